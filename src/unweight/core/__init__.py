@@ -1,0 +1,1 @@
+"""The nouns every other room speaks of: acquisition, protocol, parameter, maps, estimator."""

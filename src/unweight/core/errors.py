@@ -1,0 +1,55 @@
+"""The one tree of errors.
+
+UnweightError
+├── UsageError      the call cannot be understood (exit code 2)
+├── InputError      a file or a value read from it is unusable (exit code 2)
+│   └── ProtocolError   the timings do not fit the model or the method (exit code 2)
+└── OutputError     a result could not be written; nothing old was lost (exit code 3)
+
+Each says what is wrong, in which file, and what to do about it.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class UnweightError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Attributes:
+        problem: What is wrong and what was found.
+        remedy: What the reader can do about it.
+        path: The file concerned, if there is one.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problem: str, *, remedy: str = "", path: Path | str | None = None) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        self.path = None if path is None else Path(path)
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else f"{self.path}: "
+        problem = self.problem.rstrip(".")
+        remedy = f". {self.remedy}" if self.remedy else "."
+        return f"{where}{problem}{remedy}"
+
+
+class UsageError(UnweightError):
+    """The call cannot be understood."""
+
+
+class InputError(UnweightError):
+    """A file, or a value read from one, is unusable."""
+
+
+class ProtocolError(InputError):
+    """The timings are impossible, missing, or do not fit the model or the method."""
+
+
+class OutputError(UnweightError):
+    """A result could not be written. What stood there before is untouched."""
+
+    exit_code: ClassVar[int] = 3

@@ -1,0 +1,122 @@
+"""What an estimator gives: maps with their uncertainty, and a status for every voxel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+from unweight.core.parameter import ParameterSpec
+
+
+class VoxelStatus(IntEnum):
+    """What became of a voxel. The first three after OK fail (NaN); the rest keep a suspect value."""
+
+    OK = 0
+    MASKED = 1
+    NOT_CONVERGED = 2
+    OUT_OF_RANGE = 3
+    IMPLAUSIBLE = 4
+    POLARITY_AMBIGUOUS = 5
+    SATURATED = 6
+
+    @property
+    def failed(self) -> bool:
+        """Whether the voxel has no value."""
+        return self in FAILED
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for sidecars and reports."""
+        return MEANINGS[self]
+
+
+FAILED = frozenset({VoxelStatus.MASKED, VoxelStatus.NOT_CONVERGED, VoxelStatus.OUT_OF_RANGE})
+MEANINGS = {
+    VoxelStatus.OK: "the voxel can be used",
+    VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",
+    VoxelStatus.NOT_CONVERGED: "the fit did not settle; no value",
+    VoxelStatus.OUT_OF_RANGE: "a parameter left the range that is believed; no value",
+    VoxelStatus.IMPLAUSIBLE: "the signal model explains the data worse than noise allows",
+    VoxelStatus.POLARITY_AMBIGUOUS: "another sign of the magnitude data fits as well, with another T1",
+    VoxelStatus.SATURATED: "the input reached the top of its number format",
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ParameterMaps:
+    """Maps, parameters on the last axis. A voxel that failed is NaN, and its status says why.
+
+    Attributes:
+        specs: What each map is, in the order of the last axis.
+        values: The maps [unit of each spec].
+        std: Standard deviation of each value.
+        status: A `VoxelStatus` per voxel.
+        lower: Lower end of the interval, where one was computed.
+        upper: Upper end of the interval.
+        interval_level: Nominal coverage of the interval, 0.9.
+        draws: Draws from the posterior.
+        misfit: Reduced chi-square of the signal model in each voxel; 1 is what noise explains.
+        noise_sd: The noise the uncertainties rest on, in the unit of the input.
+        affine: Voxel index to millimetres (RAS+).
+        notes: Facts about the run for the sidecar, by name.
+    """
+
+    specs: tuple[ParameterSpec, ...]
+    values: Float[Tensor, "*voxels parameters"]
+    std: Float[Tensor, "*voxels parameters"]
+    status: UInt8[Tensor, "*voxels"]
+    lower: Float[Tensor, "*voxels parameters"] | None = None
+    upper: Float[Tensor, "*voxels parameters"] | None = None
+    interval_level: float | None = None
+    draws: Float[Tensor, "draws *voxels parameters"] | None = None
+    misfit: Float[Tensor, "*voxels"] | None = None
+    noise_sd: float | None = None
+    affine: Float[Tensor, "4 4"] | None = None
+    notes: Mapping[str, str | float | int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if len(self.specs) != self.values.shape[-1]:
+            raise UsageError(
+                f"{len(self.specs)} parameters are named, but the maps hold {self.values.shape[-1]}"
+            )
+        failed = self.failed
+        if bool((~torch.isnan(self.values[failed])).any()):
+            raise UsageError("a failed voxel must be NaN in every map")
+        if bool(torch.isnan(self.values[~failed]).any()):
+            raise UsageError("a voxel with a value must not be NaN in any map")
+
+    @property
+    def failed(self) -> Bool[Tensor, "*voxels"]:
+        """Voxels without a value."""
+        return (self.status >= 1) & (self.status <= max(FAILED))
+
+    @property
+    def usable(self) -> Bool[Tensor, "*voxels"]:
+        """Voxels whose status is OK."""
+        return self.status == VoxelStatus.OK
+
+    def value(self, name: str) -> Float[Tensor, "*voxels"]:
+        """Return the map of one parameter."""
+        return self.values[..., self._index(name)]
+
+    def deviation(self, name: str) -> Float[Tensor, "*voxels"]:
+        """Return the standard deviation of one parameter."""
+        return self.std[..., self._index(name)]
+
+    def count(self) -> dict[VoxelStatus, int]:
+        """Return how many voxels have each status, those that occur only."""
+        counts = torch.bincount(self.status.reshape(-1).long(), minlength=len(VoxelStatus))
+        return {status: int(counts[status]) for status in VoxelStatus if counts[status] > 0}
+
+    def _index(self, name: str) -> int:
+        names = [spec.name for spec in self.specs]
+        if name not in names:
+            raise UsageError(f"no map of {name} here", remedy="There are " + ", ".join(names) + ".")
+        return names.index(name)

@@ -1,0 +1,174 @@
+"""How the volumes of an acquisition were timed: one value per volume, in SI units."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.core.errors import ProtocolError
+
+# Above these a time is taken for milliseconds written where seconds belong, and refused.
+LONGEST_PLAUSIBLE = {
+    "echo_time": 1.0,
+    "readout_time": 5.0,
+    "echo_spacing": 1.0,
+    "inversion_time": 20.0,
+    "repetition_time": 60.0,
+}
+PER_VOLUME = (
+    "repetition_time",
+    "echo_time",
+    "inversion_time",
+    "flip_angle",
+    "readout_time",
+    "echo_spacing",
+    "train_length",
+    "centre_index",
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Protocol:
+    """Timings of an acquisition; what is not known is None.
+
+    Attributes:
+        repetition_time: From one inversion or excitation to the next of the same slice [s].
+        echo_time: Effective echo time [s].
+        inversion_time: From inversion to excitation (to the centre of k-space for MPRAGE) [s].
+        flip_angle: Excitation flip angle [rad].
+        readout_time: From excitation to the last refocused echo of a spin-echo train, after
+            which the longitudinal magnetisation recovers undisturbed [s].
+        echo_spacing: Between successive excitations of an MPRAGE train [s].
+        train_length: Excitations per MPRAGE train.
+        centre_index: Excitations before the one that fills the centre of k-space.
+        field_strength: Static field [T].
+    """
+
+    repetition_time: Float[Tensor, " volumes"] | None = None
+    echo_time: Float[Tensor, " volumes"] | None = None
+    inversion_time: Float[Tensor, " volumes"] | None = None
+    flip_angle: Float[Tensor, " volumes"] | None = None
+    readout_time: Float[Tensor, " volumes"] | None = None
+    echo_spacing: Float[Tensor, " volumes"] | None = None
+    train_length: Float[Tensor, " volumes"] | None = None
+    centre_index: Float[Tensor, " volumes"] | None = None
+    field_strength: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: getattr(self, name) for name in PER_VOLUME if getattr(self, name) is not None}
+        if not given:
+            raise ProtocolError(
+                "a protocol without any timing",
+                remedy="Give at least one of " + ", ".join(PER_VOLUME) + ".",
+            )
+        lengths = {name: len(value) for name, value in given.items()}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+            raise ProtocolError(
+                f"the timings disagree about the number of volumes: {found}",
+                remedy="Give one value per volume for each.",
+            )
+        for name, value in given.items():
+            _check_values(name, value)
+        _check_order(self)
+
+    @property
+    def n_volumes(self) -> int:
+        """Number of volumes the timings describe."""
+        return next(len(getattr(self, name)) for name in PER_VOLUME if getattr(self, name) is not None)
+
+    def require(self, name: str, by: str) -> Float[Tensor, " volumes"]:
+        """Return one timing, or say who needs it.
+
+        Raises:
+            ProtocolError: The protocol does not give it.
+        """
+        value = getattr(self, name)
+        if not isinstance(value, Tensor):
+            raise ProtocolError(
+                f"{by} needs {name}, which this protocol does not give",
+                remedy=f"Add {name} (one value per volume, SI units).",
+            )
+        return value
+
+    def select(self, volumes: Sequence[int]) -> "Protocol":
+        """Return the protocol of these volumes, in this order."""
+        index = torch.as_tensor(list(volumes), dtype=torch.long)
+        picked = {
+            name: getattr(self, name)[index] for name in PER_VOLUME if getattr(self, name) is not None
+        }
+        return replace(self, **picked)
+
+    def as_dict(self) -> dict[str, list[float] | float]:
+        """Return what is known as plain numbers, for sidecars and reports."""
+        known: dict[str, list[float] | float] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                known[field.name] = [round(v, 9) for v in value.tolist()]
+            elif value is not None:
+                known[field.name] = value
+        return known
+
+
+def protocol_from_values(
+    *, field_strength: float | None = None, **timings: Sequence[float] | None
+) -> Protocol:
+    """Build a protocol from plain numbers, one sequence per timing.
+
+    Raises:
+        ProtocolError: A name is unknown, or the values are not possible.
+    """
+    unknown = set(timings) - set(PER_VOLUME)
+    if unknown:
+        raise ProtocolError(
+            f"unknown timing {', '.join(sorted(unknown))}",
+            remedy="Known are " + ", ".join(PER_VOLUME) + ".",
+        )
+    tensors = {
+        name: torch.as_tensor(list(values), dtype=torch.float64)
+        for name, values in timings.items()
+        if values is not None
+    }
+    return Protocol(field_strength=field_strength, **tensors)
+
+
+def _check_values(name: str, value: Float[Tensor, " volumes"]) -> None:
+    numbers = value.tolist()
+    if not numbers:
+        raise ProtocolError(f"{name} has no values", remedy="Give one value per volume.")
+    if not all(math.isfinite(number) for number in numbers):
+        raise ProtocolError(
+            f"{name} is not finite: {numbers}", remedy="Correct the value in the sidecar or the call."
+        )
+    lowest_allowed = 0.0
+    if min(numbers) < lowest_allowed or (name == "repetition_time" and min(numbers) <= 0.0):
+        raise ProtocolError(f"{name} cannot be {min(numbers):g}", remedy="Give positive times in seconds.")
+    limit = LONGEST_PLAUSIBLE.get(name)
+    if limit is not None and max(numbers) > limit:
+        raise ProtocolError(
+            f"{name} {max(numbers):g} s looks like milliseconds (more than {limit:g} s)",
+            remedy="Write times in seconds; they are never converted silently.",
+        )
+
+
+def _check_order(protocol: Protocol) -> None:
+    if protocol.repetition_time is None:
+        return
+    for name in ("inversion_time", "echo_time"):
+        value = getattr(protocol, name)
+        if value is None:
+            continue
+        late = value >= protocol.repetition_time
+        if bool(late.any()):
+            volume = int(late.nonzero()[0])
+            raise ProtocolError(
+                f"{name} {value[volume]:g} s is not shorter than repetition_time "
+                f"{protocol.repetition_time[volume]:g} s (volume {volume + 1})",
+                remedy="Check both, and their units (seconds).",
+            )

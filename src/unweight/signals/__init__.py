@@ -1,0 +1,1 @@
+"""The physics of weighted images: one sequence a file."""
