@@ -15,15 +15,16 @@ from unweight.core.parameter import ParameterSpec
 
 
 class VoxelStatus(IntEnum):
-    """What became of a voxel. The first three after OK fail (NaN); the rest keep a suspect value."""
+    """What became of a voxel. A failed one is NaN; a suspect one keeps its value."""
 
     OK = 0
     MASKED = 1
-    NOT_CONVERGED = 2
-    OUT_OF_RANGE = 3
-    IMPLAUSIBLE = 4
-    POLARITY_AMBIGUOUS = 5
-    SATURATED = 6
+    NO_SIGNAL = 2
+    NOT_CONVERGED = 3
+    OUT_OF_RANGE = 4
+    IMPLAUSIBLE = 5
+    POLARITY_AMBIGUOUS = 6
+    SATURATED = 7
 
     @property
     def failed(self) -> bool:
@@ -31,15 +32,28 @@ class VoxelStatus(IntEnum):
         return self in FAILED
 
     @property
+    def suspect(self) -> bool:
+        """Whether the voxel has a value that should not be trusted as it is."""
+        return not self.failed and self is not VoxelStatus.OK
+
+    @property
     def meaning(self) -> str:
         """One sentence for sidecars and reports."""
         return MEANINGS[self]
 
 
-FAILED = frozenset({VoxelStatus.MASKED, VoxelStatus.NOT_CONVERGED, VoxelStatus.OUT_OF_RANGE})
+FAILED = frozenset(
+    {
+        VoxelStatus.MASKED,
+        VoxelStatus.NO_SIGNAL,
+        VoxelStatus.NOT_CONVERGED,
+        VoxelStatus.OUT_OF_RANGE,
+    }
+)
 MEANINGS = {
     VoxelStatus.OK: "the voxel can be used",
     VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",
+    VoxelStatus.NO_SIGNAL: "the signal does not rise above the noise; no value",
     VoxelStatus.NOT_CONVERGED: "the fit did not settle; no value",
     VoxelStatus.OUT_OF_RANGE: "a parameter left the range that is believed; no value",
     VoxelStatus.IMPLAUSIBLE: "the signal model explains the data worse than noise allows",
@@ -95,7 +109,9 @@ class ParameterMaps:
     @property
     def failed(self) -> Bool[Tensor, "*voxels"]:
         """Voxels without a value."""
-        return (self.status >= 1) & (self.status <= max(FAILED))
+        return torch.isin(
+            self.status, torch.tensor(sorted(FAILED), dtype=torch.uint8, device=self.status.device)
+        )
 
     @property
     def usable(self) -> Bool[Tensor, "*voxels"]:

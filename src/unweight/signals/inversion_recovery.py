@@ -21,35 +21,12 @@ from torch import Tensor
 
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
-from unweight.core.parameter import ParameterSpec, Scale
+from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.signals.model import SignalModel
+from unweight.signals.parameters import PD, T1, B
 
-T1 = ParameterSpec(
-    name="T1",
-    unit="s",
-    lower=0.005,
-    upper=10.0,
-    suffix="T1map",
-    scale=Scale.LOG,
-    description="Longitudinal relaxation time",
-)
-PD = ParameterSpec(
-    name="PD",
-    unit="arbitrary",
-    lower=0.0,
-    upper=float("inf"),
-    suffix="PDmap",
-    description="Proton density times receive sensitivity and transverse decay, in the unit of the input",
-)
-B = ParameterSpec(
-    name="B",
-    unit="1",
-    lower=0.5,
-    upper=3.0,
-    suffix="IEmap",
-    description="Inversion efficiency 1 - cos(theta); 2 is a complete inversion",
-)
+__all__ = ["PD", "T1", "B", "InversionRecovery", "recovery_interval"]
 
 
 @final

@@ -1,0 +1,377 @@
+"""One NIfTI file, opened safely: whatever is wrong with it becomes one InputError.
+
+The header is judged before any voxel is read, and no more bytes are read or decompressed than the
+header accounts for. Orientation is the sform, else the qform, else the voxel sizes alone (noted).
+Stored numbers become `slope · stored + intercept` where the slope is not 0, as NIfTI defines it.
+"""
+
+import gzip
+import math
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Complex, Float
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unweight.bids.grid import Grid
+from unweight.bids.saturation import at_ceiling
+from unweight.core.errors import InputError
+
+LARGEST_BYTES = 8 * 2**30
+PADDING_ALLOWED = 4096
+LONGEST_EXTENSION = 64 * 2**20
+CHUNK = 4 * 2**20
+DEFLATE_LIMIT = 1032
+LARGEST_VALUE = 1e18
+SMALLEST_ZOOM, LARGEST_ZOOM, FARTHEST = 1e-3, 1e3, 1e6
+FLATTEST = 1e-3
+MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
+GZIP_MAGIC = b"\x1f\x8b"
+Header = Any  # what nibabel's headers give carries no types
+HEADERS: dict[int, Header] = {348: Nifti1Header, 540: Nifti2Header}
+MAGICS = {348: b"n+1\0", 540: b"n+2\0"}
+PAIRS = (b"ni1\0", b"ni2\0")
+UNREADABLE = (HeaderDataError, ValueError, OverflowError, KeyError, TypeError, np.linalg.LinAlgError)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """One image file in memory.
+
+    Attributes:
+        data: The scaled values; a fourth axis holds volumes, if there are several.
+        grid: Where the voxels are, and which file this is.
+        saturated: Voxels clipped by the stored number format; None where that cannot be known.
+        notes: What a careful reader should know about the file.
+    """
+
+    data: Float[Tensor, "x y z *volumes"] | Complex[Tensor, "x y z *volumes"]
+    grid: Grid
+    saturated: Bool[Tensor, "x y z *volumes"] | None
+    notes: tuple[str, ...] = ()
+
+
+def open_volume(path: Path, *, complex_wanted: bool = False, largest: int = LARGEST_BYTES) -> Volume:
+    """Read one NIfTI file.
+
+    Args:
+        path: A `.nii` or `.nii.gz` file, or a link to one.
+        complex_wanted: Whether complex numbers are expected; they are refused otherwise.
+        largest: Bytes of voxel data that are read at most.
+
+    Raises:
+        InputError: The file is missing, damaged, too large, or not an image this package can use.
+    """
+    with _opened(path) as stream:
+        layout = _read_layout(path, stream, largest)
+        stored = _read_voxels(path, stream, layout)
+    if stored.dtype.kind == "c" and not complex_wanted:
+        raise InputError(
+            "holds complex numbers, which were not asked for",
+            remedy="Give magnitude or real-part images.",
+            path=path,
+        )
+    data, notes = _scale(path, stored, layout)
+    return Volume(
+        data=torch.from_numpy(data),
+        grid=_grid(path, layout),
+        saturated=_saturation(stored, layout),
+        notes=layout.notes + notes,
+    )
+
+
+def open_grid(path: Path) -> Grid:
+    """Read where the voxels of one NIfTI file are, without reading them.
+
+    Raises:
+        InputError: The header is missing, damaged, or not of an image this package can use.
+    """
+    with _opened(path) as stream:
+        return _grid(path, _read_layout(path, stream, LARGEST_BYTES))
+
+
+def _grid(path: Path, layout: "_Layout") -> Grid:
+    return Grid(shape=layout.shape[:3], affine=torch.from_numpy(layout.affine), path=path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, compressed or not, and turn what goes wrong while it is read into one error."""
+    _check_file(path)
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
+    except (EOFError, zlib.error) as error:
+        raise _truncated(path) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", remedy="Check the file.", path=path
+        ) from error
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Layout:
+    """Where the voxels lie in the file, and what they mean."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    offset: int
+    consumed: int
+    slope: float
+    intercept: float
+    affine: NDArray[np.float64]
+    notes: tuple[str, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise InputError("there is no such file", remedy="Check the path.", path=path) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError("is not a file", remedy="Give a .nii or .nii.gz file.", path=path)
+    if status.st_size == 0:
+        raise InputError(
+            "is empty (0 bytes)", remedy="Fetch the data (git annex, datalad) or copy it again.", path=path
+        )
+
+
+def _truncated(path: Path) -> InputError:
+    return InputError(
+        "ends before its header says it should, or its compression is damaged",
+        remedy="Copy or convert the file again.",
+        path=path,
+    )
+
+
+def _bad_header(path: Path, problem: str) -> InputError:
+    return InputError(
+        f"the NIfTI header is unusable: {problem}", remedy="Convert the image again.", path=path
+    )
+
+
+def _read_layout(path: Path, stream: BinaryIO, largest: int) -> _Layout:
+    """Read and judge the header."""
+    block = stream.read(348)
+    if len(block) < 348:
+        raise _not_nifti(path)
+    sizes = {order: struct.unpack(f"{order}i", block[:4])[0] for order in "<>"}
+    order = next((order for order, size in sizes.items() if size in HEADERS), None)
+    if order is None:
+        raise _not_nifti(path)
+    size = sizes[order]
+    block += stream.read(size - 348)
+    if len(block) < size:
+        raise _truncated(path)
+    magic = block[344:348] if size == 348 else block[4:8]
+    if magic in PAIRS:
+        raise InputError(
+            "is half of a .hdr/.img pair", remedy="Convert the pair to one .nii file.", path=path
+        )
+    if magic != MAGICS[size]:
+        raise _not_nifti(path)
+    try:
+        header = HEADERS[size](block, endianness=order, check=False)
+        dtype = np.dtype(header.get_data_dtype())
+    except UNREADABLE as error:
+        raise _bad_header(path, f"its data type is unknown ({error})") from error
+    if dtype.kind not in "iufc":
+        raise InputError(
+            "holds colours (RGB) or another type that is not a number",
+            remedy="Give a scalar image.",
+            path=path,
+        )
+    shape = _shape(path, header)
+    affine, notes = _affine(path, header)
+    slope, intercept = _scaling(path, header)
+    layout = _Layout(
+        shape=shape,
+        dtype=dtype,
+        offset=_offset(path, header, size),
+        consumed=size,
+        slope=slope,
+        intercept=intercept,
+        affine=affine,
+        notes=notes,
+    )
+    needed = max(layout.n_bytes, math.prod(shape) * (8 if dtype.kind == "c" else 4))
+    if needed > largest:
+        raise InputError(
+            f"the header claims {'x'.join(map(str, shape))} voxels, {needed / 2**30:.3g} GiB, "
+            f"more than the limit of {largest / 2**30:.3g} GiB",
+            remedy="Check the header, or crop or split the image.",
+            path=path,
+        )
+    return layout
+
+
+def _not_nifti(path: Path) -> InputError:
+    return InputError("is not a NIfTI file", remedy="Give a .nii or .nii.gz file.", path=path)
+
+
+def _shape(path: Path, header: Header) -> tuple[int, ...]:
+    dimensions = [int(n) for n in header["dim"]]
+    if not 1 <= dimensions[0] <= 7:
+        raise _bad_header(path, f"it claims {dimensions[0]} dimensions")
+    shape = dimensions[1 : dimensions[0] + 1]
+    if min(shape) < 1:
+        raise _bad_header(path, f"its size is {'x'.join(map(str, shape))}")
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) > 4:
+        raise InputError(
+            f"has {len(shape)} dimensions ({'x'.join(map(str, shape))})",
+            remedy="Give three-dimensional volumes, or a series along the fourth dimension.",
+            path=path,
+        )
+    return tuple(shape + [1] * (3 - len(shape)))
+
+
+def _offset(path: Path, header: Header, size: int) -> int:
+    offset = float(header["vox_offset"])
+    if not math.isfinite(offset) or offset != int(offset):
+        raise _bad_header(path, f"vox_offset is {offset}")
+    if not size + 4 <= offset <= size + LONGEST_EXTENSION:
+        raise _bad_header(path, f"vox_offset is {offset:g}")
+    return int(offset)
+
+
+def _scaling(path: Path, header: Header) -> tuple[float, float]:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise InputError(
+            f"its scaling is not finite (scl_slope {slope}, scl_inter {intercept})",
+            remedy="Write the file again with scl_slope 1 and scl_inter 0, if its values are final.",
+            path=path,
+        )
+    return (1.0, 0.0) if slope == 0 else (slope, intercept)
+
+
+def _affine(path: Path, header: Header) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Choose the orientation: sform, else qform, else voxel sizes only."""
+    _check_zooms(path, header)
+    scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7)
+    if scale is None:
+        raise _bad_header(path, f"its unit of length is unknown ({int(header['xyzt_units']) & 7})")
+    notes: list[str] = []
+    try:
+        with np.errstate(all="ignore"):
+            sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
+    except UNREADABLE as error:
+        raise _bad_header(path, f"its orientation cannot be read ({error})") from error
+    affine = sform if sform is not None else qform
+    if affine is None:
+        notes.append("the header gives no orientation; voxel axes are taken as they are")
+        affine = np.diag([*(float(zoom) for zoom in header["pixdim"][1:4]), 1.0])
+    affine = np.array(affine, dtype=np.float64)
+    affine[:3] *= scale
+    _check_affine(path, affine)
+    if sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
+        notes.append("sform and qform of the header differ; the sform is used")
+    return affine, tuple(notes)
+
+
+def _check_zooms(path: Path, header: Header) -> None:
+    """Refuse impossible voxel sizes; those of axes the image does not have may be left at 0."""
+    if float(header["pixdim"][0]) == 0:
+        header["pixdim"][0] = 1
+    for axis in range(1, 4):
+        zoom = float(header["pixdim"][axis])
+        if zoom == 0 and axis > int(header["dim"][0]):
+            header["pixdim"][axis] = 1
+        elif not (math.isfinite(zoom) and zoom > 0):
+            raise _bad_header(path, f"the voxel size along axis {axis} is {zoom:g} mm")
+
+
+def _zooms(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(0)).tolist()
+    return x, y, z
+
+
+def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
+    if not np.isfinite(affine).all():
+        raise _bad_header(path, "its affine is not finite")
+    if np.abs(affine[:3]).max() > FARTHEST:
+        raise _bad_header(path, "its affine places voxels a kilometre away")
+    zooms = _zooms(affine)
+    if min(zooms) < SMALLEST_ZOOM or max(zooms) > LARGEST_ZOOM:
+        raise _bad_header(path, f"its affine has voxels of {zooms[0]:g}x{zooms[1]:g}x{zooms[2]:g} mm")
+    if abs(np.linalg.det(affine[:3, :3] / np.array(zooms))) < FLATTEST:
+        raise _bad_header(path, "its affine is singular")
+
+
+def _read_voxels(path: Path, stream: BinaryIO, layout: _Layout) -> NDArray[np.generic]:
+    """Read what the header accounts for, and make sure that it was the end."""
+    most = path.stat().st_size * (DEFLATE_LIMIT if isinstance(stream, gzip.GzipFile) else 1)
+    if layout.offset + layout.n_bytes > most:
+        raise _truncated(path)
+    _read_exactly(path, stream, layout.offset - layout.consumed)
+    content = _read_exactly(path, stream, layout.n_bytes)
+    if len(stream.read(PADDING_ALLOWED + 1)) > PADDING_ALLOWED:
+        raise _bad_header(path, "the file holds more data than it describes")
+    return np.frombuffer(content, dtype=layout.dtype).reshape(layout.shape, order="F")
+
+
+def _read_exactly(path: Path, stream: BinaryIO, n_bytes: int) -> bytearray:
+    content = bytearray()
+    while len(content) < n_bytes:
+        piece = stream.read(min(CHUNK, n_bytes - len(content)))
+        if not piece:
+            raise _truncated(path)
+        content += piece
+    return content
+
+
+def _scale(
+    path: Path, stored: NDArray[np.generic], layout: _Layout
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Apply slope and intercept volume by volume, in double precision, and keep single precision."""
+    wide: type[np.generic] = np.complex128 if stored.dtype.kind == "c" else np.float64
+    data: NDArray[Any] = np.empty(stored.shape, np.complex64 if wide is np.complex128 else np.float32)
+    n_lost = 0
+    for index in np.ndindex(*stored.shape[3:]):
+        where = (..., *index)
+        with np.errstate(all="ignore"):
+            values: NDArray[Any] = stored[where].astype(wide)
+            if (layout.slope, layout.intercept) != (1.0, 0.0):
+                values = values * layout.slope + layout.intercept
+            finite = np.isfinite(values)
+            n_lost += int(finite.size - np.count_nonzero(finite))
+            if bool((np.abs(values[finite]) > LARGEST_VALUE).any()):
+                raise InputError(
+                    f"has values beyond {LARGEST_VALUE:g}", remedy="Check what wrote the file.", path=path
+                )
+            data[where] = values
+    if n_lost == data.size:
+        raise InputError("has no finite value", remedy="Check what wrote the file.", path=path)
+    notes = (f"{n_lost} of {data.size} values are not finite; those voxels are masked",) if n_lost else ()
+    return data, notes
+
+
+def _saturation(stored: NDArray[Any], layout: _Layout) -> Bool[Tensor, "x y z *volumes"] | None:
+    if stored.dtype.kind not in "iu":
+        return None
+    flags = np.zeros(stored.shape, dtype=bool)
+    for index in np.ndindex(*stored.shape[3:]):
+        flags[(..., *index)] = at_ceiling(stored[(..., *index)], zero=-layout.intercept / layout.slope)
+    return torch.from_numpy(flags)

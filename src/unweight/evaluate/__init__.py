@@ -1,0 +1,1 @@
+"""How good are the maps: pure functions from maps and references to numbers."""

@@ -1,0 +1,1 @@
+"""Classical estimators: what the data alone say."""

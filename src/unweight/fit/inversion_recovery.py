@@ -1,0 +1,197 @@
+"""T1, PD and inversion efficiency from inversion recovery, by maximum likelihood, all voxels at once.
+
+1. Start: the best T1 within each polarity (`fit.polarity`).
+2. Variable projection: Gauss–Newton in ln T1 alone (`fit.recovery_projection`), for the best
+   polarity and for every other one that could still win (`fit.recovery_search`).
+3. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given.
+4. Magnitude data: from there to the maximum of the Rician likelihood.
+5. Standard deviations from the Cramér–Rao bound at the estimate, and a status for every voxel.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, UInt8
+from scipy.stats import chi2
+from torch import Tensor
+
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import ProtocolError, UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.maps import FAILED, ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec
+from unweight.fit.noise_level import noise_from_residuals
+from unweight.fit.polarity import polarity_dictionary
+from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
+from unweight.fit.recovery_search import Optimum, RecoverySearch
+from unweight.signals.inversion_recovery import PD, T1, B
+
+T1_STARTS = (1.2 * T1.lower, T1.upper / 1.2)
+UNSETTLED = 1e-3  # a step in ln T1 that says the fit did not settle
+SIGNAL_TO_NOISE = 5.0  # the strongest volume of a voxel that holds signal, over sigma
+AMBIGUOUS = 4.0  # by how much of 2 ln L another polarity may be worse and still count
+APART = 2.0  # standard deviations (and at least 5 %) by which its T1 must differ
+IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class InversionRecoveryFit(Estimator):
+    """Maximum-likelihood fit of (T1, PD, B) to inversion recovery.
+
+    B is held where the acquisition knows a map of it. Needs no weights and no choice of start.
+
+    Attributes:
+        complete: C of the signal equation (`signals.inversion_recovery`): 2 for a complete inversion
+            behind the TR term, None to let it follow B. It matters only where TR is short.
+        b_range: Inversion efficiencies to search. A voxel that ends on the edge of the full range
+            fails; on the edge of a narrower range, which is prior knowledge, it stands.
+        rician: Take magnitude data by the Rician likelihood instead of least squares.
+        n_steps: Gauss–Newton steps allowed.
+    """
+
+    complete: float | None = 2.0
+    b_range: tuple[float, float] = (B.lower, B.upper)
+    rician: bool = True
+    n_steps: int = 60
+
+    def __post_init__(self) -> None:
+        low, high = self.b_range
+        if not B.lower <= low < high <= B.upper:
+            raise UsageError(
+                f"the range of inversion efficiency {low:g} to {high:g} is not possible",
+                remedy=f"Give two rising numbers between {B.lower:g} and {B.upper:g}.",
+            )
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T1, PD and B."""
+        return (T1, PD, B)
+
+    def accept(self, acquisition: Acquisition) -> None:
+        """Return if there are more inversion times than parameters, and real signals.
+
+        Raises:
+            ProtocolError: Otherwise.
+        """
+        if acquisition.kind is SignalKind.COMPLEX:
+            raise ProtocolError(
+                "the inversion-recovery fit takes magnitude or signed volumes, not complex ones",
+                remedy="Take the magnitude, or the real part after phase correction.",
+            )
+        times = acquisition.protocol.require("inversion_time", "the inversion-recovery fit")
+        n_different = len(set(times.tolist()))
+        if n_different <= _n_free(acquisition):
+            raise ProtocolError(
+                f"{n_different} different inversion times cannot determine "
+                f"{_n_free(acquisition)} parameters and the noise",
+                remedy=f"Acquire at least {_n_free(acquisition) + 1}, or fix the inversion efficiency.",
+            )
+
+    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
+        """Fit every voxel inside the mask."""
+        self.accept(acquisition)
+        inside = acquisition.inside
+        data = acquisition.signal[inside]
+        timing = recovery_timing(acquisition.protocol, self.complete, data.double())
+        known = acquisition.known.get("B")
+        search = RecoverySearch(
+            data=data,
+            timing=timing,
+            dictionary=polarity_dictionary(timing, acquisition.kind, T1_STARTS),
+            b_range=self.b_range,
+            known_b=None if known is None else known[inside].double(),
+            n_steps=self.n_steps,
+        )
+        degrees = data.shape[1] - _n_free(acquisition)
+        strength = data.abs().amax(1)
+        start = search.start()
+        optimum = search.follow(start, progress)
+        sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
+        optimum = search.challenge(optimum, start, sigma)
+        sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
+        if self.rician and acquisition.kind is SignalKind.MAGNITUDE and sigma > 0:
+            optimum = search.rician(optimum, sigma)
+        variance = unit_variance(optimum, timing, known is not None) * sigma**2
+        misfit = optimum.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(optimum.rss)
+        status = self._status(optimum, variance[:, 0], sigma)
+        suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
+        status[suspect] = VoxelStatus.IMPLAUSIBLE
+        status[strength <= SIGNAL_TO_NOISE * sigma] = VoxelStatus.NO_SIGNAL
+        return _on_grid(acquisition, optimum, variance, misfit, status, sigma)
+
+    def _status(self, optimum: Optimum, log_t1_variance: Row, sigma: float) -> UInt8[Tensor, " voxels"]:
+        """Judge each voxel but for its misfit and strength."""
+        status = torch.zeros_like(optimum.rss, dtype=torch.uint8)
+        apart = (optimum.rival_log_t1 - optimum.log_t1).abs()
+        close = optimum.rival_rss - optimum.rss < AMBIGUOUS * sigma**2
+        far = apart > (APART * log_t1_variance.sqrt()).clamp(min=0.05)
+        status[close & far] = VoxelStatus.POLARITY_AMBIGUOUS
+        low, high = T1.free_range
+        edge = (optimum.log_t1 <= low) | (optimum.log_t1 >= high) | (optimum.pd <= 0)
+        for limit, believed in zip(self.b_range, (B.lower, B.upper), strict=True):
+            if limit == believed:
+                edge |= optimum.b == limit
+        status[edge | ~torch.isfinite(log_t1_variance)] = VoxelStatus.OUT_OF_RANGE
+        status[optimum.step.abs() > UNSETTLED] = VoxelStatus.NOT_CONVERGED
+        return status
+
+
+def unit_variance(
+    optimum: Optimum, timing: RecoveryTiming, b_known: bool
+) -> Float[Tensor, "voxels parameters"]:
+    """Return the Cramér–Rao variances of (ln T1, PD, B) for unit noise, at the optimum.
+
+    The diagonal of the inverse of JᵀJ, J the derivative of the signal, in closed form. A known B has
+    no variance. A singular matrix gives infinity.
+    """
+    u, v, du, dv = recovery_basis(optimum.log_t1, timing)
+    slope = optimum.pd * (du + optimum.b * dv)
+    jacobian = (slope, u + optimum.b * v, optimum.pd * v)
+    tt, pp, bb = ((j * j).sum(0) for j in jacobian)
+    tp, tb, pb = ((jacobian[i] * jacobian[k]).sum(0) for i, k in ((0, 1), (0, 2), (1, 2)))
+    if b_known:
+        bb, tb, pb = torch.ones_like(bb), torch.zeros_like(tb), torch.zeros_like(pb)
+    minors = (pp * bb - pb**2, tt * bb - tb**2, tt * pp - tp**2)
+    determinant = tt * minors[0] - tp * (tp * bb - pb * tb) + tb * (tp * pb - pp * tb)
+    variance = torch.stack(minors, dim=-1) / determinant[:, None]
+    variance = torch.where(determinant[:, None] > 0, variance, torch.full_like(variance, math.inf))
+    return variance * torch.tensor([1.0, 1.0, 0.0 if b_known else 1.0]).to(variance)
+
+
+def _n_free(acquisition: Acquisition) -> int:
+    return 2 if "B" in acquisition.known else 3
+
+
+def _on_grid(
+    acquisition: Acquisition,
+    optimum: Optimum,
+    variance: Float[Tensor, "voxels parameters"],
+    misfit: Row,
+    status: UInt8[Tensor, " voxels"],
+    sigma: float,
+) -> ParameterMaps:
+    """Put the voxels back where they came from."""
+    inside, like = acquisition.inside, acquisition.signal
+    t1 = torch.exp(optimum.log_t1)
+    values = torch.stack([t1, optimum.pd, optimum.b], dim=-1)
+    std = variance.sqrt()
+    std[:, 0] *= t1
+    failed = torch.isin(status, torch.tensor(sorted(FAILED)).to(status))
+    values[failed], std[failed], misfit[failed] = math.nan, math.nan, math.nan
+    whole = torch.full((*acquisition.voxels, 3), math.nan).to(like)
+    all_status = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)
+    if acquisition.saturated is not None:
+        clipped = acquisition.saturated[inside] & ~failed
+        status = torch.where(clipped, torch.full_like(status, int(VoxelStatus.SATURATED)), status)
+    return ParameterMaps(
+        specs=(T1, PD, B),
+        values=whole.index_put((inside,), values.to(like)),
+        std=whole.index_put((inside,), std.to(like)),
+        status=all_status.index_put((inside,), status),
+        misfit=whole[..., 0].index_put((inside,), misfit.to(like)),
+        noise_sd=sigma,
+        affine=acquisition.affine,
+    )

@@ -1,0 +1,60 @@
+"""How noisy an acquisition is, from what a fit leaves over.
+
+With d volumes more than parameters, RSS/sigma² of a voxel that the model describes follows
+chi-square with d degrees of freedom. The median over many voxels, divided by the median of that
+distribution, gives sigma² and does not mind the few voxels that the model does not describe.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import chi2
+from torch import Tensor
+
+N_BINS = 256
+
+
+def noise_from_residuals(
+    rss: Float[Tensor, " voxels"], degrees: int, strength: Float[Tensor, " voxels"]
+) -> float:
+    """Return the noise standard deviation of one channel [unit of the signal].
+
+    Args:
+        rss: Residual sum of squares of each voxel.
+        degrees: Volumes minus parameters.
+        strength: Largest signal of each voxel; voxels of pure background are left out by it, for
+            their residuals follow the Rayleigh law and are smaller.
+
+    Returns:
+        NaN if there is no voxel or no degree of freedom.
+    """
+    usable = torch.isfinite(rss) & (strength > 0)
+    if degrees < 1 or not bool(usable.any()):
+        return math.nan
+    residual, height = rss[usable], strength[usable]
+    chosen = bright(height)
+    return math.sqrt(float(residual[chosen].median()) / float(chi2.median(degrees)))
+
+
+def bright(strength: Float[Tensor, " voxels"]) -> Bool[Tensor, " voxels"]:
+    """Return the voxels above Otsu's threshold on the logarithm, if it splits two separate groups.
+
+    The split counts only if the groups' means lie a factor of 5 apart and the upper one holds at
+    least 50 voxels; otherwise all voxels are taken for signal (Otsu, IEEE Trans SMC 9:62, 1979).
+    """
+    everything = torch.ones_like(strength, dtype=torch.bool)
+    level = torch.log(strength.double())
+    low, high = float(level.min()), float(level.max())
+    if len(strength) < 100 or not high > low:
+        return everything
+    counts = torch.histc(level, bins=N_BINS, min=low, max=high)
+    centres = low + (torch.arange(N_BINS).to(level) + 0.5) * (high - low) / N_BINS
+    weight = counts.cumsum(0) / counts.sum()
+    mass = (counts * centres).cumsum(0) / counts.sum()
+    between = (mass[-1] * weight - mass) ** 2 / (weight * (1 - weight)).clamp(min=1e-12)
+    above = level > centres[int(between[:-1].argmax())]
+    if int(above.sum()) < 50 or bool(above.all()):
+        return everything
+    separate = float(level[above].mean() - level[~above].mean()) > math.log(5.0)
+    return above if separate else everything

@@ -1,0 +1,116 @@
+"""Where to start: the best T1 for each polarity that magnitude data leave open.
+
+A magnitude image has lost the sign of each volume. The model itself can produce only a few sign
+patterns (with one TR, the first k inversion times are negative). So a coarse dictionary of |S| over
+(ln T1, B), grouped by the pattern of S, gives for each voxel the best start within each pattern by
+one matrix product; patterns no model can make are never tried. For signed data there is one group.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unweight.core.acquisition import SignalKind
+from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis
+
+N_T1 = 48
+EFFICIENCIES = (0.6, 0.9, 1.2, 1.45, 1.65, 1.8, 1.95, 2.1, 2.3, 2.6, 2.9)
+N_RANKS = 3  # polarities kept per voxel
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PolarityDictionary:
+    """Unit-length signals, sorted by sign pattern.
+
+    Attributes:
+        atoms: Their magnitudes (or the signals themselves, for signed data).
+        log_t1: ln T1 of each atom.
+        b: Inversion efficiency of each atom.
+        signs: +1 and −1 for each pattern.
+        ends: Where each pattern's atoms begin and end.
+    """
+
+    atoms: Float[Tensor, "volumes atoms"]
+    log_t1: Float[Tensor, " atoms"]
+    b: Float[Tensor, " atoms"]
+    signs: Float[Tensor, "patterns volumes"]
+    ends: Sequence[tuple[int, int]]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """The best starts of each voxel, best first.
+
+    Attributes:
+        pattern: Index of the sign pattern.
+        log_t1: ln T1 to start from.
+        rss: Residual sum of squares of the nearest atom.
+    """
+
+    pattern: Int[Tensor, "ranks voxels"]
+    log_t1: Float[Tensor, "ranks voxels"]
+    rss: Float[Tensor, "ranks voxels"]
+
+
+def polarity_dictionary(
+    timing: RecoveryTiming, kind: SignalKind, t1_range: tuple[float, float]
+) -> PolarityDictionary:
+    """Build the dictionary for one protocol; T1 is spaced evenly in its logarithm."""
+    like = timing.inversion_time
+    log_t1 = torch.linspace(math.log(t1_range[0]), math.log(t1_range[1]), N_T1).to(like)
+    u, v, _, _ = recovery_basis(log_t1, timing)
+    b = torch.tensor(EFFICIENCIES).to(like)
+    signal = (u[:, :, None] + b * v[:, :, None]).reshape(len(like), -1)
+    log_t1, b = log_t1.repeat_interleave(len(b)), b.repeat(N_T1)
+    if kind is SignalKind.SIGNED:
+        patterns = torch.ones(1, len(like)).to(like)
+        member = torch.zeros(signal.shape[1], dtype=torch.long, device=like.device)
+    else:
+        negative, member = torch.unique(signal < 0, dim=1, return_inverse=True)
+        patterns = (1.0 - 2.0 * negative.to(like)).T.contiguous()
+        signal = signal.abs()
+    order = torch.argsort(member, stable=True)
+    counts = torch.bincount(member, minlength=len(patterns)).tolist()
+    edges = [0]
+    for count in counts:
+        edges.append(edges[-1] + int(count))
+    return PolarityDictionary(
+        atoms=(signal / signal.norm(dim=0))[:, order].float(),
+        log_t1=log_t1[order],
+        b=b[order],
+        signs=patterns,
+        ends=list(pairwise(edges)),
+    )
+
+
+def best_starts(
+    data: Float[Tensor, "voxels volumes"],
+    dictionary: PolarityDictionary,
+    known_b: Float[Tensor, " voxels"] | None = None,
+) -> Start:
+    """Return the best atom of the best patterns of each voxel, at most `N_RANKS` of them."""
+    score = data.float() @ dictionary.atoms
+    if known_b is not None:
+        widest = max(b - a for a, b in pairwise(EFFICIENCIES))
+        nearest = known_b.clamp(min(EFFICIENCIES), max(EFFICIENCIES))[:, None].float()
+        score.masked_fill_((dictionary.b.float() - nearest).abs() > widest, -math.inf)
+    best = [score[:, begin:end].max(1) for begin, end in dictionary.ends]
+    value = torch.stack([group.values for group in best])
+    atom = torch.stack(
+        [group.indices + begin for group, (begin, _) in zip(best, dictionary.ends, strict=True)]
+    )
+    top = value.topk(min(N_RANKS, len(best)), dim=0)
+    energy = (data.float() ** 2).sum(1)
+    return Start(
+        pattern=top.indices,
+        log_t1=dictionary.log_t1[atom.gather(0, top.indices)],
+        rss=energy - top.values.clamp(min=0) ** 2,
+    )

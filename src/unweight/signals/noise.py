@@ -1,0 +1,174 @@
+"""Noise: how it is drawn, how likely a measured value is, and how much one sample can tell.
+
+    Gaussian   x = s + σ·n                       complex: n in both channels, σ each
+    Rician     x = |s + σ·(n₁ + i·n₂)|           ν = |s|
+               p(x) = x/σ² · exp[−(x² + ν²)/2σ²] · I₀(x·ν/σ²)
+
+The information of one sample about its noise-free value is 1/σ² for Gaussian noise. For Rician noise
+it is the variance of the score,
+
+    J(ν) = 1/σ² · E[(x/σ · I₁(xν/σ²)/I₀(xν/σ²) − ν/σ)²]
+
+which rises from 0 at ν = 0 to 1/σ² at ν ≫ σ (as 1 − σ²/2ν²).
+
+References: Gudbjartsson, Patz, Magn Reson Med 34:910, 1995 (Rician magnitude); Karlsen et al., Magn
+Reson Med 41:614, 1999 (its information).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+from torch.special import i0e, i1e
+
+from unweight.core.errors import UsageError
+
+# Gauss-Legendre over 8.5 standard deviations to either side: J to 3e-12 (see the test against scipy).
+HALF_WIDTH = 8.5
+NODES, WEIGHTS = (values.tolist() for values in np.polynomial.legendre.leggauss(48))
+LARGE_RATIO = 1e4
+
+
+class NoiseModel(ABC):
+    """What noise does to a noise-free signal, sample by sample and independently."""
+
+    @abstractmethod
+    def draw(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"], generator: torch.Generator
+    ) -> Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]:
+        """Return one noisy copy, on the device of the signal.
+
+        The numbers are drawn on the device of the generator and then carried over, so that a CPU
+        generator gives the same noise wherever the signal lives.
+        """
+
+    @abstractmethod
+    def log_likelihood(
+        self,
+        observed: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+        signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    ) -> Float[Tensor, "*shape"]:
+        """Return ln p(observed | signal) of each sample, normalised; sum over volumes for a voxel."""
+
+    @abstractmethod
+    def information(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """Return the Fisher information of each sample about its noise-free value, per channel."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(NoiseModel):
+    """Additive noise of signed and complex data, and of magnitudes far above the noise.
+
+    Attributes:
+        sigma: Standard deviation in one channel [unit of the signal].
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _check_sigma(self.sigma)
+
+    def draw(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"], generator: torch.Generator
+    ) -> Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]:
+        """Return s + n; a complex signal gets independent noise in both channels."""
+        if signal.is_complex():
+            return signal + self.sigma * torch.complex(
+                _normal(signal, generator), _normal(signal, generator)
+            )
+        return signal + self.sigma * _normal(signal, generator)
+
+    def log_likelihood(
+        self,
+        observed: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+        signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    ) -> Float[Tensor, "*shape"]:
+        """Return −|x − s|²/2σ² − ln(σ√2π), the last term once per channel."""
+        residual = (observed - signal) / self.sigma
+        channels = 2 if residual.is_complex() else 1
+        square = torch.view_as_real(residual).square().sum(-1) if channels == 2 else residual.square()
+        return -square / 2 - channels * math.log(self.sigma * math.sqrt(2 * math.pi))
+
+    def information(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """Return 1/σ²."""
+        return torch.full_like(signal.real, 1 / self.sigma**2)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rician(NoiseModel):
+    """Noise of a magnitude image made from one complex channel.
+
+    Attributes:
+        sigma: Standard deviation in each of the two channels before the magnitude was taken [unit of
+            the signal].
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        _check_sigma(self.sigma)
+
+    def draw(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"], generator: torch.Generator
+    ) -> Float[Tensor, "*shape"]:
+        """Return |s + n₁ + i·n₂|, never negative."""
+        along, across = _normal(signal, generator), _normal(signal, generator)
+        return torch.hypot(signal.abs() + self.sigma * along, self.sigma * across)
+
+    def log_likelihood(
+        self,
+        observed: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+        signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"],
+    ) -> Float[Tensor, "*shape"]:
+        """Return ln(x/σ²) − (x − ν)²/2σ² + ln[exp(−z)·I₀(z)], z = xν/σ²; −∞ where x is not positive."""
+        if observed.is_complex():
+            raise UsageError(
+                "Rician noise is that of magnitudes, but complex values were observed",
+                remedy="Use Gaussian noise for complex data.",
+            )
+        x, nu = observed / self.sigma, signal.abs() / self.sigma
+        likely = torch.log(x.abs()) - (x - nu).square() / 2 + torch.log(i0e(x * nu)) - math.log(self.sigma)
+        return torch.where(x > 0, likely, -torch.inf)
+
+    def information(
+        self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """Return J(ν) by quadrature in double precision; above ν = 10⁴ σ it is 1/σ² to 5·10⁻⁹."""
+        if signal.is_complex():
+            raise UsageError(
+                "Rician noise tells nothing about a phase, but the signal is complex",
+                remedy="Use Gaussian noise, or a model of magnitude signals.",
+            )
+        nu = (signal.double().abs() / self.sigma).clamp(max=LARGE_RATIO)
+        lowest = (nu - HALF_WIDTH).clamp(min=0)
+        half = (nu + HALF_WIDTH - lowest) / 2
+        total = torch.zeros_like(nu)
+        for node, weight in zip(NODES, WEIGHTS, strict=True):
+            x = lowest + half * (1 + node)
+            bessel = i0e(x * nu)
+            score = x * i1e(x * nu) / bessel - nu
+            total = total + weight * half * x * torch.exp(-((x - nu) ** 2) / 2) * bessel * score**2
+        return (total / self.sigma**2).to(signal.dtype)
+
+
+def _check_sigma(sigma: float) -> None:
+    if not 0 < sigma < math.inf:
+        raise UsageError(f"the standard deviation of noise must be positive and finite, not {sigma:g}")
+
+
+def _normal(
+    signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"], generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
+    drawn = torch.randn(signal.shape, generator=generator, device=generator.device, dtype=signal.real.dtype)
+    return drawn.to(signal.device)

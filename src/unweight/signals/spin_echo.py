@@ -1,0 +1,108 @@
+"""Spin echo and turbo spin echo: T1-, T2- and density-weighted, single and multi-echo.
+
+    S = PD · m · sin α · exp(−TE/T2)
+
+m is what the longitudinal magnetisation has regained when the excitation α (90° unless given) finds
+it in the steady state. E(t) = exp(−t/T1).
+
+One refocusing pulse (no `readout_time`), which inverts at TE/2 what has come back until then:
+
+    m = [1 − 2·E(TR − TE/2) + E(TR)] / [1 + cos α·E(TR)]
+
+exact for a 180° pulse and transverse magnetisation that is gone by the next excitation. It follows
+from carrying m through one repetition; with TE ≪ TR it is the familiar 1 − E(TR).
+
+A train of refocusing pulses that ends at t_end (`readout_time`), after which recovery is undisturbed:
+
+    m = 1 − E(TR − t_end)
+
+Here the train is taken to leave nothing along the field: what regrows between two 180° pulses cancels
+in pairs, to second order in (echo spacing)/T1, and what a partial excitation left behind is mixed
+away. No stimulated echoes: with refocusing far from 180° the apparent T2 is longer than T2.
+Without a TR, m = 1 (fully relaxed) and T1 does not matter.
+
+Reference: Bernstein, King, Zhou, Handbook of MRI Pulse Sequences (2004), spin echo and RARE.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.core.parameter import ParameterSpec
+from unweight.core.protocol import Protocol
+from unweight.signals.model import SignalModel
+from unweight.signals.parameters import PD, T1, T2
+from unweight.signals.timing import ROUNDING, check_train, refuse_where
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SpinEcho(SignalModel):
+    """Spin-echo signal as a function of (T1, T2, PD).
+
+    The echoes of one multi-echo train share one recovery: give `readout_time`, the time of the last
+    echo, for all of them, or leave out TR.
+    """
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T1, T2 and PD."""
+        return (T1, T2, PD)
+
+    @property
+    def timings(self) -> tuple[str, ...]:
+        """TE; TR, t_end and the excitation flip angle are optional."""
+        return ("echo_time",)
+
+    def __call__(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "*voxels volumes"]:
+        """Return S, which is not negative.
+
+        Raises:
+            ProtocolError: A timing is missing or impossible, or the flip angle is a refocusing angle.
+        """
+        t1, t2, pd = theta[..., 0:1], theta[..., 1:2], theta[..., 2:3]
+        echo_time = protocol.require("echo_time", "SpinEcho")
+        check_train(protocol, "SpinEcho")
+        signal = pd * torch.exp(-echo_time.to(theta) / t2)
+        if protocol.flip_angle is not None:
+            _check_excitation(protocol.flip_angle)
+            signal = signal * torch.sin(protocol.flip_angle.to(theta))
+        if protocol.repetition_time is not None:
+            signal = signal * _recovered(t1, protocol, protocol.repetition_time, echo_time)
+        return signal
+
+
+def _recovered(
+    t1: Float[Tensor, "*voxels 1"],
+    protocol: Protocol,
+    repetition_time: Float[Tensor, " volumes"],
+    echo_time: Float[Tensor, " volumes"],
+) -> Float[Tensor, "*voxels volumes"]:
+    """Return m of the equation."""
+    if protocol.readout_time is not None:
+        return -torch.expm1(-(repetition_time - protocol.readout_time).to(t1) / t1)
+    repetition_time, echo_time = repetition_time.to(t1), echo_time.to(t1)
+    repeat = torch.exp(-repetition_time / t1)
+    regained = 1 - 2 * torch.exp(-(repetition_time - echo_time / 2) / t1) + repeat
+    if protocol.flip_angle is None:
+        return regained
+    return regained / (1 + torch.cos(protocol.flip_angle.to(t1)) * repeat)
+
+
+def _check_excitation(flip_angle: Float[Tensor, " volumes"]) -> None:
+    refuse_where(
+        flip_angle > math.pi / 2 + ROUNDING,
+        "SpinEcho: flip_angle is more than 90 degrees, which is a refocusing pulse, no excitation",
+        remedy="Scanners often write the refocusing angle there. Leave flip_angle out for 90 degrees, "
+        "or give the angle of the excitation in radians.",
+    )

@@ -1,0 +1,1 @@
+"""Data with a known truth: phantoms, and the signals a scanner would give for them."""
