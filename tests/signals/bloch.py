@@ -4,7 +4,6 @@ The magnetisation is an array (3, voxels) of x, y, z with equilibrium (0, 0, 1).
 """
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 Magnetisation = NDArray[np.float64]

@@ -33,7 +33,7 @@ def simulate(
 
 def at(b: torch.Tensor | float) -> torch.Tensor:
     t1 = torch.from_numpy(T1)
-    return torch.stack([t1, torch.ones_like(t1), torch.as_tensor(b).expand_as(t1)], dim=-1)
+    return torch.stack([t1, torch.ones_like(t1), torch.as_tensor(b, dtype=t1.dtype).expand_as(t1)], dim=-1)
 
 
 @pytest.mark.parametrize("kind", [SignalKind.MAGNITUDE, SignalKind.SIGNED])

@@ -18,7 +18,7 @@ THETA = torch.from_numpy(np.stack([T1, T2, np.full(4, 1.5)], axis=-1))
 def train(*, angle: float, spacing: float, n_echoes: int, repetition_time: float) -> np.ndarray:
     """Excite about x, refocus by 180° about y in the middle of each spacing, spoil at TR; all echoes."""
     m = bloch.equilibrium(len(T1))
-    for _ in range(80):
+    for _ in range(250):
         echoes = []
         m = bloch.pulse(m, angle)
         for _ in range(n_echoes):
@@ -71,7 +71,7 @@ def test_a_train_is_the_simulated_steady_state(n_echoes) -> None:
 
 
 def test_limits() -> None:
-    """No TR: PD exp(-TE/T2). Short TE: PD (1 - exp(-TR/T1)). Excitation by 30°: half of it, fully relaxed."""
+    """No TR: PD exp(-TE/T2). TE = 0: PD (1 - exp(-TR/T1)). Relaxed and excited by 30°: one half."""
     t1, t2, pd = THETA.unbind(-1)
     relaxed = SpinEcho()(THETA, protocol_from_values(echo_time=[0.1]))[:, 0]
     torch.testing.assert_close(relaxed, pd * torch.exp(-0.1 / t2))

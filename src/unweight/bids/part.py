@@ -44,13 +44,7 @@ def choose_part(
     Raises:
         InputError: There is none of the kind that is wanted.
     """
-    if not entries:
-        raise InputError("no images to read", remedy="Give at least one file.")
-    by_part: dict[Part | None, list[Entry]] = {}
-    for entry in entries:
-        by_part.setdefault(entry.part, []).append(entry)
-    if wanted is SignalKind.COMPLEX:
-        raise InputError("complex series are read by another door", path=entries[0].path)
+    by_part = _by_part(entries)
     taken = TAKEN[wanted]
     part = next((part for part in taken if part in by_part), Part.PHASE)
     if part not in taken:
@@ -67,6 +61,34 @@ def choose_part(
         notes.append(f"{_part_name(part)} images are used; {', '.join(left)} images are left aside")
     signed = part is Part.REAL or wanted is SignalKind.SIGNED
     return chosen, SignalKind.SIGNED if signed else SignalKind.MAGNITUDE, notes
+
+
+def choose_parts_of_complex(entries: Sequence[Entry]) -> dict[Part, list[Entry]]:
+    """Choose magnitude and phase, or else real and imaginary part, in this order.
+
+    Raises:
+        InputError: Neither pair is complete.
+    """
+    by_part = _by_part(entries)
+    for pair in ((Part.MAGNITUDE, Part.PHASE), (Part.REAL, Part.IMAGINARY)):
+        members = {part: by_part.get(part, []) for part in pair}
+        if all(members.values()) and len({len(files) for files in members.values()}) == 1:
+            return members
+    found = ", ".join(f"{len(files)} {_part_name(part)}" for part, files in by_part.items())
+    raise InputError(
+        f"complex images need magnitude and phase, or real and imaginary part; found {found}",
+        remedy="Name them with part-mag and part-phase, or keep the sidecars that dcm2niix wrote.",
+        path=entries[0].path,
+    )
+
+
+def _by_part(entries: Sequence[Entry]) -> dict[Part | None, list[Entry]]:
+    if not entries:
+        raise InputError("no images to read", remedy="Give at least one file.")
+    by_part: dict[Part | None, list[Entry]] = {}
+    for entry in entries:
+        by_part.setdefault(entry.part, []).append(entry)
+    return by_part
 
 
 def _part_name(part: Part | None) -> str:

@@ -166,26 +166,27 @@ def timing_of(sidecar: Sidecar) -> Timing:
     if not isinstance(own, Mapping):
         raise _wrong_type(OWN, "an object", own, sidecar.origin(OWN))
     for name, own_label in OWN_FIELDS.items():
-        values[name] = _number(own, own_label, sidecar.origin(OWN))
+        given = sidecar.number(own_label)
+        values[name] = _number(own, own_label, sidecar.origin(OWN)) if given is None else given
         labels[name] = OWN
     for name, value in values.items():
-        check_value(name, value, sidecar.origin(labels[name]))
+        _check_value(name, value, sidecar.origin(labels[name]))
     timing = Timing(flip_angle=_flip_angle(sidecar), field_strength=_field_strength(sidecar), **values)
-    check_timing(timing, sidecar.origin(labels["repetition_time"]))
+    _check_timing(timing, sidecar.origin(labels["repetition_time"]))
     return timing
 
 
-def check_value(name: str, value: float | None, path: Path) -> None:
+def _check_value(name: str, value: float | None, path: Path) -> None:
     """Let the protocol's own rules judge one value.
 
     Raises:
         ProtocolError: It is impossible, or looks like milliseconds; the file is named.
     """
     if value is not None:
-        check_timing(replace(Timing(), **{name: value}), path)
+        _check_timing(replace(Timing(), **{name: value}), path)
 
 
-def check_timing(timing: Timing, path: Path) -> None:
+def _check_timing(timing: Timing, path: Path) -> None:
     """Let the protocol's own rules judge the values of one volume together.
 
     Raises:

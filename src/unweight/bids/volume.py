@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ LARGEST_VALUE = 1e18
 SMALLEST_ZOOM, LARGEST_ZOOM, FARTHEST = 1e-3, 1e3, 1e6
 FLATTEST = 1e-3
 MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
+Stream = BufferedReader | gzip.GzipFile
 GZIP_MAGIC = b"\x1f\x8b"
 Header = Any  # what nibabel's headers give carries no types
 HEADERS: dict[int, Header] = {348: Nifti1Header, 540: Nifti2Header}
@@ -108,15 +110,15 @@ def _grid(path: Path, layout: "_Layout") -> Grid:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[Stream]:
     """Open a file, compressed or not, and turn what goes wrong while it is read into one error."""
     _check_file(path)
     try:
         with path.open("rb") as file:
             compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             file.seek(0)
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
-    except (EOFError, zlib.error) as error:
+            yield gzip.GzipFile(fileobj=file) if compressed else file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _truncated(path) from error
     except OSError as error:
         raise InputError(
@@ -170,8 +172,8 @@ def _bad_header(path: Path, problem: str) -> InputError:
     )
 
 
-def _read_layout(path: Path, stream: BinaryIO, largest: int) -> _Layout:
-    """Read and judge the header."""
+def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
+    """Read the header of NIfTI-1 or NIfTI-2, in either byte order, and return it with its size."""
     block = stream.read(348)
     if len(block) < 348:
         raise _not_nifti(path)
@@ -190,9 +192,39 @@ def _read_layout(path: Path, stream: BinaryIO, largest: int) -> _Layout:
         )
     if magic != MAGICS[size]:
         raise _not_nifti(path)
+    return HEADERS[size](block, endianness=order, check=False), size
+
+
+def _read_layout(path: Path, stream: Stream, largest: int) -> _Layout:
+    """Read and judge the header."""
+    header, size = _read_header(path, stream)
+    affine, notes = _affine(path, header)
+    slope, intercept = _scaling(path, header)
+    layout = _Layout(
+        shape=_shape(path, header),
+        dtype=_stored_type(path, header),
+        offset=_offset(path, header, size),
+        consumed=size,
+        slope=slope,
+        intercept=intercept,
+        affine=affine,
+        notes=notes,
+    )
+    n_voxels = math.prod(layout.shape)
+    needed = max(layout.n_bytes, n_voxels * (8 if layout.dtype.kind == "c" else 4))
+    if needed > largest:
+        raise InputError(
+            f"the header claims {'x'.join(map(str, layout.shape))} voxels, {needed / 2**30:.3g} GiB, "
+            f"more than the limit of {largest / 2**30:.3g} GiB",
+            remedy="Check the header, or crop or split the image.",
+            path=path,
+        )
+    return layout
+
+
+def _stored_type(path: Path, header: Header) -> np.dtype[np.generic]:
     try:
-        header = HEADERS[size](block, endianness=order, check=False)
-        dtype = np.dtype(header.get_data_dtype())
+        dtype: np.dtype[np.generic] = np.dtype(header.get_data_dtype())
     except UNREADABLE as error:
         raise _bad_header(path, f"its data type is unknown ({error})") from error
     if dtype.kind not in "iufc":
@@ -201,28 +233,7 @@ def _read_layout(path: Path, stream: BinaryIO, largest: int) -> _Layout:
             remedy="Give a scalar image.",
             path=path,
         )
-    shape = _shape(path, header)
-    affine, notes = _affine(path, header)
-    slope, intercept = _scaling(path, header)
-    layout = _Layout(
-        shape=shape,
-        dtype=dtype,
-        offset=_offset(path, header, size),
-        consumed=size,
-        slope=slope,
-        intercept=intercept,
-        affine=affine,
-        notes=notes,
-    )
-    needed = max(layout.n_bytes, math.prod(shape) * (8 if dtype.kind == "c" else 4))
-    if needed > largest:
-        raise InputError(
-            f"the header claims {'x'.join(map(str, shape))} voxels, {needed / 2**30:.3g} GiB, "
-            f"more than the limit of {largest / 2**30:.3g} GiB",
-            remedy="Check the header, or crop or split the image.",
-            path=path,
-        )
-    return layout
+    return dtype
 
 
 def _not_nifti(path: Path) -> InputError:
@@ -320,7 +331,7 @@ def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
         raise _bad_header(path, "its affine is singular")
 
 
-def _read_voxels(path: Path, stream: BinaryIO, layout: _Layout) -> NDArray[np.generic]:
+def _read_voxels(path: Path, stream: Stream, layout: _Layout) -> NDArray[np.generic]:
     """Read what the header accounts for, and make sure that it was the end."""
     most = path.stat().st_size * (DEFLATE_LIMIT if isinstance(stream, gzip.GzipFile) else 1)
     if layout.offset + layout.n_bytes > most:
@@ -332,7 +343,7 @@ def _read_voxels(path: Path, stream: BinaryIO, layout: _Layout) -> NDArray[np.ge
     return np.frombuffer(content, dtype=layout.dtype).reshape(layout.shape, order="F")
 
 
-def _read_exactly(path: Path, stream: BinaryIO, n_bytes: int) -> bytearray:
+def _read_exactly(path: Path, stream: Stream, n_bytes: int) -> bytearray:
     content = bytearray()
     while len(content) < n_bytes:
         piece = stream.read(min(CHUNK, n_bytes - len(content)))

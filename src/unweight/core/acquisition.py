@@ -41,10 +41,11 @@ class Acquisition:
     signal: Float[Tensor, "*voxels volumes"] | Complex[Tensor, "*voxels volumes"]
     protocol: Protocol
     kind: SignalKind = SignalKind.MAGNITUDE
-    mask: Bool[Tensor, "*voxels"] | None = None
+    # Shapes that are checked here, with a message, are left open in the types.
+    mask: Bool[Tensor, "..."] | None = None
     affine: Float[Tensor, "4 4"] | None = None
     known: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
-    saturated: Bool[Tensor, "*voxels"] | None = None
+    saturated: Bool[Tensor, "..."] | None = None
     noise_sd: float | None = None
 
     def __post_init__(self) -> None:

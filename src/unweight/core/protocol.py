@@ -49,14 +49,15 @@ class Protocol:
         field_strength: Static field [T].
     """
 
-    repetition_time: Float[Tensor, " volumes"] | None = None
-    echo_time: Float[Tensor, " volumes"] | None = None
-    inversion_time: Float[Tensor, " volumes"] | None = None
-    flip_angle: Float[Tensor, " volumes"] | None = None
-    readout_time: Float[Tensor, " volumes"] | None = None
-    echo_spacing: Float[Tensor, " volumes"] | None = None
-    train_length: Float[Tensor, " volumes"] | None = None
-    centre_index: Float[Tensor, " volumes"] | None = None
+    # All of one length; that is checked here, with a message, so the types leave it open.
+    repetition_time: Float[Tensor, " _"] | None = None
+    echo_time: Float[Tensor, " _"] | None = None
+    inversion_time: Float[Tensor, " _"] | None = None
+    flip_angle: Float[Tensor, " _"] | None = None
+    readout_time: Float[Tensor, " _"] | None = None
+    echo_spacing: Float[Tensor, " _"] | None = None
+    train_length: Float[Tensor, " _"] | None = None
+    centre_index: Float[Tensor, " _"] | None = None
     field_strength: float | None = None
 
     def __post_init__(self) -> None:
@@ -117,7 +118,7 @@ class Protocol:
 
 
 def protocol_from_values(
-    *, field_strength: float | None = None, **timings: Sequence[float] | None
+    *, field_strength: float | None = None, **timings: Sequence[float | int] | None
 ) -> Protocol:
     """Build a protocol from plain numbers, one sequence per timing.
 

@@ -6,7 +6,7 @@ each in units of its own noise, the doubled-angle vector
     (J_xx − J_yy, 2 J_xy) / (tr J + c)
 
 says which way the edges of a voxel point and how sure that is; c is a few times the median of tr J in
-the object. Its mean over a ring, taken along the radii, is 1 in the centre of a perfect disc, about 0
+the object, or of a hundredth of the strongest edges where there is no noise. Its mean over a ring, taken along the radii, is 1 in the centre of a perfect disc, about 0
 where edges have no order, and it does not ask whether the disc is brighter or darker than what is
 around it. One pale image therefore does no harm, and one clear image is enough. A structure tensor
 at one scale: Bigün and Granlund, ICCV 1987; votes along radii: Duda and Hart, Commun ACM 15:11, 1972.
@@ -21,7 +21,8 @@ from torch import Tensor
 
 SMOOTHING_MM = 1.3
 DOUBT = 8.0
-OBJECT_FRACTION = 0.2
+FAINTEST_EDGE = 0.01
+OBJECT_FRACTION = 0.08
 
 
 def disc_votes(
@@ -52,14 +53,14 @@ def _structure_tensor(images: np.ndarray, voxel_mm: tuple[float, float]) -> tupl
     for image in np.moveaxis(images, -1, 0):
         along_rows = gaussian_filter(image, sigma, order=(1, 0)) / voxel_mm[0]
         along_columns = gaussian_filter(image, sigma, order=(0, 1)) / voxel_mm[1]
-        noise = np.median((along_rows**2 + along_columns**2)[inside])
+        edges = (along_rows**2 + along_columns**2)[inside]
+        noise = max(float(np.median(edges)), FAINTEST_EDGE**2 * float(np.percentile(edges, 99)))
         if noise > 0:
             xx += along_rows**2 / noise
             xy += along_rows * along_columns / noise
             yy += along_columns**2 / noise
     strength = xx + yy
-    total = strength + DOUBT * np.median(strength[inside])
-    total[total == 0] = 1.0
+    total = strength + DOUBT * max(float(np.median(strength[inside])), 1.0)
     return (xx - yy) / total, 2 * xy / total
 
 

@@ -43,8 +43,8 @@ class FoundPlate:
         votes: How surely each sphere is seen, up to 1.
         misfit: Disagreement with the nominal T1, 0 is none (see `evaluate.sphere_order`).
         rotation: Of the plate, from the first plane axis towards the second [rad].
-        mirrored: Whether the numbers run against the clock when the first plane axis is shown to the
-            right and the second upwards.
+        mirrored: Whether the image is a mirror image (before it was turned, left and right are
+            exchanged), shown with the first plane axis to the right and the second upwards.
     """
 
     array: SphereArray
@@ -68,6 +68,7 @@ def find_plates(
     *,
     version: int,
     plate: int | None = None,
+    field_strength: float | None = None,
 ) -> tuple[FoundPlate, ...]:
     """Return the plates in an acquisition or in maps, the best slice of each, the clearest first.
 
@@ -77,12 +78,15 @@ def find_plates(
             has no inversion times, and show the spheres where there is no acquisition.
         version: Of the phantom: 1 up to serial number 0041, 2 from 0042 on.
         plate: 4 or 5; None to let T1 decide.
+        field_strength: Of the scanner, for the nominal values; None to ask the acquisition [T].
 
     Raises:
         InputError: No plate is in any slice, or its spheres cannot be told apart.
         UsageError: There is nothing to search, or no such plate or version.
     """
-    field = None if acquisition is None else acquisition.protocol.field_strength
+    field = field_strength
+    if field is None and acquisition is not None:
+        field = acquisition.protocol.field_strength
     arrays = [sphere_array(number, version, field) for number in ((5, 4) if plate is None else (plate,))]
     images, affine = _images(acquisition, maps)
     found, problem = [], None
@@ -172,7 +176,7 @@ def _real(acquisition: Acquisition) -> Float[Tensor, "*voxels volumes"]:
 
 def _tells_t1(acquisition: Acquisition) -> bool:
     times = acquisition.protocol.inversion_time
-    return times is not None and len(times.unique()) >= LEAST_TIMES
+    return times is not None and len(set(times.tolist())) >= LEAST_TIMES
 
 
 def _median_t1(maps: ParameterMaps, plane: SlicePlane, pose: PlatePose) -> Float[Tensor, " spheres"]:
@@ -194,8 +198,9 @@ def _found(
         index[:, axis] = centres[:, column] / size
     pattern = torch.view_as_complex(torch.tensor(SPHERE_CENTRES_MM, dtype=torch.float64))
     seen = torch.view_as_complex((centres - centres.mean(0)).contiguous())
-    upright, reversed_ = (pattern.conj() * seen).sum(), (pattern * seen).sum()
-    mirrored = bool(reversed_.abs() > upright.abs())
+    # A turn by t is exp(it)·z; the mirror image has −conj(z) in the place of z.
+    upright, reflected = (pattern.conj() * seen).sum(), -(pattern * seen).sum()
+    mirrored = bool(reflected.abs() > upright.abs())
     return FoundPlate(
         array=numbering.array,
         plane=plane,
@@ -203,6 +208,6 @@ def _found(
         centres_world_mm=(index @ affine.T)[:, :3],
         votes=pose.votes[numbering.order],
         misfit=numbering.misfit,
-        rotation=float((reversed_ if mirrored else upright).angle()),
+        rotation=float((reflected if mirrored else upright).angle()),
         mirrored=mirrored,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from unweight.core.errors import InputError
@@ -32,7 +32,7 @@ class SlicePlane:
         first, second = (axis for axis in range(3) if axis != self.axis)
         return first, second
 
-    def cut(self, volume: Float[Tensor, "x y z *rest"]) -> Float[Tensor, "rows columns *rest"]:
+    def cut(self, volume: Shaped[Tensor, "x y z *rest"]) -> Shaped[Tensor, "rows columns *rest"]:
         """Return the slice of a volume."""
         return volume.select(self.axis, self.index)
 
@@ -57,8 +57,8 @@ class SlicePlane:
 
 
 def as_volume(
-    values: Float[Tensor, "*voxels channels"], affine: Float[Tensor, "4 4"] | None
-) -> Float[Tensor, "x y z channels"]:
+    values: Shaped[Tensor, "*voxels channels"], affine: Float[Tensor, "4 4"] | None
+) -> Shaped[Tensor, "x y z channels"]:
     """Return a slice or a volume with three axes of space; a slice gets a third axis.
 
     Raises:

@@ -116,4 +116,4 @@ def _directions(
     t1 = torch.tensor(array.nominal.t1, dtype=torch.float64)[:, None].expand(-1, len(EFFICIENCIES))
     efficiency = torch.tensor(EFFICIENCIES, dtype=torch.float64).expand(t1.shape[0], -1)
     signal = model(torch.stack((t1, torch.ones_like(t1), efficiency), -1), protocol)
-    return signal / signal.norm(dim=-1, keepdim=True)
+    return torch.nn.functional.normalize(signal, dim=-1)

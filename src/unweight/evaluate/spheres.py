@@ -18,7 +18,6 @@ from unweight.evaluate.slice_plane import as_volume, disc_means
 ROI_RADIUS_MM = 4.5
 LEAST_SHARE = 0.5
 OUTLIER_SDS = 5.0
-SD_OF_MAD = 1.4826
 
 
 class SphereStatus(Enum):
@@ -53,7 +52,7 @@ class SphereT1:
         status: OK if at least half of the voxels are.
         n_voxels: Voxels in the region.
         n_used: Voxels in the mean: the OK ones if the status is OK, else all with a value; less those
-            further than five robust standard deviations from the median.
+            further from the median than five times half the 16 to 84 % range.
         t1_std_s: Mean over the voxels used of the standard deviation their fit gives [s].
         centre_mm: Centre in the space of the affine [mm].
     """
@@ -80,11 +79,10 @@ def measure_t1(
         found: The plate.
         radius_mm: Of the region in each sphere, at most its 8 mm [mm].
     """
-    t1, std = (
-        found.plane.cut(as_volume(part[..., None].cpu(), maps.affine))[..., 0].double()
-        for part in (maps.value("T1"), maps.deviation("T1"))
+    t1, std, status = (
+        found.plane.cut(as_volume(part[..., None].cpu(), maps.affine))[..., 0]
+        for part in (maps.value("T1").double(), maps.deviation("T1").double(), maps.status)
     )
-    status = found.plane.cut(maps.status.cpu() if maps.status.ndim == 3 else maps.status.cpu()[:, :, None])
     discs = found.plane.discs(t1.shape, found.centres_mm, _checked(radius_mm))
     rows = []
     for number, disc in enumerate(discs):
@@ -152,9 +150,8 @@ def _judge(
 def _without_outliers(
     t1: Float[Tensor, " voxels"], used: Bool[Tensor, " voxels"]
 ) -> Bool[Tensor, " voxels"]:
-    away = (t1 - t1[used].median()).abs()
-    spread = SD_OF_MAD * float(away[used].median())
-    return used & (away <= OUTLIER_SDS * spread + 1e-12)
+    low, middle, high = torch.quantile(t1[used], torch.tensor([0.16, 0.5, 0.84], dtype=t1.dtype))
+    return used & ((t1 - middle).abs() <= OUTLIER_SDS * (high - low) / 2 + 1e-12)
 
 
 def _point(place: Float[Tensor, " 3"]) -> tuple[float, float, float]:

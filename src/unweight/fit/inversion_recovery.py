@@ -4,13 +4,15 @@
 2. Variable projection: Gauss–Newton in ln T1 alone (`fit.recovery_projection`), for the best
    polarity and for every other one that could still win (`fit.recovery_search`).
 3. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given.
-4. Magnitude data: from there to the maximum of the Rician likelihood.
+4. Magnitude data whose thermal noise is known (given, or seen in the background): from there to the
+   maximum of the Rician likelihood. Residuals alone do not license this: in vivo they hold more than
+   thermal noise, and the correction near the null would overshoot.
 5. Standard deviations from the Cramér–Rao bound at the estimate, and a status for every voxel.
 """
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,11 +20,11 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import ProtocolError, UsageError
+from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import FAILED, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.noise_level import noise_from_residuals
+from unweight.fit.noise_level import noise_from_background, noise_from_residuals
 from unweight.fit.polarity import polarity_dictionary
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.fit.recovery_search import Optimum, RecoverySearch
@@ -48,7 +50,7 @@ class InversionRecoveryFit(Estimator):
             behind the TR term, None to let it follow B. It matters only where TR is short.
         b_range: Inversion efficiencies to search. A voxel that ends on the edge of the full range
             fails; on the edge of a narrower range, which is prior knowledge, it stands.
-        rician: Take magnitude data by the Rician likelihood instead of least squares.
+        rician: Use the Rician likelihood for magnitude data whose thermal noise is known.
         n_steps: Gauss–Newton steps allowed.
     """
 
@@ -95,6 +97,11 @@ class InversionRecoveryFit(Estimator):
         self.accept(acquisition)
         inside = acquisition.inside
         data = acquisition.signal[inside]
+        if not len(data):
+            raise InputError(
+                "no voxel to work on: the mask is empty, or no voxel is finite",
+                remedy="Check the mask and the images.",
+            )
         timing = recovery_timing(acquisition.protocol, self.complete, data.double())
         known = acquisition.known.get("B")
         search = RecoverySearch(
@@ -112,15 +119,28 @@ class InversionRecoveryFit(Estimator):
         sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
         optimum = search.challenge(optimum, start, sigma)
         sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
-        if self.rician and acquisition.kind is SignalKind.MAGNITUDE and sigma > 0:
-            optimum = search.rician(optimum, sigma)
+        thermal = self._thermal_noise(acquisition, sigma)
+        if thermal > 0:
+            optimum = search.rician(optimum, thermal)
         variance = unit_variance(optimum, timing, known is not None) * sigma**2
         misfit = optimum.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(optimum.rss)
         status = self._status(optimum, variance[:, 0], sigma)
         suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
         status[suspect] = VoxelStatus.IMPLAUSIBLE
         status[strength <= SIGNAL_TO_NOISE * sigma] = VoxelStatus.NO_SIGNAL
-        return _on_grid(acquisition, optimum, variance, misfit, status, sigma)
+        notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
+        if thermal > 0:
+            notes["thermal_noise_sd"] = thermal
+        return _on_grid(acquisition, _Judged(optimum, variance, misfit, status), sigma, notes)
+
+    def _thermal_noise(self, acquisition: Acquisition, sigma: float) -> float:
+        """Return the noise the Rician law may be used with, or NaN where it is not known."""
+        if not self.rician or acquisition.kind is not SignalKind.MAGNITUDE:
+            return math.nan
+        if acquisition.noise_sd is not None:
+            return acquisition.noise_sd
+        background = noise_from_background(acquisition.signal.reshape(-1, acquisition.signal.shape[-1]))
+        return min(background, sigma) if background > 0 else math.nan
 
     def _status(self, optimum: Optimum, log_t1_variance: Row, sigma: float) -> UInt8[Tensor, " voxels"]:
         """Judge each voxel but for its misfit and strength."""
@@ -165,15 +185,20 @@ def _n_free(acquisition: Acquisition) -> int:
     return 2 if "B" in acquisition.known else 3
 
 
+class _Judged(NamedTuple):
+    """What is known of each voxel inside the mask."""
+
+    optimum: Optimum
+    variance: Float[Tensor, "voxels parameters"]
+    misfit: Row
+    status: UInt8[Tensor, " voxels"]
+
+
 def _on_grid(
-    acquisition: Acquisition,
-    optimum: Optimum,
-    variance: Float[Tensor, "voxels parameters"],
-    misfit: Row,
-    status: UInt8[Tensor, " voxels"],
-    sigma: float,
+    acquisition: Acquisition, judged: _Judged, sigma: float, notes: dict[str, str | float]
 ) -> ParameterMaps:
     """Put the voxels back where they came from."""
+    optimum, variance, misfit, status = judged
     inside, like = acquisition.inside, acquisition.signal
     t1 = torch.exp(optimum.log_t1)
     values = torch.stack([t1, optimum.pd, optimum.b], dim=-1)
@@ -194,4 +219,5 @@ def _on_grid(
         misfit=whole[..., 0].index_put((inside,), misfit.to(like)),
         noise_sd=sigma,
         affine=acquisition.affine,
+        notes=notes,
     )

@@ -2,7 +2,10 @@
 
 With d volumes more than parameters, RSS/sigma² of a voxel that the model describes follows
 chi-square with d degrees of freedom. The median over many voxels, divided by the median of that
-distribution, gives sigma² and does not mind the few voxels that the model does not describe.
+distribution, gives sigma² and does not mind the few voxels that the model does not describe. It holds
+whatever the model leaves over, physiology and ghosts included: right for error bars, too large for
+the Rician law, which knows thermal noise only. That is measured in the background, where magnitudes
+are Rayleigh and the sum of 2n squared Gaussians over n volumes follows chi-square.
 """
 
 import math
@@ -13,6 +16,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 N_BINS = 256
+MIN_GROUP = 50  # voxels
 
 
 def noise_from_residuals(
@@ -37,6 +41,23 @@ def noise_from_residuals(
     return math.sqrt(float(residual[chosen].median()) / float(chi2.median(degrees)))
 
 
+def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
+    """Return the thermal noise of one channel from a magnitude image's background, or NaN.
+
+    Background are the voxels below Otsu's threshold, if there are two separate groups; voxels that
+    are exactly zero in some volume were not measured and do not count.
+    """
+    lit = (signal > 0).all(-1)
+    measured = signal[lit].double()
+    if not len(measured):
+        return math.nan
+    dark = ~bright(measured.amax(-1))
+    if int(dark.sum()) < MIN_GROUP:
+        return math.nan
+    energy = (measured[dark] ** 2).sum(-1)
+    return math.sqrt(float(energy.median()) / float(chi2.median(2 * signal.shape[-1])))
+
+
 def bright(strength: Float[Tensor, " voxels"]) -> Bool[Tensor, " voxels"]:
     """Return the voxels above Otsu's threshold on the logarithm, if it splits two separate groups.
 
@@ -54,7 +75,7 @@ def bright(strength: Float[Tensor, " voxels"]) -> Bool[Tensor, " voxels"]:
     mass = (counts * centres).cumsum(0) / counts.sum()
     between = (mass[-1] * weight - mass) ** 2 / (weight * (1 - weight)).clamp(min=1e-12)
     above = level > centres[int(between[:-1].argmax())]
-    if int(above.sum()) < 50 or bool(above.all()):
+    if int(above.sum()) < MIN_GROUP or bool(above.all()):
         return everything
     separate = float(level[above].mean() - level[~above].mean()) > math.log(5.0)
     return above if separate else everything

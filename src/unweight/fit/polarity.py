@@ -20,7 +20,7 @@ from unweight.core.acquisition import SignalKind
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis
 
 N_T1 = 48
-EFFICIENCIES = (0.6, 0.9, 1.2, 1.45, 1.65, 1.8, 1.95, 2.1, 2.3, 2.6, 2.9)
+EFFICIENCIES = (0.6, 0.9, 1.2, 1.4, 1.55, 1.7, 1.8, 1.88, 1.95, 2.02, 2.1, 2.25, 2.5, 2.8)
 N_RANKS = 3  # polarities kept per voxel
 
 

@@ -1,12 +1,13 @@
 """The search for ln T1: every polarity that could win, and the Rician likelihood.
 
-Voxels go through in blocks of about the size a core's cache holds, and the few that need more steps
+Voxels go through in blocks (`fit.blocks`), and the few that need more steps
 than the rest are collected and finished together. The search runs in double precision; only the
 choice of where to start runs in single.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import final
 
 import torch
@@ -14,16 +15,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweight.core.estimator import Progress
+from unweight.fit.blocks import each_block
 from unweight.fit.polarity import PolarityDictionary, Start, best_starts
 from unweight.fit.recovery_projection import Block, RecoveryTiming, Row, project, recovery_basis
 from unweight.signals.inversion_recovery import T1
 
-BLOCK = 8192  # voxels at a time
 N_QUICK = 4  # steps that settle most voxels
 STEP_LIMIT = 0.5  # of ln T1, per step
 SETTLED = 1e-4  # a step in ln T1 below which a voxel is done (the step itself is still taken)
 RIVAL_MARGIN = 9.0  # sigma² by which the residual sum of another polarity may be larger
-ATOM_LOSS = 0.01  # share of the energy by which the nearest atom may overstate a residual sum
+ATOM_LOSS = 0.02  # share of the energy by which the nearest atom may overstate a residual sum
 RICIAN_BELOW = 3.0  # a sample closer to zero than this many sigma feels the Rician law
 N_RICIAN = 12  # iterations of expectation–maximisation
 RICIAN_SETTLED = 1e-3
@@ -97,10 +98,11 @@ class RecoverySearch:
 
     def start(self) -> Start:
         """Return the best starts of each voxel, by polarity."""
-        parts = [
-            best_starts(self.data[block], self.dictionary, self._known(block))
-            for block in _blocks(len(self.data))
-        ]
+        parts = each_block(
+            len(self.data),
+            lambda block: best_starts(self.data[block], self.dictionary, self._known(block)),
+            self.data.device,
+        )
         return Start(
             pattern=torch.cat([part.pattern for part in parts], dim=1),
             log_t1=torch.cat([part.log_t1 for part in parts], dim=1),
@@ -111,13 +113,12 @@ class RecoverySearch:
         """Return the least-squares optimum of each voxel under its likeliest polarity."""
         total = len(self.data)
         everything = torch.arange(total, device=self.data.device)
-        parts = []
-        for block in _blocks(total):
+
+        def work(block: slice) -> Optimum:
             begin = self._begin(everything[block], start.pattern[0, block], start.log_t1[0, block])
-            parts.append(self._descend(begin, everything[block], N_QUICK))
-            if progress is not None:
-                progress(block.stop, total)
-        return self._finish(_join(parts), everything)
+            return self._descend(begin, everything[block], N_QUICK)
+
+        return self._finish(self._each(total, work, progress), everything)
 
     def challenge(self, best: Optimum, start: Start, sigma: float) -> Optimum:
         """Follow every other polarity that could win or come close, and let the better one stand."""
@@ -126,12 +127,8 @@ class RecoverySearch:
         for rank in range(1, len(start.pattern)):
             ceiling = best.rss + margin
             voxels = (start.rss[rank].double() < ceiling + ATOM_LOSS * energy).nonzero()[:, 0]
-            parts = []
-            for block in _blocks(len(voxels)):
-                some = voxels[block]
-                begin = self._begin(some, start.pattern[rank, some], start.log_t1[rank, some])
-                parts.append(self._descend(begin, some, N_QUICK))
-            rivals = _join(parts) if parts else best.take(voxels)
+            follow = partial(self._follow_rival, voxels, start, rank)
+            rivals = self._each(len(voxels), follow) if len(voxels) else best.take(voxels)
             near = (rivals.rss < ceiling[voxels]).nonzero()[:, 0]
             voxels, rivals = voxels[near], self._finish(rivals.take(near), voxels[near])
             best = best.put(voxels, _winner(best.take(voxels), rivals))
@@ -144,22 +141,37 @@ class RecoverySearch:
         signal given the present model m, and takes one Gauss–Newton step towards it. Only voxels
         with a sample near zero move; for the others the two optima are the same.
         """
-        near = [
-            self._model(optimum.take(block)).abs().amin(0) < RICIAN_BELOW * sigma
-            for block in _blocks(len(self.data))
-        ]
-        voxels = torch.cat(near).nonzero()[:, 0] if near else torch.arange(0)
+        if not len(self.data):
+            return optimum
+        closest = each_block(
+            len(self.data),
+            lambda block: self._model(optimum.take(block)).abs().amin(0),
+            self.data.device,
+        )
+        voxels = (torch.cat(closest) < RICIAN_BELOW * sigma).nonzero()[:, 0]
         if not len(voxels):
             return optimum
-        parts = []
-        for block in _blocks(len(voxels)):
-            held, some = optimum.take(voxels[block]), voxels[block]
+
+        def work(block: slice) -> Optimum:
+            some = voxels[block]
+            held = optimum.take(some)
             moved = self._expect_and_maximise(held, some, sigma)
             data = self._magnitude(some)
             before, after = self._model(held), self._model(moved)
             rose = rician_log_likelihood(data, after, sigma) >= rician_log_likelihood(data, before, sigma)
-            parts.append(moved.where(rose, held))
-        return optimum.put(voxels, _join(parts))
+            return moved.where(rose, held)
+
+        return optimum.put(voxels, self._each(len(voxels), work))
+
+    def _follow_rival(self, voxels: Tensor, start: Start, rank: int, block: slice) -> Optimum:
+        some = voxels[block]
+        begin = self._begin(some, start.pattern[rank, some], start.log_t1[rank, some])
+        return self._descend(begin, some, N_QUICK)
+
+    def _each(
+        self, total: int, work: Callable[[slice], Optimum], progress: Progress | None = None
+    ) -> Optimum:
+        return _join(each_block(total, work, self.data.device, progress))
 
     def _expect_and_maximise(self, now: Optimum, voxels: Tensor, sigma: float) -> Optimum:
         data, limits = self._magnitude(voxels), self._limits(voxels)
@@ -216,12 +228,13 @@ class RecoverySearch:
             going = (optimum.step.abs() > SETTLED).nonzero()[:, 0]
             if not len(going):
                 break
-            parts = [
-                self._descend(optimum.take(going[block]), voxels[going[block]], N_QUICK)
-                for block in _blocks(len(going))
-            ]
-            optimum = optimum.put(going, _join(parts))
+            now = optimum.take(going)
+            again = partial(self._go_on, now, voxels[going])
+            optimum = optimum.put(going, self._each(len(going), again))
         return optimum
+
+    def _go_on(self, now: Optimum, voxels: Tensor, block: slice) -> Optimum:
+        return self._descend(now.take(block), voxels[block], N_QUICK)
 
     def _model(self, optimum: Optimum) -> Block:
         u, v, _, _ = recovery_basis(optimum.log_t1, self.timing)
@@ -269,11 +282,6 @@ def _winner(held: Optimum, rival: Optimum) -> Optimum:
         rival_rss=torch.where(nearer, loser.rss, held.rival_rss),
         rival_log_t1=torch.where(nearer, loser.log_t1, held.rival_log_t1),
     )
-
-
-def _blocks(total: int) -> Iterator[slice]:
-    for begin in range(0, total, BLOCK):
-        yield slice(begin, min(begin + BLOCK, total))
 
 
 def _join(parts: list[Optimum]) -> Optimum:

@@ -18,20 +18,20 @@ Reson Med 41:614, 1999 (its information).
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Complex, Float
+from scipy.special import ive
 from torch import Tensor
-from torch.special import i0e, i1e
+from torch.special import i0e
 
 from unweight.core.errors import UsageError
 
-# Gauss-Legendre over 8.5 standard deviations to either side: J to 3e-12 (see the test against scipy).
-HALF_WIDTH = 8.5
-NODES, WEIGHTS = (values.tolist() for values in np.polynomial.legendre.leggauss(48))
-LARGE_RATIO = 1e4
+# The series for J runs over w = r²/(r² + this), r = ν/σ; it converges fastest near 3.
+HALF_WAY = 3.0
 
 
 class NoiseModel(ABC):
@@ -144,22 +144,47 @@ class Rician(NoiseModel):
     def information(
         self, signal: Float[Tensor, "*shape"] | Complex[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape"]:
-        """Return J(ν) by quadrature in double precision; above ν = 10⁴ σ it is 1/σ² to 5·10⁻⁹."""
+        """Return J(ν), right to 6·10⁻⁹ of itself at any ratio ν/σ."""
         if signal.is_complex():
             raise UsageError(
                 "Rician noise tells nothing about a phase, but the signal is complex",
                 remedy="Use Gaussian noise, or a model of magnitude signals.",
             )
-        nu = (signal.double().abs() / self.sigma).clamp(max=LARGE_RATIO)
-        lowest = (nu - HALF_WIDTH).clamp(min=0)
-        half = (nu + HALF_WIDTH - lowest) / 2
-        total = torch.zeros_like(nu)
-        for node, weight in zip(NODES, WEIGHTS, strict=True):
-            x = lowest + half * (1 + node)
-            bessel = i0e(x * nu)
-            score = x * i1e(x * nu) / bessel - nu
-            total = total + weight * half * x * torch.exp(-((x - nu) ** 2) / 2) * bessel * score**2
-        return (total / self.sigma**2).to(signal.dtype)
+        square = (signal.double().abs() / self.sigma).clamp(max=1e100).square()
+        w = square / (square + HALF_WAY)
+        information = w * _chebyshev_sum(_coefficients(), 2 * w - 1)
+        return (information / self.sigma**2).to(signal.dtype)
+
+
+@cache
+def _coefficients() -> tuple[float, ...]:
+    """Return the Chebyshev coefficients of σ²J/w over w, r from 0 to ∞.
+
+    J is taken by Gauss-Legendre quadrature over 8.5 standard deviations to either side. That and the
+    series together are right to 6·10⁻⁹ of J for every r.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    places = np.polynomial.chebyshev.chebpts1(25)
+    w = (1 + places[:, None]) / 2
+    r = np.sqrt(HALF_WAY * w / (1 - w))
+    lowest = np.maximum(r - 8.5, 0)
+    half = (r + 8.5 - lowest) / 2
+    x = lowest + half * (1 + nodes)
+    density = x * np.exp(-((x - r) ** 2) / 2) * ive(0, x * r)
+    score = x * ive(1, x * r) / ive(0, x * r) - r
+    information = np.sum(weights * half * density * score**2, axis=1)
+    return tuple(np.polynomial.chebyshev.chebfit(places, information / w[:, 0], 24).tolist())
+
+
+def _chebyshev_sum(
+    coefficients: tuple[float, ...], place: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Return the series at places between -1 and 1, by Clenshaw's recurrence."""
+    above = torch.zeros_like(place)
+    current = torch.zeros_like(place)
+    for coefficient in reversed(coefficients[1:]):
+        above, current = current, 2 * place * current - above + coefficient
+    return place * current - above + coefficients[0]
 
 
 def _check_sigma(sigma: float) -> None:

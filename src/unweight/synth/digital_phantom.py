@@ -13,6 +13,7 @@ itself, which lies outside the plane of the spheres, and the other plates.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import final
@@ -38,7 +39,7 @@ from unweight.synth.system_phantom import (
     SphereArray,
 )
 
-Positions = tuple[Float[Tensor, "*voxels"], Float[Tensor, "*voxels"], Float[Tensor, "*voxels"]]
+Plane = Float[Tensor, "columns rows"]
 
 VOID = 0
 WATER = N_SPHERES + 1
@@ -76,21 +77,15 @@ class SliceGrid:
         return affine
 
     @property
-    def parts(self) -> list[tuple[float, float, float]]:
-        """Where the parts of a voxel lie, in voxels from its middle."""
-        steps = [(part + 0.5) / self.n_parts - 0.5 for part in range(self.n_parts)]
-        return list(product(steps, repeat=3))
+    def steps(self) -> list[float]:
+        """Where the parts of a voxel lie along an axis, in voxels from its middle."""
+        return [(part + 0.5) / self.n_parts - 0.5 for part in range(self.n_parts)]
 
-    def positions(self, part: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Positions:
-        """Return where one part of every voxel lies, from the centre of the grid [mm]."""
-        x, y, z = torch.meshgrid(
-            *(
-                (torch.arange(count, dtype=torch.float64) - (count - 1) / 2 + offset) * size
-                for count, offset, size in zip(self.shape, part, self.voxel_mm, strict=True)
-            ),
-            indexing="ij",
-        )
-        return x, y, z
+    def along(self, axis: int, steps: Sequence[float]) -> Float[Tensor, " positions"]:
+        """Return where parts of all voxels lie along an axis, from the centre of the grid [mm]."""
+        middle = torch.arange(self.shape[axis], dtype=torch.float64) - (self.shape[axis] - 1) / 2
+        offset = torch.tensor(list(steps), dtype=torch.float64)
+        return (middle[:, None] + offset).reshape(-1) * self.voxel_mm[axis]
 
 
 @final
@@ -117,12 +112,15 @@ class Pose:
         matrix = torch.tensor([[cosine * flip, -sine], [sine * flip, cosine]], dtype=points_mm.dtype)
         return points_mm @ matrix.T + torch.tensor(self.shift_mm, dtype=points_mm.dtype)
 
-    def undo(self, positions: Positions) -> Positions:
-        """Carry positions in the grid back to the frame of the plate."""
-        along, across = positions[0] - self.shift_mm[0], positions[1] - self.shift_mm[1]
+    def undo(
+        self, column_mm: Float[Tensor, " columns"], row_mm: Float[Tensor, " rows"]
+    ) -> tuple[Plane, Plane]:
+        """Carry a grid of positions back to the plate: x and y of every point."""
+        across = row_mm - self.shift_mm[1]
+        along = column_mm[:, None] - self.shift_mm[0]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
         x = cosine * along + sine * across
-        return (-x if self.mirrored else x), cosine * across - sine * along, positions[2] + self.height_mm
+        return (-x if self.mirrored else x), cosine * across - sine * along
 
 
 @final
@@ -219,12 +217,14 @@ def digital_phantom(
         shading: Receive sensitivity and inversion efficiency.
     """
     fractions = torch.zeros(*grid.shape, N_MATERIALS, dtype=torch.float64)
-    share = torch.full((*grid.shape, 1), grid.n_parts**-3, dtype=torch.float64)
-    for part in grid.parts:
-        materials = _materials(array, pose.undo(grid.positions(part)))
-        fractions.scatter_add_(-1, materials[..., None], share)
-    x, y, _ = pose.undo(grid.positions())
-    square = (x**2 + y**2) / CONTAINER_RADIUS_MM**2
+    z = grid.along(2, grid.steps) + pose.height_mm
+    for column, row in product(grid.steps, repeat=2):
+        x, y = pose.undo(grid.along(0, [column]), grid.along(1, [row]))
+        materials = _materials(array, x, y, z).reshape(*grid.shape, grid.n_parts)
+        fractions.scatter_add_(-1, materials, torch.ones_like(materials, dtype=torch.float64))
+    fractions /= grid.n_parts**3
+    x, y = pose.undo(grid.along(0, [0.0]), grid.along(1, [0.0]))
+    square = ((x**2 + y**2) / CONTAINER_RADIUS_MM**2)[..., None].expand(grid.shape)
     return DigitalPhantom(
         array=array,
         t1=torch.tensor([math.nan, *array.nominal.t1, WATER_T1], dtype=torch.float64),
@@ -242,26 +242,32 @@ def _centres_mm(array: SphereArray, grid: SliceGrid, pose: Pose) -> Float[Tensor
     return centres + torch.tensor(middle, dtype=torch.float64)
 
 
-def _materials(array: SphereArray, positions: Positions) -> Int[Tensor, "*voxels"]:
+def _materials(
+    array: SphereArray, x: Plane, y: Plane, z: Float[Tensor, " depth"]
+) -> Int[Tensor, "columns rows depth"]:
     """Return what is at positions in the frame of the plate."""
-    x, y, z = positions
-    inside = x**2 + y**2 + (z + array.height_mm) ** 2 < CONTAINER_RADIUS_MM**2
-    material = torch.where(inside & ~_plastic(array, positions), WATER, VOID)
-    for number, (middle_x, middle_y) in enumerate(array.centres_mm, start=1):
-        square = (x - middle_x) ** 2 + (y - middle_y) ** 2 + z**2
-        material[square < SHELL_RADIUS_MM**2] = VOID
-        material[square < SPHERE_RADIUS_MM**2] = number
-    return material
+    depth = z**2
+    inside = (x**2 + y**2)[..., None] + (z + array.height_mm) ** 2 < CONTAINER_RADIUS_MM**2
+    plastic = _inset(x, y)[..., None] & (z.abs() < INSET_HALF_HEIGHT_MM) | _posts(array, x, y)[..., None]
+    centres = torch.tensor(array.centres_mm, dtype=x.dtype)
+    away, nearest = ((x[..., None] - centres[:, 0]) ** 2 + (y[..., None] - centres[:, 1]) ** 2).min(-1)
+    radius = away[..., None] + depth
+    material = torch.where(inside & ~plastic & (radius > SHELL_RADIUS_MM**2), WATER, VOID)
+    return torch.where(radius < SPHERE_RADIUS_MM**2, nearest[..., None] + 1, material)
 
 
-def _plastic(array: SphereArray, positions: Positions) -> Bool[Tensor, "*voxels"]:
-    """Return where posts and the inset displace the water."""
-    x, y, z = positions
+def _inset(x: Plane, y: Plane) -> Bool[Tensor, "columns rows"]:
+    """Return where the inset displaces the water: its frame and every other cell."""
     half_x, half_y = INSET_SIZE_MM[0] / 2, INSET_SIZE_MM[1] / 2
     frame = (x.abs() < half_x) & (y.abs() < half_y)
     hollow = (x.abs() < half_x - INSET_WALL_MM) & (y.abs() < half_y - INSET_WALL_MM)
     cells = ((x / INSET_CELL_MM).floor() + (y / INSET_CELL_MM).floor()) % 2 == 0
-    plastic = frame & ~(hollow & cells) & (z.abs() < INSET_HALF_HEIGHT_MM)
+    return frame & ~(hollow & cells)
+
+
+def _posts(array: SphereArray, x: Plane, y: Plane) -> Bool[Tensor, "columns rows"]:
+    """Return where the posts displace the water."""
+    plastic = torch.zeros_like(x, dtype=torch.bool)
     for middle_x, middle_y in array.posts_mm:
         square = (x - middle_x) ** 2 + (y - middle_y) ** 2
         plastic |= (square < POST_RADIUS_MM**2) & (square > POST_BORE_MM**2)

@@ -1,0 +1,7 @@
+"""`python -m unweight`."""
+
+import sys
+
+from unweight.cli.main import main
+
+sys.exit(main())

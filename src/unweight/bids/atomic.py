@@ -1,0 +1,141 @@
+"""Files that are there whole or not at all, whatever interrupts the writing.
+
+Each file is written under a hidden name in its own folder, flushed to the disk, and then given its
+name in one step. A set of files is written out completely before the first of them gets its name, so
+that a full disk leaves the older set as it was. Files left over by a killed process are removed by
+the next one that writes the same name, after an hour.
+"""
+
+import errno
+import gzip
+import hashlib
+import io
+import os
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from unweight.core.errors import OutputError
+
+COMPRESSION = 3
+ABANDONED_SECONDS = 3600.0
+UNFINISHED = ".unfinished"
+# What file systems answer that cannot flush a folder.
+NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
+REMEDIES = {
+    errno.ENOSPC: "Free some space; nothing old was changed.",
+    errno.EDQUOT: "Free some space; nothing old was changed.",
+    errno.EFBIG: "The file system or a limit allows no file this large; nothing old was changed.",
+    errno.EACCES: "Choose a folder you may write to.",
+    errno.EPERM: "Choose a folder you may write to.",
+    errno.EROFS: "Choose a folder you may write to.",
+}
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write one file, making its folder if needed.
+
+    Raises:
+        OutputError: It could not be written; what stood there before is untouched.
+    """
+    write_together([(path, content)])
+
+
+def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Write a set of files: all of them out first, then all under their names, in order.
+
+    The last file is the mark that the set is complete: it gets its name when the others have theirs
+    for good.
+
+    Raises:
+        OutputError: They could not be written; what stood there before is untouched, unless the
+            fault struck between the names (then every file is whole, old or new).
+    """
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for path, content in files:
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
+            staged.append((temporary, path))
+            _make_folder(path.parent)
+            _write_through(temporary, content)
+        for index, (temporary, path) in enumerate(staged):
+            if index == len(staged) - 1:
+                _settle([done for _, done in staged[:-1]])
+            _rename(temporary, path)
+        _settle([path for _, path in staged[-1:]])
+    except OSError as error:
+        where = staged[-1][1] if staged else None
+        raise OutputError(
+            f"could not be written ({error.strerror or error})",
+            remedy=REMEDIES.get(error.errno or 0, "Nothing old was changed."),
+            path=where,
+        ) from error
+    finally:
+        for temporary, _ in staged:
+            _remove(temporary)
+    for _, path in staged:
+        _remove_abandoned(path)
+
+
+def compressed(content: bytes) -> bytes:
+    """Return the content compressed with gzip, without name and time: the same bytes each time."""
+    target = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=COMPRESSION, mtime=0) as file:
+        file.write(content)
+    return target.getvalue()
+
+
+def fingerprint(content: bytes) -> str:
+    """Return the SHA-256 of the content in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and see each entered in the one above for good."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    _settle(missing)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Give a file its name; a seam for tests."""
+    temporary.replace(path)
+
+
+def _settle(paths: Sequence[Path]) -> None:
+    """See the names of these files recorded on the disk."""
+    for folder in sorted({path.parent for path in paths}):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in NOT_FOR_FOLDERS:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a killed process left of this file."""
+    oldest = time.time() - ABANDONED_SECONDS
+    for left in path.parent.glob(f".{path.name}.*{UNFINISHED}"):
+        try:
+            if left.stat().st_mtime < oldest:
+                left.unlink()
+        except OSError:
+            continue

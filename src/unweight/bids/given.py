@@ -1,0 +1,101 @@
+"""What the caller says about the files; it wins over sidecars, and is checked against their order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from unweight.bids.part import Entry
+from unweight.bids.sidecar import OWN_FIELDS, REPETITION_OF_INVERSION, Sidecar
+from unweight.core.acquisition import SignalKind
+from unweight.core.errors import ProtocolError
+
+SAME_TIME = 1e-3
+# Where a given time goes; the other fields of the same meaning are then not listened to.
+GIVEN_LABELS = {
+    "inversion_time": ("InversionTime",),
+    "repetition_time": ("RepetitionTimeExcitation", *REPETITION_OF_INVERSION),
+    "echo_time": ("EchoTime",),
+    "readout_time": (OWN_FIELDS["readout_time"],),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the caller says about the files; it wins over sidecars.
+
+    Attributes:
+        inversion_time: One per volume [s].
+        repetition_time: One for all, or one per volume [s].
+        echo_time: One for all, or one per volume [s].
+        readout_time: From excitation to the last refocused echo; one for all, or one per volume [s].
+        kind: What the numbers are; None to take what the files say.
+        mask: A NIfTI file on the same grid, not 0 where to work.
+    """
+
+    inversion_time: tuple[float, ...] | None = None
+    repetition_time: tuple[float, ...] | None = None
+    echo_time: tuple[float, ...] | None = None
+    readout_time: tuple[float, ...] | None = None
+    kind: SignalKind | None = None
+    mask: Path | None = None
+
+
+NOTHING_GIVEN = Given()
+
+
+def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list[dict[str, float]]:
+    """Return the given times of each volume."""
+    overrides: list[dict[str, float]] = [{} for _ in range(n_volumes)]
+    for name in GIVEN_LABELS:
+        values = getattr(given, name)
+        if values is None:
+            continue
+        if len(values) == 1 and name != "inversion_time":
+            values = values * n_volumes
+        if len(values) != n_volumes:
+            raise ProtocolError(
+                f"{len(values)} values of {name} for {n_volumes} volumes",
+                remedy="Give one value per volume, in the order of the files.",
+                path=entries[0].path,
+            )
+        _check_order(name, values, entries)
+        for times, value in zip(overrides, values, strict=True):
+            times[name] = float(value)
+    return overrides
+
+
+def override(sidecar: Sidecar, given: Mapping[str, float]) -> Sidecar:
+    """Return the sidecar with given times instead of its own."""
+    fields, origins = dict(sidecar.fields), dict(sidecar.origins)
+    for name, value in given.items():
+        for label in GIVEN_LABELS[name]:
+            fields.pop(label, None)
+            origins.pop(label, None)
+        fields[GIVEN_LABELS[name][0]] = value
+    return replace(sidecar, fields=fields, origins=origins)
+
+
+def _check_order(name: str, values: Sequence[float], entries: Sequence[Entry]) -> None:
+    """Refuse times that the sidecars give too, in another order: the files were listed differently."""
+    label = GIVEN_LABELS[name][0]
+    known = [entry.sidecar.fields.get(label) for entry in entries]
+    told = [float(value) for value in known if isinstance(value, int | float)]
+    if len(told) != len(values):
+        return
+    same = all(same_time(a, b) for a, b in zip(values, told, strict=True))
+    permuted = all(same_time(a, b) for a, b in zip(sorted(values), sorted(told), strict=True))
+    if permuted and not same:
+        pairs = zip(entries, told, strict=True)
+        listed = ", ".join(f"{entry.path.name} {value:g} s" for entry, value in pairs)
+        raise ProtocolError(
+            f"{name} was given in another order than the files; their sidecars say {listed}",
+            remedy="Leave the times out, or give them in the order of the files.",
+            path=entries[0].path,
+        )
+
+
+def same_time(a: float, b: float) -> bool:
+    """Whether two times are the same, to a thousandth."""
+    return abs(a - b) <= SAME_TIME * max(abs(a), abs(b)) + 1e-6

@@ -1,0 +1,89 @@
+"""The inheritance principle: sidecars higher in a BIDS tree apply to all files below that match.
+
+A JSON file applies to an image if it lies in the image's folder or above, has the same suffix, and
+has no entity that the image lacks or has otherwise. Nearer folders win; within one folder the file
+with more entities wins, and equals must not contradict each other.
+"""
+
+import re
+from pathlib import Path
+
+from unweight.bids.names import BidsName, image_stem, parse_stem
+from unweight.bids.part import Entry
+from unweight.bids.sidecar import Part, Sidecar, part_of, read_sidecar
+from unweight.core.errors import InputError
+
+PARTS = {part.value: part for part in Part}
+# What dcm2niix appends to the names of images that are not magnitude.
+CONVERTER_ENDINGS = {"ph": Part.PHASE, "real": Part.REAL, "imaginary": Part.IMAGINARY}
+CONVERTER_ENDING = re.compile(r".*_(ph|real|imaginary)[a-z]?")
+
+
+def entry_beside(image: Path) -> Entry:
+    """Return an image with the one JSON file beside it that has its name, if there is one."""
+    stem = image_stem(image)
+    beside = image.with_name(f"{stem}.json")
+    if stem is None or not beside.exists():
+        return _entry(image, Sidecar(image=image))
+    fields = read_sidecar(beside)
+    return _entry(image, Sidecar(image=image, fields=fields, origins=dict.fromkeys(fields, beside)))
+
+
+def entry_in_tree(root: Path, image: Path) -> Entry:
+    """Return an image of a BIDS tree with everything it inherits.
+
+    Raises:
+        InputError: A sidecar is unusable, or two of one rank contradict each other.
+    """
+    stem = image_stem(image)
+    name = None if stem is None else parse_stem(stem)
+    if name is None:
+        return entry_beside(image)
+    fields: dict[str, object] = {}
+    origins: dict[str, Path] = {}
+    for folder in _folders(root, image):
+        ranks: dict[str, int] = {}
+        for rank, path in _applicable(folder, name):
+            for key, value in read_sidecar(path).items():
+                if ranks.get(key) == rank and fields[key] != value:
+                    raise InputError(
+                        f"{key} contradicts {origins[key].name}, which applies to {image.name} as well",
+                        remedy="Keep one of the two.",
+                        path=path,
+                    )
+                fields[key], origins[key], ranks[key] = value, path, rank
+    return _entry(image, Sidecar(image=image, fields=fields, origins=origins))
+
+
+def _folders(root: Path, image: Path) -> list[Path]:
+    """Return the folders from the root down to that of the image."""
+    folders = [root]
+    for part in image.parent.relative_to(root).parts:
+        folders.append(folders[-1] / part)
+    return folders
+
+
+def _applicable(folder: Path, name: BidsName) -> list[tuple[int, Path]]:
+    """Return the JSON files of one folder that apply, those with fewest entities first."""
+    found: list[tuple[int, Path]] = []
+    for path in folder.glob(f"*{name.suffix}.json"):
+        other = parse_stem(path.name.removesuffix(".json"))
+        if other is None or other.suffix != name.suffix:
+            continue
+        if all(name.entities.get(key) == label for key, label in other.entities.items()):
+            found.append((len(other.entities), path))
+    return sorted(found)
+
+
+def _entry(image: Path, sidecar: Sidecar) -> Entry:
+    """Decide which part the image holds: its name says it, or else its sidecar."""
+    stem = image_stem(image) or image.name
+    name = parse_stem(stem)
+    named = None if name is None else PARTS.get(name.entities.get("part", ""))
+    told = part_of(sidecar)
+    ending = CONVERTER_ENDING.fullmatch(stem)
+    return Entry(
+        path=image,
+        sidecar=sidecar,
+        part=named or told or (CONVERTER_ENDINGS[ending[1]] if ending else None),
+    )

@@ -1,0 +1,288 @@
+"""The way in: a BIDS tree, a folder of DICOM, or NIfTI files become acquisitions.
+
+`find_inputs` looks at names only; each series is read when it is asked for, so that a thousand
+subjects need no more memory than one.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+from unweight.bids.collection import Collection, find_collections, looks_like_bids
+from unweight.bids.dicom import converted, looks_like_dicom
+from unweight.bids.given import NOTHING_GIVEN, Given
+from unweight.bids.inheritance import entry_beside, entry_in_tree
+from unweight.bids.names import BidsName, image_stem, parse_stem
+from unweight.bids.part import Entry
+from unweight.bids.selection import select_series
+from unweight.bids.stack import Stack, stack
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import InputError, ProtocolError
+
+LOG = logging.getLogger(__name__)
+
+UNNAMED: Mapping[str, str] = MappingProxyType({"sub": "01"})
+KEPT_ENTITIES = ("sub", "ses", "acq", "ce", "rec", "run")
+TREE_DEPTH = 4
+# The timing and the field that the images of a suffix cannot do without.
+REQUIRED = {
+    "IRT1": ("inversion_time", "InversionTime"),
+    "MEGRE": ("echo_time", "EchoTime"),
+    "MESE": ("echo_time", "EchoTime"),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """A series that was read.
+
+    Attributes:
+        acquisition: Volumes and timings.
+        entities: BIDS entities that name what is derived from it, `sub` among them.
+        suffix: BIDS suffix of the images, if they have one.
+        files: The images, in the order of the volumes.
+        sources: What derivatives name as their sources: BIDS URIs, or file names.
+        root: Root of the BIDS tree, if there is one.
+        sidecar: Fields on which all sidecars agree.
+        notes: What a careful reader should know.
+    """
+
+    acquisition: Acquisition
+    entities: Mapping[str, str]
+    suffix: str
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+    root: Path | None = None
+    sidecar: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FoundSeries:
+    """A series that was found and can be read.
+
+    Attributes:
+        origin: A collection of a BIDS tree, NIfTI files, or a folder of NIfTI or DICOM files.
+        given: What the caller says about it.
+        entities: BIDS entities that name what is derived from it.
+    """
+
+    origin: Collection | tuple[Path, ...] | Path
+    given: Given = NOTHING_GIVEN
+    entities: Mapping[str, str] = field(default_factory=lambda: dict(UNNAMED))
+
+    @property
+    def label(self) -> str:
+        """A name for messages and progress."""
+        if isinstance(self.origin, Collection):
+            return self.origin.label
+        return "_".join(f"{key}-{label}" for key, label in self.entities.items())
+
+    def read(self) -> Series:
+        """Read it.
+
+        Raises:
+            InputError: A file is unusable, or the files do not make one series.
+        """
+        if isinstance(self.origin, Collection):
+            return _read_collection(self.origin, self.given)
+        if isinstance(self.origin, tuple):
+            return read_series(self.origin, self.given)
+        return _read_folder(self.origin, self.given)
+
+
+def find_inputs(
+    paths: Sequence[Path],
+    given: Given = NOTHING_GIVEN,
+    *,
+    suffixes: Sequence[str] = ("IRT1",),
+    subjects: Sequence[str] | None = None,
+) -> tuple[FoundSeries, ...]:
+    """Find out what was given, without reading it.
+
+    Args:
+        paths: One BIDS tree, one folder (of DICOM or NIfTI), or NIfTI files.
+        given: What the caller says about the files.
+        suffixes: Which series of a BIDS tree.
+        subjects: Which subjects of a BIDS tree, without `sub-`; None for all.
+
+    Raises:
+        InputError: There is nothing there that can be read.
+    """
+    if not paths:
+        raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
+    if len(paths) > 1 or not paths[0].is_dir():
+        return (FoundSeries(origin=tuple(paths), given=given, entities=_entities(paths)),)
+    folder = paths[0]
+    if looks_like_bids(folder):
+        return _find_in_tree(folder, given, suffixes, subjects)
+    if folder.name.startswith("sub-") and looks_like_bids(folder.parent):
+        return _find_in_tree(folder.parent, given, suffixes, [folder.name])
+    images = _images_of(folder)
+    if not images and not looks_like_dicom(folder):
+        raise InputError(
+            "holds neither a BIDS tree, nor NIfTI, nor DICOM files", remedy="Check the path.", path=folder
+        )
+    return (FoundSeries(origin=folder, given=given, entities=_entities(images)),)
+
+
+def read_inputs(
+    paths: Sequence[Path],
+    given: Given = NOTHING_GIVEN,
+    *,
+    suffixes: Sequence[str] = ("IRT1",),
+    subjects: Sequence[str] | None = None,
+) -> tuple[Series, ...]:
+    """Find and read everything at once; for many subjects use `find_inputs`.
+
+    Raises:
+        InputError: As `find_inputs` and `FoundSeries.read`.
+    """
+    found = find_inputs(paths, given, suffixes=suffixes, subjects=subjects)
+    return tuple(series.read() for series in found)
+
+
+def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
+    """Read the NIfTI files of one series: several volumes, or one file with four dimensions.
+
+    Times come from the sidecars (those of a BIDS tree are inherited) unless they are given. Volumes
+    end up in the order of their inversion or echo times.
+
+    Raises:
+        InputError: A file is unusable, or they do not make one series.
+        ProtocolError: A timing is missing, impossible, or not one per volume.
+    """
+    if not paths:
+        raise InputError("no images to read", remedy="Give at least one file.")
+    return _series(stack([_entry(path) for path in paths], given))
+
+
+def _entry(path: Path) -> Entry:
+    root = _tree_of(path)
+    return entry_beside(path) if root is None else entry_in_tree(root, path.absolute())
+
+
+def _read_collection(collection: Collection, given: Given) -> Series:
+    paths = [path for files in collection.files.values() for path in files]
+    entries = [entry_in_tree(collection.root, path) for path in paths]
+    _check_required(entries, collection.suffix, given)
+    return _series(stack(entries, given))
+
+
+def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None:
+    """Refuse images without the field that BIDS requires of their suffix."""
+    if suffix not in REQUIRED:
+        return
+    name, label = REQUIRED[suffix]
+    for entry in entries:
+        if entry.sidecar.fields.get(label) is None and getattr(given, name) is None:
+            raise ProtocolError(
+                f"no sidecar gives {label}, which {suffix} images need",
+                remedy=f"Write {label} (in seconds) into its sidecar.",
+                path=entry.path,
+            )
+
+
+def _read_folder(folder: Path, given: Given) -> Series:
+    images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
+    if images:
+        return _read_selected(folder, [_entry(image) for image in images], given)
+    with converted(folder) as converted_images:
+        return _read_selected(folder, [entry_beside(image) for image in converted_images], given)
+
+
+def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Series:
+    """Read the one series of a folder; where times are given, all images must be of it."""
+    if given.inversion_time is not None or given.echo_time is not None:
+        return _series(stack(entries, given))
+    chosen, notes = select_series(folder, entries, given.kind)
+    return _series(stack(chosen, given), notes)
+
+
+def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
+    files = tuple(entry.path for entry in stacked.entries)
+    roots = {_tree_of(path) for path in files}
+    root = roots.pop() if len(roots) == 1 else None
+    name = parse_stem(image_stem(files[0]) or "")
+    for note in notes:
+        LOG.warning(note)
+    return Series(
+        acquisition=stacked.acquisition,
+        entities=_entities(files),
+        suffix=name.suffix if name is not None and "sub" in name.entities else "",
+        files=files,
+        sources=tuple(_source(path, root) for path in files),
+        root=root,
+        sidecar=_agreed(stacked.entries),
+        notes=notes + stacked.notes,
+    )
+
+
+def _source(path: Path, root: Path | None) -> str:
+    return path.name if root is None else f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+
+
+def _agreed(entries: Sequence[Entry]) -> Mapping[str, object]:
+    first, *others = (entry.sidecar.fields for entry in entries)
+    return MappingProxyType(
+        {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    )
+
+
+def _find_in_tree(
+    root: Path, given: Given, suffixes: Sequence[str], subjects: Sequence[str] | None
+) -> tuple[FoundSeries, ...]:
+    collections = find_collections(root.absolute(), suffixes, subjects)
+    if not collections:
+        raise InputError(
+            f"no {' or '.join(suffixes)} series in this BIDS tree",
+            remedy="Check the suffix and the labels of the subjects.",
+            path=root,
+        )
+    return tuple(
+        FoundSeries(
+            origin=collection,
+            given=given,
+            entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
+        )
+        for collection in collections
+    )
+
+
+def _images_of(folder: Path) -> tuple[Path, ...]:
+    return tuple(
+        path
+        for path in sorted(folder.iterdir())
+        if image_stem(path) is not None and not path.name.startswith(".")
+    )
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
+
+
+def _tree_of(path: Path) -> Path | None:
+    """Return the root of the BIDS tree a file lies in, if it lies in one."""
+    for folder in list(path.absolute().parents)[:TREE_DEPTH]:
+        if (folder / "dataset_description.json").is_file():
+            return folder
+    return None
+
+
+def _entities(paths: Sequence[Path]) -> Mapping[str, str]:
+    """Return the entities all names share; `sub-01` if the names say nothing."""
+    names = [parse_stem(image_stem(path) or "") for path in paths]
+    known = [name.entities for name in names if isinstance(name, BidsName)]
+    if len(known) < len(names) or not known or "sub" not in known[0]:
+        return UNNAMED
+    first = known[0]
+    return {
+        key: first[key]
+        for key in KEPT_ENTITIES
+        if key in first and all(other.get(key) == first[key] for other in known)
+    }

@@ -1,0 +1,105 @@
+"""Maps back from the derivatives that `bids.write` made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.bids.names import BidsName, image_stem, parse_stem
+from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
+from unweight.bids.volume import open_volume
+from unweight.bids.write import is_complete
+from unweight.core.errors import InputError
+from unweight.core.maps import ParameterMaps
+from unweight.core.parameter import ParameterSpec
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredMaps:
+    """A set of maps on disk.
+
+    Attributes:
+        maps: The maps.
+        entities: BIDS entities of the set.
+        folder: Where its images lie.
+        field_strength: Of the scanner, if the input's sidecar said so [T].
+    """
+
+    maps: ParameterMaps
+    entities: Mapping[str, str]
+    folder: Path
+    field_strength: float | None
+
+
+def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
+    """Return the sidecars of all sets of maps whose first map has this suffix.
+
+    Raises:
+        InputError: There is no such folder, or no set in it.
+    """
+    if not out_dir.is_dir():
+        raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
+    found = []
+    for path in sorted(out_dir.glob(f"sub-*/**/anat/*_{suffix}.json")):
+        name = parse_stem(path.name.removesuffix(".json"))
+        if name is not None and "desc" not in name.entities and OWN in read_sidecar(path):
+            found.append(path)
+    if not found:
+        raise InputError(
+            f"holds no {suffix} made by this program",
+            remedy="Make the maps first, or give the folder they were written to.",
+            path=out_dir,
+        )
+    return tuple(found)
+
+
+def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> StoredMaps:
+    """Read one set of maps.
+
+    Args:
+        out_dir: Root of the derivatives.
+        sidecar: Of the first map of the set.
+        specs: The maps to read.
+
+    Raises:
+        InputError: The set is incomplete or was changed, or an image is unusable.
+    """
+    name = parse_stem(sidecar.name.removesuffix(".json"))
+    if name is None or not is_complete(out_dir, name.entities, name.suffix):
+        raise InputError(
+            "does not agree with its images: the set is incomplete or was changed",
+            remedy="Make the maps again.",
+            path=sidecar,
+        )
+    folder = sidecar.parent
+
+    def values(suffix: str, desc: str = "") -> Float[Tensor, "x y z"]:
+        entities = {**name.entities, **({"desc": desc} if desc else {})}
+        path = folder / f"{BidsName(entities=entities, suffix=suffix).stem}.nii.gz"
+        volume = open_volume(path)
+        if volume.data.ndim != 3 or volume.data.is_complex():
+            raise InputError("is not one real volume", remedy="Make the maps again.", path=path)
+        return volume.data
+
+    first = sidecar.with_name(f"{image_stem(sidecar.with_suffix('.nii.gz'))}.nii.gz")
+    own = read_sidecar(sidecar).get(OWN)
+    noise = own.get("NoiseSD") if isinstance(own, Mapping) else None
+    return StoredMaps(
+        maps=ParameterMaps(
+            specs=specs,
+            values=torch.stack([values(spec.suffix) for spec in specs], dim=-1),
+            std=torch.stack([values(spec.suffix, "std") for spec in specs], dim=-1),
+            status=values("dseg", "status").to(torch.uint8),
+            misfit=values(specs[0].suffix, "misfit"),
+            noise_sd=noise if isinstance(noise, float) else None,
+            affine=open_volume(first).grid.affine,
+        ),
+        entities=name.entities,
+        folder=folder,
+        field_strength=Sidecar(image=first, fields=read_sidecar(sidecar)).number("MagneticFieldStrength"),
+    )

@@ -1,0 +1,165 @@
+"""The way out: maps as BIDS derivatives that say what they are and where they come from.
+
+For each parameter there is the map, its standard deviation (`desc-std`) and, where one was computed,
+its interval (`desc-lower90`, `desc-upper90`); once for all, the reduced chi-square of the fit
+(`desc-misfit`, under the suffix of the first parameter), the status of each voxel
+(`desc-status_dseg`, with its key beside it) and the voxels that must not be trusted
+(`desc-invalid_mask`). The sidecar of the first map is written last and holds the SHA-256 of every
+image: a set without it, or one that does not agree with it, is not complete.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from unweight.bids.atomic import fingerprint, write_together
+from unweight.bids.dataset import json_bytes, prepare_derivatives
+from unweight.bids.derivatives import DerivedImage, derived_images, facts_of, sidecar_of, status_key
+from unweight.bids.image import image_bytes
+from unweight.bids.names import BidsName, image_stem, subject_folder
+from unweight.bids.provenance import Provenance
+from unweight.bids.read import KEPT_ENTITIES
+from unweight.bids.sidecar import OWN, read_sidecar
+from unweight.core.errors import InputError
+from unweight.core.maps import ParameterMaps
+
+LOG = logging.getLogger(__name__)
+
+# Suffixes that BIDS does not know; validators are told to pass over them.
+IGNORED = ("*_IEmap.nii.gz", "*_IEmap.json", "*.html", "sub-*/figures", "logs")
+README = """# Quantitative maps
+
+Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
+
+- `_desc-std_<suffix>`: the standard deviation of each value,
+- `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its interval, where one was computed,
+- `_desc-misfit_<suffix>`: reduced chi-square of the signal model; 1 is what noise explains,
+- `_desc-status_dseg`: what became of each voxel; the key is in the `.tsv` file beside it,
+- `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted.
+
+A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
+the SHA-256 of every image of the set.
+"""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WrittenMaps:
+    """What was written.
+
+    Attributes:
+        images: Paths of the images, by what they are: `T1`, `T1 std`, `T1 lower`, `misfit`, `status` …
+        sidecar: The sidecar of the first map, which completes the set.
+    """
+
+    images: Mapping[str, Path]
+    sidecar: Path
+
+
+def write_maps(
+    maps: ParameterMaps, out_dir: Path, entities: Mapping[str, str], provenance: Provenance
+) -> WrittenMaps:
+    """Write maps as BIDS derivatives; all files at once, or none.
+
+    Args:
+        maps: What an estimator gave.
+        out_dir: Root of the derivatives; made, if it is not there.
+        entities: `sub`, and any of `ses`, `acq`, `ce`, `rec`, `run`.
+        provenance: Where they come from.
+
+    Raises:
+        InputError: An entity or label is not allowed.
+        OutputError: The folder holds another dataset, or cannot be written.
+    """
+    folder = _folder(out_dir, entities)
+    prepare_derivatives(out_dir, provenance.root, IGNORED, README)
+    images = tuple(derived_images(maps))
+    paths = {image.key: folder / f"{_stem(entities, image)}.nii.gz" for image in images}
+    primary = _beside(paths[images[0].key], ".json")
+    before = _listed(primary).keys()
+    write_together(_files(maps, images, paths, provenance))
+    _remove_outdated(folder, before - {path.name for path in paths.values()})
+    return WrittenMaps(images=paths, sidecar=primary)
+
+
+def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map") -> bool:
+    """Whether a set of maps is there, whole and unchanged: every image has the SHA-256 it was given."""
+    folder = _folder(out_dir, entities)
+    primary = folder / f"{BidsName(entities=_kept(entities), suffix=suffix).stem}.json"
+    listed = _listed(primary)
+    return bool(listed) and all(_hash_of(folder / name) == digest for name, digest in listed.items())
+
+
+def _files(
+    maps: ParameterMaps, images: Sequence[DerivedImage], paths: Mapping[str, Path], provenance: Provenance
+) -> Iterator[tuple[Path, bytes]]:
+    """Give the files of a set in the order of writing: images, sidecars, and the one that completes it."""
+    hashes: dict[str, str] = {}
+    for image in images:
+        content = image_bytes(image.values, maps.affine)
+        hashes[paths[image.key].name] = fingerprint(content)
+        yield paths[image.key], content
+        if image.suffix == "dseg":
+            yield _beside(paths[image.key], ".tsv"), status_key()
+    first, *others = images
+    for image in others:
+        yield _beside(paths[image.key], ".json"), json_bytes(sidecar_of(image, provenance))
+    facts = facts_of(maps, provenance) | {"SHA256": hashes}
+    content = json_bytes(sidecar_of(replace(first, facts=facts), provenance))
+    yield _beside(paths[first.key], ".json"), content
+
+
+def _folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
+    return subject_folder(out_dir, entities) / "anat"
+
+
+def _stem(entities: Mapping[str, str], image: DerivedImage) -> str:
+    described = {"desc": image.desc} if image.desc else {}
+    return BidsName(entities={**_kept(entities), **described}, suffix=image.suffix).stem
+
+
+def _kept(entities: Mapping[str, str]) -> dict[str, str]:
+    return {key: entities[key] for key in KEPT_ENTITIES if key in entities}
+
+
+def _beside(image: Path, ending: str) -> Path:
+    return image.with_name(f"{image_stem(image)}{ending}")
+
+
+def _listed(primary: Path) -> dict[str, str]:
+    """Return the SHA-256 of each image of a set, by file name; nothing if no set was completed."""
+    if not primary.is_file():
+        return {}
+    try:
+        own = read_sidecar(primary).get(OWN)
+    except InputError:
+        return {}
+    listed = own.get("SHA256") if isinstance(own, Mapping) else None
+    if not isinstance(listed, Mapping):
+        return {}
+    return {
+        name: digest
+        for name, digest in listed.items()
+        if isinstance(digest, str) and Path(name).name == name and name.endswith(".nii.gz")
+    }
+
+
+def _hash_of(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _remove_outdated(folder: Path, names: Set[str]) -> None:
+    """Remove images of the set before that this one does not have, with what is beside them."""
+    for name in names:
+        for ending in (".nii.gz", ".json", ".tsv"):
+            try:
+                _beside(folder / name, ending).unlink(missing_ok=True)
+            except OSError:
+                LOG.warning("%s is outdated, and could not be removed", name)

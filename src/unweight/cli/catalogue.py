@@ -1,0 +1,108 @@
+"""The one list of names: every command, with its arguments, and every method a command can use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.cli.arguments import OUT, SERIES, Argument, argument, flag
+
+T1_METHODS = ("ml",)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        module: Where its `run(arguments) -> exit code` is; loaded when the command is called.
+        summary: One line for the list of commands.
+        arguments: What it takes.
+        epilogue: Examples.
+    """
+
+    module: str
+    summary: str
+    arguments: tuple[Argument, ...]
+    epilogue: str = ""
+
+
+COMMANDS = {
+    "t1": Command(
+        module="unweight.cli.t1",
+        summary="T1, PD and inversion efficiency from inversion-recovery images",
+        arguments=(
+            *SERIES,
+            OUT,
+            argument("--method", choices=T1_METHODS, default="ml", help="ml: maximum likelihood (default)"),
+            argument(
+                "--efficiency",
+                type=float,
+                metavar="B",
+                help="hold the inversion efficiency at this value (2 is complete)",
+            ),
+            argument(
+                "--efficiency-range",
+                nargs=2,
+                type=float,
+                metavar=("LOW", "HIGH"),
+                help="search the inversion efficiency in this range (default 0.5 3)",
+            ),
+            flag(
+                "--pulse-efficiency",
+                help="let the TR term follow B; default: complete inversion behind it",
+            ),
+            argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+            argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute"),
+            flag("--no-figures", help="write no pictures"),
+        ),
+        epilogue=(
+            "unweight t1 dicom_folder -o maps\n"
+            "unweight t1 bids_tree -o maps --subjects 01 02\n"
+            "unweight t1 ir.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o maps"
+        ),
+    ),
+    "phantom": Command(
+        module="unweight.cli.phantom",
+        summary="table of the NIST/ISMRM system phantom's spheres from T1 maps",
+        arguments=(
+            argument("out", metavar="OUT", type=Path, help="folder of maps that `unweight t1` wrote"),
+            argument(
+                "--version",
+                dest="phantom_version",
+                required=True,
+                type=int,
+                choices=(1, 2),
+                help="1: serial number up to 0041; 2: from 0042",
+            ),
+            argument("--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: by T1"),
+            argument(
+                "--radius", type=float, default=4.5, metavar="MM", help="of the region in each sphere [mm]"
+            ),
+            argument(
+                "--field", type=float, metavar="T", help="field strength [T], if the files do not say"
+            ),
+        ),
+        epilogue="unweight phantom maps --version 2",
+    ),
+    "validate": Command(
+        module="unweight.cli.validate",
+        summary="read everything, run nothing, say what is wrong",
+        arguments=SERIES,
+        epilogue="unweight validate bids_tree",
+    ),
+    "demo": Command(
+        module="unweight.cli.demo",
+        summary="simulate the phantom as a BIDS dataset and map it, from files to pictures",
+        arguments=(
+            argument("-o", "--out", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"),
+            argument("--snr", type=float, default=50.0, help="PD over noise SD (default 50)"),
+            argument("--seed", type=int, default=0, help="of the noise (default 0)"),
+        ),
+    ),
+    "doctor": Command(
+        module="unweight.cli.doctor",
+        summary="versions, threads, device, memory: what to send with a question",
+        arguments=(),
+    ),
+}

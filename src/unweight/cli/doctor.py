@@ -1,0 +1,64 @@
+"""`unweight doctor`: what this machine has, in lines to paste into a question."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from unweight import __version__
+from unweight.cli.terminal import console, table
+
+PACKAGES = ("torch", "numpy", "scipy", "nibabel", "matplotlib", "dcm2niix", "jaxtyping", "rich")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print versions, processors, memory and devices."""
+    rows = [("unweight", __version__), ("python", platform.python_version())]
+    rows += [(name, _version(name)) for name in PACKAGES]
+    rows += [
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("processors", f"{_processors()} usable, {torch.get_num_threads()} threads"),
+        ("memory", _memory()),
+        ("cuda", _cuda()),
+        ("dcm2niix program", "found" if _has_dcm2niix() else "not found: DICOM cannot be read"),
+        ("bids-validator-deno", "found" if shutil.which("bids-validator-deno") else "not found (optional)"),
+    ]
+    console(quiet=arguments.quiet).print(table(("what", "found"), rows))
+    return 0
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> str:
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    except OSError:
+        return "unknown"
+    total, free = (int(fields[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+    return f"{total:.1f} GiB, {free:.1f} GiB available"
+
+
+def _cuda() -> str:
+    if not torch.cuda.is_available():
+        return "none; everything runs on the processor"
+    name, size = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
+    return f"{name}, {size / 2**30:.0f} GiB"
+
+
+def _has_dcm2niix() -> bool:
+    return "not installed" not in _version("dcm2niix")

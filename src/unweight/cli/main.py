@@ -1,0 +1,69 @@
+"""Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
+
+Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be
+used; 3 a result could not be written; 130 interrupted.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+from unweight import __version__
+from unweight.cli.arguments import COMMON
+from unweight.cli.catalogue import COMMANDS
+from unweight.core.errors import UnweightError
+
+INTERRUPTED = 130
+EXIT_CODES = (
+    "Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be "
+    "used; 3 a result could not be written; 130 interrupted."
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser from the catalogue; loads none of the commands."""
+    top = argparse.ArgumentParser(
+        prog="unweight",
+        description="Quantitative maps of the brain from weighted MR images. Research use only.",
+        epilog=EXIT_CODES,
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"unweight {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=command.summary,
+            description=command.summary,
+            epilog=command.epilogue or None,
+            formatter_class=RawDescriptionRichHelpFormatter,
+        )
+        for entry in (*command.arguments, *COMMON):
+            sub.add_argument(*entry.names, **dict(entry.settings))  # type: ignore[arg-type]
+    return top
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(words)
+    level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    try:
+        command = importlib.import_module(COMMANDS[arguments.command].module)
+        return int(command.run(arguments))
+    except UnweightError as error:
+        if arguments.debug:
+            raise
+        print(f"unweight {arguments.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""`unweight t1`: from images to T1, PD and inversion efficiency, with their standard deviations."""
+
+import argparse
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from rich.console import Console
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.given import Given
+from unweight.bids.provenance import provenance_of
+from unweight.bids.read import FoundSeries, Series, find_inputs
+from unweight.bids.write import WrittenMaps, write_maps
+from unweight.cli.terminal import console, error_line, progress, table
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import OutputError, UnweightError, UsageError
+from unweight.core.maps import ParameterMaps
+from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.report.figures import draw_maps
+from unweight.signals.inversion_recovery import B
+
+ALGORITHM = (
+    "Maximum likelihood over every polarity by variable projection; standard deviations from the "
+    "Cramer-Rao bound at the estimated noise"
+)
+REFERENCE = (
+    "Barral et al., Magn Reson Med 64:1057 (2010); Golub and Pereyra, SIAM J Numer Anal 10:413 (1973)"
+)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Map every series found; a series that fails does not stop the others."""
+    screen = console(quiet=arguments.quiet)
+    fit = fit_from(arguments)
+    found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
+    failed = []
+    for one in found:
+        try:
+            _map(one, fit, arguments, screen)
+        except OutputError:
+            raise
+        except UnweightError as error:
+            if len(found) == 1 or arguments.debug:
+                raise
+            failed.append(one.label)
+            error_line(f"{one.label}: {error}")
+    if failed:
+        error_line(f"{len(failed)} of {len(found)} series failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def given_from(arguments: argparse.Namespace) -> Given:
+    """Take from the command line what is said about the files."""
+    if arguments.signed and arguments.magnitude:
+        raise UsageError("--signed and --magnitude exclude each other")
+    kind = SignalKind.SIGNED if arguments.signed else SignalKind.MAGNITUDE if arguments.magnitude else None
+
+    def times(values: list[float] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(values)
+
+    return Given(
+        inversion_time=times(arguments.ti),
+        repetition_time=times(arguments.tr),
+        echo_time=times(arguments.te),
+        readout_time=times(arguments.readout_time),
+        kind=kind,
+        mask=arguments.mask,
+    )
+
+
+def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
+    """Configure the estimator from the command line."""
+    low, high = arguments.efficiency_range or (B.lower, B.upper)
+    if arguments.efficiency is not None and not B.lower <= arguments.efficiency <= B.upper:
+        raise UsageError(
+            f"an inversion efficiency of {arguments.efficiency:g} is not possible",
+            remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is complete.",
+        )
+    complete = None if arguments.pulse_efficiency else 2.0
+    return InversionRecoveryFit(complete=complete, b_range=(low, high))
+
+
+def _map(
+    one: FoundSeries, fit: InversionRecoveryFit, arguments: argparse.Namespace, screen: Console
+) -> None:
+    began = time.perf_counter()
+    series = one.read()
+    acquisition = _prepared(series.acquisition, arguments)
+    with progress(one.label, quiet=arguments.quiet) as report:
+        maps = fit(acquisition, report)
+    settings = {"Method": arguments.method, **asdict(fit)}
+    provenance = provenance_of(series, algorithm=ALGORITHM, reference=REFERENCE, settings=settings)
+    written = write_maps(maps, arguments.out, series.entities, provenance)
+    figure = None
+    if not arguments.no_figures:
+        figure = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
+        write_bytes_atomic(figure, draw_maps(maps, one.label))
+    seconds = time.perf_counter() - began
+    _summarise(screen, series, maps, (written, figure), seconds)
+
+
+def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:
+    device = _device(arguments.device)
+    known = dict(acquisition.known)
+    if arguments.efficiency is not None:
+        known["B"] = torch.full(acquisition.voxels, arguments.efficiency)
+    return replace(
+        acquisition,
+        signal=acquisition.signal.to(device),
+        mask=None if acquisition.mask is None else acquisition.mask.to(device),
+        saturated=None if acquisition.saturated is None else acquisition.saturated.to(device),
+        known=MappingProxyType({name: value.to(device) for name, value in known.items()}),
+        noise_sd=arguments.noise_sd if arguments.noise_sd is not None else acquisition.noise_sd,
+    )
+
+
+def _device(wish: str) -> torch.device:
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is to be seen here", remedy="Use --device cpu.")
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def figure_path(out: Path, image: Path, subject: str) -> Path:
+    """Return where the picture of a map goes: the subject's folder of figures."""
+    return out / f"sub-{subject}" / "figures" / image.name.replace(".nii.gz", ".png")
+
+
+def _summarise(
+    screen: Console,
+    series: Series,
+    maps: ParameterMaps,
+    made: tuple[WrittenMaps, Path | None],
+    seconds: float,
+) -> None:
+    written, figure = made
+    protocol, kind = series.acquisition.protocol, series.acquisition.kind.value
+    shape = " x ".join(str(size) for size in maps.status.shape)
+    times = ", ".join(f"{1e3 * ti:g}" for ti in protocol.require("inversion_time", "t1").tolist())
+    screen.print(f"{kind} inversion recovery, {shape} voxels, TI {times} ms, {seconds:.1f} s")
+    for note in series.notes:
+        screen.print(f"note: {note}")
+    total = maps.status.numel()
+    rows = [
+        (
+            status.name.lower().replace("_", " "),
+            f"{count:,}",
+            f"{100 * count / total:.2f} %",
+            status.meaning,
+        )
+        for status, count in maps.count().items()
+    ]
+    screen.print(table(("voxels", "count", "share", "meaning"), rows))
+    usable = maps.usable
+    if bool(usable.any()):
+        t1 = maps.value("T1")[usable]
+        low, middle, high = torch.quantile(_at_most(t1), torch.tensor([0.25, 0.5, 0.75]).to(t1)).tolist()
+        screen.print(f"T1 of usable voxels: median {middle:.3f} s, quartiles {low:.3f} to {high:.3f} s")
+        screen.print(f"noise SD {maps.noise_sd:.4g} (unit of the input), {maps.notes['likelihood']}")
+    for path in (*written.images.values(), figure):
+        if path is not None:
+            screen.print(str(path))
+
+
+def _at_most(values: torch.Tensor, count: int = 1_000_000) -> torch.Tensor:
+    """Return an even selection of the values, for quantiles take no more than 16 million."""
+    return values[:: max(1, len(values) // count)]

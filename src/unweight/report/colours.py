@@ -1,0 +1,92 @@
+"""Colours for relaxation maps after the recommendation of Fuderer et al.
+
+Lipari for T1, navia for T2 and T2*, each reversed for rates; a scale that is linear for low values
+and logarithmic above; black for voxels without a value and for nothing else (Magn Reson Med 2025,
+doi 10.1002/mrm.30290; the maps themselves are Crameri's). For a shown range [lo, hi] the scale turns
+logarithmic at a = hi/e; below it takes the share (a − lo)/(2a − lo), which makes the slope continuous:
+
+    position(v) = (v − lo)/(2a − lo)                        lo ≤ v ≤ a
+    position(v) = s + (1 − s)·ln(v/m)/ln(hi/m)              m = max(a, lo) < v ≤ hi
+"""
+
+import math
+from typing import Any, final
+
+import numpy as np
+from cmcrameri import cm
+from matplotlib.colors import Colormap, Normalize
+from numpy.typing import NDArray
+
+from unweight.core.errors import UsageError
+from unweight.core.parameter import ParameterSpec
+
+RECOMMENDED = {
+    "T1": ("lipari", True),
+    "R1": ("lipari_r", True),
+    "T2": ("navia", True),
+    "R2": ("navia_r", True),
+    "T2star": ("navia", True),
+    "R2star": ("navia_r", True),
+    "PD": ("grayC", False),
+}
+OTHER = ("batlow", False)
+UNCERTAINTY = "lajolla"
+SHOWN = {"T1": (0.0, 3.0), "T2": (0.0, 0.3), "T2star": (0.0, 0.12), "R2star": (0.0, 60.0), "B": (1.0, 2.2)}
+
+
+@final
+class RelaxationNorm(Normalize):
+    """The scale of the recommendation as a matplotlib norm, with its inverse for the colour bar."""
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        if not 0 <= lowest < highest:
+            raise UsageError(f"cannot show the range {lowest:g} to {highest:g}")
+        super().__init__(vmin=lowest, vmax=highest, clip=False)
+        turn = highest / math.e
+        self._knee = max(turn, lowest)
+        self._share = (turn - lowest) / (2 * turn - lowest) if turn > lowest else 0.0
+
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
+        """Carry values to 0…1; below and above are clipped, NaN stays NaN (masked)."""
+        data: Any = np.ma.masked_invalid(np.ma.asarray(value, dtype=float))
+        low, high = float(self.vmin or 0.0), float(self.vmax or 1.0)
+        inside = np.ma.clip(data, low, high)
+        span = self._knee - low
+        linear = (inside - low) / span * self._share if span > 0 else np.zeros_like(inside)
+        logarithmic = self._share + (1 - self._share) * np.ma.log(
+            np.ma.maximum(inside, self._knee) / self._knee
+        ) / math.log(high / self._knee)
+        scaled = np.where(np.ma.getdata(inside) <= self._knee, linear, logarithmic)
+        return np.ma.array(scaled, mask=np.ma.getmaskarray(data))
+
+    def inverse(self, value: Any) -> Any:
+        """Carry 0…1 back to values."""
+        position = np.asarray(value, dtype=float)
+        low, high = float(self.vmin or 0.0), float(self.vmax or 1.0)
+        span = self._knee - low
+        linear = low + (position / self._share * span if self._share > 0 else 0.0 * position)
+        above = (position - self._share) / (1 - self._share)
+        logarithmic = self._knee * np.exp(above * math.log(high / self._knee))
+        return np.where(position <= self._share, linear, logarithmic)
+
+
+def colours_for(spec: ParameterSpec, values: NDArray[np.floating[Any]]) -> tuple[Colormap, Normalize]:
+    """Return the colour map and the scale for one map; the range is fixed for known parameters.
+
+    A range that a tenth of the voxels exceeds is widened to hold their 99th percentile.
+    """
+    name, relaxation = RECOMMENDED.get(spec.name, OTHER)
+    finite = values[np.isfinite(values)]
+    top = float(np.percentile(finite, 99)) if finite.size else 1.0
+    low, high = SHOWN.get(spec.name, (0.0, top if top > 0 else 1.0))
+    if relaxation and finite.size and float(np.percentile(finite, 90)) > high:
+        high = float(f"{top:.1g}")
+    norm = RelaxationNorm(low, high) if relaxation else Normalize(low, high, clip=True)
+    return colour_map(name), norm
+
+
+def colour_map(name: str) -> Colormap:
+    """Return one of Crameri's maps with black for voxels without a value."""
+    chosen: Colormap = getattr(cm, name).copy()
+    chosen.set_bad("black")
+    return chosen

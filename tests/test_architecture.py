@@ -1,0 +1,98 @@
+"""The layers: imports point down only, each heavy library has one door, and files stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "unweight"
+LAYERS = (
+    {"core"},
+    {"signals", "susceptibility", "nets", "diffusion"},
+    {"synth"},
+    {"bids", "fit", "learn", "evaluate"},
+    {"report", "testing"},
+    {"run"},
+    {"cli"},
+)
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+DOORS = {
+    "nibabel": {"bids"},
+    "dcm2niix": {"bids"},
+    "matplotlib": {"report"},
+    "cmcrameri": {"report"},
+    "dask": {"run"},
+    "argparse": {"cli"},
+    "rich": {"cli"},
+    "rich_argparse": {"cli"},
+}
+KNOW_NO_MRI = {"nets", "diffusion"}
+FORBIDDEN = {"pickle", "joblib", "shelve", "marshal"}
+DRAWERS = {"utils", "util", "helpers", "misc", "common"}
+MAX_LINES = 400
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def violations(path: Path) -> Iterator[str]:
+    room = room_of(path)
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] in FORBIDDEN:
+            yield f"{parts[0]} must not be used"
+        if parts[0] in DOORS and room not in DOORS[parts[0]]:
+            yield f"{parts[0]} belongs to {DOORS[parts[0]]}"
+        if parts[0] != "unweight" or len(parts) < 2 or parts[1] == room or not room:
+            continue
+        if RANK[parts[1]] >= RANK[room]:
+            yield f"{room} must not import {name}"
+        if room in KNOW_NO_MRI and name not in ("unweight.core.errors", "unweight.core.seeding"):
+            yield f"{room} knows no MRI, but imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_file_keeps_the_layers(path: Path) -> None:
+    assert list(violations(path)) == []
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    assert not DRAWERS & {part.removesuffix(".py") for part in path.relative_to(SOURCE).parts}
+
+
+def test_every_room_has_a_place() -> None:
+    rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms - {"weights"} <= set(RANK)
+
+
+def test_violations_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_architecture.SOURCE", tmp_path)
+    bad = tmp_path / "core" / "bad.py"
+    bad.parent.mkdir()
+    bad.write_text("import pickle\nimport nibabel\nfrom unweight.fit.blocks import each_block\n")
+    assert len(list(violations(bad))) == 3
+
+
+def test_no_pickle_by_another_name() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}, path
+            if isinstance(node, ast.keyword):
+                assert node.arg != "allow_pickle", path
+
+
+def test_every_room_says_what_it_is() -> None:
+    for path in SOURCE.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
