@@ -10,10 +10,13 @@ from rich.table import Table
 
 from unweight.core.estimator import Progress as Report
 
+PLAIN_WIDTH = 160  # of tables in files and pipes
+
 
 def console(*, quiet: bool = False) -> Console:
     """Return where results are said; paths are never wrapped or coloured."""
-    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=width)
 
 
 def error_line(text: str) -> None:
@@ -22,10 +25,11 @@ def error_line(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """Build a table; all columns but the first are right-aligned."""
+    """Build a table; columns of numbers are right-aligned."""
     built = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        built.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
+        built.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         built.add_row(*row)
     return built

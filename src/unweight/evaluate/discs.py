@@ -6,10 +6,13 @@ each in units of its own noise, the doubled-angle vector
     (J_xx − J_yy, 2 J_xy) / (tr J + c)
 
 says which way the edges of a voxel point and how sure that is; c is a few times the median of tr J in
-the object, or of a hundredth of the strongest edges where there is no noise. Its mean over a ring, taken along the radii, is 1 in the centre of a perfect disc, about 0
-where edges have no order, and it does not ask whether the disc is brighter or darker than what is
-around it. One pale image therefore does no harm, and one clear image is enough. A structure tensor
-at one scale: Bigün and Granlund, ICCV 1987; votes along radii: Duda and Hart, Commun ACM 15:11, 1972.
+the object, or where there is no noise what edges at 4 % of the strongest would give. Its mean over a
+ring, taken along the radii, is 1 in the centre of a perfect disc, about 0 where edges have no order,
+and it does not ask whether the disc is brighter or darker than what is around it. One pale image
+therefore does no harm, and one clear image is enough.
+
+References: Bigün, Granlund, ICCV 1987 (structure tensor); Duda, Hart, Commun ACM 15:11, 1972 (votes
+for the parameters of a curve).
 """
 
 import numpy as np
@@ -21,7 +24,7 @@ from torch import Tensor
 
 SMOOTHING_MM = 1.3
 DOUBT = 8.0
-FAINTEST_EDGE = 0.01
+FAINTEST_EDGE = 0.04
 OBJECT_FRACTION = 0.08
 
 

@@ -72,6 +72,8 @@ def find_plates(
 ) -> tuple[FoundPlate, ...]:
     """Return the plates in an acquisition or in maps, the best slice of each, the clearest first.
 
+    Slices lie across the axis with the largest voxels, or the fewest of them.
+
     Args:
         acquisition: Volumes with an affine; None to use the maps alone.
         maps: Maps with a T1 on the same grid. They tell the order of the spheres where the acquisition

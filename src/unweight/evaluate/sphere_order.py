@@ -69,12 +69,12 @@ def order_by_signal(
         arrays: The plates that come into question.
     """
     signed = kind is SignalKind.SIGNED
-    measured = (signals if signed else signals.abs()).double()
+    measured = (signals if signed else signals.abs()).double().cpu()
     measured = measured / measured.norm(dim=-1, keepdim=True).clamp_min(1e-300)
     model = InversionRecovery(kind=SignalKind.SIGNED if signed else SignalKind.MAGNITUDE)
     numberings = []
     for array in arrays:
-        expected = _directions(model, protocol, array).to(measured.device)
+        expected = _directions(model, protocol, array)
         match = torch.einsum("kev,sv->kes", expected, measured).amax(1)
         for order in template_symmetries():
             cosine = match[torch.arange(len(order)), order].clamp(0.0, 1.0)

@@ -151,7 +151,8 @@ def _without_outliers(
     t1: Float[Tensor, " voxels"], used: Bool[Tensor, " voxels"]
 ) -> Bool[Tensor, " voxels"]:
     low, middle, high = torch.quantile(t1[used], torch.tensor([0.16, 0.5, 0.84], dtype=t1.dtype))
-    return used & ((t1 - middle).abs() <= OUTLIER_SDS * (high - low) / 2 + 1e-12)
+    near: Bool[Tensor, " voxels"] = (t1 - middle).abs() <= OUTLIER_SDS * (high - low) / 2 + 1e-12
+    return used & near
 
 
 def _point(place: Float[Tensor, " 3"]) -> tuple[float, float, float]:

@@ -8,7 +8,9 @@ block of voxels runs through the whole chain on one thread, and several blocks r
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar, final
 
 import torch
 
@@ -19,23 +21,48 @@ GPU_BLOCK = 1 << 20
 Result = TypeVar("Result")
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where voxels are worked on.
+
+    Attributes:
+        device: Of the voxels. Blocks for a GPU run one after the other.
+        n_threads: Blocks at a time on a processor.
+    """
+
+    device: torch.device
+    n_threads: int
+
+
+@contextmanager
+def one_thread_per_operation() -> Iterator[int]:
+    """Keep torch from spreading single operations over threads; yields how many threads it had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
 def each_block(
     total: int,
     work: Callable[[slice], Result],
-    device: torch.device,
+    where: Where,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """Return the results of all blocks, in order; results do not depend on the number of threads.
+    """Return the results of all blocks, in order; they do not depend on the number of threads.
 
     Args:
         total: Number of voxels.
         work: What to do with a range of voxels; must not change anything shared.
-        device: Where the voxels are. Blocks for a GPU run one after the other.
+        where: Device and threads.
         progress: Called with the voxels done and the voxels in all.
     """
-    on_cpu = device.type == "cpu"
+    on_cpu = where.device.type == "cpu"
     blocks = list(_blocks(total, CPU_BLOCK if on_cpu else GPU_BLOCK))
-    n_threads = min(torch.get_num_threads(), len(blocks)) if on_cpu else 1
+    n_threads = min(where.n_threads, len(blocks)) if on_cpu else 1
     report = _Report(total, progress)
 
     def counted(block: slice) -> Result:
@@ -45,12 +72,8 @@ def each_block(
 
     if n_threads <= 1:
         return [counted(block) for block in blocks]
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(counted, blocks))
-    finally:
-        torch.set_num_threads(before)
+    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(counted, blocks))
 
 
 class _Report:

@@ -24,6 +24,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import FAILED, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
+from unweight.fit.blocks import Where, one_thread_per_operation
 from unweight.fit.noise_level import noise_from_background, noise_from_residuals
 from unweight.fit.polarity import polarity_dictionary
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
@@ -95,6 +96,10 @@ class InversionRecoveryFit(Estimator):
     def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
         """Fit every voxel inside the mask."""
         self.accept(acquisition)
+        with one_thread_per_operation() as n_threads:
+            return self._fit(acquisition, n_threads, progress)
+
+    def _fit(self, acquisition: Acquisition, n_threads: int, progress: Progress | None) -> ParameterMaps:
         inside = acquisition.inside
         data = acquisition.signal[inside]
         if not len(data):
@@ -111,6 +116,7 @@ class InversionRecoveryFit(Estimator):
             b_range=self.b_range,
             known_b=None if known is None else known[inside].double(),
             n_steps=self.n_steps,
+            where=Where(device=data.device, n_threads=n_threads),
         )
         degrees = data.shape[1] - _n_free(acquisition)
         strength = data.abs().amax(1)

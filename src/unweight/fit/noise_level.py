@@ -47,7 +47,7 @@ def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
     Background are the voxels below Otsu's threshold, if there are two separate groups; voxels that
     are exactly zero in some volume were not measured and do not count.
     """
-    lit = (signal > 0).all(-1)
+    lit = ((signal > 0) & torch.isfinite(signal)).all(-1)
     measured = signal[lit].double()
     if not len(measured):
         return math.nan

@@ -1,9 +1,13 @@
-"""Where to start: the best T1 for each polarity that magnitude data leave open.
+"""Where to start: the best T1 for each polarity that magnitude data leave open, and for each basin.
 
 A magnitude image has lost the sign of each volume. The model itself can produce only a few sign
 patterns (with one TR, the first k inversion times are negative). So a coarse dictionary of |S| over
 (ln T1, B), grouped by the pattern of S, gives for each voxel the best start within each pattern by
-one matrix product; patterns no model can make are never tried. For signed data there is one group.
+one matrix product; patterns no model can make are never tried. Signed data have one pattern.
+
+Within a pattern a voxel can have several minima far apart in T1, above all where TR is short or changes
+with TI. So each pattern is cut into overlapping ranges of T1, and the best atom of a range counts only
+if it does not lie on a cut: there it is but the flank of a minimum of the next range.
 """
 
 import math
@@ -13,7 +17,7 @@ from itertools import pairwise
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweight.core.acquisition import SignalKind
@@ -21,7 +25,8 @@ from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis
 
 N_T1 = 48
 EFFICIENCIES = (0.6, 0.9, 1.2, 1.4, 1.55, 1.7, 1.8, 1.88, 1.95, 2.02, 2.1, 2.25, 2.5, 2.8)
-N_RANKS = 3  # polarities kept per voxel
+N_RANGES = 6  # of T1
+N_RANKS = 4  # starts kept per voxel
 
 
 @final
@@ -34,14 +39,16 @@ class PolarityDictionary:
         log_t1: ln T1 of each atom.
         b: Inversion efficiency of each atom.
         signs: +1 and −1 for each pattern.
-        ends: Where each pattern's atoms begin and end.
+        groups: Begin, end and pattern of each group of atoms.
+        on_cut: Whether an atom lies where its range of T1 was cut.
     """
 
     atoms: Float[Tensor, "volumes atoms"]
     log_t1: Float[Tensor, " atoms"]
     b: Float[Tensor, " atoms"]
     signs: Float[Tensor, "patterns volumes"]
-    ends: Sequence[tuple[int, int]]
+    groups: Sequence[tuple[int, int, int]]
+    on_cut: Bool[Tensor, " atoms"]
 
 
 @final
@@ -52,7 +59,7 @@ class Start:
     Attributes:
         pattern: Index of the sign pattern.
         log_t1: ln T1 to start from.
-        rss: Residual sum of squares of the nearest atom.
+        rss: Residual sum of squares of the nearest atom; infinite for a start that does not count.
     """
 
     pattern: Int[Tensor, "ranks voxels"]
@@ -77,18 +84,34 @@ def polarity_dictionary(
         negative, member = torch.unique(signal < 0, dim=1, return_inverse=True)
         patterns = (1.0 - 2.0 * negative.to(like)).T.contiguous()
         signal = signal.abs()
-    order = torch.argsort(member, stable=True)
-    counts = torch.bincount(member, minlength=len(patterns)).tolist()
-    edges = [0]
-    for count in counts:
-        edges.append(edges[-1] + int(count))
+    index = torch.arange(N_T1, device=like.device).repeat_interleave(len(EFFICIENCIES))
+    chosen: list[Tensor] = []
+    cuts: list[Tensor] = []
+    groups: list[tuple[int, int, int]] = []
+    for first, last in _ranges():
+        for pattern in range(len(patterns)):
+            atoms = ((index >= first) & (index <= last) & (member == pattern)).nonzero()[:, 0]
+            if len(atoms):
+                begin = sum(len(part) for part in chosen)
+                groups.append((begin, begin + len(atoms), pattern))
+                chosen.append(atoms)
+                at = index[atoms]
+                cuts.append(((at == first) & (first > 0)) | ((at == last) & (last < N_T1 - 1)))
+    order = torch.cat(chosen)
     return PolarityDictionary(
         atoms=(signal / signal.norm(dim=0))[:, order].float(),
         log_t1=log_t1[order],
         b=b[order],
         signs=patterns,
-        ends=list(pairwise(edges)),
+        groups=groups,
+        on_cut=torch.cat(cuts),
     )
+
+
+def _ranges() -> list[tuple[int, int]]:
+    """Return the first and last T1 of each range; neighbours share two."""
+    edges = [round(step * N_T1 / N_RANGES) for step in range(N_RANGES + 1)]
+    return [(max(0, low - 1), min(N_T1 - 1, high)) for low, high in pairwise(edges)]
 
 
 def best_starts(
@@ -96,21 +119,24 @@ def best_starts(
     dictionary: PolarityDictionary,
     known_b: Float[Tensor, " voxels"] | None = None,
 ) -> Start:
-    """Return the best atom of the best patterns of each voxel, at most `N_RANKS` of them."""
+    """Return the best atom of the best groups of each voxel, at most `N_RANKS` of them."""
     score = data.float() @ dictionary.atoms
     if known_b is not None:
         widest = max(b - a for a, b in pairwise(EFFICIENCIES))
         nearest = known_b.clamp(min(EFFICIENCIES), max(EFFICIENCIES))[:, None].float()
         score.masked_fill_((dictionary.b.float() - nearest).abs() > widest, -math.inf)
-    best = [score[:, begin:end].max(1) for begin, end in dictionary.ends]
-    value = torch.stack([group.values for group in best])
+    best = [score[:, begin:end].max(1) for begin, end, _ in dictionary.groups]
     atom = torch.stack(
-        [group.indices + begin for group, (begin, _) in zip(best, dictionary.ends, strict=True)]
+        [found.indices + group[0] for found, group in zip(best, dictionary.groups, strict=True)]
     )
+    value = torch.stack([found.values for found in best])
+    value = value.masked_fill(dictionary.on_cut[atom], -1.0)
     top = value.topk(min(N_RANKS, len(best)), dim=0)
+    pattern = torch.tensor([group[2] for group in dictionary.groups], device=data.device)
     energy = (data.float() ** 2).sum(1)
+    explained = torch.where(top.values > 0, top.values**2, -math.inf)
     return Start(
-        pattern=top.indices,
+        pattern=pattern[top.indices],
         log_t1=dictionary.log_t1[atom.gather(0, top.indices)],
-        rss=energy - top.values.clamp(min=0) ** 2,
+        rss=energy - explained,
     )

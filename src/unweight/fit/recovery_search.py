@@ -1,4 +1,4 @@
-"""The search for ln T1: every polarity that could win, and the Rician likelihood.
+"""The search for ln T1: every start that could win, and the Rician likelihood.
 
 Voxels go through in blocks (`fit.blocks`), and the few that need more steps
 than the rest are collected and finished together. The search runs in double precision; only the
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweight.core.estimator import Progress
-from unweight.fit.blocks import each_block
+from unweight.fit.blocks import Where, each_block
 from unweight.fit.polarity import PolarityDictionary, Start, best_starts
 from unweight.fit.recovery_projection import Block, RecoveryTiming, Row, project, recovery_basis
 from unweight.signals.inversion_recovery import T1
@@ -87,6 +87,7 @@ class RecoverySearch:
         b_range: Inversion efficiencies to search.
         known_b: Inversion efficiency of each voxel, if it is known.
         n_steps: Gauss–Newton steps allowed.
+        where: Device and threads.
     """
 
     data: Float[Tensor, "voxels volumes"]
@@ -95,13 +96,14 @@ class RecoverySearch:
     b_range: tuple[float, float]
     known_b: Row | None
     n_steps: int
+    where: Where
 
     def start(self) -> Start:
         """Return the best starts of each voxel, by polarity."""
         parts = each_block(
             len(self.data),
             lambda block: best_starts(self.data[block], self.dictionary, self._known(block)),
-            self.data.device,
+            self.where,
         )
         return Start(
             pattern=torch.cat([part.pattern for part in parts], dim=1),
@@ -146,7 +148,7 @@ class RecoverySearch:
         closest = each_block(
             len(self.data),
             lambda block: self._model(optimum.take(block)).abs().amin(0),
-            self.data.device,
+            self.where,
         )
         voxels = (torch.cat(closest) < RICIAN_BELOW * sigma).nonzero()[:, 0]
         if not len(voxels):
@@ -171,7 +173,7 @@ class RecoverySearch:
     def _each(
         self, total: int, work: Callable[[slice], Optimum], progress: Progress | None = None
     ) -> Optimum:
-        return _join(each_block(total, work, self.data.device, progress))
+        return _join(each_block(total, work, self.where, progress))
 
     def _expect_and_maximise(self, now: Optimum, voxels: Tensor, sigma: float) -> Optimum:
         data, limits = self._magnitude(voxels), self._limits(voxels)

@@ -60,4 +60,5 @@ def _check_again(estimator: Estimator, acquisition: Acquisition, maps: Parameter
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.equal(torch.nan_to_num(a, nan=-1.0), torch.nan_to_num(b, nan=-1.0))
+    """Equal to a few roundings: vector instructions treat the ends of a row another way than its middle."""
+    return torch.allclose(a, b, rtol=1e-5, atol=1e-9, equal_nan=True)
