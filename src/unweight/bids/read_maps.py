@@ -13,9 +13,10 @@ from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
 from unweight.bids.volume import open_volume
 from unweight.bids.write import is_complete
-from unweight.core.errors import InputError
+from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
+from unweight.core.protocol import Protocol, protocol_from_values
 
 
 @final
@@ -28,12 +29,16 @@ class StoredMaps:
         entities: BIDS entities of the set.
         folder: Where its images lie.
         field_strength: Of the scanner, if the input's sidecar said so [T].
+        protocol: Timings of the volumes they were made from.
+        settings: Configuration of the method.
     """
 
     maps: ParameterMaps
     entities: Mapping[str, str]
     folder: Path
     field_strength: float | None
+    protocol: Protocol | None
+    settings: Mapping[str, object]
 
 
 def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
@@ -87,8 +92,10 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
         return volume.data
 
     first = sidecar.with_name(f"{image_stem(sidecar.with_suffix('.nii.gz'))}.nii.gz")
-    own = read_sidecar(sidecar).get(OWN)
-    noise = own.get("NoiseSD") if isinstance(own, Mapping) else None
+    fields = read_sidecar(sidecar)
+    found = fields.get(OWN)
+    own: Mapping[str, object] = found if isinstance(found, Mapping) else {}
+    noise, settings = own.get("NoiseSD"), own.get("Settings")
     return StoredMaps(
         maps=ParameterMaps(
             specs=specs,
@@ -101,5 +108,20 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
         ),
         entities=name.entities,
         folder=folder,
-        field_strength=Sidecar(image=first, fields=read_sidecar(sidecar)).number("MagneticFieldStrength"),
+        field_strength=Sidecar(image=first, fields=fields).number("MagneticFieldStrength"),
+        protocol=_protocol(own.get("Protocol"), sidecar),
+        settings=settings if isinstance(settings, Mapping) else {},
     )
+
+
+def _protocol(known: object, sidecar: Path) -> Protocol | None:
+    if not isinstance(known, Mapping):
+        return None
+    timings = {name: values for name, values in known.items() if isinstance(values, list)}
+    field = known.get("field_strength")
+    try:
+        return protocol_from_values(field_strength=field if isinstance(field, float) else None, **timings)
+    except (ProtocolError, TypeError, ValueError) as error:
+        raise InputError(
+            f"holds a protocol that cannot be used: {error}", remedy="Make the maps again.", path=sidecar
+        ) from error

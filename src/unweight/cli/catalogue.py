@@ -75,6 +75,13 @@ COMMANDS = {
                 choices=(1, 2),
                 help="1: serial number up to 0041; 2: from 0042",
             ),
+            argument(
+                "--images",
+                nargs="+",
+                type=Path,
+                metavar="INPUT",
+                help="the images the map was made from: the spheres' mean signals are then fitted",
+            ),
             argument("--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: by T1"),
             argument(
                 "--radius", type=float, default=4.5, metavar="MM", help="of the region in each sphere [mm]"
@@ -83,7 +90,9 @@ COMMANDS = {
                 "--field", type=float, metavar="T", help="field strength [T], if the files do not say"
             ),
         ),
-        epilogue="unweight phantom maps --version 2",
+        epilogue=(
+            "unweight phantom maps --version 2\nunweight phantom maps --version 1 --images dicom_folder"
+        ),
     ),
     "validate": Command(
         module="unweight.cli.validate",

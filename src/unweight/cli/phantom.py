@@ -1,21 +1,30 @@
-"""`unweight phantom`: the NIST/ISMRM system phantom in T1 maps, found, measured and drawn."""
+"""`unweight phantom`: the NIST/ISMRM system phantom in T1 maps, found, measured and drawn.
+
+The images (`--images`), or else the signals that the maps explain, show every sphere in some volume.
+Their mean over a sphere is fitted once more: a T1 of the region, which averages signals instead of T1
+and so does not lean to the side on which the distribution of T1 has its tail.
+"""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.read import find_inputs
 from unweight.bids.read_maps import StoredMaps, find_maps, read_maps
 from unweight.bids.table import write_table
 from unweight.cli.t1 import figure_path
 from unweight.cli.terminal import console, error_line, table
+from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
 from unweight.evaluate.phantom import FoundPlate, find_plates
-from unweight.evaluate.spheres import SphereT1, measure_t1
+from unweight.evaluate.spheres import SphereT1, measure_t1, sphere_signals
+from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.report.figures import SphereMark, draw_phantom
-from unweight.signals.inversion_recovery import PD, T1, B
+from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery
 
 COLUMNS = (
     "sphere",
@@ -24,6 +33,8 @@ COLUMNS = (
     "t1_sd_s",
     "error_percent",
     "status",
+    "t1_region_s",
+    "error_region_percent",
     "n_voxels",
     "n_used",
     "t1_std_s",
@@ -41,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     for sidecar in sidecars:
         try:
             stored = read_maps(arguments.out, sidecar, (T1, PD, B))
-            for found in _plates(stored, arguments):
-                _measure(stored, found, arguments, screen)
+            images = _images(arguments.images, stored) if arguments.images else _explained(stored)
+            _measure(stored, images, arguments, screen)
         except InputError as error:
             if len(sidecars) == 1 or arguments.debug:
                 raise
@@ -51,34 +62,82 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _plates(stored: StoredMaps, arguments: argparse.Namespace) -> tuple[FoundPlate, ...]:
-    field = arguments.field if arguments.field is not None else stored.field_strength
-    found = find_plates(
-        None, stored.maps, version=arguments.phantom_version, plate=arguments.plate, field_strength=field
-    )
-    if not found:
+def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
+    """Return the acquisition the maps were made from, read again."""
+    matching = [
+        one for one in find_inputs(paths) if len(paths) > 1 or one.entities == stored.entities
+    ] or list(find_inputs(paths))
+    acquisition = matching[0].read().acquisition
+    here, there = acquisition.affine, stored.maps.affine
+    same_place = here is not None and there is not None and torch.allclose(here, there, atol=1e-2)
+    if acquisition.voxels != stored.maps.status.shape or not same_place:
         raise InputError(
-            "no plate of the system phantom is to be seen in this T1 map",
-            remedy="Check that the slice cuts the spheres (plate 4 or 5) and that TI and TR are right.",
-            path=stored.folder,
+            "these images are not on the grid of the T1 map",
+            remedy="Give the images the map was made from.",
+            path=paths[0],
         )
-    return found
+    return acquisition
 
 
-def _measure(stored: StoredMaps, found: FoundPlate, arguments: argparse.Namespace, screen: Console) -> None:
-    rows = measure_t1(stored.maps, found, radius_mm=arguments.radius)
+def _explained(stored: StoredMaps) -> Acquisition:
+    """Return the signed signals that the maps explain; NaN where there is no value."""
+    if stored.protocol is None:
+        raise InputError(
+            "does not say how the images were timed", remedy="Make the maps again.", path=stored.folder
+        )
+    complete = stored.settings.get("complete")
+    model = InversionRecovery(
+        kind=SignalKind.SIGNED, complete=complete if isinstance(complete, float) else None
+    )
+    return Acquisition(
+        signal=model(stored.maps.values, stored.protocol),
+        protocol=stored.protocol,
+        kind=SignalKind.SIGNED,
+        affine=stored.maps.affine,
+    )
+
+
+def _measure(
+    stored: StoredMaps, explained: Acquisition, arguments: argparse.Namespace, screen: Console
+) -> None:
+    field = arguments.field if arguments.field is not None else stored.field_strength
+    shown = replace(explained, signal=explained.signal.nan_to_num())
+    plates = find_plates(
+        shown, stored.maps, version=arguments.phantom_version, plate=arguments.plate, field_strength=field
+    )
+    for found in plates:
+        rows = measure_t1(stored.maps, found, radius_mm=arguments.radius)
+        signals = sphere_signals(explained, found, radius_mm=arguments.radius)
+        region = _fit_regions(replace(explained, signal=signals, affine=None, saturated=None), stored)
+        _report(stored, found, (rows, region), arguments, screen)
+
+
+def _fit_regions(means: Acquisition, stored: StoredMaps) -> list[float]:
+    """Return T1 fitted to the mean signal of each sphere."""
+    complete = stored.settings.get("complete")
+    fit = InversionRecoveryFit(complete=complete if isinstance(complete, float) else None)
+    return [float(t1) for t1 in fit(means).value("T1")]
+
+
+def _report(
+    stored: StoredMaps,
+    found: FoundPlate,
+    measured: tuple[tuple[SphereT1, ...], list[float]],
+    arguments: argparse.Namespace,
+    screen: Console,
+) -> None:
+    rows, region = measured
     stem = "_".join(f"{key}-{value}" for key, value in stored.entities.items())
     stem = f"{stem}_desc-plate{found.array.plate}_phantom"
     path = stored.folder / f"{stem}.tsv"
-    write_table(path, [_cells(row) for row in rows], COLUMNS)
+    write_table(path, [_cells(row, t1) for row, t1 in zip(rows, region, strict=True)], COLUMNS)
     subject = stored.entities["sub"]
     figure = figure_path(arguments.out, Path(f"{stem}.nii.gz"), subject)
-    marks = _marks(rows, stored, arguments.radius)
     title = (
         f"sub-{subject}: plate {found.array.plate} ({found.array.solution}), version "
         f"{found.array.version}, nominal values at {found.array.nominal_field:g} T and 20 °C"
     )
-    write_bytes_atomic(figure, draw_phantom(stored.maps, marks, title))
+    write_bytes_atomic(figure, draw_phantom(stored.maps, _marks(rows, stored, arguments.radius), title))
     shown = [
         (
             str(row.sphere),
@@ -87,15 +146,18 @@ def _measure(stored: StoredMaps, found: FoundPlate, arguments: argparse.Namespac
             f"{1e3 * row.t1_sd_s:.1f}",
             f"{row.error_percent:+.1f}",
             row.status.value,
+            f"{1e3 * t1:.1f}",
+            f"{100 * (t1 / row.t1_nominal_s - 1):+.1f}",
         )
-        for row in rows
+        for row, t1 in zip(rows, region, strict=True)
     ]
-    screen.print(table(("sphere", "nominal ms", "T1 ms", "SD ms", "error %", "status"), shown, title))
+    columns = ("sphere", "nominal ms", "T1 ms", "SD ms", "error %", "status", "T1 of region ms", "error %")
+    screen.print(table(columns, shown, title))
     screen.print(str(path))
     screen.print(str(figure))
 
 
-def _cells(row: SphereT1) -> tuple[str | float | int, ...]:
+def _cells(row: SphereT1, region: float) -> tuple[str | float | int, ...]:
     return (
         row.sphere,
         row.t1_nominal_s,
@@ -103,6 +165,8 @@ def _cells(row: SphereT1) -> tuple[str | float | int, ...]:
         row.t1_sd_s,
         row.error_percent,
         row.status.value,
+        region,
+        100 * (region / row.t1_nominal_s - 1),
         row.n_voxels,
         row.n_used,
         row.t1_std_s,

@@ -18,12 +18,14 @@ from unweight.evaluate.slice_plane import as_volume, disc_means
 ROI_RADIUS_MM = 4.5
 LEAST_SHARE = 0.5
 OUTLIER_SDS = 5.0
+IMPRECISE_ABOVE = 0.25
 
 
 class SphereStatus(Enum):
     """Whether the T1 of a sphere can be believed: what most of its voxels say."""
 
     OK = "ok"
+    IMPRECISE = "imprecise"
     AMBIGUOUS = "ambiguous"
     SATURATED = "saturated"
     IMPLAUSIBLE = "implausible"
@@ -49,7 +51,8 @@ class SphereT1:
         t1_mean_s: Mean over the voxels used [s]; NaN if the sphere has none.
         t1_sd_s: Standard deviation over the voxels used [s].
         error_percent: 100 (mean / nominal − 1).
-        status: OK if at least half of the voxels are.
+        status: OK if at least half of the voxels are; IMPRECISE if they are, but their fit leaves more
+            than a quarter of the T1 open, and the mean leans to the tail of its distribution.
         n_voxels: Voxels in the region.
         n_used: Voxels in the mean: the OK ones if the status is OK, else all with a value; less those
             further from the median than five times half the 16 to 84 % range.
@@ -88,7 +91,9 @@ def measure_t1(
     for number, disc in enumerate(discs):
         verdict, used = _judge(status[disc], t1[disc])
         nominal = found.array.nominal.t1[number]
-        mean = float(t1[disc][used].mean())
+        mean, fit_std = float(t1[disc][used].mean()), float(std[disc][used].nanmean())
+        if verdict is SphereStatus.OK and fit_std > IMPRECISE_ABOVE * mean:
+            verdict = SphereStatus.IMPRECISE
         rows.append(
             SphereT1(
                 sphere=number + 1,
@@ -99,7 +104,7 @@ def measure_t1(
                 status=verdict,
                 n_voxels=int(disc.sum()),
                 n_used=int(used.sum()),
-                t1_std_s=float(std[disc][used].nanmean()),
+                t1_std_s=fit_std,
                 centre_mm=_point(found.centres_world_mm[number]),
             )
         )
