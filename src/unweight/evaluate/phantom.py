@@ -8,6 +8,7 @@ or mirror; the T1 of the spheres then tells their numbers and the plate (`evalua
 What is not a phantom is refused. `evaluate.spheres` measures what was found.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -28,6 +29,7 @@ ORDER_RADIUS_MM = 4.5
 LARGEST_MISFIT = 0.35
 CLEARLY_WORSE = 1.5
 LEAST_TIMES = 3
+SAME_PLATE_MM = 20.0  # slices further apart cannot cut the same spheres
 
 
 @final
@@ -125,7 +127,7 @@ def _images(
 def _convincing(
     images: Float[Tensor, "x y z images"], affine: Float[Tensor, "4 4"]
 ) -> list[tuple[SlicePlane, PlatePose]]:
-    """Return the best slice of each run of neighbouring slices that show a plate."""
+    """Return the best slice of each group of slices that show one plate."""
     runs: list[list[tuple[SlicePlane, PlatePose]]] = []
     spacing = [float(size) for size in affine[:3, :3].norm(dim=0)]
     axis = max(range(3), key=lambda a: (round(spacing[a], 3), -images.shape[a], a))
@@ -134,7 +136,8 @@ def _convincing(
         plane = SlicePlane(axis=axis, index=index, voxel_mm=(voxel_mm[0], voxel_mm[1]))
         pose = plate_pose(shown, plane.voxel_mm)
         if pose is not None and pose.convincing:
-            if not runs or runs[-1][-1][0].index != index - 1:
+            gap = math.inf if not runs else (index - runs[-1][-1][0].index) * spacing[axis]
+            if gap > SAME_PLATE_MM:
                 runs.append([])
             runs[-1].append((plane, pose))
     if not runs:
