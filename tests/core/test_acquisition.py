@@ -27,7 +27,7 @@ def test_negative_magnitudes_are_refused() -> None:
 
 
 def test_complex_numbers_need_the_complex_kind() -> None:
-    with pytest.raises(InputError, match="magnitude volumes held as torch.complex64"):
+    with pytest.raises(InputError, match=r"magnitude volumes held as torch\.complex64"):
         Acquisition(signal=torch.ones(4, 3, dtype=torch.complex64), protocol=PROTOCOL)
 
 

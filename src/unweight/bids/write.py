@@ -29,7 +29,7 @@ from unweight.core.maps import ParameterMaps
 LOG = logging.getLogger(__name__)
 
 # Suffixes that BIDS does not know; validators are told to pass over them.
-IGNORED = ("*_IEmap.nii.gz", "*_IEmap.json", "*.html", "sub-*/figures", "logs")
+IGNORED = ("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs")
 README = """# Quantitative maps
 
 Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:

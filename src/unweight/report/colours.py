@@ -87,6 +87,5 @@ def colours_for(spec: ParameterSpec, values: NDArray[np.floating[Any]]) -> tuple
 
 def colour_map(name: str) -> Colormap:
     """Return one of Crameri's maps with black for voxels without a value."""
-    chosen: Colormap = getattr(cm, name).copy()
-    chosen.set_bad("black")
+    chosen: Colormap = getattr(cm, name).with_extremes(bad="black")
     return chosen

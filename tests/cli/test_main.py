@@ -1,0 +1,57 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unweight.cli.catalogue import COMMANDS
+from unweight.cli.main import main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert COMMANDS[command].summary in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_help_needs_no_heavy_import_and_is_quick() -> None:
+    probe = (
+        "import sys\nfrom unweight.cli.main import main\n"
+        "try:\n    main(['t1', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'nibabel', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1.0  # 0.08 s on an idle core; other jobs may share it
+
+
+def test_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["t3"])
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_errors_are_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "nothing.nii.gz"
+    assert main(["t1", str(missing), "--ti", "0.1", "-o", str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("unweight t1: ")
+    assert "nothing.nii.gz" in message
+    assert "Traceback" not in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("unweight", "torch", "threads", "memory", "dcm2niix"):
+        assert word in shown

@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.report.figures import SphereMark, draw_maps, draw_phantom
+from unweight.signals.inversion_recovery import PD, T1, B
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def maps(shape: tuple[int, ...]) -> ParameterMaps:
+    values = torch.ones(*shape, 3)
+    status = torch.zeros(shape, dtype=torch.uint8)
+    status[0] = VoxelStatus.NO_SIGNAL
+    values[0] = torch.nan
+    return ParameterMaps(
+        specs=(T1, PD, B), values=values, std=0.1 * values, status=status, misfit=values[..., 0]
+    )
+
+
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (8, 9, 12)])
+def test_maps_are_drawn_whatever_their_shape(shape: tuple[int, ...]) -> None:
+    assert draw_maps(maps(shape), "title").startswith(PNG)
+
+
+def test_maps_without_any_value_are_drawn() -> None:
+    empty = maps((4, 4, 1))
+    empty = ParameterMaps(
+        specs=empty.specs,
+        values=torch.full_like(empty.values, torch.nan),
+        std=torch.full_like(empty.std, torch.nan),
+        status=torch.full_like(empty.status, int(VoxelStatus.NO_SIGNAL)),
+    )
+    assert draw_maps(empty, "nothing").startswith(PNG)
+
+
+def test_phantom_is_drawn_with_failed_spheres() -> None:
+    marks = [
+        SphereMark(
+            number=number,
+            centre=(2.0, 3.0, 0.0),
+            radius=4.5,
+            nominal=1.0,
+            mean=math.nan if number == 2 else 1.02,
+            sd=0.1,
+            status="failed" if number == 2 else "ok",
+        )
+        for number in (1, 2, 3)
+    ]
+    assert draw_phantom(maps((8, 9, 1)), marks, "title").startswith(PNG)
+
+
+def test_same_maps_same_bytes() -> None:
+    assert draw_maps(maps((8, 9, 1)), "t") == draw_maps(maps((8, 9, 1)), "t")
