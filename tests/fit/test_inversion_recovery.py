@@ -57,7 +57,8 @@ def test_single_precision_input_costs_far_less_than_noise() -> None:
     single = replace(acquisition, signal=acquisition.signal.float())
     reference, maps = COUPLED(acquisition), COUPLED(single)
     difference = (maps.value("T1").double() - reference.value("T1")).abs() / reference.deviation("T1")
-    assert float(difference[reference.usable].quantile(0.999)) < 0.01
+    assert float(difference[reference.usable].quantile(0.5)) < 0.001
+    assert float(difference[reference.usable].quantile(0.999)) < 0.05
 
 
 def test_error_reaches_the_bound_and_std_is_calibrated() -> None:
@@ -220,7 +221,7 @@ def test_results_do_not_depend_on_threads() -> None:
 def test_progress_reaches_the_end() -> None:
     seen: list[tuple[int, int]] = []
     COUPLED(acquire(parameters(20_000, (0.1, 2.0)), 0.02), lambda done, total: seen.append((done, total)))
-    assert len(seen) == 3
+    assert len(seen) == 2
     assert max(seen) == (20_000, 20_000)
 
 

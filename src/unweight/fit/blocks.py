@@ -16,7 +16,7 @@ import torch
 
 from unweight.core.estimator import Progress
 
-CPU_BLOCK = 8192  # voxels: what the second-level cache of a core holds
+CPU_BLOCK = 16384  # voxels: what the caches of a core hold
 GPU_BLOCK = 1 << 20
 Result = TypeVar("Result")
 

@@ -24,7 +24,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import FAILED, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.blocks import Where, one_thread_per_operation
+from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.noise_level import noise_from_background, noise_from_residuals
 from unweight.fit.polarity import polarity_dictionary
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
@@ -107,28 +107,37 @@ class InversionRecoveryFit(Estimator):
                 "no voxel to work on: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
-        timing = recovery_timing(acquisition.protocol, self.complete, data.double())
+        scale = power_of_two_near(float(data.abs().max()))
+        data = data / scale
         known = acquisition.known.get("B")
+        timing = recovery_timing(acquisition.protocol, self.complete, data)
         search = RecoverySearch(
             data=data,
             timing=timing,
             dictionary=polarity_dictionary(timing, acquisition.kind, T1_STARTS),
             b_range=self.b_range,
-            known_b=None if known is None else known[inside].double(),
+            known_b=None if known is None else known[inside].to(data),
             n_steps=self.n_steps,
             where=Where(device=data.device, n_threads=n_threads),
         )
         degrees = data.shape[1] - _n_free(acquisition)
         strength = data.abs().amax(1)
+        given = None if acquisition.noise_sd is None else acquisition.noise_sd / scale
         start = search.start()
         optimum = search.follow(start, progress)
-        sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
+        sigma = given or noise_from_residuals(optimum.rss, degrees, strength)
         optimum = search.challenge(optimum, start, sigma)
-        sigma = acquisition.noise_sd or noise_from_residuals(optimum.rss, degrees, strength)
-        thermal = self._thermal_noise(acquisition, sigma)
+        sigma = given or noise_from_residuals(optimum.rss, degrees, strength)
+        thermal = self._thermal_noise(acquisition, sigma * scale) / scale
         if thermal > 0:
             optimum = search.rician(optimum, thermal)
-        variance = unit_variance(optimum, timing, known is not None) * sigma**2
+        exact = recovery_timing(acquisition.protocol, self.complete, data.double())
+        parts = each_block(
+            len(data),
+            lambda block: unit_variance(optimum.take(block).double(), exact, known is not None),
+            search.where,
+        )
+        optimum, variance = optimum.double(), torch.cat(parts) * sigma**2
         misfit = optimum.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(optimum.rss)
         status = self._status(optimum, variance[:, 0], sigma)
         suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
@@ -136,8 +145,9 @@ class InversionRecoveryFit(Estimator):
         status[strength <= SIGNAL_TO_NOISE * sigma] = VoxelStatus.NO_SIGNAL
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
         if thermal > 0:
-            notes["thermal_noise_sd"] = thermal
-        return _on_grid(acquisition, _Judged(optimum, variance, misfit, status), sigma, notes)
+            notes["thermal_noise_sd"] = thermal * scale
+        judged = _Judged(optimum, variance, misfit, status)
+        return _on_grid(acquisition, judged, scale, sigma * scale, notes)
 
     def _thermal_noise(self, acquisition: Acquisition, sigma: float) -> float:
         """Return the noise the Rician law may be used with, or NaN where it is not known."""
@@ -187,6 +197,11 @@ def unit_variance(
     return variance * torch.tensor([1.0, 1.0, 0.0 if b_known else 1.0]).to(variance)
 
 
+def power_of_two_near(value: float) -> float:
+    """Return the power of two at or below a positive value, by which division is exact; 1 for 0."""
+    return 2.0 ** math.floor(math.log2(value)) if value > 0 else 1.0
+
+
 def _n_free(acquisition: Acquisition) -> int:
     return 2 if "B" in acquisition.known else 3
 
@@ -201,7 +216,7 @@ class _Judged(NamedTuple):
 
 
 def _on_grid(
-    acquisition: Acquisition, judged: _Judged, sigma: float, notes: dict[str, str | float]
+    acquisition: Acquisition, judged: _Judged, scale: float, sigma: float, notes: dict[str, str | float]
 ) -> ParameterMaps:
     """Put the voxels back where they came from."""
     optimum, variance, misfit, status = judged
@@ -210,6 +225,8 @@ def _on_grid(
     values = torch.stack([t1, optimum.pd, optimum.b], dim=-1)
     std = variance.sqrt()
     std[:, 0] *= t1
+    values[:, 1] *= scale
+    std[:, 1] *= scale
     failed = torch.isin(status, torch.tensor(sorted(FAILED)).to(status))
     values[failed], std[failed], misfit[failed] = math.nan, math.nan, math.nan
     whole = torch.full((*acquisition.voxels, 3), math.nan).to(like)

@@ -27,6 +27,9 @@ N_T1 = 48
 EFFICIENCIES = (0.6, 0.9, 1.2, 1.4, 1.55, 1.7, 1.8, 1.88, 1.95, 2.02, 2.1, 2.25, 2.5, 2.8)
 N_RANGES = 6  # of T1
 N_RANKS = 4  # starts kept per voxel
+CHUNK = 2048  # voxels whose scores fit in cache
+INDEX_BITS = 10
+NOTHING = 1e-30  # a score that is none
 
 
 @final
@@ -120,23 +123,44 @@ def best_starts(
     known_b: Float[Tensor, " voxels"] | None = None,
 ) -> Start:
     """Return the best atom of the best groups of each voxel, at most `N_RANKS` of them."""
-    score = data.float() @ dictionary.atoms
-    if known_b is not None:
-        widest = max(b - a for a, b in pairwise(EFFICIENCIES))
-        nearest = known_b.clamp(min(EFFICIENCIES), max(EFFICIENCIES))[:, None].float()
-        score.masked_fill_((dictionary.b.float() - nearest).abs() > widest, -math.inf)
-    best = [score[:, begin:end].max(1) for begin, end, _ in dictionary.groups]
-    atom = torch.stack(
-        [found.indices + group[0] for found, group in zip(best, dictionary.groups, strict=True)]
-    )
-    value = torch.stack([found.values for found in best])
-    value = value.masked_fill(dictionary.on_cut[atom], -1.0)
-    top = value.topk(min(N_RANKS, len(best)), dim=0)
+    parts = [
+        _best_of_groups(
+            data[begin : begin + CHUNK],
+            dictionary,
+            None if known_b is None else known_b[begin : begin + CHUNK],
+        )
+        for begin in range(0, len(data), CHUNK)
+    ]
+    value, atom = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    value = value.masked_fill(dictionary.on_cut[atom], 0.0)
+    top = value.topk(min(N_RANKS, len(value)), dim=0)
     pattern = torch.tensor([group[2] for group in dictionary.groups], device=data.device)
     energy = (data.float() ** 2).sum(1)
-    explained = torch.where(top.values > 0, top.values**2, -math.inf)
+    explained = torch.where(top.values > NOTHING, top.values**2, -math.inf)
     return Start(
         pattern=pattern[top.indices],
         log_t1=dictionary.log_t1[atom.gather(0, top.indices)],
         rss=energy - explained,
     )
+
+
+def _best_of_groups(
+    data: Float[Tensor, "voxels volumes"],
+    dictionary: PolarityDictionary,
+    known_b: Float[Tensor, " voxels"] | None,
+) -> tuple[Float[Tensor, "groups voxels"], Int[Tensor, "groups voxels"]]:
+    """Return the best score of each group, and the atom it belongs to.
+
+    The atom's index travels in the last bits of its score, so that one maximum finds both; it costs
+    a part in 8,000 of the score, far less than the distance from atom to atom.
+    """
+    score = dictionary.atoms.T @ data.float().T
+    if known_b is not None:
+        widest = max(b - a for a, b in pairwise(EFFICIENCIES))
+        nearest = known_b.clamp(min(EFFICIENCIES), max(EFFICIENCIES)).float()
+        score.masked_fill_((dictionary.b.float()[:, None] - nearest).abs() > widest, 0.0)
+    last_bits = (1 << INDEX_BITS) - 1
+    index = torch.arange(len(score), dtype=torch.int32, device=data.device)[:, None]
+    score.clamp_(min=0).view(torch.int32).bitwise_and_(~last_bits).bitwise_or_(index)
+    best = torch.stack([score[begin:end].amax(0) for begin, end, _ in dictionary.groups])
+    return best, (best.view(torch.int32) & last_bits).long()

@@ -25,6 +25,7 @@ from unweight.signals.inversion_recovery import recovery_interval
 
 Row = Float[Tensor, " voxels"]
 Block = Float[Tensor, "volumes voxels"]
+Basis = Float[Tensor, "..."]
 
 
 @final
@@ -53,8 +54,6 @@ class Projection:
         step: Gauss–Newton step in ln T1.
         pd: Proton density.
         b: Inversion efficiency.
-        model: Signal at this solution.
-        slope: dS/d ln T1 at fixed PD and B.
         curvature: Squared length of the part of the slope that PD and B cannot imitate; the variance
             of ln T1 is the noise variance divided by it.
     """
@@ -63,8 +62,6 @@ class Projection:
     step: Row
     pd: Row
     b: Row
-    model: Block
-    slope: Block
     curvature: Row
 
 
@@ -82,13 +79,14 @@ def recovery_timing(protocol: Protocol, complete: float | None, like: Tensor) ->
     )
 
 
-def recovery_basis(log_t1: Row, timing: RecoveryTiming) -> tuple[Block, Block, Block, Block]:
-    """Return u, v and their derivatives in ln T1."""
+def recovery_basis(log_t1: Row, timing: RecoveryTiming) -> tuple[Basis, Basis, Basis, Basis]:
+    """Return u, v and their derivatives in ln T1; those that are the same for all voxels have one."""
     rate = torch.exp(-log_t1)[None]
     x = timing.inversion_time * rate
     e = torch.exp(-x)
     if timing.interval is None:
-        return torch.ones_like(e), -e, torch.zeros_like(e), -e * x
+        one = torch.ones_like(timing.inversion_time)
+        return one, -e, torch.zeros_like(one), -e * x
     y = timing.interval * rate
     r = torch.exp(-y)
     if timing.complete is None:
@@ -98,49 +96,39 @@ def recovery_basis(log_t1: Row, timing: RecoveryTiming) -> tuple[Block, Block, B
 
 
 def project(log_t1: Row, data: Block, timing: RecoveryTiming, b_range: tuple[Tensor, Tensor]) -> Projection:
-    """Solve PD ≥ 0 and B in its range at this T1, and give the Gauss–Newton step in ln T1."""
+    """Solve PD ≥ 0 and B in its range at this T1, and give the Gauss–Newton step in ln T1.
+
+    The sum of squares is convex in (PD, PD·B), so the best B in the range is the free one, carried to
+    the nearer end if it lies outside; PD then is the projection onto u + B·v.
+    """
     u, v, du, dv = recovery_basis(log_t1, timing)
     uu, uv, vv = _dot(u, u), _dot(u, v), _dot(v, v)
     zu, zv = _dot(data, u), _dot(data, v)
-    det = uu * vv - uv * uv
-    pd_free, q_free = vv * zu - uv * zv, uu * zv - uv * zu
-    low, high = b_range
-    b_free = q_free / pd_free
-    inside = (pd_free > 0) & (det > 0) & (b_free >= low) & (b_free <= high)
-    pd_low, gain_low = _ray(zu, zv, (uu, uv, vv), low)
-    pd_high, gain_high = _ray(zu, zv, (uu, uv, vv), high)
-    lower_wins = gain_low > gain_high
-    b = torch.where(inside, b_free, torch.where(lower_wins, low, high))
-    pd = torch.where(inside, pd_free / det, torch.where(lower_wins, pd_low, pd_high))
-    model = pd * (u + b * v)
+    pd_free, q_free = vv * zu - uv * zv, uu * zv - uv * zu  # both times the determinant
+    b_free = torch.where(pd_free > 0, q_free / pd_free, q_free.sign() * torch.inf)
+    b = torch.clamp(b_free, *b_range)
+    length = uu + b * (2 * uv + b * vv)
+    pd = (zu + b * zv).clamp(min=0) / length
+    model = pd * torch.addcmul(u, b, v)
+    slope = pd * torch.addcmul(du, b, dv)
     residual = data - model
-    slope = pd * (du + b * dv)
     su, sv = _dot(slope, u), _dot(slope, v)
     imitated = torch.where(
-        inside,
-        (vv * su * su - 2 * uv * su * sv + uu * sv * sv) / det,
-        (su + b * sv) ** 2 / (uu + 2 * b * uv + b * b * vv),
+        b == b_free,
+        (su * (vv * su - 2 * uv * sv) + uu * sv * sv) / (uu * vv - uv * uv),
+        (su + b * sv) ** 2 / length,
     )
     curvature = _dot(slope, slope) - imitated
-    step = _dot(slope, residual) / curvature.clamp(min=1e-30)
+    step = _dot(slope, residual) / curvature
     return Projection(
         rss=_dot(residual, residual),
         step=torch.where(curvature > 0, step, torch.zeros_like(step)),
         pd=pd,
         b=b,
-        model=model,
-        slope=slope,
         curvature=curvature,
     )
 
 
-def _dot(a: Block, b: Block) -> Row:
-    return (a * b).sum(0)
-
-
-def _ray(zu: Row, zv: Row, gram: tuple[Row, Row, Row], b: Tensor) -> tuple[Row, Row]:
-    """Best PD ≥ 0 along one B, and what it takes off the sum of squares."""
-    uu, uv, vv = gram
-    length = uu + 2 * b * uv + b * b * vv
-    along = (zu + b * zv).clamp(min=0)
-    return along / length, along * along / length
+def _dot(a: Basis, b: Basis) -> Basis:
+    product: Tensor = torch.linalg.vecdot(a, b, dim=0)
+    return product

@@ -1,8 +1,8 @@
 """The search for ln T1: every start that could win, and the Rician likelihood.
 
-Voxels go through in blocks (`fit.blocks`), and the few that need more steps
-than the rest are collected and finished together. The search runs in double precision; only the
-choice of where to start runs in single.
+Voxels go through in blocks (`fit.blocks`), and the few that need more steps than the rest are collected
+and finished together. The search runs in the precision of the data. Single precision, in which images
+come, moves T1 by less than a twentieth of its standard deviation even at an SNR of 1,000.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,12 @@ from unweight.fit.polarity import PolarityDictionary, Start, best_starts
 from unweight.fit.recovery_projection import Block, RecoveryTiming, Row, project, recovery_basis
 from unweight.signals.inversion_recovery import T1
 
-N_QUICK = 4  # steps that settle most voxels
+N_QUICK = 3  # steps between looks at which voxels have settled
 STEP_LIMIT = 0.5  # of ln T1, per step
 SETTLED = 1e-4  # a step in ln T1 below which a voxel is done (the step itself is still taken)
 RIVAL_MARGIN = 9.0  # sigma² by which the residual sum of another polarity may be larger
 ATOM_LOSS = 0.02  # share of the energy by which the nearest atom may overstate a residual sum
+OPTIMISM = 2.0  # times the gain a Gauss–Newton step promises, granted to a rival before it is dropped
 RICIAN_BELOW = 3.0  # a sample closer to zero than this many sigma feels the Rician law
 N_RICIAN = 12  # iterations of expectation–maximisation
 RICIAN_SETTLED = 1e-3
@@ -58,6 +59,11 @@ class Optimum:
     def take(self, voxels: Tensor | slice) -> "Optimum":
         """Return these voxels."""
         return Optimum(**{name: getattr(self, name)[voxels] for name in ROWS})
+
+    def double(self) -> "Optimum":
+        """Return it in double precision."""
+        rows = {name: getattr(self, name) for name in ROWS}
+        return Optimum(**{n: row.double() if row.is_floating_point() else row for n, row in rows.items()})
 
     def put(self, voxels: Tensor, others: "Optimum") -> "Optimum":
         """Return a copy in which these voxels are replaced."""
@@ -113,28 +119,52 @@ class RecoverySearch:
 
     def follow(self, start: Start, progress: Progress | None = None) -> Optimum:
         """Return the least-squares optimum of each voxel under its likeliest polarity."""
-        total = len(self.data)
-        everything = torch.arange(total, device=self.data.device)
+        everything = torch.arange(len(self.data), device=self.data.device)
 
         def work(block: slice) -> Optimum:
-            begin = self._begin(everything[block], start.pattern[0, block], start.log_t1[0, block])
-            return self._descend(begin, everything[block], N_QUICK)
+            some = everything[block]
+            begin = self._begin(some, start.pattern[0, block], start.log_t1[0, block])
+            return self._descend(begin, some, N_QUICK)
 
-        return self._finish(self._each(total, work, progress), everything)
+        found = self._finish(self._each(len(everything), work, progress), everything)
+        return replace(found, rival_rss=torch.full_like(found.rss, torch.inf))
 
     def challenge(self, best: Optimum, start: Start, sigma: float) -> Optimum:
-        """Follow every other polarity that could win or come close, and let the better one stand."""
-        energy = (self.data.double() ** 2).sum(1)
-        margin = RIVAL_MARGIN * sigma**2
+        """Follow every other start that could win or come close, and let the better one stand."""
+        energy = (self.data**2).sum(1)
         for rank in range(1, len(start.pattern)):
-            ceiling = best.rss + margin
-            voxels = (start.rss[rank].double() < ceiling + ATOM_LOSS * energy).nonzero()[:, 0]
-            follow = partial(self._follow_rival, voxels, start, rank)
-            rivals = self._each(len(voxels), follow) if len(voxels) else best.take(voxels)
-            near = (rivals.rss < ceiling[voxels]).nonzero()[:, 0]
-            voxels, rivals = voxels[near], self._finish(rivals.take(near), voxels[near])
-            best = best.put(voxels, _winner(best.take(voxels), rivals))
+            ceiling = best.rss + RIVAL_MARGIN * sigma**2
+            voxels = (start.rss[rank] < ceiling + ATOM_LOSS * energy).nonzero()[:, 0]
+            rivals = self._follow_rivals(voxels, start, rank, ceiling)
+            if rivals is not None:
+                voxels, found = rivals
+                best = best.put(voxels, _winner(best.take(voxels), found))
         return best
+
+    def _follow_rivals(
+        self, voxels: Tensor, start: Start, rank: int, ceiling: Row
+    ) -> tuple[Tensor, Optimum] | None:
+        """Return the rivals that end below the ceiling; those that cannot are dropped on the way."""
+        if not len(voxels):
+            return None
+
+        def begin(block: slice) -> Optimum:
+            some = voxels[block]
+            return self._begin(some, start.pattern[rank, some], start.log_t1[rank, some])
+
+        rivals = self._each(len(voxels), begin)
+        hopeful = (rivals.rival_rss < ceiling[voxels]).nonzero()[:, 0]
+        voxels, first = voxels[hopeful], rivals.take(hopeful)
+        if not len(voxels):
+            return None
+
+        def go_on(block: slice) -> Optimum:
+            return self._descend(first.take(block), voxels[block], N_QUICK)
+
+        rivals = self._each(len(voxels), go_on)
+        near = (rivals.rss < ceiling[voxels]).nonzero()[:, 0]
+        voxels = voxels[near]
+        return voxels, self._finish(rivals.take(near), voxels)
 
     def rician(self, optimum: Optimum, sigma: float) -> Optimum:
         """Go on from the least-squares optimum to the maximum of the Rician likelihood.
@@ -143,8 +173,6 @@ class RecoverySearch:
         signal given the present model m, and takes one Gauss–Newton step towards it. Only voxels
         with a sample near zero move; for the others the two optima are the same.
         """
-        if not len(self.data):
-            return optimum
         closest = each_block(
             len(self.data),
             lambda block: self._model(optimum.take(block)).abs().amin(0),
@@ -165,16 +193,6 @@ class RecoverySearch:
 
         return optimum.put(voxels, self._each(len(voxels), work))
 
-    def _follow_rival(self, voxels: Tensor, start: Start, rank: int, block: slice) -> Optimum:
-        some = voxels[block]
-        begin = self._begin(some, start.pattern[rank, some], start.log_t1[rank, some])
-        return self._descend(begin, some, N_QUICK)
-
-    def _each(
-        self, total: int, work: Callable[[slice], Optimum], progress: Progress | None = None
-    ) -> Optimum:
-        return _join(each_block(total, work, self.where, progress))
-
     def _expect_and_maximise(self, now: Optimum, voxels: Tensor, sigma: float) -> Optimum:
         data, limits = self._magnitude(voxels), self._limits(voxels)
         low, high = T1.free_range
@@ -193,8 +211,13 @@ class RecoverySearch:
             limits = _take(limits, going)
         return replace(whole, rss=((self._model(whole).abs() - data) ** 2).sum(0))
 
+    def _each(
+        self, total: int, work: Callable[[slice], Optimum], progress: Progress | None = None
+    ) -> Optimum:
+        return _join(each_block(total, work, self.where, progress))
+
     def _begin(self, voxels: Tensor, pattern: Int[Tensor, " voxels"], log_t1: Row) -> Optimum:
-        nothing = torch.zeros_like(log_t1)
+        """Solve at this T1; until there are rivals, `rival_rss` is what the next steps may reach."""
         data = self._signed(voxels, pattern)
         there = project(log_t1, data, self.timing, self._limits(voxels))
         return Optimum(
@@ -204,15 +227,15 @@ class RecoverySearch:
             rss=there.rss,
             step=there.step.clamp(-STEP_LIMIT, STEP_LIMIT),
             pattern=pattern,
-            rival_rss=nothing + torch.inf,
-            rival_log_t1=nothing + torch.nan,
+            rival_rss=there.rss - OPTIMISM * there.step**2 * there.curvature,
+            rival_log_t1=torch.full_like(log_t1, torch.nan),
         )
 
     def _descend(self, now: Optimum, voxels: Tensor, n_steps: int) -> Optimum:
         """Take Gauss–Newton steps in ln T1; one that does not improve is quartered."""
         low, high = T1.free_range
-        data, limits = self._signed(voxels, now.pattern), self._limits(voxels)
         at, pd, b, rss, step = now.log_t1, now.pd, now.b, now.rss, now.step
+        data, limits = self._signed(voxels, now.pattern), self._limits(voxels)
         for _ in range(n_steps):
             trial = (at + step).clamp(low, high)
             there = project(trial, data, self.timing, limits)
@@ -230,8 +253,7 @@ class RecoverySearch:
             going = (optimum.step.abs() > SETTLED).nonzero()[:, 0]
             if not len(going):
                 break
-            now = optimum.take(going)
-            again = partial(self._go_on, now, voxels[going])
+            again = partial(self._go_on, optimum.take(going), voxels[going])
             optimum = optimum.put(going, self._each(len(going), again))
         return optimum
 
@@ -243,10 +265,10 @@ class RecoverySearch:
         return optimum.pd * (u + optimum.b * v)
 
     def _magnitude(self, voxels: Tensor) -> Block:
-        return self.data[voxels].double().T.contiguous()
+        return self.data[voxels].T.contiguous()
 
     def _signed(self, voxels: Tensor, pattern: Int[Tensor, " voxels"]) -> Block:
-        return self.dictionary.signs[pattern].T * self.data[voxels].double().T
+        return self.dictionary.signs[pattern].T * self.data[voxels].T
 
     def _known(self, voxels: Tensor | slice) -> Row | None:
         return None if self.known_b is None else self.known_b[voxels]
@@ -255,8 +277,7 @@ class RecoverySearch:
         known = self._known(voxels)
         if known is not None:
             return known, known
-        like = self.dictionary.log_t1
-        return torch.tensor(self.b_range[0]).to(like), torch.tensor(self.b_range[1]).to(like)
+        return torch.tensor(self.b_range[0]).to(self.data), torch.tensor(self.b_range[1]).to(self.data)
 
 
 def rician_log_likelihood(data: Block, model: Block, sigma: float) -> Row:

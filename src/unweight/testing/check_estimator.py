@@ -7,6 +7,11 @@ from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.testing.contract import demand
 
+# What the values of a voxel may change with its neighbours in memory: vector instructions round the
+# ends of a row another way than its middle.
+OF_STD = 0.01
+OF_VALUE = 1e-5
+
 
 def check_estimator(estimator: Estimator, acquisition: Acquisition) -> ParameterMaps:
     """Demand the contract of `core.estimator` on an acquisition with voxels on its first axis.
@@ -43,7 +48,9 @@ def check_estimator(estimator: Estimator, acquisition: Acquisition) -> Parameter
 
 def _check_again(estimator: Estimator, acquisition: Acquisition, maps: ParameterMaps) -> None:
     again = estimator(acquisition)
-    demand(_same(maps.values, again.values), "a second call gives other values")
+    demand(
+        torch.equal(maps.values.nan_to_num(), again.values.nan_to_num()), "a second call gives other values"
+    )
     half = torch.zeros(acquisition.voxels, dtype=torch.bool, device=acquisition.signal.device)
     half[: max(1, acquisition.voxels[0] // 2)] = True
     masked = Acquisition(
@@ -55,10 +62,8 @@ def _check_again(estimator: Estimator, acquisition: Acquisition, maps: Parameter
         noise_sd=acquisition.noise_sd,
     )
     part = estimator(masked)
-    demand(_same(maps.values[half], part.values[half]), "values depend on which other voxels there are")
+    difference = (maps.values - part.values)[half].nan_to_num().abs()
+    allowed = OF_STD * maps.std[half].nan_to_num() + OF_VALUE * maps.values[half].nan_to_num().abs()
+    demand(bool((difference <= allowed).all()), "values depend on which other voxels there are")
+    demand(torch.equal(maps.failed[half], part.failed[half]), "failures depend on the other voxels")
     demand(bool(torch.isnan(part.values[~half]).all()), "there are values outside the mask")
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal to a few roundings: vector instructions treat the ends of a row another way than its middle."""
-    return torch.allclose(a, b, rtol=1e-5, atol=1e-9, equal_nan=True)
