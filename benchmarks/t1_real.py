@@ -64,12 +64,14 @@ def brain(picture: Path | None) -> None:
     parts, count = ndimage.label(ndimage.binary_erosion(strong, iterations=2))
     largest = 1 + int(np.argmax(ndimage.sum(strong, parts, range(1, count + 1))))
     mask = ndimage.binary_dilation(parts == largest, iterations=2) & strong
-    t1 = maps.value("T1")[:, :, 0].numpy()[mask]
+    t1, usable = maps.value("T1")[:, :, 0].numpy()[mask], maps.usable[:, :, 0].numpy()[mask]
     valued = t1[np.isfinite(t1)]
-    counts, edges = np.histogram(valued, bins=np.arange(0.3, 2.0, 0.02))
+    counts, edges = np.histogram(t1[usable], bins=np.arange(0.3, 2.0, 0.02))
     smooth = np.convolve(counts, np.ones(3) / 3, mode="same")
-    print(f"\nbrain: {mask.sum()} voxels, {100 * valued.size / mask.sum():.1f} % with a value")
-    print(f"median T1 {1e3 * np.median(valued):.1f} ms (published 746)")
+    share = 100 * valued.size / mask.sum(), 100 * usable.sum() / mask.sum()
+    print(f"\nbrain: {mask.sum()} voxels, {share[0]:.1f} % with a value, {share[1]:.1f} % usable")
+    print(f"median T1 {1e3 * np.median(t1[usable]):.1f} ms of usable voxels (published 746)")
+    print(f"median T1 {1e3 * np.median(valued):.1f} ms of all voxels with a value, suspect ones included")
     print(f"white-matter peak {1e3 * edges[int(smooth.argmax())] + 10:.0f} ms (expected 600 to 700)")
     print({status.name: number for status, number in maps.count().items()}, dict(maps.notes))
     if picture is not None:

@@ -25,6 +25,7 @@ class VoxelStatus(IntEnum):
     IMPLAUSIBLE = 5
     POLARITY_AMBIGUOUS = 6
     SATURATED = 7
+    AT_LIMIT = 8
 
     @property
     def failed(self) -> bool:
@@ -55,10 +56,11 @@ MEANINGS = {
     VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",
     VoxelStatus.NO_SIGNAL: "the signal does not rise above the noise; no value",
     VoxelStatus.NOT_CONVERGED: "the fit did not settle; no value",
-    VoxelStatus.OUT_OF_RANGE: "a parameter left the range that is believed; no value",
+    VoxelStatus.OUT_OF_RANGE: "T1 or another main parameter left the range that is believed; no value",
     VoxelStatus.IMPLAUSIBLE: "the signal model explains the data worse than noise allows",
     VoxelStatus.POLARITY_AMBIGUOUS: "another sign of the magnitude data fits as well, with another T1",
     VoxelStatus.SATURATED: "the input reached the top of its number format",
+    VoxelStatus.AT_LIMIT: "a nuisance parameter stopped at the end of its range; the rest leans on that",
 }
 
 

@@ -37,6 +37,7 @@ SUSPECT = {
     VoxelStatus.POLARITY_AMBIGUOUS: SphereStatus.AMBIGUOUS,
     VoxelStatus.SATURATED: SphereStatus.SATURATED,
     VoxelStatus.IMPLAUSIBLE: SphereStatus.IMPLAUSIBLE,
+    VoxelStatus.AT_LIMIT: SphereStatus.IMPRECISE,
 }
 
 

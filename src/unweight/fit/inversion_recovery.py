@@ -49,8 +49,8 @@ class InversionRecoveryFit(Estimator):
     Attributes:
         complete: C of the signal equation (`signals.inversion_recovery`): 2 for a complete inversion
             behind the TR term, None to let it follow B. It matters only where TR is short.
-        b_range: Inversion efficiencies to search. A voxel that ends on the edge of the full range
-            fails; on the edge of a narrower range, which is prior knowledge, it stands.
+        b_range: Inversion efficiencies to search. A voxel that ends on the edge of the full range is
+            suspect (AT_LIMIT); on the edge of a narrower range, which is prior knowledge, it stands.
         rician: Use the Rician likelihood for magnitude data whose thermal noise is known.
         n_steps: Gauss–Newton steps allowed.
     """
@@ -166,10 +166,10 @@ class InversionRecoveryFit(Estimator):
         far = apart > (APART * log_t1_variance.sqrt()).clamp(min=0.05)
         status[close & far] = VoxelStatus.POLARITY_AMBIGUOUS
         low, high = T1.free_range
-        edge = (optimum.log_t1 <= low) | (optimum.log_t1 >= high) | (optimum.pd <= 0)
         for limit, believed in zip(self.b_range, (B.lower, B.upper), strict=True):
             if limit == believed:
-                edge |= optimum.b == limit
+                status[optimum.b == limit] = VoxelStatus.AT_LIMIT
+        edge = (optimum.log_t1 <= low) | (optimum.log_t1 >= high) | (optimum.pd <= 0)
         status[edge | ~torch.isfinite(log_t1_variance)] = VoxelStatus.OUT_OF_RANGE
         status[optimum.step.abs() > UNSETTLED] = VoxelStatus.NOT_CONVERGED
         return status

@@ -18,6 +18,7 @@ from unweight.report.slices import Plane, busiest_slices, lay_out, place, plane_
 
 STATUS_COLOURS = (
     "#4c9f70", "#000000", "#3a3a3a", "#d1495b", "#8d3b9a", "#edae49", "#f4d35e", "#00798c",
+    "#c9a7d8",
 )  # fmt: skip
 INK, PAPER = "#1b1b1e", "#ffffff"
 MAX_SLICES = 4

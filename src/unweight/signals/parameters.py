@@ -77,7 +77,7 @@ PHASE = ParameterSpec(
     name="phase",
     unit="rad",
     lower=-4.0,
-    upper=4.0,
+    upper=3.0,
     suffix="phasemap",
     description="Phase at echo time zero",
 )
