@@ -7,6 +7,7 @@ used; 3 a result could not be written; 130 interrupted.
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from unweight.cli.catalogue import COMMANDS
 from unweight.core.errors import UnweightError
 
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be "
     "used; 3 a result could not be written; 130 interrupted."
@@ -60,6 +62,10 @@ def main(words: Sequence[str] | None = None) -> int:
             raise
         print(f"unweight {arguments.command}: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output has closed it (`| head`); what was written to disk is complete.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED

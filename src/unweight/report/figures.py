@@ -68,7 +68,7 @@ def draw_maps(maps: ParameterMaps, title: str) -> bytes:
     valued = ~_volume(maps.failed)
     shown = busiest_slices(valued, plane, MAX_SLICES)
     figure = Figure(
-        figsize=(2.6 * len(panels) + 0.6, 2.35 * len(shown) + 0.9), facecolor=PAPER, layout="constrained"
+        figsize=(2.6 * len(panels) + 0.6, 2.6 * len(shown) + 1.2), facecolor=PAPER, layout="constrained"
     )
     grid = figure.subplots(len(shown), len(panels), squeeze=False)
     for column, panel in enumerate(panels):

@@ -1,0 +1,109 @@
+"""Frozen sets of samples: safetensors shards, and a manifest that knows the SHA-256 of each.
+
+A shard holds samples stacked along the first axis, by name. Tensors whose length along the last axis
+differs from sample to sample (volumes of a random protocol) are padded with NaN. The manifest is written
+last: a set without it, or with a shard that does not agree with it, is refused.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from unweight.bids.atomic import fingerprint, write_bytes_atomic
+from unweight.core.errors import InputError, UsageError
+
+MANIFEST = "manifest.json"
+
+
+def write_shards(
+    samples: Iterable[Mapping[str, Tensor]],
+    folder: Path,
+    *,
+    per_shard: int = 256,
+    about: Mapping[str, object] | None = None,
+) -> Path:
+    """Write samples to a new folder and return the manifest.
+
+    Args:
+        samples: Tensors by name, the same names for every sample.
+        folder: Made if absent; must not hold a set already.
+        per_shard: Samples in a shard.
+        about: What made the samples, for the manifest; plain values.
+
+    Raises:
+        UsageError: There is a set already, or no sample.
+        OutputError: The files could not be written.
+    """
+    if (folder / MANIFEST).exists():
+        raise UsageError(f"{folder} holds a set already", remedy="Choose a new folder.")
+    shards: list[dict[str, object]] = []
+    for number, group in enumerate(_groups(samples, per_shard)):
+        content = save({name: _stacked([one[name] for one in group]) for name in group[0]})
+        name = f"shard-{number:05d}.safetensors"
+        write_bytes_atomic(folder / name, content)
+        shards.append({"file": name, "samples": len(group), "sha256": fingerprint(content)})
+    if not shards:
+        raise UsageError("no samples to write")
+    manifest = {"about": dict(about or {}), "shards": shards}
+    write_bytes_atomic(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    return folder / MANIFEST
+
+
+def read_shards(folder: Path) -> Iterator[dict[str, Tensor]]:
+    """Give the samples of a set, one after the other; each shard is checked before it is used.
+
+    Raises:
+        InputError: There is no manifest, or a shard is missing or was changed.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        shards = [(str(one["file"]), str(one["sha256"])) for one in manifest["shards"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "is not the manifest of a set", remedy="Write the set again.", path=path
+        ) from error
+    for name, digest in shards:
+        yield from _samples(folder / Path(name).name, digest)
+
+
+def _samples(path: Path, digest: str) -> Iterator[dict[str, Tensor]]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError("cannot be read", remedy="Write the set again.", path=path) from error
+    if fingerprint(content) != digest:
+        raise InputError("is not the shard the manifest names", remedy="Write the set again.", path=path)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise InputError("is not a shard", remedy="Write the set again.", path=path) from error
+    for index in range(len(next(iter(tensors.values())))):
+        yield {name: tensor[index] for name, tensor in tensors.items()}
+
+
+def _groups(samples: Iterable[Mapping[str, Tensor]], size: int) -> Iterator[list[Mapping[str, Tensor]]]:
+    group: list[Mapping[str, Tensor]] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _stacked(tensors: list[Tensor]) -> Tensor:
+    longest = max(tensor.shape[-1] if tensor.ndim else 1 for tensor in tensors)
+    if all(tensor.ndim == 0 or tensor.shape[-1] == longest for tensor in tensors):
+        return torch.stack(tensors).contiguous()
+    padded = [
+        torch.nn.functional.pad(tensor, (0, longest - tensor.shape[-1]), value=torch.nan)
+        for tensor in tensors
+    ]
+    return torch.stack(padded).contiguous()

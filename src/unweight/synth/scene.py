@@ -1,0 +1,171 @@
+"""What fills each voxel of a simulated acquisition, the fields over it, its signal and its truth.
+
+A voxel holds fractions f_m of materials. Its signal is the sum of theirs,
+
+    S = Σ_m f_m·S(θ_m),
+
+signed or complex, so that partial volume mixes signals and never parameters; magnitudes are taken after
+noise (`synth.measure`). White matter can have a short component: a share of its proton density with
+another T1.
+
+Truth in a mixed voxel is defined once, here, whatever the protocol: PD is Σ f_m·PD_m, and T1, T2 and
+R2star are geometric means weighted by f_m·PD_m, the water that gives the signal. In a pure voxel that is
+the material's own value; the short component of white matter does not count. `purity` is the largest
+weight, so that whoever learns from mixed voxels can trust them less.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec
+from unweight.core.protocol import Protocol
+from unweight.signals.model import Signal, SignalModel
+from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
+
+TEXTURED = ("T1", "T2", "PD")
+WHITE = INDEX["white_matter"]
+PROPERTY = {name: index for index, name in enumerate(PROPERTIES)}
+
+
+class Occupants(NamedTuple):
+    """Every material in every voxel, as one flat list.
+
+    Attributes:
+        voxel: Flat index of the voxel.
+        material: Index into MATERIALS.
+        fraction: Share of the voxel.
+    """
+
+    voxel: Int[Tensor, " occupants"]
+    material: Int[Tensor, " occupants"]
+    fraction: Float[Tensor, " occupants"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """Materials, their properties, and the fields.
+
+    Attributes:
+        fractions: Share of each material in each voxel.
+        properties: T1 [s], T2 [s], PD, R2star [1/s], chi_plus and chi_minus [ppm] of each material.
+        texture: Deviation of ln T1, ln T2 and ln PD within a tissue.
+        fields: Maps by parameter name: `B`, `B1`, `receive`, `frequency` [Hz], `phase` [rad]. What a
+            model needs and is not given is 1 for `B1` and `receive`, 2 for `B` and 0 for the others.
+        short_fraction: Share of white matter's water in the short component.
+        short_t1: T1 of the short component [s].
+        affine: Voxel index to millimetres (RAS+).
+    """
+
+    fractions: Float[Tensor, "*voxels materials"]
+    properties: Float[Tensor, "materials properties"]
+    texture: Float[Tensor, "*voxels textured"]
+    fields: Mapping[str, Tensor]  # shapes are checked here, with a message
+    short_fraction: float = 0.0
+    short_t1: float = 0.05
+    affine: Float[Tensor, "4 4"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.properties.shape != (len(MATERIALS), len(PROPERTIES)):
+            raise UsageError(
+                f"properties of shape {tuple(self.properties.shape)}",
+                remedy=f"Give {len(PROPERTIES)} properties of {len(MATERIALS)} materials.",
+            )
+        for name, values in self.fields.items():
+            if values.shape != self.fractions.shape[:-1]:
+                raise UsageError(f"the field {name} is not on the grid of the scene")
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the grid."""
+        return self.fractions.shape[:-1]
+
+    def signal(self, model: SignalModel, protocol: Protocol) -> Signal:
+        """Return the noise-free signal of a signed or complex model."""
+        occupants = self._occupants()
+        theta = torch.stack([self._values(spec.name, occupants) for spec in model.parameters], dim=-1)
+        known = {"B1": self._field("B1", occupants.voxel)} if "B1" in self.fields else None
+        share = occupants.fraction
+        names = [spec.name for spec in model.parameters]
+        white = (occupants.material == WHITE) & (self.short_fraction > 0)
+        share = torch.where(white, share * (1 - self.short_fraction), share)
+        parts = model(theta, protocol, known) * share[:, None]
+        total = torch.zeros(
+            (self.shape.numel(), parts.shape[-1]), dtype=parts.dtype, device=parts.device
+        ).index_add_(0, occupants.voxel, parts)
+        if "T1" in names and bool(white.any()):
+            short = theta[white]
+            short[:, names.index("T1")] = self.short_t1
+            some = None if known is None else {"B1": known["B1"][white]}
+            water = self.short_fraction * occupants.fraction[white]
+            extra = model(short, protocol, some) * water[:, None]
+            total.index_add_(0, occupants.voxel[white], extra)
+        return total.reshape(*self.shape, -1)
+
+    def truth(self, specs: tuple[ParameterSpec, ...]) -> ParameterMaps:
+        """Return the true maps; where there is no water, NaN."""
+        occupants = self._occupants()
+        count = self.shape.numel()
+        water = occupants.fraction * self._values("PD", occupants)
+        total = torch.zeros(count).to(water).index_add_(0, occupants.voxel, water)
+        columns = []
+        for spec in specs:
+            if spec.name == "PD":
+                columns.append(total)
+                continue
+            values = self._values(spec.name, occupants)
+            if spec.name in PROPERTY:
+                weighted = torch.zeros(count).to(water)
+                weighted.index_add_(0, occupants.voxel, water * values.log())
+                columns.append((weighted / total).exp())
+            else:
+                columns.append(self._field(spec.name, torch.arange(count, device=water.device)))
+        empty = total <= 0
+        values = torch.stack(columns, dim=-1).masked_fill(empty[:, None], torch.nan)
+        status = torch.where(empty, int(VoxelStatus.MASKED), int(VoxelStatus.OK)).to(torch.uint8)
+        return ParameterMaps(
+            specs=specs,
+            values=values.reshape(*self.shape, -1),
+            std=torch.zeros_like(values).masked_fill(empty[:, None], torch.nan).reshape(*self.shape, -1),
+            status=status.reshape(self.shape),
+            affine=self.affine,
+        )
+
+    @property
+    def purity(self) -> Float[Tensor, "*voxels"]:
+        """Largest share of a single material in the water of each voxel; 0 where there is none."""
+        water = self.fractions * self.properties[:, PROPERTY["PD"]]
+        return torch.where(water.sum(-1) > 0, water.amax(-1) / water.sum(-1).clamp(min=1e-12), 0.0)
+
+    def _occupants(self) -> Occupants:
+        flat = self.fractions.reshape(-1, self.fractions.shape[-1])
+        wet = flat * (self.properties[:, PROPERTY["PD"]] > 0)
+        voxel, material = wet.nonzero(as_tuple=True)
+        return Occupants(voxel, material, flat[voxel, material])
+
+    def _values(self, name: str, occupants: Occupants) -> Float[Tensor, " occupants"]:
+        """Return one parameter of each occupant."""
+        if name not in PROPERTY:
+            return self._field(name, occupants.voxel)
+        values = self.properties[occupants.material, PROPERTY[name]]
+        if name in TEXTURED:
+            texture = self.texture[..., TEXTURED.index(name)].reshape(-1)[occupants.voxel]
+            values = values * texture.exp()
+        if name == "PD":
+            values = values * self._field("receive", occupants.voxel)
+        return values
+
+    def _field(self, name: str, voxel: Int[Tensor, " occupants"]) -> Float[Tensor, " occupants"]:
+        if name in self.fields:
+            return self.fields[name].reshape(-1)[voxel]
+        constant = {"receive": 1.0, "B1": 1.0, "B": 2.0, "frequency": 0.0, "phase": 0.0}.get(name)
+        if constant is None:
+            raise UsageError(f"a scene knows no {name}", remedy="Give it as a field.")
+        return torch.full(voxel.shape, constant, dtype=self.properties.dtype, device=voxel.device)

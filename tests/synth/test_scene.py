@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from unweight.core.acquisition import SignalKind
+from unweight.core.errors import UsageError
+from unweight.core.protocol import protocol_from_values
+from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery
+from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
+from unweight.synth.scene import Scene
+
+PROTOCOL = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.5], repetition_time=[10.0] * 4)
+MODEL = InversionRecovery(kind=SignalKind.SIGNED)
+GREY, WHITE, CSF = (INDEX[name] for name in ("grey_matter", "white_matter", "csf"))
+
+
+def properties() -> torch.Tensor:
+    table = torch.zeros(len(MATERIALS), len(PROPERTIES), dtype=torch.float64)
+    table[:, :2] = 1.0
+    for index, t1, pd in ((GREY, 1.5, 0.84), (WHITE, 0.85, 0.7), (CSF, 3.8, 1.0)):
+        table[index, :3] = torch.tensor([t1, 0.1, pd], dtype=torch.float64)
+    return table
+
+
+def scene(fractions: dict[int, float], **settings: object) -> Scene:
+    shares = torch.zeros(1, len(MATERIALS), dtype=torch.float64)
+    for index, share in fractions.items():
+        shares[0, index] = share
+    return Scene(
+        fractions=shares,
+        properties=properties(),
+        texture=torch.zeros(1, 3, dtype=torch.float64),
+        fields={"B": torch.tensor([1.9], dtype=torch.float64)},
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def test_pure_voxel_has_the_signal_of_the_model() -> None:
+    theta = torch.tensor([[1.5, 0.84, 1.9]], dtype=torch.float64)
+    shown = scene({GREY: 1.0}).signal(MODEL, PROTOCOL)
+    torch.testing.assert_close(shown, MODEL(theta, PROTOCOL), rtol=1e-6, atol=1e-9)
+
+
+def test_mixed_voxel_mixes_signals() -> None:
+    pure = [scene({index: 1.0}).signal(MODEL, PROTOCOL) for index in (GREY, CSF)]
+    mixed = scene({GREY: 0.3, CSF: 0.6, 0: 0.1}).signal(MODEL, PROTOCOL)
+    torch.testing.assert_close(mixed, 0.3 * pure[0] + 0.6 * pure[1], rtol=1e-9, atol=1e-12)
+
+
+def test_short_component_of_white_matter() -> None:
+    theta = torch.tensor([[0.85, 0.7, 1.9], [0.048, 0.7, 1.9]], dtype=torch.float64)
+    long, short = MODEL(theta, PROTOCOL)
+    shown = scene({WHITE: 1.0}, short_fraction=0.09, short_t1=0.048).signal(MODEL, PROTOCOL)[0]
+    torch.testing.assert_close(shown, 0.91 * long + 0.09 * short, rtol=1e-9, atol=1e-12)
+
+
+def test_truth_is_weighted_by_water() -> None:
+    maps = scene({GREY: 0.5, CSF: 0.5}).truth((T1, PD, B))
+    water = torch.tensor([0.42, 0.5], dtype=torch.float64)
+    expected = torch.exp((water * torch.tensor([1.5, 3.8]).double().log()).sum() / water.sum())
+    assert maps.value("T1").item() == pytest.approx(expected.item())
+    assert maps.value("PD").item() == pytest.approx(0.92)
+    assert maps.value("B").item() == pytest.approx(1.9)
+    assert scene({GREY: 0.5, CSF: 0.5}).purity.item() == pytest.approx(0.5 / 0.92)
+
+
+def test_voxel_without_water_is_masked() -> None:
+    empty = scene({0: 1.0})
+    assert bool(torch.isnan(empty.truth((T1, PD, B)).values).all())
+    assert float(empty.signal(MODEL, PROTOCOL).abs().max()) == 0.0
+    assert empty.purity.item() == 0.0
+
+
+def test_texture_and_receive_act_where_they_should() -> None:
+    plain = scene({GREY: 1.0})
+    textured = Scene(
+        fractions=plain.fractions,
+        properties=plain.properties,
+        texture=torch.tensor([[0.1, 0.0, -0.2]], dtype=torch.float64),
+        fields={**plain.fields, "receive": torch.tensor([3.0], dtype=torch.float64)},
+    )
+    maps = textured.truth((T1, PD))
+    assert maps.value("T1").item() == pytest.approx(1.5 * torch.tensor(0.1).exp().item(), rel=1e-6)
+    assert maps.value("PD").item() == pytest.approx(3 * 0.84 * torch.tensor(-0.2).exp().item(), rel=1e-6)
+
+
+def test_messages() -> None:
+    with pytest.raises(UsageError, match="the field B is not on the grid"):
+        plain = scene({GREY: 1.0})
+        Scene(
+            fractions=plain.fractions,
+            properties=plain.properties,
+            texture=plain.texture,
+            fields={"B": torch.ones(2, dtype=torch.float64)},
+        )
