@@ -109,6 +109,47 @@ COMMANDS = {
             argument("--seed", type=int, default=0, help="of the noise (default 0)"),
         ),
     ),
+    "simulate": Command(
+        module="unweight.cli.simulate",
+        summary="simulate a cohort as a BIDS dataset, with the true maps as derivatives",
+        arguments=(
+            argument("out", metavar="OUT", type=Path, help="`bids` and `truth` are made in it"),
+            argument(
+                "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
+            ),
+            argument("--subjects", type=int, default=1, metavar="N", help="how many (default 1)"),
+            argument(
+                "--contrast",
+                default="ir",
+                choices=("ir", "routine", "megre"),
+                help="inversion recovery; T1w, T2w and FLAIR; multi-echo gradient echo and MPRAGE",
+            ),
+            argument(
+                "--protocol",
+                default="fixed",
+                choices=("fixed", "random"),
+                help="published or random, legal",
+            ),
+            argument(
+                "--snr",
+                nargs=2,
+                type=float,
+                default=(30.0, 100.0),
+                metavar=("LOW", "HIGH"),
+                help="brightest volume over noise SD (default 30 100)",
+            ),
+            argument(
+                "--slices", type=int, metavar="N", help="only N slices through the middle of the brain"
+            ),
+            flag("--lesions", help="add multiple-sclerosis plaques"),
+            flag("--motion", help="let some heads move between volumes"),
+            argument("--seed", type=int, default=0, help="of everything (default 0)"),
+        ),
+        epilogue=(
+            "unweight simulate study --subjects 4 --slices 8\n"
+            "unweight simulate study --heads brainweb_folder --contrast megre"
+        ),
+    ),
     "doctor": Command(
         module="unweight.cli.doctor",
         summary="versions, threads, device, memory: what to send with a question",

@@ -64,7 +64,9 @@ class Anatomy:
         return sum(counts[INDEX[name]] for name in materials) * math.prod(self.voxel_mm) / 1000
 
 
-def centred_affine(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]) -> Float[Tensor, "4 4"]:
+def centred_affine(
+    shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]
+) -> Float[Tensor, "4 4"]:
     """Return the affine of a grid along x, y and z whose middle is at 0 mm."""
     affine = torch.diag(torch.tensor([*voxel_mm, 1.0], dtype=torch.float64))
     for axis, (n_voxels, size) in enumerate(zip(shape, voxel_mm, strict=True)):

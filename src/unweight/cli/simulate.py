@@ -1,0 +1,159 @@
+"""`unweight simulate`: a cohort of simulated people as a BIDS dataset, with the truth as derivatives."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.minc import find_brainweb, read_brainweb
+from unweight.bids.provenance import Provenance
+from unweight.bids.raw import write_raw
+from unweight.bids.table import write_table
+from unweight.bids.write import write_maps
+from unweight.cli.terminal import console
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import UsageError
+from unweight.core.maps import ParameterMaps
+from unweight.core.parameter import ParameterSpec
+from unweight.core.seeding import seeded_generator
+from unweight.signals.parameters import PD, R2STAR, T1, T2, B
+from unweight.synth.anatomy import Anatomy
+from unweight.synth.cohort import Cohort, Subject, adjust
+from unweight.synth.compose import Factor, compose, divisible, with_phase
+from unweight.synth.lesions import with_plaques
+from unweight.synth.materials import BRAIN, INDEX
+from unweight.synth.measure import MeasurementPrior
+from unweight.synth.nuclei import with_nuclei
+from unweight.synth.procedural_head import procedural_head
+from unweight.synth.protocol_prior import (
+    ContrastPrior,
+    GradientEchoPrior,
+    InversionPrior,
+    draw_contrasts,
+    draw_echoes,
+    draw_inversions,
+)
+from unweight.synth.protocols import Scan, eight_echoes, mprage, routine_contrasts, seven_inversions
+from unweight.synth.scene import Scene
+from unweight.synth.stream import scanned
+from unweight.synth.tissue import TissuePrior
+
+TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
+    "ir": (T1, PD, B),
+    "routine": (T1, T2, PD),
+    "megre": (R2STAR, T1, PD),
+}
+FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
+HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
+HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+ALGORITHM = "Simulated; the truth of mixed voxels is the water-weighted geometric mean"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate every subject, one after the other."""
+    screen = console(quiet=arguments.quiet)
+    if arguments.slices is not None and arguments.slices < 1:
+        raise UsageError(f"{arguments.slices} slices", remedy="Give at least one.")
+    cohort = Cohort(n=arguments.subjects, seed=arguments.seed)
+    heads = None if arguments.heads is None else find_brainweb(arguments.heads)
+    rows = []
+    for index, person in enumerate(cohort):
+        label = f"{index + 1:03d}"
+        anatomy = _anatomy(heads, index, person, arguments)
+        _simulate(anatomy, person, label, arguments)
+        rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
+        screen.print(f"sub-{label}: {person.age:.0f} years, {person.sex.value}, {anatomy.subject}")
+    columns = ("participant_id", "age", "sex", "anatomy")
+    write_table(arguments.out / "bids" / "participants.tsv", rows, columns)
+    about = {name: {"Description": f"{name} of the simulated subject"} for name in columns[1:]}
+    write_bytes_atomic(
+        arguments.out / "bids" / "participants.json", (json.dumps(about, indent=2) + "\n").encode()
+    )
+    screen.print(str(arguments.out / "bids"))
+    screen.print(str(arguments.out / "truth"))
+    return 0
+
+
+def _anatomy(
+    heads: tuple[Path, ...] | None, index: int, person: Subject, arguments: argparse.Namespace
+) -> Anatomy:
+    factor = FACTORS[arguments.contrast]
+    if heads is None:
+        layers = HEAD_SHAPE[2] if arguments.slices is None else arguments.slices * factor[2]
+        anatomy = procedural_head(
+            person.generator("anatomy"),
+            shape=(HEAD_SHAPE[0], HEAD_SHAPE[1], min(layers, HEAD_SHAPE[2])),
+            voxel_mm=HEAD_VOXEL_MM,
+            centre_mm=HEAD_MIDDLE_MM,
+        )
+    else:
+        anatomy = with_nuclei(read_brainweb(heads[index % len(heads)]))
+    if arguments.lesions:
+        anatomy = with_plaques(anatomy, person.generator("lesions"))
+    labels = divisible(anatomy.labels, factor)
+    affine = anatomy.affine.clone()
+    if arguments.slices is not None:
+        first, count = _middle(labels, arguments.slices * factor[2])
+        labels = labels[:, :, first : first + count].contiguous()
+        affine[:3, 3] += affine[:3, 2] * first
+    return replace(anatomy, labels=labels.contiguous(), affine=affine)
+
+
+def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
+    """Return the first of `count` layers around the middle of the brain, as many as there are."""
+    brain = torch.isin(labels, torch.tensor([INDEX[name] for name in BRAIN], dtype=labels.dtype))
+    layers = brain.flatten(0, 1).any(0).nonzero()[:, 0]
+    middle = int(layers.float().mean()) if len(layers) else labels.shape[2] // 2
+    count = min(count, labels.shape[2])
+    return min(max(0, middle - count // 2), labels.shape[2] - count), count
+
+
+def _simulate(anatomy: Anatomy, person: Subject, label: str, arguments: argparse.Namespace) -> None:
+    scans = _scans(arguments, person.generator("protocol"))
+    field = scans[0].protocol.field_strength or 3.0
+    tissue = TissuePrior().draw(person.generator("tissue"), field)
+    tissue = adjust(tissue, person, person.generator("age"))
+    scene = compose(anatomy, FACTORS[arguments.contrast], tissue, person.generator("scene"))
+    if arguments.contrast == "megre":
+        scene = with_phase(scene, field, person.generator("phase"))
+    gains = [_scan(scene, scan, label, arguments) for scan in scans]
+    truth = _scaled(scene.truth(TRUTH[arguments.contrast]), gains[0])
+    provenance = Provenance(
+        sources=tuple(f"bids:raw:sub-{label}/anat/sub-{label}_{scan.name}" for scan in scans),
+        algorithm=ALGORITHM,
+        root=arguments.out / "bids",
+        settings={"seed": arguments.seed, "contrast": arguments.contrast},
+    )
+    write_maps(truth, arguments.out / "truth", {"sub": label}, provenance)
+
+
+def _scans(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[Scan, ...]:
+    random = arguments.protocol == "random"
+    if arguments.contrast == "ir":
+        return (draw_inversions(InversionPrior(), generator) if random else seven_inversions(),)
+    if arguments.contrast == "routine":
+        return draw_contrasts(ContrastPrior(), generator) if random else routine_contrasts()
+    echoes = draw_echoes(GradientEchoPrior(), generator) if random else eight_echoes()
+    return (echoes, mprage())
+
+
+def _scan(scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace) -> float:
+    generator = seeded_generator(arguments.seed, "scan", label, scan.name)
+    kind = SignalKind.COMPLEX if scan.name == "MEGRE" else SignalKind.MAGNITUDE
+    low, high = arguments.snr
+    prior = MeasurementPrior(kind=kind, snr=(low, high), moving=0.3 if arguments.motion else 0.0)
+    signal, noise_sd, gain = scanned(scene, scan, prior, generator)
+    acquisition = Acquisition(
+        signal=signal, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise_sd
+    )
+    write_raw(acquisition, arguments.out / "bids", {"sub": label}, suffix=scan.name)
+    return gain
+
+
+def _scaled(truth: ParameterMaps, gain: float) -> ParameterMaps:
+    values = truth.values.clone()
+    values[..., [spec.name for spec in truth.specs].index("PD")] *= gain
+    return replace(truth, values=values)

@@ -1,0 +1,1 @@
+"""Field physics: from magnetic susceptibility to the field a scanner sees, and back."""

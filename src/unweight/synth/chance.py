@@ -1,0 +1,56 @@
+"""Numbers drawn between two ends: the smallest priors."""
+
+import math
+
+import torch
+
+from unweight.core.errors import UsageError
+
+# The smallest and the largest value; equal for a number that is fixed.
+Ends = tuple[float, float]
+
+
+def draw_uniform(ends: Ends, generator: torch.Generator) -> float:
+    """Return a number between the ends.
+
+    Raises:
+        UsageError: They are in the wrong order or not finite.
+    """
+    lower, upper = ends
+    _check(ends, lowest=-math.inf)
+    return min(lower + (upper - lower) * _place(generator), upper)
+
+
+def draw_log_uniform(ends: Ends, generator: torch.Generator) -> float:
+    """Return a number between the ends with a density that is even in the logarithm.
+
+    Raises:
+        UsageError: They are in the wrong order, not finite or not positive.
+    """
+    lower, upper = ends
+    _check(ends, lowest=0.0)
+    value: float = lower * (upper / lower) ** _place(generator)
+    return min(max(value, lower), upper)
+
+
+def draw_count(lower: int, upper: int, generator: torch.Generator) -> int:
+    """Return a whole number from `lower` to `upper`, both included."""
+    return int(torch.randint(lower, upper + 1, (), generator=generator, device=generator.device))
+
+
+def draw_event(probability: float, generator: torch.Generator) -> bool:
+    """Return True with this probability."""
+    return _place(generator) < probability
+
+
+def _place(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator, device=generator.device, dtype=torch.float64))
+
+
+def _check(ends: Ends, *, lowest: float) -> None:
+    lower, upper = ends
+    if not lowest < lower <= upper < math.inf:
+        raise UsageError(
+            f"nothing can be drawn between {lower:g} and {upper:g}",
+            remedy="Give the smaller end first; a logarithmic range must be positive.",
+        )

@@ -1,0 +1,99 @@
+"""From labels and a draw of tissue to a scene: partial volume, texture, and the fields of a scanner."""
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+from unweight.synth.anatomy import Anatomy, fractions
+from unweight.synth.fields import (
+    imperfect_shim,
+    inversion_efficiency,
+    off_resonance,
+    receive_phase,
+    receive_sensitivity,
+    transmit_field,
+)
+from unweight.synth.materials import BRAIN, INDEX, PROPERTIES
+from unweight.synth.scene import TEXTURED, Scene
+from unweight.synth.texture import texture
+from unweight.synth.tissue import TissueDraw
+
+Factor = tuple[int, int, int]
+CHI = [PROPERTIES.index("chi_plus"), PROPERTIES.index("chi_minus")]
+
+
+def compose(anatomy: Anatomy, factor: Factor, tissue: TissueDraw, generator: torch.Generator) -> Scene:
+    """Draw texture, transmit field, receive sensitivity and inversion efficiency over an anatomy.
+
+    Args:
+        anatomy: Labels on the fine grid.
+        factor: Fine voxels in one of the scanner's along each axis.
+        tissue: Properties of the materials.
+        generator: For texture and fields.
+
+    Raises:
+        UsageError: The factor does not divide the labels.
+    """
+    shares = fractions(anatomy.labels, factor)
+    shape = shares.shape[:-1]
+    size = tuple(s * f for s, f in zip(anatomy.voxel_mm, factor, strict=True))
+    layers = [texture(shape, size, sd, tissue.texture_mm, generator) for sd in tissue.texture_sd]
+    transmit = transmit_field(tuple(shape), size, generator, tissue.field_strength)
+    return Scene(
+        fractions=shares,
+        properties=tissue.values.float(),
+        texture=torch.stack(layers[: len(TEXTURED)], dim=-1),
+        fields={
+            "B1": transmit,
+            "B": inversion_efficiency(transmit, generator),
+            "receive": receive_sensitivity(tuple(shape), size, generator),
+        },
+        short_fraction=tissue.short_fraction,
+        short_t1=tissue.short_t1,
+        affine=coarse_affine(anatomy.affine, factor),
+    )
+
+
+def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) -> Scene:
+    """Add off-resonance, from the susceptibility of the materials, and the phase of the coil.
+
+    The scene must be a whole head: the air around and inside it makes most of the field.
+
+    Raises:
+        UsageError: The scene has no affine, from which the direction of the main field is known.
+    """
+    if scene.affine is None:
+        raise UsageError("a scene without an affine has no direction of the main field")
+    matrix = scene.affine[:3, :3].double()
+    sizes = matrix.norm(dim=0)
+    x, y, z = (matrix / sizes)[2].tolist()
+    voxel_mm = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    chi = scene.fractions @ scene.properties[:, CHI].sum(-1)
+    brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum(-1) > 0.5
+    shape = tuple(scene.shape)
+    frequency = off_resonance(chi, brain, voxel_mm, (x, y, z), field_strength)
+    frequency = frequency + imperfect_shim(shape, voxel_mm, generator)
+    fields = {**scene.fields, "frequency": frequency, "phase": receive_phase(shape, voxel_mm, generator)}
+    return Scene(
+        fractions=scene.fractions,
+        properties=scene.properties,
+        texture=scene.texture,
+        fields=fields,
+        short_fraction=scene.short_fraction,
+        short_t1=scene.short_t1,
+        affine=scene.affine,
+    )
+
+
+def coarse_affine(affine: Float[Tensor, "4 4"], factor: Factor) -> Float[Tensor, "4 4"]:
+    """Return the affine of voxels `factor` times as large; their first middle lies between fine ones."""
+    step = torch.diag(torch.tensor([*factor, 1], dtype=affine.dtype))
+    step[:3, 3] = (torch.tensor(factor, dtype=affine.dtype) - 1) / 2
+    return affine @ step
+
+
+def divisible(labels: UInt8[Tensor, "x y z"], factor: Factor) -> UInt8[Tensor, "x2 y2 z2"]:
+    """Return the labels without the last few voxels that do not fill a coarse one."""
+    x, y, z = (size - size % step for size, step in zip(labels.shape, factor, strict=True))
+    return labels[:x, :y, :z]

@@ -1,0 +1,67 @@
+"""Resolution: the scanner samples the middle of k-space, and the image has as many voxels as samples.
+
+Only the complex (or signed) signal may be cropped. A field or a susceptibility map cropped in k-space
+rings at every boundary with air, which no scanner does; average those over the larger voxels instead.
+"""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+
+
+def crop_kspace(
+    signal: Float[Tensor, "*space volumes"] | Complex[Tensor, "*space volumes"], shape: tuple[int, ...]
+) -> Complex[Tensor, "*coarse volumes"]:
+    """Return the volumes on a coarser grid that covers the same field of view.
+
+    The edges of the field of view stay where they are: the new voxel j along an axis lies at
+    (j + 1/2)·n/m − 1/2 in old voxels. Intensities keep their scale. The grid is taken as periodic.
+
+    Args:
+        signal: Complex or signed volumes; magnitudes hide the signs that must cancel.
+        shape: New size of each spatial axis, at most the old one.
+
+    Raises:
+        UsageError: The new grid is finer, empty, or has another number of axes.
+    """
+    old = tuple(signal.shape[:-1])
+    if len(shape) != len(old) or any(not 1 <= m <= n for m, n in zip(shape, old, strict=True)):
+        raise UsageError(
+            f"volumes of {old} voxels cannot be cropped to {shape}",
+            remedy="Give one size per spatial axis, none larger than before.",
+        )
+    result: Tensor = signal if signal.is_complex() else torch.complex(signal, torch.zeros_like(signal))
+    changed = [axis for axis, (m, n) in enumerate(zip(shape, old, strict=True)) if m != n]
+    if not changed:
+        return result
+    spectrum = torch.fft.fftn(result, dim=changed)
+    for axis in changed:
+        spectrum = _crop_axis(spectrum, axis, shape[axis])
+    coarse: Tensor = torch.fft.ifftn(spectrum, dim=changed)
+    return coarse
+
+
+def coarse_affine(
+    affine: Float[Tensor, "4 4"], old: tuple[int, int, int], new: tuple[int, int, int]
+) -> Float[Tensor, "4 4"]:
+    """Return the affine of a grid that `crop_kspace` made."""
+    step = torch.eye(4).to(affine)
+    for axis, (n, m) in enumerate(zip(old, new, strict=True)):
+        step[axis, axis] = n / m
+        step[axis, 3] = (n / m - 1) / 2
+    return affine @ step
+
+
+def _crop_axis(
+    spectrum: Complex[Tensor, "*space volumes"], axis: int, m: int
+) -> Complex[Tensor, "*coarse volumes"]:
+    """Keep the m lowest frequencies of one axis, and move the samples to the new voxel centres."""
+    n = spectrum.shape[axis]
+    upper = (m + 1) // 2
+    kept = torch.cat((spectrum.narrow(axis, 0, upper), spectrum.narrow(axis, n - m // 2, m // 2)), axis)
+    line = torch.fft.fftfreq(m, d=1 / m, device=spectrum.device, dtype=spectrum.real.dtype)
+    angle = torch.pi * line * (1 / m - 1 / n)
+    ramp = torch.polar(torch.full_like(angle, m / n), angle)
+    return kept * ramp.reshape([-1 if i == axis else 1 for i in range(spectrum.ndim)])
