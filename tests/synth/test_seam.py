@@ -31,7 +31,7 @@ def test_moved_patch_equals_the_patch_of_the_moved() -> None:
     sewn = unpick(move(sew(patch, (0, 1), 8), motion), (0, 1), 8).real - expected
     # Beyond the two outermost voxels, which are moved in from outside the patch.
     assert float(sewn[3:-3, 3:-3].abs().max()) < 0.02
-    assert float(plain[3:-3, 3:-3].abs().max()) > 0.1
+    assert float(plain[3:-3, 3:-3].abs().max()) > 0.08
 
 
 @pytest.mark.parametrize(("axes", "margin"), [((0,), 9), ((0,), 0), ((2,), 1)])

@@ -6,12 +6,11 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from torch import Tensor
 
+from unweight.bids.upright import upright_anatomy
 from unweight.bids.volume import open_volume
 from unweight.core.errors import InputError
 from unweight.synth.anatomy import Anatomy
@@ -37,19 +36,7 @@ def read_labels(path: Path, names: Path, *, subject: str) -> Anatomy:
     if volume.data.ndim != 3:
         raise InputError("is a series; labels are one volume", path=path)
     labels = _translated(volume.data, table, path)
-    affine = volume.grid.affine.numpy()
-    orientation = io_orientation(affine)
-    if sorted(orientation[:, 0].tolist()) != [0, 1, 2]:
-        raise InputError("its axes cannot be told apart", remedy="Write it along x, y and z.", path=path)
-    turned = np.ascontiguousarray(apply_orientation(labels.numpy(), orientation))
-    affine = affine @ inv_ornt_aff(orientation, tuple(labels.shape))
-    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(0)).tolist()
-    return Anatomy(
-        labels=torch.from_numpy(turned),
-        voxel_mm=(x, y, z),
-        subject=subject,
-        affine=torch.from_numpy(affine),
-    )
+    return upright_anatomy(labels.numpy(), volume.grid.affine.numpy(), subject=subject, path=path)
 
 
 def read_label_names(path: Path) -> dict[int, str]:

@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from nibabel.fileholders import FileHolder
 from nibabel.minc1 import Minc1Image
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
-from torch import Tensor
 
+from unweight.bids.upright import upright_anatomy
 from unweight.core.errors import InputError
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.materials import INDEX
@@ -43,6 +40,7 @@ BRAINWEB = (
 )
 BRAINWEB_NAME = re.compile(r"subject(\d+)_crisp_v\.mnc(\.gz)?")
 LARGEST_BYTES = 2**29
+FARTHEST_MM, SMALLEST_MM3 = 1e4, 1e-6
 NETCDF = b"CDF"
 HDF5 = b"\x89HDF"
 UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, EOFError)
@@ -84,20 +82,9 @@ def read_brainweb(path: Path) -> Anatomy:
     Raises:
         InputError: The file is missing, damaged, or not a BrainWeb crisp head.
     """
-    subject = subject_of(path)
+    subject = f"brainweb{subject_of(path)}"
     stored, affine = _read_minc(path)
-    labels, affine = _canonical(stored, affine)
-    return _anatomy(_translated(labels, path), affine, f"brainweb{subject}")
-
-
-def _anatomy(labels: UInt8[Tensor, "x y z"], affine: NDArray[np.float64], subject: str) -> Anatomy:
-    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(0)).tolist()
-    return Anatomy(
-        labels=labels,
-        voxel_mm=(x, y, z),
-        subject=subject,
-        affine=torch.from_numpy(affine.astype(np.float64)),
-    )
+    return upright_anatomy(_translated(stored, path), affine, subject=subject, path=path)
 
 
 def _read_minc(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -108,25 +95,32 @@ def _read_minc(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     if not content.startswith(NETCDF):
         raise InputError("is not a MINC file", remedy="Download it from BrainWeb again.", path=path)
     try:
-        image = MINC.from_file_map({"image": FileHolder(fileobj=io.BytesIO(content))})
-        if len(image.shape) != 3 or np.prod(image.shape, dtype=np.float64) > LARGEST_BYTES:
-            raise InputError(f"has {image.shape} voxels; a head has three axes", path=path)
-        values = np.asanyarray(image.dataobj)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            image = MINC.from_file_map({"image": FileHolder(fileobj=io.BytesIO(content))})
+            if len(image.shape) != 3 or np.prod(image.shape, dtype=np.float64) > LARGEST_BYTES:
+                raise InputError(f"has {image.shape} voxels; a head has three axes", path=path)
+            values = np.asanyarray(image.dataobj)
+            affine = np.asarray(image.affine, dtype=np.float64)
     except UNREADABLE as error:
         raise InputError(
             f"is a damaged MINC file ({error})", remedy="Download it again.", path=path
         ) from error
-    return _whole(values, path), affine
+    # Not a number fails the first; voxels of no size, and axes along one another, the second.
+    if not (np.abs(affine) < FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_MM3:
+        raise InputError("does not say where its voxels are", remedy="Download it again.", path=path)
+    with np.errstate(all="ignore"):
+        return _whole(values, path), affine
 
 
 def _whole(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """Return labels as small integers, one slice at a time, if that is what they are."""
     labels = np.empty(values.shape, dtype=np.uint8)
     for index, plane in enumerate(values):
-        labels[index] = rounded = np.rint(plane)
-        if not (np.abs(plane - rounded) < 1e-3).all() or not (labels[index] == rounded).all():
+        whole = np.rint(plane)
+        # Not a number fails both.
+        if not ((np.abs(plane - whole) < 1e-3) & (whole >= 0) & (whole <= 255)).all():
             raise InputError("holds values that are no labels", remedy="Give the crisp model.", path=path)
+        labels[index] = whole
     return labels
 
 
@@ -146,16 +140,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _canonical(
-    labels: NDArray[np.uint8], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Turn the axes to the right, front and top."""
-    orientation = io_orientation(affine)
-    turned = np.ascontiguousarray(apply_orientation(labels, orientation))
-    return turned, affine @ inv_ornt_aff(orientation, labels.shape)
-
-
-def _translated(labels: NDArray[np.uint8], path: Path) -> UInt8[Tensor, "x y z"]:
+def _translated(labels: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     """Translate BrainWeb's labels to the order of `MATERIALS`."""
     if int(labels.max()) >= len(BRAINWEB):
         raise InputError(
@@ -164,4 +149,5 @@ def _translated(labels: NDArray[np.uint8], path: Path) -> UInt8[Tensor, "x y z"]
             path=path,
         )
     table = np.array([INDEX[name] for name in BRAINWEB], dtype=np.uint8)
-    return torch.from_numpy(table[labels])
+    translated: NDArray[np.uint8] = table[labels]
+    return translated

@@ -83,16 +83,19 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
         )
     folder = sidecar.parent
 
-    def values(suffix: str, desc: str = "") -> Float[Tensor, "x y z"]:
+    def path_of(suffix: str, desc: str = "") -> Path:
         entities = {**name.entities, **({"desc": desc} if desc else {})}
-        path = folder / f"{BidsName(entities=entities, suffix=suffix).stem}.nii.gz"
+        return folder / f"{BidsName(entities=entities, suffix=suffix).stem}.nii.gz"
+
+    def values(suffix: str, desc: str = "") -> Float[Tensor, "x y z"]:
+        path = path_of(suffix, desc)
         volume = open_volume(path)
         if volume.data.ndim != 3 or volume.data.is_complex():
             raise InputError("is not one real volume", remedy="Make the maps again.", path=path)
         return volume.data
 
     first = sidecar.with_name(f"{image_stem(sidecar.with_suffix('.nii.gz'))}.nii.gz")
-    fields = read_sidecar(sidecar)
+    first_suffix, fields = specs[0].suffix, read_sidecar(sidecar)
     found = fields.get(OWN)
     own: Mapping[str, object] = found if isinstance(found, Mapping) else {}
     noise, settings = own.get("NoiseSD"), own.get("Settings")
@@ -102,7 +105,7 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
             values=torch.stack([values(spec.suffix) for spec in specs], dim=-1),
             std=torch.stack([values(spec.suffix, "std") for spec in specs], dim=-1),
             status=values("dseg", "status").to(torch.uint8),
-            misfit=values(specs[0].suffix, "misfit"),
+            misfit=values(first_suffix, "misfit") if path_of(first_suffix, "misfit").exists() else None,
             noise_sd=noise if isinstance(noise, float) else None,
             affine=open_volume(first).grid.affine,
         ),

@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from unweight.bids.atomic import fingerprint, write_bytes_atomic
 from unweight.core.errors import InputError, UsageError
+from unweight.core.ragged import stack_ragged
 
 MANIFEST = "manifest.json"
 
@@ -43,7 +43,7 @@ def write_shards(
         raise UsageError(f"{folder} holds a set already", remedy="Choose a new folder.")
     shards: list[dict[str, object]] = []
     for number, group in enumerate(_groups(samples, per_shard)):
-        content = save({name: _stacked([one[name] for one in group]) for name in group[0]})
+        content = save({name: stack_ragged([one[name] for one in group]).contiguous() for name in group[0]})
         name = f"shard-{number:05d}.safetensors"
         write_bytes_atomic(folder / name, content)
         shards.append({"file": name, "samples": len(group), "sha256": fingerprint(content)})
@@ -96,14 +96,3 @@ def _groups(samples: Iterable[Mapping[str, Tensor]], size: int) -> Iterator[list
             group = []
     if group:
         yield group
-
-
-def _stacked(tensors: list[Tensor]) -> Tensor:
-    longest = max(tensor.shape[-1] if tensor.ndim else 1 for tensor in tensors)
-    if all(tensor.ndim == 0 or tensor.shape[-1] == longest for tensor in tensors):
-        return torch.stack(tensors).contiguous()
-    padded = [
-        torch.nn.functional.pad(tensor, (0, longest - tensor.shape[-1]), value=torch.nan)
-        for tensor in tensors
-    ]
-    return torch.stack(padded).contiguous()

@@ -52,11 +52,9 @@ class Anatomy:
                 f"label {highest} is no material; the last one is {N_MATERIALS - 1}",
                 remedy="Translate the labels to the order of MATERIALS.",
             )
-        sizes = self.affine[:3, :3].square().sum(0).sqrt().tolist()
+        sizes = [round(size, 4) for size in self.affine[:3, :3].square().sum(0).sqrt().tolist()]
         if any(abs(a - b) > 1e-3 * b for a, b in zip(sizes, self.voxel_mm, strict=True)):
-            raise InputError(
-                f"voxels of {self.voxel_mm} mm, but an affine for {tuple(round(size, 4) for size in sizes)} mm"
-            )
+            raise InputError(f"voxels of {self.voxel_mm} mm, but an affine for {sizes} mm")
 
     def volume_ml(self, *materials: str) -> float:
         """Return the volume of some materials together [ml]."""
@@ -138,8 +136,9 @@ def _gathered(count: Tensor, axis: int, step: int) -> Tensor:
     """Add up neighbours along one axis, `step` at a time."""
     if step == 1:
         return count
-    parts = count.unflatten(axis, (-1, step)).unbind(axis + 1)
-    total = parts[0] + parts[1]
-    for part in parts[2:]:
-        total += part
+    shape = count.shape
+    parts = count.reshape(*shape[:axis], -1, step, *shape[axis + 1 :])
+    total: Tensor = parts.select(axis + 1, 0) + parts.select(axis + 1, 1)
+    for part in range(2, step):
+        total += parts.select(axis + 1, part)
     return total

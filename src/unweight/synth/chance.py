@@ -1,8 +1,10 @@
-"""Numbers drawn between two ends: the smallest priors."""
+"""Single numbers and frames from a generator: the smallest priors."""
 
 import math
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unweight.core.errors import UsageError
 
@@ -36,6 +38,19 @@ def draw_log_uniform(ends: Ends, generator: torch.Generator) -> float:
 def draw_count(lower: int, upper: int, generator: torch.Generator) -> int:
     """Return a whole number from `lower` to `upper`, both included."""
     return int(torch.randint(lower, upper + 1, (), generator=generator, device=generator.device))
+
+
+def draw_shares(n_values: int, generator: torch.Generator) -> Float[Tensor, " values"]:
+    """Return numbers between 0 and 1."""
+    return torch.rand(n_values, generator=generator, device=generator.device).cpu()
+
+
+def draw_frame(generator: torch.Generator) -> Float[Tensor, "3 3"]:
+    """Draw three orthonormal directions, in rows, evenly over all of them and their mirror images."""
+    drawn = torch.randn(3, 3, generator=generator, dtype=torch.float64, device=generator.device).cpu()
+    frame, upper = torch.linalg.qr(drawn)
+    directions: Tensor = (frame * upper.diagonal().sign()).T
+    return directions.float().contiguous()
 
 
 def draw_event(probability: float, generator: torch.Generator) -> bool:

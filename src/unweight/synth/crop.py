@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy import Anatomy, brain_table
-from unweight.synth.draws import draw_integer
+from unweight.synth.chance import draw_count
 
 N_TRIES = 64
 PROBE_VOXELS = 4096
@@ -130,8 +130,8 @@ def draw_crop(
         start=(0, 0, 0),
         size=size,
         plane=plane,
-        n_turns=draw_integer(4, generator),
-        mirrored=bool(draw_integer(2, generator)),
+        n_turns=draw_count(0, 3, generator),
+        mirrored=bool(draw_count(0, 1, generator)),
     )
     best, most = turned.start, -1.0
     for _ in range(N_TRIES):
@@ -151,7 +151,7 @@ def _draw_start(
     start = []
     for n_voxels, wanted in zip(anatomy.labels.shape, extent, strict=True):
         spare = n_voxels - wanted
-        start.append(draw_integer(spare + 1, generator) if spare > 0 else spare // 2)
+        start.append(draw_count(0, spare, generator) if spare > 0 else spare // 2)
     return start[0], start[1], start[2]
 
 

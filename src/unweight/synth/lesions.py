@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError, UsageError
 from unweight.synth.anatomy import Anatomy, brain_table
-from unweight.synth.draws import draw_between, draw_frame, draw_uniform
+from unweight.synth.chance import draw_frame, draw_uniform
 from unweight.synth.materials import DEEP_GREY, INDEX
 from unweight.synth.smooth_field import SmoothField, draw_field
 
@@ -104,7 +104,7 @@ def with_plaques(anatomy: Anatomy, generator: torch.Generator, load: PlaqueLoad 
     sites = _sites(anatomy)
     labels = anatomy.labels.clone()
     for _ in range(load.n_lesions):
-        near = float(draw_uniform(1, generator)) < load.periventricular
+        near = draw_uniform((0.0, 1.0), generator) < load.periventricular
         blob = _draw_blob(sites, load.size_mm, (near, load.longest), generator)
         _paint(labels, anatomy.voxel_mm, blob, ("ms_lesion", ("white_matter",)))
     return replace(anatomy, labels=labels)
@@ -123,7 +123,7 @@ def with_tumour(anatomy: Anatomy, generator: torch.Generator, size: TumourSize |
     """
     size = TumourSize() if size is None else size
     core = _draw_blob(_sites(anatomy), size.core_mm, (False, 1.4), generator)
-    width = draw_between(*size.oedema_mm, generator)
+    width = draw_uniform(size.oedema_mm, generator)
     a, b, c = (radius + width for radius in core.radii_mm)
     labels = anatomy.labels.clone()
     _paint(
@@ -186,12 +186,12 @@ def _draw_blob(
     if near and bool(torch.isfinite(sites.ventricle_mm).any()):
         weights = torch.exp(-sites.ventricle_mm / REACH_MM) + 1e-12
     chosen = (
-        weights.double().cumsum(0) / weights.double().sum() <= float(draw_uniform(1, generator))
+        weights.double().cumsum(0) / weights.double().sum() <= draw_uniform((0.0, 1.0), generator)
     ).sum()
     x, y, z = sites.voxels[min(int(chosen), len(weights) - 1)].tolist()
     low, high = (math.log(value) for value in diameter_mm)
-    radius = math.exp(draw_between(low, high, generator)) / 2
-    stretch = draw_between(1.0, longest, generator)
+    radius = math.exp(draw_uniform((low, high), generator)) / 2
+    stretch = draw_uniform((1.0, longest), generator)
     # The mean diameter stays within the range; the volume is that of the sphere.
     radii = (radius * stretch ** (2 / 3), radius * stretch ** (-1 / 3), radius * stretch ** (-1 / 3))
     reach = max(radii) * 2

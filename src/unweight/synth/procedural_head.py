@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unweight.synth.anatomy import Anatomy, centred_affine
-from unweight.synth.draws import draw_between, draw_integer
+from unweight.synth.chance import draw_count, draw_uniform
 from unweight.synth.materials import INDEX
 from unweight.synth.nuclei import ORDER, nucleus_level
 from unweight.synth.smooth_field import SmoothField, axis_positions, draw_field
@@ -45,7 +45,9 @@ VENTRICLES: Mapping[str, Place] = MappingProxyType(
 )
 CEREBRUM_FLOOR_MM = -27.0
 CSF_MM, DURA_MM, SKULL_MM, SCALP_MM = 3.0, 1.2, 7.0, 7.0
-FISSURE_DEPTH_MM = 36.0
+FISSURE_DEPTH_MM, SULCUS_DEPTH_MM = 36.0, 24.0
+# Level at which the ellipsoids of the nuclei have the volumes of the literature.
+NUCLEUS_LEVEL = 1.15
 
 
 @final
@@ -134,7 +136,9 @@ class HeadShape:
         fissure = points[0].abs() - 0.8
         from_csf = torch.where(cerebrum < FISSURE_DEPTH_MM, torch.minimum(cerebrum, fissure), cerebrum)
         sheets = self.sulci.from_zero(*axes) - self.sulcus_mm
-        from_csf = torch.where(cerebrum < 17 + 4 * depth, torch.minimum(from_csf, sheets), from_csf)
+        from_csf = torch.where(
+            cerebrum < SULCUS_DEPTH_MM + 5 * depth, torch.minimum(from_csf, sheets), from_csf
+        )
         labels = torch.full(cerebrum.shape, INDEX["csf"], dtype=torch.uint8)
         folia = self.folia.from_zero(*axes) - 0.3
         from_folia = torch.where(cerebellum < 15, torch.minimum(cerebellum, folia), cerebellum)
@@ -147,7 +151,7 @@ class HeadShape:
         labels[(stem > 0) & (points[2] < 0)] = INDEX["white_matter"]
         for name in ORDER:
             level = nucleus_level(name, 1.0, (points[0].abs(), points[1], points[2]))
-            labels[(level < 1) & _is_tissue(labels)] = INDEX[name]
+            labels[(level < NUCLEUS_LEVEL) & _is_tissue(labels)] = INDEX[name]
         for middle, radii in VENTRICLES.values():
             sizes = (radii[0] * self.ventricles, radii[1], radii[2] * self.ventricles**0.5)
             side = (points[0].abs(), points[1], points[2])
@@ -157,17 +161,17 @@ class HeadShape:
 
 def draw_head(generator: torch.Generator) -> HeadShape:
     """Draw the shape of a head."""
-    sizes = [draw_between(0.94, 1.06, generator) for _ in range(3)]
+    sizes = [draw_uniform((0.94, 1.06), generator) for _ in range(3)]
     return HeadShape(
         scale=(sizes[0], sizes[1], sizes[2]),
-        cortex_mm=draw_between(2.2, 3.0, generator),
-        sulcus_mm=draw_between(0.4, 1.1, generator),
-        ventricles=draw_between(0.6, 1.7, generator),
-        sulci=draw_field(HALF_EXTENT_MM, draw_between(7.5, 9.5, generator), generator),
+        cortex_mm=draw_uniform((2.2, 3.0), generator),
+        sulcus_mm=draw_uniform((0.4, 1.1), generator),
+        ventricles=draw_uniform((0.6, 1.7), generator),
+        sulci=draw_field(HALF_EXTENT_MM, draw_uniform((6.5, 8.0), generator), generator),
         folia=draw_field(HALF_EXTENT_MM, 4.0, generator),
         bumps=draw_field(HALF_EXTENT_MM, 25.0, generator),
         depth=draw_field(HALF_EXTENT_MM, 18.0, generator),
-        name=f"procedural{draw_integer(2**31, generator)}",
+        name=f"procedural{draw_count(0, 2**31 - 1, generator)}",
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy import Anatomy, centred_affine
-from unweight.synth.draws import draw_frame, draw_integer, draw_uniform
+from unweight.synth.chance import draw_count, draw_frame, draw_shares, draw_uniform
 from unweight.synth.materials import INDEX, MATERIALS
 from unweight.synth.smooth_field import axis_positions
 
@@ -44,9 +44,9 @@ def random_shapes(
     half = torch.tensor([n * size / 2 for n, size in zip(shape, voxel_mm, strict=True)])
     labels = torch.full(shape, _pick(indices, generator), dtype=torch.uint8)
     for _ in range(n_shapes):
-        centre = (2 * draw_uniform(3, generator) - 1) * half
+        centre = (2 * draw_shares(3, generator) - 1) * half
         radius = float(half.max()) * math.exp(
-            math.log(0.06) + float(draw_uniform(1, generator)) * math.log(10)
+            math.log(0.06) + draw_uniform((0.0, 1.0), generator) * math.log(10)
         )
         turn = draw_frame(generator)
         points = (
@@ -54,12 +54,12 @@ def random_shapes(
             (y - centre[1])[None, :, None],
             (z - centre[2])[None, None, :],
         )
-        stretch = torch.exp(0.5 * (2 * draw_uniform(3, generator) - 1))
-        kind = SHAPES[draw_integer(len(SHAPES), generator)]
+        stretch = torch.exp(0.5 * (2 * draw_shares(3, generator) - 1))
+        kind = SHAPES[draw_count(0, len(SHAPES) - 1, generator)]
         level = _level(kind, _turned(points, turn / (radius * stretch[:, None])), generator)
         labels[level < 1] = _pick(indices, generator)
-        if float(draw_uniform(1, generator)) < NESTED:
-            inner = 0.3 + 0.5 * float(draw_uniform(1, generator))
+        if draw_uniform((0.0, 1.0), generator) < NESTED:
+            inner = 0.3 + 0.5 * draw_uniform((0.0, 1.0), generator)
             labels[level < inner] = _pick(indices, generator)
     return _anatomy(labels, voxel_mm, "shapes")
 
@@ -110,16 +110,16 @@ def _level(kind: str, points: Points, generator: torch.Generator) -> Float[Tenso
     if kind == "box":
         return torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     if kind == "polygon":
-        n_sides = 3 + draw_integer(LARGEST_SIDES - 2, generator)
+        n_sides = 3 + draw_count(0, LARGEST_SIDES - 3, generator)
         # Sides at about even angles, at uneven distances: an irregular prism with flat ends.
-        angles = 2 * math.pi * (torch.arange(n_sides) + 0.6 * draw_uniform(n_sides, generator)) / n_sides
+        angles = 2 * math.pi * (torch.arange(n_sides) + 0.6 * draw_shares(n_sides, generator)) / n_sides
         level = z.abs().expand(x.shape)
-        for angle, distance in zip(angles.tolist(), draw_uniform(n_sides, generator).tolist(), strict=True):
+        for angle, distance in zip(angles.tolist(), draw_shares(n_sides, generator).tolist(), strict=True):
             level = torch.maximum(
                 level, (math.cos(angle) * x + math.sin(angle) * y) / (0.5 + 0.5 * distance)
             )
         return level
-    n_stripes = 2 + 8 * float(draw_uniform(1, generator))
+    n_stripes = 2 + 8 * draw_uniform((0.0, 1.0), generator)
     outside = (x**2 + y**2 + z**2).sqrt()
     return torch.maximum(outside, 1 + 0.7 * torch.sin(n_stripes * math.pi * x))
 
@@ -147,4 +147,4 @@ def _indices(materials: Sequence[str]) -> list[int]:
 
 
 def _pick(indices: Sequence[int], generator: torch.Generator) -> int:
-    return indices[draw_integer(len(indices), generator)]
+    return indices[draw_count(0, len(indices) - 1, generator)]

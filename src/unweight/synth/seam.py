@@ -39,7 +39,7 @@ def sew(
         fade = fade.reshape([-1 if i == axis else 1 for i in range(signal.ndim)])
         last, first = signal.narrow(axis, n - width, width), signal.narrow(axis, 0, width)
         bridge = fade * last.flip(axis) + (1 - fade) * first.flip(axis)
-        after, before = bridge.split(margin, axis)
+        after, before = bridge.narrow(axis, 0, margin), bridge.narrow(axis, margin, margin)
         signal = torch.cat((before, signal, after), axis)
     return signal
 

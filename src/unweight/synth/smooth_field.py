@@ -18,7 +18,6 @@ from unweight.core.errors import UsageError
 # Mean over positions of Σ β² along one axis (151/315): white numbers of unit variance give its cube.
 VARIANCE = 151 / 315
 FLAT = 0.4
-Positions = Float[Tensor, " positions"]
 
 
 @final
@@ -36,18 +35,22 @@ class SmoothField:
     start_mm: tuple[float, float, float]
     spacing_mm: float
 
-    def on(self, x: Positions, y: Positions, z: Positions) -> Float[Tensor, "nx ny nz"]:
+    def on(
+        self, x: Float[Tensor, " nx"], y: Float[Tensor, " ny"], z: Float[Tensor, " nz"]
+    ) -> Float[Tensor, "nx ny nz"]:
         """Return the field on the grid these positions span [mm]."""
         return self._spread((x, y, z), None)
 
-    def from_zero(self, x: Positions, y: Positions, z: Positions) -> Float[Tensor, "nx ny nz"]:
+    def from_zero(
+        self, x: Float[Tensor, " nx"], y: Float[Tensor, " ny"], z: Float[Tensor, " nz"]
+    ) -> Float[Tensor, "nx ny nz"]:
         """Return about how far the surface is on which the field is 0: |f| / |∇f|, softened [mm]."""
         steepness = torch.full((len(x), len(y), len(z)), (FLAT / self.spacing_mm) ** 2)
         for axis in range(3):
             steepness += self._spread((x, y, z), axis) ** 2
         return self._spread((x, y, z), None).abs() / steepness.sqrt()
 
-    def _spread(self, grid: tuple[Positions, ...], along: int | None) -> Float[Tensor, "nx ny nz"]:
+    def _spread(self, grid: tuple[Tensor, ...], along: int | None) -> Float[Tensor, "nx ny nz"]:
         """Return the field, or its slope along one axis."""
         values = self.coefficients
         for axis, positions in enumerate(grid):
@@ -55,7 +58,9 @@ class SmoothField:
             values = torch.tensordot(values, weights, dims=([0], [1]))
         return values
 
-    def _weights(self, positions: Positions, axis: int, slope: bool) -> Float[Tensor, "positions nodes"]:
+    def _weights(
+        self, positions: Float[Tensor, " positions"], axis: int, slope: bool
+    ) -> Float[Tensor, "positions nodes"]:
         """Return the weight of each node; beyond the lattice its last numbers go on."""
         n_nodes = self.coefficients.shape[axis]
         scaled = (positions.double() - self.start_mm[axis]) / self.spacing_mm
@@ -99,7 +104,7 @@ def draw_field(
     return SmoothField(coefficients=coefficients, start_mm=(x, y, z), spacing_mm=spacing_mm)
 
 
-def axis_positions(n_voxels: int, voxel_mm: float, centre_mm: float = 0.0) -> Positions:
+def axis_positions(n_voxels: int, voxel_mm: float, centre_mm: float = 0.0) -> Float[Tensor, " voxels"]:
     """Return where the voxels of an axis lie, its middle at `centre_mm` [mm]."""
     steps = torch.arange(n_voxels, dtype=torch.float64) - (n_voxels - 1) / 2
     return (steps * voxel_mm + centre_mm).float()

@@ -5,8 +5,8 @@ signal is computed by the models of `signals`, and measured. All randomness come
 sample, seeded by (seed, index). A stream is a sequence, so a `torch.utils.data.DataLoader` takes it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
+from unweight.core.ragged import stack_ragged
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, T1, B
 from unweight.synth.anatomy import Anatomy
@@ -27,7 +28,7 @@ from unweight.synth.scene import Scene
 from unweight.synth.tissue import Prior
 from unweight.synth.warp import WarpRange, draw_warp
 
-ANY_MEASUREMENT, ANY_WARP = MeasurementPrior(), WarpRange()
+ANY_MEASUREMENT, ANY_WARP = MeasurementPrior(seam=8), WarpRange()
 MARGIN = 8  # fine voxels around a crop, so that a warp has something to bring in
 N_TRIES = 8
 
@@ -173,10 +174,22 @@ class SampleStream:
         )
 
 
+def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """Stack samples for a `DataLoader`; those of protocols with fewer volumes are padded with NaN."""
+    rows = [sample.tensors() for sample in samples]
+    return {name: stack_ragged([row[name] for row in rows]) for name in rows[0]}
+
+
 def scanned(
     scene: Scene, scan: Scan, prior: MeasurementPrior, generator: torch.Generator
 ) -> tuple[Tensor, float, float]:
-    """Return what the scanner stores, its noise, and its gain: stored intensity over that of the scene."""
+    """Return what the scanner stores, its noise, and its gain: stored intensity over that of the scene.
+
+    The echo train of the scan blurs, unless the prior names another; a scan of echoes does not move.
+    """
+    prior = replace(prior, train=prior.train if prior.train is not None else scan.train)
+    if scan.name == "MEGRE":
+        prior = replace(prior, moving=0.0)
     signal = scene.signal(scan.model, scan.protocol)
     measurement = draw_measurement(prior, signal.shape[-1], generator)
     reference = reference_intensity(signal)

@@ -2,7 +2,7 @@
 
 The boundary of a structure moves to another level of its signed distance (negative inside), a little
 smoothed: its new voxels are the n with the smallest distance, n being the wanted volume. What it leaves
-goes to the nearest neighbour; what it takes was brain tissue or CSF.
+goes to the nearest material that yields, and what it takes was such: CSF, grey and white matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.synth.materials import BRAIN, INDEX
+from unweight.synth.materials import INDEX
 
+YIELDING = ("csf", "grey_matter", "white_matter")
 SMOOTHING = 0.7
 SMALLEST, LARGEST = 0.2, 3.0
 MARGIN = 3
@@ -27,7 +28,7 @@ def scale_structures(
     scales: Mapping[str, float],
     voxel_mm: tuple[float, float, float],
     *,
-    yielding: Sequence[str] = BRAIN,
+    yielding: Sequence[str] = YIELDING,
 ) -> UInt8[Tensor, "x y z"]:
     """Return labels in which some structures have another volume.
 
@@ -35,7 +36,7 @@ def scale_structures(
         labels: Of a head or a part of it.
         scales: New volume over old, by material; they are changed in this order.
         voxel_mm: Size of a voxel [mm].
-        yielding: Materials that a growing structure may take from; never one that is itself scaled.
+        yielding: Materials that make room and fill it; never one that is itself scaled.
 
     Returns:
         New labels. A structure that finds no more room stays smaller than wanted; one that is not
@@ -70,6 +71,8 @@ def _rescaled(
     room, voxel_mm = surroundings
     values = window.cpu().numpy()
     inside = values == label
+    if inside.all():
+        return window.clone()
     distance = signed_distance(inside, voxel_mm)
     if factor > 1:
         distance[~(inside | np.isin(values, room))] = np.inf
@@ -79,8 +82,9 @@ def _rescaled(
     chosen = np.argpartition(distance, n_wanted - 1, axis=None)[:n_wanted]
     result = values.copy()
     if factor < 1:
+        takers = np.isin(values, room) if np.isin(values, room).any() else ~inside
         nearest = distance_transform_edt(
-            inside, sampling=voxel_mm, return_distances=False, return_indices=True
+            ~takers, sampling=voxel_mm, return_distances=False, return_indices=True
         )
         result[inside] = values[tuple(nearest)][inside]
     result.reshape(-1)[chosen] = label

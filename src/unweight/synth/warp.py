@@ -19,8 +19,9 @@ from unweight.core.errors import UsageError
 from unweight.synth.smooth_field import axis_positions, draw_field
 
 N_SQUARINGS = 6
+BLOCK_VOXELS = 2**16
 NODE_MM = 4.0
-EDGE_MM = 12.0
+EDGE_MM = 24.0
 STEEPEST = 0.35
 
 
@@ -88,32 +89,37 @@ class Warp:
             self.displacement.permute(1, 0, 2, 3), _at_least_two(plane), mode="bilinear", align_corners=True
         )[..., : plane[0], : plane[1]]
         x, y, z = (axis_positions(n, size) for n, size in zip(labels.shape, voxel_mm, strict=True))
-        across = torch.stack(torch.broadcast_tensors(torch.zeros(()), y[:, None], z[None, :]))
+        across = torch.stack([torch.zeros(len(y), len(z)), *torch.meshgrid(y, z, indexing="ij")])
         flat = labels.reshape(-1)
-        rows = torch.linspace(0, columns.shape[0] - 1, n_rows).tolist()
+        places = torch.linspace(0, columns.shape[0] - 1, n_rows)
+        low = places.long().clamp(max=max(columns.shape[0] - 2, 0))
+        high = (low + 1).clamp(max=columns.shape[0] - 1)
+        share = (places - low)[:, None, None, None]
         warped = torch.empty_like(labels)
-        for row, place in enumerate(rows):
-            low = min(int(place), max(columns.shape[0] - 2, 0))
-            high = min(low + 1, columns.shape[0] - 1)
-            points = torch.lerp(columns[low], columns[high], place - low) + across
-            points[0] += x[row]
-            warped[row] = self._nearest(flat, points, (tuple(labels.shape), voxel_mm))
+        # Many rows at once where they are short, one where a plane is large: what the cache holds.
+        step = max(1, BLOCK_VOXELS // max(1, plane[0] * plane[1]))
+        for first in range(0, n_rows, step):
+            some = slice(first, min(first + step, n_rows))
+            points = torch.lerp(columns[low[some]], columns[high[some]], share[some]) + across
+            points[:, 0] += x[some, None, None]
+            warped[some] = self._nearest(flat, points, (tuple(labels.shape), voxel_mm))
         return warped
 
     def _nearest(
         self,
         flat: UInt8[Tensor, " voxels"],
-        points: Float[Tensor, "3 y z"],
+        points: Float[Tensor, "rows 3 y z"],
         grid: tuple[tuple[int, ...], tuple[float, float, float]],
-    ) -> UInt8[Tensor, "y z"]:
+    ) -> UInt8[Tensor, "rows y z"]:
         """Return the labels at points in millimetres from the middle."""
         matrix = self.affine.to(points)
-        inside = torch.ones(points.shape[1:], dtype=torch.bool)
-        index = torch.zeros(points.shape[1:], dtype=torch.int64)
+        shape = (points.shape[0], *points.shape[2:])
+        inside = torch.ones(shape, dtype=torch.bool)
+        index = torch.zeros(shape, dtype=torch.int64)
         for axis, (n_voxels, size) in enumerate(zip(*grid, strict=True)):
-            place = torch.full_like(points[0], float(matrix[axis, 3]))
+            place = torch.full(shape, float(matrix[axis, 3]), dtype=points.dtype)
             for other in range(3):
-                place.add_(points[other], alpha=float(matrix[axis, other]))
+                place.add_(points[:, other], alpha=float(matrix[axis, other]))
             voxel = place.div_(size).add_((n_voxels - 1) / 2).round_().long()
             inside &= (voxel >= 0) & (voxel < n_voxels)
             index.mul_(n_voxels).add_(voxel.clamp_(0, n_voxels - 1))
@@ -190,14 +196,15 @@ def draw_velocity(
         field = draw_field(half, within.smooth_mm, generator).on(x, y, z).cpu()
         amount = 0.0 if planar and axis == 2 else within.displacement_mm
         fields.append(amount * field.expand(taper.shape) * taper)
-    return torch.stack(fields)
+    velocity: Tensor = torch.stack(fields)
+    return velocity
 
 
 def integrated(
     velocity: Float[Tensor, "3 x y z"], extent_mm: tuple[float, float, float]
 ) -> Float[Tensor, "3 x y z"]:
     """Return the displacement exp(v) − id by scaling and squaring [mm]."""
-    displacement = velocity / 2**N_SQUARINGS
+    displacement: Tensor = velocity / 2**N_SQUARINGS
     for _ in range(N_SQUARINGS):
         displacement = displacement + moved(displacement, displacement, extent_mm)
     return displacement
@@ -214,7 +221,10 @@ def moved(
     halves = torch.tensor([max(extent, 1e-6) / 2 for extent in extent_mm])
     places = places + displacement / halves[:, None, None, None]
     grid = places.flip(0).permute(1, 2, 3, 0)[None]
-    return grid_sample(values[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
+    found: Tensor = grid_sample(
+        values[None], grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return found[0]
 
 
 def _extent(shape: tuple[int, ...], voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -227,7 +237,7 @@ def _n_nodes(extent_mm: float) -> int:
 
 
 def _taper(positions: Float[Tensor, " positions"], extent_mm: float) -> Float[Tensor, " positions"]:
-    """Return a smooth window: 0 at both edges, 1 a centimetre inside."""
+    """Return a smooth window: 0 at both edges, 1 a few centimetres inside."""
     width = min(EDGE_MM, extent_mm / 2)
     if width <= 0:
         return torch.ones_like(positions)
