@@ -71,7 +71,7 @@ def test_workers_give_the_same_samples(head: Anatomy) -> None:
 
 def test_noise_is_what_the_sample_says(head: Anatomy) -> None:
     """The fit knows nothing of the simulator and finds its noise and its T1."""
-    still = MeasurementPrior(snr=(60.0, 60.0), moving=0.0, rounding=0.0)
+    still = MeasurementPrior(snr=(25.0, 25.0), moving=0.0, rounding=0.0)
     sample = stream(head, measurement=still)[3]
     acquisition = Acquisition(signal=sample.signal, protocol=sample.scans[0].protocol)
     maps = InversionRecoveryFit(complete=None)(acquisition)

@@ -117,6 +117,14 @@ COMMANDS = {
             argument(
                 "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
             ),
+            argument(
+                "--labels",
+                nargs=2,
+                type=Path,
+                metavar=("NIFTI", "JSON"),
+                help="a label image, and the material of each of its numbers",
+            ),
+            flag("--mni", help="the MNI152 brain of an installed nilearn"),
             argument("--subjects", type=int, default=1, metavar="N", help="how many (default 1)"),
             argument(
                 "--contrast",

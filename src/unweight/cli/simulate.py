@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.labels import read_labels
 from unweight.bids.minc import find_brainweb, read_brainweb
+from unweight.bids.mni152 import read_mni152
 from unweight.bids.provenance import Provenance
 from unweight.bids.raw import write_raw
 from unweight.bids.table import write_table
@@ -49,6 +51,7 @@ TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
 FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; the truth of mixed voxels is the water-weighted geometric mean"
 
 
@@ -58,12 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.slices is not None and arguments.slices < 1:
         raise UsageError(f"{arguments.slices} slices", remedy="Give at least one.")
     cohort = Cohort(n=arguments.subjects, seed=arguments.seed)
+    if sum(bool(choice) for choice in (arguments.heads, arguments.labels, arguments.mni)) > 1:
+        raise UsageError("--heads, --labels and --mni exclude each other")
     heads = None if arguments.heads is None else find_brainweb(arguments.heads)
     rows = []
     for index, person in enumerate(cohort):
         label = f"{index + 1:03d}"
-        anatomy = _anatomy(heads, index, person, arguments)
-        _simulate(anatomy, person, label, arguments)
+        anatomy, factor = _anatomy(heads, index, person, arguments)
+        _simulate(anatomy, factor, (person, label), arguments)
         rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
         screen.print(f"sub-{label}: {person.age:.0f} years, {person.sex.value}, {anatomy.subject}")
     columns = ("participant_id", "age", "sex", "anatomy")
@@ -79,9 +84,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _anatomy(
     heads: tuple[Path, ...] | None, index: int, person: Subject, arguments: argparse.Namespace
-) -> Anatomy:
+) -> tuple[Anatomy, Factor]:
+    """Return a head, and how many of its voxels make one of the scanner's along each axis."""
     factor = FACTORS[arguments.contrast]
-    if heads is None:
+    if heads is not None:
+        anatomy = with_nuclei(read_brainweb(heads[index % len(heads)]))
+    elif arguments.labels is not None:
+        image, names = arguments.labels
+        anatomy = read_labels(image, names, subject=image.name.split(".")[0])
+    elif arguments.mni:
+        anatomy = with_nuclei(read_mni152())
+    else:
         layers = HEAD_SHAPE[2] if arguments.slices is None else arguments.slices * factor[2]
         anatomy = procedural_head(
             person.generator("anatomy"),
@@ -89,8 +102,8 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    else:
-        anatomy = with_nuclei(read_brainweb(heads[index % len(heads)]))
+    if min(anatomy.voxel_mm) > COARSEST_MM:
+        factor = (1, 1, 1)
     if arguments.lesions:
         anatomy = with_plaques(anatomy, person.generator("lesions"))
     labels = divisible(anatomy.labels, factor)
@@ -99,7 +112,7 @@ def _anatomy(
         first, count = _middle(labels, arguments.slices * factor[2])
         labels = labels[:, :, first : first + count].contiguous()
         affine[:3, 3] += affine[:3, 2] * first
-    return replace(anatomy, labels=labels.contiguous(), affine=affine)
+    return replace(anatomy, labels=labels.contiguous(), affine=affine), factor
 
 
 def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
@@ -111,12 +124,15 @@ def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
     return min(max(0, middle - count // 2), labels.shape[2] - count), count
 
 
-def _simulate(anatomy: Anatomy, person: Subject, label: str, arguments: argparse.Namespace) -> None:
+def _simulate(
+    anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], arguments: argparse.Namespace
+) -> None:
+    person, label = who
     scans = _scans(arguments, person.generator("protocol"))
     field = scans[0].protocol.field_strength or 3.0
     tissue = TissuePrior().draw(person.generator("tissue"), field)
     tissue = adjust(tissue, person, person.generator("age"))
-    scene = compose(anatomy, FACTORS[arguments.contrast], tissue, person.generator("scene"))
+    scene = compose(anatomy, factor, tissue, person.generator("scene"))
     if arguments.contrast == "megre":
         scene = with_phase(scene, field, person.generator("phase"))
     gains = [_scan(scene, scan, label, arguments) for scan in scans]
