@@ -1,4 +1,4 @@
-"""The tissue prior as a picture: 400 draws per material at both fields, and the shuffled prior behind them."""
+"""The tissue prior as a picture: 400 draws per material at both fields, before the shuffled prior."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,10 @@ from unweight.synth.materials import BRAIN, INDEX
 from unweight.synth.tissue import RandomTissuePrior, TissuePrior
 
 SHOWN = [name for name in BRAIN if name not in ("tumour", "oedema")]
-COLOURS = ("#00798c", "#6d6875", "#e0a458", "#d1495b", "#edae49", "#4c9f70", "#8d3b9a", "#30638e", "#003d5b", "#f4845f", "#b56576")  # fmt: skip
+COLOURS = (
+    "#00798c", "#6d6875", "#e0a458", "#d1495b", "#edae49", "#4c9f70",
+    "#8d3b9a", "#30638e", "#003d5b", "#f4845f", "#b56576",
+)  # fmt: skip
 
 
 def main(path: Path) -> None:

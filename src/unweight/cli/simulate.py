@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import UInt8
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.labels import read_labels
@@ -22,8 +23,8 @@ from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, R2STAR, T1, T2, B
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.cohort import Cohort, Subject, adjust
+from unweight.synth.anatomy import Anatomy, counts_of
+from unweight.synth.cohort import Cohort, Subject, adjust, volumes
 from unweight.synth.compose import Factor, compose, divisible, with_phase
 from unweight.synth.lesions import with_plaques
 from unweight.synth.materials import BRAIN, INDEX
@@ -41,6 +42,7 @@ from unweight.synth.protocol_prior import (
 from unweight.synth.protocols import Scan, eight_echoes, mprage, routine_contrasts, seven_inversions
 from unweight.synth.scene import Scene
 from unweight.synth.stream import scanned
+from unweight.synth.structure_volume import scale_structures
 from unweight.synth.tissue import TissuePrior
 
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
@@ -51,6 +53,8 @@ TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
 FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+AGEING = ("caudate", "putamen", "pallidum", "thalamus")
+LEAST_VOXELS = 50  # of a nucleus that is worth resizing
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; the truth of mixed voxels is the water-weighted geometric mean"
 
@@ -102,6 +106,7 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
+    anatomy = replace(anatomy, labels=_of_age(anatomy, person))
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if arguments.lesions:
@@ -113,6 +118,14 @@ def _anatomy(
         labels = labels[:, :, first : first + count].contiguous()
         affine[:3, 3] += affine[:3, 2] * first
     return replace(anatomy, labels=labels.contiguous(), affine=affine), factor
+
+
+def _of_age(anatomy: Anatomy, person: Subject) -> UInt8[torch.Tensor, "x y z"]:
+    """Return the labels with deep nuclei as large as they are at this age, in this subject."""
+    drawn = volumes(person, person.generator("volumes"))
+    counts = counts_of(anatomy.labels)
+    scales = {name: drawn[name] for name in AGEING if counts[INDEX[name]] > LEAST_VOXELS}
+    return scale_structures(anatomy.labels, scales, anatomy.voxel_mm) if scales else anatomy.labels
 
 
 def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
