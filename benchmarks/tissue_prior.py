@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from unweight.core.seeding import seeded_generator
 from unweight.synth.materials import BRAIN, INDEX
@@ -29,6 +30,8 @@ def main(path: Path) -> None:
         for name, colour in zip(SHOWN, COLOURS, strict=True):
             values = draws[:, INDEX[name]]
             axes.loglog(values[:, 0], values[:, 1], ".", ms=3, alpha=0.5, color=colour, label=name)
+        axes.set_xticks([0.2, 0.5, 1, 2, 5], ["0.2", "0.5", "1", "2", "5"])
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="T1 [s]", ylabel="T2 [s]", title=f"{field:g} T", xlim=(0.2, 7), ylim=(0.02, 4))
     axes.legend(fontsize=7, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110, metadata={"Software": None})
