@@ -56,7 +56,7 @@ HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 AGEING = ("caudate", "putamen", "pallidum", "thalamus")
 LEAST_VOXELS = 50  # of a nucleus that is worth resizing
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
-ALGORITHM = "Simulated; the truth of mixed voxels is the water-weighted geometric mean"
+ALGORITHM = "Simulated; rates in mixed voxels are water-weighted means"
 
 
 def run(arguments: argparse.Namespace) -> int:

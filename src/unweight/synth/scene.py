@@ -8,10 +8,11 @@ signed or complex, so that partial volume mixes signals and never parameters; ma
 noise (`synth.measure`). White matter can have a short component: a share of its proton density with
 another T1.
 
-Truth in a mixed voxel is defined once, here, whatever the protocol: PD is Σ f_m·PD_m, and T1, T2 and
-R2star are geometric means weighted by f_m·PD_m, the water that gives the signal. In a pure voxel that is
-the material's own value; the short component of white matter does not count. `purity` is the largest
-weight, so that whoever learns from mixed voxels can trust them less.
+Truth in a mixed voxel is defined once, here, whatever the protocol: PD is Σ f_m·PD_m, and rates (1/T1,
+1/T2, R2star) are means weighted by f_m·PD_m, the water that gives the signal: the rate at which the sum
+begins to relax. In a pure voxel that is the material's own value; the short component of white matter
+does not count. `purity` is the largest weight, so that whoever learns from mixed voxels can trust them
+less (docs/decisions/0008).
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from unweight.signals.model import Signal, SignalModel
 from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
 
 TEXTURED = ("T1", "T2", "PD")
+TIMES = ("T1", "T2")
 WHITE = INDEX["white_matter"]
 PROPERTY = {name: index for index, name in enumerate(PROPERTIES)}
 
@@ -122,9 +124,9 @@ class Scene:
                 continue
             values = self._values(spec.name, occupants)
             if spec.name in PROPERTY:
-                weighted = torch.zeros(count).to(water)
-                weighted.index_add_(0, occupants.voxel, water * values.log())
-                columns.append((weighted / total).exp())
+                rate = 1 / values if spec.name in TIMES else values
+                weighted = torch.zeros(count).to(water).index_add_(0, occupants.voxel, water * rate)
+                columns.append(total / weighted if spec.name in TIMES else weighted / total)
             else:
                 columns.append(self._field(spec.name, torch.arange(count, device=water.device)))
         empty = total <= 0
