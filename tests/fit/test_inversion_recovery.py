@@ -203,6 +203,12 @@ def test_empty_and_not_finite_voxels_fail_alone() -> None:
     assert float(maps.usable[3:].double().mean()) > 0.98
 
 
+def test_nothing_but_zeros_is_no_signal() -> None:
+    maps = COUPLED(Acquisition(signal=torch.zeros(5, 7), protocol=SEVEN))
+    assert maps.status.tolist() == [VoxelStatus.NO_SIGNAL] * 5
+    assert maps.noise_sd is None
+
+
 def test_results_do_not_depend_on_threads() -> None:
     acquisition = acquire(parameters(20_000, (0.1, 2.0)), 0.02)
     before = torch.get_num_threads()

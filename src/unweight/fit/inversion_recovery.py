@@ -32,6 +32,7 @@ from unweight.fit.recovery_search import Optimum, RecoverySearch
 from unweight.signals.inversion_recovery import PD, T1, B
 
 T1_STARTS = (1.2 * T1.lower, T1.upper / 1.2)
+EDGE = 1e-6  # of ln T1, from the ends of its range
 UNSETTLED = 1e-3  # a step in ln T1 that says the fit did not settle
 SIGNAL_TO_NOISE = 5.0  # the strongest volume of a voxel that holds signal, over sigma
 AMBIGUOUS = 4.0  # by how much of 2 ln L another polarity may be worse and still count
@@ -142,7 +143,7 @@ class InversionRecoveryFit(Estimator):
         status = self._status(optimum, variance[:, 0], sigma)
         suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
         status[suspect] = VoxelStatus.IMPLAUSIBLE
-        status[strength <= SIGNAL_TO_NOISE * sigma] = VoxelStatus.NO_SIGNAL
+        status[(strength <= SIGNAL_TO_NOISE * sigma) | (strength == 0)] = VoxelStatus.NO_SIGNAL
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
         if thermal > 0:
             notes["thermal_noise_sd"] = thermal * scale
@@ -169,7 +170,7 @@ class InversionRecoveryFit(Estimator):
         for limit, believed in zip(self.b_range, (B.lower, B.upper), strict=True):
             if limit == believed:
                 status[optimum.b == limit] = VoxelStatus.AT_LIMIT
-        edge = (optimum.log_t1 <= low) | (optimum.log_t1 >= high) | (optimum.pd <= 0)
+        edge = (optimum.log_t1 <= low + EDGE) | (optimum.log_t1 >= high - EDGE) | (optimum.pd <= 0)
         status[edge | ~torch.isfinite(log_t1_variance)] = VoxelStatus.OUT_OF_RANGE
         status[optimum.step.abs() > UNSETTLED] = VoxelStatus.NOT_CONVERGED
         return status
@@ -240,7 +241,7 @@ def _on_grid(
         std=whole.index_put((inside,), std.to(like)),
         status=all_status.index_put((inside,), status),
         misfit=whole[..., 0].index_put((inside,), misfit.to(like)),
-        noise_sd=sigma,
+        noise_sd=sigma if math.isfinite(sigma) else None,
         affine=acquisition.affine,
         notes=notes,
     )
