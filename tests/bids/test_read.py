@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -55,10 +56,11 @@ def test_files_of_a_tree_inherit_and_are_named_by_uris(tmp_path: Path) -> None:
     assert series.sources[0].startswith("bids:raw:sub-01/")
 
 
-def test_loose_files_are_named_by_name_only(tmp_path: Path) -> None:
+def test_loose_files_are_named_by_their_content(tmp_path: Path) -> None:
     series = read_series(write_inversion_series(tmp_path, TIMES))
     assert series.entities == {"sub": "01"}
-    assert series.sources == ("ir_0.nii", "ir_1.nii", "ir_2.nii")
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in series.files]
+    assert series.sources == tuple(f"sha256:{digest}" for digest in digests)
     assert series.root is None
 
 

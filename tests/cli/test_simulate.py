@@ -1,7 +1,10 @@
 import csv
+import json
 from pathlib import Path
 
+import nibabel as nib
 import pytest
+import torch
 
 from unweight.bids.given import Given
 from unweight.bids.read import find_inputs
@@ -9,6 +12,8 @@ from unweight.bids.read_maps import find_maps, read_maps
 from unweight.cli.main import main
 from unweight.core.acquisition import SignalKind
 from unweight.signals.parameters import PD, T1, B
+from unweight.synth.materials import MATERIALS
+from unweight.synth.procedural_head import procedural_head
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,18 @@ def test_same_seed_same_bytes(study: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (study / "bids" / "sub-001" / "anat" / path.name).read_bytes()
 
 
+def test_a_study_is_not_mixed_with_another(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(study), "--slices", "2"]) == 2
+    assert "holds a study already" in capsys.readouterr().err
+
+
+def test_truth_names_its_images(study: Path) -> None:
+    sidecar = json.loads((study / "truth/sub-001/anat/sub-001_T1map.json").read_text())
+    for source in sidecar["Sources"]:
+        assert (study / "bids" / source.removeprefix("bids:raw:")).is_file()
+    assert sidecar["unweight"]["Settings"]["slices"] == 2
+
+
 def test_routine_contrasts_and_gradient_echoes(tmp_path: Path) -> None:
     words = ["simulate", str(tmp_path / "a"), "--slices", "1", "--contrast", "routine", "--quiet"]
     assert main([*words, "--lesions", "--protocol", "random"]) == 0
@@ -57,8 +74,13 @@ def test_routine_contrasts_and_gradient_echoes(tmp_path: Path) -> None:
 
 
 def test_gradient_echoes_are_complex(tmp_path: Path) -> None:
-    words = ["simulate", str(tmp_path), "--slices", "2", "--contrast", "megre", "--quiet"]
-    assert main(words) == 0
+    """A small head from a label image, for the field needs a whole one."""
+    head = procedural_head(torch.Generator().manual_seed(0), shape=(45, 54, 45), voxel_mm=(4.0, 4.0, 4.0))
+    nib.save(nib.Nifti1Image(head.labels.numpy(), head.affine.numpy()), tmp_path / "head.nii.gz")
+    names = {str(number): name for number, name in enumerate(MATERIALS)}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    labels = ["--labels", str(tmp_path / "head.nii.gz"), str(tmp_path / "names.json")]
+    assert main(["simulate", str(tmp_path), "--contrast", "megre", "--quiet", *labels]) == 0
     wanted = Given(kind=SignalKind.COMPLEX)
     found = find_inputs([tmp_path / "bids"], wanted, suffixes=("MEGRE",))
     acquisition = found[0].read().acquisition
@@ -69,5 +91,7 @@ def test_gradient_echoes_are_complex(tmp_path: Path) -> None:
 def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(tmp_path), "--slices", "0"]) == 2
     assert "0 slices" in capsys.readouterr().err
+    assert main(["simulate", str(tmp_path), "--slices", "2", "--contrast", "megre"]) == 2
+    assert "--slices does not go with megre" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--heads", str(tmp_path)]) == 2
     assert "holds no BrainWeb head" in capsys.readouterr().err

@@ -39,5 +39,5 @@ def test_maps_must_be_on_the_grid() -> None:
 
 
 def test_noise_must_be_positive() -> None:
-    with pytest.raises(InputError, match="noise_sd must be positive, not 0"):
+    with pytest.raises(InputError, match="noise_sd must be positive and finite, not 0"):
         Acquisition(signal=torch.ones(4, 3), protocol=PROTOCOL, noise_sd=0.0)

@@ -6,6 +6,7 @@ from unweight.core.errors import UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery
 from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
+from unweight.synth.protocols import mprage
 from unweight.synth.scene import Scene
 
 PROTOCOL = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.5], repetition_time=[10.0] * 4)
@@ -81,6 +82,19 @@ def test_texture_and_receive_act_where_they_should() -> None:
     maps = textured.truth((T1, PD))
     assert maps.value("T1").item() == pytest.approx(1.5 * torch.tensor(0.1).exp().item(), rel=1e-6)
     assert maps.value("PD").item() == pytest.approx(3 * 0.84 * torch.tensor(-0.2).exp().item(), rel=1e-6)
+
+
+def test_inversion_efficiency_reaches_models_that_do_not_fit_it() -> None:
+    full = scene({GREY: 1.0})
+    half = Scene(
+        fractions=full.fractions,
+        properties=full.properties,
+        texture=full.texture,
+        fields={"B": torch.tensor([1.5], dtype=torch.float64)},
+    )
+    scan = mprage()
+    one, other = (made.signal(scan.model, scan.protocol) for made in (full, half))
+    assert float((one - other).abs().max()) > 0.01 * float(one.abs().max())
 
 
 def test_messages() -> None:

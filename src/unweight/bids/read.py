@@ -4,6 +4,7 @@
 subjects need no more memory than one.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Series:
         entities: BIDS entities that name what is derived from it, `sub` among them.
         suffix: BIDS suffix of the images, if they have one.
         files: The images, in the order of the volumes.
-        sources: What derivatives name as their sources: BIDS URIs, or file names.
+        sources: What derivatives name as their sources: BIDS URIs, or the SHA-256 of files.
         root: Root of the BIDS tree, if there is one.
         sidecar: Fields on which all sidecars agree.
         notes: What a careful reader should know.
@@ -224,7 +225,11 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
 
 
 def _source(path: Path, root: Path | None) -> str:
-    return path.name if root is None else f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+    """Return how derivatives name a source: by BIDS URI, or by content, for file names can tell names."""
+    if root is not None:
+        return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _agreed(entries: Sequence[Entry]) -> Mapping[str, object]:

@@ -42,7 +42,7 @@ def select_series(
         listed = "; ".join(", ".join(entry.path.name for entry in members[:3]) for _, members in groups[:4])
         raise InputError(
             f"holds more than one series, on {len(groups)} grids: {listed}",
-            remedy="Give the files of one series.",
+            remedy="Give the folder, or the files, of one series.",
             path=folder,
         )
     chosen = several[0] if several else groups[0][1]
@@ -60,7 +60,7 @@ def _check_distinct(folder: Path, entries: Sequence[Entry]) -> None:
         if key in seen and key != (None, None):
             raise InputError(
                 f"{entry.path.name} and {seen[key].path.name} have the same inversion and echo time",
-                remedy="Give the files of one series.",
+                remedy="Give the folder, or the files, of one series.",
                 path=folder,
             )
         seen[key] = entry

@@ -93,6 +93,15 @@ def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map
     return bool(listed) and all(_hash_of(folder / name) == digest for name, digest in listed.items())
 
 
+def sources_of(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map") -> tuple[str, ...] | None:
+    """Return the sources that a set of maps names, or None if there is no set."""
+    path = _folder(out_dir, entities) / f"{BidsName(entities=_kept(entities), suffix=suffix).stem}.json"
+    if not path.is_file():
+        return None
+    listed = read_sidecar(path).get("Sources")
+    return tuple(str(source) for source in listed) if isinstance(listed, list) else ()
+
+
 def _files(
     maps: ParameterMaps, images: Sequence[DerivedImage], paths: Mapping[str, Path], provenance: Provenance
 ) -> Iterator[tuple[Path, bytes]]:

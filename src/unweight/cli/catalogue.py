@@ -147,10 +147,13 @@ COMMANDS = {
                 help="brightest volume over noise SD (default 30 100)",
             ),
             argument(
-                "--slices", type=int, metavar="N", help="only N slices through the middle of the brain"
+                "--slices",
+                type=int,
+                metavar="N",
+                help="only N slices in the middle of the brain; not for megre",
             ),
             flag("--lesions", help="add multiple-sclerosis plaques"),
-            flag("--motion", help="let some heads move between volumes"),
+            flag("--motion", help="let some heads move between volumes (inversion recovery)"),
             argument("--seed", type=int, default=0, help="of everything (default 0)"),
         ),
         epilogue=(

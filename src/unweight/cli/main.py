@@ -28,6 +28,8 @@ EXIT_CODES = (
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser from the catalogue; loads none of the commands."""
+    RawDescriptionRichHelpFormatter.help_markup = False  # "[s]" is a unit, not markup
+    RawDescriptionRichHelpFormatter.text_markup = False
     top = argparse.ArgumentParser(
         prog="unweight",
         description="Quantitative maps of the brain from weighted MR images. Research use only.",

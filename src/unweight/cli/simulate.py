@@ -44,6 +44,7 @@ from unweight.synth.scene import Scene
 from unweight.synth.stream import scanned
 from unweight.synth.structure_volume import scale_structures
 from unweight.synth.tissue import TissuePrior
+from unweight.synth.warp import Warp
 
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
     "ir": (T1, PD, B),
@@ -53,6 +54,7 @@ TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
 FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+SETTINGS = ("seed", "contrast", "protocol", "snr", "slices", "lesions", "motion")
 AGEING = ("caudate", "putamen", "pallidum", "thalamus")
 LEAST_VOXELS = 50  # of a nucleus that is worth resizing
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
@@ -64,26 +66,35 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     if arguments.slices is not None and arguments.slices < 1:
         raise UsageError(f"{arguments.slices} slices", remedy="Give at least one.")
+    if arguments.contrast == "megre" and arguments.slices is not None:
+        raise UsageError(
+            "--slices does not go with megre", remedy="Its field is that of the whole head; leave it out."
+        )
+    if any(list((arguments.out / part).glob("sub-*")) for part in ("bids", "truth")):
+        raise UsageError(f"{arguments.out} holds a study already", remedy="Choose a new folder.")
     cohort = Cohort(n=arguments.subjects, seed=arguments.seed)
     if sum(bool(choice) for choice in (arguments.heads, arguments.labels, arguments.mni)) > 1:
         raise UsageError("--heads, --labels and --mni exclude each other")
     heads = None if arguments.heads is None else find_brainweb(arguments.heads)
-    rows = []
+    rows: list[tuple[str, float, str, str]] = []
     for index, person in enumerate(cohort):
         label = f"{index + 1:03d}"
         anatomy, factor = _anatomy(heads, index, person, arguments)
         _simulate(anatomy, factor, (person, label), arguments)
         rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
+        _list(rows, arguments.out / "bids")
         screen.print(f"sub-{label}: {person.age:.0f} years, {person.sex.value}, {anatomy.subject}")
-    columns = ("participant_id", "age", "sex", "anatomy")
-    write_table(arguments.out / "bids" / "participants.tsv", rows, columns)
-    about = {name: {"Description": f"{name} of the simulated subject"} for name in columns[1:]}
-    write_bytes_atomic(
-        arguments.out / "bids" / "participants.json", (json.dumps(about, indent=2) + "\n").encode()
-    )
     screen.print(str(arguments.out / "bids"))
     screen.print(str(arguments.out / "truth"))
     return 0
+
+
+def _list(rows: list[tuple[str, float, str, str]], root: Path) -> None:
+    """Write the table of subjects so far, so that an interruption leaves none unlisted."""
+    columns = ("participant_id", "age", "sex", "anatomy")
+    write_table(root / "participants.tsv", rows, columns)
+    about = {name: {"Description": f"{name} of the simulated subject"} for name in columns[1:]}
+    write_bytes_atomic(root / "participants.json", (json.dumps(about, indent=2) + "\n").encode())
 
 
 def _anatomy(
@@ -106,7 +117,7 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    anatomy = replace(anatomy, labels=_of_age(anatomy, person))
+    anatomy = replace(anatomy, labels=_of_person(anatomy, person))
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if arguments.lesions:
@@ -120,12 +131,20 @@ def _anatomy(
     return replace(anatomy, labels=labels.contiguous(), affine=affine), factor
 
 
-def _of_age(anatomy: Anatomy, person: Subject) -> UInt8[torch.Tensor, "x y z"]:
-    """Return the labels with deep nuclei as large as they are at this age, in this subject."""
+def _of_person(anatomy: Anatomy, person: Subject) -> UInt8[torch.Tensor, "x y z"]:
+    """Return the labels with a head, and deep nuclei in it, as large as this person's."""
     drawn = volumes(person, person.generator("volumes"))
     counts = counts_of(anatomy.labels)
     scales = {name: drawn[name] for name in AGEING if counts[INDEX[name]] > LEAST_VOXELS}
-    return scale_structures(anatomy.labels, scales, anatomy.voxel_mm) if scales else anatomy.labels
+    labels = scale_structures(anatomy.labels, scales, anatomy.voxel_mm) if scales else anatomy.labels
+    smaller = drawn["head"] ** (-1 / 3)
+    x, y, z = ((count - 1) * size for count, size in zip(labels.shape, anatomy.voxel_mm, strict=True))
+    resize = Warp(
+        affine=torch.diag(torch.tensor([smaller, smaller, smaller, 1.0])),
+        displacement=torch.zeros(3, 2, 2, 2),
+        extent_mm=(x, y, z),
+    )
+    return resize.apply(labels, anatomy.voxel_mm)
 
 
 def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
@@ -148,13 +167,17 @@ def _simulate(
     scene = compose(anatomy, factor, tissue, person.generator("scene"))
     if arguments.contrast == "megre":
         scene = with_phase(scene, field, person.generator("phase"))
-    gains = [_scan(scene, scan, label, arguments) for scan in scans]
+    gains, sources = [], []
+    for scan in scans:
+        gain, paths = _scan(scene, scan, label, arguments)
+        gains.append(gain)
+        sources += [f"bids:raw:{path.relative_to(arguments.out / 'bids').as_posix()}" for path in paths]
     truth = _scaled(scene.truth(TRUTH[arguments.contrast]), gains[0])
     provenance = Provenance(
-        sources=tuple(f"bids:raw:sub-{label}/anat/sub-{label}_{scan.name}" for scan in scans),
-        algorithm=ALGORITHM,
+        sources=tuple(sources),
+        algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
         root=arguments.out / "bids",
-        settings={"seed": arguments.seed, "contrast": arguments.contrast},
+        settings={name: getattr(arguments, name) for name in SETTINGS} | {"anatomy": anatomy.subject},
     )
     write_maps(truth, arguments.out / "truth", {"sub": label}, provenance)
 
@@ -169,7 +192,10 @@ def _scans(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[S
     return (echoes, mprage())
 
 
-def _scan(scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace) -> float:
+def _scan(
+    scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace
+) -> tuple[float, tuple[Path, ...]]:
+    """Write what the scanner stores; return its gain and the images."""
     generator = seeded_generator(arguments.seed, "scan", label, scan.name)
     kind = SignalKind.COMPLEX if scan.name == "MEGRE" else SignalKind.MAGNITUDE
     low, high = arguments.snr
@@ -178,8 +204,7 @@ def _scan(scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace) -
     acquisition = Acquisition(
         signal=signal, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise_sd
     )
-    write_raw(acquisition, arguments.out / "bids", {"sub": label}, suffix=scan.name)
-    return gain
+    return gain, write_raw(acquisition, arguments.out / "bids", {"sub": label}, suffix=scan.name)
 
 
 def _scaled(truth: ParameterMaps, gain: float) -> ParameterMaps:

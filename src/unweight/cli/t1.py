@@ -13,14 +13,14 @@ from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
-from unweight.bids.write import WrittenMaps, write_maps
+from unweight.bids.write import WrittenMaps, sources_of, write_maps
 from unweight.cli.terminal import console, error_line, progress, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import OutputError, UnweightError, UsageError
 from unweight.core.maps import ParameterMaps
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.report.figures import draw_maps
-from unweight.signals.inversion_recovery import B
+from unweight.signals.inversion_recovery import T1, B
 
 ALGORITHM = (
     "Maximum likelihood over every polarity by variable projection; standard deviations from the "
@@ -79,6 +79,8 @@ def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
             f"an inversion efficiency of {arguments.efficiency:g} is not possible",
             remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is complete.",
         )
+    if arguments.efficiency is not None and arguments.efficiency_range is not None:
+        raise UsageError("--efficiency and --efficiency-range exclude each other")
     complete = None if arguments.pulse_efficiency else 2.0
     return InversionRecoveryFit(complete=complete, b_range=(low, high))
 
@@ -88,6 +90,7 @@ def _map(
 ) -> None:
     began = time.perf_counter()
     series = one.read()
+    _check_place(arguments.out, series)
     acquisition = _prepared(series.acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = fit(acquisition, report)
@@ -100,6 +103,18 @@ def _map(
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
     _summarise(screen, series, maps, (written, figure), seconds)
+
+
+def _check_place(out: Path, series: Series) -> None:
+    """Refuse to write over the maps of other images."""
+    there = sources_of(out, series.entities, T1.suffix)
+    if there is not None and there != series.sources:
+        name = "_".join(f"{key}-{label}" for key, label in series.entities.items())
+        raise OutputError(
+            f"maps of other images stand there under the name {name}",
+            remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
+            path=out,
+        )
 
 
 def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:

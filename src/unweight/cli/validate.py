@@ -2,36 +2,48 @@
 
 import argparse
 
-from unweight.bids.read import find_inputs
+from rich.console import Console
+
+from unweight.bids.collection import LINKS
+from unweight.bids.read import Series, find_inputs
 from unweight.cli.t1 import given_from
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import UnweightError
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 
+MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anything else
+
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read every series as `unweight t1` would, and judge its protocol."""
+    """Read every series of a kind this program knows, and judge those that `unweight t1` would map."""
     screen = console(quiet=arguments.quiet)
-    found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
-    wrong = 0
+    given = given_from(arguments)
+    found = find_inputs(arguments.inputs, given, suffixes=tuple(LINKS), subjects=arguments.subjects)
+    wrong, mapped = 0, 0
     for one in found:
         try:
             series = one.read()
-            acquisition = series.acquisition
-            InversionRecoveryFit().accept(acquisition)
+            if series.suffix in MAPPED:
+                InversionRecoveryFit().accept(series.acquisition)
+                mapped += 1
         except UnweightError as error:
             if arguments.debug:
                 raise
             wrong += 1
             error_line(f"{one.label}: {error}")
             continue
-        shape = " x ".join(str(size) for size in acquisition.voxels)
-        screen.print(f"{one.label}: good, {acquisition.kind.value}, {shape} voxels")
-        for name, values in acquisition.protocol.as_dict().items():
-            screen.print(f"  {name}: {values}")
-        if acquisition.saturated is not None and bool(acquisition.saturated.any()):
-            screen.print(f"  {int(acquisition.saturated.sum())} voxels are clipped (saturated)")
-        for note in series.notes:
-            screen.print(f"  note: {note}")
-    screen.print(f"{len(found) - wrong} of {len(found)} series can be mapped")
+        _describe(one.label, series, screen)
+    screen.print(f"{len(found) - wrong} of {len(found)} series can be read, {mapped} can be mapped by t1")
     return 2 if wrong == len(found) else 1 if wrong else 0
+
+
+def _describe(label: str, series: Series, screen: Console) -> None:
+    acquisition = series.acquisition
+    shape = " x ".join(str(size) for size in acquisition.voxels)
+    screen.print(f"{label}: good, {acquisition.kind.value}, {shape} voxels")
+    for name, values in acquisition.protocol.as_dict().items():
+        screen.print(f"  {name}: {values}")
+    if acquisition.saturated is not None and bool(acquisition.saturated.any()):
+        screen.print(f"  {int(acquisition.saturated.sum())} voxels are clipped (saturated)")
+    for note in series.notes:
+        screen.print(f"  note: {note}")

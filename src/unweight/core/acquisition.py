@@ -1,5 +1,6 @@
 """What the scanner gave: the volumes of one series on one grid, and how they were timed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -71,8 +72,8 @@ class Acquisition:
                 "magnitude volumes with negative values",
                 remedy="Say that they are signed (real part), or find out what wrote them.",
             )
-        if self.noise_sd is not None and not self.noise_sd > 0:
-            raise InputError(f"noise_sd must be positive, not {self.noise_sd:g}")
+        if self.noise_sd is not None and not 0 < self.noise_sd < math.inf:
+            raise InputError(f"noise_sd must be positive and finite, not {self.noise_sd:g}")
 
     @property
     def voxels(self) -> torch.Size:

@@ -32,6 +32,7 @@ from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
 
 TEXTURED = ("T1", "T2", "PD")
 TIMES = ("T1", "T2")
+KNOWN = ("B1", "B")  # fields that models take as given where they do not fit them
 WHITE = INDEX["white_matter"]
 PROPERTY = {name: index for index, name in enumerate(PROPERTIES)}
 
@@ -93,7 +94,7 @@ class Scene:
         """Return the noise-free signal of a signed or complex model."""
         occupants = self._occupants()
         theta = torch.stack([self._values(spec.name, occupants) for spec in model.parameters], dim=-1)
-        known = {"B1": self._field("B1", occupants.voxel)} if "B1" in self.fields else None
+        known = {name: self._field(name, occupants.voxel) for name in KNOWN if name in self.fields}
         share = occupants.fraction
         names = [spec.name for spec in model.parameters]
         white = (occupants.material == WHITE) & (self.short_fraction > 0)
@@ -105,7 +106,7 @@ class Scene:
         if "T1" in names and bool(white.any()):
             short = theta[white]
             short[:, names.index("T1")] = self.short_t1
-            some = None if known is None else {"B1": known["B1"][white]}
+            some = {name: values[white] for name, values in known.items()}
             water = self.short_fraction * occupants.fraction[white]
             extra = model(short, protocol, some) * water[:, None]
             total.index_add_(0, occupants.voxel[white], extra)

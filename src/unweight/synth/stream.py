@@ -19,6 +19,7 @@ from unweight.core.ragged import stack_ragged
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, T1, B
 from unweight.synth.anatomy import Anatomy
+from unweight.synth.bipolar import alternate, draw_bipolar_phase
 from unweight.synth.chance import draw_count, draw_event
 from unweight.synth.compose import Factor, compose
 from unweight.synth.crop import Plane, draw_crop
@@ -185,12 +186,15 @@ def scanned(
 ) -> tuple[Tensor, float, float]:
     """Return what the scanner stores, its noise, and its gain: stored intensity over that of the scene.
 
-    The echo train of the scan blurs, unless the prior names another; a scan of echoes does not move.
+    The echo train of the scan blurs, unless the prior names another; the echoes of one TR do not move
+    against each other, and alternate where the readout is bipolar.
     """
     prior = replace(prior, train=prior.train if prior.train is not None else scan.train)
     if scan.name == "MEGRE":
         prior = replace(prior, moving=0.0)
     signal = scene.signal(scan.model, scan.protocol)
+    if scan.bipolar:
+        signal = alternate(signal, draw_bipolar_phase(generator))
     measurement = draw_measurement(prior, signal.shape[-1], generator)
     reference = reference_intensity(signal)
     if not reference > 0:

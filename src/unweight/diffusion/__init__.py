@@ -1,0 +1,1 @@
+"""Diffusion models, without a word of MRI: noise levels, denoisers, samplers, and what they must reach."""

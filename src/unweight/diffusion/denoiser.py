@@ -1,0 +1,93 @@
+"""The contract of a denoiser, E[x₀ | x, level, condition], and networks that fulfil it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+from unweight.diffusion.level import NoiseLevel
+from unweight.diffusion.prediction import Prediction
+
+Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A module called with the noisy sample, the time of each item, and the condition or None."""
+
+
+class Denoiser(ABC):
+    """Says what the clean sample is, on average, given a noisy one. Stateless."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        noisy: Float[Tensor, "batch channels *space"],
+        level: NoiseLevel,
+        condition: Float[Tensor, "batch *condition"] | None,
+    ) -> Float[Tensor, "batch channels *space"]:
+        """Return the clean sample, in the dtype and on the device of the noisy one.
+
+        Args:
+            noisy: α x₀ + σ ε.
+            level: The α and σ of each item.
+            condition: What is known of each item; None where nothing is.
+        """
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NetworkDenoiser(Denoiser):
+    """A network, and what it was trained to predict.
+
+    Attributes:
+        network: Called with the noisy sample, the time, and the condition.
+        prediction: What it returns.
+    """
+
+    network: Network
+    prediction: Prediction
+
+    def __call__(
+        self,
+        noisy: Float[Tensor, "batch channels *space"],
+        level: NoiseLevel,
+        condition: Float[Tensor, "batch *condition"] | None,
+    ) -> Float[Tensor, "batch channels *space"]:
+        """Ask the network and convert its answer."""
+        predicted = self.network(noisy, level.time, condition)
+        if predicted.shape != noisy.shape:
+            raise UsageError(
+                f"the network returns shape {tuple(predicted.shape)} for a sample of {tuple(noisy.shape)}",
+                remedy="A denoising network returns as many channels as the sample has.",
+            )
+        return self.prediction.clean(predicted, noisy, level).to(noisy)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Clipped(Denoiser):
+    """A denoiser whose clean sample stays in a range, as DDPM does with images in [-1, 1].
+
+    Attributes:
+        denoiser: What to clip.
+        lower: Least value.
+        upper: Greatest value.
+    """
+
+    denoiser: Denoiser
+    lower: float
+    upper: float
+
+    def __post_init__(self) -> None:
+        if not self.lower < self.upper:
+            raise UsageError(f"nothing lies between {self.lower:g} and {self.upper:g}")
+
+    def __call__(
+        self,
+        noisy: Float[Tensor, "batch channels *space"],
+        level: NoiseLevel,
+        condition: Float[Tensor, "batch *condition"] | None,
+    ) -> Float[Tensor, "batch channels *space"]:
+        """Ask the denoiser and clip its answer."""
+        return self.denoiser(noisy, level, condition).clamp(self.lower, self.upper)
