@@ -80,6 +80,16 @@ def test_both_plates_of_one_folder(shared_data, tmp_path: Path) -> None:
     assert len(list(out.rglob("*_desc-plate?_phantom.tsv"))) == 2
 
 
+def test_new_maps_take_the_old_table_away(demo: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    shutil.copytree(demo / "maps", maps)
+    assert len(list(maps.rglob("*plate5_phantom.*"))) == 2
+    again = ["t1", str(demo / "bids"), "-o", str(maps), "--efficiency", "1.96", "--quiet", "--no-figures"]
+    assert main(again) == 0
+    assert not list(maps.rglob("*phantom.tsv"))
+    assert not list(maps.rglob("*.png"))
+
+
 def test_messages(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantom", str(tmp_path), "--version", "1"]) == 2
     assert "holds no T1map made by this program" in capsys.readouterr().err

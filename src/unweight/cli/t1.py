@@ -97,12 +97,24 @@ def _map(
     settings = {"Method": arguments.method, **asdict(fit)}
     provenance = provenance_of(series, algorithm=ALGORITHM, reference=REFERENCE, settings=settings)
     written = write_maps(maps, arguments.out, series.entities, provenance)
-    figure = None
-    if not arguments.no_figures:
-        figure = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
+    picture = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
+    _remove_outdated(written.images["T1"], picture)
+    figure = None if arguments.no_figures else picture
+    if figure is not None:
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
     _summarise(screen, series, maps, (written, figure), seconds)
+
+
+def _remove_outdated(image: Path, picture: Path) -> None:
+    """Remove what was drawn and measured from the maps before these."""
+    stem = image.name.removesuffix(f"_{T1.suffix}.nii.gz")
+    picture.unlink(missing_ok=True)
+    for old in (
+        *image.parent.glob(f"{stem}_desc-plate?_phantom.tsv"),
+        *picture.parent.glob(f"{stem}_desc-plate?_phantom.png"),
+    ):
+        old.unlink(missing_ok=True)
 
 
 def _check_place(out: Path, series: Series) -> None:
