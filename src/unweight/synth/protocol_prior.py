@@ -237,10 +237,10 @@ def _draw_flair(prior: ContrastPrior, field: float, generator: torch.Generator) 
 
 
 def _draw_train(prior: ContrastPrior, generator: torch.Generator) -> tuple[EchoTrain, int]:
-    """Draw a train in linear order, and which of its echoes is in the centre, from 1."""
+    """Draw a train in linear order, and its middle echo, from 1, which fills the centre of k-space."""
     spacing = draw_log_uniform(prior.echo_spacing, generator)
     centre = max(1, round(draw_uniform(prior.long_echo_time, generator) / spacing))
-    n_echoes = draw_count(centre, 2 * centre, generator)
+    n_echoes = draw_count(max(1, 2 * centre - 2), 2 * centre - 1, generator)
     return EchoTrain(n_echoes=n_echoes, echo_spacing=spacing, order=EchoOrder.LINEAR), centre
 
 

@@ -67,12 +67,12 @@ def routine_contrasts() -> tuple[Scan, Scan, Scan]:
             model=SPIN_ECHO,
             protocol=protocol_from_values(repetition_time=[0.6], echo_time=[0.01], field_strength=3.0),
         ),
-        weighted_scan("T2w", 5.0, 8, EchoTrain(n_echoes=16, echo_spacing=0.0125, order=EchoOrder.LINEAR)),
+        weighted_scan("T2w", 5.0, 8, EchoTrain(n_echoes=15, echo_spacing=0.0125, order=EchoOrder.LINEAR)),
         weighted_scan(
             "FLAIR",
             9.0,
             8,
-            EchoTrain(n_echoes=16, echo_spacing=0.0125, order=EchoOrder.LINEAR),
+            EchoTrain(n_echoes=15, echo_spacing=0.0125, order=EchoOrder.LINEAR),
             inversion_time=2.5,
         ),
     )
