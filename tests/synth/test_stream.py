@@ -117,6 +117,16 @@ def test_signed_streams(head: Anatomy) -> None:
     assert float(stream(head, measurement=signed)[0].signal.min()) < 0
 
 
+@pytest.mark.cuda
+def test_gpu_gives_the_same_samples(head: Anatomy) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    here, there = stream(head)[0], stream(head, device=torch.device("cuda"))[0]
+    assert there.signal.is_cuda
+    torch.testing.assert_close(there.signal.cpu(), here.signal, rtol=1e-3, atol=1.0)
+    torch.testing.assert_close(there.truth.cpu(), here.truth, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
 def test_messages(head: Anatomy) -> None:
     with pytest.raises(UsageError, match="a stream without anatomies"):
         SampleStream(anatomies=(), prior=TissuePrior(), draw_scans=seven)

@@ -16,7 +16,7 @@ less (docs/decisions/0008).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, final
 
 import torch
@@ -84,6 +84,16 @@ class Scene:
         for name, values in self.fields.items():
             if values.shape != self.fractions.shape[:-1]:
                 raise UsageError(f"the field {name} is not on the grid of the scene")
+
+    def to(self, device: torch.device) -> "Scene":
+        """Return the scene on another device."""
+        return replace(
+            self,
+            fractions=self.fractions.to(device),
+            properties=self.properties.to(device),
+            texture=self.texture.to(device),
+            fields={name: values.to(device) for name, values in self.fields.items()},
+        )
 
     @property
     def shape(self) -> torch.Size:

@@ -30,6 +30,7 @@ from unweight.synth.tissue import Prior
 from unweight.synth.warp import WarpRange, draw_warp
 
 ANY_MEASUREMENT, ANY_WARP = MeasurementPrior(seam=8), WarpRange()
+CPU = torch.device("cpu")
 MARGIN = 8  # fine voxels around a crop, so that a warp has something to bring in
 N_TRIES = 8
 
@@ -88,6 +89,8 @@ class SampleStream:
         factor: Fine voxels in one of the scanner's along each axis of the slab.
         warp: How far shapes may change; None for not at all.
         shapes: Draws an anatomy of no particular shape, and how often it is used instead of a head.
+        device: Where signals are computed and measured, and where the samples end up. What is drawn is
+            drawn on the processor, so a sample is the same to rounding on any device.
     """
 
     anatomies: tuple[Anatomy, ...]
@@ -101,6 +104,7 @@ class SampleStream:
     factor: Factor = (2, 2, 4)
     warp: WarpRange | None = ANY_WARP
     shapes: tuple[Callable[[tuple[int, int, int], torch.Generator], Anatomy], float] | None = None
+    device: torch.device = CPU
 
     def __post_init__(self) -> None:
         if not self.anatomies and (self.shapes is None or self.shapes[1] < 1):
@@ -130,7 +134,7 @@ class SampleStream:
             raise UsageError(
                 f"{N_TRIES} slabs of {slab.subject} hold no water", remedy="Check the anatomies."
             )
-        return self._scanned(scene, scans, slab.subject, generator)
+        return self._scanned(scene.to(self.device), scans, slab.subject, generator)
 
     def _draw_slab(self, generator: torch.Generator) -> Anatomy:
         fine = (
