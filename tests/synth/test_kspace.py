@@ -3,7 +3,8 @@ import torch
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.synth.kspace import coarse_affine, crop_kspace
+from unweight.synth.anatomy import coarse_affine
+from unweight.synth.kspace import crop_kspace
 
 
 @pytest.mark.parametrize("shape", [(24, 20), (23, 17), (40, 9), (40, 30)])
@@ -48,7 +49,7 @@ def test_three_axes_and_affine() -> None:
     assert crop_kspace(signal, (6, 5, 8)).shape == (6, 5, 8, 2)
     assert crop_kspace(signal, (12, 10, 8)) is signal
     affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
-    made = coarse_affine(affine, (12, 10, 8), (6, 5, 8))
+    made = coarse_affine(affine, (12 / 6, 10 / 5, 8 / 8))
     edge = torch.tensor([-0.5, -0.5, -0.5, 1.0])
     torch.testing.assert_close(made @ edge, affine @ edge)
     torch.testing.assert_close(made.diagonal(), torch.tensor([2.0, 2.0, 2.0, 1.0]))

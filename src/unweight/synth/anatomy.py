@@ -72,6 +72,14 @@ def centred_affine(
     return affine
 
 
+def coarse_affine(affine: Float[Tensor, "4 4"], factor: tuple[float, float, float]) -> Float[Tensor, "4 4"]:
+    """Return the affine of voxels `factor` times as large that fill the same field of view."""
+    steps = torch.tensor([*factor, 1.0], dtype=affine.dtype, device=affine.device)
+    larger = torch.diag(steps)
+    larger[:3, 3] = (steps[:3] - 1) / 2
+    return affine @ larger
+
+
 def counts_of(labels: UInt8[Tensor, "..."]) -> list[int]:
     """Return how many voxels each material has."""
     return [int(n) for n in torch.bincount(labels.reshape(-1), minlength=N_MATERIALS)]

@@ -1,11 +1,11 @@
 """From labels and a draw of tissue to a scene: partial volume, texture, and the fields of a scanner."""
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.synth.anatomy import Anatomy, fractions
+from unweight.synth.anatomy import Anatomy, coarse_affine, fractions
 from unweight.synth.fields import (
     imperfect_shim,
     inversion_efficiency,
@@ -84,13 +84,6 @@ def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) 
         short_t1=scene.short_t1,
         affine=scene.affine,
     )
-
-
-def coarse_affine(affine: Float[Tensor, "4 4"], factor: Factor) -> Float[Tensor, "4 4"]:
-    """Return the affine of voxels `factor` times as large; their first middle lies between fine ones."""
-    step = torch.diag(torch.tensor([*factor, 1], dtype=affine.dtype))
-    step[:3, 3] = (torch.tensor(factor, dtype=affine.dtype) - 1) / 2
-    return affine @ step
 
 
 def divisible(labels: UInt8[Tensor, "x y z"], factor: Factor) -> UInt8[Tensor, "x2 y2 z2"]:

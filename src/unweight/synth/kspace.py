@@ -43,17 +43,6 @@ def crop_kspace(
     return coarse
 
 
-def coarse_affine(
-    affine: Float[Tensor, "4 4"], old: tuple[int, int, int], new: tuple[int, int, int]
-) -> Float[Tensor, "4 4"]:
-    """Return the affine of a grid that `crop_kspace` made."""
-    step = torch.eye(4).to(affine)
-    for axis, (n, m) in enumerate(zip(old, new, strict=True)):
-        step[axis, axis] = n / m
-        step[axis, 3] = (n / m - 1) / 2
-    return affine @ step
-
-
 def _crop_axis(
     spectrum: Complex[Tensor, "*space volumes"], axis: int, m: int
 ) -> Complex[Tensor, "*coarse volumes"]:
