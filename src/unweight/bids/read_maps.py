@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
-from unweight.bids.volume import open_volume
+from unweight.bids.volume import open_grid, open_volume
 from unweight.bids.write import is_complete
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import ParameterMaps
@@ -107,7 +107,7 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
             status=values("dseg", "status").to(torch.uint8),
             misfit=values(first_suffix, "misfit") if path_of(first_suffix, "misfit").exists() else None,
             noise_sd=noise if isinstance(noise, float) else None,
-            affine=open_volume(first).grid.affine,
+            affine=open_grid(first).affine,
         ),
         entities=name.entities,
         folder=folder,

@@ -1,6 +1,6 @@
 """Arguments as data, so that help needs no heavy import, and those that several commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -35,8 +35,6 @@ def label(text: str) -> str:
     """Take a subject label with or without `sub-`."""
     return text.removeprefix("sub-")
 
-
-FOLDER: Callable[[str], Path] = Path
 
 SERIES = (
     argument(
@@ -75,7 +73,7 @@ SERIES = (
     ),
 )
 OUT = argument(
-    "-o", "--out", required=True, type=FOLDER, metavar="DIR", help="derivatives go here; made if absent"
+    "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
 )
 COMMON = (
     flag("-q", "--quiet", help="say only what went wrong"),

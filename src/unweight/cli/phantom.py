@@ -85,10 +85,7 @@ def _explained(stored: StoredMaps) -> Acquisition:
         raise InputError(
             "does not say how the images were timed", remedy="Make the maps again.", path=stored.folder
         )
-    complete = stored.settings.get("complete")
-    model = InversionRecovery(
-        kind=SignalKind.SIGNED, complete=complete if isinstance(complete, float) else None
-    )
+    model = InversionRecovery(kind=SignalKind.SIGNED, complete=_complete(stored))
     return Acquisition(
         signal=model(stored.maps.values, stored.protocol),
         protocol=stored.protocol,
@@ -112,10 +109,15 @@ def _measure(
         _report(stored, found, (rows, region), arguments, screen)
 
 
+def _complete(stored: StoredMaps) -> float | None:
+    """Return C of the signal equation the maps were made with."""
+    complete = stored.settings.get("complete")
+    return complete if isinstance(complete, float) else None
+
+
 def _fit_regions(means: Acquisition, stored: StoredMaps) -> list[float]:
     """Return T1 fitted to the mean signal of each sphere."""
-    complete = stored.settings.get("complete")
-    fit = InversionRecoveryFit(complete=complete if isinstance(complete, float) else None)
+    fit = InversionRecoveryFit(complete=_complete(stored))
     return [float(t1) for t1 in fit(means).value("T1")]
 
 

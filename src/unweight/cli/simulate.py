@@ -19,7 +19,6 @@ from unweight.bids.write import write_maps
 from unweight.cli.terminal import console
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
-from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, R2STAR, T1, T2, B
@@ -172,7 +171,7 @@ def _simulate(
         gain, paths = _scan(scene, scan, label, arguments)
         gains.append(gain)
         sources += [f"bids:raw:{path.relative_to(arguments.out / 'bids').as_posix()}" for path in paths]
-    truth = _scaled(scene.truth(TRUTH[arguments.contrast]), gains[0])
+    truth = scene.truth(TRUTH[arguments.contrast], gains[0])
     provenance = Provenance(
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
@@ -205,9 +204,3 @@ def _scan(
         signal=signal, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise_sd
     )
     return gain, write_raw(acquisition, arguments.out / "bids", {"sub": label}, suffix=scan.name)
-
-
-def _scaled(truth: ParameterMaps, gain: float) -> ParameterMaps:
-    values = truth.values.clone()
-    values[..., [spec.name for spec in truth.specs].index("PD")] *= gain
-    return replace(truth, values=values)

@@ -64,6 +64,11 @@ MEANINGS = {
 }
 
 
+def failed_voxels(status: UInt8[Tensor, "*voxels"]) -> Bool[Tensor, "*voxels"]:
+    """Return where a status says that there is no value."""
+    return torch.isin(status, torch.tensor(sorted(FAILED), dtype=torch.uint8, device=status.device))
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ParameterMaps:
@@ -111,9 +116,7 @@ class ParameterMaps:
     @property
     def failed(self) -> Bool[Tensor, "*voxels"]:
         """Voxels without a value."""
-        return torch.isin(
-            self.status, torch.tensor(sorted(FAILED), dtype=torch.uint8, device=self.status.device)
-        )
+        return failed_voxels(self.status)
 
     @property
     def usable(self) -> Bool[Tensor, "*voxels"]:

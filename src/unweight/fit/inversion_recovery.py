@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import FAILED, ParameterMaps, VoxelStatus
+from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.noise_level import noise_from_background, noise_from_residuals
@@ -147,7 +147,7 @@ class InversionRecoveryFit(Estimator):
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
         if thermal > 0:
             notes["thermal_noise_sd"] = thermal * scale
-        judged = _Judged(optimum, variance, misfit, status)
+        judged = _Judged(inside, optimum, variance, misfit, status)
         return _on_grid(acquisition, judged, scale, sigma * scale, notes)
 
     def _thermal_noise(self, acquisition: Acquisition, sigma: float) -> float:
@@ -210,6 +210,7 @@ def _n_free(acquisition: Acquisition) -> int:
 class _Judged(NamedTuple):
     """What is known of each voxel inside the mask."""
 
+    inside: Bool[Tensor, "*grid"]
     optimum: Optimum
     variance: Float[Tensor, "voxels parameters"]
     misfit: Row
@@ -220,15 +221,15 @@ def _on_grid(
     acquisition: Acquisition, judged: _Judged, scale: float, sigma: float, notes: dict[str, str | float]
 ) -> ParameterMaps:
     """Put the voxels back where they came from."""
-    optimum, variance, misfit, status = judged
-    inside, like = acquisition.inside, acquisition.signal
+    inside, optimum, variance, misfit, status = judged
+    like = acquisition.signal
     t1 = torch.exp(optimum.log_t1)
     values = torch.stack([t1, optimum.pd, optimum.b], dim=-1)
     std = variance.sqrt()
     std[:, 0] *= t1
     values[:, 1] *= scale
     std[:, 1] *= scale
-    failed = torch.isin(status, torch.tensor(sorted(FAILED)).to(status))
+    failed = failed_voxels(status)
     values[failed], std[failed], misfit[failed] = math.nan, math.nan, math.nan
     whole = torch.full((*acquisition.voxels, 3), math.nan).to(like)
     all_status = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)

@@ -157,11 +157,7 @@ class RecoverySearch:
         voxels, first = voxels[hopeful], rivals.take(hopeful)
         if not len(voxels):
             return None
-
-        def go_on(block: slice) -> Optimum:
-            return self._descend(first.take(block), voxels[block], N_QUICK)
-
-        rivals = self._each(len(voxels), go_on)
+        rivals = self._each(len(voxels), partial(self._go_on, first, voxels))
         near = (rivals.rss < ceiling[voxels]).nonzero()[:, 0]
         voxels = voxels[near]
         return voxels, self._finish(rivals.take(near), voxels)
@@ -281,7 +277,10 @@ class RecoverySearch:
 
 
 def rician_log_likelihood(data: Block, model: Block, sigma: float) -> Row:
-    """Return the log-likelihood of magnitudes, up to what does not depend on the model."""
+    """Return the log-likelihood of magnitudes, up to what does not depend on the model.
+
+    Other than that of `signals.noise` it is finite for a magnitude of 0, which rounded images hold.
+    """
     x = data * model.abs() / sigma**2
     rest = (2 * data * model.abs() - model**2) / (2 * sigma**2)
     return (rest + torch.log(torch.special.i0e(x))).sum(0)

@@ -1,5 +1,7 @@
 """From labels and a draw of tissue to a scene: partial volume, texture, and the fields of a scanner."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -75,15 +77,7 @@ def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) 
     frequency = off_resonance(chi, brain, voxel_mm, (x, y, z), field_strength)
     frequency = frequency + imperfect_shim(shape, voxel_mm, generator)
     fields = {**scene.fields, "frequency": frequency, "phase": receive_phase(shape, voxel_mm, generator)}
-    return Scene(
-        fractions=scene.fractions,
-        properties=scene.properties,
-        texture=scene.texture,
-        fields=fields,
-        short_fraction=scene.short_fraction,
-        short_t1=scene.short_t1,
-        affine=scene.affine,
-    )
+    return replace(scene, fields=fields)
 
 
 def divisible(labels: UInt8[Tensor, "x y z"], factor: Factor) -> UInt8[Tensor, "x2 y2 z2"]:

@@ -122,8 +122,13 @@ class Scene:
             total.index_add_(0, occupants.voxel[white], extra)
         return total.reshape(*self.shape, -1)
 
-    def truth(self, specs: tuple[ParameterSpec, ...]) -> ParameterMaps:
-        """Return the true maps; where there is no water, NaN."""
+    def truth(self, specs: tuple[ParameterSpec, ...], gain: float = 1.0) -> ParameterMaps:
+        """Return the true maps; where there is no water, NaN.
+
+        Args:
+            specs: The maps wanted.
+            gain: Stored intensity over that of the scene; PD comes in the unit of what is stored.
+        """
         occupants = self._occupants()
         count = self.shape.numel()
         water = occupants.fraction * self._values("PD", occupants)
@@ -131,7 +136,7 @@ class Scene:
         columns = []
         for spec in specs:
             if spec.name == "PD":
-                columns.append(total)
+                columns.append(gain * total)
                 continue
             values = self._values(spec.name, occupants)
             if spec.name in PROPERTY:

@@ -165,10 +165,7 @@ class SampleStream:
             stored.append(signal)
             noise.append(torch.full((signal.shape[-1],), sd))
             gains.append(gain)
-        truth = scene.truth(self.specs).values
-        for column, spec in enumerate(self.specs):
-            if spec.name == "PD":
-                truth[..., column] *= gains[0]
+        truth = scene.truth(self.specs, gains[0]).values
         return Sample(
             signal=torch.cat(stored, dim=-1),
             truth=truth,
