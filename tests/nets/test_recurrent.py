@@ -42,6 +42,16 @@ def test_unrolled_is_the_cell_step_by_step() -> None:
     assert (with_memory - forgetful).abs().max() > 1e-3
 
 
+def test_a_projection_is_applied_after_every_step() -> None:
+    net, state = scrambled(build()), draw(1, 2, 5, 5)
+    states, hidden = net(state, torch.sin, torch.abs), net.cell.blank(state)
+    assert (states >= 0).all()
+    for step in states:
+        increment, hidden = net.cell(state, torch.sin(state), hidden)
+        state = (state + increment).abs()
+        torch.testing.assert_close(step, state)
+
+
 def test_sees_three_pixels_a_step_and_shifts_with_its_input() -> None:
     net = scrambled(build())
 

@@ -47,6 +47,15 @@ def test_the_one_pass_design_with_a_time_embedding_has_its_size() -> None:
     assert number == pytest.approx(14.7e6, rel=4e-3)
 
 
+def test_space_to_depth_quarters_the_pixels_and_keeps_the_size() -> None:
+    config = TimeUNetConfig(
+        in_channels=3, out_channels=1, widths=(8, 12), attention_levels=(), space_to_depth=2
+    )
+    net = scrambled(TimeUNet(config, generator=seeded_generator(0)))
+    assert net.unet.stem.in_channels == 12
+    assert net(draw(2, 3, 7, 5), torch.tensor([1.0, 2.0], dtype=torch.float64)).shape == (2, 1, 7, 5)
+
+
 def test_learns_to_tell_times_apart() -> None:
     net, images = build(), draw(1, 3, 8, 8).float().expand(2, -1, -1, -1)
     target, time = draw(2, 1, 8, 8, seed=1).float(), torch.tensor([10.0, 900.0])
@@ -58,6 +67,8 @@ def test_builds_repeat() -> None:
 
 
 def test_messages() -> None:
+    with pytest.raises(UsageError, match=r"space_to_depth is 3. Give 1 or 2"):
+        TimeUNetConfig(in_channels=1, out_channels=1, space_to_depth=3)
     with pytest.raises(UsageError, match="Give an even number: half of the time features"):
         TimeUNetConfig(in_channels=1, out_channels=1, widths=(7, 8))
     with pytest.raises(UsageError, match="Levels are numbered from 0 to 0"):

@@ -6,7 +6,8 @@ from typing import final
 
 from unweight.cli.arguments import OUT, SERIES, Argument, argument, flag
 
-T1_METHODS = ("ml",)
+T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
+TRAINED = ("t1-posterior", "t1-resnet", "t1-rim", "t1-diffusor")
 
 
 @final
@@ -34,7 +35,17 @@ COMMANDS = {
         arguments=(
             *SERIES,
             OUT,
-            argument("--method", choices=T1_METHODS, default="ml", help="ml: maximum likelihood (default)"),
+            argument(
+                "--method",
+                choices=T1_METHODS,
+                default="auto",
+                help="posterior: fit, then one pass of a network, with 90 %% intervals; ml: maximum "
+                "likelihood; diffusor, rim, resnet: as published; auto (default): posterior where it was "
+                "trained for the protocol, else ml",
+            ),
+            argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+            argument("--draws", type=int, metavar="N", help="draws of the diffusor"),
+            argument("--steps", type=int, metavar="N", help="steps of each draw of the diffusor"),
             argument(
                 "--efficiency",
                 type=float,
@@ -159,6 +170,65 @@ COMMANDS = {
         epilogue=(
             "unweight simulate study --subjects 4 --slices 8\n"
             "unweight simulate study --heads brainweb_folder --contrast megre"
+        ),
+    ),
+    "train": Command(
+        module="unweight.cli.train",
+        summary="train a network for T1, for any protocol or for yours; a stopped training goes on",
+        arguments=(
+            argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
+            OUT,
+            argument(
+                "--preset",
+                default="cpu",
+                choices=("cpu", "gpu", "paper"),
+                help="cpu: about an hour on two cores (default); paper: as published, where it was",
+            ),
+            argument(
+                "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
+            ),
+            argument(
+                "--ti", nargs="+", type=float, metavar="S", help="train for these inversion times [s]"
+            ),
+            argument("--tr", type=float, metavar="S", help="their repetition time [s]"),
+            argument(
+                "--readout-time",
+                type=float,
+                metavar="S",
+                help="their excitation to last echo [s] (default 0)",
+            ),
+            argument(
+                "--like",
+                nargs="+",
+                type=Path,
+                metavar="INPUT",
+                help="take these times from images or sidecars; --ti, --tr and --readout-time go before",
+            ),
+            argument(
+                "--minutes",
+                type=float,
+                metavar="M",
+                help="so many steps as take about this long here, without the making of slabs",
+            ),
+            argument("--steps", type=int, metavar="N", help="steps of the training"),
+            argument("--slabs", type=int, metavar="N", help="slabs to train on"),
+            argument("--seed", type=int, default=0, help="of everything (default 0)"),
+            argument(
+                "--from",
+                dest="start",
+                metavar="DIR",
+                help="start from the weights in a folder, or from the `shipped` ones",
+            ),
+            argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train"),
+            argument(
+                "--workers", type=int, metavar="N", help="processes that make slabs (default: one per core)"
+            ),
+        ),
+        epilogue=(
+            "unweight train t1-posterior -o weights --minutes 30\n"
+            "unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55\n"
+            "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
+            "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
         ),
     ),
     "doctor": Command(

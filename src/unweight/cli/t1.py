@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,32 +14,25 @@ from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
 from unweight.bids.write import WrittenMaps, sources_of, write_maps
+from unweight.cli.t1_method import T1Method, fit_from, method_for
 from unweight.cli.terminal import console, error_line, progress, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import OutputError, UnweightError, UsageError
+from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
-from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.report.figures import draw_maps
-from unweight.signals.inversion_recovery import T1, B
-
-ALGORITHM = (
-    "Maximum likelihood over every polarity by variable projection; standard deviations from the "
-    "Cramer-Rao bound at the estimated noise"
-)
-REFERENCE = (
-    "Barral et al., Magn Reson Med 64:1057 (2010); Golub and Pereyra, SIAM J Numer Anal 10:413 (1973)"
-)
+from unweight.signals.inversion_recovery import T1
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Map every series found; a series that fails does not stop the others."""
     screen = console(quiet=arguments.quiet)
-    fit = fit_from(arguments)
+    fit_from(arguments)  # a wrong setting is said before any file is read
     found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
     failed = []
     for one in found:
         try:
-            _map(one, fit, arguments, screen)
+            _map(one, arguments, screen)
         except OutputError:
             raise
         except UnweightError as error:
@@ -71,31 +64,17 @@ def given_from(arguments: argparse.Namespace) -> Given:
     )
 
 
-def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
-    """Configure the estimator from the command line."""
-    low, high = arguments.efficiency_range or (B.lower, B.upper)
-    if arguments.efficiency is not None and not B.lower <= arguments.efficiency <= B.upper:
-        raise UsageError(
-            f"an inversion efficiency of {arguments.efficiency:g} is not possible",
-            remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is complete.",
-        )
-    if arguments.efficiency is not None and arguments.efficiency_range is not None:
-        raise UsageError("--efficiency and --efficiency-range exclude each other")
-    complete = None if arguments.pulse_efficiency else 2.0
-    return InversionRecoveryFit(complete=complete, b_range=(low, high))
-
-
-def _map(
-    one: FoundSeries, fit: InversionRecoveryFit, arguments: argparse.Namespace, screen: Console
-) -> None:
+def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> None:
     began = time.perf_counter()
     series = one.read()
     _check_place(arguments.out, series)
     acquisition = _prepared(series.acquisition, arguments)
+    method = method_for(acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:
-        maps = fit(acquisition, report)
-    settings = {"Method": arguments.method, **asdict(fit)}
-    provenance = provenance_of(series, algorithm=ALGORITHM, reference=REFERENCE, settings=settings)
+        maps = _on(acquisition.signal.device, method.estimator)(acquisition, report)
+    provenance = provenance_of(
+        series, algorithm=method.algorithm, reference=method.reference, settings=method.settings
+    )
     written = write_maps(maps, arguments.out, series.entities, provenance)
     picture = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
     _remove_outdated(written.images["T1"], picture)
@@ -103,7 +82,7 @@ def _map(
     if figure is not None:
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
-    _summarise(screen, series, maps, (written, figure), seconds)
+    _summarise(screen, series, (method, maps), (written, figure), seconds)
 
 
 def _remove_outdated(image: Path, picture: Path) -> None:
@@ -150,6 +129,14 @@ def _device(wish: str) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def _on(device: torch.device, estimator: Estimator) -> Estimator:
+    """Return the estimator with its network, if it has one, on the device."""
+    network = getattr(estimator, "network", None)
+    if isinstance(network, torch.nn.Module):
+        network.to(device)
+    return estimator
+
+
 def figure_path(out: Path, image: Path, subject: str) -> Path:
     """Return where the picture of a map goes: the subject's folder of figures."""
     return out / f"sub-{subject}" / "figures" / image.name.replace(".nii.gz", ".png")
@@ -158,15 +145,16 @@ def figure_path(out: Path, image: Path, subject: str) -> Path:
 def _summarise(
     screen: Console,
     series: Series,
-    maps: ParameterMaps,
+    mapped: tuple[T1Method, ParameterMaps],
     made: tuple[WrittenMaps, Path | None],
     seconds: float,
 ) -> None:
-    written, figure = made
+    (method, maps), (written, figure) = mapped, made
     protocol, kind = series.acquisition.protocol, series.acquisition.kind.value
     shape = " x ".join(str(size) for size in maps.status.shape)
     times = ", ".join(f"{1e3 * ti:g}" for ti in protocol.require("inversion_time", "t1").tolist())
     screen.print(f"{kind} inversion recovery, {shape} voxels, TI {times} ms, {seconds:.1f} s")
+    screen.print(f"method {method.name}" + (f", because {method.reason}" if method.reason else ""))
     for note in series.notes:
         screen.print(f"note: {note}")
     total = maps.status.numel()

@@ -3,9 +3,19 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from unweight.core.estimator import Progress as Report
@@ -55,3 +65,53 @@ def progress(label: str, *, quiet: bool) -> Iterator[Report]:
             bar.update(task, completed=done, total=total)
 
         yield report
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """A long piece of work with several parts: a bar for each on a terminal, and lines.
+
+    Attributes:
+        parts: The bars.
+        tasks: Which bar belongs to which part.
+        screen: Where lines go; above the bars where there are any.
+    """
+
+    parts: Progress
+    tasks: dict[str, TaskID]
+    screen: Console
+
+    def bar(self, label: str) -> Report:
+        """Return what moves the bar of a part; it appears with the first call."""
+
+        def report(done: int, total: int) -> None:
+            if label not in self.tasks:
+                self.tasks[label] = self.parts.add_task(label, total=total)
+            self.parts.update(self.tasks[label], completed=done, total=total)
+
+        return report
+
+    def line(self, text: str) -> None:
+        """Say something."""
+        self.screen.print(text)
+
+
+@contextmanager
+def course(*, quiet: bool) -> Iterator[Course]:
+    """Show the course of a long piece of work; bars only on a terminal."""
+    shown = sys.stderr.isatty() and sys.stdout.isatty() and not quiet
+    # Lines must know of the bars below them, so on a terminal both go the same way.
+    screen = Console(highlight=False, soft_wrap=True) if shown else console(quiet=quiet)
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        transient=True,
+        disable=not shown,
+    )
+    with bars:
+        yield Course(parts=bars, tasks={}, screen=screen)

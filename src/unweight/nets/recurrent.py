@@ -1,15 +1,15 @@
 """The recurrent inference machine: an optimiser whose steps are learned.
 
-    (d_t, h_{t+1}) = cell(x_t, grad_t, h_t),   x_{t+1} = x_t + d_t,   h_0 = 0
+    (d_t, h_{t+1}) = cell(x_t, grad_t, h_t),   x_{t+1} = P(x_t + d_t),   h_0 = 0
 
 P. Putzky and M. Welling, Recurrent inference machines for solving inverse problems, arXiv 1706.04008; the
 cell is that of E. R. Sabidussi et al., Medical Image Analysis 74:102220, 2021:
 
     [x, grad] – conv3x3 – ReLU – GRU – conv3x3 – ReLU – conv3x3 – ReLU – GRU – conv1x1
 
-with GRUs per pixel. What the gradient is of, and how it is scaled, is up to the caller: the cell knows
-only that it has gradient_channels channels. The last convolution starts at zero: untrained,
-it stands still.
+with GRUs per pixel. P brings a state back to where it may be; it is left out unless it is given. What the
+gradient is of, and how it is scaled, is up to the caller: the cell knows only that it has
+gradient_channels channels. The last convolution starts at zero: untrained, it stands still.
 
 RecurrentConfig(state_channels=3, gradient_channels=3) has 41,475 parameters.
 """
@@ -135,7 +135,10 @@ class RecurrentInference(nn.Module):
         self.cell = RecurrentCell(config, generator=generator)
 
     def forward(
-        self, start: Float[Tensor, "batch state height width"], gradient_at: Callable[[Tensor], Tensor]
+        self,
+        start: Float[Tensor, "batch state height width"],
+        gradient_at: Callable[[Tensor], Tensor],
+        project: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "steps batch state height width"]:
         """Return the state after each step; training weighs them all, inference takes the last.
 
@@ -143,11 +146,13 @@ class RecurrentInference(nn.Module):
             start: Where to begin.
             gradient_at: Gives the gradient (batch, gradient_channels, height, width) at a state. It is
                 differentiated through if it keeps its graph.
+            project: Brings the state back to where it may be after each step, as `torch.abs` does with
+                what cannot be negative; None for nowhere.
         """
         state, hidden = start, self.cell.blank(start)
         states = []
         for _ in range(self.config.n_steps):
             increment, hidden = self.cell(state, gradient_at(state), hidden)
-            state = state + increment
+            state = state + increment if project is None else project(state + increment)
             states.append(state)
         return torch.stack(states)

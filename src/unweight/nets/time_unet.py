@@ -48,6 +48,7 @@ class TimeUNetConfig:
         attention_levels: Levels with self-attention, 0 the finest.
         head_channels: Channels of each attention head.
         norm: What statistics are taken over; groups as published.
+        space_to_depth: 2 to put squares of 2x2 pixels into channels first, or 1 as published.
     """
 
     in_channels: int
@@ -57,6 +58,7 @@ class TimeUNetConfig:
     attention_levels: tuple[int, ...] = (1, 2)
     head_channels: int = 256
     norm: Normalisation = Normalisation.GROUP
+    space_to_depth: int = 1
 
     def __post_init__(self) -> None:
         check_widths(self, self.widths)
@@ -75,7 +77,7 @@ class TimeUNetConfig:
             out_channels=self.out_channels,
             widths=self.widths,
             n_blocks=self.n_blocks,
-            space_to_depth=1,
+            space_to_depth=self.space_to_depth,
             norm=self.norm,
             attention_levels=self.attention_levels,
             head_channels=self.head_channels,

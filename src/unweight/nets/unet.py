@@ -50,6 +50,9 @@ class UNetConfig:
         modulation: How that vector enters.
         residual: Whether the first out_channels of the input are added to the output.
         zero_head: Whether the last convolution starts at zero.
+        linear_head: Whether the last convolution takes the features as they are, without normalisation and
+            activation: then a linear path leads from the first convolution to the output, and averages
+            over neighbours come easily.
     """
 
     in_channels: int
@@ -64,6 +67,7 @@ class UNetConfig:
     modulation: Modulation = Modulation.FILM
     residual: bool = False
     zero_head: bool = True
+    linear_head: bool = False
 
     def __post_init__(self) -> None:
         check_counts(self, "in_channels", "out_channels", "n_blocks", "head_channels")
@@ -171,7 +175,9 @@ class UNet(nn.Module):
                 width = widths[level]
             if level > 0:
                 self.grow.append(convolution(width, width, generator=generator))
-        self.head_norm = normalisation_layer(config.norm, widths[0])
+        self.head_norm = (
+            nn.Identity() if config.linear_head else normalisation_layer(config.norm, widths[0])
+        )
         self.head = convolution(widths[0], config.out_channels * per_pixel, generator=generator)
         if config.zero_head:
             silence(self.head)
@@ -216,5 +222,7 @@ class UNet(nn.Module):
             if place % (n_blocks + 1) == 0 and place < len(self.decoder):
                 doubled = F.interpolate(features, scale_factor=2, mode="nearest")
                 features = self.grow[place // (n_blocks + 1) - 1](doubled)
-        output: Tensor = self.head(F.silu(self.head_norm(features)))
+        if not self.config.linear_head:
+            features = F.silu(self.head_norm(features))
+        output: Tensor = self.head(features)
         return output

@@ -162,6 +162,18 @@ class Scene:
         water = self.fractions * self.properties[:, PROPERTY["PD"]]
         return torch.where(water.sum(-1) > 0, water.amax(-1) / water.sum(-1).clamp(min=1e-12), 0.0)
 
+    @property
+    def mixing(self) -> Float[Tensor, "*voxels"]:
+        """Standard deviation of ln T1 over the water of each voxel: how far its T1 is a matter of definition.
+
+        0 in a pure voxel, 0.2 half way between grey and white matter, 0.5 between grey matter and CSF.
+        """
+        water = self.fractions * self.properties[:, PROPERTY["PD"]]
+        share = water / water.sum(-1, keepdim=True).clamp(min=1e-12)
+        log_t1 = self.properties[:, PROPERTY["T1"]].clamp(min=1e-6).log()
+        mean = share @ log_t1
+        return (share @ log_t1.square() - mean.square()).clamp(min=0).sqrt()
+
     def _occupants(self) -> Occupants:
         flat = self.fractions.reshape(-1, self.fractions.shape[-1])
         wet = flat * (self.properties[:, PROPERTY["PD"]] > 0)

@@ -45,6 +45,7 @@ class Sample:
         truth: True maps, in the order of the stream's specs; PD in the unit of the first scan; NaN
             where there is no water.
         purity: Largest share of one material in the water of each voxel.
+        mixing: Standard deviation of ln T1 over the water of each voxel.
         noise_sd: Of each volume, in one channel.
         scans: How the volumes were prescribed.
         subject: Whose anatomy it is.
@@ -53,6 +54,7 @@ class Sample:
     signal: Float[Tensor, "*space volumes"]
     truth: Float[Tensor, "*space parameters"]
     purity: Float[Tensor, "*space"]
+    mixing: Float[Tensor, "*space"]
     noise_sd: Float[Tensor, " volumes"]
     scans: tuple[Scan, ...]
     subject: str
@@ -67,6 +69,7 @@ class Sample:
             "signal": self.signal.contiguous(),
             "truth": self.truth.contiguous(),
             "purity": self.purity.contiguous(),
+            "mixing": self.mixing.contiguous(),
             "noise_sd": self.noise_sd,
             **times,
         }
@@ -170,6 +173,7 @@ class SampleStream:
             signal=torch.cat(stored, dim=-1),
             truth=truth,
             purity=scene.purity,
+            mixing=scene.mixing,
             noise_sd=torch.cat(noise),
             scans=scans,
             subject=subject,

@@ -1,0 +1,133 @@
+"""Which recipe a call of `unweight train` asks for: a preset, and what the command line changes in it."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from unweight.bids.read import find_inputs
+from unweight.bids.sidecar import Sidecar, read_sidecar, timing_of
+from unweight.core.errors import ProtocolError, UsageError
+from unweight.core.protocol import Protocol, protocol_from_values
+from unweight.learn.lesson import place
+from unweight.learn.recipe import Recipe, recipe_for
+
+WARM_UP_SHARE = 0.1
+CHECKS = 20  # at least so many in a training
+
+
+def recipe_from(arguments: argparse.Namespace) -> Recipe:
+    """Return the preset with what the command line changes."""
+    if arguments.minutes is not None and arguments.steps is not None:
+        raise UsageError("--minutes and --steps exclude each other")
+    if arguments.minutes is not None and (arguments.minutes <= 0 or place().n > 1):
+        raise UsageError(
+            f"--minutes {arguments.minutes:g} for {place().n} processes",
+            remedy="Give minutes to a single process, and --steps to several.",
+        )
+    recipe = replace(recipe_for(arguments.method, arguments.preset), seed=arguments.seed)
+    protocol = _protocol(arguments, recipe)
+    if protocol is not None:
+        times, repetition, readout = protocol
+        n = len(times)
+        protocol_from_values(
+            inversion_time=times, repetition_time=[repetition] * n, readout_time=[readout] * n
+        )
+        recipe = recipe.for_protocol(times, repetition, readout)
+    if arguments.slabs is not None:
+        if arguments.slabs < 1:
+            raise UsageError(f"{arguments.slabs} slabs", remedy="Give at least one.")
+        recipe = replace(recipe, n_slabs=arguments.slabs)
+    return recipe if arguments.steps is None else with_steps(recipe, arguments.steps)
+
+
+def with_steps(recipe: Recipe, n_steps: int) -> Recipe:
+    """Return the recipe with so many steps; a warm-up and pauses between checks that fit.
+
+    Raises:
+        UsageError: There are none.
+    """
+    if n_steps < 1:
+        raise UsageError(f"{n_steps} steps", remedy="Give at least one.")
+    plan = recipe.plan
+    pause = max(1, n_steps // CHECKS)
+    return replace(
+        recipe,
+        plan=replace(
+            plan,
+            n_steps=n_steps,
+            warm_up=min(plan.warm_up, int(WARM_UP_SHARE * n_steps)),
+            check_every=min(plan.check_every, pause),
+            save_every=min(plan.save_every, pause),
+        ),
+    )
+
+
+def _protocol(
+    arguments: argparse.Namespace, recipe: Recipe
+) -> tuple[tuple[float, ...], float, float] | None:
+    """Return inversion times, TR and readout to train for; None for those of the preset."""
+    like = None if arguments.like is None else _protocol_like(arguments.like)
+    if like is None and arguments.ti is None and arguments.tr is None and arguments.readout_time is None:
+        return None
+    if arguments.ti is not None:
+        times = arguments.ti
+    elif like is not None:
+        times = like.require("inversion_time", "train").tolist()
+    else:
+        times = list(recipe.slabs.inversion_times)
+    if not times:
+        raise UsageError(f"{recipe.method} takes any TR as it is", remedy="Give the inversion times, --ti.")
+    if len(set(times)) < len(times):
+        raise UsageError(f"inversion times {times} hold one twice", remedy="Give each once.")
+    repetition = arguments.tr if arguments.tr is not None else _only(like, "repetition_time", "--tr")
+    readout = arguments.readout_time
+    if readout is None:
+        known = like is not None and like.readout_time is not None
+        readout = _only(like, "readout_time", "--readout-time") if known else 0.0
+    if repetition is None:
+        if recipe.slabs.inversion_times and arguments.ti is None and like is None:
+            repetition = recipe.slabs.repetition_time
+        else:
+            raise UsageError(
+                "a network for one protocol needs its repetition time", remedy="Give --tr, in seconds."
+            )
+    return tuple(sorted(float(ti) for ti in times)), float(repetition), float(readout)
+
+
+def _only(protocol: Protocol | None, name: str, option: str) -> float | None:
+    """Return the one value that all volumes share; None if it is not known."""
+    values = None if protocol is None else getattr(protocol, name)
+    if values is None:
+        return None
+    low, high = float(values.min()), float(values.max())
+    if high - low > 1e-3 * high:
+        raise ProtocolError(
+            f"{name} lies between {low:g} and {high:g} s; networks are trained for one",
+            remedy=f"Give it with {option}.",
+        )
+    return high
+
+
+def _protocol_like(paths: list[Path]) -> Protocol:
+    """Take timings from sidecars, or from images as `unweight t1` takes them."""
+    if all(path.suffix == ".json" for path in paths):
+        timings = [timing_of(Sidecar(image=path, fields=read_sidecar(path))) for path in paths]
+        times = _known([one.inversion_time for one in timings])
+        if times is None or len(times) < 2:
+            raise ProtocolError(
+                "the inversion times of a series are not all told here",
+                remedy="Give the sidecars of all its volumes, its images, or --ti.",
+                path=paths[0],
+            )
+        return protocol_from_values(
+            inversion_time=times,
+            repetition_time=_known([one.repetition_time for one in timings]),
+            readout_time=_known([one.readout_time for one in timings]),
+        )
+    return find_inputs(paths)[0].read().acquisition.protocol
+
+
+def _known(values: list[float | None]) -> list[float] | None:
+    """Return the values if there is one for each volume."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None

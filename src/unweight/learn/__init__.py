@@ -1,0 +1,1 @@
+"""Learned estimators: recipes, training, and what they stand on."""

@@ -1,0 +1,123 @@
+"""From a recipe to what is trained, and from weights and their card to an estimator."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unweight.core.errors import InputError
+from unweight.core.estimator import Estimator
+from unweight.core.seeding import seeded_generator
+from unweight.learn.card import Card
+from unweight.learn.conformal import Conformal, conformal_from_plain
+from unweight.learn.diffusor import DiffusorT1, DiffusorTask
+from unweight.learn.image_slabs import ImageSlabs
+from unweight.learn.posterior import PosteriorT1
+from unweight.learn.posterior_task import PosteriorTask
+from unweight.learn.protocol_range import range_from_plain
+from unweight.learn.recipe import POSTERIOR, Recipe, recipe_from_plain
+from unweight.learn.recurrent import RecurrentT1, RecurrentTask
+from unweight.learn.regression import RegressionT1, RegressionTask
+from unweight.learn.slabs import Slabs, strewn
+from unweight.learn.task import Task
+from unweight.learn.weights import fill, load_weights
+from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
+from unweight.nets.resnet import ResNet, ResNetConfig
+from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
+from unweight.nets.unet import UNet
+from unweight.synth.anatomy import Anatomy
+
+
+def task_of(recipe: Recipe) -> Task:
+    """Return the task of a recipe, with the starting weights its seed gives."""
+    generator = seeded_generator(recipe.seed, "weights", recipe.method)
+    network, times = recipe.network, recipe.slabs.inversion_times
+    if isinstance(network, ResNetConfig):
+        return RegressionTask(resnet=ResNet(network, generator=generator))
+    if isinstance(network, RecurrentConfig):
+        return RecurrentTask(
+            machine=RecurrentInference(network, generator=generator), inversion_time=times
+        )
+    if isinstance(network, TimeUNetConfig):
+        return DiffusorTask(unet=TimeUNet(network, generator=generator))
+    return PosteriorTask(unet=UNet(network, generator=generator))
+
+
+def slabs_of(
+    recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, length: int
+) -> Dataset[dict[str, Tensor]]:
+    """Return the slabs of a recipe.
+
+    Args:
+        recipe: What is trained.
+        anatomies: Heads of the part.
+        part: `train`, `calibration` …: slabs of different parts have nothing in common.
+        length: How many.
+    """
+    seed = int(torch.randint(2**31, (), generator=seeded_generator(recipe.seed, "slabs", part)))
+    heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
+    kind = Slabs if recipe.method == POSTERIOR else ImageSlabs
+    return kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)  # type: ignore[return-value]  # a sequence of samples is all a loader needs
+
+
+def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator, Card]:
+    """Return the estimator whose weights have this name, and their card.
+
+    Args:
+        name: `t1-posterior` …
+        folder: Where the weights lie; None for those that come with the package.
+
+    Raises:
+        InputError: The weights are absent, damaged, or of another version of the program.
+    """
+    tensors, card = load_weights(name, folder)
+    return estimator_of(card, tensors), card
+
+
+def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator:
+    """Build the estimator that a card describes.
+
+    Raises:
+        InputError: The card and the weights do not make one.
+    """
+    recipe = recipe_from_plain(card.recipe)
+    network = task_of(recipe).network
+    fill(network, tensors)
+    network.eval()
+    if isinstance(network, UNet):
+        given = card.calibration
+        intervals = tuple(conformal_from_plain(given.get(name, {})) for name in ("T1", "PD", "B"))
+        return PosteriorT1(
+            network=network, protocols=range_from_plain(card.ranges), intervals=_three(intervals)
+        )
+    times = recipe.slabs.inversion_times
+    repetition = card.ranges.get("repetition_time", (recipe.slabs.repetition_time,) * 2)
+    if isinstance(network, TimeUNet):
+        steps, draws = (int(card.calibration.get(name, 0)) for name in ("n_steps", "n_draws"))
+        return DiffusorT1(
+            network=network,
+            inversion_time=times,
+            repetition_time=repetition,
+            n_draws=draws or 10,
+            n_steps=steps or 1000,
+        )
+    found = card.calibration.get("relative_sd")
+    if not isinstance(found, list | tuple) or len(found) != 3:
+        raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
+    spread = (float(found[0]), float(found[1]), float(found[2]))
+    if isinstance(network, ResNet):
+        return RegressionT1(
+            network=network, inversion_time=times, repetition_time=repetition, relative_sd=spread
+        )
+    if isinstance(network, RecurrentInference):
+        return RecurrentT1(
+            network=network, inversion_time=times, repetition_time=repetition, relative_sd=spread
+        )
+    raise InputError(f"nothing is known to make of {card.name}")
+
+
+def _three(found: tuple[Conformal, ...]) -> tuple[Conformal, Conformal, Conformal]:
+    one, two, three = found
+    return one, two, three

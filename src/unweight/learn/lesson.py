@@ -1,0 +1,254 @@
+"""One training from beginning to end: slabs, network, error bars, card.
+
+    heads of training   → slabs → patches → weights
+    heads of validation → slabs to score on, and other slabs to find the error bars on
+
+Under torchrun every process makes its share of the slabs; the first alone scores, calibrates and writes.
+"""
+
+import dataclasses
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from unweight.core.errors import UsageError
+from unweight.core.estimator import Progress
+from unweight.learn.assemble import slabs_of, task_of
+from unweight.learn.card import Card
+from unweight.learn.examination import Examination
+from unweight.learn.gather import Sample, Shelf, gather
+from unweight.learn.image_examination import image_examination
+from unweight.learn.pool import SlabPool
+from unweight.learn.portrait import Seen, card_of
+from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
+from unweight.learn.recipe import DIFFUSOR, POSTERIOR, Recipe
+from unweight.learn.training import LOG, TORCHRUN, Step, train
+from unweight.learn.weights import fill
+from unweight.synth.anatomy import Anatomy
+
+SLABS = "slabs"
+MOST_DRAWN = 4  # slabs on which a diffusor is scored, each takes thousands of evaluations
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heads:
+    """Whose heads are for what; none is in both parts.
+
+    Attributes:
+        train: To train on.
+        validation: To score and to calibrate on.
+    """
+
+    train: tuple[Anatomy, ...]
+    validation: tuple[Anatomy, ...]
+
+    def __post_init__(self) -> None:
+        both = {one.subject for one in self.train} & {one.subject for one in self.validation}
+        if both:
+            raise UsageError(f"{', '.join(sorted(both))} would be for training and for validation")
+
+
+class Listener(ABC):
+    """Is told how a lesson goes."""
+
+    @abstractmethod
+    def making(self, what: str) -> Progress | None:
+        """Return what is told of slabs made and to make; `what` is `training`, `validation` …."""
+
+    @abstractmethod
+    def step(self, step: Step) -> None:
+        """Hear of the training, at each check and each snapshot."""
+
+
+@final
+@dataclass(frozen=True)
+class Silence(Listener):
+    """Hears nothing."""
+
+    def making(self, what: str) -> Progress | None:
+        """Return nothing to tell."""
+        return None
+
+    def step(self, step: Step) -> None:
+        """Let it pass."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which of the processes that torchrun started this is; the first and only one without it."""
+
+    rank: int = 0
+    n: int = 1
+
+
+SILENCE, ALONE = Silence(), Place()
+
+
+def place() -> Place:
+    """Return which process this is."""
+    if not all(name in os.environ for name in TORCHRUN):
+        return ALONE
+    return Place(rank=int(os.environ["RANK"]), n=int(os.environ["WORLD_SIZE"]))
+
+
+def teach(
+    recipe: Recipe,
+    heads: Heads,
+    *,
+    device: torch.device,
+    n_workers: int = 0,
+    folder: Path | None = None,
+    report: Listener = SILENCE,
+    start: Mapping[str, Tensor] | None = None,
+) -> tuple[dict[str, Tensor], Card] | None:
+    """Train, calibrate and describe a network.
+
+    Args:
+        recipe: What to train.
+        heads: To cut slabs from.
+        device: Where to train; under torchrun `cuda` becomes the device of the process.
+        n_workers: Processes that make slabs; 0 to make them here.
+        folder: Where snapshot, log and slabs are kept; a training found there goes on.
+        report: Told how it goes, in the first process only.
+        start: Weights to start from instead of random ones.
+
+    Returns:
+        Weights and their card; None in all processes but the first.
+
+    Raises:
+        UsageError: The recipe cannot be followed, or the folder holds another training.
+        InputError: `start` is of another network, or a file in the folder is damaged.
+        OutputError: The folder cannot be written to.
+    """
+    if recipe.patch > recipe.slabs.size:
+        raise UsageError(f"patches of {recipe.patch} voxels do not fit into slabs of {recipe.slabs.size}")
+    task = task_of(recipe)
+    if start is not None:
+        fill(task.network, start)
+    here = place()
+    maker = _Maker(recipe=recipe, heads=heads, n_workers=n_workers, folder=folder, report=report)
+    first = here.rank == 0
+    n_validation, n_calibration = held_out(recipe)
+    examination = _examination(recipe, maker("validation", n_validation)) if first else None
+    pool = SlabPool(
+        slabs=maker("train", recipe.n_slabs, here), patch=recipe.patch, batch_size=recipe.plan.batch_size
+    )
+    clock = _Clock(report=report)
+    tensors = train(
+        task,
+        pool,
+        recipe.plan,
+        seed=recipe.seed,
+        device=device,
+        folder=folder,
+        check=None if examination is None else examination.check,
+        report=clock,
+    )
+    if examination is None:
+        return None
+    del pool
+    fill(task.network, tensors)
+    network = task.network.eval()
+    others = maker("calibration", n_calibration) if n_calibration else None
+    calibration = examination.calibrate(network, others)
+    seen = Seen(
+        train=tuple(one.subject for one in heads.train),
+        validation=tuple(one.subject for one in heads.validation),
+        n_train=recipe.n_slabs,
+        n_validation=n_validation,
+        n_calibration=n_calibration,
+    )
+    metrics = examination.score(network, calibration)
+    seconds = clock.seconds or _logged_seconds(folder)
+    return tensors, card_of(recipe, seen, calibration=calibration, metrics=metrics, seconds=seconds)
+
+
+def held_out(recipe: Recipe) -> tuple[int, int]:
+    """Return how many slabs are for validation and how many for calibration."""
+    if recipe.method == DIFFUSOR:
+        return MOST_DRAWN, 0
+    return min(32, max(4, recipe.n_slabs // 64)), min(400, max(16, recipe.n_slabs // 8))
+
+
+def shelves(folder: Path) -> tuple[Path, ...]:
+    """Return the folders of a training in which slabs are kept."""
+    return tuple(sorted(path for path in (folder / SLABS).glob("*") if path.is_dir()))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Maker:
+    """Makes slabs, or takes them from where they are kept."""
+
+    recipe: Recipe
+    heads: Heads
+    n_workers: int
+    folder: Path | None
+    report: Listener
+
+    def __call__(self, part: str, length: int, here: Place = ALONE) -> dict[str, Tensor]:
+        heads = self.heads.train if part == "train" else self.heads.validation
+        dataset = slabs_of(self.recipe, heads, part=part, length=length)
+        if here.n > 1:
+            if length < here.n:
+                raise UsageError(f"{length} slabs for {here.n} processes", remedy="Ask for more slabs.")
+            dataset = Subset[Sample](dataset, range(here.rank, length, here.n))
+        return gather(
+            dataset,
+            n_workers=self.n_workers,
+            progress=self.report.making(part) if place().rank == 0 else None,
+            shelf=self._shelf(part, length, here),
+        )
+
+    def _shelf(self, part: str, length: int, here: Place) -> Shelf | None:
+        if self.folder is None:
+            return None
+        name = part if here.n == 1 else f"{part}-{here.rank + 1}-of-{here.n}"
+        heads = self.heads.train if part == "train" else self.heads.validation
+        about = {
+            "method": self.recipe.method,
+            "seed": self.recipe.seed,
+            "slabs": dataclasses.asdict(self.recipe.slabs),
+            "part": part,
+            "length": length,
+            "heads": [one.subject for one in heads],
+        }
+        return Shelf(folder=self.folder / SLABS / name, about=about)
+
+
+@final
+@dataclass(kw_only=True)
+class _Clock:
+    """Remembers how long the training has taken, and passes on what it hears."""
+
+    report: Listener
+    seconds: float = field(default=0.0)
+
+    def __call__(self, step: Step) -> None:
+        self.seconds = step.seconds
+        self.report.step(step)
+
+
+def _examination(recipe: Recipe, slabs: Mapping[str, Tensor]) -> Examination:
+    if recipe.method == POSTERIOR:
+        return PosteriorExamination(slabs=slabs, yardstick=yardstick_for(recipe.slabs))
+    return image_examination(slabs, recipe)
+
+
+def _logged_seconds(folder: Path | None) -> float:
+    """Return how long a training took that was complete when it was found."""
+    path = None if folder is None else folder / LOG
+    if path is None or not path.exists():
+        return 0.0
+    lines = path.read_text().splitlines()
+    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0

@@ -1,0 +1,71 @@
+"""How long and how fast to train: linear warm-up, then half a cosine down to a fraction of the rate.
+
+    rate(k) = r (k + 1) / w                                        for k < w
+    rate(k) = r (f + (1 - f) (1 + cos(π (k - w) / (n - 1 - w))) / 2)  for k ≥ w
+
+with `r` the learning rate, `w` the steps of the warm-up, `n` all steps and `f` the final fraction
+(Loshchilov and Hutter, SGDR, ICLR 2017, without restarts).
+"""
+
+from dataclasses import dataclass
+from math import cos, inf, pi
+from typing import final
+
+from unweight.core.errors import UsageError
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What the optimiser does at each step.
+
+    Attributes:
+        n_steps: Steps in all.
+        batch_size: Samples in a batch, for each process.
+        learning_rate: Rate of AdamW after the warm-up.
+        warm_up: Steps of the linear warm-up; fewer than `n_steps`.
+        final_rate: Fraction of the rate that is left at the last step, 0 to 1.
+        weight_decay: Decay of AdamW, on parameters with two axes or more.
+        clip: Largest norm of the gradient over all parameters.
+        ema_decay: Decay of the moving average of the weights.
+        bfloat16: Whether the loss is computed under autocast to bfloat16.
+        check_every: Steps between checks.
+        save_every: Steps between snapshots.
+    """
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    warm_up: int = 200
+    final_rate: float = 0.01
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    bfloat16: bool = False
+    check_every: int = 500
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size", "check_every", "save_every"):
+            self._require(name, getattr(self, name) >= 1, "Give a whole number of at least 1.")
+        self._require("warm_up", 0 <= self.warm_up < self.n_steps, f"It lies in 0 to {self.n_steps - 1}.")
+        self._require("learning_rate", 0 < self.learning_rate < inf, "Give a positive number.")
+        self._require("final_rate", 0 <= self.final_rate <= 1, "It is a fraction, 0 to 1.")
+        self._require("weight_decay", 0 <= self.weight_decay < inf, "Give 0 or a positive number.")
+        self._require("clip", self.clip > 0, "Give a positive number.")
+        self._require("ema_decay", 0 <= self.ema_decay < 1, "It lies in 0 to 1, without 1.")
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        done = min(1.0, (step - self.warm_up) / max(1, self.n_steps - 1 - self.warm_up))
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * (1 + cos(pi * done)) / 2)
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the moving average at a step, counted from 0: short memory at first."""
+        return min(self.ema_decay, (1 + step) / (10 + step))
+
+    def _require(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            raise UsageError(f"TrainingPlan.{name} is {getattr(self, name)!r}", remedy=remedy)

@@ -1,0 +1,159 @@
+"""The card of freshly trained weights: what they are for, what they saw, where they must not be trusted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from unweight.learn.card import NOT_A_MEDICAL_DEVICE, Card
+from unweight.learn.protocol_range import ProtocolRange
+from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM, Recipe
+from unweight.learn.slabs import ANY_INVERSIONS, SlabRecipe
+
+SUMMARIES: Mapping[str, str] = {
+    POSTERIOR: (
+        "T1, PD and inversion efficiency with 90 % intervals from inversion recovery with any inversion "
+        "times: a U-Net corrects the maximum-likelihood fit of each voxel by what its neighbours say."
+    ),
+    RESNET: "T1, PD and inversion efficiency from weighted images by a residual network, as published.",
+    RIM: "T1, PD and inversion efficiency by a recurrent inference machine, as published.",
+    DIFFUSOR: "Draws of T1, PD and inversion efficiency by conditional diffusion (qMRI Diffusor).",
+}
+USE = "Quantitative maps of the brain and of phantoms from magnitude inversion recovery, for research. "
+SIMULATED = (
+    "Trained on simulated images alone: what the simulation does not know (flow, fat shift, artefacts of "
+    "reconstruction, coils that move) it has never seen. "
+)
+PUBLISHED = (
+    "It knows one set of inversion times and one repetition time, and T1 of normal brain tissue; its loss "
+    "and its scaling give little weight to short T1, which are poor. What it sees depends on the field of "
+    "view, by which intensities are scaled. It is a baseline to compare with. "
+)
+OWN = (
+    "Intervals hold on average over voxels like those simulated, not for each voxel. Where neighbours are "
+    "unlike, as in a structure of one voxel, the fit is the safer answer. "
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What went into a training.
+
+    Attributes:
+        train: Subjects whose heads were cut into slabs.
+        validation: Subjects for validation and calibration.
+        n_train: Slabs of the training, over all processes.
+        n_validation: Slabs on which it was scored.
+        n_calibration: Slabs on which its error bars were found.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    n_train: int
+    n_validation: int
+    n_calibration: int
+
+
+def card_of(
+    recipe: Recipe,
+    seen: Seen,
+    *,
+    calibration: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    seconds: float,
+) -> Card:
+    """Return the card of weights."""
+    special = OWN if recipe.method == POSTERIOR else PUBLISHED
+    return Card(
+        name=recipe.method,
+        version=1,
+        summary=SUMMARIES[recipe.method],
+        intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
+        limits=f"{special}{SIMULATED}{NOT_A_MEDICAL_DEVICE}",
+        preset=recipe.preset,
+        trained_on=trained_on(recipe, seen),
+        seed=recipe.seed,
+        recipe=recipe.to_plain(),
+        ranges=ranges_of(recipe),
+        calibration=calibration,
+        metrics=metrics,
+        seconds=round(seconds, 1),
+    )
+
+
+def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """Return what the network accepts: a range of protocols, or the TR of its one protocol."""
+    times, repetition = recipe.slabs.inversion_times, (recipe.slabs.repetition_time,) * 2
+    if recipe.method != POSTERIOR:
+        return {"repetition_time": repetition}
+    if times:
+        count = float(len(times))
+        own = ProtocolRange(
+            n_inversions=(count, count),
+            shortest=(min(times),) * 2,
+            longest=(max(times),) * 2,
+            repetition_time=repetition,
+        )
+        return own.to_plain()
+    prior = ANY_INVERSIONS
+    fewest, most = prior.n_inversions
+    return ProtocolRange(
+        n_inversions=(float(fewest), float(most)),
+        shortest=prior.shortest,
+        longest=prior.longest,
+        repetition_time=prior.repetition_time,
+    ).to_plain()
+
+
+def trained_on(recipe: Recipe, seen: Seen) -> str:
+    """Return what the training data were, in words."""
+    slabs = recipe.slabs
+    held = f"Scored on {seen.n_validation} other slabs of {_heads(seen.validation)}"
+    if seen.n_calibration:
+        held += f", error bars found on {seen.n_calibration} more of the same heads"
+    sentences = (
+        f"{seen.n_train} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, "
+        f"from {_heads(seen.train)}",
+        _mixture(slabs),
+        f"Tissue: normal in {_percent(slabs.tissue)} of subjects, any T1 anywhere in the others",
+        _protocols(slabs),
+        f"Rician noise, brightest volume over noise {slabs.snr[0]:g} to {slabs.snr[1]:g}; heads move "
+        f"between volumes with a probability of {_percent(slabs.moving)}",
+        held,
+    )
+    return ". ".join(sentence for sentence in sentences if sentence) + "."
+
+
+def _mixture(slabs: SlabRecipe) -> str:
+    parts = []
+    if slabs.shapes:
+        parts.append(f"{_percent(slabs.shapes)} of the rest are shapes of random material instead of heads")
+    if slabs.specks:
+        parts.append("half of the heads are strewn with specks of random material")
+    if slabs.scattered:
+        parts.insert(0, f"{_percent(slabs.scattered)} are scattered voxels that know nothing of each other")
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def _protocols(slabs: SlabRecipe) -> str:
+    late = f"; in half of the slabs told wrong by up to {1e3 * slabs.late:g} ms" if slabs.late else ""
+    if slabs.inversion_times:
+        times = ", ".join(f"{ti:g}" for ti in slabs.inversion_times)
+        return f"Inversion times {times} s, repetition time {slabs.repetition_time:g} s{late}"
+    prior = ANY_INVERSIONS
+    return (
+        f"Protocols: {prior.n_inversions[0]} to {prior.n_inversions[1]} inversion times, the shortest "
+        f"{prior.shortest[0]:g} to {prior.shortest[1]:g} s, the longest {prior.longest[0]:g} to "
+        f"{prior.longest[1]:g} s, repetition time {prior.repetition_time[0]:g} to "
+        f"{prior.repetition_time[1]:g} s; in {_percent(slabs.published)} the seven inversions of Wang et "
+        f"al. (arXiv 2407.16477){late}"
+    )
+
+
+def _heads(names: tuple[str, ...]) -> str:
+    return f"{len(names)} head{'s' if len(names) != 1 else ''} ({', '.join(names)})" if names else "no head"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

@@ -1,0 +1,183 @@
+"""T1, PD and B with intervals that hold, in one pass: fit, then let the neighbours have their say.
+
+    fit (maximum likelihood) → features (`learn.features`) → U-Net → ln T1, ln PD and B with their sd
+    → intervals mean ± q·sd, q found on subjects never trained on (`learn.conformal`)
+
+The network sees what the likelihood of each voxel says, not the images, so the same weights serve any
+inversion times and any TR in their range. It never has the last word: where the data cannot be explained
+with the T1 it gives (chi-square of the signal equation at that T1, PD and B free), the voxel is marked.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, UInt8
+from scipy.stats import chi2
+from torch import Tensor
+
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import ProtocolError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.parameter import ParameterSpec
+from unweight.fit.blocks import one_thread_per_operation
+from unweight.fit.inversion_recovery import IMPLAUSIBLE, InversionRecoveryFit
+from unweight.fit.recovery_projection import project, recovery_basis, recovery_timing
+from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal
+from unweight.learn.features import FitFeatures, fit_features
+from unweight.learn.intensity import as_slices, from_slices
+from unweight.learn.posterior_task import answer
+from unweight.learn.protocol_range import ProtocolRange
+from unweight.nets.unet import UNet
+from unweight.signals.parameters import PD, T1, B
+
+NAME = "t1-posterior"
+KEPT = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL, VoxelStatus.SATURATED)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FreePosterior:
+    """The posterior of every voxel on the real line: Gaussians of ln T1, ln PD and B.
+
+    Attributes:
+        mean: Of each; PD in the unit of the input.
+        sd: As the network says it, before calibration.
+        features: What the network saw.
+        fitted: The fit they come from.
+    """
+
+    mean: Float[Tensor, "*voxels parameters"]
+    sd: Float[Tensor, "*voxels parameters"]
+    features: FitFeatures
+    fitted: ParameterMaps
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosteriorT1(Estimator):
+    """Posterior median and 90 % interval of T1, PD and B.
+
+    Attributes:
+        network: The trained network.
+        protocols: What it was trained for.
+        intervals: Half-widths for T1, PD and B.
+        fit: What it corrects.
+    """
+
+    network: UNet
+    protocols: ProtocolRange
+    intervals: tuple[Conformal, Conformal, Conformal]
+    fit: InversionRecoveryFit = InversionRecoveryFit()
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T1, PD and B."""
+        return (T1, PD, B)
+
+    def accept(self, acquisition: Acquisition) -> None:
+        """Return if the fit takes the acquisition and the network was trained for its protocol.
+
+        Raises:
+            ProtocolError: Otherwise.
+        """
+        self.fit.accept(acquisition)
+        self.protocols.check(acquisition, NAME)
+        if "B" in acquisition.known:
+            raise ProtocolError(
+                "this network estimates the inversion efficiency; it was not trained with a given one",
+                remedy="Leave the efficiency out, or fit with --method ml.",
+            )
+
+    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
+        """Fit, correct and calibrate every voxel inside the mask."""
+        self.accept(acquisition)
+        free = self.infer(acquisition, progress)
+        mean, sd = free.mean, free.sd
+        widths = [
+            sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)
+        ]
+        reach = torch.stack(widths, dim=-1)
+        values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
+        std = reach / GAUSSIAN * torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], -1)
+        misfit, status = self._judge(acquisition, free)
+        failed = failed_voxels(status)[..., None]
+        like = acquisition.signal
+
+        def placed(part: Tensor) -> Tensor:
+            return part.masked_fill(failed, math.nan).to(like)
+
+        return ParameterMaps(
+            specs=self.parameters,
+            values=placed(values),
+            std=placed(std),
+            status=status,
+            lower=placed(lower),
+            upper=placed(upper),
+            interval_level=LEVEL,
+            misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
+            noise_sd=free.fitted.noise_sd,
+            affine=acquisition.affine,
+            notes={**free.fitted.notes, "method": NAME},
+        )
+
+    def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
+        """Return the posterior on the real line, for calibration and for draws."""
+        fitted = self.fit(acquisition, progress)
+        features = fit_features(acquisition, fitted, self.fit.complete)
+        slices = [as_slices(part) for part in (features.channels, features.scale)]
+        pairs = zip(*(torch.split(part, 1) for part in slices), strict=True)
+        with one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:
+            answers = list(pool.map(self._evaluate, pairs))
+        correction, log_sd = (
+            from_slices(torch.cat(part), acquisition.voxels) for part in zip(*answers, strict=True)
+        )
+        return FreePosterior(
+            mean=features.base + correction * features.scale,
+            sd=torch.exp(log_sd) * features.scale,
+            features=features,
+            fitted=fitted,
+        )
+
+    def _evaluate(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        torch.set_num_threads(1)
+        channels, scale = pair
+        with torch.no_grad():
+            return answer(self.network(channels), channels, scale)
+
+    def _judge(self, acquisition: Acquisition, free: FreePosterior) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
+        """Return the reduced chi-square at the estimated T1, and what is to be thought of each voxel."""
+        before = free.fitted.status
+        status = torch.full_like(before, int(VoxelStatus.OK))
+        for kept in KEPT:
+            status[before == kept] = int(kept)
+        present = free.features.present
+        misfit = torch.zeros(acquisition.voxels, device=before.device)
+        degrees = acquisition.signal.shape[-1] - 2
+        if free.fitted.noise_sd:
+            rss = self._residual(acquisition, free, present)
+            misfit[present] = (rss / (degrees * free.fitted.noise_sd**2)).float()
+        implausible = misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees)
+        status[implausible & (status == VoxelStatus.OK)] = VoxelStatus.IMPLAUSIBLE
+        low, high = T1.free_range
+        log_t1 = free.mean[..., 0]
+        status[present & ~((log_t1 > low) & (log_t1 < high))] = VoxelStatus.OUT_OF_RANGE
+        return misfit, status
+
+    def _residual(self, acquisition: Acquisition, free: FreePosterior, present: Tensor) -> Tensor:
+        """Return the sum of squares that is left at the estimated T1, PD and B free."""
+        data = acquisition.signal[present].double()
+        timing = recovery_timing(acquisition.protocol, self.fit.complete, data)
+        log_t1, b = free.mean[present][:, 0].double(), free.mean[present][:, 2].double()
+        u, v, _, _ = recovery_basis(log_t1, timing)
+        signs = torch.where(u + b * v < 0, -1.0, 1.0).to(data)
+        limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
+        return project(log_t1, signs * data.T, timing, limits).rss
+
+
+def _positive(free: Float[Tensor, "*voxels 3"]) -> Float[Tensor, "*voxels 3"]:
+    """Bring (ln T1, ln PD, B) back from the real line."""
+    return torch.stack([free[..., 0].exp(), free[..., 1].exp(), free[..., 2]], dim=-1)

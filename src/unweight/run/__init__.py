@@ -1,0 +1,1 @@
+"""Composition: many methods over many sets, from simulation to scores and pictures."""
