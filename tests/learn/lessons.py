@@ -1,11 +1,12 @@
 """Recipes and heads small enough for tests: seconds from slabs to weights."""
 
 from dataclasses import replace
+from functools import cache
 
 from unweight.core.seeding import seeded_generator
 from unweight.learn.lesson import Heads
 from unweight.learn.posterior_task import posterior_config
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RIM, Recipe, recipe_for
+from unweight.learn.recipe import POSTERIOR, Recipe, recipe_for
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
@@ -21,16 +22,14 @@ def tiny(method: str) -> Recipe:
     network = recipe.network
     if method == POSTERIOR:
         network = posterior_config((8, 8))
-    if isinstance(network, ResNetConfig):
-        network = replace(network, width=8) if hasattr(network, "width") else network
-    if isinstance(network, TimeUNetConfig):
+    elif isinstance(network, ResNetConfig | TimeUNetConfig):
         network = replace(network, widths=(8, 8))
-    assert method != RIM or isinstance(network, RecurrentConfig)
-    assert method != DIFFUSOR or isinstance(network, TimeUNetConfig)
+    elif isinstance(network, RecurrentConfig):
+        network = replace(network, widths=(8, 8, 8), n_steps=2)
     plan = replace(recipe.plan, n_steps=6, batch_size=2, warm_up=2, check_every=3, save_every=3)
     return replace(
         recipe,
-        slabs=replace(recipe.slabs, size=32),
+        slabs=replace(recipe.slabs, size=32, specks=False),
         n_slabs=4,
         patch=16,
         network=network,
@@ -38,11 +37,10 @@ def tiny(method: str) -> Recipe:
     )
 
 
+@cache
 def head(label: str) -> Anatomy:
     """Return a slice of a head."""
-    return procedural_head(
-        seeded_generator(0, "head", label), shape=HEAD_SHAPE, voxel_mm=(0.5, 0.5, 0.5)
-    )
+    return procedural_head(seeded_generator(0, "head", label), shape=HEAD_SHAPE, voxel_mm=(0.5, 0.5, 0.5))
 
 
 def heads() -> Heads:

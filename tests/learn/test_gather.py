@@ -47,7 +47,7 @@ def test_progress_and_the_global_generator() -> None:
 
 
 def test_kept_slabs_are_taken(tmp_path: Path) -> None:
-    shelf = Shelf(folder=tmp_path, about={"ends": (1.0, 2.0)})
+    shelf = Shelf(folder=tmp_path / "shelf", about={"ends": (1.0, 2.0)})
     made, again = Numbers(70), Numbers(70)
     first = gather(made, shelf=shelf)
     second = gather(again, shelf=shelf)

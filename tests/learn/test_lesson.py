@@ -62,6 +62,7 @@ def measured() -> Acquisition:
     return Acquisition(signal=voxels.signal, protocol=scan.protocol)
 
 
+@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # of strided estimates; slower, not wrong
 @pytest.mark.parametrize("method", METHODS)
 def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     ear = Ear()
@@ -86,9 +87,15 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
 
 
 def test_card_of_the_posterior() -> None:
-    tensors, card = learned(tiny(POSTERIOR))
+    _, card = learned(tiny(POSTERIOR))
     assert range_from_plain(card.ranges).longest == (0.6, 4.5)
-    wanted = {"rmse_ln_t1", "rmse_ln_t1_fit", "rmse_over_exact", "coverage_90_t1", "coverage_90_uncalibrated"}
+    wanted = {
+        "rmse_ln_t1",
+        "rmse_ln_t1_fit",
+        "rmse_over_exact",
+        "coverage_90_t1",
+        "coverage_90_uncalibrated",
+    }
     assert wanted <= card.metrics.keys()
     # Calibrated on other slabs of the same heads, few of them.
     assert 0.75 < card.metrics["coverage_90_t1"] <= 1
@@ -110,8 +117,8 @@ def test_own_protocol_is_the_only_one_in_the_ranges() -> None:
     assert "Inversion times 0.05, 0.4, 1.1, 2.5 s, repetition time 2.55 s" in card.trained_on
 
 
-def test_exact_posterior_is_off_by_what_its_own_sd_says() -> None:
-    """Published nowhere; the mean square error of a posterior mean is its mean variance."""
+def test_yardstick_is_the_same_each_time_and_far_below_the_prior() -> None:
+    """Its error over the prior is far below that of the prior, whose sd of ln T1 is ln(600)/√12 = 1.85."""
     yardstick = yardstick_for(SlabRecipe())
     assert yardstick.slab["channels"].shape[2:] == (40, 40)
     assert 0.05 < yardstick.exact < 0.09
@@ -134,7 +141,7 @@ def test_stopped_lesson_goes_on(tmp_path: Path) -> None:
     assert second.seconds == card.seconds > 0
 
 
-def test_warm_start(tmp_path: Path) -> None:
+def test_warm_start() -> None:
     first, _ = learned(tiny(RESNET))
     slow = replace(tiny(RESNET), plan=replace(tiny(RESNET).plan, learning_rate=1e-12, weight_decay=0.0))
     second, _ = learned(slow, start=first)
@@ -144,7 +151,7 @@ def test_warm_start(tmp_path: Path) -> None:
         learned(tiny(POSTERIOR), start=first)
 
 
-def test_processes_share_the_slabs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each makes every other slab, and the second neither scores nor writes a card."""
     seen: list[Mapping[str, Tensor]] = []
     monkeypatch.setattr("unweight.learn.lesson.SlabPool", lambda slabs, **_: seen.append(slabs))
@@ -156,9 +163,7 @@ def test_processes_share_the_slabs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK"):
         monkeypatch.delenv(name)
     monkeypatch.setattr("unweight.learn.lesson.fill", lambda *_: None)
-    monkeypatch.setattr("unweight.learn.image_examination.FEWEST", 0)
-    with pytest.raises(UsageError, match="too few"):
-        learned(tiny(RESNET), n_workers=0)
+    learned(tiny(RESNET))
     assert torch.equal(seen[0]["signal"], seen[1]["signal"][1::2])
 
 

@@ -48,6 +48,23 @@ def test_starts_at_zero_or_at_its_input() -> None:
     assert small(zero_head=False)(image).any()
 
 
+def test_linear_head_starts_at_zero_and_has_no_normalisation() -> None:
+    net = small(linear_head=True)
+    assert not net(draw(1, 3, 9, 9).float()).any()
+    assert not any(name.startswith("head_norm") for name, _ in net.named_parameters())
+    assert count_parameters(net) < count_parameters(small())
+
+
+@pytest.mark.parametrize("linear_head", [True, False])
+def test_linear_head_passes_features_on_in_proportion(linear_head: bool) -> None:
+    net, image = small(zero_head=False, linear_head=linear_head), draw(1, 3, 9, 9).float()
+    once = net(image)
+    assert once.any()
+    net.decoder[-1].register_forward_hook(lambda _, __, features: 2 * features)
+    proportional = torch.allclose(net(image), 2 * once, rtol=1e-5, atol=1e-6)
+    assert proportional == linear_head
+
+
 def test_sees_a_neighbourhood() -> None:
     assert 40 < reach(scrambled(small()), 3, 176) < MARGIN
 

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -69,6 +72,24 @@ def test_voxel_without_water_is_masked() -> None:
     assert bool(torch.isnan(empty.truth((T1, PD, B)).values).all())
     assert float(empty.signal(MODEL, PROTOCOL).abs().max()) == 0.0
     assert empty.purity.item() == 0.0
+
+
+def test_mixing_is_the_spread_of_log_t1_over_the_water() -> None:
+    """Of two values with shares p and 1 − p: |ln a/b|·√(p(1 − p))."""
+    share = 0.42 / 0.92  # of the water: half grey matter with 0.84, half CSF with 1
+    expected = math.log(3.8 / 1.5) * math.sqrt(share * (1 - share))
+    assert scene({GREY: 0.5, CSF: 0.5}).mixing.item() == pytest.approx(expected, rel=1e-9)
+    # Air around it takes up no water.
+    assert scene({GREY: 0.3, CSF: 0.3, 0: 0.4}).mixing.item() == pytest.approx(expected, rel=1e-9)
+    assert scene({GREY: 0.5, CSF: 0.5}).mixing.item() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_mixing_is_zero_in_pure_and_in_empty_voxels(dtype: torch.dtype) -> None:
+    for fractions in ({GREY: 1.0}, {WHITE: 1.0}, {CSF: 0.6, 0: 0.4}, {0: 1.0}):
+        double = scene(fractions)
+        made = replace(double, fractions=double.fractions.to(dtype), properties=double.properties.to(dtype))
+        assert made.mixing.item() == 0.0
 
 
 def test_texture_and_receive_act_where_they_should() -> None:

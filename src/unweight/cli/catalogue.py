@@ -7,6 +7,16 @@ from typing import final
 from unweight.cli.arguments import OUT, SERIES, Argument, argument, flag
 
 T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
+T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
+T1_SETS = (
+    "phantom",
+    "brains",
+    "brains-other",
+    "brains-blurred",
+    "scattered",
+    "detail",
+    "stability",
+)
 TRAINED = ("t1-posterior", "t1-resnet", "t1-rim", "t1-diffusor")
 
 
@@ -229,6 +239,77 @@ COMMANDS = {
             "unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55\n"
             "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
             "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
+        ),
+    ),
+    "evaluate": Command(
+        module="unweight.cli.evaluate",
+        summary="every method side by side on simulated and your own data: scores, tables, pictures",
+        arguments=(
+            argument("what", choices=("t1",), help="what is estimated"),
+            argument(
+                "-o",
+                "--out",
+                required=True,
+                type=Path,
+                metavar="DIR",
+                help="scores.tsv and the pictures go here",
+            ),
+            argument(
+                "--methods",
+                nargs="+",
+                choices=T1_COMPARED,
+                help="default: all that there are weights for; ml needs none",
+            ),
+            argument(
+                "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
+            ),
+            argument("--sets", nargs="*", choices=T1_SETS, help="simulated sets; default: all of them"),
+            argument(
+                "--heads",
+                type=Path,
+                metavar="DIR",
+                help="BrainWeb crisp heads, of which the test part is used; default: procedural heads",
+            ),
+            argument(
+                "--phantom",
+                nargs="+",
+                type=Path,
+                metavar="DIR",
+                help="series of real system phantoms; methods are compared with ml in each sphere",
+            ),
+            argument(
+                "--phantom-version",
+                type=int,
+                choices=(1, 2),
+                help="of the real phantoms; 1: serial number up to 0041; 2: from 0042",
+            ),
+            argument(
+                "--brain",
+                nargs="+",
+                type=Path,
+                metavar="INPUT",
+                help="a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
+            ),
+            argument("--ti", nargs="+", type=float, metavar="S", help="inversion times of --brain [s]"),
+            argument("--tr", nargs="+", type=float, metavar="S", help="repetition time of --brain [s]"),
+            argument(
+                "--seeds",
+                type=int,
+                metavar="N",
+                help="noise seeds of the phantom and of small structures (default 5, quick 1)",
+            ),
+            argument(
+                "--draws", type=int, metavar="N", help="draws of the diffusor; default: as its card says"
+            ),
+            argument(
+                "--steps", type=int, metavar="N", help="steps of each draw; default: as its card says"
+            ),
+            flag("--quick", help="one head, one slice, one seed: to see that it runs"),
+        ),
+        epilogue=(
+            "unweight evaluate t1 -o scores\n"
+            "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
+            "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2"
         ),
     ),
     "doctor": Command(

@@ -11,7 +11,7 @@ from unweight.core.protocol import Protocol, protocol_from_values
 from unweight.learn.lesson import place
 from unweight.learn.recipe import Recipe, recipe_for
 
-WARM_UP_SHARE = 0.1
+WARM_UP_SHARE = 0.25  # of a short training
 CHECKS = 20  # at least so many in a training
 
 

@@ -21,12 +21,13 @@ from unweight.cli.terminal import Course, console, course, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.learn.assemble import slabs_of, task_of
+from unweight.learn.assemble import task_of
 from unweight.learn.card import Card
 from unweight.learn.gather import Shelf, gather
 from unweight.learn.lesson import Heads, Listener, Silence, place, shelves, teach
 from unweight.learn.pool import SlabPool
 from unweight.learn.recipe import Recipe, recipe_from_plain
+from unweight.learn.slab_set import slab_set
 from unweight.learn.training import Step, train
 from unweight.learn.weights import available, load_weights, save_weights
 from unweight.synth.anatomy import Anatomy
@@ -49,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     here = place()
     screen = console(quiet=arguments.quiet or here.rank > 0)
     device = _device(arguments.device)
+    if arguments.workers is not None and arguments.workers < 0:
+        raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
     asked = recipe_from(arguments)
     chosen = _chosen_heads(arguments)
     start, start_digest = _start(arguments)
@@ -190,7 +193,7 @@ def _start(arguments: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str
 
 def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float) -> Recipe:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds."""
-    slabs = gather(slabs_of(recipe, heads.train, part="timing", length=2))
+    slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
     pool = SlabPool(slabs=slabs, patch=recipe.patch, batch_size=recipe.plan.batch_size)
     count, seconds = 1, 0.0
     while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
@@ -263,4 +266,5 @@ def _summarise(screen: Console, card: Card, out: Path) -> None:
     rows = [(name, f"{value:.4g}") for name, value in card.metrics.items()]
     screen.print(table(("on held-out slabs", "value"), rows))
     screen.print(f"{card.seconds / 60:.1f} min of training; {out / card.name}.safetensors")
-    screen.print(f"use it with: unweight t1 INPUT -o MAPS --method {card.name.removeprefix("t1-")} --weights {out}")
+    method = card.name.removeprefix("t1-")
+    screen.print(f"use it with: unweight t1 INPUT -o MAPS --method {method} --weights {out}")

@@ -40,9 +40,11 @@ class Shelf:
     about: Mapping[str, object]
 
     def clear(self) -> None:
-        """Take all slabs away; the manifest first, so that what is left is no set."""
+        """Take all slabs away, and the folder if it is then empty; the manifest goes first."""
         for path in (self.folder / MANIFEST, *sorted(self.folder.glob("shard-*.safetensors"))):
             path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 def gather(
@@ -85,19 +87,18 @@ def gather(
 
 def _made(dataset: Dataset[Sample], n_workers: int) -> Iterator[Sample]:
     """Give the samples in order."""
-    # The loader draws a number of its own; from here it cannot touch the global generator.
-    own = torch.Generator().manual_seed(0)
-    loader: DataLoader[Sample] = DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=n_workers,
-        multiprocessing_context="fork" if n_workers else None,
-        generator=own,
-    )
     with warnings.catch_warnings():
         # torch thinks that more processes than cores are a mistake, Python that threads here may hold locks
         # there; the processes are one thread each and use nothing of this one but the heads.
         warnings.simplefilter("ignore")
+        loader: DataLoader[Sample] = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=n_workers,
+            multiprocessing_context="fork" if n_workers else None,
+            # The loader draws a number of its own; from here it cannot touch the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
         samples = iter(loader)
     yield from samples
 

@@ -11,25 +11,25 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
-from unweight.learn.assemble import slabs_of, task_of
+from unweight.learn.assemble import task_of
 from unweight.learn.card import Card
 from unweight.learn.examination import Examination
-from unweight.learn.gather import Sample, Shelf, gather
+from unweight.learn.gather import Shelf, gather
 from unweight.learn.image_examination import image_examination
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
 from unweight.learn.recipe import DIFFUSOR, POSTERIOR, Recipe
+from unweight.learn.slab_set import slab_set
 from unweight.learn.training import LOG, TORCHRUN, Step, train
 from unweight.learn.weights import fill
 from unweight.synth.anatomy import Anatomy
@@ -198,11 +198,11 @@ class _Maker:
 
     def __call__(self, part: str, length: int, here: Place = ALONE) -> dict[str, Tensor]:
         heads = self.heads.train if part == "train" else self.heads.validation
-        dataset = slabs_of(self.recipe, heads, part=part, length=length)
+        dataset = slab_set(self.recipe, heads, part=part, length=length)
         if here.n > 1:
             if length < here.n:
                 raise UsageError(f"{length} slabs for {here.n} processes", remedy="Ask for more slabs.")
-            dataset = Subset[Sample](dataset, range(here.rank, length, here.n))
+            dataset = replace(dataset, chosen=range(here.rank, length, here.n))
         return gather(
             dataset,
             n_workers=self.n_workers,

@@ -77,7 +77,7 @@ def card_of(
         ranges=ranges_of(recipe),
         calibration=calibration,
         metrics=metrics,
-        seconds=round(seconds, 1),
+        seconds=round(seconds, 3),
     )
 
 

@@ -84,7 +84,7 @@ def profile(
     zu, zv = nodes.along @ data.T
     uu, uv, vv = nodes.energy[:, :, None]
     pd, q = vv * zu - uv * zv, uu * zv - uv * zu
-    b = torch.where(pd > 0, q / pd, torch.full_like(pd, nodes.efficiencies[1])).clamp(*nodes.efficiencies)
+    b = torch.where(pd > 0, q / pd, q.sign() * torch.inf).clamp(*nodes.efficiencies)
     explained = (zu + b * zv).clamp(min=0) ** 2 / (uu + b * (2 * uv + b * vv))
     best = torch.zeros(len(nodes.log_t1), len(data), dtype=data.dtype, device=data.device)
     best.scatter_reduce_(0, nodes.node[:, None].expand_as(explained), explained, "amax")

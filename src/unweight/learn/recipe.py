@@ -172,10 +172,10 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             method=POSTERIOR,
             preset="cpu",
             slabs=SlabRecipe(),
-            n_slabs=3000,
+            n_slabs=2000,
             patch=64,
             network=posterior_config((32, 64, 96, 128)),
-            plan=_plan(12_000, 16),
+            plan=_plan(9000, 16, warm_up=500),
         ),
         "gpu": Recipe(
             method=POSTERIOR,
@@ -195,7 +195,7 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             n_slabs=1500,
             patch=48,
             network=_RESNET,
-            plan=_plan(2000, 8),
+            plan=_plan(1500, 8),
         ),
         "gpu": Recipe(
             method=RESNET,
@@ -215,7 +215,7 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             n_slabs=1500,
             patch=48,
             network=PUBLISHED,
-            plan=replace(_plan(2000, 8), bfloat16=False),
+            plan=replace(_plan(1500, 8), bfloat16=False),
         ),
         "gpu": Recipe(
             method=RIM,
@@ -235,7 +235,7 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             n_slabs=1500,
             patch=64,
             network=small_unet(len(SEVEN)),
-            plan=_plan(12_000, 16),
+            plan=_plan(6000, 16),
         ),
         "gpu": Recipe(
             method=DIFFUSOR,

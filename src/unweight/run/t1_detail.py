@@ -1,9 +1,10 @@
 """Structures at the limit of the resolution, to see what a method smooths away.
 
 In one disc of white matter: lesions of 1, 3 and 5 voxels in diameter, and sulci, one voxel of CSF between
-three voxels of grey matter on either side. Copies lie at quarters of a voxel against the grid, so their edges
-are mixed voxels; whatever holds any of the structure belongs to it. The tissue has the published means and no
-texture, the readout does not blur: what is lost of the contrast is lost by the method, or by noise.
+three voxels of grey matter on either side. Copies lie at quarters of a voxel against the grid, so their
+edges are mixed voxels; whatever holds any of the structure belongs to it. The tissue has the published
+means and no texture, the readout does not blur: what is lost of the contrast is lost by the method, by
+noise, or because no single T1 describes a mixed voxel, which costs the sulcus some of it even for the fit.
 """
 
 from collections.abc import Sequence
@@ -137,7 +138,10 @@ def _structures(scene: Scene) -> tuple[Structure, ...]:
         )
     ]
     for name, wanted in zip(LESIONS, DIAMETERS, strict=True):
-        inside, around = torch.zeros_like(lesion, dtype=torch.bool), torch.zeros_like(lesion, dtype=torch.bool)
+        inside, around = (
+            torch.zeros_like(lesion, dtype=torch.bool),
+            torch.zeros_like(lesion, dtype=torch.bool),
+        )
         for x, y, diameter in _lesions():
             if diameter == wanted:
                 near = (_away(axis, x, y) < diameter / 2 + REACH + 0.5)[..., None]

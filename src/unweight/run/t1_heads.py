@@ -1,10 +1,10 @@
 """Slices of heads that no training has seen, under the seven inversions and under other protocols.
 
-Whole axial slices of 240 × 240 voxels, 1 × 1 × 2 mm, tissue from the literature (`TissuePrior`), SNR 50 (95th
-percentile of the brightest volume over noise). In `brains` and `brains-other` every echo fills k-space alike,
-so that what is left are errors of the methods; `brains-blurred` has the decay of the echo train, which moves
-signal between voxels, and in CSF far more of it than any noise. Truth in mixed voxels is that of
-`synth.scene`; groups tell them from pure ones.
+Whole axial slices of 240 × 240 voxels, 1 × 1 × 2 mm, tissue from the literature (`TissuePrior`), SNR 50
+(95th percentile of the brightest volume over noise). In `brains` and `brains-other` all of k-space has the
+same contrast, so that what is left are errors of the methods; `brains-blurred` has the decay of the echo
+train, which moves signal between voxels, and in CSF far more of it than any noise. Truth in mixed voxels is
+that of `synth.scene`; groups tell them from pure ones.
 """
 
 from collections.abc import Sequence
@@ -99,11 +99,34 @@ class ScannedSlice:
         return self.scene.fractions[..., [INDEX[name] for name in materials]].sum(-1)
 
 
-def brainweb_slices(folder: Path, n_heads: int | None = None, n_slices: int = N_SLICES) -> tuple[Anatomy, ...]:
-    """Return slices of the heads in the test part of a folder, one after the other.
+def heads_for_test(folder: Path) -> dict[str, Path]:
+    """Return the heads in the test part of a folder, by subject.
 
     Args:
         folder: BrainWeb crisp heads; all of them, since the split depends on the list.
+
+    Raises:
+        InputError: There is no head.
+        UsageError: The test part is empty.
+    """
+    # By the same names as for training: the split depends on them.
+    paths = {subject_of(path): path for path in find_brainweb(folder)}
+    names = split_subjects(paths)["test"]
+    if not names:
+        raise UsageError(
+            f"the test part of {len(paths)} heads is empty",
+            remedy="Give the folder with all heads that were trained with.",
+        )
+    return {f"brainweb{name}": paths[name] for name in names}
+
+
+def brainweb_slices(
+    folder: Path, n_heads: int | None = None, n_slices: int = N_SLICES
+) -> tuple[Anatomy, ...]:
+    """Return slices of the heads in the test part of a folder, one after the other.
+
+    Args:
+        folder: As for `heads_for_test`.
         n_heads: At most so many heads; None for the whole test part.
         n_slices: Of each head.
 
@@ -111,14 +134,8 @@ def brainweb_slices(folder: Path, n_heads: int | None = None, n_slices: int = N_
         InputError: There is no head, or one is unusable.
         UsageError: The test part is empty.
     """
-    paths = {f"brainweb{subject_of(path)}": path for path in find_brainweb(folder)}
-    names = split_subjects(paths)["test"][:n_heads]
-    if not names:
-        raise UsageError(
-            f"the test part of {len(paths)} heads is empty",
-            remedy="Give the folder with all heads that were trained with.",
-        )
-    heads = (with_nuclei(read_brainweb(paths[name])) for name in names)
+    chosen = list(heads_for_test(folder).values())[:n_heads]
+    heads = (with_nuclei(read_brainweb(path)) for path in chosen)
     return tuple(one for head in heads for one in _cut(head, n_slices))
 
 
@@ -144,9 +161,7 @@ def brains_set(slices: Sequence[Anatomy]) -> TrialSet:
 
 def brains_blurred_set(slices: Sequence[Anatomy]) -> TrialSet:
     """Return the slices of `brains`, same tissue, with the blur of the 64 echoes."""
-    made = [
-        _scan(one, (seven_inversions(), 0), (BRAINS, place)) for place, one in enumerate(slices)
-    ]
+    made = [_scan(one, (seven_inversions(), 0), (BRAINS, place)) for place, one in enumerate(slices)]
     return _grouped(BRAINS_BLURRED, made)
 
 
@@ -182,15 +197,13 @@ def _scan(slab: Anatomy, scan: tuple[Scan, int], purpose: tuple[str, int]) -> Sc
     signal, noise_sd, gain = scanned(scene, prescribed, MEASUREMENT, generator)
     acquisition = Acquisition(signal=signal, protocol=prescribed.protocol, affine=scene.affine)
     truth = scene.truth((T1, PD, B), gain)
-    return ScannedSlice(
-        scene=scene, acquisition=acquisition, truth=truth, noise_sd=noise_sd, protocol=kind
-    )
+    return ScannedSlice(scene=scene, acquisition=acquisition, truth=truth, noise_sd=noise_sd, protocol=kind)
 
 
 def _grouped(name: str, slices: Sequence[ScannedSlice], *, protocols: bool = False) -> TrialSet:
     """Divide the voxels; the thirds of SNR are those of all brain voxels together."""
     strengths = [torch.where(one.brain, one.snr, torch.nan)[one.scored] for one in slices]
-    thirds = terciles(torch.cat(strengths)).split([len(part) for part in strengths])
+    thirds = torch.split(terciles(torch.cat(strengths)), [len(part) for part in strengths])
     trials = []
     for one, third in zip(slices, thirds, strict=True):
         groups = [*_groups(one), Groups(names=SNR_NAMES, index=third)]

@@ -1,5 +1,6 @@
 """The T1 methods that can be compared, by name, and what each costs in evaluations of its network."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from unweight.learn.posterior import PosteriorT1
 from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM
 from unweight.learn.recurrent import RecurrentT1
 from unweight.learn.regression import RegressionT1
-from unweight.learn.weights import available
+from unweight.learn.weights import available, load_weights
 
 FIT = "ml"
 WEIGHTS = {"posterior": POSTERIOR, "resnet": RESNET, "rim": RIM, "diffusor": DIFFUSOR}
@@ -60,6 +61,29 @@ def without_weights(weights: Path | None = None) -> tuple[str, ...]:
     """Return the methods that there are no weights for."""
     there = available(weights)
     return tuple(name for name, stored in WEIGHTS.items() if stored not in there)
+
+
+def check_unseen(subjects: Sequence[str], methods: Sequence[str], weights: Path | None = None) -> None:
+    """Refuse heads that a method knows from its training, its checks or its calibration.
+
+    Args:
+        subjects: Whose heads are to be evaluated on.
+        methods: What `t1_methods` was asked for.
+        weights: As given there.
+
+    Raises:
+        UsageError: The card of a method names one of them.
+    """
+    for name in methods:
+        if name == FIT:
+            continue
+        _, card = load_weights(WEIGHTS[name], weights)
+        seen = [one for one in subjects if re.search(rf"\b{re.escape(one)}\b", card.trained_on)]
+        if seen:
+            raise UsageError(
+                f"{name} knows {', '.join(seen)} from its training, so scores on them would flatter it",
+                remedy="Give the folder with exactly the heads it was trained with, or leave --heads out.",
+            )
 
 
 def evaluations_per_slice(estimator: Estimator) -> int:

@@ -132,9 +132,7 @@ def evaluate_set(trial_set: TrialSet, methods: Mapping[str, Estimator], watch: W
         scores += _cost_scores(trial_set, answer)
         if EXACT in said and name != EXACT:
             scores += _ratio_scores(trial_set, name, (said[name], said[EXACT]))
-    return Evaluated(
-        trial_set=trial_set, answers=answers, refusals=tuple(refusals), scores=tuple(scores)
-    )
+    return Evaluated(trial_set=trial_set, answers=answers, refusals=tuple(refusals), scores=tuple(scores))
 
 
 def said_of(trial_set: TrialSet, answer: Answer) -> Said:
@@ -173,9 +171,7 @@ def method_scores(trial_set: TrialSet, method: str, said: Said) -> list[Score]:
     truth, prediction = _truth(trial_set), prediction_of(trial_set, said)
     scores: list[Score] = []
     for groups in trial_set.groups:
-        scores += scores_by_group(
-            lambda voxels: _plain(trial_set, said, voxels), groups, subject, SECONDS
-        )
+        scores += scores_by_group(lambda voxels: _plain(trial_set, said, voxels), groups, subject, SECONDS)
         if trial_set.reference != method:
             scores += grouped(said.t1, truth, groups, subject)
         if trial_set.reference == TRUTH:
@@ -245,11 +241,7 @@ def _ratio_scores(trial_set: TrialSet, method: str, pair: tuple[Said, Said]) -> 
         return {"rmse_ln_to_exact": ratio, "n": found["n"]}
 
     subject = Subject(method=method, dataset=trial_set.name)
-    return [
-        score
-        for groups in trial_set.groups
-        for score in scores_by_group(measure, groups, subject, {})
-    ]
+    return [score for groups in trial_set.groups for score in scores_by_group(measure, groups, subject, {})]
 
 
 def _contrast_scores(trial_set: TrialSet, answer: Answer) -> list[Score]:

@@ -1,8 +1,8 @@
 """What T1 methods are tried on: acquisitions with their truth, and which voxels belong together.
 
-Here the phantom and voxels that know nothing of each other; heads are in `run.t1_heads`, small structures in
-`run.t1_detail`, real data in `run.t1_real`. The noise of an acquisition is told only where the truth of the
-set depends on it: a user's files do not tell it either.
+Here the phantom and voxels that know nothing of each other; heads are in `run.t1_heads`, small structures
+in `run.t1_detail`, real data in `run.t1_real`. The noise of an acquisition is told only in the set with the
+exact posterior, which needs it: a user's files do not tell it either.
 """
 
 from dataclasses import dataclass, replace
@@ -140,7 +140,7 @@ def everything(count: int) -> Groups:
 
 def binned(t1: Float[Tensor, " voxels"]) -> Groups:
     """Return groups by true T1."""
-    return Groups(names=T1_BIN_NAMES, index=t1_bins(t1))
+    return Groups(names=T1_BIN_NAMES, index=t1_bins(t1.contiguous()))
 
 
 def known_maps(
@@ -178,7 +178,7 @@ def phantom_scan(phantom: DigitalPhantom, seed: int) -> Acquisition:
 
 
 def spheres_of(phantom: DigitalPhantom) -> tuple[Bool[Tensor, "x y z"], Groups]:
-    """Return the voxels well inside the spheres, as the analyser takes them, and which sphere each is in."""
+    """Return the voxels well inside the spheres, as the analyser has them, and the sphere of each."""
     sphere = torch.full(phantom.labels.shape, -1)
     x, y = (
         torch.arange(count, dtype=torch.float64) * size

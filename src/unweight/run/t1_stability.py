@@ -1,8 +1,8 @@
 """What must not matter to a method: the order of the volumes, their unit, and where the image ends.
 
-One noisy slice of the phantom is mapped, and mapped again after a change that leaves every voxel its signal.
-Scored is the change of T1 in the voxels of the spheres. Cropping and padding show more or less of the same
-noisy image on every side, so a change there is one that a user gets by choosing another field of view.
+One noisy slice of the phantom is mapped, and mapped again after a change that leaves every voxel its
+signal. Scored is the change of T1 in the voxels of the spheres. Cropping and padding show less or more of
+the same noisy image on every side: a change there is one that a user gets with another field of view.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition
+from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.evaluate.scores import Score
 from unweight.run.t1_scores import Watch
@@ -42,7 +43,7 @@ class Changed:
 
 
 def stability_scores(method: str, estimator: Estimator, watch: Watch) -> tuple[Score, ...]:
-    """Return the largest relative change of T1, the share of voxels that changed by over 1 %, and lost ones.
+    """Return how T1 changes: the most, the share of voxels by over 1 %, and of those lost or won.
 
     Args:
         method: Name of the method.
@@ -53,8 +54,19 @@ def stability_scores(method: str, estimator: Estimator, watch: Watch) -> tuple[S
     with watch(f"{STABILITY}: {method}") as report:
         first = _t1(estimator, base, report)
         return tuple(
-            score for other in others for score in _compare(method, other, first, _t1(estimator, other, report))
+            score
+            for other in others
+            for score in _compare(method, other, first, _t1(estimator, other, report))
         )
+
+
+def refusal_of_stability(estimator: Estimator) -> str | None:
+    """Return why a method cannot be checked; None if it can."""
+    try:
+        estimator.accept(changed_images()[0].acquisition)
+    except ProtocolError as error:
+        return str(error)
+    return None
 
 
 def changed_images() -> tuple[Changed, ...]:
@@ -80,7 +92,11 @@ def changed_images() -> tuple[Changed, ...]:
         base,
         replace(base, name="order of volumes", acquisition=turned),
         *(
-            replace(base, name=f"images times {scale:g}", acquisition=replace(image, signal=scale * image.signal))
+            replace(
+                base,
+                name=f"images times {scale:g}",
+                acquisition=replace(image, signal=scale * image.signal),
+            )
             for scale in SCALES
         ),
         *(cut(f"cropped by {margin}", -margin) for margin in MARGINS),
@@ -104,6 +120,13 @@ def _compare(
         "lost": float(appeared_or_lost.double().mean()),
     }
     return [
-        Score(method=method, dataset=STABILITY, group=changed.name, metric=metric, value=value, n=int(both.sum()))
+        Score(
+            method=method,
+            dataset=STABILITY,
+            group=changed.name,
+            metric=metric,
+            value=value,
+            n=int(both.sum()),
+        )
         for metric, value in measured.items()
     ]

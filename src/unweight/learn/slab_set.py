@@ -1,0 +1,55 @@
+"""The slabs of a recipe as what a loader takes."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unweight.core.seeding import seeded_generator
+from unweight.learn.image_slabs import ImageSlabs
+from unweight.learn.recipe import POSTERIOR, Recipe
+from unweight.learn.slabs import Slabs, strewn
+from unweight.synth.anatomy import Anatomy
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SlabSet(Dataset[dict[str, Tensor]]):
+    """Some of the slabs of a recipe.
+
+    Attributes:
+        slabs: All of them.
+        chosen: Which.
+    """
+
+    slabs: Slabs | ImageSlabs
+    chosen: range
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Make one.
+
+        Raises:
+            IndexError: The index lies beyond the length.
+        """
+        return self.slabs[self.chosen[index]]
+
+
+def slab_set(recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, length: int) -> SlabSet:
+    """Return the slabs of a recipe.
+
+    Args:
+        recipe: What is trained.
+        anatomies: Heads of the part.
+        part: `train`, `calibration` …: slabs of different parts have nothing in common.
+        length: How many.
+    """
+    seed = int(torch.randint(2**31, (), generator=seeded_generator(recipe.seed, "slabs", part)))
+    heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
+    kind = Slabs if recipe.method == POSTERIOR else ImageSlabs
+    slabs = kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)
+    return SlabSet(slabs=slabs, chosen=range(length))

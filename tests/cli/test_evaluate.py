@@ -1,0 +1,132 @@
+import csv
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from tests.run.untrained import write_untrained
+from unweight.cli.catalogue import T1_COMPARED, T1_SETS
+from unweight.cli.main import main
+from unweight.cli.train import _chosen_heads
+from unweight.evaluate.scores import COLUMNS
+from unweight.run.t1_heads import heads_for_test
+from unweight.run.t1_methods import METHODS
+from unweight.run.t1_plan import SETS
+from unweight.run.t1_published import SPHERE_NAMES
+
+SEVEN = ("phantom", "brains", "brains-blurred", "detail")
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "scores.tsv").open() as lines:
+        return list(csv.DictReader(lines, delimiter="\t"))
+
+
+def test_names_of_the_catalogue() -> None:
+    assert T1_COMPARED == METHODS
+    assert T1_SETS == SETS
+
+
+def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is long and complete: each method on each set it accepts, every number once."""
+    weights = write_untrained(tmp_path / "weights")
+    out = tmp_path / "out"
+    assert main(["evaluate", "t1", "-o", str(out), "--quick", "--weights", str(weights)]) == 0
+    rows = rows_of(out)
+    assert tuple(rows[0]) == COLUMNS
+    keys = [(row["method"], row["set"], row["group"], row["metric"]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    for row in rows:
+        assert row["value"] == "n/a" or float(row["value"]) is not None
+        assert int(row["n"]) >= 0 and row["unit"] in ("s", "1")
+    told = {(row["method"], row["set"]) for row in rows}
+    assert {(method, name) for method in METHODS for name in SEVEN} <= told
+    assert {method for method, name in told if name == "brains-other"} == {"ml", "posterior"}
+    assert {method for method, name in told if name == "scattered"} == {*METHODS, "exact"}
+    assert {method for method, name in told if name == "stability"} == {"posterior"}
+    metrics = ("mean", "sd", "bias", "rmse_ln", "coverage_90", "ence", "ause", "crps", "usable")
+    for method in METHODS:
+        assert {(method, "phantom", name, one) for name in SPHERE_NAMES for one in metrics} <= set(keys)
+        for cost in ("seconds_per_slice", "network_evaluations"):
+            assert (method, "brains", "all", cost) in keys
+    assert ("posterior", "brains", "brain", "interval_90") in keys
+    assert ("ml", "brains", "brain", "interval_90") not in keys
+    shown = capsys.readouterr().out
+    assert "brains-other: resnet is left out: t1-resnet was trained for inversion times" in shown
+    for word in (
+        "Spheres of the phantom",
+        "ResNet (published)",
+        "4575 ± 1203",
+        "150-500 ms",
+        "sulcus of 1",
+    ):
+        assert word in shown
+    pictures = {path.name for path in out.glob("*.png")}
+    assert {"phantom_spheres.png", "brains_maps.png", "scattered_error_by_bin.png"} <= pictures
+
+
+def test_real_data_are_compared_with_the_fit(demo: Path, tmp_path: Path) -> None:
+    weights = write_untrained(tmp_path / "weights", ("t1-posterior",))
+    real = [
+        "--sets",
+        "--phantom",
+        str(demo / "bids"),
+        "--phantom-version",
+        "2",
+        "--brain",
+        str(demo / "bids"),
+    ]
+    words = ["evaluate", "t1", "-o", str(tmp_path), "--weights", str(weights), "--quiet", *real]
+    assert main(words) == 0
+    rows = rows_of(tmp_path)
+    assert len({row["set"] for row in rows}) == 2
+    spheres = [
+        row for row in rows if row["group"].startswith("plate 5 sphere") and row["metric"] == "median"
+    ]
+    assert len(spheres) == 28
+    first = next(row for row in spheres if row["method"] == "ml" and row["group"].endswith("sphere 1"))
+    assert float(first["value"]) == pytest.approx(1.884, rel=0.03)
+    compared = {row["method"] for row in rows if row["metric"] == "median_bias"}
+    assert compared == {"posterior"}  # the fit is not compared with itself
+    assert not [row for row in rows if row["metric"].startswith("coverage")]
+
+
+def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
+    images = sorted((demo / "bids").rglob("*IRT1.nii.gz"))
+    for index, image in enumerate(images):
+        (tmp_path / f"{index}.nii.gz").write_bytes(image.read_bytes())
+    times = ["0.05", "0.1", "0.25", "0.5", "0.85", "1.5", "2.5"]
+    given = [str(tmp_path / f"{index}.nii.gz") for index in range(7)]
+    words = ["evaluate", "t1", "-o", str(tmp_path / "out"), "--methods", "ml", "--sets", "--quiet"]
+    assert main([*words, "--brain", *given, "--ti", *times, "--tr", "10"]) == 0
+    value = {(row["group"], row["metric"]): row["value"] for row in rows_of(tmp_path / "out")}
+    assert float(value["all", "usable"]) > 0.9
+
+
+def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
+    for number in range(4, 24):
+        (tmp_path / f"subject{number:02d}_crisp_v.mnc.gz").touch()
+    trained = _chosen_heads(Namespace(heads=tmp_path))
+    assert trained is not None
+    tested = {path.name for path in heads_for_test(tmp_path).values()}
+    assert tested and not tested & {name for names in trained.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "rim", "--weights", "."], "no weights called t1-rim"),
+        (["--phantom", "."], "real phantoms need --phantom-version"),
+        (["--sets"], "nothing to evaluate on"),
+        (["--seeds", "0"], "0 noise seeds"),
+        (["--heads", "."], "holds no BrainWeb head"),
+        (["--sets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
+    ],
+)
+def test_messages(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "t1", "-o", "out", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,217 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.learn.lessons import tiny
+from unweight.cli.catalogue import TRAINED
+from unweight.cli.main import main
+from unweight.cli.train import step_line
+from unweight.learn.assemble import load_estimator
+from unweight.learn.recipe import METHODS, POSTERIOR, Recipe
+from unweight.learn.training import Step
+from unweight.learn.weights import load_weights
+
+TIMES = (0.05, 0.4, 1.1, 2.5)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets and heads that are done within seconds."""
+    monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.train.HEAD_SHAPE", (180, 216, 8))
+    # After six steps hardly any estimate is possible; a few will do.
+    monkeypatch.setattr("unweight.learn.image_examination.FEWEST", 1)
+    monkeypatch.setattr("unweight.cli.train.N_TRAIN", 1)
+    monkeypatch.setattr("unweight.cli.train.N_VALIDATION", 1)
+
+
+def preset(method: str, name: str) -> Recipe:
+    return replace(tiny(method), preset=name)
+
+
+def train(out: Path, *words: str, method: str = "t1-resnet") -> int:
+    return main(["train", method, "-o", str(out), "--device", "cpu", "--workers", "1", *words])
+
+
+def test_catalogue_names_what_there_is() -> None:
+    assert TRAINED == METHODS
+
+
+def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "weights"
+    assert train(out) == 0
+    told = capsys.readouterr().out
+    assert "step 3 of 6: loss" in told and "step 6 of 6" in told
+    assert f"unweight t1 INPUT -o MAPS --method resnet --weights {out}" in told
+    assert {path.name for path in out.iterdir()} == {
+        "t1-resnet.json",
+        "t1-resnet.safetensors",
+        "training",
+    }
+    assert not list((out / "training" / "slabs").iterdir())
+    load_estimator("t1-resnet", out)
+    assert train(out) == 0
+    told = capsys.readouterr().out
+    assert "the training is complete" in told and "step" not in told
+
+
+def test_own_protocol(tmp_path: Path) -> None:
+    times = [f"{ti:g}" for ti in TIMES]
+    assert train(tmp_path, "--ti", *times, "--tr", "2.55", "--readout-time", "0.014", "--quiet") == 0
+    estimator, card = load_estimator("t1-resnet", tmp_path)
+    assert estimator.inversion_time == TIMES  # type: ignore[attr-defined]
+    assert card.ranges["repetition_time"] == (2.55, 2.55)
+    assert card.recipe["slabs"]["readout"] == 0.014
+
+
+@pytest.mark.parametrize("sidecars", [False, True])
+def test_protocol_like_that_of_images(
+    tmp_path: Path, sidecars: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index, ti in enumerate(TIMES):
+        image = tmp_path / "in" / f"sub-01_inv-{index + 1}_IRT1.nii.gz"
+        image.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 1), np.float32), np.eye(4)), image)
+        fields = {"InversionTime": ti, "RepetitionTime": 2.55, "EchoTime": 0.014}
+        (image.parent / image.name.replace(".nii.gz", ".json")).write_text(json.dumps(fields))
+    given = sorted((tmp_path / "in").glob("*.json")) if sidecars else [tmp_path / "in"]
+    assert train(tmp_path / "out", "--quiet", "--like", *map(str, given)) == 0
+    recipe = load_weights("t1-resnet", tmp_path / "out")[1].recipe
+    assert tuple(recipe["slabs"]["inversion_times"]) == TIMES
+    assert recipe["slabs"]["repetition_time"] == 2.55
+    one = next((tmp_path / "in").glob("*.json"))
+    assert train(tmp_path / "other", "--like", str(one)) == 2
+    assert "inversion times of a series are not all told here" in capsys.readouterr().err
+
+
+def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:
+    assert train(tmp_path / "one", "--quiet", "--seed", "3") == 0
+    first = load_weights("t1-resnet", tmp_path / "one")[1]
+    words = ["--steps", "12", "--slabs", "5", "--from", str(tmp_path / "one"), "--quiet"]
+    assert train(tmp_path / "two", *words) == 0
+    second = load_weights("t1-resnet", tmp_path / "two")[1]
+    assert (first.seed, second.recipe["n_slabs"], second.recipe["plan"]["n_steps"]) == (3, 5, 12)
+
+
+def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unweight.cli.train.MEASURED_SECONDS", 1e-3)
+    monkeypatch.setattr("unweight.cli.train.teach", lambda *_, **__: None)
+    timed: list[float] = []
+
+    def choose(recipe: Recipe, heads: object, device: object, minutes: float) -> Recipe:
+        timed.append(minutes)
+        return replace(recipe, plan=replace(recipe.plan, n_steps=700))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unweight.cli.train._timed", choose)
+        assert train(tmp_path, "--minutes", "5", "--quiet") == 0
+        assert train(tmp_path, "--minutes", "5", "--quiet") == 0
+    assert timed == [5.0]
+    record = json.loads((tmp_path / "training" / "recipe.json").read_text())
+    assert record["recipe"]["plan"]["n_steps"] == 700
+    assert train(tmp_path / "least", "--minutes", "0.0001", "--quiet") == 0
+    record = json.loads((tmp_path / "least" / "training" / "recipe.json").read_text())
+    assert record["recipe"]["plan"]["n_steps"] == 100
+
+
+def test_killed_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "whole", "--quiet") == 0
+
+    def interrupted(step: Step) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unweight.cli.train.step_line", interrupted)
+        assert train(tmp_path / "twice") == 130
+    assert not (tmp_path / "twice" / "t1-resnet.json").exists()
+    capsys.readouterr()
+    assert train(tmp_path / "twice") == 0
+    told = capsys.readouterr().out
+    assert "step 6 of 6" in told and "step 3 of 6" not in told
+    one, two = (tmp_path / name / "t1-resnet.safetensors" for name in ("whole", "twice"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--quiet") == 0
+    assert train(tmp_path, "--seed", "1") == 2
+    assert "holds another training, with another seed" in capsys.readouterr().err
+    (tmp_path / "training" / "recipe.json").unlink()
+    assert train(tmp_path) == 2
+    assert "holds weights called t1-resnet of another training" in capsys.readouterr().err
+    (tmp_path / "training" / "recipe.json").write_text("{}")
+    assert train(tmp_path) == 2
+    assert "is not the record of a training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ti", "0.1", "0.5", "2"], "Give --tr, in seconds"),
+        (["--ti", "0.1", "0.5", "0.5", "--tr", "3"], "hold one twice"),
+        (["--ti", "100", "500", "2000", "--tr", "3"], "milliseconds"),
+        (["--tr", "0.1"], "repetition"),
+        (["--steps", "0"], "0 steps"),
+        (["--workers", "-1"], "-1 workers"),
+        (["--slabs", "0"], "0 slabs"),
+        (["--minutes", "-1"], "--minutes -1"),
+        (["--minutes", "1", "--steps", "5"], "exclude each other"),
+        (["--heads", "nowhere"], "holds no BrainWeb head"),
+        (["--from", "nowhere"], "there are no weights called t1-resnet"),
+    ],
+)
+def test_messages(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert train(tmp_path, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_presets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit):
+        train(tmp_path, "--preset", "huge")
+    assert "invalid choice" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train(tmp_path, "--preset", "paper", method=POSTERIOR) == 2
+    assert "t1-posterior has no preset called paper" in capsys.readouterr().err
+
+
+def test_posterior_with_a_tr_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--tr", "3", method=POSTERIOR) == 2
+    assert "Give the inversion times, --ti" in capsys.readouterr().err
+
+
+def test_too_few_heads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shared_data: Callable[[str], Path]
+) -> None:
+    (tmp_path / "heads").mkdir()
+    for path in sorted(shared_data("brainweb_crisp").glob("*.mnc.gz"))[:1]:
+        (tmp_path / "heads" / path.name).symlink_to(path)
+    assert train(tmp_path / "out", "--heads", str(tmp_path / "heads")) == 2
+    assert "1 heads leave none for validation" in capsys.readouterr().err
+
+
+def test_line_of_a_step() -> None:
+    step = Step(
+        step=50,
+        n_steps=200,
+        loss=0.5,
+        rate=1e-3,
+        checks={"rmse_ln_t1": 0.08, "rmse_ln_t1_fit": 0.12, "coverage_90": 0.91, "rmse_over_exact": 1.1},
+        seconds=100.0,
+        skipped=0,
+    )
+    assert step_line(step) == (
+        "step 50 of 200: loss 0.5, ln T1 off by 0.0800 (fit 0.1200), 1.10 x exact on single voxels, "
+        "91 % in 90 % intervals, 5 min left"
+    )
