@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from unweight.core.errors import InputError
 from unweight.core.estimator import Estimator
@@ -13,21 +11,18 @@ from unweight.core.seeding import seeded_generator
 from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal, conformal_from_plain
 from unweight.learn.diffusor import DiffusorT1, DiffusorTask
-from unweight.learn.image_slabs import ImageSlabs
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import POSTERIOR, Recipe, recipe_from_plain
+from unweight.learn.recipe import Recipe, recipe_from_plain
 from unweight.learn.recurrent import RecurrentT1, RecurrentTask
 from unweight.learn.regression import RegressionT1, RegressionTask
-from unweight.learn.slabs import Slabs, strewn
 from unweight.learn.task import Task
 from unweight.learn.weights import fill, load_weights
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
 from unweight.nets.resnet import ResNet, ResNetConfig
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet
-from unweight.synth.anatomy import Anatomy
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -37,29 +32,10 @@ def task_of(recipe: Recipe) -> Task:
     if isinstance(network, ResNetConfig):
         return RegressionTask(resnet=ResNet(network, generator=generator))
     if isinstance(network, RecurrentConfig):
-        return RecurrentTask(
-            machine=RecurrentInference(network, generator=generator), inversion_time=times
-        )
+        return RecurrentTask(machine=RecurrentInference(network, generator=generator), inversion_time=times)
     if isinstance(network, TimeUNetConfig):
         return DiffusorTask(unet=TimeUNet(network, generator=generator))
     return PosteriorTask(unet=UNet(network, generator=generator))
-
-
-def slabs_of(
-    recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, length: int
-) -> Dataset[dict[str, Tensor]]:
-    """Return the slabs of a recipe.
-
-    Args:
-        recipe: What is trained.
-        anatomies: Heads of the part.
-        part: `train`, `calibration` …: slabs of different parts have nothing in common.
-        length: How many.
-    """
-    seed = int(torch.randint(2**31, (), generator=seeded_generator(recipe.seed, "slabs", part)))
-    heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
-    kind = Slabs if recipe.method == POSTERIOR else ImageSlabs
-    return kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)  # type: ignore[return-value]  # a sequence of samples is all a loader needs
 
 
 def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator, Card]:

@@ -46,7 +46,7 @@ class Conformal:
     def bins(self, log_t1: Float[Tensor, "*voxels"]) -> Int[Tensor, "*voxels"]:
         """Return the bin of each voxel."""
         edges = torch.tensor([math.log(edge) for edge in self.edges]).to(log_t1)
-        return torch.bucketize(log_t1, edges)
+        return torch.bucketize(log_t1.contiguous(), edges)
 
     def half_width(self, log_t1: Float[Tensor, "*voxels"]) -> Float[Tensor, "*voxels"]:
         """Return the half-width at estimates of ln T1, in sd."""

@@ -81,7 +81,7 @@ def fit_features(acquisition: Acquisition, fitted: ParameterMaps, complete: floa
     status = fitted.status
     present = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
     data = acquisition.signal[present].float()
-    sigma = fitted.noise_sd or float(data.abs().max()) * 1e-4
+    sigma = fitted.noise_sd or (float(data.abs().max()) * 1e-4 if len(data) else 1.0)
     timing = recovery_timing(acquisition.protocol, complete, data)
     nodes = profile_nodes(timing, acquisition.kind)
     values, std = fitted.values[present].float(), fitted.std[present].float()

@@ -35,6 +35,7 @@ from unweight.nets.unet import UNet
 from unweight.signals.parameters import PD, T1, B
 
 NAME = "t1-posterior"
+DEFAULT_FIT = InversionRecoveryFit()
 KEPT = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL, VoxelStatus.SATURATED)
 
 
@@ -71,7 +72,7 @@ class PosteriorT1(Estimator):
     network: UNet
     protocols: ProtocolRange
     intervals: tuple[Conformal, Conformal, Conformal]
-    fit: InversionRecoveryFit = InversionRecoveryFit()
+    fit: InversionRecoveryFit = DEFAULT_FIT
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -97,12 +98,11 @@ class PosteriorT1(Estimator):
         self.accept(acquisition)
         free = self.infer(acquisition, progress)
         mean, sd = free.mean, free.sd
-        widths = [
-            sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)
-        ]
+        widths = [sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)]
         reach = torch.stack(widths, dim=-1)
         values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
-        std = reach / GAUSSIAN * torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], -1)
+        unit = torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], dim=-1)
+        std = reach / GAUSSIAN * unit
         misfit, status = self._judge(acquisition, free)
         failed = failed_voxels(status)[..., None]
         like = acquisition.signal
@@ -148,7 +148,9 @@ class PosteriorT1(Estimator):
         with torch.no_grad():
             return answer(self.network(channels), channels, scale)
 
-    def _judge(self, acquisition: Acquisition, free: FreePosterior) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
+    def _judge(
+        self, acquisition: Acquisition, free: FreePosterior
+    ) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
         """Return the reduced chi-square at the estimated T1, and what is to be thought of each voxel."""
         before = free.fitted.status
         status = torch.full_like(before, int(VoxelStatus.OK))

@@ -98,4 +98,3 @@ def neighbours(image: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "b
     """Return the values around each voxel, itself in the middle; 0 beyond the image."""
     unfolded = F.unfold(image, REACH, padding=REACH // 2)
     return unfolded.reshape(len(image), REACH**2, *image.shape[2:])
-

@@ -1,6 +1,6 @@
 """The likelihood profile: how well each T1 of a fixed grid explains a voxel, whatever PD and B are.
 
-    L(T1) = −½ · [ min_{PD ≥ 0, B} Σ_n (y_n − |S_n|)² − min over T1 of the same ] / sigma²,   at least −FLOOR
+    L(T1) = −½ · [ min_{PD ≥ 0, B} Σ_n (y_n − |S_n|)² − its least over T1 ] / sigma²,   at least −FLOOR
 
 For a fixed T1 the sum of squares is a projection (`fit.recovery_projection`), so the whole profile is
 one matrix product and a few operations per node. It says the same thing about any set of inversion times,
@@ -84,7 +84,10 @@ def profile(
     zu, zv = nodes.along @ data.T
     uu, uv, vv = nodes.energy[:, :, None]
     pd, q = vv * zu - uv * zv, uu * zv - uv * zu
-    b = torch.where(pd > 0, q / pd, q.sign() * torch.inf).clamp(*nodes.efficiencies)
+    low, high = nodes.efficiencies
+    # Where PD would be negative, or nothing tells B (v = 0), the best B is an end of its range.
+    edge = torch.where(q < 0, low, high)
+    b = torch.where(pd > 0, q / pd, edge).clamp(low, high)
     explained = (zu + b * zv).clamp(min=0) ** 2 / (uu + b * (2 * uv + b * vv))
     best = torch.zeros(len(nodes.log_t1), len(data), dtype=data.dtype, device=data.device)
     best.scatter_reduce_(0, nodes.node[:, None].expand_as(explained), explained, "amax")

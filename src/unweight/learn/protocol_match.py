@@ -91,7 +91,7 @@ class TrainedProtocol:
     def _train(self, times: Sequence[float], more: str = "") -> str:
         wanted = " ".join(f"{ti:g}" for ti in sorted(times))
         return (
-            f"Train for your protocol: unweight train {self.recipe} --ti {wanted}{more}; "
+            f"Train for your protocol: unweight train {self.recipe} --ti {wanted}{more or ' --tr TR'}; "
             "or fit, which takes any protocol."
         )
 

@@ -67,8 +67,8 @@ class ProtocolRange:
                 raise ProtocolError(
                     f"{name} was trained for a {what} from {low:g} to {high:g}{unit}, this acquisition has "
                     f"{value:g}{unit}",
-                    remedy=f"Fit with --method ml, which takes any protocol, or train for yours: unweight train "
-                    f"{name} --ti {' '.join(f'{ti:g}' for ti in sorted(times))}.",
+                    remedy="Fit with --method ml, which takes any protocol, or train for yours: unweight "
+                    f"train {name} --ti {' '.join(f'{ti:g}' for ti in sorted(times))} --tr TR.",
                 )
 
     def to_plain(self) -> dict[str, Ends]:

@@ -72,7 +72,7 @@ class Recipe:
         if not isinstance(self.network, NETWORKS[self.method]):
             raise UsageError(f"{self.method} is trained with a {NETWORKS[self.method].__name__}")
         if self.method != POSTERIOR and not self.slabs.inversion_times:
-            raise UsageError(f"{self.method} is trained for one set of inversion times", remedy="Give them.")
+            raise UsageError(f"{self.method} is trained for one set of TIs", remedy="Give them.")
 
     def to_plain(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""

@@ -6,8 +6,8 @@
 Mean and sd are those of the one-pass network, so r has unit variance by construction and what the sampler
 loses of it is known and divided out. What is learned is how the errors of neighbours go together.
 
-References: CorrDiff, M. Mardani et al., Commun Earth Environ 6:124, 2025 (regression, then diffusion of what
-it leaves); T. Salimans and J. Ho, ICLR 2022 (v-prediction).
+References: CorrDiff, M. Mardani et al., Commun Earth Environ 6:124, 2025 (regression, then diffusion of
+what it leaves); T. Salimans and J. Ho, ICLR 2022 (v-prediction).
 """
 
 import math
@@ -68,7 +68,8 @@ class ResidualTask(Task):
         steps = torch.randint(1, TRAINED.n_steps + 1, (len(clean),), generator=generator)
         level = TRAINED.at(steps, clean)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        asked = told(network)(diffuse(clean, noise, level), level.time, conditions(channels, correction, log_sd))
+        condition = conditions(channels, correction, log_sd)
+        asked = told(network)(diffuse(clean, noise, level), level.time, condition)
         square = (asked - Prediction.VELOCITY.target(clean, noise, level)) ** 2
         weight = known * batch["weight"][:, None]
         return (square * weight).sum() / weight.sum().clamp(min=1)

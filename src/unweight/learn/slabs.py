@@ -21,15 +21,16 @@ from unweight.learn.features import fit_features
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.chance import Ends, draw_count, draw_event, draw_uniform
-from unweight.synth.measure import MeasurementPrior, reference_intensity
+from unweight.synth.measure import MeasurementPrior
 from unweight.synth.protocol_prior import InversionPrior, draw_inversions
-from unweight.synth.protocols import Scan, inversion_scan, seven_inversions
+from unweight.synth.protocols import Scan, seven_inversions
 from unweight.synth.scattered import ScatterPrior, scatter
 from unweight.synth.scenes import random_shapes, sphere_grid
 from unweight.synth.specks import with_specks
 from unweight.synth.stream import SampleStream
 from unweight.synth.tissue import MixedPrior, Prior, RandomTissuePrior, TissuePrior
 
+DEFAULT_FIT = InversionRecoveryFit()
 FINE = (2, 2, 4)
 FINE_MM = (0.5, 0.5, 0.5)
 N_SPECKS = 20_000  # in a head, about a tenth of its volume
@@ -98,7 +99,7 @@ class Slabs:
     anatomies: tuple[Anatomy, ...]
     seed: int
     length: int
-    fit: InversionRecoveryFit = InversionRecoveryFit()
+    fit: InversionRecoveryFit = DEFAULT_FIT
 
     def __len__(self) -> int:
         return self.length
@@ -184,7 +185,8 @@ def measured_slab(
 
 def slab_stream(recipe: SlabRecipe, anatomies: tuple[Anatomy, ...], seed: int, length: int) -> SampleStream:
     """Return the heads and shapes of a recipe."""
-    prior: Prior = MixedPrior(first=TissuePrior(short=None), second=RandomTissuePrior(), share=recipe.tissue)
+    normal = TissuePrior(short=None)
+    prior: Prior = MixedPrior(first=normal, second=RandomTissuePrior(), share=recipe.tissue)
     return SampleStream(
         anatomies=anatomies,
         prior=prior,

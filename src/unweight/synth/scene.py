@@ -164,7 +164,7 @@ class Scene:
 
     @property
     def mixing(self) -> Float[Tensor, "*voxels"]:
-        """Standard deviation of ln T1 over the water of each voxel: how far its T1 is a matter of definition.
+        """Standard deviation of ln T1 over the water of each voxel: how far T1 is a matter of definition.
 
         0 in a pure voxel, 0.2 half way between grey and white matter, 0.5 between grey matter and CSF.
         """
