@@ -17,7 +17,7 @@ T1_SETS = (
     "detail",
     "stability",
 )
-TRAINED = ("t1-posterior", "t1-resnet", "t1-rim", "t1-diffusor")
+TRAINED = ("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor")
 
 
 @final
@@ -54,7 +54,9 @@ COMMANDS = {
                 "trained for the protocol, else ml",
             ),
             argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
-            argument("--draws", type=int, metavar="N", help="draws of the diffusor"),
+            argument(
+                "--draws", type=int, metavar="N", help="maps to draw, of the posterior or the diffusor"
+            ),
             argument("--steps", type=int, metavar="N", help="steps of each draw of the diffusor"),
             argument(
                 "--efficiency",
@@ -223,6 +225,12 @@ COMMANDS = {
             argument("--steps", type=int, metavar="N", help="steps of the training"),
             argument("--slabs", type=int, metavar="N", help="slabs to train on"),
             argument("--seed", type=int, default=0, help="of everything (default 0)"),
+            argument(
+                "--base",
+                type=Path,
+                metavar="DIR",
+                help="the posterior whose draws t1-residual learns (default: the shipped one)",
+            ),
             argument(
                 "--from",
                 dest="start",

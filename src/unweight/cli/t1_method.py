@@ -11,7 +11,7 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.assemble import load_estimator
+from unweight.learn.assemble import load_estimator, with_draws
 from unweight.learn.card import Card
 from unweight.learn.diffusor import DiffusorT1
 from unweight.learn.posterior import PosteriorT1
@@ -139,6 +139,8 @@ def _learned(wish: str, arguments: argparse.Namespace) -> T1Method:
             n_draws=arguments.draws or estimator.n_draws,
             n_steps=arguments.steps or estimator.n_steps,
         )
+    if isinstance(estimator, PosteriorT1) and arguments.draws:
+        estimator = with_draws(estimator, arguments.draws, arguments.weights)
     fit = estimator.fit if isinstance(estimator, PosteriorT1) else None
     return T1Method(
         estimator=estimator,

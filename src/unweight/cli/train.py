@@ -21,12 +21,12 @@ from unweight.cli.terminal import Course, console, course, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.learn.assemble import task_of
+from unweight.learn.assemble import load_posterior_network, task_of
 from unweight.learn.card import Card
 from unweight.learn.gather import Shelf, gather
-from unweight.learn.lesson import Heads, Listener, Silence, place, shelves, teach
+from unweight.learn.lesson import Base, Heads, Listener, Silence, place, shelves, teach
 from unweight.learn.pool import SlabPool
-from unweight.learn.recipe import Recipe, recipe_from_plain
+from unweight.learn.recipe import RESIDUAL, Recipe, recipe_from_plain
 from unweight.learn.slab_set import slab_set
 from unweight.learn.training import Step, train
 from unweight.learn.weights import available, load_weights, save_weights
@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     asked = recipe_from(arguments)
     chosen = _chosen_heads(arguments)
     start, start_digest = _start(arguments)
+    base = _base(arguments)
     record = _Record(
         folder=arguments.out / FOLDER,
         asked={
@@ -62,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             "minutes": arguments.minutes,
             "heads": None if chosen is None else {part: list(paths) for part, paths in chosen.items()},
             "from": start_digest,
+            "base": None if base is None else base.sha256,
         },
     )
     recipe = record.found()
@@ -91,10 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
             folder=record.folder,
             report=Silence() if quiet else _Teller(shown=shown),
             start=start,
+            base=base,
         )
     if learned is not None:
         tensors, card = learned
-        save_weights(arguments.out, tensors, card)
+        save_weights(arguments.out, tensors, card, half=True)
         _summarise(screen, load_weights(card.name, arguments.out)[1], arguments.out)
     for shelf in shelves(record.folder) if here.rank == 0 else ():
         Shelf(folder=shelf, about={}).clear()
@@ -191,6 +194,16 @@ def _start(arguments: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str
     return tensors, card.sha256
 
 
+def _base(arguments: argparse.Namespace) -> Base | None:
+    """Return the posterior whose residual is to be learned."""
+    if arguments.method != RESIDUAL:
+        if arguments.base is not None:
+            raise UsageError(f"--base goes with {RESIDUAL} only")
+        return None
+    network, card = load_posterior_network(arguments.base)
+    return Base(network=network, sha256=card.sha256)
+
+
 def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float) -> Recipe:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds."""
     slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
@@ -243,6 +256,8 @@ def step_line(step: Step) -> str:
     parts = [f"step {step.step} of {step.n_steps}: loss {step.loss:.4g}"]
     if "rmse_ln_t1" in found:
         parts.append(f"ln T1 off by {found['rmse_ln_t1']:.4f} (fit {found['rmse_ln_t1_fit']:.4f})")
+    if "region_ratio" in found:
+        parts.append(f"error of regions {found['region_ratio']:.2f} x their spread")
     if "rmse_over_exact" in found:
         parts.append(f"{found['rmse_over_exact']:.2f} x exact on single voxels")
     if "coverage_90" in found:

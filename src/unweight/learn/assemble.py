@@ -1,11 +1,12 @@
 """From a recipe to what is trained, and from weights and their card to an estimator."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from unweight.core.errors import InputError
+from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
 from unweight.learn.card import Card
@@ -14,9 +15,10 @@ from unweight.learn.diffusor import DiffusorT1, DiffusorTask
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import Recipe, recipe_from_plain
+from unweight.learn.recipe import POSTERIOR, RESIDUAL, Recipe, recipe_from_plain
 from unweight.learn.recurrent import RecurrentT1, RecurrentTask
 from unweight.learn.regression import RegressionT1, RegressionTask
+from unweight.learn.residual import ResidualDraws, ResidualTask
 from unweight.learn.task import Task
 from unweight.learn.weights import fill, load_weights
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
@@ -25,14 +27,29 @@ from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet
 
 
-def task_of(recipe: Recipe) -> Task:
-    """Return the task of a recipe, with the starting weights its seed gives."""
+def task_of(recipe: Recipe, posterior: UNet | None = None) -> Task:
+    """Return the task of a recipe, with the starting weights its seed gives.
+
+    Args:
+        recipe: What is trained.
+        posterior: The one-pass network, whose residual a recipe may be about.
+
+    Raises:
+        UsageError: The recipe needs it, and it is not given.
+    """
     generator = seeded_generator(recipe.seed, "weights", recipe.method)
     network, times = recipe.network, recipe.slabs.inversion_times
     if isinstance(network, ResNetConfig):
         return RegressionTask(resnet=ResNet(network, generator=generator))
     if isinstance(network, RecurrentConfig):
         return RecurrentTask(machine=RecurrentInference(network, generator=generator), inversion_time=times)
+    if isinstance(network, TimeUNetConfig) and recipe.method == RESIDUAL:
+        if posterior is None:
+            raise UsageError(
+                "what a posterior leaves cannot be learned without it",
+                remedy="Train t1-posterior first, and give its folder with --base.",
+            )
+        return ResidualTask(unet=TimeUNet(network, generator=generator), posterior=posterior)
     if isinstance(network, TimeUNetConfig):
         return DiffusorTask(unet=TimeUNet(network, generator=generator))
     return PosteriorTask(unet=UNet(network, generator=generator))
@@ -52,6 +69,47 @@ def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator, Ca
     return estimator_of(card, tensors), card
 
 
+def load_posterior_network(folder: Path | None = None) -> tuple[UNet, Card]:
+    """Return the one-pass network, ready to use, and its card.
+
+    Raises:
+        InputError: The weights are absent, damaged, or of another network.
+    """
+    tensors, card = load_weights(POSTERIOR, folder)
+    network = task_of(recipe_from_plain(card.recipe)).network
+    fill(network, tensors)
+    if not isinstance(network, UNet):
+        raise InputError(f"the card of {POSTERIOR} is of another network")
+    return network.eval(), card
+
+
+def with_draws(estimator: PosteriorT1, n_draws: int, folder: Path | None = None) -> PosteriorT1:
+    """Return the posterior with so many maps drawn beside its intervals.
+
+    Raises:
+        InputError: There are no weights for draws, or they belong to another posterior.
+    """
+    tensors, card = load_weights(RESIDUAL, folder)
+    _, base = load_weights(POSTERIOR, folder)
+    if card.calibration.get("base") != base.sha256:
+        raise InputError(
+            "the weights for draws belong to another posterior",
+            remedy=f"Train them for this one: unweight train {RESIDUAL} --base DIR.",
+        )
+    recipe = recipe_from_plain(card.recipe)
+    if not isinstance(recipe.network, TimeUNetConfig):
+        raise InputError(f"the card of {RESIDUAL} is of another network")
+    network = TimeUNet(recipe.network, generator=seeded_generator(0, "draws"))
+    fill(network, tensors)
+    draws = ResidualDraws(
+        network=network.eval(),
+        n_draws=n_draws,
+        n_steps=int(card.calibration["n_steps"]),
+        spread=float(card.calibration["spread"]),
+    )
+    return replace(estimator, draws=draws)
+
+
 def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator:
     """Build the estimator that a card describes.
 
@@ -59,6 +117,8 @@ def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator:
         InputError: The card and the weights do not make one.
     """
     recipe = recipe_from_plain(card.recipe)
+    if recipe.method == RESIDUAL:
+        raise InputError(f"{RESIDUAL} makes no maps by itself", remedy="Use --method posterior --draws N.")
     network = task_of(recipe).network
     fill(network, tensors)
     network.eval()

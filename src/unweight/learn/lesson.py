@@ -28,13 +28,16 @@ from unweight.learn.image_examination import image_examination
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR, Recipe
+from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESIDUAL, Recipe
+from unweight.learn.residual_examination import ResidualExamination
 from unweight.learn.slab_set import slab_set
 from unweight.learn.training import LOG, TORCHRUN, Step, train
 from unweight.learn.weights import fill
+from unweight.nets.unet import UNet
 from unweight.synth.anatomy import Anatomy
 
 SLABS = "slabs"
+RESIDUAL_SLABS = (16, 32)  # for validation and for calibration
 MOST_DRAWN = 4  # slabs on which a diffusor is scored, each takes thousands of evaluations
 
 
@@ -55,6 +58,20 @@ class Heads:
         both = {one.subject for one in self.train} & {one.subject for one in self.validation}
         if both:
             raise UsageError(f"{', '.join(sorted(both))} would be for training and for validation")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """The posterior whose residual is learned.
+
+    Attributes:
+        network: In `eval` mode.
+        sha256: Of its weights.
+    """
+
+    network: UNet
+    sha256: str
 
 
 class Listener(ABC):
@@ -110,6 +127,7 @@ def teach(
     folder: Path | None = None,
     report: Listener = SILENCE,
     start: Mapping[str, Tensor] | None = None,
+    base: Base | None = None,
 ) -> tuple[dict[str, Tensor], Card] | None:
     """Train, calibrate and describe a network.
 
@@ -121,6 +139,7 @@ def teach(
         folder: Where snapshot, log and slabs are kept; a training found there goes on.
         report: Told how it goes, in the first process only.
         start: Weights to start from instead of random ones.
+        base: The posterior whose residual is learned, for `t1-residual`.
 
     Returns:
         Weights and their card; None in all processes but the first.
@@ -132,14 +151,14 @@ def teach(
     """
     if recipe.patch > recipe.slabs.size:
         raise UsageError(f"patches of {recipe.patch} voxels do not fit into slabs of {recipe.slabs.size}")
-    task = task_of(recipe)
+    task = task_of(recipe, None if base is None else base.network)
     if start is not None:
         fill(task.network, start)
     here = place()
     maker = _Maker(recipe=recipe, heads=heads, n_workers=n_workers, folder=folder, report=report)
     first = here.rank == 0
     n_validation, n_calibration = held_out(recipe)
-    examination = _examination(recipe, maker("validation", n_validation)) if first else None
+    examination = _examination(recipe, maker("validation", n_validation), base) if first else None
     pool = SlabPool(
         slabs=maker("train", recipe.n_slabs, here), patch=recipe.patch, batch_size=recipe.plan.batch_size
     )
@@ -161,6 +180,8 @@ def teach(
     network = task.network.eval()
     others = maker("calibration", n_calibration) if n_calibration else None
     calibration = examination.calibrate(network, others)
+    if base is not None:
+        calibration = {**calibration, "base": base.sha256}
     seen = Seen(
         train=tuple(one.subject for one in heads.train),
         validation=tuple(one.subject for one in heads.validation),
@@ -177,6 +198,8 @@ def held_out(recipe: Recipe) -> tuple[int, int]:
     """Return how many slabs are for validation and how many for calibration."""
     if recipe.method == DIFFUSOR:
         return MOST_DRAWN, 0
+    if recipe.method == RESIDUAL:
+        return RESIDUAL_SLABS
     return min(32, max(4, recipe.n_slabs // 64)), min(400, max(16, recipe.n_slabs // 8))
 
 
@@ -239,7 +262,9 @@ class _Clock:
         self.report.step(step)
 
 
-def _examination(recipe: Recipe, slabs: Mapping[str, Tensor]) -> Examination:
+def _examination(recipe: Recipe, slabs: Mapping[str, Tensor], base: Base | None) -> Examination:
+    if base is not None:
+        return ResidualExamination(slabs=slabs, posterior=base.network)
     if recipe.method == POSTERIOR:
         return PosteriorExamination(slabs=slabs, yardstick=yardstick_for(recipe.slabs))
     return image_examination(slabs, recipe)

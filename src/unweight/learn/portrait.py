@@ -6,13 +6,17 @@ from typing import Any, final
 
 from unweight.learn.card import NOT_A_MEDICAL_DEVICE, Card
 from unweight.learn.protocol_range import ProtocolRange
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM, Recipe
+from unweight.learn.recipe import DIFFUSOR, FROM_FITS, POSTERIOR, RESIDUAL, RESNET, RIM, Recipe
 from unweight.learn.slabs import ANY_INVERSIONS, SlabRecipe
 
 SUMMARIES: Mapping[str, str] = {
     POSTERIOR: (
         "T1, PD and inversion efficiency with 90 % intervals from inversion recovery with any inversion "
         "times: a U-Net corrects the maximum-likelihood fit of each voxel by what its neighbours say."
+    ),
+    RESIDUAL: (
+        "Draws of T1, PD and inversion efficiency maps around the posterior, whose errors go together as those "
+        "of neighbours do: few-step diffusion of the whitened residual, for the uncertainty of regions."
     ),
     RESNET: "T1, PD and inversion efficiency from weighted images by a residual network, as published.",
     RIM: "T1, PD and inversion efficiency by a recurrent inference machine, as published.",
@@ -63,7 +67,7 @@ def card_of(
     seconds: float,
 ) -> Card:
     """Return the card of weights."""
-    special = OWN if recipe.method == POSTERIOR else PUBLISHED
+    special = OWN if recipe.method in FROM_FITS else PUBLISHED
     return Card(
         name=recipe.method,
         version=1,
@@ -84,7 +88,7 @@ def card_of(
 def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
     """Return what the network accepts: a range of protocols, or the TR of its one protocol."""
     times, repetition = recipe.slabs.inversion_times, (recipe.slabs.repetition_time,) * 2
-    if recipe.method != POSTERIOR:
+    if recipe.method not in FROM_FITS:
         return {"repetition_time": repetition}
     if times:
         count = float(len(times))

@@ -9,6 +9,7 @@ with the T1 it gives (chi-square of the signal equation at that T1, PD and B fre
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import final
@@ -29,8 +30,9 @@ from unweight.fit.recovery_projection import project, recovery_basis, recovery_t
 from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal
 from unweight.learn.features import FitFeatures, fit_features
 from unweight.learn.intensity import as_slices, from_slices
-from unweight.learn.posterior_task import answer
+from unweight.learn.posterior_task import SMALLEST_SCALE, answer
 from unweight.learn.protocol_range import ProtocolRange
+from unweight.learn.residual import ResidualDraws, conditions
 from unweight.nets.unet import UNet
 from unweight.signals.parameters import PD, T1, B
 
@@ -46,12 +48,14 @@ class FreePosterior:
 
     Attributes:
         mean: Of each; PD in the unit of the input.
+        correction: Of the fit, in the frame of the features.
         sd: As the network says it, before calibration.
         features: What the network saw.
         fitted: The fit they come from.
     """
 
     mean: Float[Tensor, "*voxels parameters"]
+    correction: Float[Tensor, "*voxels parameters"]
     sd: Float[Tensor, "*voxels parameters"]
     features: FitFeatures
     fitted: ParameterMaps
@@ -67,12 +71,14 @@ class PosteriorT1(Estimator):
         protocols: What it was trained for.
         intervals: Half-widths for T1, PD and B.
         fit: What it corrects.
+        draws: Draws maps beside the intervals, for what regions have in common; None for none.
     """
 
     network: UNet
     protocols: ProtocolRange
     intervals: tuple[Conformal, Conformal, Conformal]
     fit: InversionRecoveryFit = DEFAULT_FIT
+    draws: ResidualDraws | None = None
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -118,6 +124,7 @@ class PosteriorT1(Estimator):
             lower=placed(lower),
             upper=placed(upper),
             interval_level=LEVEL,
+            draws=None if self.draws is None else self._draw(self.draws, free, reach / GAUSSIAN, placed),
             misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
             noise_sd=free.fitted.noise_sd,
             affine=acquisition.affine,
@@ -137,9 +144,29 @@ class PosteriorT1(Estimator):
         )
         return FreePosterior(
             mean=features.base + correction * features.scale,
+            correction=correction,
             sd=torch.exp(log_sd) * features.scale,
             features=features,
             fitted=fitted,
+        )
+
+    def _draw(
+        self, draws: ResidualDraws, free: FreePosterior, sd: Tensor, placed: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "draws *voxels parameters"]:
+        """Return maps whose errors go together as those of neighbours do."""
+        whole = [
+            as_slices(part)
+            for part in (free.features.channels, free.features.scale, free.correction, free.sd)
+        ]
+        shape = free.mean.shape[:-1]
+        drawn = []
+        for index, (channels, scale, correction, own) in enumerate(zip(*whole, strict=True)):
+            log_sd = torch.log(own / scale.clamp(min=SMALLEST_SCALE))
+            condition = conditions(channels[None], correction[None], log_sd[None])
+            drawn.append(draws(condition, index))
+        residual = torch.stack(drawn, dim=1)
+        return torch.stack(
+            [placed(_positive(free.mean + sd * from_slices(one, shape))) for one in residual]
         )
 
     def _evaluate(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

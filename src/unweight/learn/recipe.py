@@ -14,18 +14,27 @@ from unweight.learn.diffusor import published_unet, small_unet
 from unweight.learn.plan import TrainingPlan
 from unweight.learn.posterior_task import posterior_config
 from unweight.learn.recurrent import PUBLISHED
+from unweight.learn.residual import residual_config
 from unweight.learn.slabs import SlabRecipe
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 from unweight.nets.unet import UNetConfig
 
-POSTERIOR, RESNET, RIM, DIFFUSOR = "t1-posterior", "t1-resnet", "t1-rim", "t1-diffusor"
-METHODS = (POSTERIOR, RESNET, RIM, DIFFUSOR)
+POSTERIOR, RESIDUAL = "t1-posterior", "t1-residual"
+RESNET, RIM, DIFFUSOR = "t1-resnet", "t1-rim", "t1-diffusor"
+METHODS = (POSTERIOR, RESIDUAL, RESNET, RIM, DIFFUSOR)
+FROM_FITS = (POSTERIOR, RESIDUAL)
 PRESETS = ("cpu", "gpu", "paper")
 SEVEN = (0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50)
 Network = UNetConfig | ResNetConfig | RecurrentConfig | TimeUNetConfig
-NETWORKS = {POSTERIOR: UNetConfig, RESNET: ResNetConfig, RIM: RecurrentConfig, DIFFUSOR: TimeUNetConfig}
+NETWORKS = {
+    POSTERIOR: UNetConfig,
+    RESIDUAL: TimeUNetConfig,
+    RESNET: ResNetConfig,
+    RIM: RecurrentConfig,
+    DIFFUSOR: TimeUNetConfig,
+}
 # What the published networks were trained on: heads alone, normal tissue, seven inversions.
 PUBLISHED_SLABS = SlabRecipe(
     inversion_times=SEVEN,
@@ -71,7 +80,7 @@ class Recipe:
             raise UsageError(f"nothing is called {self.method}", remedy=f"There are {', '.join(METHODS)}.")
         if not isinstance(self.network, NETWORKS[self.method]):
             raise UsageError(f"{self.method} is trained with a {NETWORKS[self.method].__name__}")
-        if self.method != POSTERIOR and not self.slabs.inversion_times:
+        if self.method not in FROM_FITS and not self.slabs.inversion_times:
             raise UsageError(f"{self.method} is trained for one set of TIs", remedy="Give them.")
 
     def to_plain(self) -> dict[str, Any]:
@@ -91,7 +100,7 @@ class Recipe:
         network = self.network
         if isinstance(network, ResNetConfig):
             network = replace(network, in_channels=len(inversion_times))
-        if isinstance(network, TimeUNetConfig):
+        if isinstance(network, TimeUNetConfig) and self.method == DIFFUSOR:
             network = replace(network, in_channels=3 + len(inversion_times))
         return replace(self, slabs=slabs, network=network)
 
@@ -184,6 +193,26 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             n_slabs=6000,
             patch=96,
             network=posterior_config((48, 64, 96, 128)),
+            plan=_plan(20_000, 64),
+        ),
+    },
+    RESIDUAL: {
+        "cpu": Recipe(
+            method=RESIDUAL,
+            preset="cpu",
+            slabs=SlabRecipe(),
+            n_slabs=600,
+            patch=64,
+            network=residual_config((32, 64, 96)),
+            plan=_plan(4000, 16),
+        ),
+        "gpu": Recipe(
+            method=RESIDUAL,
+            preset="gpu",
+            slabs=SlabRecipe(),
+            n_slabs=6000,
+            patch=96,
+            network=residual_config((48, 64, 96, 128)),
             plan=_plan(20_000, 64),
         ),
     },

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from unweight.core.seeding import seeded_generator
 from unweight.learn.image_slabs import ImageSlabs
-from unweight.learn.recipe import POSTERIOR, Recipe
+from unweight.learn.recipe import FROM_FITS, Recipe
 from unweight.learn.slabs import Slabs, strewn
 from unweight.synth.anatomy import Anatomy
 
@@ -50,6 +50,6 @@ def slab_set(recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, lengt
     """
     seed = int(torch.randint(2**31, (), generator=seeded_generator(recipe.seed, "slabs", part)))
     heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
-    kind = Slabs if recipe.method == POSTERIOR else ImageSlabs
+    kind = Slabs if recipe.method in FROM_FITS else ImageSlabs
     slabs = kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)
     return SlabSet(slabs=slabs, chosen=range(length))

@@ -1,0 +1,238 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.fit.acquisitions import SEVEN, TIMES, acquire, parameters
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.protocol import protocol_from_values
+from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.fit.recovery_projection import recovery_timing
+from unweight.learn.features import (
+    CHANNELS,
+    LOG_T1,
+    LOG_T1_SPREAD,
+    N_PARTS,
+    PRESENT,
+    SCALES,
+    UNFITTED,
+    USUAL_B,
+    FitFeatures,
+    fit_features,
+)
+from unweight.learn.profile import profile, profile_nodes
+
+FIT = InversionRecoveryFit()
+SIGMA = 0.02
+FAILED = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
+
+
+def acquisition(count: int = 300, sigma: float = SIGMA, **settings: object) -> Acquisition:
+    made = acquire(parameters(count, (0.1, 2.0)), sigma, complete=2.0)
+    return replace(made, noise_sd=sigma, **settings)  # type: ignore[arg-type]
+
+
+def features(of: Acquisition) -> FitFeatures:
+    return fit_features(of, FIT(of), FIT.complete)
+
+
+def channel(found: FitFeatures, name: str) -> Tensor:
+    return found.channels[..., CHANNELS.index(name)]
+
+
+def beside(of: Acquisition, signal: Tensor) -> Acquisition:
+    """Put voxels behind those of an acquisition."""
+    return replace(of, signal=torch.cat([of.signal, signal.to(of.signal)]))
+
+
+def test_shapes_names_and_dtype() -> None:
+    assert len(CHANNELS) == len(set(CHANNELS)) == 30
+    assert CHANNELS[PRESENT] == "there is signal"
+    flat = acquisition(60)
+    found = features(replace(flat, signal=flat.signal.reshape(5, 4, 3, 7)))
+    assert found.channels.shape == (5, 4, 3, 30)
+    assert found.base.shape == found.scale.shape == (5, 4, 3, 3)
+    assert found.present.all()
+    assert {part.dtype for part in (found.channels, found.base, found.scale)} == {torch.float32}
+    torch.testing.assert_close(found.channels.reshape(60, 30), features(flat).channels)
+
+
+def test_channels_say_what_the_fit_says() -> None:
+    of = acquisition()
+    maps, found = FIT(of), features(of)
+    t1, pd, b = maps.values.float().unbind(-1)
+    torch.testing.assert_close(found.base, torch.stack([t1.log(), pd.log(), b], dim=-1))
+    torch.testing.assert_close(channel(found, "ln T1"), (t1.log() - LOG_T1) / LOG_T1_SPREAD)
+    torch.testing.assert_close(channel(found, "ln PD over noise"), ((pd / SIGMA).log() - 4) / 1.5)
+    torch.testing.assert_close(channel(found, "B"), 4 * (b - USUAL_B))
+    assert (channel(found, "fit stands") == 1).all() and (channel(found, "TR is known") == 1).all()
+    # Where the likelihood has one narrow mode the scale is the Cramér–Rao bound.
+    bound = maps.deviation("T1").float() / t1
+    alike = (found.scale[:, 0] / bound.clamp(*SCALES[0]) - 1).abs() < 0.05
+    assert float(alike.float().mean()) > 0.9
+    assert (found.scale[:, 0] >= bound.clamp(*SCALES[0]) * (1 - 1e-6)).all()
+
+
+def test_without_a_repetition_time_a_channel_says_so() -> None:
+    of = acquisition(20, protocol=protocol_from_values(inversion_time=TIMES))
+    assert (channel(features(of), "TR is known") == 0).all()
+
+
+def test_the_profile_is_told_by_the_best_of_four_nodes() -> None:
+    of = acquisition(40)
+    single = of.signal.float()
+    nodes = profile_nodes(recovery_timing(SEVEN, 2.0, single), SignalKind.MAGNITUDE)
+    best = profile(single, nodes, SIGMA).reshape(N_PARTS, -1, 40).amax(1).T
+    parts = features(of).channels[:, -N_PARTS:]
+    torch.testing.assert_close(20 * parts, best)
+    assert (parts.amax(-1) == 0).all() and float(parts.min()) == -1
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1, 4096.0])
+@pytest.mark.parametrize("told", [True, False])
+def test_the_scale_of_the_images_cancels(factor: float, told: bool) -> None:
+    one = acquisition()
+    noise = SIGMA if told else None
+    one = replace(one, signal=one.signal.float(), noise_sd=noise)
+    other = replace(one, signal=factor * one.signal, noise_sd=None if noise is None else factor * noise)
+    first, second = features(one), features(other)
+    # Images in single precision: what rounding moves is far below the noise.
+    torch.testing.assert_close(second.channels, first.channels, rtol=1e-3, atol=5e-3)
+    torch.testing.assert_close(second.scale, first.scale, rtol=5e-3, atol=0)
+    shift = second.base - first.base
+    expected = torch.tensor([0.0, math.log(factor), 0.0]).expand_as(shift)
+    torch.testing.assert_close(shift, expected, rtol=0, atol=1e-3)
+
+
+def test_the_order_of_the_volumes_does_not_matter() -> None:
+    one, order = acquisition(), [3, 0, 6, 1, 5, 2, 4]
+    other = replace(one, signal=one.signal[:, order], protocol=SEVEN.select(order))
+    first, second = features(one), features(other)
+    torch.testing.assert_close(second.channels, first.channels, rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(second.base, first.base, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", ["seven", "short TR"])
+def test_slope_is_the_change_of_ln_t1_when_b_is_held_elsewhere(protocol: str) -> None:
+    """Refits with B held a little higher and a little lower; at the optimum of noiseless data it is exact."""
+    timing = SEVEN
+    if protocol == "short TR":
+        timing = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.0, 2.5], repetition_time=[2.55] * 5)
+    theta = parameters(100, (0.15, 1.5))
+    of = replace(
+        acquire(theta, None, protocol=timing, kind=SignalKind.SIGNED, complete=2.0), noise_sd=0.001
+    )
+    step = 1e-3
+    held = [FIT(replace(of, known={"B": theta[:, 2] + sign * step})).value("T1").log() for sign in (1, -1)]
+    slope = (held[0] - held[1]) / (2 * step)
+    torch.testing.assert_close(2 * channel(features(of), "slope of ln T1 along B").double(), slope, rtol=2e-3, atol=2e-3)
+    shift = (slope * (USUAL_B - theta[:, 2])).float()
+    found = channel(features(of), "shift of ln T1 to the usual B") / 2
+    torch.testing.assert_close(found, shift.clamp(-1.5, 1.5), rtol=5e-3, atol=2e-3)
+
+
+def test_a_voxel_whose_fit_failed_has_the_mean_of_its_profile() -> None:
+    """The same signal at every inversion time: no T1 in the believed range makes it."""
+    of = beside(acquisition(), 0.5 * torch.ones(2, 7))
+    maps = FIT(of)
+    assert (maps.status[-2:] == VoxelStatus.OUT_OF_RANGE).all()
+    found = fit_features(of, maps, FIT.complete)
+    single = of.signal[-2:].float()
+    nodes = profile_nodes(recovery_timing(SEVEN, 2.0, single), SignalKind.MAGNITUDE)
+    mean = (torch.softmax(profile(single, nodes, SIGMA), dim=0) * nodes.log_t1[:, None]).sum(0)
+    expected = torch.tensor([float(mean[0]), math.log(0.5), USUAL_B]).expand(2, 3)
+    torch.testing.assert_close(found.base[-2:], expected)
+    torch.testing.assert_close(found.scale[-2:], torch.tensor(UNFITTED).expand(2, 3))
+    assert (channel(found, "fit stands")[-2:] == 0).all()
+    assert found.present[-2:].all()
+
+
+def test_two_modes_widen_the_scale() -> None:
+    """T1 80 ms: with its shortest inversion time on either side of zero there are two solutions."""
+    theta = torch.tensor([[0.08, 1.0, 1.96]], dtype=torch.float64).repeat(500, 1)
+    of = replace(acquire(theta, SIGMA, complete=2.0), noise_sd=SIGMA)
+    maps, found = FIT(of), features(of)
+    told = channel(found, "other polarity as good") == 1
+    assert torch.equal(told, maps.status == VoxelStatus.POLARITY_AMBIGUOUS)
+    bound = (maps.deviation("T1") / maps.value("T1")).float()
+    assert float((found.scale[told, 0] / bound[told]).median()) > 1.5
+
+
+def test_where_there_is_nothing_there_are_zeros() -> None:
+    of = beside(acquisition(40), torch.zeros(3, 7))
+    mask = torch.ones(43, dtype=torch.bool)
+    mask[:5] = False
+    found = features(replace(of, mask=mask))
+    nothing = ~mask
+    nothing[-3:] = True
+    assert torch.equal(found.present, ~nothing)
+    assert torch.equal(channel(found, "there is signal"), (~nothing).float())
+    for part in (found.channels, found.base, found.scale):
+        assert not part[nothing].any()
+        assert part[~nothing].any()
+
+
+def pathological() -> dict[str, Tensor]:
+    many = acquisition().signal
+    spiked = many[:7].clone()
+    spiked[torch.arange(7), torch.arange(7)] = 5.0
+    return {
+        "zeros beside": torch.zeros(5, 7),
+        "constant": torch.tensor([[0.05], [1.0], [40.0]]).expand(3, 7),
+        "saturated": torch.full((5, 7), 65535.0),
+        "saturated at the end": torch.minimum(2e5 * many[:20], torch.tensor(65535.0).double()),
+        "huge": 1e6 * many[:20],
+        "tiny": 1e-6 * many[:20],
+        "one volume bright": spiked,
+        "one volume only": torch.eye(7),
+        "falling": torch.linspace(2.0, 0.1, 7)[None],
+        "rising": torch.linspace(0.1, 2.0, 7)[None],
+        "not finite": torch.tensor([[torch.inf] * 7, [torch.nan] * 7]),
+    }
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("name", pathological())
+def test_nothing_is_ever_nan(name: str, told: bool) -> None:
+    of = beside(acquisition(), pathological()[name])
+    found = features(replace(of, noise_sd=SIGMA if told else None))
+    for part in (found.channels, found.base, found.scale):
+        assert bool(torch.isfinite(part).all())
+    assert float(found.channels.abs().max()) < 20
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("told", [True, False])
+def test_nothing_but_one_value_has_features_too(value: float, told: bool) -> None:
+    of = Acquisition(
+        signal=torch.full((5, 7), value), protocol=SEVEN, noise_sd=SIGMA if told else None
+    )
+    found = features(of)
+    assert found.present.tolist() == [value > 0] * 5
+    assert bool(torch.isfinite(found.channels).all() and torch.isfinite(found.base).all())
+
+
+def test_a_voxel_knows_nothing_of_the_others() -> None:
+    of = acquisition(100)
+    some = features(Acquisition(signal=of.signal[40:50], protocol=SEVEN, noise_sd=SIGMA))
+    torch.testing.assert_close(some.channels, features(of).channels[40:50], rtol=1e-4, atol=1e-4)
+
+
+def test_failures_of_the_fit_that_still_show_signal_are_present() -> None:
+    of = acquisition(8)
+    maps = FIT(of)
+    for status in VoxelStatus:
+        if status.failed:
+            told = ParameterMaps(
+                specs=maps.specs,
+                values=torch.full_like(maps.values, torch.nan),
+                std=torch.full_like(maps.std, torch.nan),
+                status=torch.full_like(maps.status, int(status)),
+                noise_sd=SIGMA,
+            )
+            found = fit_features(of, told, FIT.complete)
+            assert bool(found.present.all()) == (status not in FAILED)
+            assert bool(torch.isfinite(found.channels).all())
