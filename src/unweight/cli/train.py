@@ -78,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     heads = _heads(arguments, chosen)
     if recipe is None:
-        recipe = asked if arguments.minutes is None else _timed(asked, heads, device, arguments.minutes)
+        recipe = (
+            asked if arguments.minutes is None else _timed(asked, heads, device, arguments.minutes, base)
+        )
         if here.rank == 0:
             record.write(recipe)
     n_workers = arguments.workers if arguments.workers is not None else _cores() // here.n
@@ -204,7 +206,7 @@ def _base(arguments: argparse.Namespace) -> Base | None:
     return Base(network=network, sha256=card.sha256)
 
 
-def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float) -> Recipe:
+def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float, base: Base | None) -> Recipe:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds."""
     slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
     pool = SlabPool(slabs=slabs, patch=recipe.patch, batch_size=recipe.plan.batch_size)
@@ -212,7 +214,7 @@ def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float) -
     while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
         count *= 4
         plan = with_steps(recipe, count).plan
-        task = task_of(recipe)
+        task = task_of(recipe, None if base is None else base.network)
         begin = partial(train, task, pool, replace(plan, check_every=count, save_every=count))
         begin(seed=recipe.seed, device=device)  # the first pass also warms up
         began = time.perf_counter()

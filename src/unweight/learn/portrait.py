@@ -15,8 +15,8 @@ SUMMARIES: Mapping[str, str] = {
         "times: a U-Net corrects the maximum-likelihood fit of each voxel by what its neighbours say."
     ),
     RESIDUAL: (
-        "Draws of T1, PD and inversion efficiency maps around the posterior, whose errors go together as those "
-        "of neighbours do: few-step diffusion of the whitened residual, for the uncertainty of regions."
+        "Draws of T1, PD and inversion efficiency maps around the posterior, whose errors go together as "
+        "those of neighbours do: few-step diffusion of the whitened residual, for the uncertainty of regions."
     ),
     RESNET: "T1, PD and inversion efficiency from weighted images by a residual network, as published.",
     RIM: "T1, PD and inversion efficiency by a recurrent inference machine, as published.",
