@@ -15,6 +15,7 @@ from unweight.learn.features import (
     CHANNELS,
     LOG_T1,
     LOG_T1_SPREAD,
+    NODE_WIDTH,
     N_PARTS,
     PRESENT,
     SCALES,
@@ -30,7 +31,7 @@ SIGMA = 0.02
 FAILED = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
 
 
-def acquisition(count: int = 300, sigma: float = SIGMA, **settings: object) -> Acquisition:
+def acquisition(count: int = 200, sigma: float = SIGMA, **settings: object) -> Acquisition:
     made = acquire(parameters(count, (0.1, 2.0)), sigma, complete=2.0)
     return replace(made, noise_sd=sigma, **settings)  # type: ignore[arg-type]
 
@@ -128,7 +129,9 @@ def test_slope_is_the_change_of_ln_t1_when_b_is_held_elsewhere(protocol: str) ->
     step = 1e-3
     held = [FIT(replace(of, known={"B": theta[:, 2] + sign * step})).value("T1").log() for sign in (1, -1)]
     slope = (held[0] - held[1]) / (2 * step)
-    torch.testing.assert_close(2 * channel(features(of), "slope of ln T1 along B").double(), slope, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        2 * channel(features(of), "slope of ln T1 along B").double(), slope, rtol=2e-3, atol=2e-3
+    )
     shift = (slope * (USUAL_B - theta[:, 2])).float()
     found = channel(features(of), "shift of ln T1 to the usual B") / 2
     torch.testing.assert_close(found, shift.clamp(-1.5, 1.5), rtol=5e-3, atol=2e-3)
@@ -145,20 +148,30 @@ def test_a_voxel_whose_fit_failed_has_the_mean_of_its_profile() -> None:
     mean = (torch.softmax(profile(single, nodes, SIGMA), dim=0) * nodes.log_t1[:, None]).sum(0)
     expected = torch.tensor([float(mean[0]), math.log(0.5), USUAL_B]).expand(2, 3)
     torch.testing.assert_close(found.base[-2:], expected)
-    torch.testing.assert_close(found.scale[-2:], torch.tensor(UNFITTED).expand(2, 3))
+    widest = [min(one, high) for one, (_, high) in zip(UNFITTED, SCALES, strict=True)]
+    torch.testing.assert_close(found.scale[-2:], torch.tensor(widest).expand(2, 3))
     assert (channel(found, "fit stands")[-2:] == 0).all()
     assert found.present[-2:].all()
 
 
 def test_two_modes_widen_the_scale() -> None:
-    """T1 80 ms: with its shortest inversion time on either side of zero there are two solutions."""
-    theta = torch.tensor([[0.08, 1.0, 1.96]], dtype=torch.float64).repeat(500, 1)
-    of = replace(acquire(theta, SIGMA, complete=2.0), noise_sd=SIGMA)
+    """Four volumes, short T1, much noise: the curvature at one mode knows nothing of the other."""
+    four = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.5], repetition_time=[2.55] * 4)
+    theta = parameters(200, (0.05, 0.3))
+    of = replace(acquire(theta, 0.05, protocol=four, complete=2.0), noise_sd=0.05)
     maps, found = FIT(of), features(of)
     told = channel(found, "other polarity as good") == 1
     assert torch.equal(told, maps.status == VoxelStatus.POLARITY_AMBIGUOUS)
+    stands = ~maps.failed
+    single = of.signal.float()
+    nodes = profile_nodes(recovery_timing(four, 2.0, single), SignalKind.MAGNITUDE)
+    weight = torch.softmax(profile(single, nodes, 0.05), dim=0)
+    mean = (weight * nodes.log_t1[:, None]).sum(0)
+    width = (weight * (nodes.log_t1[:, None] - mean) ** 2).sum(0).sqrt()
     bound = (maps.deviation("T1") / maps.value("T1")).float()
-    assert float((found.scale[told, 0] / bound[told]).median()) > 1.5
+    wide = (bound**2 + (width - NODE_WIDTH).clamp(min=0) ** 2).sqrt().clamp(*SCALES[0])
+    torch.testing.assert_close(found.scale[stands, 0], wide[stands], rtol=1e-3, atol=0)
+    assert float((found.scale[stands, 0] / bound[stands]).max()) > 3
 
 
 def test_where_there_is_nothing_there_are_zeros() -> None:
@@ -207,9 +220,7 @@ def test_nothing_is_ever_nan(name: str, told: bool) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("told", [True, False])
 def test_nothing_but_one_value_has_features_too(value: float, told: bool) -> None:
-    of = Acquisition(
-        signal=torch.full((5, 7), value), protocol=SEVEN, noise_sd=SIGMA if told else None
-    )
+    of = Acquisition(signal=torch.full((5, 7), value), protocol=SEVEN, noise_sd=SIGMA if told else None)
     found = features(of)
     assert found.present.tolist() == [value > 0] * 5
     assert bool(torch.isfinite(found.channels).all() and torch.isfinite(found.base).all())
@@ -218,7 +229,7 @@ def test_nothing_but_one_value_has_features_too(value: float, told: bool) -> Non
 def test_a_voxel_knows_nothing_of_the_others() -> None:
     of = acquisition(100)
     some = features(Acquisition(signal=of.signal[40:50], protocol=SEVEN, noise_sd=SIGMA))
-    torch.testing.assert_close(some.channels, features(of).channels[40:50], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(some.channels, features(of).channels[40:50], rtol=1e-3, atol=1e-3)
 
 
 def test_failures_of_the_fit_that_still_show_signal_are_present() -> None:

@@ -6,8 +6,9 @@ from tests.learn.lessons import tiny
 from unweight.learn.assemble import task_of
 from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal
-from unweight.learn.recipe import DIFFUSOR, METHODS, POSTERIOR
+from unweight.learn.recipe import DIFFUSOR, POSTERIOR
 from unweight.learn.weights import save_weights
+from unweight.run.t1_methods import WEIGHTS
 
 RANGES = {
     "n_inversions": (4.0, 12.0),
@@ -17,7 +18,9 @@ RANGES = {
 }
 
 
-def write_untrained(folder: Path, names: tuple[str, ...] = METHODS, trained_on: str = "Nothing.") -> Path:
+def write_untrained(
+    folder: Path, names: tuple[str, ...] = tuple(WEIGHTS.values()), trained_on: str = "Nothing."
+) -> Path:
     """Write weights and cards under these names, and return the folder."""
     for name in names:
         recipe = tiny(name)

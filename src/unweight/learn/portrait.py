@@ -16,7 +16,7 @@ SUMMARIES: Mapping[str, str] = {
     ),
     RESIDUAL: (
         "Draws of T1, PD and inversion efficiency maps around the posterior, whose errors go together as "
-        "those of neighbours do: few-step diffusion of the whitened residual, for the uncertainty of regions."
+        "those of neighbours do: few-step diffusion of the whitened residual, for how sure regions are."
     ),
     RESNET: "T1, PD and inversion efficiency from weighted images by a residual network, as published.",
     RIM: "T1, PD and inversion efficiency by a recurrent inference machine, as published.",

@@ -16,8 +16,8 @@ from unweight.run.t1_stability import STABILITY
 
 ABSENT = "n/a"
 SUMMARY_TITLE = (
-    "Whole sets, of heads the brain, in %: errors; voxels usable and without value; truths in 90 % "
-    "intervals (from the SD, and the method's own); median width; RMSE over the exact one; cost"
+    "Whole sets, of heads the brain, in %; cover: truths in 90 % intervals from the SD, own: in those a "
+    "method gives; x exact: RMSE over the best"
 )
 SUMMARY = (
     "set",
