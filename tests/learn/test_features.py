@@ -15,8 +15,8 @@ from unweight.learn.features import (
     CHANNELS,
     LOG_T1,
     LOG_T1_SPREAD,
-    NODE_WIDTH,
     N_PARTS,
+    NODE_WIDTH,
     PRESENT,
     SCALES,
     UNFITTED,
@@ -118,7 +118,7 @@ def test_the_order_of_the_volumes_does_not_matter() -> None:
 
 @pytest.mark.parametrize("protocol", ["seven", "short TR"])
 def test_slope_is_the_change_of_ln_t1_when_b_is_held_elsewhere(protocol: str) -> None:
-    """Refits with B held a little higher and a little lower; at the optimum of noiseless data it is exact."""
+    """Refits with B held a little higher and lower; at the optimum of noiseless data that is exact."""
     timing = SEVEN
     if protocol == "short TR":
         timing = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.0, 2.5], repetition_time=[2.55] * 5)

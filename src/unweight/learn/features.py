@@ -8,7 +8,7 @@ knows B from the neighbours correct T1.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -16,8 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition
+from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
 from unweight.learn.profile import FLOOR, N_NODES, profile, profile_nodes
 
@@ -32,7 +34,10 @@ CHANNELS = (
     "ln sd of ln T1",
     "ln sd of B",
     "slope of ln T1 along B",
-    "shift of ln T1 to the usual B",
+    "ln T1 at the usual B",
+    "ln sd of ln T1 at the usual B",
+    "ln misfit at the usual B",
+    "shift of ln T1 to the usual B, in steps",
     "ln PD over noise",
     "ln misfit",
     "fit stands",
@@ -42,7 +47,10 @@ CHANNELS = (
     *(f"profile {index}" for index in range(N_PARTS)),
 )
 PRESENT = CHANNELS.index("there is signal")
-USUAL_B = 1.9
+HELD, HELD_SD = CHANNELS.index("ln T1 at the usual B"), CHANNELS.index("ln sd of ln T1 at the usual B")
+USUAL_B = 1.92
+LOG_SD, LOG_SD_SPREAD = -3.0, 1.5
+SD_ENDS = (1e-3, 3.0)
 LOG_T1, LOG_T1_SPREAD = math.log(0.8), 1.2
 LOG_SNR, LOG_SNR_SPREAD = 4.0, 1.5
 # Ends of the scale in which corrections to ln T1, ln PD and B are counted.
@@ -70,14 +78,43 @@ class FitFeatures:
     present: Bool[Tensor, "*voxels"]
 
 
-def fit_features(acquisition: Acquisition, fitted: ParameterMaps, complete: float | None) -> FitFeatures:
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TwoFits:
+    """What the data say of a voxel when nothing is known of B, and when B is the usual one.
+
+    Attributes:
+        free: The fit of T1, PD and B.
+        held: The fit of T1 and PD with B held at `USUAL_B`; B is what long and short T1 hinge on.
+    """
+
+    free: ParameterMaps
+    held: ParameterMaps
+
+
+def fit_twice(
+    fit: InversionRecoveryFit, acquisition: Acquisition, progress: Progress | None = None
+) -> TwoFits:
+    """Fit with B free, then with B held, at the noise that the first fit found."""
+    free = fit(acquisition, progress)
+    usual = torch.full(acquisition.voxels, USUAL_B, device=acquisition.signal.device)
+    mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
+    if not bool(mask.any()):
+        return TwoFits(free=free, held=free)
+    again = replace(acquisition, known={"B": usual}, mask=mask)
+    held = replace(fit, rician=False)(again)
+    return TwoFits(free=free, held=held)
+
+
+def fit_features(acquisition: Acquisition, fits: TwoFits, complete: float | None) -> FitFeatures:
     """Gather the features of a fitted acquisition, in single precision.
 
     Args:
         acquisition: What was fitted.
-        fitted: What `fit.InversionRecoveryFit` gave for it.
+        fits: What `fit_twice` gave for it.
         complete: C of the signal equation the fit used.
     """
+    fitted = fits.free
     status = fitted.status
     present = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
     data = acquisition.signal[present].float()
@@ -85,11 +122,14 @@ def fit_features(acquisition: Acquisition, fitted: ParameterMaps, complete: floa
     timing = recovery_timing(acquisition.protocol, complete, data)
     nodes = profile_nodes(timing, acquisition.kind)
     values, std = fitted.values[present].float(), fitted.std[present].float()
-    misfit, which = _misfit(fitted)[present].float(), status[present]
+    misfit, which = _misfit(fitted, sigma)[present].float(), status[present]
+    held = torch.stack(
+        [fits.held.value("T1"), fits.held.deviation("T1"), _misfit(fits.held, sigma)], dim=-1
+    )[present].float()
 
     def work(block: slice) -> tuple[Tensor, Tensor, Tensor]:
         likelihood = profile(data[block], nodes, sigma)
-        voxels = _Voxels(data[block], values[block], std[block], misfit[block], which[block])
+        voxels = _Voxels(data[block], values[block], std[block], misfit[block], which[block], held[block])
         return _gather(voxels, likelihood, nodes.log_t1, timing, sigma)
 
     with one_thread_per_operation() as n_threads:
@@ -118,6 +158,7 @@ class _Voxels:
     std: Float[Tensor, "voxels parameters"]
     misfit: Float[Tensor, " voxels"]
     status: Tensor
+    held: Float[Tensor, "voxels 3"]
 
 
 def _gather(
@@ -145,16 +186,23 @@ def _gather(
         ],
         dim=1,
     )
-    raw = torch.where(stands[:, None], std, scale).clamp(1e-3, 3.0).log()
+    raw = torch.where(stands[:, None], std, scale).clamp(*SD_ENDS).log()
+    held_t1, held_sd, held_misfit = voxels.held.unbind(1)
+    held_stands = torch.isfinite(held_t1) & torch.isfinite(held_sd)
+    held_log = torch.where(held_stands, torch.log(held_t1), log_t1)
+    held_sd = torch.where(held_stands, held_sd / held_t1, torch.full_like(held_sd, SD_ENDS[1]))
     channels = (
         (log_t1 - LOG_T1) / LOG_T1_SPREAD,
         (mean - LOG_T1) / LOG_T1_SPREAD,
         torch.log(width + 0.02) + 2.0,
         (b - USUAL_B).clamp(-1, 1) * 4.0,
-        (raw[:, 0] + 3.0) / 1.5,
-        (raw[:, 2] + 3.0) / 1.5,
+        (raw[:, 0] - LOG_SD) / LOG_SD_SPREAD,
+        (raw[:, 2] - LOG_SD) / LOG_SD_SPREAD,
         slope / 2.0,
-        (slope * (USUAL_B - b)).clamp(-1.5, 1.5) * 2.0,
+        (held_log - LOG_T1) / LOG_T1_SPREAD,
+        (held_sd.clamp(*SD_ENDS).log() - LOG_SD) / LOG_SD_SPREAD,
+        torch.log(held_misfit + 0.05).clamp(-3, 5) / 2.0,
+        ((held_log - log_t1) / scale[:, 0]).clamp(-4, 4),
         (log_pd - math.log(sigma) - LOG_SNR).clamp(-6, 6) / LOG_SNR_SPREAD,
         torch.log(voxels.misfit + 0.05).clamp(-3, 5) / 2.0,
         stands.float(),
@@ -176,6 +224,9 @@ def _slope(log_t1: Tensor, b: Tensor, timing: RecoveryTiming) -> Tensor:
     return turned
 
 
-def _misfit(fitted: ParameterMaps) -> Tensor:
+def _misfit(fitted: ParameterMaps, sigma: float) -> Tensor:
+    """Return the reduced chi-square at this noise, 1 where there is none."""
     misfit = fitted.misfit if fitted.misfit is not None else torch.ones_like(fitted.values[..., 0])
+    if fitted.noise_sd is not None:
+        misfit = misfit * (fitted.noise_sd / sigma) ** 2
     return misfit.nan_to_num(nan=1.0, posinf=100.0)

@@ -141,7 +141,7 @@ def _mixture(slabs: SlabRecipe) -> str:
 
 
 def _protocols(slabs: SlabRecipe) -> str:
-    late = f"; in half of the slabs told wrong by up to {1e3 * slabs.late:g} ms" if slabs.late else ""
+    late = f"; in two of five slabs told wrong by up to {1e3 * slabs.late:g} ms" if slabs.late else ""
     if slabs.inversion_times:
         times = ", ".join(f"{ti:g}" for ti in slabs.inversion_times)
         return f"Inversion times {times} s, repetition time {slabs.repetition_time:g} s{late}"

@@ -28,7 +28,7 @@ from unweight.fit.blocks import one_thread_per_operation
 from unweight.fit.inversion_recovery import IMPLAUSIBLE, InversionRecoveryFit
 from unweight.fit.recovery_projection import project, recovery_basis, recovery_timing
 from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal
-from unweight.learn.features import FitFeatures, fit_features
+from unweight.learn.features import FitFeatures, fit_features, fit_twice
 from unweight.learn.intensity import as_slices, from_slices
 from unweight.learn.posterior_task import SMALLEST_SCALE, answer
 from unweight.learn.protocol_range import ProtocolRange
@@ -133,8 +133,8 @@ class PosteriorT1(Estimator):
 
     def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
         """Return the posterior on the real line, for calibration and for draws."""
-        fitted = self.fit(acquisition, progress)
-        features = fit_features(acquisition, fitted, self.fit.complete)
+        fits = fit_twice(self.fit, acquisition, progress)
+        fitted, features = fits.free, fit_features(acquisition, fits, self.fit.complete)
         slices = [as_slices(part) for part in (features.channels, features.scale)]
         pairs = zip(*(torch.split(part, 1) for part in slices), strict=True)
         with one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:

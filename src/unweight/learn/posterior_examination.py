@@ -19,7 +19,7 @@ from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.conformal import GAUSSIAN, Conformal, calibrate, conformal_from_plain
 from unweight.learn.examination import Calibration, Examination, Slabs
-from unweight.learn.features import fit_features
+from unweight.learn.features import fit_features, fit_twice
 from unweight.learn.posterior_task import answer
 from unweight.learn.slabs import CONSTANT, SlabRecipe, draw_scan
 from unweight.synth.protocols import seven_inversions
@@ -29,6 +29,7 @@ NAMES = ("T1", "PD", "B")
 N_AT_ONCE = 4  # slabs
 PURE = 0.5
 SHORT = 0.15  # [s]
+ANY_PD = (0.02, 10.0)
 PLANE, SNR, SEED = (40, 40), 50.0, 0
 
 
@@ -156,12 +157,13 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     prior = ScatterPrior(snr=(SNR, SNR), level=0.0)
     voxels = scatter(prior, replace(scan, model=CONSTANT), PLANE, generator)
     acquisition = Acquisition(signal=voxels.signal, protocol=scan.protocol)
+    # As the network does, it knows the range of T1 and of B, but no unit of PD.
     grid = GridPosterior(
-        pd_range=prior.pd, t1_range=prior.t1, b_range=prior.efficiency, complete=CONSTANT.complete
+        pd_range=ANY_PD, t1_range=prior.t1, b_range=prior.efficiency, complete=CONSTANT.complete
     )
     exact = grid.integrate(replace(acquisition, noise_sd=voxels.noise_sd))
     fit = InversionRecoveryFit()
-    features = fit_features(acquisition, fit(acquisition), fit.complete)
+    features = fit_features(acquisition, fit_twice(fit, acquisition), fit.complete)
     log_t1 = voxels.truth[..., 0].log()
     free = torch.stack([log_t1, voxels.truth[..., 1].log(), voxels.truth[..., 2]], dim=-1)
     target = ((free - features.base) / features.scale).masked_fill(~features.present[..., None], torch.nan)

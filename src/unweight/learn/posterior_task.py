@@ -1,9 +1,10 @@
 """The posterior network: what it says of ln T1, ln PD and B, and the loss it is trained with.
 
-    mean ln T1 = Σ_k w_k · base_k + a·scale,   w_k ∝ exp(l_k) / scale_k²   over the 5 × 5 neighbours k
+    mean ln T1 = Σ_k w_k · fit_k + a·scale,   w_k ∝ exp(l_k) / sd_k²   over 5 × 5 neighbours, two fits each
 
-The weights sum to one, so averaging over neighbours cannot shift what they agree on, and where an edge runs
-the network (l) closes it (kernel prediction: S. Bako et al., ACM Trans Graph 36:97, 2017); the rest is a
+The two fits are that with B free and that with B held at its usual value: how far B is known is for the
+network to judge. The weights sum to one, so averaging cannot shift what all agree on, and where an edge runs the
+network (l) closes it (kernel prediction: S. Bako et al., ACM Trans Graph 36:97, 2017); the rest is a
 correction a. ln PD and B are only corrected. Each ln sd is relative to the scale: an answer of zero is the
 fit with its Cramér–Rao bound.
 
@@ -21,17 +22,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweight.learn.features import CHANNELS, LOG_T1, LOG_T1_SPREAD, PRESENT
+from unweight.learn.features import (
+    CHANNELS,
+    HELD,
+    HELD_SD,
+    LOG_SD,
+    LOG_SD_SPREAD,
+    LOG_T1,
+    LOG_T1_SPREAD,
+    PRESENT,
+)
 from unweight.learn.task import Batch, Task
 from unweight.nets.unet import UNet, UNetConfig
 
 N_PARAMETERS = 3
 REACH = 5  # voxels along each side of the neighbourhood
-OUTPUTS = 2 * N_PARAMETERS + REACH**2
+OUTPUTS = 2 * N_PARAMETERS + 2 * REACH**2
 LOG_SD_ENDS = (-3.0, 4.0)
 FARTHEST = 60.0  # corrections beyond so many steps count as so many
 TAIL = 2.5
-OWN = 3.0  # what the voxel itself has over its neighbours before training, in l
+OWN, OWN_HELD = 3.0, -3.0  # what the two fits of the voxel itself have over its neighbours untrained, in l
 SHUT = -30.0  # l of a neighbour without signal
 SMALLEST_SCALE = 1e-3
 Maps = Float[Tensor, "batch parameters height width"]
@@ -84,12 +94,22 @@ def answer(
         scale: Of the frame; 0 where there is no signal.
     """
     output, scale = output.float(), scale.float().clamp(min=SMALLEST_SCALE)
-    correction, log_sd, levels = torch.split(output, [N_PARAMETERS, N_PARAMETERS, REACH**2], dim=1)
+    correction, log_sd, levels = torch.split(output, [N_PARAMETERS, N_PARAMETERS, 2 * REACH**2], dim=1)
     own = F.one_hot(torch.tensor(REACH**2 // 2), REACH**2).to(output)[:, None, None]
-    levels = levels + OWN * own - 2 * torch.log(neighbours(scale[:, :1]).clamp(min=SMALLEST_SCALE))
-    levels = levels.masked_fill(neighbours(channels[:, PRESENT : PRESENT + 1].float()) < 0.5, SHUT)
-    log_t1 = channels[:, :1].float() * LOG_T1_SPREAD + LOG_T1
-    pull = (torch.softmax(levels, dim=1) * (neighbours(log_t1) - log_t1)).sum(1, keepdim=True)
+    log_t1, held, held_sd = (
+        channels[:, index : index + 1].float() * spread + middle
+        for index, spread, middle in (
+            (0, LOG_T1_SPREAD, LOG_T1),
+            (HELD, LOG_T1_SPREAD, LOG_T1),
+            (HELD_SD, LOG_SD_SPREAD, LOG_SD),
+        )
+    )
+    precision = -2 * torch.cat([neighbours(scale[:, :1].log()), neighbours(held_sd)], dim=1)
+    closed = neighbours(channels[:, PRESENT : PRESENT + 1].float()) < 0.5
+    levels = levels + torch.cat([OWN * own, OWN_HELD + 0 * own]) + precision
+    levels = levels.masked_fill(torch.cat([closed, closed], dim=1), SHUT)
+    away = torch.cat([neighbours(log_t1), neighbours(held)], dim=1) - log_t1
+    pull = (torch.softmax(levels, dim=1) * away).sum(1, keepdim=True)
     moved = correction[:, :1] + pull / scale[:, :1]
     return torch.cat([moved, correction[:, 1:]], dim=1), log_sd.clamp(*LOG_SD_ENDS)
 

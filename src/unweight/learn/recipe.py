@@ -181,10 +181,10 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             method=POSTERIOR,
             preset="cpu",
             slabs=SlabRecipe(),
-            n_slabs=2000,
+            n_slabs=1600,
             patch=64,
             network=posterior_config((32, 64, 96, 128)),
-            plan=_plan(9000, 16, warm_up=500),
+            plan=_plan(7000, 16, warm_up=500),
         ),
         "gpu": Recipe(
             method=POSTERIOR,

@@ -17,7 +17,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.protocol import Protocol, protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.features import fit_features
+from unweight.learn.features import fit_features, fit_twice
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.chance import Ends, draw_count, draw_event, draw_uniform
@@ -62,7 +62,8 @@ class SlabRecipe:
         tissue: Share of subjects with normal tissue; the others have any T1 anywhere.
         snr: Brightest volume over noise.
         moving: Probability that a head moves between volumes.
-        late: Largest error of the inversion times as they are told [s], in every other slab.
+        late: Largest error of the inversion times as they are told [s], in two slabs of five; scattered
+            voxels are told the truth.
         untold: Share of slabs whose TR is not told.
     """
 
@@ -74,7 +75,7 @@ class SlabRecipe:
     size: int = 128
     shapes: float = 0.35
     specks: bool = True
-    scattered: float = 0.15
+    scattered: float = 0.2
     tissue: float = 0.5
     snr: Ends = (15.0, 300.0)
     moving: float = 0.1
@@ -112,7 +113,7 @@ class Slabs:
         """
         slab = measured_slab(self.recipe, self.anatomies, self.seed, self.length, index)
         acquisition, truth = slab.acquisition, slab.truth
-        features = fit_features(acquisition, self.fit(acquisition), self.fit.complete)
+        features = fit_features(acquisition, fit_twice(self.fit, acquisition), self.fit.complete)
         free = torch.stack([truth[..., 0].log(), truth[..., 1].log(), truth[..., 2]], dim=-1)
         target = (free - features.base) / features.scale
         target[~features.present] = math.nan
@@ -157,7 +158,7 @@ def measured_slab(
         raise IndexError(index)
     generator = seeded_generator(seed, "slab", index)
     late = draw_uniform((-recipe.late, recipe.late), generator)
-    if draw_event(0.5, generator):
+    if draw_event(0.6, generator):
         late = 0.0
     untold = draw_event(recipe.untold, generator)
     if draw_event(recipe.scattered, generator):
@@ -165,7 +166,7 @@ def measured_slab(
         prior = ScatterPrior(snr=recipe.snr)
         one = scatter(prior, scan, (recipe.size, recipe.size), generator)
         return MeasuredSlab(
-            acquisition=Acquisition(signal=one.signal, protocol=_told(scan.protocol, late, untold)),
+            acquisition=Acquisition(signal=one.signal, protocol=_told(scan.protocol, 0.0, untold)),
             truth=one.truth,
             mixing=torch.zeros_like(one.truth[..., 0]),
             subject="scattered",

@@ -31,9 +31,9 @@ from unweight.signals.noise import Rician
 from unweight.signals.parameters import T1
 from unweight.signals.precision import cramer_rao_bound
 from unweight.synth.protocols import seven_inversions
+from unweight.synth.system_phantom import sphere_array
 
 N_BOUND = 60
-TRUE_T1 = tuple(t1 / 1e3 for t1 in SPHERES_MS)
 EFFICIENCY = 1.95  # near the middle of the phantom
 FRAME = 4  # voxels around the head in pictures
 
@@ -81,7 +81,7 @@ def _spheres(evaluated: Evaluated) -> dict[str, bytes]:
     published = [
         SphereSeries(
             method=one.method,
-            true=TRUE_T1,
+            true=tuple(t1 / 1e3 for t1 in SPHERES_MS),
             mean=tuple(t1 / 1e3 for t1 in one.mean_ms),
             sd=tuple(sd / 1e3 for sd in one.sd_ms),
             published=True,
@@ -90,7 +90,9 @@ def _spheres(evaluated: Evaluated) -> dict[str, bytes]:
     ]
     return {
         f"{PHANTOM}_spheres.png": draw_spheres(
-            measured, f"{where}: simulated, SNR {SNR:g}, {n_seeds} noise seeds", bound=_bound()
+            measured,
+            f"{where}: simulated, SNR {SNR:g}, {n_seeds} noise seed{'s'[: n_seeds > 1]}",
+            bound=_bound(),
         ),
         f"{PHANTOM}_spheres_published.png": draw_spheres(
             published, f"{where}: a scan at {FIELD:g} T, as published (arXiv 2407.16477)"
@@ -103,7 +105,8 @@ def _series(scores: Sequence[Score], method: str) -> SphereSeries:
     mean, sd = (
         tuple(value.get((name, metric), math.nan) for name in SPHERE_NAMES) for metric in ("mean", "sd")
     )
-    return SphereSeries(method=method, true=TRUE_T1, mean=mean, sd=sd)
+    nominal = sphere_array(PLATE, VERSION, FIELD).nominal.t1
+    return SphereSeries(method=method, true=nominal, mean=mean, sd=sd)
 
 
 def _bound() -> SphereBound:

@@ -89,7 +89,8 @@ def _spheres(scores: Sequence[Score]) -> Rows:
         cells = [str(t1)]
         for method in methods:
             mean, sd = (value[method, PHANTOM, name, metric] for metric in ("mean", "sd"))
-            cells.append(f"{_number(1e3 * mean, 0)} ± {_number(1e3 * sd, 0)}")
+            spread = "" if math.isnan(sd) else f" ± {1e3 * sd:.0f}"
+            cells.append(f"{_number(1e3 * mean, 0)}{spread}")
         cells += [f"{one.mean_ms[place]} ± {one.sd_ms[place]}" for one in PUBLISHED]
         rows.append(tuple(cells))
     return ("T1", *methods, *(f"{one.method} (published)" for one in PUBLISHED)), rows
