@@ -13,6 +13,8 @@ from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.fit.recovery_projection import recovery_timing
 from unweight.learn.features import (
     CHANNELS,
+    LOG_SD,
+    LOG_SD_SPREAD,
     LOG_T1,
     LOG_T1_SPREAD,
     N_PARTS,
@@ -22,7 +24,9 @@ from unweight.learn.features import (
     UNFITTED,
     USUAL_B,
     FitFeatures,
+    TwoFits,
     fit_features,
+    fit_twice,
 )
 from unweight.learn.profile import profile, profile_nodes
 
@@ -37,7 +41,7 @@ def acquisition(count: int = 200, sigma: float = SIGMA, **settings: object) -> A
 
 
 def features(of: Acquisition) -> FitFeatures:
-    return fit_features(of, FIT(of), FIT.complete)
+    return fit_features(of, fit_twice(FIT, of), FIT.complete)
 
 
 def channel(found: FitFeatures, name: str) -> Tensor:
@@ -50,15 +54,15 @@ def beside(of: Acquisition, signal: Tensor) -> Acquisition:
 
 
 def test_shapes_names_and_dtype() -> None:
-    assert len(CHANNELS) == len(set(CHANNELS)) == 30
+    assert len(CHANNELS) == len(set(CHANNELS)) == 33
     assert CHANNELS[PRESENT] == "there is signal"
     flat = acquisition(60)
     found = features(replace(flat, signal=flat.signal.reshape(5, 4, 3, 7)))
-    assert found.channels.shape == (5, 4, 3, 30)
+    assert found.channels.shape == (5, 4, 3, 33)
     assert found.base.shape == found.scale.shape == (5, 4, 3, 3)
     assert found.present.all()
     assert {part.dtype for part in (found.channels, found.base, found.scale)} == {torch.float32}
-    torch.testing.assert_close(found.channels.reshape(60, 30), features(flat).channels)
+    torch.testing.assert_close(found.channels.reshape(60, 33), features(flat).channels)
 
 
 def test_channels_say_what_the_fit_says() -> None:
@@ -132,17 +136,47 @@ def test_slope_is_the_change_of_ln_t1_when_b_is_held_elsewhere(protocol: str) ->
     torch.testing.assert_close(
         2 * channel(features(of), "slope of ln T1 along B").double(), slope, rtol=2e-3, atol=2e-3
     )
-    shift = (slope * (USUAL_B - theta[:, 2])).float()
-    found = channel(features(of), "shift of ln T1 to the usual B") / 2
-    torch.testing.assert_close(found, shift.clamp(-1.5, 1.5), rtol=5e-3, atol=2e-3)
+
+
+def test_the_fit_with_b_held_stands_beside_the_free_one() -> None:
+    of = acquisition()
+    usual = torch.full((len(of.signal),), USUAL_B, dtype=torch.float64)
+    held, found = replace(FIT, rician=False)(replace(of, known={"B": usual})), features(of)
+    stands = ~held.failed
+    assert float(stands.float().mean()) > 0.99
+    log_t1 = held.value("T1").log().float()
+    torch.testing.assert_close(
+        channel(found, "ln T1 at the usual B")[stands], ((log_t1 - LOG_T1) / LOG_T1_SPREAD)[stands]
+    )
+    sd = (held.deviation("T1") / held.value("T1")).float()
+    torch.testing.assert_close(
+        channel(found, "ln sd of ln T1 at the usual B")[stands],
+        ((sd.clamp(1e-3, 3.0).log() - LOG_SD) / LOG_SD_SPREAD)[stands],
+    )
+    assert float((held.deviation("T1") / FIT(of).deviation("T1")).nanmedian()) < 0.9
+    steps = (log_t1 - found.base[:, 0]) / found.scale[:, 0]
+    torch.testing.assert_close(
+        channel(found, "shift of ln T1 to the usual B, in steps")[stands],
+        steps.clamp(-4, 4)[stands],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_with_the_usual_b_in_truth_both_fits_agree() -> None:
+    theta = parameters(100, (0.15, 1.5))
+    theta[:, 2] = USUAL_B
+    of = replace(acquire(theta, None, complete=2.0), noise_sd=0.001)
+    found = features(of)
+    both = channel(found, "ln T1 at the usual B") - channel(found, "ln T1")
+    assert float(both.abs().quantile(0.95)) < 1e-3
 
 
 def test_a_voxel_whose_fit_failed_has_the_mean_of_its_profile() -> None:
     """The same signal at every inversion time: no T1 in the believed range makes it."""
     of = beside(acquisition(), 0.5 * torch.ones(2, 7))
-    maps = FIT(of)
-    assert (maps.status[-2:] == VoxelStatus.OUT_OF_RANGE).all()
-    found = fit_features(of, maps, FIT.complete)
+    assert FIT(of).failed[-2:].all()
+    found = features(of)
     single = of.signal[-2:].float()
     nodes = profile_nodes(recovery_timing(SEVEN, 2.0, single), SignalKind.MAGNITUDE)
     mean = (torch.softmax(profile(single, nodes, SIGMA), dim=0) * nodes.log_t1[:, None]).sum(0)
@@ -244,6 +278,6 @@ def test_failures_of_the_fit_that_still_show_signal_are_present() -> None:
                 status=torch.full_like(maps.status, int(status)),
                 noise_sd=SIGMA,
             )
-            found = fit_features(of, told, FIT.complete)
+            found = fit_features(of, TwoFits(free=told, held=told), FIT.complete)
             assert bool(found.present.all()) == (status not in FAILED)
             assert bool(torch.isfinite(found.channels).all())

@@ -11,7 +11,7 @@ with the T1 it gives (chi-square of the signal equation at that T1, PD and B fre
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -102,6 +102,7 @@ class PosteriorT1(Estimator):
     def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
         """Fit, correct and calibrate every voxel inside the mask."""
         self.accept(acquisition)
+        acquisition = _in_order(acquisition)
         free = self.infer(acquisition, progress)
         mean, sd = free.mean, free.sd
         widths = [sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)]
@@ -133,6 +134,7 @@ class PosteriorT1(Estimator):
 
     def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
         """Return the posterior on the real line, for calibration and for draws."""
+        acquisition = _in_order(acquisition)
         fits = fit_twice(self.fit, acquisition, progress)
         fitted, features = fits.free, fit_features(acquisition, fits, self.fit.complete)
         slices = [as_slices(part) for part in (features.channels, features.scale)]
@@ -205,6 +207,15 @@ class PosteriorT1(Estimator):
         signs = torch.where(u + b * v < 0, -1.0, 1.0).to(data)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
         return project(log_t1, signs * data.T, timing, limits).rss
+
+
+def _in_order(acquisition: Acquisition) -> Acquisition:
+    """Return the volumes by rising TI, so that sums round alike in whatever order they came."""
+    times = acquisition.protocol.require("inversion_time", NAME).tolist()
+    order = sorted(range(len(times)), key=lambda volume: (times[volume], volume))
+    return replace(
+        acquisition, signal=acquisition.signal[..., order], protocol=acquisition.protocol.select(order)
+    )
 
 
 def _positive(free: Float[Tensor, "*voxels 3"]) -> Float[Tensor, "*voxels 3"]:

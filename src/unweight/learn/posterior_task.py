@@ -3,10 +3,9 @@
     mean ln T1 = Σ_k w_k · fit_k + a·scale,   w_k ∝ exp(l_k) / sd_k²   over 5 × 5 neighbours, two fits each
 
 The two fits are that with B free and that with B held at its usual value: how far B is known is for the
-network to judge. The weights sum to one, so averaging cannot shift what all agree on, and where an edge runs the
-network (l) closes it (kernel prediction: S. Bako et al., ACM Trans Graph 36:97, 2017); the rest is a
-correction a. ln PD and B are only corrected. Each ln sd is relative to the scale: an answer of zero is the
-fit with its Cramér–Rao bound.
+network to judge. The weights sum to one, so averaging cannot shift what all agree on, and where an edge
+runs the network (l) closes it (kernel prediction: S. Bako et al., ACM Trans Graph 36:97, 2017); the rest is
+a correction a. ln PD and B are only corrected. Each ln sd is relative to the scale.
 
     L = Σ_p c_p · mean ω · [ δ²(√(1 + (z/δ)²) − 1) + ln sd ],   z = (truth − mean)/sd,   δ = 2.5
 

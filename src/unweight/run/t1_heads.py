@@ -48,6 +48,8 @@ HEIGHTS = (0.55, 0.7)  # of the slices, as a share of the brain from its lowest 
 HEIGHTS_MM, MIDDLE_MM = (12.0, 36.0), (0.0, -16.0)  # the same in procedural heads
 PURE = 0.999
 LEAST_SNR = 5.0
+# T1 is that of one exponential, as every method here defines it (docs/decisions/0012).
+TISSUE = TissuePrior(short=None)
 MEASUREMENT = MeasurementPrior(snr=(SNR, SNR), scale=(STORED, STORED), moving=0.0, rounding=0.0)
 BRAIN_NAME, OUTSIDE_NAME = "brain", "outside the brain"
 TISSUES = {
@@ -192,7 +194,7 @@ def _scan(slab: Anatomy, scan: tuple[Scan, int], purpose: tuple[str, int]) -> Sc
     prescribed, kind = scan
     generator = seeded_generator(0, "evaluation", *purpose, prescribed.name, kind)
     field = prescribed.protocol.field_strength
-    tissue = TissuePrior().draw(generator, 3.0 if field is None else field)
+    tissue = TISSUE.draw(generator, 3.0 if field is None else field)
     scene = compose(slab, FACTOR, tissue, generator)
     signal, noise_sd, gain = scanned(scene, prescribed, MEASUREMENT, generator)
     acquisition = Acquisition(signal=signal, protocol=prescribed.protocol, affine=scene.affine)

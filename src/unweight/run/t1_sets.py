@@ -39,6 +39,7 @@ EXACT = "exact"
 PLATE, VERSION, FIELD = 5, 2, 3.0
 FIELD_OF_VIEW = 240  # voxels along each axis of the plane
 VOXEL_MM = (1.0, 1.0, 2.0)
+ANY_PD = (0.02, 10.0)
 SCATTERED_SHAPE = (32, 48)
 TRUTH = "truth"
 
@@ -228,7 +229,7 @@ def scattered_set(shape: tuple[int, int] = SCATTERED_SHAPE) -> TrialSet:
         groups=(everything(len(t1)), binned(t1)),
     )
     exact = GridPosterior(
-        pd_range=prior.pd,
+        pd_range=ANY_PD,  # no method knows the unit of PD
         t1_range=prior.t1,
         b_range=prior.efficiency,
         complete=None,  # as the scan has it: its TR term follows B
