@@ -2,7 +2,8 @@
 
 Two slices of each test head under the seven inversions at SNR 50. The exact posterior of a single voxel
 (`fit.grid_posterior`, which is told the noise and the ranges of T1 and B) is the best that can be done
-without neighbours; the ratio of errors says what they are worth. Needs the BrainWeb heads of the shared data.
+without neighbours; the ratio of errors says what they are worth. Needs the BrainWeb heads of the shared
+data.
 """
 
 import sys
@@ -14,7 +15,7 @@ import torch
 from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.assemble import load_estimator
-from unweight.run.t1_heads import brainweb_slices, brains_set
+from unweight.run.t1_heads import brains_set, brainweb_slices
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brainweb_crisp"
 NAMES = ("all brain", "white matter", "grey matter", "CSF", "mixed")
