@@ -66,7 +66,7 @@ def test_factors_of_known_laws() -> None:
 
 
 def test_the_factor_is_the_next_larger_value() -> None:
-    """Of 199 errors 1 … 199 the ⌈200·0.9⌉-th smallest is 180; of 999 the 900-th."""
+    """Of the errors 1 … 999 the ⌈1000·0.9⌉-th smallest, 900."""
     for count in (1999, 999):
         away = torch.arange(1.0, count + 1)[torch.randperm(count, generator=seeded_generator(0))]
         found = calibrate(torch.zeros(count), torch.ones(count), away, edges=(0.1,))

@@ -75,10 +75,12 @@ def test_each_end_is_refused_with_what_to_do(
     assert f"unweight train {NAME} --ti {' '.join(f'{ti:g}' for ti in sorted(times))} " in said
 
 
-def test_other_data_are_refused() -> None:
-    said = refusal(acquisition(kind=SignalKind.SIGNED))
-    assert said.startswith("t1-posterior was trained on magnitude volumes, these are signed. ")
-    assert said.endswith("Give the magnitude, or fit with --method ml.")
+def test_signed_data_are_taken() -> None:
+    everything_else = acquisition(kind=SignalKind.SIGNED)
+    RANGE.check(everything_else, NAME)
+
+
+def test_data_without_inversion_times_are_refused() -> None:
     plain = Acquisition(signal=torch.ones(4, 1), protocol=protocol_from_values(echo_time=[0.01]))
     assert "t1-posterior needs inversion_time" in refusal(plain)
 

@@ -30,7 +30,7 @@ from unweight.fit.recovery_projection import project, recovery_basis, recovery_t
 from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal
 from unweight.learn.features import FitFeatures, fit_features, fit_twice
 from unweight.learn.intensity import as_slices, from_slices
-from unweight.learn.posterior_task import SMALLEST_SCALE, answer
+from unweight.learn.posterior_task import answer
 from unweight.learn.protocol_range import ProtocolRange
 from unweight.learn.residual import ResidualDraws, conditions
 from unweight.nets.unet import UNet
@@ -49,6 +49,7 @@ class FreePosterior:
     Attributes:
         mean: Of each; PD in the unit of the input.
         correction: Of the fit, in the frame of the features.
+        log_sd: ln sd in that frame, a number even where there is no signal.
         sd: As the network says it, before calibration.
         features: What the network saw.
         fitted: The fit they come from.
@@ -56,6 +57,7 @@ class FreePosterior:
 
     mean: Float[Tensor, "*voxels parameters"]
     correction: Float[Tensor, "*voxels parameters"]
+    log_sd: Float[Tensor, "*voxels parameters"]
     sd: Float[Tensor, "*voxels parameters"]
     features: FitFeatures
     fitted: ParameterMaps
@@ -147,6 +149,7 @@ class PosteriorT1(Estimator):
         return FreePosterior(
             mean=features.base + correction * features.scale,
             correction=correction,
+            log_sd=log_sd,
             sd=torch.exp(log_sd) * features.scale,
             features=features,
             fitted=fitted,
@@ -156,16 +159,11 @@ class PosteriorT1(Estimator):
         self, draws: ResidualDraws, free: FreePosterior, sd: Tensor, placed: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "draws *voxels parameters"]:
         """Return maps whose errors go together as those of neighbours do."""
-        whole = [
-            as_slices(part)
-            for part in (free.features.channels, free.features.scale, free.correction, free.sd)
-        ]
+        whole = [as_slices(part) for part in (free.features.channels, free.correction, free.log_sd)]
         shape = free.mean.shape[:-1]
         drawn = []
-        for index, (channels, scale, correction, own) in enumerate(zip(*whole, strict=True)):
-            log_sd = torch.log(own / scale.clamp(min=SMALLEST_SCALE))
-            condition = conditions(channels[None], correction[None], log_sd[None])
-            drawn.append(draws(condition, index))
+        for index, (channels, correction, log_sd) in enumerate(zip(*whole, strict=True)):
+            drawn.append(draws(conditions(channels[None], correction[None], log_sd[None]), index))
         residual = torch.stack(drawn, dim=1)
         return torch.stack(
             [placed(_positive(free.mean + sd * from_slices(one, shape))) for one in residual]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import final
 
-from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, ProtocolError, UsageError
 
 Ends = tuple[float, float]
@@ -46,11 +46,6 @@ class ProtocolRange:
         Raises:
             ProtocolError: It does not; says what does not fit and what to do.
         """
-        if acquisition.kind is not SignalKind.MAGNITUDE:
-            raise ProtocolError(
-                f"{name} was trained on magnitude volumes, these are {acquisition.kind.value}",
-                remedy="Give the magnitude, or fit with --method ml.",
-            )
         times = acquisition.protocol.require("inversion_time", name).tolist()
         found: dict[str, tuple[float, Ends, float]] = {
             "number of inversion times": (len(times), self.n_inversions, 0.0),

@@ -16,6 +16,7 @@ from unweight.learn.posterior_task import posterior_config
 from unweight.learn.recurrent import PUBLISHED
 from unweight.learn.residual import residual_config
 from unweight.learn.slabs import SlabRecipe
+from unweight.nets.normalisation import Normalisation
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
@@ -235,6 +236,16 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             network=_RESNET,
             plan=_plan(20_000, 32),
         ),
+        # As published: batch statistics at test time too, so that estimates depend on what else is there.
+        "paper": Recipe(
+            method=RESNET,
+            preset="paper",
+            slabs=replace(PUBLISHED_SLABS, size=240),
+            n_slabs=3976,
+            patch=240,
+            network=replace(_RESNET, norm=Normalisation.BATCH),
+            plan=_plan(49_700, 8),
+        ),
     },
     RIM: {
         "cpu": Recipe(
@@ -254,6 +265,15 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             patch=96,
             network=PUBLISHED,
             plan=replace(_plan(20_000, 32), bfloat16=False),
+        ),
+        "paper": Recipe(
+            method=RIM,
+            preset="paper",
+            slabs=replace(PUBLISHED_SLABS, size=240),
+            n_slabs=3976,
+            patch=240,
+            network=PUBLISHED,
+            plan=replace(_plan(49_700, 8, learning_rate=1e-4), bfloat16=False),
         ),
     },
     DIFFUSOR: {

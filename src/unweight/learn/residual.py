@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.contraction import variance_correction
 from unweight.diffusion.ddim import Ddim
@@ -121,6 +122,13 @@ class ResidualDraws:
     n_steps: int = 4
     seed: int = 0
     spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.n_draws < 1 or self.n_steps < 2:
+            raise UsageError(
+                f"{self.n_draws} draws of {self.n_steps} steps have no spread",
+                remedy="Give at least one draw of at least two steps; a single step ends in the mean.",
+            )
 
     def __call__(
         self, condition: Float[Tensor, "1 c x y"], slice_index: int
