@@ -173,7 +173,10 @@ def _summarise(
         t1 = maps.value("T1")[usable]
         low, middle, high = torch.quantile(_at_most(t1), torch.tensor([0.25, 0.5, 0.75]).to(t1)).tolist()
         screen.print(f"T1 of usable voxels: median {middle:.3f} s, quartiles {low:.3f} to {high:.3f} s")
-        screen.print(f"noise SD {maps.noise_sd:.4g} (unit of the input), {maps.notes['likelihood']}")
+        if maps.noise_sd is not None:
+            likelihood = maps.notes.get("likelihood")  # of a fit; the published networks have none
+            how = "" if likelihood is None else f", {likelihood}"
+            screen.print(f"noise SD {maps.noise_sd:.4g} (unit of the input){how}")
     for path in (*written.images.values(), figure):
         if path is not None:
             screen.print(str(path))

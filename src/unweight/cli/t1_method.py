@@ -123,7 +123,7 @@ def _fitted(arguments: argparse.Namespace, reason: str) -> T1Method:
         name="ml",
         algorithm=FITTED,
         reference=FIT_REFERENCE,
-        settings={"Method": "ml", **asdict(fit)},
+        settings={"Method": "ml", **({"Reason": reason} if reason else {}), **asdict(fit)},
         reason=reason,
     )
 

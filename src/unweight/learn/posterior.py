@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from scipy.stats import chi2
 from torch import Tensor
 
-from unweight.core.acquisition import Acquisition
+from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
@@ -202,7 +202,8 @@ class PosteriorT1(Estimator):
         timing = recovery_timing(acquisition.protocol, self.fit.complete, data)
         log_t1, b = free.mean[present][:, 0].double(), free.mean[present][:, 2].double()
         u, v, _, _ = recovery_basis(log_t1, timing)
-        signs = torch.where(u + b * v < 0, -1.0, 1.0).to(data)
+        lost = acquisition.kind is SignalKind.MAGNITUDE
+        signs = torch.where((u + b * v < 0) & lost, -1.0, 1.0).to(data)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
         return project(log_t1, signs * data.T, timing, limits).rss
 
