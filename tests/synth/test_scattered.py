@@ -22,7 +22,8 @@ def test_shapes_and_ranges() -> None:
     assert one.signal.shape == (40, 50, 7)
     assert one.truth.shape == (40, 50, 3)
     assert float(one.signal.min()) >= 0
-    for column, (low, high) in zip(one.truth.unbind(-1), (PRIOR.t1, PRIOR.pd, PRIOR.efficiency), strict=True):
+    ranges = (PRIOR.t1, PRIOR.pd, PRIOR.efficiency)
+    for column, (low, high) in zip(one.truth.unbind(-1), ranges, strict=True):
         assert low - 1e-6 <= float(column.min()) <= float(column.max()) <= high + 1e-6
     assert 1 / PRIOR.snr[1] <= one.noise_sd <= 1 / PRIOR.snr[0]
 

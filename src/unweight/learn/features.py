@@ -95,13 +95,14 @@ class TwoFits:
 def fit_twice(
     fit: InversionRecoveryFit, acquisition: Acquisition, progress: Progress | None = None
 ) -> TwoFits:
-    """Fit with B free, then with B held, at the noise that the first fit found."""
+    """Fit with B free, then with B held."""
     free = fit(acquisition, progress)
     usual = torch.full(acquisition.voxels, USUAL_B, device=acquisition.signal.device)
     mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
     if not bool(mask.any()):
         return TwoFits(free=free, held=free)
-    again = replace(acquisition, known={"B": usual}, mask=mask)
+    # Its noise is what it leaves over: a B far from the usual one then makes the held fit count for less.
+    again = replace(acquisition, known={"B": usual}, mask=mask, noise_sd=None)
     held = replace(fit, rician=False)(again)
     return TwoFits(free=free, held=held)
 

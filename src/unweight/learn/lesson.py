@@ -37,7 +37,7 @@ from unweight.nets.unet import UNet
 from unweight.synth.anatomy import Anatomy
 
 SLABS = "slabs"
-RESIDUAL_SLABS = (16, 32)  # for validation and for calibration
+RESIDUAL_SLABS = (6, 12)  # for validation and for calibration
 MOST_DRAWN = 4  # slabs on which a diffusor is scored, each takes thousands of evaluations
 
 

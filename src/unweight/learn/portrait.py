@@ -119,7 +119,8 @@ def trained_on(recipe: Recipe, seen: Seen) -> str:
         f"{seen.n_train} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, "
         f"from {_heads(seen.train)}",
         _mixture(slabs),
-        f"Tissue: normal in {_percent(slabs.tissue)} of subjects, any T1 anywhere in the others",
+        f"Tissue: normal in {_percent(slabs.tissue)} of subjects, white matter as one exponential; any T1 "
+        "anywhere in the others",
         _protocols(slabs),
         f"Rician noise, brightest volume over noise {slabs.snr[0]:g} to {slabs.snr[1]:g}; heads move "
         f"between volumes with a probability of {_percent(slabs.moving)}",

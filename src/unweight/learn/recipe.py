@@ -202,10 +202,10 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
             method=RESIDUAL,
             preset="cpu",
             slabs=SlabRecipe(),
-            n_slabs=600,
+            n_slabs=400,
             patch=64,
             network=residual_config((32, 64, 96)),
-            plan=_plan(4000, 16),
+            plan=_plan(3000, 16, check_every=1500),
         ),
         "gpu": Recipe(
             method=RESIDUAL,

@@ -166,7 +166,7 @@ class Scene:
     def mixing(self) -> Float[Tensor, "*voxels"]:
         """Standard deviation of ln T1 over the water of each voxel: how far T1 is a matter of definition.
 
-        0 in a pure voxel, 0.2 half way between grey and white matter, 0.5 between grey matter and CSF.
+        0 in a pure voxel, 0.3 half way between grey and white matter, 0.5 between grey matter and CSF.
         """
         water = self.fractions * self.properties[:, PROPERTY["PD"]]
         share = water / water.sum(-1, keepdim=True).clamp(min=1e-12)
