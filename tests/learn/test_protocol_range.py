@@ -37,7 +37,6 @@ def refusal(one: Acquisition) -> str:
     [
         acquisition(),
         acquisition((2.0, 0.05, 0.9, 0.3)),
-        acquisition(tr=None),
         acquisition((0.02, 0.1, 0.2, 0.6)),
         acquisition((0.5, 1.0, 2.0, 3.0, 4.0, 4.5)),
         acquisition(tr=15.0),
@@ -73,6 +72,12 @@ def test_each_end_is_refused_with_what_to_do(
     assert f"{NAME} was trained for a {what} from {ends}, this acquisition has {value}. " in said
     assert "Fit with --method ml, which takes any protocol" in said
     assert f"unweight train {NAME} --ti {' '.join(f'{ti:g}' for ti in sorted(times))} " in said
+
+
+def test_an_untold_tr_is_refused() -> None:
+    said = refusal(acquisition(tr=None))
+    assert said.startswith("t1-posterior needs the repetition time, which nothing tells")
+    assert said.endswith("Give --tr, or fit with --method ml, which does without.")
 
 
 def test_signed_data_are_taken() -> None:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 from scipy.stats import chi2
 from torch import Tensor
+from torch.nn import functional as F
 
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import ProtocolError
@@ -28,7 +29,15 @@ from unweight.fit.blocks import one_thread_per_operation
 from unweight.fit.inversion_recovery import IMPLAUSIBLE, InversionRecoveryFit
 from unweight.fit.recovery_projection import project, recovery_basis, recovery_timing
 from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal
-from unweight.learn.features import FitFeatures, fit_features, fit_twice
+from unweight.learn.features import (
+    CHANNELS,
+    LOG_SNR,
+    LOG_SNR_SPREAD,
+    PRESENT,
+    FitFeatures,
+    fit_features,
+    fit_twice,
+)
 from unweight.learn.intensity import as_slices, from_slices
 from unweight.learn.posterior_task import answer
 from unweight.learn.protocol_range import ProtocolRange
@@ -38,6 +47,8 @@ from unweight.signals.parameters import PD, T1, B
 
 NAME = "t1-posterior"
 DEFAULT_FIT = InversionRecoveryFit()
+CLEAR = CHANNELS.index("ln PD over noise")
+CLEARLY = (math.log(15.0) - LOG_SNR) / LOG_SNR_SPREAD  # PD over noise of a clear signal
 KEPT = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL, VoxelStatus.SATURATED)
 
 
@@ -171,9 +182,11 @@ class PosteriorT1(Estimator):
 
     def _evaluate(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         torch.set_num_threads(1)
-        channels, scale = pair
+        top, left = _offset(pair[0], self.network.config.stride)
+        channels, scale = (F.pad(part, (left, 0, top, 0)) for part in pair)
         with torch.no_grad():
-            return answer(self.network(channels), channels, scale)
+            correction, log_sd = answer(self.network(channels), channels, scale)
+        return correction[:, :, top:, left:], log_sd[:, :, top:, left:]
 
     def _judge(
         self, acquisition: Acquisition, free: FreePosterior
@@ -206,6 +219,20 @@ class PosteriorT1(Estimator):
         signs = torch.where((u + b * v < 0) & lost, -1.0, 1.0).to(data)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
         return project(log_t1, signs * data.T, timing, limits).rss
+
+
+def _offset(channels: Float[Tensor, "1 channels x y"], stride: int) -> tuple[int, int]:
+    """Return how many voxels to put before a slice, so that the grid of the network lies by what is in it.
+
+    A network that halves its image answers a little differently when the image is shifted by less than its
+    stride. The middle (median) of the voxels with a clear signal goes onto the grid: cropping or padding
+    the background then changes nothing.
+    """
+    clear = (channels[0, CLEAR] > CLEARLY) & (channels[0, PRESENT] > 0)
+    if not bool(clear.any()):
+        return 0, 0
+    rows, columns = clear.nonzero(as_tuple=True)
+    return int(-rows.median() % stride), int(-columns.median() % stride)
 
 
 def _in_order(acquisition: Acquisition) -> Acquisition:

@@ -26,7 +26,7 @@ class ProtocolRange:
         n_inversions: Inversion times.
         shortest: Shortest TI [s].
         longest: Longest TI [s].
-        repetition_time: TR [s]; an unknown TR is accepted.
+        repetition_time: TR [s].
     """
 
     n_inversions: Ends
@@ -52,10 +52,14 @@ class ProtocolRange:
             "shortest inversion time": (min(times), self.shortest, EARLY),
             "longest inversion time": (max(times), self.longest, EARLY),
         }
-        if acquisition.protocol.repetition_time is not None:
-            repetition = acquisition.protocol.repetition_time.tolist()
-            found["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)
-            found["longest repetition time"] = (max(repetition), self.repetition_time, EARLY)
+        if acquisition.protocol.repetition_time is None:
+            raise ProtocolError(
+                f"{name} needs the repetition time, which nothing tells: without it long T1 looks short",
+                remedy="Give --tr, or fit with --method ml, which does without.",
+            )
+        repetition = acquisition.protocol.repetition_time.tolist()
+        found["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)
+        found["longest repetition time"] = (max(repetition), self.repetition_time, EARLY)
         for what, (value, (low, high), slack) in found.items():
             if not low * (1 - TOLERANCE) - slack <= value <= high * (1 + TOLERANCE) + slack:
                 unit = "" if what.startswith("number") else " s"
