@@ -1,5 +1,6 @@
 import csv
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ def test_table_of_the_demo_is_near_the_truth(demo: Path) -> None:
     for row in rows[:12]:
         assert abs(float(row["error_percent"])) < 3.0, row
         assert row["status"] == "ok"
-    assert rows[13]["status"] != "ok"  # 21 ms, far below the first inversion time
+    # 21 ms, far below the first inversion time: the fit alone is imprecise there.
+    assert abs(float(rows[13]["error_percent"])) < 15.0
 
 
 def test_images_give_the_same_spheres(demo: Path, tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_real_phantom_from_dicom_to_table(shared_data, tmp_path: Path, site: str
     data = shared_data("nist_ir_hazen")
     plate = site.split("/")[1].removeprefix("plate")
     out = tmp_path / "maps"
-    assert main(["t1", str(data / "T1" / site), "-o", str(out), "--quiet"]) == 0
+    assert main(["t1", str(data / "T1" / site), "-o", str(out), "--quiet", "--method", "ml"]) == 0
     images = ["--images", str(data / "T1" / site)]
     assert main(["phantom", str(out), "--version", "1", "--quiet", *images]) == 0
     rows = {int(row["sphere"]): row for row in table(out)}
@@ -70,6 +72,22 @@ def test_real_phantom_from_dicom_to_table(shared_data, tmp_path: Path, site: str
         assert abs(region[number]) < 2.0, (number, region)
     if plate == "4":
         assert rows[1]["status"] == "ambiguous"
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_posterior_agrees_with_the_fit(shared_data, tmp_path: Path, site: str) -> None:
+    """Spheres 1 to 10 within 4.5 % of the fit, but for the two that the test of the fit sets aside."""
+    images = shared_data("nist_ir_hazen") / "T1" / site
+    found = {}
+    for method in ("ml", "posterior"):
+        out = tmp_path / method
+        assert main(["t1", str(images), "-o", str(out), "--quiet", "--method", method]) == 0
+        assert main(["phantom", str(out), "--version", "1", "--quiet"]) == 0
+        found[method] = {int(row["sphere"]): float(row["t1_mean_s"]) for row in table(out)}
+    exempt = {"site1_20200218/plate5": {4}, "site3_ge/plate4": {1}}.get(site, set())
+    off = {n: 100 * (found["posterior"][n] / found["ml"][n] - 1) for n in set(range(1, 11)) - exempt}
+    assert max(map(abs, off.values())) < 4.5, off
+    assert statistics.median(map(abs, off.values())) < 2.0, off
 
 
 def test_both_plates_of_one_folder(shared_data, tmp_path: Path) -> None:
