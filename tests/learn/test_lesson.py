@@ -11,13 +11,14 @@ from tests.learn.lessons import head, heads, tiny
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
-from unweight.learn.assemble import load_estimator
+from unweight.learn.assemble import load_estimator, load_posterior_network, with_draws
 from unweight.learn.card import Card
 from unweight.learn.conformal import conformal_from_plain
-from unweight.learn.lesson import Heads, Listener, held_out, shelves, teach
+from unweight.learn.lesson import Base, Heads, Listener, held_out, shelves, teach
+from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_examination import yardstick_for
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import DIFFUSOR, METHODS, POSTERIOR, RESNET, Recipe, recipe_from_plain
+from unweight.learn.recipe import DIFFUSOR, METHODS, POSTERIOR, RESIDUAL, RESNET, Recipe, recipe_from_plain
 from unweight.learn.slabs import CONSTANT, SlabRecipe
 from unweight.learn.training import Step
 from unweight.learn.weights import save_weights
@@ -63,7 +64,7 @@ def measured() -> Acquisition:
 
 
 @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # of strided estimates; slower, not wrong
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != RESIDUAL])
 def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     ear = Ear()
     recipe = tiny(method)
@@ -84,6 +85,28 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     for name in ("procedural", "4 simulated slabs of 32 x 32", "Scored on"):
         assert name in loaded.trained_on
     assert "not a medical device" in loaded.limits
+
+
+def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> None:
+    save_weights(tmp_path, *learned(tiny(POSTERIOR)))
+    network, base = load_posterior_network(tmp_path)
+    tensors, card = learned(tiny(RESIDUAL), base=Base(network=network, sha256=base.sha256))
+    save_weights(tmp_path, tensors, card)
+    estimator, _ = load_estimator(POSTERIOR, tmp_path)
+    assert isinstance(estimator, PosteriorT1)
+    maps = with_draws(estimator, 3, tmp_path)(measured())
+    assert maps.draws is not None and maps.draws.shape == (3, 16, 12, 3)
+    assert bool(torch.isfinite(maps.draws[:, ~maps.failed]).all())
+    with pytest.raises(InputError, match="makes no maps by itself"):
+        load_estimator(RESIDUAL, tmp_path)
+    save_weights(tmp_path, *learned(replace(tiny(POSTERIOR), seed=1)))
+    with pytest.raises(InputError, match="belong to another posterior"):
+        with_draws(estimator, 3, tmp_path)
+
+
+def test_a_residual_needs_its_posterior() -> None:
+    with pytest.raises(UsageError, match="cannot be learned without it"):
+        learned(tiny(RESIDUAL))
 
 
 def test_card_of_the_posterior() -> None:

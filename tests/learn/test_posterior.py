@@ -73,11 +73,15 @@ def same(one: Tensor, other: Tensor) -> None:
 
 
 def test_the_contract_where_neighbours_are_masked() -> None:
-    """A voxel depends on its neighbours, so halves can only be told apart with nothing between them."""
+    """A voxel depends on its neighbours, and a little on what the held fit leaves over in all voxels."""
     gap = torch.ones(12, 6, dtype=torch.bool)
     gap[5:7] = False
-    maps = check_estimator(estimator(), replace(phantom(12, 6), mask=gap))
+    maps = estimator()(replace(phantom(12, 6), mask=gap))
     assert maps.failed[5:7].all() and not maps.failed[:5].any()
+    half = torch.zeros_like(gap)
+    half[:5] = True
+    part = estimator()(replace(phantom(12, 6), mask=half))
+    torch.testing.assert_close(part.values[:5, :, 0], maps.values[:5, :, 0], rtol=0.02, atol=0)
     with pytest.raises(ContractError, match="values depend on which other voxels there are"):
         check_estimator(estimator(), phantom(12, 6))
 
@@ -264,8 +268,9 @@ def test_lists_and_volumes_are_taken_slice_by_slice() -> None:
     assert whole.values.shape == (9, 8, 3, 3)
     for index in range(3):
         one = estimator(opinionated())(replace(of, signal=of.signal[:, :, index]))
-        same(whole.values[:, :, index], one.values)
-        same(whole.std[:, :, index], one.std)
+        # To a per cent: the noise of the fit with B held is found from all slices.
+        torch.testing.assert_close(whole.values[:, :, index], one.values, rtol=0.02, atol=0.01)
+        torch.testing.assert_close(whole.std[:, :, index], one.std, rtol=0.05, atol=0.01)
     column = phantom(40)
     maps = estimator(opinionated())(column)
     assert maps.values.shape == (40, 3)
