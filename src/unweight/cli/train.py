@@ -283,5 +283,5 @@ def _summarise(screen: Console, card: Card, out: Path) -> None:
     rows = [(name, f"{value:.4g}") for name, value in card.metrics.items()]
     screen.print(table(("on held-out slabs", "value"), rows))
     screen.print(f"{card.seconds / 60:.1f} min of training; {out / card.name}.safetensors")
-    method = card.name.removeprefix("t1-")
+    method = "posterior --draws 8" if card.name == RESIDUAL else card.name.removeprefix("t1-")
     screen.print(f"use it with: unweight t1 INPUT -o MAPS --method {method} --weights {out}")
