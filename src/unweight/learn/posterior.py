@@ -215,10 +215,16 @@ class PosteriorT1(Estimator):
         timing = recovery_timing(acquisition.protocol, self.fit.complete, data)
         log_t1, b = free.mean[present][:, 0].double(), free.mean[present][:, 2].double()
         u, v, _, _ = recovery_basis(log_t1, timing)
-        lost = acquisition.kind is SignalKind.MAGNITUDE
-        signs = torch.where((u + b * v < 0) & lost, -1.0, 1.0).to(data)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
-        return project(log_t1, signs * data.T, timing, limits).rss
+        if acquisition.kind is not SignalKind.MAGNITUDE:
+            return project(log_t1, data.T, timing, limits).rss
+        model = u + b * v
+        signs = torch.where(model < 0, -1.0, 1.0).to(data)
+        # The sign of a volume near its null is open: noise, not B, may have decided it.
+        nearest = model.abs().argmin(0, keepdim=True)
+        other = signs.scatter(0, nearest, -signs.gather(0, nearest))
+        found = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
+        return torch.minimum(*found)
 
 
 def _offset(channels: Float[Tensor, "1 channels x y"], stride: int) -> tuple[int, int]:
