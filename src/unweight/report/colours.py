@@ -30,7 +30,7 @@ RECOMMENDED = {
     "PD": ("grayC", False),
 }
 OTHER = ("batlow", False)
-UNCERTAINTY = "lajolla"
+UNCERTAINTY = "imola"  # begins dark blue: black says that there is no value
 SHOWN = {"T1": (0.0, 3.0), "T2": (0.0, 0.3), "T2star": (0.0, 0.12), "R2star": (0.0, 60.0), "B": (1.0, 2.2)}
 
 

@@ -21,7 +21,7 @@ from unweight.core.parameter import ParameterSpec
 from unweight.evaluate.accuracy import T1_BIN_NAMES
 from unweight.evaluate.calibration import Sparsification
 from unweight.evaluate.scores import Score
-from unweight.report.colours import colour_map, colours_for
+from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -31,7 +31,7 @@ BAND = 5.0
 MOST_ERROR = 40.0
 SHOWN_ERROR = 20.0
 SHOWN_SD = 20.0
-DIVERGING, UNCERTAINTY = "vik", "imola"
+DIVERGING = "vik"
 
 
 @final
