@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -224,12 +225,22 @@ def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], tensor, atol=1e-5, rtol=1e-5)
 
 
+def free_ports(count: int) -> list[int]:
+    """Find ports below those that outgoing connections take, or one of these could take it in between."""
+    found: list[int] = []
+    first = 15_000 + os.getpid() * 16 % 15_000
+    for port in range(first, first + 200):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free port")
+
+
 def start_two(folder: Path) -> None:
     """Do what torchrun does: start two processes, and wait for both."""
-    with socket.socket() as one, socket.socket() as other:
-        for free in (one, other):
-            free.bind(("127.0.0.1", 0))
-        port, next_port = (str(free.getsockname()[1]) for free in (one, other))
+    port, next_port = (str(one) for one in free_ports(2))
     code = f"from tests.learn.test_training import *; share(Path({str(folder)!r}))"
     about = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NEXT_PORT": next_port}
     both = [python(code, RANK=str(rank), LOCAL_RANK=str(rank), **about) for rank in range(2)]
