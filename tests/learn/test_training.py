@@ -206,7 +206,7 @@ def python(code: str, **environment: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.slow  # two processes meet over gloo, and on a busy machine one of them now and then waits forever
+@pytest.mark.slow  # on a busy machine one of two processes over gloo now and then waits forever
 def test_two_processes_average_their_gradients(tmp_path: Path) -> None:
     """What two processes find is what one finds whose batch is that of both."""
     start_two(tmp_path)
