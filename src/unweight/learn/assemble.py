@@ -11,13 +11,14 @@ from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
 from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal, conformal_from_plain
-from unweight.learn.diffusor import DiffusorT1, DiffusorTask
+from unweight.learn.diffusor import DiffusorTask
+from unweight.learn.image_examination import image_estimator
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain
 from unweight.learn.recipe import POSTERIOR, RESIDUAL, Recipe, recipe_from_plain
-from unweight.learn.recurrent import RecurrentT1, RecurrentTask
-from unweight.learn.regression import RegressionT1, RegressionTask
+from unweight.learn.recurrent import RecurrentTask
+from unweight.learn.regression import RegressionTask
 from unweight.learn.residual import ResidualDraws, ResidualTask
 from unweight.learn.task import Task
 from unweight.learn.weights import fill, load_weights
@@ -123,35 +124,20 @@ def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator:
     fill(network, tensors)
     network.eval()
     if isinstance(network, UNet):
-        given = card.calibration
-        intervals = tuple(conformal_from_plain(given.get(name, {})) for name in ("T1", "PD", "B"))
+        intervals = tuple(
+            conformal_from_plain(card.calibration.get(name, {})) for name in ("T1", "PD", "B")
+        )
         return PosteriorT1(
             network=network, protocols=range_from_plain(card.ranges), intervals=_three(intervals)
         )
-    times = recipe.slabs.inversion_times
-    repetition = card.ranges.get("repetition_time", (recipe.slabs.repetition_time,) * 2)
+    given = dict(card.calibration)
     if isinstance(network, TimeUNet):
-        steps, draws = (int(card.calibration.get(name, 0)) for name in ("n_steps", "n_draws"))
-        return DiffusorT1(
-            network=network,
-            inversion_time=times,
-            repetition_time=repetition,
-            n_draws=draws or 10,
-            n_steps=steps or 1000,
-        )
-    found = card.calibration.get("relative_sd")
-    if not isinstance(found, list | tuple) or len(found) != 3:
-        raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
-    spread = (float(found[0]), float(found[1]), float(found[2]))
-    if isinstance(network, ResNet):
-        return RegressionT1(
-            network=network, inversion_time=times, repetition_time=repetition, relative_sd=spread
-        )
-    if isinstance(network, RecurrentInference):
-        return RecurrentT1(
-            network=network, inversion_time=times, repetition_time=repetition, relative_sd=spread
-        )
-    raise InputError(f"nothing is known to make of {card.name}")
+        given = {"n_draws": given.get("n_draws") or 10, "n_steps": given.get("n_steps") or 1000}
+    else:
+        found = given.get("relative_sd")
+        if not isinstance(found, list | tuple) or len(found) != 3:
+            raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
+    return image_estimator(network, recipe, given, card.ranges.get("repetition_time"))
 
 
 def _three(found: tuple[Conformal, ...]) -> tuple[Conformal, Conformal, Conformal]:

@@ -111,9 +111,22 @@ def image_examination(slabs: Slabs, recipe: Recipe) -> ImageExamination:
     return ImageExamination(slabs=slabs, recipe=recipe, fitted=torch.stack(rows).float())
 
 
-def image_estimator(network: nn.Module, recipe: Recipe, calibration: Calibration) -> ImageEstimator:
-    """Return the estimator that a network becomes."""
-    times, repetition = recipe.slabs.inversion_times, (recipe.slabs.repetition_time,) * 2
+def image_estimator(
+    network: nn.Module,
+    recipe: Recipe,
+    calibration: Calibration,
+    repetition_time: tuple[float, float] | None = None,
+) -> ImageEstimator:
+    """Return the estimator that a network becomes.
+
+    Args:
+        network: Trained, or in training.
+        recipe: Of the network.
+        calibration: As the card keeps it.
+        repetition_time: Shortest and longest TR to accept [s]; None for that of the recipe alone.
+    """
+    times = recipe.slabs.inversion_times
+    repetition = repetition_time or (recipe.slabs.repetition_time,) * 2
     if recipe.method == DIFFUSOR:
         return DiffusorT1(
             network=network,
