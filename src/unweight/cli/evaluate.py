@@ -11,6 +11,7 @@ from unweight.bids.atomic import write_together
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.table import write_table
 from unweight.cli.terminal import console, progress, table
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.evaluate.scores import Score, scores_table
@@ -106,7 +107,9 @@ def _sets(plan: T1Plan, real: Sequence[RealSeries], version: int | None) -> Iter
     yield from plan.trial_sets()
 
 
-def _stability(methods: Mapping[str, Estimator], watch: Watch, screen: Console) -> tuple[Score, ...]:
+def _stability(
+    methods: Mapping[str, Estimator[Acquisition]], watch: Watch, screen: Console
+) -> tuple[Score, ...]:
     """Check the method a user gets who names none."""
     name = default_method(tuple(methods))
     reason = refusal_of_stability(methods[name])

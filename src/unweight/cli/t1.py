@@ -129,7 +129,7 @@ def _device(wish: str) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _on(device: torch.device, estimator: Estimator) -> Estimator:
+def _on(device: torch.device, estimator: Estimator[Acquisition]) -> Estimator[Acquisition]:
     """Return the estimator with its network, if it has one, on the device."""
     network = getattr(estimator, "network", None)
     if isinstance(network, torch.nn.Module):

@@ -66,7 +66,7 @@ class T1Method:
         reason: Why it was chosen, if the user did not choose.
     """
 
-    estimator: Estimator
+    estimator: Estimator[Acquisition]
     name: str
     algorithm: str
     reference: str

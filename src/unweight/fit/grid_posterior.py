@@ -72,7 +72,7 @@ class VoxelPosterior:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class GridPosterior(Estimator):
+class GridPosterior(Estimator[Acquisition]):
     """Posterior mean and spread of (T1, PD, B) under a box prior and known noise.
 
     T1 is exp(E[ln T1]) with the 5 % and 95 % quantiles; PD and B are means, with the interval of a

@@ -42,7 +42,7 @@ IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class InversionRecoveryFit(Estimator):
+class InversionRecoveryFit(Estimator[Acquisition]):
     """Maximum-likelihood fit of (T1, PD, B) to inversion recovery.
 
     B is held where the acquisition knows a map of it. Needs no weights and no choice of start.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
@@ -56,7 +57,7 @@ def task_of(recipe: Recipe, posterior: UNet | None = None) -> Task:
     return PosteriorTask(unet=UNet(network, generator=generator))
 
 
-def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator, Card]:
+def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator[Acquisition], Card]:
     """Return the estimator whose weights have this name, and their card.
 
     Args:
@@ -111,7 +112,7 @@ def with_draws(estimator: PosteriorT1, n_draws: int, folder: Path | None = None)
     return replace(estimator, draws=draws)
 
 
-def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator:
+def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator[Acquisition]:
     """Build the estimator that a card describes.
 
     Raises:

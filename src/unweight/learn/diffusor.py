@@ -74,7 +74,7 @@ class DiffusorTask(Task):
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DiffusorT1(Estimator):
+class DiffusorT1(Estimator[Acquisition]):
     """Mean and standard deviation of draws from the posterior.
 
     Takes `n_steps` times `n_draws` evaluations of the network for each slice.

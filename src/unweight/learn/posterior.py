@@ -76,7 +76,7 @@ class FreePosterior:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PosteriorT1(Estimator):
+class PosteriorT1(Estimator[Acquisition]):
     """Posterior median and 90 % interval of T1, PD and B.
 
     Attributes:

@@ -112,7 +112,7 @@ class RecurrentTask(Task):
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RecurrentT1(Estimator):
+class RecurrentT1(Estimator[Acquisition]):
     """Maps of T1, PD and B after the last step.
 
     Attributes:

@@ -55,7 +55,7 @@ class RegressionTask(Task):
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RegressionT1(Estimator):
+class RegressionT1(Estimator[Acquisition]):
     """Maps of T1, PD and B in one evaluation per slice.
 
     Attributes:

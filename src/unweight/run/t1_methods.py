@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
@@ -27,7 +28,7 @@ def t1_methods(
     *,
     n_draws: int | None = None,
     n_steps: int | None = None,
-) -> dict[str, Estimator]:
+) -> dict[str, Estimator[Acquisition]]:
     """Return estimators by name.
 
     Args:
@@ -48,9 +49,9 @@ def t1_methods(
         )
     there = available(weights)
     wanted = [one for one in METHODS if one == FIT or WEIGHTS[one] in there] if names is None else names
-    methods: dict[str, Estimator] = {}
+    methods: dict[str, Estimator[Acquisition]] = {}
     for name in wanted:
-        estimator: Estimator = InversionRecoveryFit()
+        estimator: Estimator[Acquisition] = InversionRecoveryFit()
         if name != FIT:
             estimator, _ = load_estimator(WEIGHTS[name], weights)
         methods[name] = _drawing(estimator, n_draws, n_steps)
@@ -86,7 +87,7 @@ def check_unseen(subjects: Sequence[str], methods: Sequence[str], weights: Path 
             )
 
 
-def evaluations_per_slice(estimator: Estimator) -> int:
+def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:
     """Return how often the network is evaluated for one slice; 0 for what has none."""
     if isinstance(estimator, DiffusorT1):
         return estimator.n_steps * estimator.n_draws
@@ -100,7 +101,9 @@ def default_method(methods: Sequence[str]) -> str:
     return next((name for name in ("posterior", FIT) if name in methods), methods[0])
 
 
-def _drawing(estimator: Estimator, n_draws: int | None, n_steps: int | None) -> Estimator:
+def _drawing(
+    estimator: Estimator[Acquisition], n_draws: int | None, n_steps: int | None
+) -> Estimator[Acquisition]:
     if not isinstance(estimator, DiffusorT1):
         return estimator
     return replace(

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps
@@ -102,7 +103,9 @@ class Said:
     usable: Bool[Tensor, " voxels"]
 
 
-def evaluate_set(trial_set: TrialSet, methods: Mapping[str, Estimator], watch: Watch) -> Evaluated:
+def evaluate_set(
+    trial_set: TrialSet, methods: Mapping[str, Estimator[Acquisition]], watch: Watch
+) -> Evaluated:
     """Run every method that accepts all trials of a set, and score it.
 
     Args:
@@ -182,7 +185,7 @@ def method_scores(trial_set: TrialSet, method: str, said: Said) -> list[Score]:
     return scores
 
 
-def _ask(name: str, estimator: Estimator, trial_set: TrialSet, report: Progress) -> Answer:
+def _ask(name: str, estimator: Estimator[Acquisition], trial_set: TrialSet, report: Progress) -> Answer:
     maps, seconds = [], []
     for trial in trial_set.trials:
         began = time.perf_counter()

@@ -115,7 +115,7 @@ class TrialSet:
     name: str
     trials: tuple[Trial, ...]
     reference: str = TRUTH
-    yardstick: Estimator | None = None
+    yardstick: Estimator[Acquisition] | None = None
     spheres: bool = False
 
     def __post_init__(self) -> None:

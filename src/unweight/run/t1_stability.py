@@ -42,7 +42,7 @@ class Changed:
     spheres: Bool[Tensor, "x y z"]
 
 
-def stability_scores(method: str, estimator: Estimator, watch: Watch) -> tuple[Score, ...]:
+def stability_scores(method: str, estimator: Estimator[Acquisition], watch: Watch) -> tuple[Score, ...]:
     """Return how T1 changes: the most, the share of voxels by over 1 %, and of those lost or won.
 
     Args:
@@ -60,7 +60,7 @@ def stability_scores(method: str, estimator: Estimator, watch: Watch) -> tuple[S
         )
 
 
-def refusal_of_stability(estimator: Estimator) -> str | None:
+def refusal_of_stability(estimator: Estimator[Acquisition]) -> str | None:
     """Return why a method cannot be checked; None if it can."""
     try:
         estimator.accept(changed_images()[0].acquisition)
@@ -104,7 +104,7 @@ def changed_images() -> tuple[Changed, ...]:
     )
 
 
-def _t1(estimator: Estimator, one: Changed, report: Progress) -> Float[Tensor, " voxels"]:
+def _t1(estimator: Estimator[Acquisition], one: Changed, report: Progress) -> Float[Tensor, " voxels"]:
     return estimator(one.acquisition, report).value("T1")[one.spheres].double()
 
 

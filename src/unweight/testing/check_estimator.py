@@ -13,7 +13,7 @@ OF_STD = 0.01
 OF_VALUE = 1e-5
 
 
-def check_estimator(estimator: Estimator, acquisition: Acquisition) -> ParameterMaps:
+def check_estimator(estimator: Estimator[Acquisition], acquisition: Acquisition) -> ParameterMaps:
     """Demand the contract of `core.estimator` on an acquisition with voxels on its first axis.
 
     Shapes, dtype, device and parameters; the same result when called again and for each half of the
@@ -46,7 +46,7 @@ def check_estimator(estimator: Estimator, acquisition: Acquisition) -> Parameter
     return maps
 
 
-def _check_again(estimator: Estimator, acquisition: Acquisition, maps: ParameterMaps) -> None:
+def _check_again(estimator: Estimator[Acquisition], acquisition: Acquisition, maps: ParameterMaps) -> None:
     again = estimator(acquisition)
     demand(
         torch.equal(maps.values.nan_to_num(), again.values.nan_to_num()), "a second call gives other values"
