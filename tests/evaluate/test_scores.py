@@ -14,19 +14,19 @@ def score(method: str, dataset: str, metric: str, value: float = 0.25) -> Score:
 def test_table_is_sorted_by_method_and_set_and_else_as_given() -> None:
     given = [score("b", "x", "rmse"), score("a", "y", "sd"), score("a", "x", "sd"), score("a", "x", "mae")]
     columns, rows = scores_table(given)
-    assert columns == ("method", "set", "group", "metric", "value", "n", "unit")
-    assert [(row[0], row[1], row[3]) for row in rows] == [
+    assert columns == ("method", "set", "parameter", "group", "metric", "value", "n", "unit")
+    assert [(row[0], row[1], row[4]) for row in rows] == [
         ("a", "x", "sd"),
         ("a", "x", "mae"),
         ("a", "y", "sd"),
         ("b", "x", "rmse"),
     ]
-    assert rows[0] == ("a", "x", "all", "sd", "0.25", "3", "1")
+    assert rows[0] == ("a", "x", "n/a", "all", "sd", "0.25", "3", "1")
 
 
 def test_no_value_is_written_as_bids_wants() -> None:
     _, (row,) = scores_table([score("a", "x", "sd", math.nan)])
-    assert row[4] == "n/a"
+    assert row[5] == "n/a"
 
 
 def test_groups_are_measured_one_by_one() -> None:
@@ -35,9 +35,10 @@ def test_groups_are_measured_one_by_one() -> None:
     scores = scores_by_group(
         lambda voxels: {"mean": float(values[voxels].mean()), "n": float(voxels.sum())},
         groups,
-        Subject(method="a", dataset="x"),
+        Subject(method="a", dataset="x", parameter="T2"),
         {"mean": "s"},
     )
+    assert {s.parameter for s in scores} == {"T2"}
     assert [(s.group, s.value, s.n, s.unit) for s in scores[:2]] == [
         ("low", 1.5, 2, "s"),
         ("high", 3.0, 1, "s"),

@@ -6,7 +6,8 @@ from functools import cache
 from unweight.core.seeding import seeded_generator
 from unweight.learn.lesson import Heads
 from unweight.learn.posterior_task import posterior_config
-from unweight.learn.recipe import POSTERIOR, Recipe, recipe_for
+from unweight.learn.presets import recipe_for
+from unweight.learn.recipe import POSTERIOR, Recipe
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig

@@ -17,7 +17,12 @@ T1_SETS = (
     "detail",
     "stability",
 )
-TRAINED = ("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor")
+MAPS_COMPARED = ("physics", "unet", "pgan", "no-embedding", "embedding")
+MAPS_SETS = ("internal", "protocols", "field", "lesions")
+TRAINED = (
+    *("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor"),
+    *("maps", "maps-no-embedding", "maps-unet", "maps-pgan"),
+)
 
 
 @final
@@ -186,7 +191,7 @@ COMMANDS = {
     ),
     "train": Command(
         module="unweight.cli.train",
-        summary="train a network for T1, for any protocol or for yours; a stopped training goes on",
+        summary="train a network for T1, or for T1, T2 and PD maps; a stopped training goes on",
         arguments=(
             argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
             OUT,
@@ -246,6 +251,7 @@ COMMANDS = {
             "unweight train t1-posterior -o weights --minutes 30\n"
             "unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55\n"
             "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
+            "unweight train maps -o weights --heads brainweb_folder\n"
             "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
         ),
     ),
@@ -253,7 +259,11 @@ COMMANDS = {
         module="unweight.cli.evaluate",
         summary="every method side by side on simulated and your own data: scores, tables, pictures",
         arguments=(
-            argument("what", choices=("t1",), help="what is estimated"),
+            argument(
+                "what",
+                choices=("t1", "maps"),
+                help="t1: from inversion recovery; maps: T1, T2 and PD from weighted images",
+            ),
             argument(
                 "-o",
                 "--out",
@@ -265,13 +275,22 @@ COMMANDS = {
             argument(
                 "--methods",
                 nargs="+",
-                choices=T1_COMPARED,
-                help="default: all that there are weights for; ml needs none",
+                choices=(*T1_COMPARED, *MAPS_COMPARED),
+                metavar="METHOD",
+                help=f"of t1: {', '.join(T1_COMPARED)} (default: all that there are weights for; ml needs "
+                f"none); of maps: {', '.join(MAPS_COMPARED)} (default: all)",
             ),
             argument(
                 "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
             ),
-            argument("--sets", nargs="*", choices=T1_SETS, help="simulated sets; default: all of them"),
+            argument(
+                "--sets",
+                nargs="*",
+                choices=(*T1_SETS, *MAPS_SETS),
+                metavar="SET",
+                help=f"simulated sets; default: all of them; of t1: {', '.join(T1_SETS)}; of maps: "
+                f"{', '.join(MAPS_SETS)}",
+            ),
             argument(
                 "--heads",
                 type=Path,
@@ -283,41 +302,45 @@ COMMANDS = {
                 nargs="+",
                 type=Path,
                 metavar="DIR",
-                help="series of real system phantoms; methods are compared with ml in each sphere",
+                help="t1: series of real system phantoms; methods are compared with ml in each sphere",
             ),
             argument(
                 "--phantom-version",
                 type=int,
                 choices=(1, 2),
-                help="of the real phantoms; 1: serial number up to 0041; 2: from 0042",
+                help="t1: of the real phantoms; 1: serial number up to 0041; 2: from 0042",
             ),
             argument(
                 "--brain",
                 nargs="+",
                 type=Path,
                 metavar="INPUT",
-                help="a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
+                help="t1: a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
             ),
-            argument("--ti", nargs="+", type=float, metavar="S", help="inversion times of --brain [s]"),
-            argument("--tr", nargs="+", type=float, metavar="S", help="repetition time of --brain [s]"),
+            argument("--ti", nargs="+", type=float, metavar="S", help="t1: inversion times of --brain [s]"),
+            argument("--tr", nargs="+", type=float, metavar="S", help="t1: repetition time of --brain [s]"),
             argument(
                 "--seeds",
                 type=int,
                 metavar="N",
-                help="noise seeds of the phantom and of small structures (default 5, quick 1)",
+                help="t1: noise seeds of the phantom and of small structures (default 5, quick 1)",
             ),
             argument(
-                "--draws", type=int, metavar="N", help="draws of the diffusor; default: as its card says"
+                "--draws",
+                type=int,
+                metavar="N",
+                help="t1: draws of the diffusor; default: as its card says",
             ),
             argument(
-                "--steps", type=int, metavar="N", help="steps of each draw; default: as its card says"
+                "--steps", type=int, metavar="N", help="t1: steps of each draw; default: as its card says"
             ),
-            flag("--quick", help="one head, one slice, one seed: to see that it runs"),
+            flag("--quick", help="one head, a slice or two, one seed: to see that it runs"),
         ),
         epilogue=(
             "unweight evaluate t1 -o scores\n"
             "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
-            "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2"
+            "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2\n"
+            "unweight evaluate maps -o scores --heads brainweb_folder"
         ),
     ),
     "doctor": Command(

@@ -1,136 +1,41 @@
-"""`unweight evaluate`: methods side by side on simulated and real data; a table of scores, and pictures."""
+"""`unweight evaluate`: methods side by side; a table of scores, and pictures.
+
+What is estimated decides which of the two evaluations runs. What only the other one takes is refused.
+"""
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 
-from rich.console import Console
-
-from unweight.bids.atomic import write_together
-from unweight.bids.given import NOTHING_GIVEN, Given
-from unweight.bids.table import write_table
-from unweight.cli.terminal import console, progress, table
-from unweight.core.acquisition import Acquisition
+from unweight.cli import evaluate_maps, evaluate_t1
+from unweight.cli.catalogue import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.core.errors import UsageError
-from unweight.core.estimator import Estimator, Progress
-from unweight.evaluate.scores import Score, scores_table
-from unweight.run.t1_figures import figures_of
-from unweight.run.t1_heads import heads_for_test
-from unweight.run.t1_methods import check_unseen, default_method, t1_methods, without_weights
-from unweight.run.t1_plan import N_SEEDS, QUICK_SEEDS, SETS, T1Plan
-from unweight.run.t1_real import (
-    REAL_BRAIN,
-    REAL_PHANTOM,
-    RealSeries,
-    read_real,
-    real_brain_set,
-    real_phantom_set,
-)
-from unweight.run.t1_scores import Watch, evaluate_set
-from unweight.run.t1_sets import TrialSet
-from unweight.run.t1_stability import STABILITY, refusal_of_stability, stability_scores
-from unweight.run.t1_tables import tables
 
-SCORES = "scores.tsv"
+MAPS = "maps"
+OF_T1_ALONE = ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, run, score, draw; the files are written when all is done."""
-    screen = console(quiet=arguments.quiet)
-    plan = _plan(arguments)
-    methods = t1_methods(
-        arguments.methods, arguments.weights, n_draws=arguments.draws, n_steps=arguments.steps
-    )
-    absent = without_weights(arguments.weights) if arguments.methods is None else ()
-    if absent:
-        screen.print(f"no weights for {', '.join(absent)}: left out")
-    if plan.heads is not None:
-        check_unseen(tuple(heads_for_test(plan.heads)), tuple(methods), arguments.weights)
-    scores: list[Score] = []
-    figures: dict[str, bytes] = {}
-
-    def watch(label: str) -> AbstractContextManager[Progress]:
-        return progress(label, quiet=arguments.quiet)
-
-    for trial_set in _sets(plan, _read(arguments), arguments.phantom_version):
-        evaluated = evaluate_set(trial_set, methods, watch)
-        for one in evaluated.refusals:
-            screen.print(f"{one.dataset}: {one.method} is left out: {one.reason}")
-        scores += evaluated.scores
-        figures |= figures_of(evaluated)
-    if STABILITY in plan.sets:
-        scores += _stability(methods, watch, screen)
-    _show(scores, screen)
-    _write(arguments.out, scores, figures, screen)
-    return 0
-
-
-def _plan(arguments: argparse.Namespace) -> T1Plan:
-    """Check what was asked for."""
-    if arguments.phantom and arguments.phantom_version is None:
+    """Check that the arguments belong together, and run the evaluation asked for."""
+    of_maps = arguments.what == MAPS
+    _check_names("method", arguments, arguments.methods, MAPS_COMPARED if of_maps else T1_COMPARED)
+    _check_names("set", arguments, arguments.sets, MAPS_SETS if of_maps else T1_SETS)
+    if not of_maps:
+        return evaluate_t1.run(arguments)
+    given = [name for name in OF_T1_ALONE if getattr(arguments, name) is not None]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(
-            "real phantoms need --phantom-version",
-            remedy="Give 1 for serial numbers up to 0041, 2 from 0042 on.",
+            f"`evaluate {MAPS}` takes no {options}",
+            remedy="Leave it out, or evaluate t1, which takes it.",
         )
-    seeds = arguments.seeds
-    if seeds is None:
-        seeds = QUICK_SEEDS if arguments.quick else N_SEEDS
-    sets = SETS if arguments.sets is None else tuple(name for name in SETS if name in arguments.sets)
-    if not (sets or arguments.phantom or arguments.brain):
-        raise UsageError("nothing to evaluate on", remedy=f"Give --phantom, --brain, or --sets {SETS[0]}.")
-    return T1Plan(sets=sets, n_seeds=seeds, heads=arguments.heads, quick=arguments.quick)
+    return evaluate_maps.run(arguments)
 
 
-def _read(arguments: argparse.Namespace) -> list[RealSeries]:
-    """Read what the user gave, first of all, so that a wrong path does not cost an evaluation."""
-
-    def times(values: list[float] | None) -> tuple[float, ...] | None:
-        return None if values is None else tuple(values)
-
-    series: list[RealSeries] = []
-    for folder in arguments.phantom or ():
-        series += read_real(REAL_PHANTOM, [folder], NOTHING_GIVEN)
-    if arguments.brain:
-        given = Given(inversion_time=times(arguments.ti), repetition_time=times(arguments.tr))
-        series += read_real(REAL_BRAIN, arguments.brain, given)
-    return series
-
-
-def _sets(plan: T1Plan, real: Sequence[RealSeries], version: int | None) -> Iterator[TrialSet]:
-    """Make each set when its turn comes; real ones, which may turn out to be no phantom, first."""
-    for series in real:
-        if series.name.startswith(REAL_PHANTOM) and version is not None:
-            yield real_phantom_set(series, version)
-        else:
-            yield real_brain_set(series)
-    yield from plan.trial_sets()
-
-
-def _stability(
-    methods: Mapping[str, Estimator[Acquisition]], watch: Watch, screen: Console
-) -> tuple[Score, ...]:
-    """Check the method a user gets who names none."""
-    name = default_method(tuple(methods))
-    reason = refusal_of_stability(methods[name])
-    if reason is not None:
-        screen.print(f"{STABILITY}: {name} is left out: {reason}")
-        return ()
-    return stability_scores(name, methods[name], watch)
-
-
-def _write(out: Path, scores: Sequence[Score], figures: Mapping[str, bytes], screen: Console) -> None:
-    """Write the pictures, then the table: it is the mark that all is there."""
-    columns, rows = scores_table(scores)
-    if figures:
-        write_together((out / name, content) for name, content in figures.items())
-    write_table(out / SCORES, rows, columns)
-    for name in (*figures, SCORES):
-        screen.print(str(out / name))
-
-
-def _show(scores: Sequence[Score], screen: Console) -> None:
-    """Print the tables that can be read at a glance."""
-    for one in tables(scores):
-        screen.print()
-        screen.print(table(one.columns, one.rows, one.title))
+def _check_names(
+    kind: str, arguments: argparse.Namespace, names: list[str] | None, there: tuple[str, ...]
+) -> None:
+    unknown = [name for name in names or () if name not in there]
+    if unknown:
+        raise UsageError(
+            f"`evaluate {arguments.what}` has no {kind} called {', '.join(unknown)}",
+            remedy=f"There are {', '.join(there)}.",
+        )

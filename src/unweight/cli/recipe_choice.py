@@ -9,7 +9,8 @@ from unweight.bids.sidecar import Sidecar, read_sidecar, timing_of
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.protocol import Protocol, protocol_from_values
 from unweight.learn.lesson import place
-from unweight.learn.recipe import Recipe, recipe_for
+from unweight.learn.presets import recipe_for
+from unweight.learn.recipe import Recipe
 
 WARM_UP_SHARE = 0.25  # of a short training
 CHECKS = 20  # at least so many in a training
@@ -74,7 +75,7 @@ def _protocol(
     elif like is not None:
         times = like.require("inversion_time", "train").tolist()
     else:
-        times = list(recipe.slabs.inversion_times)
+        times = list(recipe.series.inversion_times)
     if not times:
         raise UsageError(f"{recipe.method} takes any TR as it is", remedy="Give the inversion times, --ti.")
     if len(set(times)) < len(times):
@@ -85,8 +86,8 @@ def _protocol(
         known = like is not None and like.readout_time is not None
         readout = _only(like, "readout_time", "--readout-time") if known else 0.0
     if repetition is None:
-        if recipe.slabs.inversion_times and arguments.ti is None and like is None:
-            repetition = recipe.slabs.repetition_time
+        if recipe.series.inversion_times and arguments.ti is None and like is None:
+            repetition = recipe.series.repetition_time
         else:
             raise UsageError(
                 "a network for one protocol needs its repetition time", remedy="Give --tr, in seconds."

@@ -24,9 +24,8 @@ from unweight.core.seeding import seeded_generator
 from unweight.learn.assemble import load_posterior_network, task_of
 from unweight.learn.card import Card
 from unweight.learn.gather import Shelf, gather
-from unweight.learn.lesson import Base, Heads, Listener, Silence, place, shelves, teach
-from unweight.learn.pool import SlabPool
-from unweight.learn.recipe import RESIDUAL, Recipe, recipe_from_plain
+from unweight.learn.lesson import Base, Heads, Listener, Silence, place, pool_of, shelves, teach
+from unweight.learn.recipe import FROM_WEIGHTED, MAPS, RESIDUAL, Recipe, recipe_from_plain
 from unweight.learn.slab_set import slab_set
 from unweight.learn.training import Step, train
 from unweight.learn.weights import available, load_weights, save_weights
@@ -209,7 +208,7 @@ def _base(arguments: argparse.Namespace) -> Base | None:
 def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float, base: Base | None) -> Recipe:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds."""
     slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
-    pool = SlabPool(slabs=slabs, patch=recipe.patch, batch_size=recipe.plan.batch_size)
+    pool = pool_of(recipe, slabs)
     count, seconds = 1, 0.0
     while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
         count *= 4
@@ -256,6 +255,9 @@ def step_line(step: Step) -> str:
     """Return how a training goes, in a line."""
     found = step.checks or {}
     parts = [f"step {step.step} of {step.n_steps}: loss {step.loss:.4g}"]
+    if "psnr_t1" in found:
+        said = (f"{name} {found[f'psnr_{name.lower()}']:.1f}" for name in ("T1", "T2", "PD"))
+        parts.append(f"PSNR {', '.join(said)} dB")
     if "rmse_ln_t1" in found:
         parts.append(f"ln T1 off by {found['rmse_ln_t1']:.4f} (fit {found['rmse_ln_t1_fit']:.4f})")
     if "region_ratio" in found:
@@ -283,5 +285,12 @@ def _summarise(screen: Console, card: Card, out: Path) -> None:
     rows = [(name, f"{value:.4g}") for name, value in card.metrics.items()]
     screen.print(table(("on held-out slabs", "value"), rows))
     screen.print(f"{card.seconds / 60:.1f} min of training; {out / card.name}.safetensors")
-    method = "posterior --draws 8" if card.name == RESIDUAL else card.name.removeprefix("t1-")
-    screen.print(f"use it with: unweight t1 INPUT -o MAPS --method {method} --weights {out}")
+    screen.print(f"use it with: {_use(card.name)} --weights {out}")
+
+
+def _use(name: str) -> str:
+    if name in FROM_WEIGHTED:
+        method = "embedding" if name == MAPS else name.removeprefix("maps-")
+        return f"unweight maps --t1w T1W --t2w T2W --flair FLAIR -o MAPS --method {method}"
+    method = "posterior --draws 8" if name == RESIDUAL else name.removeprefix("t1-")
+    return f"unweight t1 INPUT -o MAPS --method {method}"

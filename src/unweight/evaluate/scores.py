@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 
-COLUMNS = ("method", "set", "group", "metric", "value", "n", "unit")
+COLUMNS = ("method", "set", "parameter", "group", "metric", "value", "n", "unit")
 ABSENT = "n/a"
 COUNT = "n"
 
@@ -27,11 +27,13 @@ class Subject:
         method: Name of the method that made the maps.
         dataset: Name of the set it was tried on.
         unit: Unit of the parameter, for metrics that carry it.
+        parameter: Name of the map.
     """
 
     method: str
     dataset: str
     unit: str = "s"
+    parameter: str = "T1"
 
 
 @final
@@ -46,7 +48,8 @@ class Score:
         metric: What was measured, `rmse_ln`.
         value: The number [unit]; NaN if nothing could be measured.
         n: How many voxels it rests on.
-        unit: SI unit; `1` for ratios, shares and logarithms.
+        unit: SI unit; `1` for ratios, shares and logarithms, `dB` for ten times a logarithm to base 10.
+        parameter: Name of the map; `n/a` for what belongs to all maps, as the time.
     """
 
     method: str
@@ -56,9 +59,10 @@ class Score:
     value: float
     n: int
     unit: str = "1"
+    parameter: str = ABSENT
 
     def __post_init__(self) -> None:
-        for text in (self.method, self.dataset, self.group, self.metric, self.unit):
+        for text in (self.method, self.dataset, self.parameter, self.group, self.metric, self.unit):
             if not text or any(mark in text for mark in "\t\n\r"):
                 raise UsageError(f"a score needs names without tabs and line breaks, found {text!r}")
         if self.n < 0:
@@ -117,6 +121,7 @@ def scores_by_group(
                 value=value,
                 n=int(measured[COUNT]),
                 unit=units.get(metric, "1"),
+                parameter=subject.parameter,
             )
             for metric, value in measured.items()
             if metric != COUNT
@@ -135,5 +140,5 @@ def scores_table(scores: Iterable[Score]) -> tuple[tuple[str, ...], list[tuple[s
 
 def _row(score: Score) -> tuple[str, ...]:
     value = ABSENT if math.isnan(score.value) else f"{score.value:.9g}"
-    names = (score.method, score.dataset, score.group, score.metric)
+    names = (score.method, score.dataset, score.parameter, score.group, score.metric)
     return (*names, value, str(score.n), score.unit)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition
@@ -14,19 +15,25 @@ from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal, conformal_from_plain
 from unweight.learn.diffusor import DiffusorTask
 from unweight.learn.image_examination import image_estimator
+from unweight.learn.maps_examination import NAMES as MAP_NAMES
+from unweight.learn.maps_task import MapsTask, PganTask, view_of
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import POSTERIOR, RESIDUAL, Recipe, recipe_from_plain
+from unweight.learn.recipe import FROM_WEIGHTED, POSTERIOR, RESIDUAL, Network, Recipe, recipe_from_plain
 from unweight.learn.recurrent import RecurrentTask
 from unweight.learn.regression import RegressionTask
 from unweight.learn.residual import ResidualDraws, ResidualTask
 from unweight.learn.task import Task
+from unweight.learn.weighted_maps import WeightedMaps
+from unweight.learn.weighting_range import WeightingRange
 from unweight.learn.weights import fill, load_weights
+from unweight.nets.image_set import ImageSetConfig, ImageSetUNet
+from unweight.nets.pgan import Pgan, PganConfig
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
 from unweight.nets.resnet import ResNet, ResNetConfig
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
-from unweight.nets.unet import UNet
+from unweight.nets.unet import UNet, UNetConfig
 
 
 def task_of(recipe: Recipe, posterior: UNet | None = None) -> Task:
@@ -40,7 +47,10 @@ def task_of(recipe: Recipe, posterior: UNet | None = None) -> Task:
         UsageError: The recipe needs it, and it is not given.
     """
     generator = seeded_generator(recipe.seed, "weights", recipe.method)
-    network, times = recipe.network, recipe.slabs.inversion_times
+    network = recipe.network
+    if recipe.method in FROM_WEIGHTED:
+        return _maps_task(network, generator)
+    times = recipe.series.inversion_times
     if isinstance(network, ResNetConfig):
         return RegressionTask(resnet=ResNet(network, generator=generator))
     if isinstance(network, RecurrentConfig):
@@ -54,7 +64,21 @@ def task_of(recipe: Recipe, posterior: UNet | None = None) -> Task:
         return ResidualTask(unet=TimeUNet(network, generator=generator), posterior=posterior)
     if isinstance(network, TimeUNetConfig):
         return DiffusorTask(unet=TimeUNet(network, generator=generator))
+    if not isinstance(network, UNetConfig):
+        raise UsageError(f"nothing trains a {type(network).__name__}")
     return PosteriorTask(unet=UNet(network, generator=generator))
+
+
+def _maps_task(network: Network, generator: torch.Generator) -> Task:
+    if isinstance(network, PganConfig):
+        return PganTask(pgan=Pgan(network, generator=generator))
+    if isinstance(network, ImageSetConfig):
+        images = ImageSetUNet(network, generator=generator)
+        return MapsTask(maps=images, view=view_of(images))
+    if not isinstance(network, UNetConfig):
+        raise UsageError(f"no {type(network).__name__} makes maps of weighted images")
+    plain = UNet(network, generator=generator)
+    return MapsTask(maps=plain, view=view_of(plain))
 
 
 def load_estimator(name: str, folder: Path | None = None) -> tuple[Estimator[Acquisition], Card]:
@@ -119,6 +143,10 @@ def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator[Acquisi
         InputError: The card and the weights do not make one.
     """
     recipe = recipe_from_plain(card.recipe)
+    if recipe.method in FROM_WEIGHTED:
+        raise InputError(
+            f"{recipe.method} maps weighted images, not inversion recovery", remedy="Use `unweight maps`."
+        )
     if recipe.method == RESIDUAL:
         raise InputError(f"{RESIDUAL} makes no maps by itself", remedy="Use --method posterior --draws N.")
     network = task_of(recipe).network
@@ -139,6 +167,36 @@ def estimator_of(card: Card, tensors: Mapping[str, Tensor]) -> Estimator[Acquisi
         if not isinstance(found, list | tuple) or len(found) != 3:
             raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
     return image_estimator(network, recipe, given, card.ranges.get("repetition_time"))
+
+
+def load_weighted_maps(name: str, folder: Path | None = None) -> tuple[WeightedMaps, Card]:
+    """Return what makes T1, T2 and PD maps of weighted images, and the card of its weights.
+
+    Args:
+        name: `maps`, `maps-unet` …
+        folder: Where the weights lie; None for those that come with the package.
+
+    Raises:
+        InputError: The weights are absent, damaged, or for something else.
+    """
+    tensors, card = load_weights(name, folder)
+    recipe = recipe_from_plain(card.recipe)
+    if recipe.method not in FROM_WEIGHTED:
+        raise InputError(f"{name} does not map weighted images", remedy="Use `unweight t1`.")
+    network = task_of(recipe).network
+    fill(network, tensors)
+    network.eval()
+    intervals = tuple(conformal_from_plain(card.calibration.get(one, {})) for one in MAP_NAMES)
+    return (
+        WeightedMaps(
+            network=network,
+            view=view_of(network),
+            weightings=WeightingRange(card.ranges),
+            intervals=_three(intervals),
+            name=name,
+        ),
+        card,
+    )
 
 
 def _three(found: tuple[Conformal, ...]) -> tuple[Conformal, Conformal, Conformal]:

@@ -125,8 +125,8 @@ def image_estimator(
         calibration: As the card keeps it.
         repetition_time: Shortest and longest TR to accept [s]; None for that of the recipe alone.
     """
-    times = recipe.slabs.inversion_times
-    repetition = repetition_time or (recipe.slabs.repetition_time,) * 2
+    times = recipe.series.inversion_times
+    repetition = repetition_time or (recipe.series.repetition_time,) * 2
     if recipe.method == DIFFUSOR:
         return DiffusorT1(
             network=network,
@@ -149,7 +149,7 @@ def image_estimator(
 
 
 def _acquisitions(slabs: Slabs, recipe: Recipe) -> list[Acquisition]:
-    protocol = draw_scan(recipe.slabs, seeded_generator(recipe.seed, "protocol")).protocol
+    protocol = draw_scan(recipe.series, seeded_generator(recipe.seed, "protocol")).protocol
     return [Acquisition(signal=one.float().movedim(0, -1), protocol=protocol) for one in slabs["signal"]]
 
 

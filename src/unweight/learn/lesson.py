@@ -25,13 +25,15 @@ from unweight.learn.card import Card
 from unweight.learn.examination import Examination
 from unweight.learn.gather import Shelf, gather
 from unweight.learn.image_examination import image_examination
+from unweight.learn.maps_examination import MapsExamination
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESIDUAL, Recipe
+from unweight.learn.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR, RESIDUAL, Recipe
 from unweight.learn.residual_examination import ResidualExamination
 from unweight.learn.slab_set import slab_set
 from unweight.learn.training import LOG, TORCHRUN, Step, train
+from unweight.learn.weighted_slabs import WHOLE
 from unweight.learn.weights import fill
 from unweight.nets.unet import UNet
 from unweight.synth.anatomy import Anatomy
@@ -159,9 +161,7 @@ def teach(
     first = here.rank == 0
     n_validation, n_calibration = held_out(recipe)
     examination = _examination(recipe, maker("validation", n_validation), base) if first else None
-    pool = SlabPool(
-        slabs=maker("train", recipe.n_slabs, here), patch=recipe.patch, batch_size=recipe.plan.batch_size
-    )
+    pool = pool_of(recipe, maker("train", recipe.n_slabs, here))
     clock = _Clock(report=report)
     tensors = train(
         task,
@@ -192,6 +192,12 @@ def teach(
     metrics = examination.score(network, calibration)
     seconds = clock.seconds or _logged_seconds(folder)
     return tensors, card_of(recipe, seen, calibration=calibration, metrics=metrics, seconds=seconds)
+
+
+def pool_of(recipe: Recipe, slabs: Mapping[str, Tensor]) -> SlabPool:
+    """Return what a training draws from."""
+    whole = WHOLE if recipe.method in FROM_WEIGHTED else ()
+    return SlabPool(slabs=slabs, patch=recipe.patch, batch_size=recipe.plan.batch_size, whole=whole)
 
 
 def held_out(recipe: Recipe) -> tuple[int, int]:
@@ -266,7 +272,9 @@ def _examination(recipe: Recipe, slabs: Mapping[str, Tensor], base: Base | None)
     if base is not None:
         return ResidualExamination(slabs=slabs, posterior=base.network)
     if recipe.method == POSTERIOR:
-        return PosteriorExamination(slabs=slabs, yardstick=yardstick_for(recipe.slabs))
+        return PosteriorExamination(slabs=slabs, yardstick=yardstick_for(recipe.series))
+    if recipe.method in FROM_WEIGHTED:
+        return MapsExamination(slabs=slabs)
     return image_examination(slabs, recipe)
 
 

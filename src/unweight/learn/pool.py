@@ -23,14 +23,16 @@ class SlabPool:
         slabs: Tensors (slabs, channels, x, y) or (slabs, x, y) by name, all on one grid.
         patch: Voxels along each side of a patch.
         batch_size: Patches in a batch.
+        whole: Names of tensors that belong to a slab as a whole, and have no grid.
     """
 
     slabs: Mapping[str, Tensor]
     patch: int
     batch_size: int
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shapes = {(len(slab), *slab.shape[-2:]) for slab in self.slabs.values()}
+        shapes = {(len(slab), *slab.shape[-2:]) for slab in self._gridded.values()}
         if len(shapes) != 1:
             raise UsageError(f"slabs on different grids: {sorted(shapes)}")
         if not 0 < self.patch <= min(next(iter(shapes))[1:]):
@@ -44,14 +46,20 @@ class SlabPool:
 
     def __call__(self, generator: torch.Generator) -> dict[str, Float[Tensor, "batch ..."]]:
         """Draw a batch, in single precision."""
-        height, width = next(iter(self.slabs.values())).shape[-2:]
+        height, width = next(iter(self._gridded.values())).shape[-2:]
         ends = torch.tensor([len(self), height - self.patch + 1, width - self.patch + 1, 4, 2])
         share = torch.rand(self.batch_size, 5, generator=generator)
         places = (share * ends).long().tolist()
-        return {
+        batch = {
             name: torch.stack([self._patch(slabs, *place) for place in places]).float()
-            for name, slabs in self.slabs.items()
+            for name, slabs in self._gridded.items()
         }
+        chosen = [place[0] for place in places]
+        return batch | {name: self.slabs[name][chosen].float() for name in self.whole}
+
+    @property
+    def _gridded(self) -> dict[str, Tensor]:
+        return {name: slabs for name, slabs in self.slabs.items() if name not in self.whole}
 
     def _patch(self, slabs: Tensor, slab: int, x: int, y: int, turns: int, mirrored: int) -> Tensor:
         window = slabs[slab, ..., x : x + self.patch, y : y + self.patch]

@@ -5,9 +5,21 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from unweight.learn.card import NOT_A_MEDICAL_DEVICE, Card
+from unweight.learn.maps_portrait import MAPS_LIMITS, MAPS_SUMMARIES, MAPS_USE, maps_trained_on
 from unweight.learn.protocol_range import ProtocolRange
-from unweight.learn.recipe import DIFFUSOR, FROM_FITS, POSTERIOR, RESIDUAL, RESNET, RIM, Recipe
+from unweight.learn.recipe import (
+    DIFFUSOR,
+    FROM_FITS,
+    FROM_WEIGHTED,
+    POSTERIOR,
+    RESIDUAL,
+    RESNET,
+    RIM,
+    Recipe,
+)
 from unweight.learn.slabs import ANY_INVERSIONS, SlabRecipe
+from unweight.learn.weighted_slabs import WeightedSlabRecipe
+from unweight.learn.weighting_range import trained_range
 
 SUMMARIES: Mapping[str, str] = {
     POSTERIOR: (
@@ -21,6 +33,7 @@ SUMMARIES: Mapping[str, str] = {
     RESNET: "T1, PD and inversion efficiency from weighted images by a residual network, as published.",
     RIM: "T1, PD and inversion efficiency by a recurrent inference machine, as published.",
     DIFFUSOR: "Draws of T1, PD and inversion efficiency by conditional diffusion (qMRI Diffusor).",
+    **MAPS_SUMMARIES,
 }
 USE = "Quantitative maps of the brain and of phantoms from magnitude inversion recovery, for research. "
 SIMULATED = (
@@ -67,12 +80,13 @@ def card_of(
     seconds: float,
 ) -> Card:
     """Return the card of weights."""
-    special = OWN if recipe.method in FROM_FITS else PUBLISHED
+    weighted = recipe.method in FROM_WEIGHTED
+    special = MAPS_LIMITS if weighted else OWN if recipe.method in FROM_FITS else PUBLISHED
     return Card(
         name=recipe.method,
         version=1,
         summary=SUMMARIES[recipe.method],
-        intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
+        intended_use=f"{MAPS_USE if weighted else USE}{NOT_A_MEDICAL_DEVICE}",
         limits=f"{special}{SIMULATED}{NOT_A_MEDICAL_DEVICE}",
         preset=recipe.preset,
         trained_on=trained_on(recipe, seen),
@@ -87,7 +101,9 @@ def card_of(
 
 def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
     """Return what the network accepts: a range of protocols, or the TR of its one protocol."""
-    times, repetition = recipe.slabs.inversion_times, (recipe.slabs.repetition_time,) * 2
+    if recipe.method in FROM_WEIGHTED:
+        return trained_range().to_plain()
+    times, repetition = recipe.series.inversion_times, (recipe.series.repetition_time,) * 2
     if recipe.method not in FROM_FITS:
         return {"repetition_time": repetition}
     if times:
@@ -111,13 +127,18 @@ def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
 
 def trained_on(recipe: Recipe, seen: Seen) -> str:
     """Return what the training data were, in words."""
-    slabs = recipe.slabs
     held = f"Scored on {seen.n_validation} other slabs of {_heads(seen.validation)}"
     if seen.n_calibration:
         held += f", error bars found on {seen.n_calibration} more of the same heads"
+    first = (
+        f"{seen.n_train} simulated slabs of {recipe.slabs.size} x {recipe.slabs.size} voxels of 1 mm, "
+        f"from {_heads(seen.train)}"
+    )
+    if isinstance(recipe.slabs, WeightedSlabRecipe):
+        return ". ".join((first, *maps_trained_on(recipe.slabs), held)) + "."
+    slabs = recipe.slabs
     sentences = (
-        f"{seen.n_train} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, "
-        f"from {_heads(seen.train)}",
+        first,
         _mixture(slabs),
         f"Tissue: normal in {_percent(slabs.tissue)} of subjects, white matter as one exponential; any T1 "
         "anywhere in the others",

@@ -11,7 +11,10 @@ from unweight.core.seeding import seeded_generator
 from unweight.learn.image_slabs import ImageSlabs
 from unweight.learn.recipe import FROM_FITS, Recipe
 from unweight.learn.slabs import Slabs, strewn
+from unweight.learn.weighted_slabs import WeightedSlabRecipe, WeightedSlabs, as_examined
 from unweight.synth.anatomy import Anatomy
+
+TRAIN = "train"
 
 
 @final
@@ -24,7 +27,7 @@ class SlabSet(Dataset[dict[str, Tensor]]):
         chosen: Which.
     """
 
-    slabs: Slabs | ImageSlabs
+    slabs: Slabs | ImageSlabs | WeightedSlabs
     chosen: range
 
     def __len__(self) -> int:
@@ -45,10 +48,15 @@ def slab_set(recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, lengt
     Args:
         recipe: What is trained.
         anatomies: Heads of the part.
-        part: `train`, `calibration` …: slabs of different parts have nothing in common.
+        part: `train`, `calibration` …: slabs of different parts have nothing in common. Of weighted
+            images those of other parts than `train` are like what is examined, heads with normal tissue.
         length: How many.
     """
     seed = int(torch.randint(2**31, (), generator=seeded_generator(recipe.seed, "slabs", part)))
+    if isinstance(recipe.slabs, WeightedSlabRecipe):
+        slabs_of = recipe.slabs if part == TRAIN else as_examined(recipe.slabs)
+        weighted = WeightedSlabs(recipe=slabs_of, anatomies=anatomies, seed=seed, length=length)
+        return SlabSet(slabs=weighted, chosen=range(length))
     heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
     kind = Slabs if recipe.method in FROM_FITS else ImageSlabs
     slabs = kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)

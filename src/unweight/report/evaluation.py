@@ -1,17 +1,12 @@
-"""Static pictures of how good methods are, as PNG bytes, 1200 pixels wide.
+"""Static pictures of how good methods for T1 are, as PNG bytes, 1200 pixels wide."""
 
-A method keeps its colour and marker by its place in the list. The colours are those of Okabe & Ito,
-which colour-blind readers tell apart; the markers say the same once more.
-"""
-
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
@@ -22,11 +17,8 @@ from unweight.evaluate.accuracy import T1_BIN_NAMES
 from unweight.evaluate.calibration import Sparsification
 from unweight.evaluate.scores import Score
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
+from unweight.report.page import DPI, GREY, INK, PAPER, WIDTH, bright_ends, legend, line, page, png
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, GREY, PAPER = "#1b1b1e", "#8a8a8f", "#ffffff"
-WIDTH, DPI = 9.6, 125
 BAND = 5.0
 MOST_ERROR = 40.0
 SHOWN_ERROR = 20.0
@@ -93,7 +85,7 @@ class MethodSlice:
 
 def draw_spheres(series: Sequence[SphereSeries], title: str, *, bound: SphereBound | None = None) -> bytes:
     """Draw the relative error of each method in each sphere against the true T1."""
-    figure, axes = _page(5.4, title)
+    figure, axes = page(5.4, title)
     axes.axhspan(-BAND, BAND, color=GREY, alpha=0.22, linewidth=0, label=f"±{BAND:g} %")
     axes.axhline(0, color=INK, linewidth=0.8)
     if bound is not None:
@@ -112,8 +104,8 @@ def draw_spheres(series: Sequence[SphereSeries], title: str, *, bound: SphereBou
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("true T1 [ms]; numbers at the edges are errors beyond them [%]")
     axes.set_ylabel("error of T1 [%]  (bar: SD in the sphere)")
-    _legend(figure, axes)
-    return _png(figure)
+    legend(figure, axes)
+    return png(figure)
 
 
 def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> bytes:
@@ -123,7 +115,7 @@ def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> 
         coverage: Of each method, the share found at each nominal level.
         title: Title of the picture.
     """
-    figure, axes = _page(5.4, title)
+    figure, axes = page(5.4, title)
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, label="as promised")
     for number, (method, found) in enumerate(coverage.items()):
         levels = sorted(found)
@@ -131,7 +123,7 @@ def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> 
             [100 * level for level in levels],
             [100 * found[level] for level in levels],
             label=method,
-            **_line(number),
+            **line(number),
         )
     shown = sorted({100 * level for found in coverage.values() for level in found}) or [50.0]
     axes.set_xlim(shown[0] - 5, 100)
@@ -141,15 +133,15 @@ def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> 
     axes.text(0.98, 0.03, "error bars too narrow", transform=axes.transAxes, ha="right", color=GREY)
     axes.set_xlabel("promised: level of the interval [%]")
     axes.set_ylabel("found: truths inside [%]")
-    _legend(figure, axes)
-    return _png(figure)
+    legend(figure, axes)
+    return png(figure)
 
 
 def draw_sparsification(curves: Mapping[str, Sparsification], title: str) -> bytes:
     """Draw the error that is left when the least certain voxels of each method are removed."""
-    figure, axes = _page(5.4, title)
+    figure, axes = page(5.4, title)
     for number, (method, curve) in enumerate(curves.items()):
-        style = _line(number)
+        style = line(number)
         share = 100 * curve.removed.cpu().numpy()
         label = f"{method}\n(area to best: {curve.ause:.3f})"
         axes.plot(share, curve.by_sd.cpu().numpy(), label=label, markevery=10, **style)
@@ -159,8 +151,8 @@ def draw_sparsification(curves: Mapping[str, Sparsification], title: str) -> byt
     axes.set_ylim(bottom=0)
     axes.set_xlabel("least certain voxels removed [%]")
     axes.set_ylabel("RMSE of the rest, over that of all")
-    _legend(figure, axes)
-    return _png(figure)
+    legend(figure, axes)
+    return png(figure)
 
 
 def draw_error_by_bin(scores: Sequence[Score], title: str, *, metric: str = "rmse_ln") -> bytes:
@@ -175,13 +167,13 @@ def draw_error_by_bin(scores: Sequence[Score], title: str, *, metric: str = "rms
     sets = sorted({one.dataset for one in shown})
     if len(sets) != 1:
         raise UsageError(f"one set at a time can be drawn, found scores of {', '.join(sets) or 'none'}")
-    figure, axes = _page(5.0, title)
+    figure, axes = page(5.0, title)
     methods = list(dict.fromkeys(one.method for one in shown))
     for number, method in enumerate(methods):
         of_bin = {one.group: 100 * one.value for one in shown if one.method == method}
         places = np.arange(len(T1_BIN_NAMES)) + 0.06 * (number - (len(methods) - 1) / 2)
         values = [of_bin.get(name, np.nan) for name in T1_BIN_NAMES]
-        axes.plot(places, values, label=method, **_line(number))
+        axes.plot(places, values, label=method, **line(number))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
@@ -189,8 +181,8 @@ def draw_error_by_bin(scores: Sequence[Score], title: str, *, metric: str = "rms
     axes.set_xticks(range(len(T1_BIN_NAMES)), [name.replace("-", "–") for name in T1_BIN_NAMES])
     axes.set_xlabel("true T1")
     axes.set_ylabel("RMSE of ln T1, times 100 (about %)")
-    _legend(figure, axes)
-    return _png(figure)
+    legend(figure, axes)
+    return png(figure)
 
 
 def draw_methods(
@@ -218,7 +210,7 @@ def draw_methods(
     figure = Figure(figsize=(WIDTH, 3 * tall + 0.9), dpi=DPI, facecolor=PAPER, layout="constrained")
     grid = figure.subplots(3, columns, squeeze=False)
     colours, norm = colours_for(spec, truth)
-    diverging, uncertain = _bright_ends(colour_map(DIVERGING)), colour_map(UNCERTAINTY)
+    diverging, uncertain = bright_ends(colour_map(DIVERGING)), colour_map(UNCERTAINTY)
     rows: tuple[tuple[str, Colormap, Normalize], ...] = (
         ("T1 [s]", colours, norm),
         ("error of T1 [%]", diverging, Normalize(-SHOWN_ERROR, SHOWN_ERROR, clip=True)),
@@ -240,7 +232,7 @@ def draw_methods(
         axes.set_title(name, fontsize=10, color=INK)
     grid[2, 0].text(0.5, 0.5, "black: no value", transform=grid[2, 0].transAxes, ha="center", fontsize=9)
     figure.suptitle(title, fontsize=12, color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_series(axes: Axes, one: SphereSeries, place: tuple[int, int], reach: float) -> None:
@@ -249,7 +241,7 @@ def _draw_series(axes: Axes, one: SphereSeries, place: tuple[int, int], reach: f
     true, mean, sd = (np.asarray(part, dtype=float) for part in (one.true, one.mean, one.sd))
     times = 1e3 * true * np.exp(min(0.045, 0.25 / count) * (number - (count - 1) / 2))
     error, spread = 100 * (mean / true - 1), 100 * sd / true
-    style = _line(number)
+    style = line(number)
     axes.errorbar(
         times,
         error,
@@ -302,43 +294,7 @@ def _draw_image(
     axes.set_yticks([])
 
 
-def _bright_ends(colours: Colormap) -> Colormap:
-    """Return a map without its darkest ends: black is kept for voxels without a value."""
-    return ListedColormap(colours(np.linspace(0.12, 0.88, 256))).with_extremes(bad="black")
-
-
 def _t1_ticks(bar: Any, norm: Normalize) -> None:
     low, high = float(norm.vmin or 0), float(norm.vmax or 1)
     bar.set_ticks([tick for tick in (0, 0.5, 1, 2, 3, 4, 6, 8) if low <= tick <= high])
     bar.ax.minorticks_off()
-
-
-def _page(height: float, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=PAPER, layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, fontsize=12, color=INK, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _line(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 6,
-        "linewidth": 1.5,
-    }
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Name the lines beside the axes, where they hide nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, labelspacing=0.8)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()

@@ -266,6 +266,7 @@ def _contrast_scores(trial_set: TrialSet, answer: Answer) -> list[Score]:
                 metric=metric,
                 value=value,
                 n=found.n_inside,
+                parameter="T1",
             )
             for metric, value in (("recovered_linear", found.linear), ("recovered_free", found.free))
         ]

@@ -127,6 +127,7 @@ def _compare(
             metric=metric,
             value=value,
             n=int(both.sum()),
+            parameter="T1",
         )
         for metric, value in measured.items()
     ]

@@ -80,9 +80,11 @@ def weighted_signal(
 
 def _mprage(t1: Tensor, timing: dict[str, Tensor], alpha: Tensor) -> Tensor:
     """Return the magnetisation that the central excitation turns, times sin α (see `mprage`)."""
+    # Where it is no MPRAGE some harmless train stands in: what is not chosen must have a gradient, too.
     spacing, length, centre = (
         timing[name].nan_to_num(1e-3) for name in ("echo_spacing", "train_length", "centre_index")
     )
+    alpha = torch.where(torch.isnan(timing["echo_spacing"]), 0.1, alpha)
     before = timing["inversion_time"].nan_to_num(0.0) - centre * spacing
     after = timing["repetition_time"] - before - length * spacing
     keep_before, keep_after = _decayed(before, t1), _decayed(after, t1)

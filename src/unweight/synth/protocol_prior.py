@@ -66,6 +66,7 @@ class ContrastPrior:
     Attributes:
         field_strengths: One of them is drawn [T].
         mprage: Probability that T1w is an MPRAGE; else it is a spin echo.
+        t1w_fast: Probability that a spin-echo T1w has a train of 2 to 4 echoes.
         t1w_repetition_time: TR of the T1w spin echo [s].
         t1w_echo_time: TE of the T1w spin echo [s].
         t2w_repetition_time: TR of T2w [s].
@@ -77,6 +78,7 @@ class ContrastPrior:
 
     field_strengths: tuple[float, ...] = (1.5, 3.0)
     mprage: float = 0.5
+    t1w_fast: float = 0.3
     t1w_repetition_time: Ends = (0.3, 1.0)
     t1w_echo_time: Ends = (0.006, 0.025)
     t2w_repetition_time: Ends = (2.0, 9.0)
@@ -201,7 +203,13 @@ def _draw_inversion_times(prior: InversionPrior, generator: torch.Generator) -> 
 
 
 def _draw_spin_echo(prior: ContrastPrior, field: float, generator: torch.Generator) -> Scan:
-    """Draw a T1w spin echo of 60° to 90° with one echo."""
+    """Draw a T1w spin echo of 60° to 90° with one echo, or of 90° with a few."""
+    if draw_event(prior.t1w_fast, generator):
+        n_echoes = draw_count(2, 4, generator)
+        spacing = draw_uniform((max(prior.t1w_echo_time[0], 0.006), 0.012), generator)
+        train = EchoTrain(n_echoes=n_echoes, echo_spacing=spacing)
+        repetition_time = draw_uniform(prior.t1w_repetition_time, generator)
+        return weighted_scan("T1w", repetition_time, 1, train, field_strength=field)
     return Scan(
         name="T1w",
         model=SPIN_ECHO,

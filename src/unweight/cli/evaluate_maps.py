@@ -1,0 +1,41 @@
+"""`unweight evaluate maps`: methods for T1, T2 and PD side by side on simulated weighted images."""
+
+import argparse
+from contextlib import AbstractContextManager
+
+from unweight.cli.scored import show, write
+from unweight.cli.terminal import console, progress
+from unweight.core.estimator import Progress
+from unweight.evaluate.scores import Score
+from unweight.run.maps_figures import maps_figures
+from unweight.run.maps_measures import loss_scores, scores_of
+from unweight.run.maps_methods import MAPS_COMPARED, maps_methods
+from unweight.run.maps_plan import MAPS_SETS, MapsPlan
+from unweight.run.maps_scores import try_methods
+from unweight.run.maps_tables import maps_tables
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run, score, draw; the files are written when all is done."""
+    screen = console(quiet=arguments.quiet)
+    chosen = arguments.sets
+    sets = MAPS_SETS if chosen is None else tuple(name for name in MAPS_SETS if name in chosen)
+    plan = MapsPlan(sets=sets, heads=arguments.heads, quick=arguments.quick)
+    methods = maps_methods(arguments.methods or MAPS_COMPARED, arguments.weights)
+    scores: list[Score] = []
+    figures: dict[str, bytes] = {}
+
+    def watch(label: str) -> AbstractContextManager[Progress]:
+        return progress(label, quiet=arguments.quiet)
+
+    for maps_set in plan.maps_sets():
+        tried = try_methods(maps_set, methods, watch)
+        for one in tried.refusals:
+            screen.print(f"{one.dataset}: {one.method} is left out: {one.reason}")
+        found = scores_of(tried)
+        scores += found
+        figures |= maps_figures(tried, found)
+    scores += loss_scores(scores)
+    show(maps_tables(scores), screen)
+    write(arguments.out, scores, figures, screen)
+    return 0

@@ -1,0 +1,42 @@
+"""The recipes of networks that make T1, T2 and PD maps from weighted images, all with the same data and steps."""
+
+from collections.abc import Mapping
+
+from unweight.learn.maps_task import stacked_config, told_config, untold_config
+from unweight.learn.plan import TrainingPlan
+from unweight.learn.recipe import MAPS, MAPS_PGAN, MAPS_UNET, MAPS_UNTOLD, Network, Recipe
+from unweight.learn.weighted_slabs import WeightedSlabRecipe
+from unweight.nets.pgan import PganConfig
+
+SLABS = WeightedSlabRecipe()
+CPU_WIDTHS, GPU_WIDTHS = (32, 64, 96, 128), (48, 96, 128, 192)
+CPU_STEPS, GPU_STEPS = 7000, 40_000
+
+
+def _networks(widths: tuple[int, ...]) -> Mapping[str, Network]:
+    return {
+        MAPS: told_config(widths),
+        MAPS_UNTOLD: untold_config(widths),
+        MAPS_UNET: stacked_config(widths),
+        MAPS_PGAN: PganConfig(generator=stacked_config(widths)),
+    }
+
+
+def _cpu(method: str, network: Network) -> Recipe:
+    plan = TrainingPlan(n_steps=CPU_STEPS, batch_size=8, warm_up=500, bfloat16=True)
+    return Recipe(
+        method=method, preset="cpu", slabs=SLABS, n_slabs=5000, patch=96, network=network, plan=plan
+    )
+
+
+def _gpu(method: str, network: Network) -> Recipe:
+    plan = TrainingPlan(n_steps=GPU_STEPS, batch_size=32, warm_up=1000, bfloat16=True, check_every=2000)
+    return Recipe(
+        method=method, preset="gpu", slabs=SLABS, n_slabs=16_000, patch=128, network=network, plan=plan
+    )
+
+
+MAPS_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
+    method: {"cpu": _cpu(method, small), "gpu": _gpu(method, _networks(GPU_WIDTHS)[method])}
+    for method, small in _networks(CPU_WIDTHS).items()
+}

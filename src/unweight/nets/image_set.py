@@ -1,0 +1,130 @@
+"""A U-Net on a set of images, each told by a token how it was made.
+
+    h_i = SiLU(FiLM(conv(x_i), e_i)),    e_i = φ(token_i)
+    maps = UNet([mean_i h_i, max_i h_i, further channels];  FiLM by ρ(Σ_i e_i-attention))
+
+Every image goes through the same convolution, steered by its own token; then mean and maximum over the
+images that are there make the result independent of their order, and of one that is missing (Deep sets, M.
+Zaheer et al., NeurIPS 2017). The U-Net is steered in every block by an embedding of all tokens together.
+Nothing is averaged over space, so crops and slices agree.
+"""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unweight.core.errors import UsageError
+from unweight.nets.check_config import check_channels, check_counts
+from unweight.nets.film import FiLM
+from unweight.nets.layers import convolution, perceptron
+from unweight.nets.set_embedding import SetEmbedding, SetEmbeddingConfig
+from unweight.nets.unet import UNet, UNetConfig
+
+POOLINGS = 2  # mean and maximum
+Images = Float[Tensor, "batch images height width"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImageSetConfig:
+    """What the network is made of.
+
+    Attributes:
+        token_features: Length of the token of each image.
+        extra_channels: Further channels beside the images, 0 for none.
+        out_channels: Channels of the output.
+        stem: Features of each image before pooling.
+        widths: Channels of each level of the U-Net, finest first.
+        embedding: Length of the embeddings.
+    """
+
+    token_features: int
+    extra_channels: int
+    out_channels: int
+    stem: int = 16
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    embedding: int = 96
+
+    def __post_init__(self) -> None:
+        check_counts(self, "token_features", "out_channels", "stem", "embedding")
+        if self.extra_channels < 0:
+            raise UsageError(f"ImageSetConfig.extra_channels is {self.extra_channels}", remedy="Give 0.")
+
+    @property
+    def unet(self) -> UNetConfig:
+        """The U-Net behind the pooling; a linear head, for corrections are small."""
+        return UNetConfig(
+            in_channels=POOLINGS * self.stem + self.extra_channels,
+            out_channels=self.out_channels,
+            widths=self.widths,
+            condition_features=self.embedding,
+            linear_head=True,
+        )
+
+
+@final
+class ImageSetUNet(nn.Module):
+    """The network.
+
+    Attributes:
+        config: What it was built from.
+        each: φ, from a token to the embedding of its image.
+        first: Convolution that every image goes through.
+        steer: FiLM of each image by its embedding.
+        all: ρ, from all embeddings to the one that steers the U-Net.
+        unet: The U-Net.
+    """
+
+    def __init__(self, config: ImageSetConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        width = config.embedding
+        self.each = perceptron(config.token_features, width, width, generator=generator)
+        self.first = convolution(1, config.stem, generator=generator)
+        self.steer = FiLM(width, config.stem, generator=generator)
+        together = SetEmbeddingConfig(token_features=width, width=width, out_features=width)
+        self.all = SetEmbedding(together, generator=generator)
+        self.unet = UNet(replace(config.unet), generator=generator)
+
+    def forward(
+        self,
+        images: Images,
+        tokens: Float[Tensor, "batch images token"],
+        present: Bool[Tensor, "batch images"],
+        extra: Float[Tensor, "batch extra height width"] | None = None,
+    ) -> Float[Tensor, "batch out height width"]:
+        """Return the output at the size of the images.
+
+        Args:
+            images: In any order.
+            tokens: How each was made.
+            present: False for images that are missing; what stands there has no influence.
+            extra: Further channels.
+        """
+        config = self.config
+        check_channels("ImageSetUNet tokens", found=tokens.shape[2], expected=config.token_features)
+        found = 0 if extra is None else extra.shape[1]
+        check_channels("ImageSetUNet extra channels", found=found, expected=config.extra_channels)
+        there = present[:, :, None]
+        embedded = self.each(torch.where(there, tokens, 0.0))
+        pooled = self._pooled(torch.where(there[..., None], images, 0.0), embedded, present)
+        seen = pooled if extra is None else torch.cat([pooled, extra], dim=1)
+        maps: Tensor = self.unet(seen, self.all(embedded, present))
+        return maps
+
+    def _pooled(self, images: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
+        """Return mean and maximum over the images of what each says."""
+        n = images.shape[1]
+        single = rearrange(images, "batch image height width -> (batch image) 1 height width")
+        steered = self.steer(self.first(single), rearrange(embedded, "b image width -> (b image) width"))
+        heard = rearrange(F.silu(steered), "(b image) c h w -> b image c h w", image=n)
+        there = present[:, :, None, None, None]
+        count = present.sum(1)[:, None, None, None].clamp(min=1)
+        mean = (heard * there).sum(1) / count
+        # SiLU is never below −0.28, so that what is missing never is the largest.
+        return torch.cat([mean, heard.masked_fill(~there, -1.0).amax(1)], dim=1)

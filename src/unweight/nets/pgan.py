@@ -1,0 +1,103 @@
+"""A conditional GAN: a U-Net that makes images of images, and a critic of patches that judges them.
+
+    generator:  min  mean (D(x, G(x)) − 1)² + λ·mean |y − G(x)|,    λ = 100
+    critic:     min  ½·mean (D(x, y) − 1)² + ½·mean D(x, G(x))²
+
+The critic sees patches of 34 pixels (pix2pix, P. Isola et al., CVPR 2017) and the losses are least squares
+(X. Mao et al., ICCV 2017), as in pGAN, S. Dar et al., IEEE Trans Med Imaging 38:2375, 2019. Of pGAN the
+perceptual loss is left out: it rests on a network trained on photographs.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from unweight.nets.check_config import check_counts, check_widths
+from unweight.nets.layers import convolution
+from unweight.nets.unet import UNet, UNetConfig
+
+SLOPE = 0.2
+Image = Float[Tensor, "batch channels height width"]
+Verdict = Float[Tensor, "batch 1 rows columns"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PganConfig:
+    """What the two networks are made of.
+
+    Attributes:
+        generator: The U-Net.
+        n_judged: The first so many of its output channels are judged.
+        critic: Channels of each halving of the critic.
+    """
+
+    generator: UNetConfig
+    n_judged: int = 3
+    critic: tuple[int, ...] = (32, 64, 128)
+
+    def __post_init__(self) -> None:
+        check_counts(self, "n_judged")
+        check_widths(self, self.critic)
+
+
+@final
+class Pgan(nn.Module):
+    """Generator and critic.
+
+    Attributes:
+        config: What they were built from.
+        generator: Makes images.
+        critic: Judges them, patch by patch.
+    """
+
+    def __init__(self, config: PganConfig, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = UNet(config.generator, generator=generator)
+        layers: list[nn.Module] = []
+        width = config.generator.in_channels + config.n_judged
+        for wider in config.critic:
+            layers += [
+                convolution(width, wider, size=3, stride=2, generator=generator),
+                nn.LeakyReLU(SLOPE),
+            ]
+            width = wider
+        layers.append(convolution(width, 1, generator=generator))
+        self.critic = nn.Sequential(*layers)
+
+    def forward(
+        self, seen: Image, truth: Image | None = None, counts: Image | None = None
+    ) -> tuple[Image, tuple[Verdict, Verdict, Verdict] | None]:
+        """Return what the generator makes, and what the critic says of it if there is a truth.
+
+        The verdicts are of the generator's images as it wants them judged (the critic held fixed), and
+        of the true and the generator's images as the critic should judge them (the generator held fixed).
+
+        Args:
+            seen: What images are made of.
+            truth: The images wanted.
+            counts: 0 where both show nothing, so that the critic cannot tell them apart by that.
+        """
+        made: Tensor = self.generator(seen)
+        if truth is None:
+            return made, None
+        judged = made[:, : self.config.n_judged] * (1.0 if counts is None else counts)
+        held = {name: one.detach() for name, one in self.critic.named_parameters()}
+        fooled = functional_call(self.critic, held, torch.cat([seen, judged], dim=1))
+        true = self.critic(torch.cat([seen, truth], dim=1))
+        false = self.critic(torch.cat([seen, judged.detach()], dim=1))
+        return made, (fooled, true, false)
+
+
+def adversarial_loss(verdicts: tuple[Verdict, Verdict, Verdict]) -> Float[Tensor, ""]:
+    """Return what generator and critic lose; each part has a gradient for one of them only."""
+    fooled, true, false = verdicts
+    generator = F.mse_loss(fooled, torch.ones_like(fooled))
+    critic = F.mse_loss(true, torch.ones_like(true)) + F.mse_loss(false, torch.zeros_like(false))
+    return generator + critic / 2
