@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.cli.catalogue import T1_COMPARED, T1_SETS
+from unweight.cli.catalogue import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
 from unweight.cli.train import _chosen_heads
 from unweight.evaluate.scores import COLUMNS
+from unweight.run import maps_methods, maps_plan
 from unweight.run.t1_heads import heads_for_test
 from unweight.run.t1_methods import METHODS
 from unweight.run.t1_plan import SETS
@@ -35,6 +36,8 @@ def test_stability_of_the_default_method(tmp_path: Path, monkeypatch: pytest.Mon
 def test_names_of_the_catalogue() -> None:
     assert T1_COMPARED == METHODS
     assert T1_SETS == SETS
+    assert MAPS_COMPARED == maps_methods.MAPS_COMPARED
+    assert MAPS_SETS == maps_plan.MAPS_SETS
 
 
 # The bins of the posterior's intervals take one map out of several; torch says that it copies it first.
@@ -135,5 +138,36 @@ def test_messages(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["evaluate", "t1", "-o", "out", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["t1", "--sets", "phantom", "field"], "`evaluate t1` has no set called field. There are phantom,"),
+        (
+            ["t1", "--methods", "unet", "ml"],
+            "`evaluate t1` has no method called unet. There are ml, posterior",
+        ),
+        (
+            ["maps", "--sets", "brains"],
+            "`evaluate maps` has no set called brains. There are internal, protocols",
+        ),
+        (["maps", "--methods", "ml"], "`evaluate maps` has no method called ml. There are physics, unet"),
+        (
+            ["maps", "--phantom-version", "2", "--ti", "0.1"],
+            "`evaluate maps` takes no --phantom-version, --ti",
+        ),
+        (["maps", "--seeds", "3"], "`evaluate maps` takes no --seeds"),
+        (["maps", "--draws", "3", "--steps", "3"], "`evaluate maps` takes no --draws, --steps"),
+        (["maps", "--sets"], "nothing to evaluate on"),
+    ],
+)
+def test_what_does_not_apply_is_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    what, *rest = words
+    assert main(["evaluate", what, "-o", str(tmp_path / "out"), *rest]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

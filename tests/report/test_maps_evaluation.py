@@ -28,10 +28,6 @@ def test_a_row_for_each_method() -> None:
     three = draw_map_rows([row("fit")] * 3, row("truth"), SPECS, "title")
     assert size(one)[0] == size(three)[0] == 1200
     assert size(three)[1] > 1.5 * size(one)[1]
-    assert size(draw_map_rows([], row("truth"), SPECS, "nothing"))[0] == 1200
-    assert draw_map_rows([row("fit")], row("truth"), SPECS, "t") == draw_map_rows(
-        [row("fit")], row("truth"), SPECS, "t"
-    )
 
 
 def test_coverage_by_tissue() -> None:

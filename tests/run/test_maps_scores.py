@@ -39,6 +39,11 @@ def ill() -> MapsTried:
     )
 
 
+@pytest.fixture(scope="module")
+def ill_scores(ill: MapsTried) -> list[Score]:
+    return scores_of(ill)
+
+
 def test_scores_of_known_answers() -> None:
     """A method that is 5 % too high everywhere, with intervals of 10 %, is scored as just that."""
     done = tried(internal_set(HEADS, 2, 1), high=ToldMaps(factor=1.05), holes=ToldMaps(share_missing=0.3))
@@ -85,8 +90,8 @@ def test_units_and_numbers() -> None:
     assert sum(found["high", "PD", name, "mape"].n for name in ("PD < 0.7", "PD > 0.9")) < whole
 
 
-def test_lesions(ill: MapsTried) -> None:
-    found = by_key(scores_of(ill))
+def test_lesions(ill: MapsTried, ill_scores: list[Score]) -> None:
+    found = by_key(ill_scores)
     for group in ("MS lesion", "oedema"):
         assert found["high", "T2", group, "right_sign"].value == 1
         assert found["flat", "T2", group, "right_sign"].value == 0
@@ -102,11 +107,11 @@ def test_lesions(ill: MapsTried) -> None:
     )
 
 
-def test_what_an_unseen_set_costs(ill: MapsTried) -> None:
+def test_what_an_unseen_set_costs(ill_scores: list[Score]) -> None:
     base = scores_of(
         tried(internal_set(HEADS, 1, 1), high=ToldMaps(factor=1.01), flat=ToldMaps(factor=1.05))
     )
-    scores = [*base, *scores_of(ill)]
+    scores = [*base, *ill_scores]
     losses = {(one.method, one.parameter, one.metric): one.value for one in loss_scores(scores)}
     value = {
         (one.dataset, *key): one.value
@@ -119,7 +124,7 @@ def test_what_an_unseen_set_costs(ill: MapsTried) -> None:
     assert losses["high", "T1", "loss_db"] == pytest.approx(expected)
     assert losses["high", "T1", "loss_db"] < -10
     assert ("flat", "T2", "loss_db_tissue") in losses
-    assert loss_scores(scores_of(ill)) == []
+    assert loss_scores(ill_scores) == []
 
 
 def test_a_method_that_refuses_is_left_out_with_its_reason() -> None:
@@ -136,9 +141,8 @@ def test_nothing_is_drawn_of_nothing() -> None:
     assert scores_of(done) == [] and maps_figures(done, []) == {}
 
 
-def test_tables(ill: MapsTried) -> None:
-    scores = scores_of(ill)
-    summary, kinds, groups, lesions = maps_tables(scores)
+def test_tables(ill_scores: list[Score]) -> None:
+    summary, kinds, groups, lesions = maps_tables(ill_scores)
     assert summary.columns == SUMMARY and summary.title.startswith("lesions: the brain")
     assert [row[:2] for row in summary.rows] == [
         (name, method) for name in ("T1", "T2", "PD") for method in ("high", "flat")
@@ -160,10 +164,9 @@ def test_tables(ill: MapsTried) -> None:
     assert maps_tables([]) == ()
 
 
-def test_figures(ill: MapsTried) -> None:
-    scores = scores_of(ill)
-    drawn = maps_figures(ill, scores)
+def test_figures(ill: MapsTried, ill_scores: list[Score]) -> None:
+    drawn = maps_figures(ill, ill_scores)
     assert set(drawn) == {"lesions_plaques.png", "lesions_tumours.png", "lesions_coverage.png"}
     assert all(one.startswith(b"\x89PNG") for one in drawn.values())
-    found = coverage_by_tissue(scores)
+    found = coverage_by_tissue(ill_scores)
     assert found["T1"]["high"]["MS lesion"] == 1 and found["T1"]["flat"] == {}

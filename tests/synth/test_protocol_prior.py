@@ -57,6 +57,26 @@ def test_contrasts_are_legal_and_wide() -> None:
     assert sorted(fluid)[N_DRAWS // 2] < 0.5
 
 
+def test_some_spin_echoes_have_a_short_train() -> None:
+    """Of 2 to 4 echoes, the first at the centre; about as often as asked for."""
+    trains = []
+    for seed in range(N_DRAWS):
+        t1w = draw_contrasts(ContrastPrior(mprage=0.0), seeded_generator(seed))[0]
+        if t1w.train is None:
+            assert t1w.protocol.readout_time is None
+            continue
+        trains.append(t1w.train)
+        assert float(t1w.protocol.echo_time[0]) == pytest.approx(t1w.train.echo_spacing)
+        assert float(t1w.protocol.readout_time[0]) == pytest.approx(t1w.train.duration)
+        assert 0.3 <= float(t1w.protocol.repetition_time[0]) <= 1.0
+    assert {train.n_echoes for train in trains} == {2, 3, 4}
+    assert all(0.006 <= train.echo_spacing <= 0.012 for train in trains)
+    # Four standard deviations of 600 draws.
+    assert len(trains) / N_DRAWS == pytest.approx(0.3, abs=0.075)
+    never = ContrastPrior(mprage=0.0, t1w_fast=0.0)
+    assert all(draw_contrasts(never, seeded_generator(seed))[0].train is None for seed in range(50))
+
+
 def test_gradient_echoes_are_legal_and_wide() -> None:
     counts, kinds = set(), set()
     for seed in range(N_DRAWS):

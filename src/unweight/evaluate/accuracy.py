@@ -115,8 +115,9 @@ def median(values: Float[Tensor, " voxels"]) -> float:
     if len(values) == 0:
         return math.nan
     # torch.median takes the lower of the two, and torch.quantile refuses more than 2²⁴ values.
-    ranked = values.sort().values
-    return float(ranked[(len(values) - 1) // 2] + ranked[len(values) // 2]) / 2
+    lower = values.kthvalue((len(values) + 1) // 2).values
+    upper = lower if len(values) % 2 else values.kthvalue(len(values) // 2 + 1).values
+    return float(lower + upper) / 2
 
 
 def _errors(

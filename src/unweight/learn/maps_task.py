@@ -37,6 +37,7 @@ LN_SD = -1.5  # what a network says untrained
 LN_SD_ENDS = (-5.0, 2.0)
 ENDS = 6.0  # no value lies further from the middle, in spreads
 TAIL = 2.5
+FARTHEST = 4.0  # what the physics says of a voxel by itself counts no further
 LINEAR, CYCLE, PIXELS = 10.0, 0.1, 100.0
 DARK = -3.0  # below this an image says nothing in a voxel but that it is dark
 INSIDE = PHYSICS.index("inside")
@@ -59,7 +60,8 @@ class Told(View):
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
         """Return the output of the network."""
         tokens = torch.cat([tokens_of(batch["rows"], batch["field"][:, 0]), batch["levels"]], dim=2)
-        output: Tensor = network(batch["images"], tokens, batch["present"] > 0.5, batch["physics"])
+        physics = batch["physics"].clamp(-FARTHEST, FARTHEST)
+        output: Tensor = network(blind_images(batch), tokens, batch["present"] > 0.5, physics)
         return output
 
 

@@ -1,12 +1,14 @@
 """A U-Net on a set of images, each told by a token how it was made.
 
     h_i = SiLU(FiLM(conv(x_i), e_i)),    e_i = φ(token_i)
-    maps = UNet([mean_i h_i, max_i h_i, further channels];  FiLM by ρ(Σ_i e_i-attention))
+    p_s = Σ_i a_si h_i,    a_si = softmax_i(4 q_s · e_i / |e_i|)          for each of a few slots s
+    maps = UNet([p_1 … p_S, max_i h_i, further channels];  FiLM by ρ(e))
 
-Every image goes through the same convolution, steered by its own token; then mean and maximum over the
-images that are there make the result independent of their order, and of one that is missing (Deep sets, M.
-Zaheer et al., NeurIPS 2017). The U-Net is steered in every block by an embedding of all tokens together.
-Nothing is averaged over space, so crops and slices agree.
+Every image goes through the same convolution, steered by its own token. Each slot then takes what its query q_s
+looks for among the images that are there, by their tokens alone: the result does not depend on their order, and one
+may be missing (Set transformer, J. Lee et al., ICML 2019; M. Zaheer et al., Deep sets, NeurIPS 2017). Slots differ
+from the first step on, so that no image is lost in a mean. The U-Net is steered in every block by an embedding of
+all tokens together. Nothing is averaged over space, so crops and slices agree.
 """
 
 from dataclasses import dataclass, replace
@@ -21,11 +23,12 @@ from torch.nn import functional as F
 from unweight.core.errors import UsageError
 from unweight.nets.check_config import check_channels, check_counts
 from unweight.nets.film import FiLM
-from unweight.nets.layers import convolution, perceptron
+from unweight.nets.layers import convolution, linear, perceptron
 from unweight.nets.set_embedding import SetEmbedding, SetEmbeddingConfig
 from unweight.nets.unet import UNet, UNetConfig
 
-POOLINGS = 2  # mean and maximum
+SHARPNESS = 4.0
+LOWEST = -1e4
 Images = Float[Tensor, "batch images height width"]
 
 
@@ -39,6 +42,7 @@ class ImageSetConfig:
         extra_channels: Further channels beside the images, 0 for none.
         out_channels: Channels of the output.
         stem: Features of each image before pooling.
+        slots: Queries that look for images.
         widths: Channels of each level of the U-Net, finest first.
         embedding: Length of the embeddings.
     """
@@ -46,12 +50,13 @@ class ImageSetConfig:
     token_features: int
     extra_channels: int
     out_channels: int
-    stem: int = 16
+    stem: int = 12
+    slots: int = 5
     widths: tuple[int, ...] = (32, 64, 96, 128)
     embedding: int = 96
 
     def __post_init__(self) -> None:
-        check_counts(self, "token_features", "out_channels", "stem", "embedding")
+        check_counts(self, "token_features", "out_channels", "stem", "slots", "embedding")
         if self.extra_channels < 0:
             raise UsageError(f"ImageSetConfig.extra_channels is {self.extra_channels}", remedy="Give 0.")
 
@@ -59,7 +64,7 @@ class ImageSetConfig:
     def unet(self) -> UNetConfig:
         """The U-Net behind the pooling; a linear head, for corrections are small."""
         return UNetConfig(
-            in_channels=POOLINGS * self.stem + self.extra_channels,
+            in_channels=(self.slots + 1) * self.stem + self.extra_channels,
             out_channels=self.out_channels,
             widths=self.widths,
             condition_features=self.embedding,
@@ -76,6 +81,7 @@ class ImageSetUNet(nn.Module):
         each: φ, from a token to the embedding of its image.
         first: Convolution that every image goes through.
         steer: FiLM of each image by its embedding.
+        queries: q, of the slots.
         all: ρ, from all embeddings to the one that steers the U-Net.
         unet: The U-Net.
     """
@@ -87,6 +93,7 @@ class ImageSetUNet(nn.Module):
         self.each = perceptron(config.token_features, width, width, generator=generator)
         self.first = convolution(1, config.stem, generator=generator)
         self.steer = FiLM(width, config.stem, generator=generator)
+        self.queries = linear(width, config.slots, generator=generator)
         together = SetEmbeddingConfig(token_features=width, width=width, out_features=width)
         self.all = SetEmbedding(together, generator=generator)
         self.unet = UNet(replace(config.unet), generator=generator)
@@ -118,13 +125,16 @@ class ImageSetUNet(nn.Module):
         return maps
 
     def _pooled(self, images: Tensor, embedded: Tensor, present: Tensor) -> Tensor:
-        """Return mean and maximum over the images of what each says."""
+        """Return what each slot takes, and the maximum over the images."""
         n = images.shape[1]
         single = rearrange(images, "batch image height width -> (batch image) 1 height width")
         steered = self.steer(self.first(single), rearrange(embedded, "b image width -> (b image) width"))
         heard = rearrange(F.silu(steered), "(b image) c h w -> b image c h w", image=n)
         there = present[:, :, None, None, None]
-        count = present.sum(1)[:, None, None, None].clamp(min=1)
-        mean = (heard * there).sum(1) / count
+        direction = embedded / embedded.norm(dim=2, keepdim=True).clamp(min=1e-6)
+        scores = SHARPNESS * self.queries(direction)
+        share = torch.softmax(scores.masked_fill(~present[:, :, None], LOWEST), dim=1)
+        taken = torch.einsum("bis, bichw -> bschw", share.to(heard), heard * there)
+        slots = rearrange(taken, "b slot c h w -> b (slot c) h w")
         # SiLU is never below −0.28, so that what is missing never is the largest.
-        return torch.cat([mean, heard.masked_fill(~there, -1.0).amax(1)], dim=1)
+        return torch.cat([slots, heard.masked_fill(~there, -1.0).amax(1)], dim=1)
