@@ -56,16 +56,17 @@ def brute_force(
     """Return mean and sd of ln T1, 1/T2 and ln PD by midpoints over a box; the priors as documented."""
     axes = [
         low + (high - low) * (torch.arange(count, dtype=torch.float64) + 0.5) / count
-        for low, high, count in ((math.log(0.15), math.log(6.0), 300), (-1.6, 1.0, 200), (-5.0, 30.0, 200))
+        for low, high, count in ((math.log(0.15), math.log(6.0), 250), (-1.6, 0.8, 100), (0.0, 26.0, 100))
     ]
-    ln_t1, p, r = torch.meshgrid(*axes, indexing="ij")
+    ln_t1, p, r = axes[0][:, None, None], axes[1][:, None], axes[2]
     t1 = ln_t1.exp()
-    level = -0.5 * ((p + torch.log(0.89 + 0.47 / t1)) / 0.15) ** 2
     spread = torch.clamp(0.8 * 11 / t1, min=2.0)
+    level = -0.5 * ((p + torch.log(0.89 + 0.47 / t1)) / 0.15) ** 2
     level = level - 0.5 * ((r - 11 / t1) / spread) ** 2 - spread.log()
+    undecayed, unit = torch.full_like(t1, math.inf), torch.ones_like(t1)
     for index, row in enumerate(rows):
-        unit = weighted_signal(t1, torch.full_like(t1, math.inf), torch.ones_like(t1), row)
-        away = ln_signal[0, index, 0] - (unit.log() + p - row[2] * r)
+        ln_unit = weighted_signal(t1, undecayed, unit, row).log()
+        away = ln_signal[0, index, 0] - (ln_unit + p - row[2] * r)
         level = level - 0.5 * away**2 / (ln_sd[0, index, 0] ** 2 + by.slack**2)
     weight = torch.softmax(level.flatten(), 0).reshape(level.shape)
     found = []

@@ -2,9 +2,9 @@
 
     Ŝ_i = g_i · S_i(T1, T2, PD),    g_i = median over the brain of S_i / S_i(T1, T2, PD)
 
-with the signal equation of each image's readout. Maps whose images do not look like the images they were made
-from are wrong, whatever else speaks for them; the reverse does not hold. The receive sensitivity of a coil is
-in the images and not in relative PD: where no bias field was taken out it lowers the correlation.
+with the signal equation of each image's readout. Maps whose images do not look like the images they were
+made from are wrong, whatever else speaks for them; the reverse does not hold. The receive sensitivity of a
+coil is in the images and not in relative PD: where no bias field was taken out it lowers the correlation.
 """
 
 from dataclasses import dataclass

@@ -10,8 +10,8 @@ to T1 as water does, loosely, so that two images, or three that say nearly the s
 
     1/PD ≈ 0.89 + 0.47 s/T1 (±15 %),     1/T2 ≈ 11 / T1 (±80 %)
 
-through white matter, grey matter and CSF of `synth.tissue_table`; water content after Fatouros and Marmarou,
-J Neurosurg 90:109, 1999. s_i holds the noise and what the model does not know (`slack`).
+through white matter, grey matter and CSF of `synth.tissue_table`; water content after Fatouros and
+Marmarou, J Neurosurg 90:109, 1999. s_i holds the noise and what the model does not know (`slack`).
 """
 
 import math

@@ -16,7 +16,8 @@ from unweight.learn.conformal import Conformal, conformal_from_plain
 from unweight.learn.diffusor import DiffusorTask
 from unweight.learn.image_examination import image_estimator
 from unweight.learn.maps_examination import NAMES as MAP_NAMES
-from unweight.learn.maps_task import MapsTask, PganTask, view_of
+from unweight.learn.maps_task import MapsTask, view_of
+from unweight.learn.pgan_task import PganTask
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain

@@ -1,4 +1,4 @@
-"""How well a network does that makes maps from weighted images: errors, signal to noise, and its intervals."""
+"""How well a network does that makes maps from weighted images: errors, PSNR, and its intervals."""
 
 from dataclasses import dataclass
 from typing import final

@@ -1,4 +1,4 @@
-"""The recipes of networks that make T1, T2 and PD maps from weighted images, all with the same data and steps."""
+"""The recipes of networks that map weighted images, all with the same data and steps."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from unweight.nets.pgan import PganConfig
 
 SLABS = WeightedSlabRecipe()
 CPU_WIDTHS, GPU_WIDTHS = (32, 64, 96, 128), (48, 96, 128, 192)
-CPU_STEPS, GPU_STEPS = 7000, 40_000
+CPU_STEPS, GPU_STEPS = 6000, 40_000
 
 
 def _networks(widths: tuple[int, ...]) -> Mapping[str, Network]:
@@ -23,16 +23,16 @@ def _networks(widths: tuple[int, ...]) -> Mapping[str, Network]:
 
 
 def _cpu(method: str, network: Network) -> Recipe:
-    plan = TrainingPlan(n_steps=CPU_STEPS, batch_size=8, warm_up=500, bfloat16=True)
+    plan = TrainingPlan(n_steps=CPU_STEPS, batch_size=16, warm_up=500, bfloat16=True)
     return Recipe(
-        method=method, preset="cpu", slabs=SLABS, n_slabs=5000, patch=96, network=network, plan=plan
+        method=method, preset="cpu", slabs=SLABS, n_slabs=5000, patch=64, network=network, plan=plan
     )
 
 
 def _gpu(method: str, network: Network) -> Recipe:
-    plan = TrainingPlan(n_steps=GPU_STEPS, batch_size=32, warm_up=1000, bfloat16=True, check_every=2000)
+    plan = TrainingPlan(n_steps=GPU_STEPS, batch_size=64, warm_up=1000, bfloat16=True, check_every=2000)
     return Recipe(
-        method=method, preset="gpu", slabs=SLABS, n_slabs=16_000, patch=128, network=network, plan=plan
+        method=method, preset="gpu", slabs=SLABS, n_slabs=16_000, patch=96, network=network, plan=plan
     )
 
 

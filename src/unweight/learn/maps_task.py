@@ -3,13 +3,14 @@
     u = (free − middle) / spread,    z = (u_true − u) / sd
     L = mean ω·[δ²(√(1 + (z/δ)²) − 1) + ln sd] + a·mean ω·|x − x̂|/range + c·mean |ρ|,    δ = 2.5
 
-The first term is the Gaussian negative log-likelihood with its far tails cut; the second counts errors in the
-unit of the map, so that long T1 and T2, of CSF, are not forgotten; the third is the physics cycle. Maps are
-turned back into the logarithm of each image by the signal equation, and of the difference to the image,
+The first term is the Gaussian negative log-likelihood with its far tails cut; the second counts errors in
+the unit of the map, so that long T1 and T2, of CSF, are not forgotten; the third is the physics cycle. Maps
+are turned back into the logarithm of each image by the signal equation, and of the difference to the image,
 
     ρ_i = ln S_i − ln Ŝ_i − g_i − b,
 
-the free gain g_i of each image and what all images share in a voxel, b, the receive sensitivity, are taken out.
+the free gain g_i of each image and what all images share in a voxel, b, the receive sensitivity, are taken
+out.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +25,7 @@ from unweight.learn.conditioning import N_TOKEN, NAMES, ln_reference, name_token
 from unweight.learn.task import Batch, Task
 from unweight.learn.weighted_features import LEVELS, PHYSICS
 from unweight.nets.image_set import ImageSetConfig, ImageSetUNet
-from unweight.nets.pgan import Pgan, adversarial_loss
+from unweight.nets.pgan import Pgan
 from unweight.nets.unet import UNetConfig
 from unweight.signals.weighted import weighted_signal
 
@@ -38,7 +39,7 @@ LN_SD_ENDS = (-5.0, 2.0)
 ENDS = 6.0  # no value lies further from the middle, in spreads
 TAIL = 2.5
 FARTHEST = 4.0  # what the physics says of a voxel by itself counts no further
-LINEAR, CYCLE, PIXELS = 10.0, 0.1, 100.0
+LINEAR, CYCLE = 10.0, 0.1
 DARK = -3.0  # below this an image says nothing in a voxel but that it is dark
 INSIDE = PHYSICS.index("inside")
 Maps = Float[Tensor, "batch 3 height width"]
@@ -100,34 +101,6 @@ class Judged(View):
         """Return the maps of the generator, and ln sd of 0."""
         made: Tensor = network(stacked(batch))[0]
         return torch.cat([made[:, :N_MAPS], torch.zeros_like(made[:, N_MAPS:])], dim=1)
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PganTask(Task):
-    """A conditional GAN and its loss.
-
-    Attributes:
-        pgan: Generator and critic.
-    """
-
-    pgan: Pgan
-
-    @property
-    def network(self) -> nn.Module:
-        """Both networks."""
-        return self.pgan
-
-    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Return the loss of a batch: adversarial, and 100 times the mean absolute error."""
-        target = batch["target"]
-        known = torch.isfinite(target)
-        spread, middle = (torch.tensor(one).to(target)[:, None, None] for one in (SPREAD, MIDDLE))
-        truth = torch.where(known, (target.nan_to_num() - middle) / spread, 0.0)
-        made, verdicts = network(stacked(batch), truth, known.to(truth))
-        away = ((made[:, :N_MAPS].float() - truth).abs() * known).sum() / known.sum().clamp(min=1)
-        loss: Tensor = adversarial_loss(verdicts) + PIXELS * away
-        return loss
 
 
 @final

@@ -1,7 +1,7 @@
 """T1, T2 and PD of each voxel by itself, without any network: the images against the signal equation.
 
-The gain of each image is what makes its median over the brain that of an ordinary brain; then each voxel has
-the posterior of `fit.weighted_posterior`. What three images of one voxel cannot tell, neighbours and
+The gain of each image is what makes its median over the brain that of an ordinary brain; then each voxel
+has the posterior of `fit.weighted_posterior`. What three images of one voxel cannot tell, neighbours and
 anatomy must: this is the baseline that shows it.
 """
 

@@ -2,8 +2,9 @@
 
 The gain of a clinical image is unknown. Each is divided by an anchor, its median over the brain, and
 multiplied by the signal that an ordinary brain would have in it: then ln S is right but for one number per
-image, which the network finds from what it knows of CSF and tissue. Of images with these gains the posterior of
-each voxel by itself (`fit.weighted_posterior`) is computed, and given to the network beside them.
+image, which the network finds from what it knows of CSF and tissue. Of images with these gains the
+posterior of each voxel by itself (`fit.weighted_posterior`) is computed, and given to the network beside
+them.
 """
 
 from dataclasses import dataclass, fields
@@ -102,7 +103,6 @@ def features_of(
         field_strength: [T]
         present: Which images there are.
     """
-    batch = len(signals)
     field = torch.full((1,), field_strength).to(signals)
     reference = ln_reference(rows.to(signals)[None], field)[0]
     median = torch.where(present, anchors.median.to(signals), 1.0)[:, None, None]

@@ -1,4 +1,4 @@
-"""T1, T2 and PD maps of an examination: slice by slice through a network, with intervals and what is left over.
+"""T1, T2 and PD maps of an examination: slice by slice through a network, with intervals and a check.
 
 Of the images re-synthesised from the maps, with one free gain per image and the receive sensitivity taken
 out, what is left over says where the three images contradict the maps: such voxels are `implausible`. PD is

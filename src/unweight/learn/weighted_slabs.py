@@ -1,9 +1,9 @@
 """Simulated T1w, T2w and FLAIR made ready for training: slices of heads and of shapes, with their truth.
 
-Tissue is normal in most heads; in the others every tissue but CSF has its own T1, T2 and PD, far from normal, so
-that what a place in the brain looks like is no look-up of what it is. Shapes of random materials beside each
-other teach the physics alone. No lesion of any kind is in them: neither their places nor their tissue. No
-image has a protocol that is held out (`synth.protocol_split`).
+Tissue is normal in most heads; in the others every tissue but CSF has its own T1, T2 and PD, far from
+normal, so that what a place in the brain looks like is no look-up of what it is. Shapes of random materials
+beside each other teach the physics alone. No lesion of any kind is in them: neither their places nor their
+tissue. No image has a protocol that is held out (`synth.protocol_split`).
 """
 
 import math

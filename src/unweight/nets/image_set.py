@@ -4,11 +4,12 @@
     p_s = Σ_i a_si h_i,    a_si = softmax_i(4 q_s · e_i / |e_i|)          for each of a few slots s
     maps = UNet([p_1 … p_S, max_i h_i, further channels];  FiLM by ρ(e))
 
-Every image goes through the same convolution, steered by its own token. Each slot then takes what its query q_s
-looks for among the images that are there, by their tokens alone: the result does not depend on their order, and one
-may be missing (Set transformer, J. Lee et al., ICML 2019; M. Zaheer et al., Deep sets, NeurIPS 2017). Slots differ
-from the first step on, so that no image is lost in a mean. The U-Net is steered in every block by an embedding of
-all tokens together. Nothing is averaged over space, so crops and slices agree.
+Every image goes through the same convolution, steered by its own token. Each slot then takes what its query
+q_s looks for among the images that are there, by their tokens alone: the result does not depend on their
+order, and one may be missing (Set transformer, J. Lee et al., ICML 2019; M. Zaheer et al., Deep sets,
+NeurIPS 2017). Slots differ from the first step on, so that no image is lost in a mean. The U-Net is steered
+in every block by an embedding of all tokens together. Nothing is averaged over space, so crops and slices
+agree.
 """
 
 from dataclasses import dataclass, replace

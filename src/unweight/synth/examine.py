@@ -1,7 +1,7 @@
 """A head under T1w, T2w and FLAIR: the images of one examination with their true T1, T2 and PD.
 
-All images share the head, its tissue and the receive sensitivity; each has its own gain, noise and blur, and
-may lie a little beside the others, as after a registration. True PD is relative to CSF and free of the
+All images share the head, its tissue and the receive sensitivity; each has its own gain, noise and blur,
+and may lie a little beside the others, as after a registration. True PD is relative to CSF and free of the
 receive sensitivity, which the images are not.
 """
 
@@ -28,6 +28,7 @@ from unweight.synth.scene import Scene
 from unweight.synth.tissue import TissueDraw
 
 SPECS = (T1, T2, PD)
+STILL = MeasurementPrior(snr=(20.0, 150.0), moving=0.0, seam=8)
 HALF = 0.5
 
 
@@ -43,7 +44,7 @@ class ScannerPrior:
         rotation: By at most so much [rad].
     """
 
-    measurement: MeasurementPrior = MeasurementPrior(snr=(20.0, 150.0), moving=0.0, seam=8)
+    measurement: MeasurementPrior = STILL
     beside: float = 0.4
     shift: float = 0.5
     rotation: float = 0.01

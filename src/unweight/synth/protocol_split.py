@@ -1,9 +1,9 @@
 """Which protocols are kept from training, decided by their timings once and for all.
 
-TR, TE and TI of an image are laid on a grid of steps of 10 % in each; one cell in ten, by the SHA-256 of its
-place and readout, is held out. A training draws no image of a held-out cell, so that an examination whose
-images all lie in such cells differs by its timings from every examination that was trained on, although each
-timing by itself lies within the range.
+TR, TE and TI of an image are laid on a grid of steps of 10 % in each; one cell in ten, by the SHA-256 of
+its place and readout, is held out. A training draws no image of a held-out cell, so that an examination
+whose images all lie in such cells differs by its timings from every examination that was trained on,
+although each timing by itself lies within the range.
 """
 
 import hashlib
