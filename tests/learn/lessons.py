@@ -7,10 +7,14 @@ from unweight.core.seeding import seeded_generator
 from unweight.learn.lesson import Heads
 from unweight.learn.posterior_task import posterior_config
 from unweight.learn.presets import recipe_for
-from unweight.learn.recipe import POSTERIOR, Recipe
+from unweight.learn.recipe import POSTERIOR, Network, Recipe
+from unweight.learn.slabs import SlabRecipe
+from unweight.nets.image_set import ImageSetConfig
+from unweight.nets.pgan import PganConfig
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
+from unweight.nets.unet import UNetConfig
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.procedural_head import procedural_head
 
@@ -20,22 +24,28 @@ HEAD_SHAPE = (180, 216, 16)
 def tiny(method: str) -> Recipe:
     """Return a recipe of a method that is done within seconds."""
     recipe = recipe_for(method, "cpu")
-    network = recipe.network
-    if method == POSTERIOR:
-        network = posterior_config((8, 8))
-    elif isinstance(network, ResNetConfig | TimeUNetConfig):
-        network = replace(network, widths=(8, 8))
-    elif isinstance(network, RecurrentConfig):
-        network = replace(network, widths=(8, 8, 8), n_steps=2)
     plan = replace(recipe.plan, n_steps=6, batch_size=2, warm_up=2, check_every=3, save_every=3)
+    slabs = replace(recipe.slabs, size=32)
     return replace(
         recipe,
-        slabs=replace(recipe.slabs, size=32, specks=False),
+        slabs=replace(slabs, specks=False) if isinstance(slabs, SlabRecipe) else slabs,
         n_slabs=4,
         patch=16,
-        network=network,
+        network=posterior_config((8, 8)) if method == POSTERIOR else narrow(recipe.network),
         plan=plan,
     )
+
+
+def narrow(network: Network) -> Network:
+    """Return a network with two levels of eight channels."""
+    if isinstance(network, RecurrentConfig):
+        return replace(network, widths=(8, 8, 8), n_steps=2)
+    if isinstance(network, ImageSetConfig):
+        return replace(network, widths=(8, 8), stem=4, slots=3, embedding=8)
+    if isinstance(network, PganConfig):
+        return replace(network, generator=replace(network.generator, widths=(8, 8)), critic=(4, 8))
+    assert isinstance(network, ResNetConfig | TimeUNetConfig | UNetConfig)
+    return replace(network, widths=(8, 8))
 
 
 @cache

@@ -8,7 +8,8 @@ from torch import Tensor
 from tests.learn.lessons import head
 from unweight.learn.gather import gather
 from unweight.learn.image_slabs import ImageSlabs
-from unweight.learn.recipe import PUBLISHED_SLABS, SEVEN
+from unweight.learn.presets import PUBLISHED_SLABS
+from unweight.learn.recipe import SEVEN
 from unweight.learn.slab_set import SlabSet
 from unweight.learn.slabs import measured_slab
 from unweight.synth.measure import reference_intensity

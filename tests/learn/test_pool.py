@@ -70,6 +70,29 @@ def test_every_place_and_every_turn_comes_up_about_as_often() -> None:
         assert float((counts - expected).abs().max()) < 4 * expected**0.5
 
 
+def test_what_belongs_to_a_whole_slab_goes_with_its_patches() -> None:
+    whole = {
+        "rows": torch.arange(N_SLABS * 6.0).reshape(N_SLABS, 2, 3),
+        "field": torch.arange(N_SLABS)[:, None],
+    }
+    whole["rows"][2] = torch.nan
+    made = SlabPool(
+        slabs={"rows": whole["rows"], "channels": coordinates(), "field": whole["field"].double()},
+        patch=PATCH,
+        batch_size=64,
+        whole=("rows", "field"),
+    )
+    assert len(made) == N_SLABS
+    batch = made(seeded_generator(0))
+    assert batch["rows"].shape == (64, 2, 3) and batch["field"].dtype == torch.float32
+    slabs = batch["channels"][:, 0, 0, 0].long()
+    assert torch.equal(batch["field"][:, 0].long(), slabs)
+    torch.testing.assert_close(batch["rows"], whole["rows"][slabs], equal_nan=True)
+    # The patches are those that are drawn without them.
+    plain = SlabPool(slabs={"channels": coordinates()}, patch=PATCH, batch_size=64)(seeded_generator(0))
+    assert torch.equal(batch["channels"], plain["channels"])
+
+
 def test_the_generator_alone_decides() -> None:
     one, two, other = (pool()(seeded_generator(seed)) for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -277,8 +277,8 @@ COMMANDS = {
                 nargs="+",
                 choices=(*T1_COMPARED, *MAPS_COMPARED),
                 metavar="METHOD",
-                help=f"of t1: {', '.join(T1_COMPARED)} (default: all that there are weights for; ml needs "
-                f"none); of maps: {', '.join(MAPS_COMPARED)} (default: all)",
+                help=f"of t1: {', '.join(T1_COMPARED)}; of maps: {', '.join(MAPS_COMPARED)}; default: all "
+                "that there are weights for; ml and physics need none",
             ),
             argument(
                 "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"

@@ -9,10 +9,12 @@ from unweight.core.estimator import Progress
 from unweight.evaluate.scores import Score
 from unweight.run.maps_figures import maps_figures
 from unweight.run.maps_measures import loss_scores, scores_of
-from unweight.run.maps_methods import MAPS_COMPARED, maps_methods
+from unweight.run.maps_methods import MAPS_COMPARED, WEIGHTS, maps_methods, maps_without_weights
 from unweight.run.maps_plan import MAPS_SETS, MapsPlan
 from unweight.run.maps_scores import try_methods
 from unweight.run.maps_tables import maps_tables
+from unweight.run.t1_heads import heads_for_test
+from unweight.run.unseen import check_cards
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = arguments.sets
     sets = MAPS_SETS if chosen is None else tuple(name for name in MAPS_SETS if name in chosen)
     plan = MapsPlan(sets=sets, heads=arguments.heads, quick=arguments.quick)
-    methods = maps_methods(arguments.methods or MAPS_COMPARED, arguments.weights)
+    absent = maps_without_weights(arguments.weights) if arguments.methods is None else ()
+    if absent:
+        screen.print(f"no weights for {', '.join(absent)}: left out")
+    names = arguments.methods or tuple(name for name in MAPS_COMPARED if name not in absent)
+    methods = maps_methods(names, arguments.weights)
+    if plan.heads is not None:
+        stored = {name: WEIGHTS[name] for name in methods if name in WEIGHTS}
+        check_cards(tuple(heads_for_test(plan.heads)), stored, arguments.weights)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
 

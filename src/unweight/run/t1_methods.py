@@ -1,6 +1,5 @@
 """The T1 methods that can be compared, by name, and what each costs in evaluations of its network."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from unweight.learn.posterior import PosteriorT1
 from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM
 from unweight.learn.recurrent import RecurrentT1
 from unweight.learn.regression import RegressionT1
-from unweight.learn.weights import available, load_weights
+from unweight.learn.weights import available
+from unweight.run.unseen import check_cards
 
 FIT = "ml"
 WEIGHTS = {"posterior": POSTERIOR, "resnet": RESNET, "rim": RIM, "diffusor": DIFFUSOR}
@@ -75,16 +75,7 @@ def check_unseen(subjects: Sequence[str], methods: Sequence[str], weights: Path 
     Raises:
         UsageError: The card of a method names one of them.
     """
-    for name in methods:
-        if name == FIT:
-            continue
-        _, card = load_weights(WEIGHTS[name], weights)
-        seen = [one for one in subjects if re.search(rf"\b{re.escape(one)}\b", card.trained_on)]
-        if seen:
-            raise UsageError(
-                f"{name} knows {', '.join(seen)} from its training, so scores on them would flatter it",
-                remedy="Give the folder with exactly the heads it was trained with, or leave --heads out.",
-            )
+    check_cards(subjects, {name: WEIGHTS[name] for name in methods if name != FIT}, weights)
 
 
 def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:
