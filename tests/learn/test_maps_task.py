@@ -15,7 +15,6 @@ from unweight.learn.maps_task import (
     OUTPUTS,
     RANGES,
     SPREAD,
-    Judged,
     MapsTask,
     Stacked,
     Told,
@@ -32,7 +31,6 @@ from unweight.learn.pool import SlabPool
 from unweight.learn.recipe import FROM_WEIGHTED, MAPS, MAPS_PGAN, MAPS_UNET, MAPS_UNTOLD
 from unweight.learn.task import Task
 from unweight.learn.weighted_slabs import WHOLE
-from unweight.nets.pgan import Pgan
 from unweight.nets.unet import UNet
 from unweight.signals.weighted import weighted_signal
 
@@ -111,12 +109,11 @@ def test_a_missing_image_is_not_explained(missing: int) -> None:
 
 
 def test_wrong_t2_is_seen_by_the_echo_times_it_makes() -> None:
-    """T2 of a stripe 20 % longer, of all else right: ln S changes by TE/T2/1.2·0.2, less what all share."""
+    """T2 of half of the brain is 20 % too long; PD that is wrong by one factor everywhere is not seen."""
     of = exact(batch())
     wrong = known(of).clone()
     wrong[:, 1, :12] += math.log(1.2)
     assert float(cycle_loss(wrong, of)) > 0.02
-    # A T2 that is wrong by one factor of PD everywhere is not seen: it is a gain.
     shifted = known(of).clone()
     shifted[:, 2] += 0.3
     assert float(cycle_loss(shifted, of)) < 1e-5
@@ -149,17 +146,14 @@ def test_loss_of_an_error_by_hand() -> None:
     assert float(maps_loss(wrong, sd, of)) == pytest.approx(likelihood + 10 * float(away), rel=1e-4)
 
 
-def test_far_tails_count_linearly_and_the_best_sd_is_the_error() -> None:
+def test_the_best_sd_is_about_the_error() -> None:
     of = batch()
-    spread = torch.tensor(SPREAD)[:, None, None]
+    spread = torch.tensor(SPREAD)[:, None, None].expand_as(of["target"])
 
-    def loss(away: float, sd: float) -> float:
-        linear = maps_loss(known(of) + away * spread, spread.expand_as(of["target"]), of)
-        none = maps_loss(known(of) + away * spread, sd * spread.expand_as(of["target"]), of)
-        return float(none - linear)
+    def loss(sd: float) -> float:
+        return float(maps_loss(known(of) + spread, sd * spread, of))
 
-    sds = [0.5, 0.8, 1.0, 1.3, 2.0]
-    assert min(sds, key=lambda sd: loss(1.0, sd)) in (0.8, 1.0)
+    assert min((0.3, 0.5, 0.9, 1.5, 2.0), key=loss) == 0.9
 
 
 def test_mixed_voxels_count_less() -> None:
@@ -185,16 +179,6 @@ def test_each_network_is_asked_as_it_was_built(method: str) -> None:
     assert made.view == view_of(made.network) == VIEWS[method]
     assert made.cycle == CYCLE
     assert made.view(made.network, batch()).shape == (2, OUTPUTS, 24, 20)
-
-
-def test_a_gan_is_asked_for_the_maps_of_its_generator() -> None:
-    made = task_of(tiny(MAPS_PGAN)).network
-    assert isinstance(made, Pgan) and view_of(made) == Judged()
-    with torch.no_grad():
-        made.generator.head.weight.normal_(0, 0.05, generator=seeded_generator(1))
-    output = Judged()(made, batch())
-    torch.testing.assert_close(output[:, :3], made.generator(stacked(batch()))[:, :3])
-    assert not output[:, 3:].any()
 
 
 def test_a_plain_network_is_asked_for_images_and_mask() -> None:

@@ -1,5 +1,5 @@
 import json
-from functools import cache
+from collections.abc import Iterator
 
 import pytest
 
@@ -114,13 +114,18 @@ def test_round_trip() -> None:
     assert WeightingRange({key: (low, high) for key, (low, high) in stored.items()}) == RANGE
 
 
-@cache
-def trained() -> WeightingRange:
-    return trained_range()
+@pytest.fixture(scope="module")
+def trained() -> Iterator[WeightingRange]:
+    """The range of fewer draws than are made for a card."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("unweight.learn.weighting_range.N_DRAWS", 300)
+        yield trained_range()
 
 
-def test_trained_range_ends_inside_that_of_the_prior_and_reaches_almost_as_far() -> None:
-    prior, ends = ContrastPrior(), trained().ends
+def test_trained_range_ends_inside_that_of_the_prior_and_reaches_almost_as_far(
+    trained: WeightingRange,
+) -> None:
+    prior, ends = ContrastPrior(), trained.ends
     assert ends["field_strength"] == (1.5, 3.0)
     wanted = {
         "T1w spin-echo repetition_time": prior.t1w_repetition_time,
@@ -132,13 +137,13 @@ def test_trained_range_ends_inside_that_of_the_prior_and_reaches_almost_as_far()
     }
     for key, (low, high) in wanted.items():
         found = ends[key]
-        assert low - 1e-6 <= found[0] < low * 1.05 and high * 0.95 < found[1] <= high + 1e-6
+        assert low - 1e-6 <= found[0] < low * 1.12 and high * 0.9 < found[1] <= high + 1e-6
     # The echo at the centre of k-space is a whole one: TE lies up to half a spacing further out.
     for name in ("T2w", "FLAIR"):
         low, high = ends[f"{name} turbo-spin-echo echo_time"]
         half = prior.echo_spacing[1] / 2
-        assert prior.long_echo_time[0] - half <= low < prior.long_echo_time[0]
-        assert prior.long_echo_time[1] < high <= prior.long_echo_time[1] + half
+        assert prior.long_echo_time[0] - half <= low < 1.1 * prior.long_echo_time[0]
+        assert 0.95 * prior.long_echo_time[1] < high <= prior.long_echo_time[1] + half
     low, high = ends["FLAIR turbo-spin-echo inversion_time"]
     assert 1.4 < low < 1.7 and 2.7 < high < 3.1
     assert {key.rsplit(" ", 1)[0] for key in ends if key != "field_strength"} == {
@@ -150,7 +155,7 @@ def test_trained_range_ends_inside_that_of_the_prior_and_reaches_almost_as_far()
     }
 
 
-def test_trained_range_is_the_same_each_time_and_takes_the_usual() -> None:
+def test_trained_range_takes_the_usual(trained: WeightingRange) -> None:
     for weightings in ((SPIN, T2W, FLUID), (GRADIENT, T2W, FLUID), (turbo(0.6, 0.011), T2W, FLUID)):
-        trained().check(measured(*weightings), NAME)
-    assert "T2w" in refusal(measured(SPIN, turbo(1.0, 0.1)), trained())
+        trained.check(measured(*weightings), NAME)
+    assert "T2w" in refusal(measured(SPIN, turbo(1.0, 0.1)), trained)

@@ -46,13 +46,12 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
             text = f"{end.capitalize()} end of the {100 * level:g} % interval of {spec.name}"
             yield _of_parameter(spec, end, bound[..., index], text, desc=f"{end}{round(100 * level)}")
     if maps.misfit is not None:
-        text = "Reduced chi-square of the signal model; 1 is what noise explains"
         yield DerivedImage(
             key="misfit",
             desc="misfit",
             suffix=maps.specs[0].suffix,
             values=maps.misfit,
-            description=text,
+            description=maps.misfit_meaning,
             unit="1",
         )
     meanings = {status.name: status.meaning for status in VoxelStatus}

@@ -118,7 +118,7 @@ def find_inputs(
     if not paths:
         raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
     if len(paths) > 1 or not paths[0].is_dir():
-        return (FoundSeries(origin=tuple(paths), given=given, entities=_entities(paths)),)
+        return (FoundSeries(origin=tuple(paths), given=given, entities=entities_of(paths)),)
     folder = paths[0]
     if looks_like_bids(folder):
         return _find_in_tree(folder, given, suffixes, subjects)
@@ -129,7 +129,7 @@ def find_inputs(
         raise InputError(
             "holds neither a BIDS tree, nor NIfTI, nor DICOM files", remedy="Check the path.", path=folder
         )
-    return (FoundSeries(origin=folder, given=given, entities=_entities(images)),)
+    return (FoundSeries(origin=folder, given=given, entities=entities_of(images)),)
 
 
 def read_inputs(
@@ -160,11 +160,12 @@ def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
     """
     if not paths:
         raise InputError("no images to read", remedy="Give at least one file.")
-    return _series(stack([_entry(path) for path in paths], given))
+    return _series(stack([entry_of(path) for path in paths], given))
 
 
-def _entry(path: Path) -> Entry:
-    root = _tree_of(path)
+def entry_of(path: Path) -> Entry:
+    """Return one image with its sidecar, in a BIDS tree with all that it inherits."""
+    root = tree_of(path)
     return entry_beside(path) if root is None else entry_in_tree(root, path.absolute())
 
 
@@ -192,7 +193,7 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
 def _read_folder(folder: Path, given: Given) -> Series:
     images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
     if images:
-        return _read_selected(folder, [_entry(image) for image in images], given)
+        return _read_selected(folder, [entry_of(image) for image in images], given)
     with converted(folder) as converted_images:
         return _read_selected(folder, [entry_beside(image) for image in converted_images], given)
 
@@ -207,24 +208,24 @@ def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Seri
 
 def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
     files = tuple(entry.path for entry in stacked.entries)
-    roots = {_tree_of(path) for path in files}
+    roots = {tree_of(path) for path in files}
     root = roots.pop() if len(roots) == 1 else None
     name = parse_stem(image_stem(files[0]) or "")
     for note in notes:
         LOG.warning(note)
     return Series(
         acquisition=stacked.acquisition,
-        entities=_entities(files),
+        entities=entities_of(files),
         suffix=name.suffix if name is not None and "sub" in name.entities else "",
         files=files,
-        sources=tuple(_source(path, root) for path in files),
+        sources=tuple(source_of(path, root) for path in files),
         root=root,
         sidecar=_agreed(stacked.entries),
         notes=notes + stacked.notes,
     )
 
 
-def _source(path: Path, root: Path | None) -> str:
+def source_of(path: Path, root: Path | None) -> str:
     """Return how derivatives name a source: by BIDS URI, or by content, for file names can tell names."""
     if root is not None:
         return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
@@ -271,7 +272,7 @@ def _same(path: Path, other: Path) -> bool:
     return path.resolve() == other.resolve()
 
 
-def _tree_of(path: Path) -> Path | None:
+def tree_of(path: Path) -> Path | None:
     """Return the root of the BIDS tree a file lies in, if it lies in one."""
     for folder in list(path.absolute().parents)[:TREE_DEPTH]:
         if (folder / "dataset_description.json").is_file():
@@ -279,7 +280,7 @@ def _tree_of(path: Path) -> Path | None:
     return None
 
 
-def _entities(paths: Sequence[Path]) -> Mapping[str, str]:
+def entities_of(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the entities all names share; `sub-01` if the names say nothing."""
     names = [parse_stem(image_stem(path) or "") for path in paths]
     known = [name.entities for name in names if isinstance(name, BidsName)]

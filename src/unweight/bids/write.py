@@ -36,7 +36,7 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 
 - `_desc-std_<suffix>`: the standard deviation of each value,
 - `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its interval, where one was computed,
-- `_desc-misfit_<suffix>`: reduced chi-square of the signal model; 1 is what noise explains,
+- `_desc-misfit_<suffix>`: how badly the signal model explains the voxel, as its sidecar says,
 - `_desc-status_dseg`: what became of each voxel; the key is in the `.tsv` file beside it,
 - `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted.
 

@@ -36,6 +36,28 @@ def label(text: str) -> str:
     return text.removeprefix("sub-")
 
 
+WEIGHTED = ("t1w", "t2w", "flair")
+
+
+def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
+    """Return the arguments that tell of one weighted image."""
+    name = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR"}[contrast]
+    times = {"tr": "repetition time", "te": "echo time", "ti": "inversion time"}
+    return (
+        argument(f"--{contrast}", type=Path, metavar="FILE", help=f"the {name} image, a NIfTI file"),
+        *(
+            argument(f"--{contrast}-{short}", type=float, metavar="S", help=f"{words} of it [s]")
+            for short, words in times.items()
+        ),
+        argument(f"--{contrast}-flip", type=float, metavar="DEG", help="flip angle of it [degrees]"),
+        argument(
+            f"--{contrast}-readout",
+            choices=("spin-echo", "turbo-spin-echo", "mprage"),
+            help="what was read out, if its sidecar does not tell",
+        ),
+    )
+
+
 SERIES = (
     argument(
         "inputs",
@@ -74,6 +96,33 @@ SERIES = (
 )
 OUT = argument(
     "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
+)
+EXAMINATION = (
+    argument(
+        "inputs",
+        metavar="BIDS",
+        nargs="*",
+        type=Path,
+        help="a BIDS tree, with T1w, T2w and FLAIR of each subject; or give files with the options",
+    ),
+    *(one for contrast in WEIGHTED for one in weighted_arguments(contrast)),
+    argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
+    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+    argument(
+        "--reference",
+        choices=WEIGHTED,
+        help="whose grid the maps lie on (default: that of the first image given)",
+    ),
+    flag("--no-register", help="images on other grids are aligned already: only resample them"),
+    flag("--n4", help="take the bias field out of each image first"),
+    argument(
+        "--subjects",
+        "--participant-label",
+        nargs="+",
+        type=label,
+        metavar="LABEL",
+        help="only these subjects of a BIDS tree",
+    ),
 )
 COMMON = (
     flag("-q", "--quiet", help="say only what went wrong"),

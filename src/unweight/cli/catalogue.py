@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from unweight.cli.arguments import OUT, SERIES, Argument, argument, flag
+from unweight.cli.arguments import EXAMINATION, OUT, SERIES, Argument, argument, flag
 
 T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
 T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
@@ -88,6 +88,30 @@ COMMANDS = {
             "unweight t1 dicom_folder -o maps\n"
             "unweight t1 bids_tree -o maps --subjects 01 02\n"
             "unweight t1 ir.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o maps"
+        ),
+    ),
+    "maps": Command(
+        module="unweight.cli.maps",
+        summary="T1, T2 and PD from routine T1w, T2w and FLAIR",
+        arguments=(
+            *EXAMINATION,
+            OUT,
+            argument(
+                "--method",
+                choices=MAPS_COMPARED,
+                default="embedding",
+                help="embedding (default): a network told how the images were made; no-embedding, unet, "
+                "pgan: networks that are not; physics: each voxel by itself",
+            ),
+            argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+            argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute"),
+            flag("--no-figures", help="write no pictures"),
+        ),
+        epilogue=(
+            "unweight maps bids_tree -o maps\n"
+            "unweight maps --t1w T1w.nii.gz --t2w T2w.nii.gz --flair FLAIR.nii.gz -o maps\n"
+            "unweight maps --t1w a.nii.gz --t1w-tr 0.6 --t1w-te 0.012 --t2w b.nii.gz --t2w-tr 5 "
+            "--t2w-te 0.1 --field 3 -o maps"
         ),
     ),
     "phantom": Command(

@@ -69,6 +69,9 @@ def failed_voxels(status: UInt8[Tensor, "*voxels"]) -> Bool[Tensor, "*voxels"]:
     return torch.isin(status, torch.tensor(sorted(FAILED), dtype=torch.uint8, device=status.device))
 
 
+CHI_SQUARE = "Reduced chi-square of the signal model; 1 is what noise explains"
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ParameterMaps:
@@ -83,10 +86,11 @@ class ParameterMaps:
         upper: Upper end of the interval.
         interval_level: Nominal coverage of the interval, 0.9.
         draws: Draws from the posterior.
-        misfit: Reduced chi-square of the signal model in each voxel; 1 is what noise explains.
+        misfit: How badly the signal model explains each voxel, as `misfit_meaning` says.
         noise_sd: The noise the uncertainties rest on, in the unit of the input.
         affine: Voxel index to millimetres (RAS+).
         notes: Facts about the run for the sidecar, by name.
+        misfit_meaning: What the numbers of `misfit` are.
     """
 
     specs: tuple[ParameterSpec, ...]
@@ -101,6 +105,7 @@ class ParameterMaps:
     noise_sd: float | None = None
     affine: Float[Tensor, "4 4"] | None = None
     notes: Mapping[str, str | float | int] = field(default_factory=lambda: MappingProxyType({}))
+    misfit_meaning: str = CHI_SQUARE
 
     def __post_init__(self) -> None:
         if len(self.specs) != self.values.shape[-1]:

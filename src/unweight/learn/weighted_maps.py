@@ -41,6 +41,10 @@ AXIAL = 2
 N_AT_ONCE = 8
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
+LEFT_OVER = (
+    "Root mean square, over the images, of the logarithm of the image over that made again from the maps, "
+    "gains and receive sensitivity taken out"
+)
 
 
 @final
@@ -182,6 +186,7 @@ def _maps(
         upper=(columns["free"] + columns["reach"]).exp(),
         interval_level=LEVEL,
         misfit=left,
+        misfit_meaning=LEFT_OVER,
         affine=measured.affine,
         notes=notes,
     )

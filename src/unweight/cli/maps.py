@@ -1,0 +1,209 @@
+"""`unweight maps`: from T1w, T2w and FLAIR to T1, T2 and PD, with intervals and a check."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.collection import find_collections
+from unweight.bids.provenance import Provenance
+from unweight.bids.weighted import CONTRASTS, GivenWeighting
+from unweight.bids.write import sources_of, write_maps
+from unweight.cli.maps_method import estimator_for
+from unweight.cli.t1 import figure_path
+from unweight.cli.terminal import console, error_line, progress, table
+from unweight.core.errors import InputError, OutputError, UnweightError, UsageError
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.weighting import Readout
+from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
+from unweight.report.figures import draw_maps
+from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
+from unweight.signals.parameters import T1
+
+ALGORITHMS = {
+    "embedding": "T1, T2 and PD from weighted images by a U-Net that is told how each image was made",
+    "no-embedding": "T1, T2 and PD from weighted images by a U-Net that is not told how they were made",
+    "unet": "T1, T2 and PD from weighted images by a plain U-Net",
+    "pgan": "T1, T2 and PD from weighted images by a conditional GAN",
+    "physics": "T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
+}
+REFERENCE = "Physics-driven network with parameter embedding, arXiv 2508.08123"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Map every examination found; one that fails does not stop the others."""
+    screen = console(quiet=arguments.quiet)
+    found = list(_examinations(arguments))
+    failed = []
+    for label, files in found:
+        try:
+            if isinstance(files, InputError):
+                raise files
+            _map(label, files, arguments, screen)
+        except OutputError:
+            raise
+        except UnweightError as error:
+            if len(found) == 1 or arguments.debug:
+                raise
+            failed.append(label)
+            error_line(f"{label}: {error}")
+    if failed:
+        error_line(f"{len(failed)} of {len(found)} examinations failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFiles | InputError]]:
+    """Give the examinations asked for: that of the files, or all of a BIDS tree."""
+    named = {name: getattr(arguments, name.lower()) for name in CONTRASTS}
+    files = {name: path for name, path in named.items() if path is not None}
+    common = MapsFiles(
+        images=files,
+        given={name: _given(name, arguments) for name in CONTRASTS},
+        mask=arguments.mask,
+        field_strength=arguments.field,
+        reference=_contrast(arguments.reference),
+        register=not arguments.no_register,
+        correct_bias=arguments.n4,
+    )
+    if bool(files) == bool(arguments.inputs):
+        raise UsageError(
+            "give either a BIDS tree, or files with --t1w, --t2w and --flair",
+            remedy="unweight maps bids_tree -o maps",
+        )
+    if files:
+        yield "examination", common
+        return
+    if len(arguments.inputs) > 1 or arguments.mask is not None:
+        raise UsageError(
+            "one BIDS tree at a time, without --mask", remedy="Give files for a mask of your own."
+        )
+    for label, images in _in_tree(arguments.inputs[0], arguments.subjects):
+        yield label, images if isinstance(images, InputError) else replace(common, images=images)
+
+
+def _in_tree(root: Path, subjects: list[str] | None) -> Iterator[tuple[str, dict[str, Path] | InputError]]:
+    """Give the images of each subject and session of a BIDS tree."""
+    visits: dict[str, dict[str, list[Path]]] = {}
+    for one in find_collections(root.absolute(), CONTRASTS, subjects):
+        label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
+        visits.setdefault(label, {}).setdefault(one.suffix, []).extend(
+            path for part, paths in one.files.items() if part in ("", "mag") for path in paths
+        )
+    if not visits:
+        raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
+    for label, found in visits.items():
+        several = [name for name, paths in found.items() if len(paths) > 1]
+        if several or len(found) < 2:
+            problem = f"has several {several[0]}" if several else f"has {', '.join(found)} only"
+            yield label, InputError(problem, remedy="Name the images to use with --t1w, --t2w and --flair.")
+            continue
+        yield label, {name: paths[0] for name, paths in found.items()}
+
+
+def _given(name: str, arguments: argparse.Namespace) -> GivenWeighting:
+    told = {short: getattr(arguments, f"{name.lower()}_{short}") for short in ("tr", "te", "ti", "flip")}
+    readout = getattr(arguments, f"{name.lower()}_readout")
+    return GivenWeighting(
+        repetition_time=told["tr"],
+        echo_time=told["te"],
+        inversion_time=told["ti"],
+        flip_angle=told["flip"],
+        readout=None if readout is None else Readout(readout),
+    )
+
+
+def _contrast(option: str | None) -> str | None:
+    return next((name for name in CONTRASTS if name.lower() == option), None)
+
+
+def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> None:
+    began = time.perf_counter()
+    estimator = estimator_for(arguments)
+    read = read_examination(files)
+    there = sources_of(arguments.out, read.entities, T1.suffix)
+    if there is not None and there != read.sources:
+        raise OutputError(
+            "maps of other images stand there",
+            remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
+            path=arguments.out,
+        )
+    with progress(label, quiet=arguments.quiet) as report:
+        upright = estimator(read.examination, report)
+    again = resynthesise(upright, read.examination)
+    maps = _on_reference(upright, read)
+    written = write_maps(maps, arguments.out, read.entities, _provenance(read, arguments.method, again))
+    picture = figure_path(arguments.out, written.images["T1"], read.entities["sub"])
+    picture.unlink(missing_ok=True)
+    if not arguments.no_figures:
+        write_bytes_atomic(picture, draw_maps(maps, label))
+    _summarise(screen, (read, maps, again), time.perf_counter() - began)
+    screen.print(str(written.images["T1"].parent))
+    if not arguments.no_figures:
+        screen.print(str(picture))
+
+
+def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:
+    """Return the maps turned back to the axes of the reference image."""
+
+    def back(values: torch.Tensor | None) -> torch.Tensor | None:
+        return None if values is None else read.turn.undo(values)
+
+    return replace(
+        maps,
+        values=read.turn.undo(maps.values),
+        std=read.turn.undo(maps.std),
+        status=read.turn.undo(maps.status),
+        lower=back(maps.lower),
+        upper=back(maps.upper),
+        misfit=back(maps.misfit),
+        affine=read.affine,
+    )
+
+
+def _provenance(read: ReadExamination, method: str, again: tuple[SynthesisedImage, ...]) -> Provenance:
+    checked = {one.name: {"Correlation": round(one.correlation, 4)} for one in again}
+    return Provenance(
+        sources=read.sources,
+        algorithm=ALGORITHMS[method],
+        reference=REFERENCE if method == "embedding" else "",
+        root=read.root,
+        settings={**read.settings, "Method": method, "MadeAgain": checked},
+        skull_stripped=read.skull_stripped,
+    )
+
+
+def _summarise(
+    screen: Console,
+    made: tuple[ReadExamination, ParameterMaps, tuple[SynthesisedImage, ...]],
+    seconds: float,
+) -> None:
+    read, maps, again = made
+    shape = " x ".join(str(size) for size in maps.status.shape)
+    names = ", ".join(f"{one.name} ({one.weighting.readout})" for one in read.examination.images)
+    screen.print(f"{names}, {read.examination.field_strength:g} T, {shape} voxels, {seconds:.1f} s")
+    for note in (*read.notes, *(f"{name}: {told}" for name, told in maps.notes.items())):
+        screen.print(f"note: {note}")
+    usable = maps.usable
+    rows = [
+        (spec.name, *(f"{float(one):.3f}" for one in _quartiles(maps.value(spec.name)[usable])), spec.unit)
+        for spec in maps.specs
+    ]
+    screen.print(table(("map", "25 %", "median", "75 %", "unit"), rows))
+    rows = [(one.name, f"{one.correlation:.3f}", f"{100 * one.error:.1f} %") for one in again]
+    screen.print(table(("made again", "correlation", "median difference"), rows))
+    counts = {status: count for status, count in maps.count().items() if status is not VoxelStatus.MASKED}
+    total = sum(counts.values())
+    for status, count in counts.items():
+        screen.print(f"{status.name}: {count} voxels ({100 * count / total:.1f} %), {status.meaning}")
+
+
+def _quartiles(values: torch.Tensor) -> list[float]:
+    if not len(values):
+        return [float("nan")] * 3
+    ranked = values.sort().values
+    return [float(ranked[int(share * (len(ranked) - 1))]) for share in (0.25, 0.5, 0.75)]

@@ -1,0 +1,45 @@
+"""Where the voxels of an image are, and what lies around them."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lattice:
+    """The voxels of an image.
+
+    Attributes:
+        shape: Voxels along each axis.
+        affine: Voxel index to millimetres (RAS+).
+    """
+
+    shape: tuple[int, int, int]
+    affine: Float64[Tensor, "4 4"]
+
+    @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Size of a voxel [mm]."""
+        x, y, z = self.affine[:3, :3].square().sum(0).sqrt().tolist()
+        return x, y, z
+
+    @property
+    def centre(self) -> Float64[Tensor, " 3"]:
+        """Middle of the field of view [mm]."""
+        middle = torch.tensor([(n - 1) / 2 for n in self.shape], dtype=torch.float64)
+        return self.affine[:3, :3] @ middle + self.affine[:3, 3]
+
+    @property
+    def axes(self) -> Float64[Tensor, "3 3"]:
+        """Directions of the axes, as columns of length 1."""
+        return self.affine[:3, :3] / self.affine[:3, :3].norm(dim=0)
+
+    def every(self, steps: tuple[int, int, int]) -> "Lattice":
+        """Return the lattice of every so many voxels, from the first on."""
+        x, y, z = ((n - 1) // step + 1 for n, step in zip(self.shape, steps, strict=True))
+        scale = torch.diag(torch.tensor([*steps, 1], dtype=torch.float64))
+        return Lattice(shape=(x, y, z), affine=self.affine @ scale)

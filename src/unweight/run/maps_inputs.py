@@ -1,0 +1,257 @@
+"""From the files of a user to an examination: read, bring onto one grid, find the brain.
+
+Images on one grid are taken as they are. Others are registered rigidly to the reference and resampled once.
+Everything is turned so that the third axis runs up the head, because networks look at axial slices; maps are
+turned back, so that they lie on the reference voxel by voxel.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unweight.bids.canonical import Turn, turn_of
+from unweight.bids.grid import Grid
+from unweight.bids.read import entities_of, source_of, tree_of
+from unweight.bids.read import entry_of as entry_of_file
+from unweight.bids.sidecar import Sidecar
+from unweight.bids.volume import Volume, open_volume
+from unweight.bids.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.core.examination import Examination, WeightedImage
+from unweight.core.weighting import Weighting
+from unweight.prepare.bias_field import without_bias
+from unweight.prepare.brain_mask import find_brain
+from unweight.prepare.rigid import register
+from unweight.prepare.sampling import resample
+
+LOG = logging.getLogger(__name__)
+NOTHING_GIVEN = GivenWeighting()
+BRIGHT = 0.99
+DIP = 0.02  # of the brightest: so far below zero splines may ring, but no further
+SAME_FIELD = 0.15
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MapsFiles:
+    """What the caller gave.
+
+    Attributes:
+        images: Files by contrast.
+        given: What is said of each.
+        mask: A brain mask; None to find the brain.
+        field_strength: [T]; None for what the sidecars say.
+        reference: The contrast whose grid maps lie on; None for the first there is.
+        register: Whether images on other grids are registered, or only resampled.
+        correct_bias: Whether N4 takes the bias field out first.
+    """
+
+    images: Mapping[str, Path]
+    given: Mapping[str, GivenWeighting] = field(default_factory=lambda: MappingProxyType({}))
+    mask: Path | None = None
+    field_strength: float | None = None
+    reference: str | None = None
+    register: bool = True
+    correct_bias: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadExamination:
+    """An examination as it was read.
+
+    Attributes:
+        examination: Upright, on one grid.
+        turn: From the axes of the reference image to upright ones.
+        affine: Of the reference image.
+        entities: BIDS entities that name what is derived from it.
+        sources: What derivatives name as their sources.
+        root: Of the BIDS tree the files lie in, if they lie in one.
+        settings: Timings, registrations and choices, for the sidecar.
+        notes: What a careful reader should know.
+        skull_stripped: Whether nothing but the brain is shown.
+    """
+
+    examination: Examination
+    turn: Turn
+    affine: Float[Tensor, "4 4"]
+    entities: Mapping[str, str]
+    sources: tuple[str, ...]
+    root: Path | None
+    settings: Mapping[str, object]
+    notes: tuple[str, ...]
+    skull_stripped: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """One image with what is known of it."""
+
+    path: Path
+    sidecar: Sidecar
+    weighting: Weighting
+    values: Float[Tensor, "x y z"]
+    grid: Grid
+
+
+def read_examination(files: MapsFiles) -> ReadExamination:
+    """Read the files of one examination.
+
+    Raises:
+        InputError: A file is unusable, or the images do not belong together.
+        ProtocolError: A timing is absent or impossible.
+        UsageError: There are too few images, or registration is not installed.
+    """
+    names = [name for name in CONTRASTS if name in files.images]
+    if len(names) < 2:
+        raise UsageError("T1, T2 and PD need at least two images", remedy="Give --t1w, --t2w and --flair.")
+    read = {name: _read(name, files) for name in names}
+    home = files.reference or names[0]
+    if home not in read:
+        raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
+    strength = _field_strength(read, files.field_strength)
+    grid = read[home].grid
+    turn = turn_of(grid.affine, grid.shape)
+    notes: list[str] = []
+    moved: dict[str, object] = {}
+    signals: dict[str, Tensor] = {}
+    for name, one in read.items():
+        values, told = _onto(one, read[home], files.register)
+        signals[name] = turn.apply(values)
+        if told:
+            moved[name] = told
+            notes.append(f"{name} was brought onto the grid of {home}: {told}")
+    mask, how = _mask(files, grid, turn, signals)
+    if files.correct_bias:
+        signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
+        notes.append("bias fields were taken out by N4")
+    images = tuple(
+        WeightedImage(name=name, weighting=read[name].weighting, signal=values)
+        for name, values in signals.items()
+    )
+    paths = tuple(one.path for one in read.values())
+    roots = {tree_of(path) for path in paths}
+    root = roots.pop() if len(roots) == 1 else None
+    outside = torch.stack([values[~mask] for values in signals.values()])
+    for note in notes:
+        LOG.info(note)
+    return ReadExamination(
+        examination=Examination(images=images, mask=mask, field_strength=strength, affine=turn.affine),
+        turn=turn,
+        affine=grid.affine,
+        entities=entities_of(paths),
+        sources=tuple(source_of(path, root) for path in paths),
+        root=root,
+        settings={
+            "Images": {name: told_of(one.weighting) for name, one in read.items()},
+            "MagneticFieldStrength": strength,
+            "Reference": home,
+            "Registered": moved,
+            "BrainMask": how,
+            "BiasFieldCorrection": "N4" if files.correct_bias else "none",
+        },
+        notes=tuple(notes),
+        skull_stripped=bool((outside == 0).all()) if outside.numel() else False,
+    )
+
+
+def _read(name: str, files: MapsFiles) -> _Read:
+    entry = entry_of_file(files.images[name])
+    weighting = weighting_from(name, entry.sidecar, files.given.get(name, NOTHING_GIVEN))
+    volume = open_volume(entry.path)
+    values = volume.data.float()
+    if values.ndim != 3:
+        raise InputError(
+            f"holds {values.shape[3]} volumes, but a {name} is one",
+            remedy="Give one volume.",
+            path=entry.path,
+        )
+    return _Read(
+        path=entry.path,
+        sidecar=entry.sidecar,
+        weighting=weighting,
+        values=_magnitude(values, entry.path),
+        grid=volume.grid,
+    )
+
+
+def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y z"]:
+    """Return the image without the small negative values that splines leave.
+
+    Raises:
+        InputError: They are too large for that.
+    """
+    known = values.nan_to_num()
+    bright = float(known.flatten().kthvalue(max(1, int(BRIGHT * known.numel()))).values)
+    lowest = float(known.min())
+    if lowest < -DIP * max(bright, 1e-12):
+        raise InputError(
+            f"holds values down to {lowest:g} beside a brightest of {bright:g}",
+            remedy="Give the magnitude image.",
+            path=path,
+        )
+    if lowest < 0:
+        LOG.warning("%s: %d small negative values are taken as 0", path.name, int((known < 0).sum()))
+    return values.clamp(min=0)
+
+
+def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
+    if given is not None:
+        return given
+    told = {name: one.weighting.protocol.field_strength for name, one in read.items()}
+    known = {name: value for name, value in told.items() if value is not None}
+    if not known:
+        raise ProtocolError(
+            "nothing tells MagneticFieldStrength of these images",
+            remedy="Write it into a sidecar, or give --field, in tesla.",
+            path=next(iter(read.values())).path,
+        )
+    if max(known.values()) - min(known.values()) > SAME_FIELD:
+        said = ", ".join(f"{name} {value:g} T" for name, value in known.items())
+        raise ProtocolError(
+            f"images of different field strengths: {said}", remedy="Give images of one examination."
+        )
+    return next(iter(known.values()))
+
+
+def _onto(one: _Read, home: _Read, registered: bool) -> tuple[Float[Tensor, "x y z"], str]:
+    """Return an image on the grid of the reference, and how it got there."""
+    if one.grid.same_as(home.grid):
+        return one.values, ""
+    if not registered:
+        return resample(one.values, one.grid.affine, home.grid.shape, home.grid.affine), "resampled only"
+    found = register(one.values, one.grid.affine, home.values, home.grid.affine)
+    shift = ", ".join(f"{value:.2f}" for value in found.shift_mm)
+    turn = ", ".join(f"{value:.2f}" for value in found.rotation_degrees)
+    return found.values, f"shift {shift} mm, rotation {turn} degrees"
+
+
+def _mask(
+    files: MapsFiles, grid: Grid, turn: Turn, signals: Mapping[str, Tensor]
+) -> tuple[Bool[Tensor, "x y z"], str]:
+    """Return the brain, and how it was found."""
+    if files.mask is None:
+        x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
+        return find_brain(tuple(signals.values()), (x, y, z)), "found by intensity and shape"
+    volume: Volume = open_volume(files.mask)
+    values = volume.data.float()
+    if values.ndim != 3:
+        raise InputError("a mask has three axes", remedy="Give one volume.", path=files.mask)
+    if not volume.grid.same_as(grid):
+        values = resample(values, volume.grid.affine, grid.shape, grid.affine, nearest=True)
+    mask = turn.apply(values) > 0
+    if not bool(mask.any()):
+        raise InputError(
+            "the mask is empty on the grid of the images",
+            remedy="Give the mask of this head.",
+            path=files.mask,
+        )
+    return mask, "given"
