@@ -6,18 +6,3 @@ of thick slices favours shifts by half a slice (Pluim et al., Comput Vis Image U
 metric is that of Mattes et al., IEEE Trans Med Imaging 22:120, 2003. One thread and every voxel, so that the
 result is the same each time.
 """
-
-import math
-from dataclasses import dataclass
-from typing import Any, final
-
-import numpy as np
-import torch
-from jaxtyping import Bool, Float, Float64
-from scipy import ndimage
-from torch import Tensor
-
-from unweight.core.errors import InputError
-from unweight.prepare.itk import from_ras, rigid_matrix, simpleitk, to_itk
-from unweight.prepare.lattice import Lattice
-from unweight.prepare.resample import CUBIC, FWHM, REACH, resampled, resampled_mask

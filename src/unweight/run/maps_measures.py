@@ -22,7 +22,7 @@ from unweight.run.maps_sets import INTERNAL
 from unweight.run.t1_sets import ALL, everything
 
 UNITS = {"T1": "s", "T2": "s", "PD": "1"}
-DECIBEL = ("psnr", "psnr_tissue")
+DECIBEL = ("psnr", "psnr_pure", "psnr_frame", "psnr_tissue")
 RELATIVE_METRICS = ("bias", "mape", "median_ape", "rmse_ln", "missing")
 ABSOLUTE_METRICS = ("rmse", "mae")
 

@@ -8,6 +8,7 @@ method that refuses one examination is left out of the set, so that all are scor
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import log10
 from typing import final
 
 import torch
@@ -20,12 +21,13 @@ from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps
 from unweight.evaluate.image_quality import DATA_RANGE, TISSUE_T2, psnr, ssim
 from unweight.evaluate.lesions import separate_lesions
-from unweight.run.maps_groups import LESIONS, TISSUE_NAMES
+from unweight.run.maps_groups import LESIONS, MIXED, TISSUE_NAMES
 from unweight.run.maps_sets import MapsSet, MapsTrial
 from unweight.run.t1_scores import INTERVAL_LEVEL, Refusal, Watch
 from unweight.synth.examine import SPECS
 
 NAMES = tuple(spec.name for spec in SPECS)
+MIXED_PLACE = TISSUE_NAMES.index(MIXED)
 Ends = Float[Tensor, "voxels 3"]
 
 
@@ -59,7 +61,8 @@ class MapsAnswer:
         values: Maps of the scored voxels, as `Brain.truth`; NaN where there is no value.
         lower: Lower end of the 90 % interval; NaN where the method gives none.
         upper: Upper end.
-        quality: `psnr` [dB], `ssim` and, of T2, `psnr_tissue` [dB] by map and metric.
+        quality: `psnr`, `psnr_pure`, `psnr_frame` [dB], `ssim` and, of T2, `psnr_tissue` [dB] by map and
+            metric.
         seconds: It took [s].
     """
 
@@ -162,6 +165,8 @@ def answer_of(maps: ParameterMaps, trial: MapsTrial, seconds: float = 0.0) -> Ma
     for place, name in enumerate(NAMES):
         pair = (maps.value(name), trial.truth[..., place])
         quality[name, "psnr"] = psnr(*pair, mask, DATA_RANGE[name])
+        quality[name, "psnr_pure"] = psnr(*pair, mask & (trial.tissue != MIXED_PLACE), DATA_RANGE[name])
+        quality[name, "psnr_frame"] = quality[name, "psnr"] + 10 * log10(mask.numel() / int(mask.sum()))
         quality[name, "ssim"] = ssim(*pair, mask, DATA_RANGE[name])
         if name == "T2":
             quality[name, "psnr_tissue"] = psnr(*pair, mask & (pair[1] <= TISSUE_T2), TISSUE_T2)
