@@ -11,7 +11,7 @@ from tests.learn.lessons import tiny
 from unweight.cli.catalogue import TRAINED
 from unweight.cli.main import main
 from unweight.cli.train import step_line
-from unweight.learn.assemble import load_estimator
+from unweight.learn.assemble import load_estimator, load_weighted_maps
 from unweight.learn.recipe import METHODS, POSTERIOR, Recipe
 from unweight.learn.training import Step
 from unweight.learn.weights import load_weights
@@ -58,6 +58,32 @@ def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureF
     assert train(out) == 0
     told = capsys.readouterr().out
     assert "the training is complete" in told and "step" not in told
+
+
+@pytest.mark.parametrize(("method", "use"), [("maps", "embedding"), ("maps-unet", "unet")])
+def test_a_network_of_weighted_images(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    use: str,
+) -> None:
+    monkeypatch.setattr("unweight.learn.weighting_range.N_DRAWS", 50)
+    assert train(tmp_path, method=method) == 0
+    told = capsys.readouterr().out
+    assert "step 6 of 6: loss" in told and "PSNR T1 " in told and "ln T1" not in told
+    assert f"unweight maps --t1w T1W --t2w T2W --flair FLAIR -o MAPS --method {use}" in told
+    load_weighted_maps(method, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words", [["--tr", "3"], ["--ti", "0.1", "1", "--tr", "3"], ["--readout-time", "0.1"]]
+)
+def test_a_network_of_weighted_images_has_no_protocol_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert train(tmp_path, *words, method="maps") == 2
+    assert "maps takes images of any timings. Leave out inversion times" in capsys.readouterr().err
 
 
 def test_own_protocol(tmp_path: Path) -> None:
@@ -214,4 +240,19 @@ def test_line_of_a_step() -> None:
     assert step_line(step) == (
         "step 50 of 200: loss 0.5, ln T1 off by 0.0800 (fit 0.1200), 1.10 x exact on single voxels, "
         "91 % in 90 % intervals, 5 min left"
+    )
+
+
+def test_line_of_a_step_of_maps() -> None:
+    step = Step(
+        step=50,
+        n_steps=100,
+        loss=0.5,
+        rate=1e-3,
+        checks={"psnr_t1": 25.04, "psnr_t2": 22.5, "psnr_pd": 30.0, "coverage_90": 0.91},
+        seconds=50.0,
+        skipped=0,
+    )
+    assert step_line(step) == (
+        "step 50 of 100: loss 0.5, PSNR T1 25.0, T2 22.5, PD 30.0 dB, 91 % in 90 % intervals, 50 s left"
     )

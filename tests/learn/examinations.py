@@ -16,6 +16,17 @@ from unweight.signals.weighted import weighted_signal
 WATERS = ((0.85, 0.07, 0.7), (1.45, 0.09, 0.82), (1.2, 0.08, 0.78), (4.3, 1.9, 1.0))
 STRIPES = (0, 1, 0, 2, 1, 3)
 NAMES = ("T1w", "T2w", "FLAIR")
+SPIN_TIMINGS = ("repetition_time", "echo_time")
+READ_OUT = {
+    "T1w spin-echo": SPIN_TIMINGS,
+    "T1w mprage": (*SPIN_TIMINGS, "inversion_time"),
+    "T2w turbo-spin-echo": SPIN_TIMINGS,
+    "FLAIR turbo-spin-echo": (*SPIN_TIMINGS, "inversion_time"),
+}
+# A range of weightings that refuses no timing, as a card holds it.
+ANY_TIMINGS = {"field_strength": (1.5, 3.0)} | {
+    f"{kind} {timing}": (0.001, 15.0) for kind, timings in READ_OUT.items() for timing in timings
+}
 
 
 def spin_echo(tr: float = 0.6, te: float = 0.012) -> Weighting:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.learn.examinations import ANY_TIMINGS, examination
 from tests.learn.lessons import tiny
 from tests.run.untrained import RANGES, write_untrained
 from unweight.core.errors import InputError, UsageError
@@ -14,20 +15,38 @@ from unweight.learn.assemble import (
     estimator_of,
     load_estimator,
     load_posterior_network,
+    load_weighted_maps,
     task_of,
     with_draws,
 )
 from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal
 from unweight.learn.diffusor import DiffusorT1, DiffusorTask
+from unweight.learn.maps_task import MapsTask, Stacked, Told, Untold, View
+from unweight.learn.pgan_task import PganTask
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_task import PosteriorTask
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR, RESIDUAL, RESNET, RIM, SEVEN, Recipe
+from unweight.learn.recipe import (
+    DIFFUSOR,
+    FROM_WEIGHTED,
+    MAPS,
+    MAPS_PGAN,
+    MAPS_UNET,
+    MAPS_UNTOLD,
+    POSTERIOR,
+    RESIDUAL,
+    RESNET,
+    RIM,
+    SEVEN,
+    Recipe,
+)
 from unweight.learn.recurrent import RecurrentT1, RecurrentTask
 from unweight.learn.regression import RegressionT1, RegressionTask
 from unweight.learn.residual import ResidualTask
 from unweight.learn.task import Task
+from unweight.learn.weighted_maps import WeightedMaps
+from unweight.learn.weighting_range import WeightingRange
 from unweight.learn.weights import load_weights, save_weights
 
 TASKS: Mapping[str, type[Task]] = {
@@ -35,7 +54,12 @@ TASKS: Mapping[str, type[Task]] = {
     RESNET: RegressionTask,
     RIM: RecurrentTask,
     DIFFUSOR: DiffusorTask,
+    MAPS: MapsTask,
+    MAPS_UNTOLD: MapsTask,
+    MAPS_UNET: MapsTask,
+    MAPS_PGAN: PganTask,
 }
+VIEWS: Mapping[str, View] = {MAPS: Told(), MAPS_UNTOLD: Untold(), MAPS_UNET: Stacked()}
 INTERVALS = (Conformal(), Conformal(edges=(1.0,), factors=(2.0, 3.0)), Conformal())
 
 
@@ -79,6 +103,41 @@ def test_task_of_a_recipe(method: str) -> None:
     assert not same(task.network.state_dict(), other)
     if isinstance(task, RecurrentTask):
         assert task.inversion_time == SEVEN
+
+
+@pytest.mark.parametrize("method", VIEWS)
+def test_files_make_an_estimator_of_weighted_images(method: str, tmp_path: Path) -> None:
+    recipe = tiny(method)
+    calibration = {name: one.to_plain() for name, one in zip(("T1", "T2", "PD"), INTERVALS, strict=True)}
+    described = card(recipe, ranges=ANY_TIMINGS, calibration=calibration)
+    save_weights(tmp_path, tensors(recipe), described)
+    made, told = load_weighted_maps(method, tmp_path)
+    assert isinstance(made, WeightedMaps) and told.name == made.name == method
+    assert same(made.network.state_dict(), tensors(recipe)) and not made.network.training
+    assert made.view == VIEWS[method] and made.intervals == INTERVALS
+    assert made.weightings == WeightingRange(ANY_TIMINGS)
+    assert made(examination()).values.shape == (24, 20, 2, 3)
+
+
+@pytest.mark.parametrize("method", VIEWS)
+def test_weighted_images_and_inversion_recovery_are_not_mixed_up(method: str, tmp_path: Path) -> None:
+    write_untrained(tmp_path, (method, POSTERIOR))
+    with pytest.raises(
+        InputError, match=f"{method} maps weighted images, not inversion recovery. Use `unweight"
+    ):
+        load_estimator(method, tmp_path)
+    with pytest.raises(InputError, match="t1-posterior does not map weighted images. Use `unweight t1`"):
+        load_weighted_maps(POSTERIOR, tmp_path)
+    with pytest.raises(InputError, match="there are no weights called maps"):
+        load_weighted_maps(method, tmp_path / "nowhere")
+    bare = card(tiny(method), ranges=ANY_TIMINGS, calibration={})
+    with pytest.raises(InputError, match="holds no calibration of intervals"):
+        save_weights(tmp_path / "bare", tensors(tiny(method)), bare)
+        load_weighted_maps(method, tmp_path / "bare")
+
+
+def test_all_methods_of_weighted_images_are_here() -> None:
+    assert set(FROM_WEIGHTED) == {*VIEWS, MAPS_PGAN}
 
 
 def test_the_residual_is_learned_beside_its_posterior() -> None:

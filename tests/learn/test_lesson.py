@@ -7,18 +7,35 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.learn.examinations import examination
 from tests.learn.lessons import head, heads, tiny
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
-from unweight.learn.assemble import load_estimator, load_posterior_network, with_draws
+from unweight.learn.assemble import (
+    load_estimator,
+    load_posterior_network,
+    load_weighted_maps,
+    with_draws,
+)
 from unweight.learn.card import Card
 from unweight.learn.conformal import conformal_from_plain
 from unweight.learn.lesson import Base, Heads, Listener, held_out, shelves, teach
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_examination import yardstick_for
 from unweight.learn.protocol_range import range_from_plain
-from unweight.learn.recipe import DIFFUSOR, METHODS, POSTERIOR, RESIDUAL, RESNET, Recipe, recipe_from_plain
+from unweight.learn.recipe import (
+    DIFFUSOR,
+    FROM_WEIGHTED,
+    MAPS,
+    MAPS_PGAN,
+    METHODS,
+    POSTERIOR,
+    RESIDUAL,
+    RESNET,
+    Recipe,
+    recipe_from_plain,
+)
 from unweight.learn.slabs import CONSTANT, SlabRecipe
 from unweight.learn.training import Step
 from unweight.learn.weights import save_weights
@@ -64,7 +81,9 @@ def measured() -> Acquisition:
 
 
 @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # of strided estimates; slower, not wrong
-@pytest.mark.parametrize("method", [method for method in METHODS if method != RESIDUAL])
+@pytest.mark.parametrize(
+    "method", [method for method in METHODS if method not in (RESIDUAL, *FROM_WEIGHTED)]
+)
 def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     ear = Ear()
     recipe = tiny(method)
@@ -85,6 +104,44 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     for name in ("procedural", "4 simulated slabs of 32 x 32", "Scored on"):
         assert name in loaded.trained_on
     assert "not a medical device" in loaded.limits
+
+
+@pytest.fixture
+def few_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the range of the card from fewer protocols."""
+    monkeypatch.setattr("unweight.learn.weighting_range.N_DRAWS", 100)
+
+
+@pytest.mark.usefixtures("few_protocols")
+@pytest.mark.parametrize("method", [method for method in FROM_WEIGHTED if method != MAPS_PGAN])
+def test_networks_of_weighted_images_are_taught_and_loaded(method: str, tmp_path: Path) -> None:
+    ear, recipe = Ear(), tiny(method)
+    tensors, card = learned(recipe, report=ear)
+    save_weights(tmp_path, tensors, card, half=True)
+    estimator, loaded = load_weighted_maps(method, tmp_path)
+    maps = estimator(examination())
+    assert maps.values.shape == (24, 20, 2, 3) and torch.equal(maps.failed, ~examination().inside)
+    assert recipe_from_plain(loaded.recipe) == recipe
+    assert [one.step for one in ear.heard] == [3, 6]
+    assert all(one.checks is not None and "psnr_t2" in one.checks for one in ear.heard)
+    n_validation, n_calibration = held_out(recipe)
+    assert ear.made == [f"validation {n_validation}", "train 4", f"calibration {n_calibration}"]
+    assert set(loaded.calibration) == {"T1", "T2", "PD"}
+    for name in ("t1", "t2", "pd"):
+        # Calibrated on other slabs of the same heads, few of them.
+        assert 0.7 < loaded.metrics[f"coverage_90_{name}"] <= 1
+        assert loaded.metrics[f"psnr_{name}"] > 0
+    for name in ("procedural", "4 simulated slabs of 32 x 32", "no lesions", "Scored on"):
+        assert name in loaded.trained_on
+
+
+@pytest.mark.usefixtures("few_protocols")
+def test_stopped_lesson_of_weighted_images_goes_on(tmp_path: Path) -> None:
+    whole, _ = learned(tiny(MAPS))
+    with pytest.raises(InterruptionError):
+        learned(tiny(MAPS), folder=tmp_path, report=Ear(stop=3))
+    resumed, _ = learned(tiny(MAPS), folder=tmp_path)
+    assert same(whole, resumed)
 
 
 def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.learn.examinations import (
+    ANY_TIMINGS,
     FLUID,
     GRADIENT,
     NAMES,
@@ -32,28 +33,14 @@ from unweight.learn.task import Batch
 from unweight.learn.weighted_maps import SPECS, WeightedMaps
 from unweight.learn.weighting_range import WeightingRange
 
-TIMINGS = ("repetition_time", "echo_time", "inversion_time")
-KINDS = {
-    "T1w": {"spin-echo": TIMINGS[:2], "mprage": TIMINGS},
-    "T2w": {"turbo-spin-echo": TIMINGS[:2]},
-    "FLAIR": {"turbo-spin-echo": TIMINGS},
-}
-ANY = WeightingRange(
-    {"field_strength": (1.5, 3.0)}
-    | {
-        f"{name} {readout} {timing}": (0.001, 15.0)
-        for name, readouts in KINDS.items()
-        for readout, timings in readouts.items()
-        for timing in timings
-    }
-)
+ANY = WeightingRange(ANY_TIMINGS)
 GAUSS = Conformal(edges=(), factors=(GAUSSIAN,))
 METHODS = (MAPS, MAPS_UNTOLD, MAPS_UNET)
 # Without CSF, which FLAIR shows too dark to count.
 BRAIN = truth().clamp(max=torch.tensor([1.45, 0.09, 0.82]))
 
 
-def network(method: str = MAPS, opinion: float = 0.1) -> nn.Module:
+def network(method: str = MAPS, opinion: float = 0.02) -> nn.Module:
     """Return an untrained network, whose head is not zero if it is to have an opinion."""
     made = task_of(tiny(method)).network
     with torch.no_grad():
@@ -62,7 +49,7 @@ def network(method: str = MAPS, opinion: float = 0.1) -> nn.Module:
     return made.eval()
 
 
-def estimator(method: str = MAPS, opinion: float = 0.1) -> WeightedMaps:
+def estimator(method: str = MAPS, opinion: float = 0.02) -> WeightedMaps:
     made = network(method, opinion)
     return WeightedMaps(network=made, view=view_of(made), weightings=ANY, intervals=(GAUSS,) * 3)
 
@@ -97,7 +84,8 @@ def check(made: Estimator[Examination], measured: Examination) -> ParameterMaps:
     before = [one.signal.clone() for one in measured.images]
     maps = made(measured)
     shape = (*measured.voxels, 3)
-    assert all(torch.equal(a, b.signal) for a, b in zip(before, measured.images, strict=True))
+    for one, image in zip(before, measured.images, strict=True):
+        assert torch.equal(one.nan_to_num(-1.0), image.signal.nan_to_num(-1.0))
     assert maps.specs == made.parameters == SPECS
     assert maps.values.shape == maps.std.shape == shape
     assert maps.values.dtype == maps.std.dtype == measured.images[0].signal.dtype
@@ -117,8 +105,8 @@ def check(made: Estimator[Examination], measured: Examination) -> ParameterMaps:
 
 
 def same(one: ParameterMaps, other: ParameterMaps, rtol: float = 1e-3) -> None:
-    torch.testing.assert_close(one.values, other.values, rtol=rtol, atol=0.0, equal_nan=True)
-    torch.testing.assert_close(one.std, other.std, rtol=10 * rtol, atol=0.0, equal_nan=True)
+    for a, b, tolerance in ((one.values, other.values, rtol), (one.std, other.std, 10 * rtol)):
+        torch.testing.assert_close(a.to(b), b, rtol=tolerance, atol=0.0, equal_nan=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -186,8 +174,9 @@ def test_the_order_of_the_images_does_not_matter(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("factors", [(10.0, 10.0, 10.0), (0.1, 7.0, 4096.0)])
 def test_the_unit_of_an_image_does_not_matter(method: str, factors: tuple[float, ...]) -> None:
-    measured = examination()
-    same(estimator(method)(measured), estimator(method)(times(measured, *factors)))
+    # To half a per cent: of the misfit, the little that single precision leaves, the logarithm is seen.
+    measured, made = examination(), estimator(method)
+    same(made(measured), made(times(measured, *factors)), rtol=5e-3 if method == MAPS else 1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -213,15 +202,16 @@ def test_what_is_assumed_is_told() -> None:
 
 def test_slices_are_mapped_one_by_one() -> None:
     """Once the scale is known; and slices without brain are left out."""
-    deep = examination(maps=truth(24, 20, 12))
+    maps = truth(24, 20, 12)
+    maps[:, :, 4] = maps[:, :, 1]
+    deep = examination(maps=maps)
     mask = deep.mask.clone()
     mask[..., 0], mask[..., 5] = False, False
-    made = estimator()
-    maps = check(made, replace(deep, mask=mask))
-    assert bool(maps.failed[..., 5].all()) and not bool(maps.failed[..., 11].all())
-    # Three slices on, the stripes are the same again.
-    again = maps.values[..., 1, :][mask[..., 1]], maps.values[..., 4, :][mask[..., 4]]
-    torch.testing.assert_close(*again, rtol=1e-3, atol=0.0)
+    found = check(estimator(), replace(deep, mask=mask))
+    assert bool(found.failed[..., 5].all()) and not bool(found.failed[..., 11].all())
+    one, same_again, other = (found.values[:, :, z] for z in (1, 4, 2))
+    torch.testing.assert_close(one, same_again, rtol=1e-3, atol=0.0, equal_nan=True)
+    assert float((one - other).nan_to_num().abs().max()) > 1e-3
 
 
 def test_true_maps_are_plausible_and_come_out_as_they_are() -> None:
@@ -285,7 +275,7 @@ def test_messages() -> None:
     made = replace(
         estimator(),
         name="maps-unet",
-        weightings=WeightingRange(dict(ANY.ends) | {"T1w spin-echo repetition_time": (0.3, 1.0)}),
+        weightings=WeightingRange(ANY_TIMINGS | {"T1w spin-echo repetition_time": (0.3, 1.0)}),
     )
     with pytest.raises(ProtocolError, match=r"TR 2\.5 s of the T1w .* which maps-unet was trained for"):
         made(examination((spin_echo(2.5), T2W, FLUID)))

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from tests.learn.examinations import ANY_TIMINGS
 from tests.learn.lessons import tiny
 from unweight.learn.assemble import task_of
 from unweight.learn.card import Card
 from unweight.learn.conformal import Conformal
-from unweight.learn.recipe import DIFFUSOR, POSTERIOR
+from unweight.learn.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
 from unweight.learn.weights import save_weights
 from unweight.run.t1_methods import WEIGHTS
 
@@ -27,6 +28,9 @@ def write_untrained(
         calibration = {"relative_sd": [0.1, 0.1, 0.05]}
         if name == POSTERIOR:
             calibration = {one: Conformal().to_plain() for one in ("T1", "PD", "B")}
+        elif name in FROM_WEIGHTED:
+            whole = Conformal(edges=(), factors=(1.6,))
+            calibration = {one: whole.to_plain() for one in ("T1", "T2", "PD")}
         elif name == DIFFUSOR:
             calibration = {"n_steps": 2, "n_draws": 2}
         card = Card(
@@ -39,10 +43,17 @@ def write_untrained(
             trained_on=trained_on,
             seed=0,
             recipe=recipe.to_plain(),
-            ranges=RANGES if name == POSTERIOR else {"repetition_time": (10.0, 10.0)},
+            ranges=ranges_of(name),
             calibration=calibration,
             metrics={},
             seconds=0.0,
         )
         save_weights(folder, task_of(recipe).network.state_dict(), card)
     return folder
+
+
+def ranges_of(name: str) -> dict[str, tuple[float, float]]:
+    """Return the ranges of a card."""
+    if name in FROM_WEIGHTED:
+        return dict(ANY_TIMINGS)
+    return RANGES if name == POSTERIOR else {"repetition_time": (10.0, 10.0)}

@@ -1,10 +1,10 @@
-"""Where the voxels of an image are, and what lies around them."""
+"""Images without files: values, and where their voxels are."""
 
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -43,3 +43,23 @@ class Lattice:
         x, y, z = ((n - 1) // step + 1 for n, step in zip(self.shape, steps, strict=True))
         scale = torch.diag(torch.tensor([*steps, 1], dtype=torch.float64))
         return Lattice(shape=(x, y, z), affine=self.affine @ scale)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placed:
+    """An image and where its voxels are.
+
+    Attributes:
+        values: Magnitudes; NaN where there is no value.
+        affine: Voxel index to millimetres (RAS+).
+    """
+
+    values: Float[Tensor, "x y z"]
+    affine: Float64[Tensor, "4 4"]
+
+    @property
+    def lattice(self) -> Lattice:
+        """Where the voxels are."""
+        x, y, z = self.values.shape
+        return Lattice(shape=(x, y, z), affine=self.affine)

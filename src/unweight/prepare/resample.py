@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from unweight.prepare.lattice import Lattice
+from unweight.prepare.lattice import Lattice, Placed
 
-CUBIC, LINEAR, NEAREST = 3, 1, 0
+Transform = Float64[Tensor, "4 4"]
+CUBIC, NEAREST = 3, 0
 HALF_VOXEL = 0.5
 FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian, over its standard deviation
 REACH = 3.0  # standard deviations at which a Gaussian is cut
@@ -25,49 +26,56 @@ ROUNDING = 1e-6  # [voxel]
 
 
 def resampled(
-    values: Float[Tensor, "x y z"],
-    source: Lattice,
-    target: Lattice,
-    transform: Float64[Tensor, "4 4"] | None = None,
+    image: Placed, target: Lattice, transform: Transform | None = None
 ) -> Float[Tensor, "x2 y2 z2"]:
     """Return magnitudes on another lattice; never negative, NaN where there is no value.
 
     Args:
-        values: On the source; NaN where there is no value.
-        source: Where they are.
-        target: Where they are wanted.
-        transform: From points of the target to the same points of the head in the source [mm, RAS+];
+        image: What is carried.
+        target: Where it is wanted.
+        transform: From points of the target to the same points of the head in the image [mm, RAS+];
             None if they are the same.
     """
-    steps = index_steps(source, target, transform)
-    data = values.detach().cpu().float().numpy()
-    lost = ~np.isfinite(data)
-    full = np.where(lost, np.float32(0), data)
-    smooth = ndimage.gaussian_filter(full, _missing_width(steps), truncate=REACH)
-    carried = _carried(smooth, steps, target.shape, CUBIC)
-    outside = ~_within(steps, source.shape, target.shape)
+    steps = _index_steps(image.lattice, target, transform)
+    data, lost = _finite(image)
+    smooth = ndimage.gaussian_filter(data, _widths(steps), truncate=REACH)
+    carried = np.maximum(_carried(smooth, steps, target.shape, CUBIC), 0)
+    outside = ~_within(steps, image.lattice.shape, target.shape)
     if lost.any():
         outside |= _carried(lost.astype(np.float32), steps, target.shape, NEAREST) > HALF_VOXEL
-    carried = np.maximum(carried, 0)
     carried[outside] = np.nan
     return torch.from_numpy(carried)
 
 
 def resampled_mask(
-    mask: Bool[Tensor, "x y z"],
-    source: Lattice,
-    target: Lattice,
-    transform: Float64[Tensor, "4 4"] | None = None,
+    mask: Bool[Tensor, "x y z"], source: Lattice, target: Lattice, transform: Transform | None = None
 ) -> Bool[Tensor, "x2 y2 z2"]:
     """Return a mask on another lattice: each voxel is what the nearest one is; False outside."""
-    steps = index_steps(source, target, transform)
+    steps = _index_steps(source, target, transform)
     carried = _carried(mask.cpu().numpy().astype(np.float32), steps, target.shape, NEAREST)
     return torch.from_numpy((carried > HALF_VOXEL) & _within(steps, source.shape, target.shape))
 
 
-def index_steps(
-    source: Lattice, target: Lattice, transform: Float64[Tensor, "4 4"] | None
-) -> NDArray[np.float64]:
+def thinned(image: Placed, step_mm: float) -> Placed:
+    """Return an image smoothed to a resolution, with two voxels or more in each step; 0 for no value."""
+    sizes = image.lattice.voxel_mm
+    widths = [math.sqrt(max(0.0, (step_mm / size) ** 2 - 1)) / FWHM for size in sizes]
+    x, y, z = (max(1, int(step_mm / (2 * size))) for size in sizes)
+    smooth = ndimage.gaussian_filter(_finite(image)[0], widths, truncate=REACH)
+    return Placed(
+        values=torch.from_numpy(np.ascontiguousarray(smooth[::x, ::y, ::z])),
+        affine=image.lattice.every((x, y, z)).affine,
+    )
+
+
+def _finite(image: Placed) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the values with 0 for those that are none, and where that is."""
+    data: NDArray[np.float32] = image.values.detach().cpu().float().numpy()
+    lost = ~np.isfinite(data)
+    return np.where(lost, np.float32(0), data), lost
+
+
+def _index_steps(source: Lattice, target: Lattice, transform: Transform | None) -> NDArray[np.float64]:
     """Return the matrix from indices of the target to indices of the source."""
     world = target.affine if transform is None else transform @ target.affine
     steps: NDArray[np.float64] = torch.linalg.solve(source.affine, world).numpy()
@@ -83,17 +91,17 @@ def _carried(
     return carried
 
 
-def _missing_width(steps: NDArray[np.float64]) -> list[float]:
-    """Return the standard deviation along each axis of the source [voxel]."""
-    widths = np.sqrt((steps[:3, :3] ** 2).sum(1))
-    return [math.sqrt(max(0.0, float(width) ** 2 - 1)) / FWHM for width in widths]
+def _widths(steps: NDArray[np.float64]) -> list[float]:
+    """Return the standard deviation of what larger voxels average, along each axis of the source [voxel]."""
+    sizes = np.sqrt((steps[:3, :3] ** 2).sum(1)).tolist()
+    return [math.sqrt(max(0.0, size**2 - 1)) / FWHM for size in sizes]
 
 
 def _within(
     steps: NDArray[np.float64], source: tuple[int, ...], target: tuple[int, int, int]
 ) -> NDArray[np.bool_]:
     """Return which voxels of the target have their centre in a voxel of the source."""
-    index: list[Any] = np.ogrid[tuple(slice(n) for n in target)]
+    index: list[Any] = list(np.ogrid[tuple(slice(n) for n in target)])
     inside = np.ones(target, dtype=bool)
     for axis, size in enumerate(source):
         place = sum((steps[axis, j] * index[j] for j in range(3)), steps[axis, 3])

@@ -1,13 +1,14 @@
 """From the files of a user to an examination: read, bring onto one grid, find the brain.
 
 Images on one grid are taken as they are. Others are registered rigidly to the reference and resampled once.
-Everything is turned so that the third axis runs up the head, because networks look at axial slices; maps are
-turned back, so that they lie on the reference voxel by voxel.
+Everything is turned so that the third axis runs up the head, because networks look at axial slices; maps
+are turned back, so that they lie on the reference voxel by voxel.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import degrees
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
@@ -27,15 +28,17 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.examination import Examination, WeightedImage
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
-from unweight.prepare.brain_mask import find_brain
-from unweight.prepare.rigid import register
-from unweight.prepare.sampling import resample
+from unweight.prepare.brain_mask import find_brain, grown
+from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.resample import resampled, resampled_mask
+from unweight.prepare.rigid import RigidRegistration
 
 LOG = logging.getLogger(__name__)
 NOTHING_GIVEN = GivenWeighting()
 BRIGHT = 0.99
 DIP = 0.02  # of the brightest: so far below zero splines may ring, but no further
 SAME_FIELD = 0.15
+MARGIN_MM = 8.0  # around the brain, where registration looks too
 
 
 @final
@@ -226,12 +229,14 @@ def _onto(one: _Read, home: _Read, registered: bool) -> tuple[Float[Tensor, "x y
     """Return an image on the grid of the reference, and how it got there."""
     if one.grid.same_as(home.grid):
         return one.values, ""
+    moving, reference = (Placed(values=each.values, affine=each.grid.affine) for each in (one, home))
     if not registered:
-        return resample(one.values, one.grid.affine, home.grid.shape, home.grid.affine), "resampled only"
-    found = register(one.values, one.grid.affine, home.values, home.grid.affine)
-    shift = ", ".join(f"{value:.2f}" for value in found.shift_mm)
-    turn = ", ".join(f"{value:.2f}" for value in found.rotation_degrees)
-    return found.values, f"shift {shift} mm, rotation {turn} degrees"
+        return resampled(moving, reference.lattice), "resampled only"
+    rigid = RigidRegistration()(reference, moving, _region(reference))
+    shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
+    turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
+    told = f"shift {shift} mm, rotation {turn} degrees"
+    return resampled(moving, reference.lattice, rigid.matrix), told
 
 
 def _mask(
@@ -245,9 +250,10 @@ def _mask(
     values = volume.data.float()
     if values.ndim != 3:
         raise InputError("a mask has three axes", remedy="Give one volume.", path=files.mask)
+    found = values > 0
     if not volume.grid.same_as(grid):
-        values = resample(values, volume.grid.affine, grid.shape, grid.affine, nearest=True)
-    mask = turn.apply(values) > 0
+        found = resampled_mask(found, _lattice(volume.grid), _lattice(grid))
+    mask = turn.apply(found)
     if not bool(mask.any()):
         raise InputError(
             "the mask is empty on the grid of the images",
@@ -255,3 +261,17 @@ def _mask(
             path=files.mask,
         )
     return mask, "given"
+
+
+def _lattice(grid: Grid) -> Lattice:
+    x, y, z = grid.shape
+    return Lattice(shape=(x, y, z), affine=grid.affine)
+
+
+def _region(reference: Placed) -> Bool[Tensor, "x y z"] | None:
+    """Return the brain with some margin, where registration looks; None if it is not found in one image."""
+    try:
+        brain = find_brain((reference.values,), reference.lattice.voxel_mm)
+    except InputError:
+        return None
+    return grown(brain, MARGIN_MM, reference.lattice.voxel_mm)
