@@ -11,7 +11,7 @@ LAYERS = (
     {"core"},
     {"signals", "susceptibility", "nets", "diffusion"},
     {"synth"},
-    {"bids", "fit", "evaluate"},
+    {"bids", "prepare", "fit", "evaluate"},
     {"learn"},
     {"report", "testing"},
     {"run"},
@@ -21,6 +21,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 DOORS = {
     "nibabel": {"bids"},
     "dcm2niix": {"bids"},
+    "SimpleITK": {"prepare"},
     "matplotlib": {"report"},
     "cmcrameri": {"report"},
     "dask": {"run"},
@@ -47,6 +48,8 @@ def imports_of(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             yield node.module or ""
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+            yield from (str(one.value) for one in node.args if isinstance(one, ast.Constant))
 
 
 def violations(path: Path) -> Iterator[str]:
@@ -81,8 +84,11 @@ def test_violations_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tests.test_architecture.SOURCE", tmp_path)
     bad = tmp_path / "core" / "bad.py"
     bad.parent.mkdir()
-    bad.write_text("import pickle\nimport nibabel\nfrom unweight.fit.blocks import each_block\n")
-    assert len(list(violations(bad))) == 3
+    bad.write_text(
+        "import importlib\nimport pickle\nimport nibabel\nfrom unweight.fit.blocks import each_block\n"
+        "importlib.import_module('SimpleITK')\n"
+    )
+    assert len(list(violations(bad))) == 4
 
 
 def test_no_pickle_by_another_name() -> None:

@@ -61,7 +61,7 @@ def test_mprage_as_bids_asks_for_it() -> None:
 
 
 def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
-    with pytest.raises(ProtocolError, match="inversion_time|not longer than TI"):
+    with pytest.raises(ProtocolError, match=r"inversion_time|not longer than TI"):
         weighting_from("T1w", sidecar(**SIEMENS_MPRAGE | {"RepetitionTime": 0.00725}), NOTHING)
 
 

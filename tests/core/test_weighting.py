@@ -113,7 +113,7 @@ def test_given_parts_of_a_train_are_kept() -> None:
 def test_a_repetition_time_from_excitation_to_excitation_is_refused() -> None:
     with pytest.raises(ProtocolError, match=r"inversion_time 0.9 s is not shorter than repetition_time"):
         gradient(repetition_time=0.007)
-    with pytest.raises(ProtocolError, match="does not fit TI 0.9 s and TR 0.906 s") as refused:
+    with pytest.raises(ProtocolError, match=r"does not fit TI 0.9 s and TR 0.906 s") as refused:
         completed(gradient(repetition_time=0.906))
     assert "TR of an MPRAGE runs from inversion to inversion" in str(refused.value)
 

@@ -126,7 +126,7 @@ def test_weighted_images_and_inversion_recovery_are_not_mixed_up(method: str, tm
         InputError, match=f"{method} maps weighted images, not inversion recovery. Use `unweight"
     ):
         load_estimator(method, tmp_path)
-    with pytest.raises(InputError, match="t1-posterior does not map weighted images. Use `unweight t1`"):
+    with pytest.raises(InputError, match=r"t1-posterior does not map weighted images. Use `unweight t1`"):
         load_weighted_maps(POSTERIOR, tmp_path)
     with pytest.raises(InputError, match="there are no weights called maps"):
         load_weighted_maps(method, tmp_path / "nowhere")

@@ -234,7 +234,7 @@ def test_warm_start() -> None:
 def test_processes_share_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each makes every other slab, and the second neither scores nor writes a card."""
     seen: list[Mapping[str, Tensor]] = []
-    monkeypatch.setattr("unweight.learn.lesson.SlabPool", lambda slabs, **_: seen.append(slabs))
+    monkeypatch.setattr("unweight.learn.lesson.pool_of", lambda _, slabs: seen.append(slabs))
     monkeypatch.setattr("unweight.learn.lesson.train", lambda *_, **__: {})
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -57,7 +57,7 @@ def task(method: str) -> MapsTask:
 def exact(of: dict[str, Tensor], gains: tuple[float, ...] = (0.0,) * 3) -> dict[str, Tensor]:
     """Return the batch with images that are the signal of the target times a gain and a receive field."""
     maps = of["target"].nan_to_num().exp()
-    rows = of["rows"].double().nan_to_num(nan=math.nan)
+    rows = of["rows"].double()
     signal = weighted_signal(
         *(maps[:, index : index + 1].double() for index in range(3)), rows[:, :, None, None]
     )

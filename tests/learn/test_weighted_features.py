@@ -167,7 +167,7 @@ def test_slices_go_by_themselves_once_the_anchors_are_known() -> None:
 def test_an_image_that_is_empty_in_half_of_the_brain_is_refused() -> None:
     signals = signals_of(MEASURED)
     signals[1] = 0.0
-    with pytest.raises(InputError, match="the T2w has no signal in half of the brain. Check the image"):
+    with pytest.raises(InputError, match=r"the T2w has no signal in half of the brain. Check the image"):
         anchors_of(signals, INSIDE, NAMES)
     with pytest.raises(InputError, match="the image 2 has no signal in half of the brain"):
         anchors_of(signals, INSIDE)

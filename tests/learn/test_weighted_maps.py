@@ -283,7 +283,7 @@ def test_messages() -> None:
     images = tuple(replace(one, signal=one.signal[..., 0]) for one in flat.images)
     with pytest.raises(ProtocolError, match="mapped as volumes of three axes"):
         estimator()(replace(flat, images=images, mask=flat.mask[..., 0]))
-    with pytest.raises(ProtocolError, match="for 1.5 to 3 T, not for 7 T"):
+    with pytest.raises(ProtocolError, match=r"for 1.5 to 3 T, not for 7 T"):
         estimator().accept(replace(examination(), field_strength=7.0))
     with pytest.raises(InputError, match="the T2w has no signal in half of the brain"):
         estimator()(times(examination(), 1.0, 0.0, 1.0))

@@ -64,8 +64,8 @@ def test_what_lies_inside_is_accepted(accepted: Examination) -> None:
     [
         (
             measured(spin_echo(2.0, 0.012)),
-            "TR 2 s of the T1w (spin-echo) lies outside 0.3 to 1 s, which maps was trained for. Check it, in "
-            "seconds; else train for it with `unweight train maps`.",
+            "TR 2 s of the T1w (spin-echo) lies outside 0.3 to 1 s, which maps was trained for. Check it, "
+            "in seconds; else train for it with `unweight train maps`.",
         ),
         (measured(spin_echo(0.25, 0.012)), "TR 0.25 s of the T1w"),
         (measured(spin_echo(0.6, 0.04)), "TE 0.04 s of the T1w (spin-echo) lies outside 0.006 to 0.025 s"),

@@ -173,7 +173,7 @@ def test_messages() -> None:
         net(images, tokens, present)
     with pytest.raises(UsageError, match="extra channels has 1 channels"):
         net(images, tokens, present, extra[:, :1])
-    with pytest.raises(UsageError, match="ImageSetConfig.extra_channels is -1"):
+    with pytest.raises(UsageError, match=r"ImageSetConfig.extra_channels is -1"):
         replace(SMALL, extra_channels=-1)
     for name in ("token_features", "out_channels", "stem", "slots", "embedding"):
         with pytest.raises(UsageError, match=rf"ImageSetConfig\.{name} is 0\. Give a whole number"):

@@ -62,7 +62,7 @@ def test_the_critic_sees_patches() -> None:
         return torch.nn.functional.interpolate(found, scale_factor=8, mode="nearest")
 
     channels = SMALL.generator.in_channels + SMALL.n_judged
-    assert reach(verdict, channels, 96) in (15, 16)
+    assert reach(verdict, channels, 96) == 15
 
 
 def test_only_the_first_channels_are_judged() -> None:

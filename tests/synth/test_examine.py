@@ -154,7 +154,7 @@ def test_weighting_of_scans() -> None:
 
 
 def test_messages() -> None:
-    with pytest.raises(UsageError, match="IRT1 has 7 volumes. Give one image"):
+    with pytest.raises(UsageError, match=r"IRT1 has 7 volumes. Give one image"):
         weighting_of(seven_inversions())
     with pytest.raises(UsageError, match=r"no water in this slab of stripes\. Cut it elsewhere"):
         examine(anatomy("air"), FACTOR, tissue(), SCANS, seeded_generator(0), QUIET)

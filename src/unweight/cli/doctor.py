@@ -12,7 +12,17 @@ import torch
 from unweight import __version__
 from unweight.cli.terminal import console, table
 
-PACKAGES = ("torch", "numpy", "scipy", "nibabel", "matplotlib", "dcm2niix", "jaxtyping", "rich")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "matplotlib",
+    "dcm2niix",
+    "jaxtyping",
+    "rich",
+    "SimpleITK",
+)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -36,4 +36,5 @@ def maps_trained_on(slabs: WeightedSlabRecipe) -> tuple[str, ...]:
         "timings that are held out for the test",
         f"Rician noise, brightest intensity over noise {slabs.snr[0]:g} to {slabs.snr[1]:g}; smooth "
         f"receive sensitivity; one image of three is missing in {percent(slabs.missing)}",
+        "What it is scored on, and its error bars are found on, are heads with normal tissue",
     )

@@ -36,7 +36,8 @@ class Lattice:
     @property
     def axes(self) -> Float64[Tensor, "3 3"]:
         """Directions of the axes, as columns of length 1."""
-        return self.affine[:3, :3] / self.affine[:3, :3].norm(dim=0)
+        lengths: Tensor = self.affine[:3, :3].norm(dim=0)
+        return self.affine[:3, :3] / lengths
 
     def every(self, steps: tuple[int, int, int]) -> "Lattice":
         """Return the lattice of every so many voxels, from the first on."""

@@ -92,7 +92,7 @@ def _carried(
 
 
 def _widths(steps: NDArray[np.float64]) -> list[float]:
-    """Return the standard deviation of what larger voxels average, along each axis of the source [voxel]."""
+    """Return the standard deviation of what larger voxels average, by axis of the source [voxel]."""
     sizes = np.sqrt((steps[:3, :3] ** 2).sum(1)).tolist()
     return [math.sqrt(max(0.0, size**2 - 1)) / FWHM for size in sizes]
 

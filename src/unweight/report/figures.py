@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import CHI_SQUARE, ParameterMaps, VoxelStatus
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 from unweight.report.slices import Plane, busiest_slices, lay_out, place, plane_of
 
@@ -153,12 +153,13 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
                 )
             )
     if maps.misfit is not None:
+        chi_square = maps.misfit_meaning == CHI_SQUARE
         panels.append(
             Panel(
-                title="Misfit (1: noise only)",
+                title="Misfit (1: noise only)" if chi_square else "Misfit (RMS of ln S)",
                 values=_volume(maps.misfit),
                 colours=colour_map(UNCERTAINTY),
-                norm=Normalize(0, 5, clip=True),
+                norm=Normalize(0, 5 if chi_square else 0.5, clip=True),
                 unit="",
             )
         )

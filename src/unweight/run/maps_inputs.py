@@ -36,7 +36,7 @@ from unweight.prepare.rigid import RigidRegistration
 LOG = logging.getLogger(__name__)
 NOTHING_GIVEN = GivenWeighting()
 BRIGHT = 0.99
-DIP = 0.02  # of the brightest: so far below zero splines may ring, but no further
+DIP, RINGING = 0.02, 0.01  # at the edge of a stripped brain splines ring below zero, in so few voxels
 SAME_FIELD = 0.15
 MARGIN_MM = 8.0  # around the brain, where registration looks too
 
@@ -187,22 +187,23 @@ def _read(name: str, files: MapsFiles) -> _Read:
 
 
 def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y z"]:
-    """Return the image without the small negative values that splines leave.
+    """Return the image without the negative values that splines leave at edges.
 
     Raises:
-        InputError: They are too large for that.
+        InputError: They are too many for that.
     """
     known = values.nan_to_num()
     bright = float(known.flatten().kthvalue(max(1, int(BRIGHT * known.numel()))).values)
     lowest = float(known.min())
-    if lowest < -DIP * max(bright, 1e-12):
+    low, seen = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
+    if low > RINGING * seen:
         raise InputError(
-            f"holds values down to {lowest:g} beside a brightest of {bright:g}",
+            f"holds {low} values far below 0, down to {lowest:g} beside a brightest of {bright:g}",
             remedy="Give the magnitude image.",
             path=path,
         )
     if lowest < 0:
-        LOG.warning("%s: %d small negative values are taken as 0", path.name, int((known < 0).sum()))
+        LOG.warning("%s: %d negative values are taken as 0", path.name, int((known < 0).sum()))
     return values.clamp(min=0)
 
 
