@@ -155,7 +155,9 @@ def _built(kind: type[Any], values: Mapping[str, Any]) -> Any:
         if name not in fields:
             raise TypeError(f"{kind.__name__} has no {name}")
         wanted = fields[name].type
-        if isinstance(value, list):
+        if isinstance(value, Mapping) and isinstance(wanted, type):
+            made[name] = _built(wanted, value)
+        elif isinstance(value, list):
             made[name] = tuple(value)
         elif isinstance(value, str) and isinstance(wanted, type):
             made[name] = wanted(value)
