@@ -1,4 +1,4 @@
-"""A smooth head as a function of position, so that it can be sampled anywhere: the truth of every test here.
+"""A smooth head as a function of position, so that it can be sampled anywhere: the truth of the tests here.
 
 Two contrasts of it have the same shapes at other levels, as T1w and T2w do.
 """
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unweight.prepare.lattice import Lattice, Placed
 
-# Middle and radius [mm] of smooth balls, and their level in either contrast.
+# Middle and radius [mm] of smooth balls, and their level in either contrast; all are stretched alike.
+STRETCH = (0.85, 1.1, 0.95)
 BALLS = (
     ((0.0, 0.0, 0.0), 62.0, 1.0, 0.5),
     ((22.0, 25.0, 10.0), 16.0, -0.6, 0.9),
@@ -21,7 +22,7 @@ BALLS = (
     ((30.0, -20.0, -25.0), 12.0, -0.5, -0.3),
     ((-30.0, -30.0, 5.0), 9.0, 0.6, 0.8),
 )
-SOFT_MM = 3.0
+SOFT_MM = 2.0
 
 
 def rotation(x: float, y: float, z: float) -> Float64[Tensor, "3 3"]:
@@ -65,8 +66,9 @@ def points_of(place: Lattice) -> Float64[Tensor, "x y z 3"]:
 def level(points: Float64[Tensor, "*space 3"], contrast: int) -> Float64[Tensor, "*space"]:
     """The head at some points."""
     total = torch.zeros(points.shape[:-1], dtype=torch.float64)
+    round_points = points / torch.tensor(STRETCH, dtype=torch.float64)
     for middle, radius, *levels in BALLS:
-        far = (points - torch.tensor(middle, dtype=torch.float64)).norm(dim=-1)
+        far = (round_points - torch.tensor(middle, dtype=torch.float64)).norm(dim=-1)
         total += levels[contrast] * torch.sigmoid((radius - far) / SOFT_MM)
     return 100 * total.clamp(min=0)
 

@@ -11,7 +11,9 @@ OBLIQUE = lattice((1.0, 1.5, 4.0), degrees=(10.0, 20.0, -30.0), extent_mm=(20.0,
 
 def test_sizes_axes_and_middle() -> None:
     assert OBLIQUE.voxel_mm == pytest.approx((1.0, 1.5, 4.0))
-    assert torch.allclose(OBLIQUE.axes, rotation(*torch.deg2rad(torch.tensor([10.0, 20.0, -30.0])).tolist()))
+    assert torch.allclose(
+        OBLIQUE.axes, rotation(*torch.deg2rad(torch.tensor([10.0, 20.0, -30.0])).tolist())
+    )
     assert torch.allclose(OBLIQUE.centre, torch.zeros(3, dtype=torch.float64), atol=1e-12)
     assert torch.allclose(OBLIQUE.centre, points_of(OBLIQUE).reshape(-1, 3).mean(0), atol=1e-12)
 

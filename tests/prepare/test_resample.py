@@ -38,7 +38,10 @@ def test_a_moved_head_is_brought_back() -> None:
 
 def test_larger_voxels_average_what_is_in_them() -> None:
     """A Gaussian smoothed by a Gaussian is one; its height and width are known."""
-    source, target = lattice((1.0, 1.0, 1.0), extent_mm=(60.0,) * 3), lattice((4.0,) * 3, extent_mm=(48.0,) * 3)
+    source, target = (
+        lattice((1.0, 1.0, 1.0), extent_mm=(60.0,) * 3),
+        lattice((4.0,) * 3, extent_mm=(48.0,) * 3),
+    )
     width = 5.0
     added = (4.0**2 - 1.0**2) / (8 * math.log(2))
     wider = math.sqrt(width**2 + added)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from unweight.core.errors import InputError
-from unweight.prepare.itk import from_itk, simpleitk, to_itk
+from unweight.prepare.itk import from_itk, one_thread, simpleitk, to_itk
 
 SHRINK_MM = 4.0
 ITERATIONS = (50, 50, 50)
@@ -36,8 +36,8 @@ def without_bias(
     whole, region = to_itk(image.nan_to_num(), affine), to_itk(mask, affine)
     corrector = itk.N4BiasFieldCorrectionImageFilter()
     corrector.SetMaximumNumberOfIterations(list(ITERATIONS))
-    corrector.SetNumberOfThreads(1)
-    corrector.Execute(itk.Shrink(whole, steps), itk.Shrink(region, steps))
-    field = from_itk(corrector.GetLogBiasFieldAsImage(whole)).exp()
+    with one_thread():
+        corrector.Execute(itk.Shrink(whole, steps), itk.Shrink(region, steps))
+        field = from_itk(corrector.GetLogBiasFieldAsImage(whole)).exp()
     field = field / field[mask].mean()
     return image / field.to(image).clamp(min=DARKEST)

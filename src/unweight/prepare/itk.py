@@ -5,6 +5,8 @@ first two rows change sign on the way in, and transforms change on both sides on
 """
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,21 @@ def simpleitk() -> Any:
             "registration and N4 need SimpleITK, which is not installed here",
             remedy="pip install 'unweight[align]'; or give images that are already on one grid.",
         ) from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let ITK compute in one thread: sums over several come out in another order each time.
+
+    What a single method is told about threads does not reach the parts it is made of.
+    """
+    process = simpleitk().ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)
 
 
 def to_itk(values: Float[Tensor, "x y z"] | Bool[Tensor, "x y z"], affine: Float[Tensor, "4 4"]) -> Any:

@@ -4,8 +4,9 @@ Both are smoothed to steps of some millimetres, coarse first. The reference is l
 that is turned against its own axes: on a common lattice, interpolation between thick slices favours shifts
 by part of a slice (Pluim et al., Comput Vis Image Underst 77:211, 2000). The metric is that of Mattes et
 al., IEEE Trans Med Imaging 22:120, 2003, with the slope of the moving image itself: the smoothed slope that
-ITK takes by default has the width of the thickest slice, and leads astray. Every voxel of the lattice is
-used, by one thread, so that the result is the same each time.
+ITK takes by default has the width of the thickest slice, and leads astray. In the steps of the search a
+turn counts as a path on a lever of some centimetres; on one as long as a head is wide, the search ends
+before it has turned. Every voxel is used, by one thread, so that the result is the same each time.
 """
 
 import logging
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from unweight.core.errors import InputError
-from unweight.prepare.itk import rigid_matrix, simpleitk, to_itk
+from unweight.prepare.itk import one_thread, rigid_matrix, simpleitk, to_itk
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled, resampled_mask, thinned
 
@@ -76,13 +77,15 @@ class RigidRegistration:
         n_iterations: Steps of the search at each level, at most.
         least_step_mm: The search ends where its steps are shorter [mm].
         relaxation: By what the steps shrink where the search turns round.
+        lever_mm: Path of a turn by 1 rad [mm].
     """
 
     steps_mm: tuple[float, ...] = (8.0, 4.0, 2.5)
     n_bins: int = 48
     n_iterations: int = 150
     least_step_mm: float = 0.005
-    relaxation: float = 0.6
+    relaxation: float = 0.7
+    lever_mm: float = 32.0
 
     def __call__(
         self, reference: Placed, moving: Placed, region: Bool[Tensor, "x y z"] | None = None
@@ -105,12 +108,13 @@ class RigidRegistration:
             raise InputError("there is nothing to register: the reference is empty here", remedy=REMEDY)
         centre = _centroid(region, reference.affine)
         found: Any = None
-        for step in self.steps_mm:
-            level = _Level.of(reference, moving, region, step)
-            search = self._search(level, step)
-            if found is None:
-                found = _best_start(level, search, _starts(reference, moving, centre))
-            found = _improved(level, search, found)
+        with one_thread():
+            for step in self.steps_mm:
+                level = _Level.of(reference, moving, region, step)
+                search = self._search(level, step)
+                if found is None:
+                    found = _best_start(level, search, _starts(reference, moving, centre))
+                found = _improved(level, search, found)
         rigid = Rigid(matrix=rigid_matrix(found), centre=centre)
         _check(rigid, level)
         return rigid
@@ -118,7 +122,6 @@ class RigidRegistration:
     def _search(self, level: "_Level", step: float) -> Any:
         itk = simpleitk()
         search = itk.ImageRegistrationMethod()
-        search.SetNumberOfThreads(1)
         search.SetMetricAsMattesMutualInformation(self.n_bins)
         search.SetMetricSamplingStrategy(search.NONE)
         search.MetricUseFixedImageGradientFilterOff()
@@ -132,7 +135,7 @@ class RigidRegistration:
             relaxationFactor=self.relaxation,
             gradientMagnitudeTolerance=1e-9,
         )
-        search.SetOptimizerScalesFromPhysicalShift()
+        search.SetOptimizerScales([self.lever_mm**2] * 3 + [1.0] * 3)
         return search
 
 

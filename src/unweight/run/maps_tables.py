@@ -10,22 +10,9 @@ from unweight.run.t1_sets import ALL
 from unweight.run.t1_tables import TextTable
 
 ABSENT = "n/a"
-SUMMARY = (
-    "map",
-    "method",
-    "PSNR dB",
-    "loss dB",
-    "PSNR, pure",
-    "PSNR, T2 <= 0.3 s",
-    "PSNR, frame",
-    "SSIM",
-    "MAE",
-    "RMSE",
-    "mean err %",
-    "median err %",
-    "bias %",
-    "cover 90 %",
-    "missing %",
+IMAGES = ("map", "method", "PSNR dB", "loss dB", "pure", "T2 <= 0.3 s", "whole frame", "SSIM")
+VOXELS = (
+    *("map", "method", "MAE", "RMSE", "mean err %", "median err %", "bias %", "cover 90 %", "missing %"),
     "s/exam",
 )
 # Of MAE and RMSE: ms for times, % for PD.
@@ -36,10 +23,10 @@ Key = tuple[str, str, str, str, str]
 def maps_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
     """Return the tables that these scores fill: for each set the whole brain, its tissues and values."""
     value = {(one.method, one.dataset, one.parameter, one.group, one.metric): one.value for one in scores}
-    made = []
+    made: list[TextTable] = []
     for dataset in dict.fromkeys(one.dataset for one in scores):
         methods = list(dict.fromkeys(one.method for one in scores if one.dataset == dataset))
-        made.append(_summary(value, dataset, methods))
+        made += _summary(value, dataset, methods)
         kinds = _kinds(scores, dataset)
         if kinds:
             made.append(_by_group(value, (dataset, methods), kinds, ("PSNR in dB", "psnr", 1.0)))
@@ -51,9 +38,9 @@ def maps_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
     return tuple(one for one in made if one.rows)
 
 
-def _summary(value: dict[Key, float], dataset: str, methods: Sequence[str]) -> TextTable:
-    """Return a row for each method and map of one set."""
-    rows = []
+def _summary(value: dict[Key, float], dataset: str, methods: Sequence[str]) -> tuple[TextTable, ...]:
+    """Return a row for each method and map of one set: as images, and voxel by voxel."""
+    images, voxels = [], []
     for parameter in NAMES:
         factor, unit = SHOWN_AS[parameter]
         for method in methods:
@@ -64,25 +51,27 @@ def _summary(value: dict[Key, float], dataset: str, methods: Sequence[str]) -> T
             ) -> str:
                 return _number(scale * value.get((*at, metric), math.nan), digits)
 
+            decibel = ("psnr", "loss_db", "psnr_pure", "psnr_tissue", "psnr_frame")
+            images.append(
+                (parameter, method, *(number(metric, 2) for metric in decibel), number("ssim", 4))
+            )
             sizes = (number(metric, 1, factor) for metric in ("mae", "rmse"))
             shares = ("mape", "median_ape", "bias", "interval_90", "missing")
             seconds = value.get((method, dataset, ABSENT, ALL, "seconds_per_examination"), math.nan)
-            rows.append(
+            voxels.append(
                 (
                     parameter,
                     method,
-                    number("psnr", 2),
-                    number("loss_db", 2),
-                    number("psnr_pure", 2),
-                    number("psnr_tissue", 2),
-                    number("psnr_frame", 2),
-                    number("ssim", 4),
                     *(size if size == ABSENT else size + unit for size in sizes),
                     *(number(metric, 1, 100.0) for metric in shares),
                     _number(seconds, 2),
                 )
             )
-    return TextTable(title=f"{dataset}: the brain with its CSF", columns=SUMMARY, rows=rows)
+    title = f"{dataset}: the brain with its CSF"
+    return (
+        TextTable(title=f"{title}, as images", columns=IMAGES, rows=images),
+        TextTable(title=f"{title}, voxel by voxel", columns=VOXELS, rows=voxels),
+    )
 
 
 def _by_group(
