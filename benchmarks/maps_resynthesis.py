@@ -58,9 +58,7 @@ def report(read: ReadExamination, maps: ParameterMaps, lesion: Bool[Tensor, "x y
     fluid = valued & (maps.value("T1") > FLUID_T1)
     white = valued & ~lesion & (maps.value("T1") < WHITE_T1)
     print("image   brain  without CSF  median difference")
-    for one, image in zip(
-        resynthesise(maps, read.examination), read.examination.images, strict=True
-    ):
+    for one, image in zip(resynthesise(maps, read.examination), read.examination.images, strict=True):
         tissue = correlation(one, image.signal, valued & ~fluid)
         print(f"{one.name:6} {one.correlation:6.3f} {tissue:12.3f} {100 * one.error:10.1f} %")
     for name in ("T1", "T2", "PD"):
@@ -70,9 +68,7 @@ def report(read: ReadExamination, maps: ParameterMaps, lesion: Bool[Tensor, "x y
     print(f"implausible: {100 * float((valued & ~maps.usable).sum() / valued.sum()):.1f} % of the brain")
 
 
-def draw(
-    read: ReadExamination, maps: ParameterMaps, lesion: Bool[Tensor, "x y z"], path: Path
-) -> None:
+def draw(read: ReadExamination, maps: ParameterMaps, lesion: Bool[Tensor, "x y z"], path: Path) -> None:
     layer = int(lesion.sum((0, 1)).argmax())
     again = {one.name: one.signal for one in resynthesise(maps, read.examination)}
     figure, axes = plt.subplots(3, 4, figsize=(13, 11), layout="constrained")
@@ -90,7 +86,9 @@ def draw(
         axes[2, column].set_title(name)
         figure.colorbar(shown, ax=axes[2, column], shrink=0.8)
     for axis, (title, values) in zip(
-        axes[:, 3], (("lesions", lesion.float()), ("misfit", maps.misfit), ("status", maps.status)), strict=True
+        axes[:, 3],
+        (("lesions", lesion.float()), ("misfit", maps.misfit), ("status", maps.status)),
+        strict=True,
     ):
         assert values is not None
         axis.imshow(np.rot90(values[:, :, layer]), cmap="viridis")

@@ -1,6 +1,6 @@
 """How long T1, T2 and PD maps of a whole brain of 1 mm take, against a matrix product of the same run.
 
-    python benchmarks/maps_speed.py [REPEATS]
+python benchmarks/maps_speed.py [REPEATS]
 """
 
 import statistics
@@ -54,7 +54,9 @@ def main() -> None:
         took.append(time.perf_counter() - began)
     print(f"{int(examination.mask.sum())} voxels, {torch.get_num_threads()} threads")
     print(f"median {statistics.median(took):.1f} s; {[round(one, 1) for one in took]}")
-    print(f"{statistics.median(took) / statistics.median(product):.0f} x a product of {PRODUCT} x {PRODUCT}")
+    print(
+        f"{statistics.median(took) / statistics.median(product):.0f} x a product of {PRODUCT} x {PRODUCT}"
+    )
 
 
 if __name__ == "__main__":

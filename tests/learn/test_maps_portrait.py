@@ -19,6 +19,7 @@ def test_the_training_data_are_told_in_numbers() -> None:
     said = ". ".join(maps_trained_on(WeightedSlabRecipe(shapes=0.2, far=0.25, missing=0.05, snr=(15, 90))))
     for words in ("20 % are shapes", "in 25 % of heads", "15 to 90", "missing in 5 %", "1.5 and 3 T"):
         assert words in said
+    assert "heads with normal tissue" in said
     assert "there are no lesions" in said and "held out for the test" in said
     assert not said.endswith(".")
 
@@ -45,5 +46,5 @@ def test_the_card_says_what_it_is_for_and_what_it_saw(method: str, monkeypatch: 
 def test_without_calibration_nothing_is_said_of_it() -> None:
     seen = Seen(train=(), validation=("c",), n_train=4, n_validation=2, n_calibration=0)
     said = trained_on(recipe_for(MAPS_UNET, "cpu"), seen)
-    assert "from no head" in said and "error bars" not in said and ".." not in said
+    assert "from no head" in said and "error bars found on" not in said and ".." not in said
     assert trained_on(recipe_for(MAPS, "cpu"), seen) == said

@@ -10,7 +10,6 @@ from unweight.learn.recipe import (
     DIFFUSOR,
     FROM_WEIGHTED,
     MAPS,
-    MAPS_PGAN,
     METHODS,
     POSTERIOR,
     RESNET,
@@ -52,7 +51,7 @@ def test_for_a_protocol_the_network_takes_as_many_images(method: str) -> None:
         assert after.network == before.network  # it sees the fit, or one volume after the other
 
 
-@pytest.mark.parametrize("method", [method for method in FROM_WEIGHTED if method != MAPS_PGAN])
+@pytest.mark.parametrize("method", FROM_WEIGHTED)
 def test_round_trip_of_a_recipe_of_weighted_images(method: str) -> None:
     recipe = recipe_for(method, "gpu")
     recipe = replace(recipe, seed=7, slabs=replace(recipe.slabs, size=96, snr=(30.0, 90.0)))

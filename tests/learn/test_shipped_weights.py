@@ -5,10 +5,16 @@ import torch
 
 from tests.fit.acquisitions import SEVEN, acquire
 from unweight.core.maps import VoxelStatus
+from unweight.core.seeding import seeded_generator
 from unweight.learn.assemble import load_estimator, load_weighted_maps, with_draws
+from unweight.learn.physics_maps import PhysicsMaps
 from unweight.learn.posterior import PosteriorT1
-from unweight.learn.recipe import FROM_WEIGHTED, METHODS, RESIDUAL
+from unweight.learn.recipe import FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
 from unweight.learn.weights import available, load_weights
+from unweight.synth.examine import Examined, examine
+from unweight.synth.procedural_head import procedural_head
+from unweight.synth.protocols import mprage, routine_contrasts
+from unweight.synth.tissue import TissuePrior
 
 SIGMA = 0.02
 
@@ -24,7 +30,7 @@ def flat(t1: float, size: int = 24) -> torch.Tensor:
 
 
 def test_all_methods_have_weights() -> None:
-    assert set(METHODS) - set(FROM_WEIGHTED) <= set(available()) <= set(METHODS)
+    assert set(available()) == set(METHODS)
     for name in available():
         tensors, card = load_weights(name)
         stored = 2 * sum(tensor.numel() for tensor in tensors.values())
@@ -57,3 +63,35 @@ def test_draws_spread_as_the_intervals_say() -> None:
     spread = maps.draws[..., 0].log().std(0)
     relative = maps.deviation("T1") / maps.value("T1")
     assert 0.85 < float((spread / relative).median()) < 1.15
+
+
+def simulated(readout: str) -> Examined:
+    """Return a slice of a head with normal tissue, by the usual protocols."""
+    head = procedural_head(
+        seeded_generator(0, "shipped"),
+        shape=(360, 432, 4),
+        voxel_mm=(0.5,) * 3,
+        centre_mm=(0.0, -16.0, 16.0),
+    )
+    tissue = TissuePrior(short=None).draw(seeded_generator(5), 3.0)
+    scans = routine_contrasts() if readout == "spin echo" else (mprage(), *routine_contrasts()[1:])
+    return examine(head, (2, 2, 4), tissue, scans, seeded_generator(3))
+
+
+@pytest.mark.parametrize("readout", ["spin echo", "mprage"])
+def test_maps_of_a_simulated_head_are_far_better_than_voxel_by_voxel(readout: str) -> None:
+    """Median errors below 15, 8 and 4 %, and tissues in their order; voxel by voxel they are 18 to 29 %."""
+    made = simulated(readout)
+    mask, estimator = made.examination.mask, load_weighted_maps(MAPS)[0]
+    maps, alone = estimator(made.examination), PhysicsMaps()(made.examination)
+    error, before = ((one.values / made.truth - 1)[mask].abs().median(0).values for one in (maps, alone))
+    assert bool((error < torch.tensor([0.15, 0.08, 0.04])).all()) and bool((error < 0.7 * before).all())
+    assert maps.lower is not None and maps.upper is not None
+    held = ((maps.lower <= made.truth) & (made.truth <= maps.upper))[mask].float().mean(0)
+    # Of a single head, whose errors go together.
+    assert float(held.min()) > 0.6 and float(held.mean()) > 0.8
+    t1 = [
+        float(maps.value("T1")[made.share(name) > 0.98].median())
+        for name in ("white_matter", "grey_matter", "csf")
+    ]
+    assert t1 == sorted(t1) and t1[2] > 3.5

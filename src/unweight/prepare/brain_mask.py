@@ -24,8 +24,8 @@ SKIN_MM = 6.0  # so thick is what lies over the brain at least
 DEEP_MM = 12.0
 BRIDGE_MM, GROOVE_MM = 4.5, 6.0
 # Where the intensities of an image end, over its median, and the threshold over Otsu's: of three images the
-# mean is bright in CSF and tissue alike, of fewer it is not.
-THREE, FEWER = (2.5, 1.0), (1.5, 0.8)
+# mean is bright in CSF and tissue alike; of fewer, bright fat or CSF would rule if it were not cut off.
+THREE, FEWER = (2.5, 1.0), (1.0, 0.8)
 BINS = 256
 STRIPPED_EMPTY = 0.4  # share of exact zeros from which an image may be stripped of its skull
 STRIPPED_DARK = 0.02  # share of voxels in the largest piece that may be dark in one that is stripped
