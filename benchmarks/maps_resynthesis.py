@@ -2,10 +2,10 @@
 
     python benchmarks/maps_resynthesis.py FOLDER [PNG]
 
-FOLDER is `ms_lesjak`, the MS patients of Lesjak et al. (CC-BY). The files tell no timings; these are assumed:
-MPRAGE-like T1w TR 2.0, TI 0.8 s, 9 degrees; T2w TR 6.0, TE 0.12 s; FLAIR TR 5.0, TE 0.12, TI 1.8 s; 3 T. Prints the
-correlation of each image with the one made again, in the brain and in its parts, what T1, T2 and PD are in
-lesions and in white matter, and draws a slice.
+FOLDER is `ms_lesjak`, the MS patients of Lesjak et al. (CC-BY). The files tell no timings; these are
+assumed: MPRAGE-like T1w TR 2.0, TI 0.8 s, 9 degrees; T2w TR 6.0, TE 0.12 s; FLAIR TR 5.0, TE 0.12, TI 1.8
+s; 3 T. Prints the correlation of each image with the one made again, in the brain and in its parts, what
+T1, T2 and PD are in lesions and in white matter, and draws a slice.
 """
 
 import sys

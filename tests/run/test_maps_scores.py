@@ -10,7 +10,7 @@ from unweight.run.maps_figures import coverage_by_tissue, maps_figures
 from unweight.run.maps_measures import loss_scores, scores_of
 from unweight.run.maps_scores import MapsTried, try_methods
 from unweight.run.maps_sets import MapsSet, field_set, internal_set, lesions_set
-from unweight.run.maps_tables import SUMMARY, maps_tables
+from unweight.run.maps_tables import VOXELS, maps_tables
 
 HEADS = (small_head(),)
 Key = tuple[str, str, str, str]
@@ -142,20 +142,21 @@ def test_nothing_is_drawn_of_nothing() -> None:
 
 
 def test_tables(ill_scores: list[Score]) -> None:
-    summary, kinds, groups, lesions = maps_tables(ill_scores)
-    assert summary.columns == SUMMARY and summary.title.startswith("lesions: the brain")
+    images, summary, kinds, groups, lesions = maps_tables(ill_scores)
+    assert images.rows[0][:2] == ("T1", "high") and images.rows[0][3] == "n/a"
+    assert summary.columns == VOXELS and summary.title.startswith("lesions: the brain")
     assert [row[:2] for row in summary.rows] == [
         (name, method) for name in ("T1", "T2", "PD") for method in ("high", "flat")
     ]
-    high = dict(zip(SUMMARY, summary.rows[0], strict=True))
+    high = dict(zip(VOXELS, summary.rows[0], strict=True))
     assert (high["mean err %"], high["bias %"], high["cover 90 %"], high["missing %"]) == (
         "5.0",
         "5.0",
         "100.0",
         "0.0",
     )
-    assert high["MAE"].endswith(" ms") and high["loss dB"] == "n/a"
-    flat = dict(zip(SUMMARY, summary.rows[1], strict=True))
+    assert high["MAE"].endswith(" ms")
+    flat = dict(zip(VOXELS, summary.rows[1], strict=True))
     assert flat["cover 90 %"] == "n/a"
     assert {row[0] for row in kinds.rows} == {"plaques", "tumours"}
     assert groups.columns == ("voxels", "map", "high", "flat")

@@ -56,7 +56,7 @@ class Weighting:
         if self.readout is Readout.MPRAGE:
             needed += ["inversion_time", "flip_angle"]
         for name in needed:
-            self.protocol.require(name, f"a {self.readout} image")
+            self.protocol.require(name, f"an image by {self.readout}")
 
     @property
     def inverts(self) -> bool:
@@ -88,11 +88,24 @@ def completed(weighting: Weighting) -> tuple[Weighting, tuple[str, ...]]:
     protocol = weighting.protocol
     if weighting.readout is Readout.TURBO_SPIN_ECHO and protocol.readout_time is None:
         end = TRAIN_OVER_ECHO * protocol.require("echo_time", "a turbo spin echo")
+        _check_train(weighting, float(end[0]))
         told = f"the echo train is taken to end at twice the echo time, {float(end[0]):.3g} s"
         return replace(weighting, protocol=replace(protocol, readout_time=end)), (told,)
     if weighting.readout is not Readout.MPRAGE:
+        _check_train(weighting, weighting.time("readout_time") or 0.0)
         return weighting, ()
     return _completed_mprage(weighting)
+
+
+def _check_train(weighting: Weighting, end: float) -> None:
+    """Refuse an echo train that is not over when the next repetition begins."""
+    cycle, before = weighting.time("repetition_time") or 0.0, weighting.time("inversion_time") or 0.0
+    if before + end >= cycle:
+        raise ProtocolError(
+            f"an echo train that ends {end:g} s after its excitation does not fit TI {before:g} s and TR "
+            f"{cycle:g} s",
+            remedy="Check TR, TE and TI, in seconds.",
+        )
 
 
 def _completed_mprage(weighting: Weighting) -> tuple[Weighting, tuple[str, ...]]:
@@ -114,6 +127,7 @@ def _completed_mprage(weighting: Weighting) -> tuple[Weighting, tuple[str, ...]]
     if centre is None:
         centre = math.floor(length / 2)
         told.append("the middle excitation of the MPRAGE is taken to fill the centre of k-space")
+    length = max(length, 0.0)
     if not length >= 1 or centre * spacing > before or (length - centre) * spacing > after:
         raise ProtocolError(
             f"an MPRAGE train of {length:g} excitations {1e3 * spacing:.3g} ms apart does not fit TI "

@@ -1,7 +1,7 @@
 """What a network says of ln T1, ln T2 and ln PD from weighted images, and the loss it is trained with.
 
     u = (free − middle) / spread,    z = (u_true − u) / sd
-    L = mean ω·[δ²(√(1 + (z/δ)²) − 1) + ln sd] + a·mean ω·|x − x̂|/range + c·mean |ρ|,    δ = 2.5
+    L = mean ω·[δ²(√(1 + (z/δ)²) − 1) + ln sd] + a·mean |x − x̂|/range + c·mean |ρ|,    δ = 2.5
 
 The first term is the Gaussian negative log-likelihood with its far tails cut; the second counts errors in
 the unit of the map, so that long T1 and T2, of CSF, are not forgotten; the third is the physics cycle. Maps
@@ -199,8 +199,19 @@ def cycle_loss(free: Maps, batch: Batch) -> Float[Tensor, ""]:
     return (left.abs().clamp(max=1.0) * counts).sum() / counts.sum().clamp(min=1)
 
 
-def unexplained(free: Maps, batch: Batch) -> tuple[Float[Tensor, "batch images height width"], Tensor]:
-    """Return ρ of each image and voxel, and where it counts (as 0 and 1)."""
+def unexplained(
+    free: Maps, batch: Batch, dark: float = DARK
+) -> tuple[Float[Tensor, "batch images height width"], Tensor]:
+    """Return ρ of each image and voxel, and where it counts (as 0 and 1).
+
+    What all images share in a voxel, PD among it, and the gain of each image in each slice are taken out.
+
+    Args:
+        free: ln T1, ln T2 and ln PD.
+        batch: What the network saw.
+        dark: An image does not count in a voxel where it, or what is made again, is darker than this beside
+            an ordinary brain, in logarithms: fluid near its null is all noise.
+    """
     images, rows = batch["images"], batch["rows"]
     present = (batch["present"] > 0.5)[..., None, None]
     timings = torch.where(torch.isfinite(rows[..., :1]), rows, rows.new_tensor(ABSENT))
@@ -208,7 +219,10 @@ def unexplained(free: Maps, batch: Batch) -> tuple[Float[Tensor, "batch images h
     said = weighted_signal(t1, t2, pd, timings[:, :, None, None, :]).clamp(min=1e-6).log()
     inside = batch["physics"][:, INSIDE : INSIDE + 1] > 0.5
     counts = (present & inside & torch.isfinite(batch["target"]).all(1, keepdim=True)).to(images)
-    counts = counts * (images - ln_reference(timings, batch["field"][:, 0])[..., None, None] > DARK)
+    reference = ln_reference(timings, batch["field"][:, 0])[..., None, None]
+    counts = counts * (images - reference > dark)
+    if dark > DARK:
+        counts = counts * (said - reference > dark)
     left = (images - said) * counts
     left = left - counts * (left.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1))
     gain = left.sum((2, 3), keepdim=True) / counts.sum((2, 3), keepdim=True).clamp(min=1)

@@ -55,6 +55,11 @@ def anchors_of(
         InputError: An image has no signal there.
     """
     brain = signals[:, inside]
+    if brain.shape[1] == 0:
+        raise InputError(
+            "no voxel of the brain has a value in all images",
+            remedy="Check that the images overlap, and that the mask lies on them.",
+        )
     thin = brain[:, :: 1 + brain.shape[1] // MOST_RANKED].float()
     median, bright = thin.median(1).values, thin.quantile(BRIGHT, dim=1)
     for place, value in enumerate(median.tolist()):

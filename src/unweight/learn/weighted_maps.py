@@ -1,8 +1,8 @@
 """T1, T2 and PD maps of an examination: slice by slice through a network, with intervals and a check.
 
-Of the images re-synthesised from the maps, with one free gain per image and the receive sensitivity taken
-out, what is left over says where the three images contradict the maps: such voxels are `implausible`. PD is
-relative: CSF has 1.
+Of the images re-synthesised from the maps, with one free gain per image and slice and the receive
+sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
+`implausible`. PD is relative: CSF has 1.
 """
 
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ RELATIVE_PD = ParameterSpec(
     description="Proton density relative to cerebrospinal fluid, which has 1",
 )
 SPECS = (T1, T2, RELATIVE_PD)
-AXIAL = 2
 N_AT_ONCE = 8
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
+TOO_DARK = -1.2  # an image so far below an ordinary brain says nothing in a voxel
 LEFT_OVER = (
     "Root mean square, over the images, of the logarithm of the image over that made again from the maps, "
     "gains and receive sensitivity taken out"
@@ -84,7 +84,9 @@ class WeightedMaps(Estimator[Examination]):
                 remedy="Give one image of each contrast.",
             )
         if len(measured.voxels) != 3:
-            raise ProtocolError("weighted images are mapped as volumes of three axes")
+            raise ProtocolError(
+                f"images of {len(measured.voxels)} axes", remedy="Give volumes of three axes."
+            )
         self.weightings.check(measured, self.name)
 
     def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
@@ -102,7 +104,7 @@ class WeightedMaps(Estimator[Examination]):
         for some, batch in self._batches(measured, layers):
             with torch.no_grad():
                 free, sd = answer_maps(self.view(self.network, batch))
-                over, counts = unexplained(free, batch | {"target": free})
+                over, counts = unexplained(free, batch | {"target": free}, dark=TOO_DARK)
             here = inside[:, :, some]
             reach = torch.stack(
                 [sd[:, i] * one.half_width(free[:, i]) for i, one in enumerate(self.intervals)], dim=1
@@ -163,6 +165,11 @@ class WeightedMaps(Estimator[Examination]):
             )
 
 
+def without_signal(measured: Examination) -> Bool[Tensor, "*voxels"]:
+    """Return voxels of the brain in which every image is 0."""
+    return measured.inside & torch.stack([one.signal == 0 for one in measured.images]).all(0)
+
+
 def _maps(
     measured: Examination,
     inside: Bool[Tensor, "*voxels"],
@@ -171,9 +178,12 @@ def _maps(
     assumed: tuple[str, ...],
 ) -> ParameterMaps:
     """Carry everything back from the real line."""
-    values = columns["free"].exp()
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
     status[inside & (left > IMPLAUSIBLE)] = int(VoxelStatus.IMPLAUSIBLE)
+    silent = without_signal(measured)
+    status[silent] = int(VoxelStatus.NO_SIGNAL)
+    columns = {name: one.masked_fill(silent[..., None], torch.nan) for name, one in columns.items()}
+    values = columns["free"].exp()
     notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
     if assumed:
         notes["Assumed"] = "; ".join(assumed)
@@ -185,7 +195,7 @@ def _maps(
         lower=(columns["free"] - columns["reach"]).exp(),
         upper=(columns["free"] + columns["reach"]).exp(),
         interval_level=LEVEL,
-        misfit=left,
+        misfit=left.masked_fill(silent, torch.nan),
         misfit_meaning=LEFT_OVER,
         affine=measured.affine,
         notes=notes,

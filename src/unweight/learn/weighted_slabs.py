@@ -36,7 +36,7 @@ from unweight.synth.warp import WarpRange, draw_warp
 FINE, FINE_MM = 2, 0.5
 THICKNESS = (2, 4, 6)  # fine layers in a slice: 1, 2 or 3 mm
 LESIONS = ("ms_lesion", "tumour", "oedema")
-# CSF three times: without it nothing tells the gains.
+# CSF three times more: without it nothing tells the gains.
 SHAPED = (
     *("csf",) * 3,
     *(name for name in MATERIALS if name not in (*LESIONS, *SILENT, "skull")),

@@ -66,7 +66,7 @@ class WeightingRange:
         for timing, short in CHECKED.items():
             found, key = image.weighting.time(timing), f"{kind} {timing}"
             if (found is None) is (key in self.ends):
-                said = "has no" if found is None else "has a"
+                said = "has no" if found is None else "should have no"
                 raise ProtocolError(
                     f"the {image.name} {said} {timing}", remedy=f"Check {short}, and which image is which."
                 )

@@ -12,7 +12,7 @@ in every block by an embedding of all tokens together. Nothing is averaged over 
 agree.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
-from unweight.nets.check_config import check_channels, check_counts
+from unweight.nets.check_config import check_channels, check_counts, check_widths
 from unweight.nets.film import FiLM
 from unweight.nets.layers import convolution, linear, perceptron
 from unweight.nets.set_embedding import SetEmbedding, SetEmbeddingConfig
@@ -58,6 +58,7 @@ class ImageSetConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, "token_features", "out_channels", "stem", "slots", "embedding")
+        check_widths(self, self.widths)
         if self.extra_channels < 0:
             raise UsageError(f"ImageSetConfig.extra_channels is {self.extra_channels}", remedy="Give 0.")
 
@@ -97,7 +98,7 @@ class ImageSetUNet(nn.Module):
         self.queries = linear(width, config.slots, generator=generator)
         together = SetEmbeddingConfig(token_features=width, width=width, out_features=width)
         self.all = SetEmbedding(together, generator=generator)
-        self.unet = UNet(replace(config.unet), generator=generator)
+        self.unet = UNet(config.unet, generator=generator)
 
     def forward(
         self,

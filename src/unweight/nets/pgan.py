@@ -3,7 +3,7 @@
     generator:  min  mean (D(x, G(x)) − 1)² + λ·mean |y − G(x)|,    λ = 100
     critic:     min  ½·mean (D(x, y) − 1)² + ½·mean D(x, G(x))²
 
-The critic sees patches of 34 pixels (pix2pix, P. Isola et al., CVPR 2017) and the losses are least squares
+The critic sees patches of 31 pixels (pix2pix, P. Isola et al., CVPR 2017) and the losses are least squares
 (X. Mao et al., ICCV 2017), as in pGAN, S. Dar et al., IEEE Trans Med Imaging 38:2375, 2019. Of pGAN the
 perceptual loss is left out: it rests on a network trained on photographs.
 """
@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from unweight.nets.check_config import check_counts, check_widths
+from unweight.core.errors import UsageError
+from unweight.nets.check_config import check_counts
 from unweight.nets.layers import convolution
 from unweight.nets.unet import UNet, UNetConfig
 
 SLOPE = 0.2
-Image = Float[Tensor, "batch channels height width"]
+Seen = Float[Tensor, "batch seen height width"]
+Made = Float[Tensor, "batch made height width"]
+Judged = Float[Tensor, "batch judged height width"]
 Verdict = Float[Tensor, "batch 1 rows columns"]
 
 
@@ -43,7 +46,12 @@ class PganConfig:
 
     def __post_init__(self) -> None:
         check_counts(self, "n_judged")
-        check_widths(self, self.critic)
+        if self.n_judged > self.generator.out_channels or not self.critic or min(self.critic) < 1:
+            raise UsageError(
+                f"PganConfig judges {self.n_judged} of {self.generator.out_channels} channels with critic "
+                f"{self.critic}",
+                remedy="Judge no more channels than are made; give the critic positive widths.",
+            )
 
 
 @final
@@ -72,8 +80,8 @@ class Pgan(nn.Module):
         self.critic = nn.Sequential(*layers)
 
     def forward(
-        self, seen: Image, truth: Image | None = None, counts: Image | None = None
-    ) -> tuple[Image, tuple[Verdict, Verdict, Verdict] | None]:
+        self, seen: Seen, truth: Judged | None = None, counts: Judged | None = None
+    ) -> tuple[Made, tuple[Verdict, Verdict, Verdict] | None]:
         """Return what the generator makes, and what the critic says of it if there is a truth.
 
         The verdicts are of the generator's images as it wants them judged (the critic held fixed), and

@@ -13,12 +13,15 @@ from unweight.core.weighting import Weighting
 
 STEP = 0.1  # of the logarithm of a time
 ONE_IN = 10
+SHORTEST = 1e-6  # [s]
 TIMINGS = ("repetition_time", "echo_time", "inversion_time")
 
 
 def is_held_out(weighting: Weighting) -> bool:
     """Return whether an image with these timings is kept from training."""
     times = (weighting.time(name) for name in TIMINGS)
-    cell = "|".join("-" if time is None else str(math.floor(math.log(time) / STEP)) for time in times)
+    cell = "|".join(
+        "-" if time is None else str(math.floor(math.log(max(time, SHORTEST)) / STEP)) for time in times
+    )
     digest = hashlib.sha256(f"{weighting.readout}|{cell}".encode()).digest()
     return int.from_bytes(digest[:8], "little") % ONE_IN == 0

@@ -1,0 +1,138 @@
+"""Files become one examination on one upright grid, or one clear sentence."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.run.maps_inputs import MapsFiles, read_examination
+
+SHAPE = (20, 24, 16)
+AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
+TIMES = {
+    "T1w": {"RepetitionTime": 0.6, "EchoTime": 0.01, "ScanningSequence": "SE"},
+    "T2w": {"RepetitionTime": 5.0, "EchoTime": 0.1, "ScanningSequence": "SE"},
+    "FLAIR": {"RepetitionTime": 9.0, "EchoTime": 0.1, "InversionTime": 2.5, "ScanningSequence": "SE"},
+}
+
+
+def written(
+    folder: Path,
+    name: str,
+    data: NDArray[np.float64] | None = None,
+    affine: NDArray[np.float64] = AFFINE,
+    **fields: object,
+) -> Path:
+    folder.mkdir(exist_ok=True, parents=True)
+    values = ball(SHAPE) * 100 if data is None else data
+    path = folder / f"{name}.nii.gz"
+    nib.save(nib.Nifti1Image(values.astype(np.float32), affine), path)
+    told = TIMES.get(name, {}) | {"MagneticFieldStrength": 3.0} | fields
+    (folder / f"{name}.json").write_text(json.dumps(told))
+    return path
+
+
+def ball(shape: tuple[int, int, int], radius: float = 0.8) -> NDArray[np.float64]:
+    """A smooth ball with a brighter core to one side, so that a turn shows."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    level = sum(axis**2 for axis in axes) ** 0.5
+    return (level < radius) * (1.5 - level + 0.3 * axes[0] + 0.2 * axes[1])
+
+
+def files(folder: Path, **changes: object) -> MapsFiles:
+    images = {name: written(folder, name) for name in TIMES}
+    mask = folder / "mask.nii.gz"
+    nib.save(nib.Nifti1Image((ball(SHAPE) > 0).astype(np.uint8), AFFINE), mask)
+    return MapsFiles(**({"images": images, "mask": mask} | changes))  # type: ignore[arg-type]
+
+
+def test_images_of_one_grid_are_taken_as_they_are(tmp_path: Path) -> None:
+    read = read_examination(files(tmp_path))
+    assert [one.name for one in read.examination.images] == ["T1w", "T2w", "FLAIR"]
+    assert read.examination.field_strength == 3.0
+    assert torch.equal(
+        read.turn.undo(read.examination.images[0].signal), torch.tensor(ball(SHAPE) * 100).float()
+    )
+    assert read.settings["Registered"] == {} and read.settings["BrainMask"] == "given"
+    assert len(read.sources) == 3 and read.entities == {"sub": "01"}
+
+
+def test_other_grid_without_registration_is_resampled(tmp_path: Path) -> None:
+    given = files(tmp_path, register=False)
+    fine = tuple(2 * n for n in SHAPE)
+    affine = AFFINE.copy()
+    affine[:3, :3] /= 2
+    affine[:3, 3] = -np.diag(AFFINE)[:3] / 4
+    written(tmp_path, "T2w", ball(fine) * 100, affine)
+    read = read_examination(given)
+    one, two = (image.signal for image in read.examination.images[:2])
+    inside = read.examination.inside
+    assert float((one - two)[inside].abs().median()) < 3.0
+    assert read.settings["Registered"] == {"T2w": "resampled only"}
+
+
+def test_registration_finds_a_shift(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    shape, affine = (48, 56, 40), np.diag([3.0, 3.0, 3.0, 1.0])
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    texture = 1 + 0.5 * np.sin(9 * axes[0]) * np.cos(7 * axes[1]) + 0.3 * np.sin(8 * axes[2] + 4 * axes[0])
+    head = ball(shape) * texture * 100
+    images = {name: written(tmp_path, name, head, affine) for name in ("T1w", "T2w")}
+    moved = affine.copy()
+    moved[:3, 3] += (3.0, -2.0, 1.5)
+    written(tmp_path, "T2w", head, moved)
+    mask = tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image((ball(shape) > 0).astype(np.uint8), affine), mask)
+    read = read_examination(MapsFiles(images=images, mask=mask))
+    one, two = (image.signal for image in read.examination.images)
+    inside = read.examination.inside
+    assert float(torch.corrcoef(torch.stack([one[inside], two[inside]]))[0, 1]) > 0.97
+    assert "shift" in str(read.settings["Registered"])
+
+
+def test_mask_on_another_grid_is_brought_over(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    small = tuple(n // 2 for n in SHAPE)
+    affine = AFFINE.copy()
+    affine[:3, :3] *= 2
+    affine[:3, 3] = np.diag(AFFINE)[:3] / 2
+    nib.save(nib.Nifti1Image((ball(small) > 0).astype(np.uint8), affine), given.mask)
+    mask = read_examination(given).examination.mask.numpy()
+    true = ball(SHAPE) > 0
+    assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.85
+
+
+def test_messages(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    with pytest.raises(UsageError, match="at least two images"):
+        read_examination(MapsFiles(images={"T1w": given.images["T1w"]}))
+    with pytest.raises(UsageError, match="reference FLAIR is not given"):
+        read_examination(
+            MapsFiles(images={name: given.images[name] for name in ("T1w", "T2w")}, reference="FLAIR")
+        )
+    written(tmp_path, "T2w", MagneticFieldStrength=1.5)
+    with pytest.raises(ProtocolError, match=r"different field strengths: T1w 3 T, T2w 1.5 T"):
+        read_examination(given)
+    for name in TIMES:
+        written(tmp_path, name, MagneticFieldStrength=None)
+    with pytest.raises(ProtocolError, match=r"nothing tells MagneticFieldStrength.*--field"):
+        read_examination(given)
+    written(tmp_path, "T1w", ball(SHAPE) * 100 - 60)
+    with pytest.raises(InputError, match=r"far below 0.*magnitude"):
+        read_examination(given)
+    written(tmp_path, "T1w", np.stack([ball(SHAPE)] * 2, axis=-1))
+    with pytest.raises(InputError, match="holds 2 volumes, but a T1w is one"):
+        read_examination(given)
+
+
+def test_ringing_at_the_edge_of_a_stripped_brain_is_taken_as_0(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    ringing = ball(SHAPE) * 100
+    ringing[0, 0, :3] = -20.0
+    written(tmp_path, "T1w", ringing)
+    assert float(read_examination(given).examination.images[0].signal.min()) == 0.0
