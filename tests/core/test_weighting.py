@@ -137,7 +137,7 @@ def test_messages() -> None:
             readout=Readout.SPIN_ECHO,
             protocol=protocol_from_values(repetition_time=[0.5, 0.5], echo_time=[0.01, 0.02]),
         )
-    with pytest.raises(ProtocolError, match="a spin-echo image needs echo_time"):
+    with pytest.raises(ProtocolError, match="an image by spin-echo needs echo_time"):
         weighting(Readout.SPIN_ECHO, repetition_time=0.5)
-    with pytest.raises(ProtocolError, match="mprage image needs inversion_time"):
+    with pytest.raises(ProtocolError, match="an image by mprage needs inversion_time"):
         weighting(Readout.MPRAGE, repetition_time=2.3, echo_time=0.003, flip_angle=0.15)

@@ -281,7 +281,7 @@ def test_messages() -> None:
         made(examination((spin_echo(2.5), T2W, FLUID)))
     flat = examination()
     images = tuple(replace(one, signal=one.signal[..., 0]) for one in flat.images)
-    with pytest.raises(ProtocolError, match="mapped as volumes of three axes"):
+    with pytest.raises(ProtocolError, match="images of 2 axes"):
         estimator()(replace(flat, images=images, mask=flat.mask[..., 0]))
     with pytest.raises(ProtocolError, match=r"for 1.5 to 3 T, not for 7 T"):
         estimator().accept(replace(examination(), field_strength=7.0))

@@ -137,7 +137,7 @@ def test_messages() -> None:
     with pytest.raises(UsageError, match=r"PganConfig\.n_judged is 0\. Give a whole number of at least 1"):
         replace(SMALL, n_judged=0)
     with pytest.raises(
-        UsageError, match=r"PganConfig\.\w+ is \(\)\. Give a tuple with the number of channels"
+        UsageError, match=r"judges 3 of 3 channels with critic \(\)\. Judge no more channels than are made"
     ):
         replace(SMALL, critic=())
     with pytest.raises(UsageError, match="UNet image has 2 channels, but this network was built for 3"):

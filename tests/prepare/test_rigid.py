@@ -4,16 +4,15 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from tests.prepare.heads import image, inside, lattice, points_of, rigid
+from tests.prepare.published import transform_of
 from unweight.bids.volume import open_volume
 from unweight.core.errors import InputError
-from unweight.prepare.itk import RAS_TO_LPS
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled_mask
 from unweight.prepare.rigid import Rigid, RigidRegistration
@@ -93,17 +92,6 @@ def read(path: Path) -> Placed:
     return Placed(values=volume.data.float(), affine=volume.grid.affine)
 
 
-def published(path: Path) -> Float64[Tensor, "4 4"]:
-    """Read an ITK transform file, and turn it to RAS+."""
-    lines = dict(line.split(": ") for line in path.read_text().splitlines() if ": " in line)
-    numbers = np.array(lines["Parameters"].split(), dtype=float)
-    centre = np.array(lines["FixedParameters"].split(), dtype=float)
-    matrix = np.eye(4)
-    matrix[:3, :3] = numbers[:9].reshape(3, 3)
-    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
-    return torch.from_numpy(RAS_TO_LPS @ matrix @ RAS_TO_LPS)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("study", [1, 2])
 @pytest.mark.parametrize("contrast", ["T1W", "T2W"])
@@ -114,10 +102,10 @@ def test_it_agrees_with_published_transforms(
     folder = shared_data("ms_lesjak") / "longitudinal" / "patient01"
     reference = read(folder / f"study{study}_FLAIR.nii.gz")
     mask = read(folder / "brainmask.nii.gz")
-    common = torch.linalg.inv(published(folder / f"study{study}_FLAIR_to_common_space.txt"))
+    common = torch.linalg.inv(transform_of(folder / f"study{study}_FLAIR_to_common_space.txt"))
     brain = resampled_mask(mask.values > 0, mask.lattice, reference.lattice, common)
     found = RigidRegistration()(reference, read(folder / f"study{study}_{contrast}.nii.gz"), brain)
-    difference = found.matrix - published(folder / f"study{study}_{contrast}_intrastudy_to_FLAIR.txt")
+    difference = found.matrix - transform_of(folder / f"study{study}_{contrast}_intrastudy_to_FLAIR.txt")
     points = points_of(reference.lattice)[brain]
     away = (points @ difference[:3, :3].T + difference[:3, 3]).norm(dim=-1)
     assert float(away.mean()) < 0.6

@@ -209,8 +209,8 @@ def unexplained(
     Args:
         free: ln T1, ln T2 and ln PD.
         batch: What the network saw.
-        dark: An image does not count in a voxel where it, or what is made again, is darker than this beside
-            an ordinary brain, in logarithms: fluid near its null is all noise.
+        dark: An image does not count in a voxel where both it and what is made again are darker than this
+            beside an ordinary brain, in logarithms: fluid near its null is all noise.
     """
     images, rows = batch["images"], batch["rows"]
     present = (batch["present"] > 0.5)[..., None, None]
@@ -220,9 +220,8 @@ def unexplained(
     inside = batch["physics"][:, INSIDE : INSIDE + 1] > 0.5
     counts = (present & inside & torch.isfinite(batch["target"]).all(1, keepdim=True)).to(images)
     reference = ln_reference(timings, batch["field"][:, 0])[..., None, None]
-    counts = counts * (images - reference > dark)
-    if dark > DARK:
-        counts = counts * (said - reference > dark)
+    counts = counts * (images - reference > DARK)
+    counts = counts * ((images - reference > dark) | (said - reference > dark))
     left = (images - said) * counts
     left = left - counts * (left.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1))
     gain = left.sum((2, 3), keepdim=True) / counts.sum((2, 3), keepdim=True).clamp(min=1)

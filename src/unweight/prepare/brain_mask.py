@@ -1,13 +1,22 @@
 """The brain with its CSF in weighted images, by intensity and shape.
 
 Each image is divided by its median deep in the head and cut off where it is very bright; of their mean,
-deep in the head, what lies above Otsu's threshold is brain, eyes and what else is bright. It is eroded
-until thin bridges break, the largest piece is grown back, closed and filled. Images in which everything but
-the brain is 0 already are taken as they are.
+below the skin, what lies above Otsu's threshold is brain, eyes, marrow and what else is bright. It is
+eroded until thin bridges break, the largest piece is grown back, closed and filled.
+
+Where to cut off, how high to set the threshold and whether to bridge sulci first depends on which images
+there are and on what they show bright, fat or CSF; so a few settings of each are tried. A brain in pieces
+has much surface A for its volume V, and a mask that has leaked through the skull fills the layer just below
+the skin. The best of them has the largest
+
+    V/A · max(0, 1 − 2·(share of that layer)).
+
+Images in which everything but the brain is 0 already are taken as they are.
 
 Reference: N. Otsu, IEEE Trans Syst Man Cybern 9:62, 1979.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,14 +29,18 @@ from torch import Tensor
 from unweight.core.errors import InputError
 
 COARSE_MM = 2.0
-SKIN_MM = 6.0  # so thick is what lies over the brain at least
+SKIN_MM = 7.0  # so thick is what lies over the brain at least
+LAYER_MM = 3.0  # below the skin: bone, where the brain is inside
 DEEP_MM = 12.0
 BRIDGE_MM, GROOVE_MM = 4.5, 6.0
-# Where the intensities of an image end, over its median, and the threshold over Otsu's: of three images the
-# mean is bright in CSF and tissue alike; of fewer, bright fat or CSF would rule if it were not cut off.
-THREE, FEWER = (2.5, 1.0), (1.0, 0.8)
+MARGIN_MM = BRIDGE_MM + GROOVE_MM
+# What is tried: where intensities end, over the median; the threshold, over Otsu's; half the width of sulci
+# that are bridged [mm].
+ENDS, THRESHOLDS, SULCI_MM = (1.0, 1.25, 2.5), (0.8, 1.0), (0.0, 2.1)
 BINS = 256
 STRIPPED_EMPTY = 0.4  # share of exact zeros from which an image may be stripped of its skull
+STRIPPED_AROUND = 0.25  # voxels around the largest piece that are not faint, over those in it, at most
+STRIPPED_FAINT = 0.05  # of the median in it: splines leave that around a brain
 STRIPPED_DARK = 0.02  # share of voxels in the largest piece that may be dark in one that is stripped
 REMEDY = "Give a brain mask with --mask."
 Volume = Float[Tensor, "x y z"]
@@ -52,7 +65,11 @@ def find_brain(images: Sequence[Volume], voxel_mm: tuple[float, float, float]) -
         return torch.from_numpy(stripped)
     steps = [max(1, int(COARSE_MM / size)) for size in voxel_mm]
     sizes = [step * size for step, size in zip(steps, voxel_mm, strict=True)]
-    coarse = _found([_thinned(one, steps) for one in whole], sizes)
+    thin = [_thinned(one, steps) for one in whole]
+    head = _head(thin)
+    box = _box(head, MARGIN_MM, sizes)
+    coarse = np.zeros(head.shape, dtype=bool)
+    coarse[box] = _found([one[box] for one in thin], head[box], sizes)
     fine = ndimage.zoom(coarse.astype(np.float32), steps, order=1, grid_mode=True, mode="nearest") > 0.5
     mask = np.zeros(whole[0].shape, dtype=bool)
     part = tuple(slice(0, min(a, b)) for a, b in zip(mask.shape, fine.shape, strict=True))
@@ -73,26 +90,63 @@ def _stripped(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_] | None
     mask: NDArray[np.bool_] = ndimage.binary_fill_holes(_largest(ndimage.binary_opening(seen)))
     if not mask.any():
         return None
-    mean = np.mean([one / max(float(np.median(one[mask])), 1e-12) for one in images], axis=0)
+    levels = [one / max(float(np.median(one[mask])), 1e-12) for one in images]
+    around = np.any([one > STRIPPED_FAINT for one in levels], axis=0) & ~mask
+    if around.sum() > STRIPPED_AROUND * mask.sum():
+        return None
+    mean = np.mean(levels, axis=0)
     return mask if float((mean[mask] < 0.15).mean()) < STRIPPED_DARK else None
 
 
-def _found(images: Sequence[NDArray[np.float32]], sizes: Sequence[float]) -> NDArray[np.bool_]:
-    cut, share = THREE if len(images) >= 3 else FEWER
-    depth = ndimage.distance_transform_edt(_head(images), sampling=sizes)
+def _box(mask: NDArray[np.bool_], margin_mm: float, sizes: Sequence[float]) -> tuple[slice, ...]:
+    """Return what holds a mask with a margin."""
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    reach = [round(margin_mm / size) + 1 for size in sizes]
+    return tuple(slice(max(0, one.start - n), one.stop + n) for one, n in zip(found, reach, strict=True))
+
+
+def _found(
+    images: Sequence[NDArray[np.float32]], head: NDArray[np.bool_], sizes: Sequence[float]
+) -> NDArray[np.bool_]:
+    depth = np.zeros(head.shape) if head.all() else ndimage.distance_transform_edt(head, sampling=sizes)
     if float(depth.max()) <= DEEP_MM:
         raise InputError("there is nothing as large as a head in these images", remedy=REMEDY)
     medians = [max(float(np.median(one[depth > DEEP_MM])), 1e-12) for one in images]
-    mean = np.mean([np.minimum(one / m, cut) for one, m in zip(images, medians, strict=True)], axis=0)
-    deep = depth > SKIN_MM
-    bright = (mean > share * _otsu(mean[deep])) & deep
-    core = _largest(ndimage.distance_transform_edt(bright, sampling=sizes) > BRIDGE_MM)
-    if not core.any():
+    best, most = None, 0.0
+    for end in ENDS:
+        mean = np.mean([np.minimum(one / m, end) for one, m in zip(images, medians, strict=True)], axis=0)
+        threshold = _otsu(mean[depth > SKIN_MM])
+        for share, sulcus in itertools.product(THRESHOLDS, SULCI_MM):
+            bright = (mean > share * threshold) & (depth > SKIN_MM)
+            brain = _piece(_closed(bright, sulcus, sizes) & (depth > SKIN_MM), sizes)
+            score = _score(brain, depth, sizes)
+            if score > most:
+                best, most = brain, score
+    if best is None:
         raise InputError("no brain is found in these images", remedy=REMEDY)
-    grown = _dilated(_dilated(core, BRIDGE_MM, sizes), GROOVE_MM, sizes)
-    filled = ndimage.binary_fill_holes(grown)
-    closed: NDArray[np.bool_] = ndimage.distance_transform_edt(filled, sampling=sizes) > GROOVE_MM
-    return np.asarray(ndimage.binary_fill_holes(closed), dtype=bool)
+    return best
+
+
+def _piece(bright: NDArray[np.bool_], sizes: Sequence[float]) -> NDArray[np.bool_]:
+    """Return the largest piece that no thin bridge joins to others, with its grooves and holes filled."""
+    core = _largest(_eroded(bright, BRIDGE_MM, sizes))
+    if not core.any():
+        return core
+    grown = ndimage.binary_fill_holes(_dilated(_dilated(core, BRIDGE_MM, sizes), GROOVE_MM, sizes))
+    return np.asarray(ndimage.binary_fill_holes(_eroded(grown, GROOVE_MM, sizes)), dtype=bool)
+
+
+def _score(brain: NDArray[np.bool_], depth: NDArray[np.floating], sizes: Sequence[float]) -> float:
+    """Return volume over surface [mm], less where the piece fills the layer below the skin."""
+    if not brain.any():
+        return 0.0
+    x, y, z = sizes
+    faces = zip((y * z, x * z, x * y), range(3), strict=True)
+    surface = sum(area * np.count_nonzero(np.diff(brain, axis=axis)) for area, axis in faces)
+    layer = (depth > SKIN_MM) & (depth <= SKIN_MM + LAYER_MM)
+    leak = float(brain[layer].mean()) if layer.any() else 0.0
+    volume = x * y * z * np.count_nonzero(brain)
+    return volume / max(surface, x * y) * max(0.0, 1 - 2 * leak)
 
 
 def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
@@ -103,13 +157,17 @@ def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
             raise InputError("an image is empty", remedy="Check the files.")
         low, high = np.percentile(one[one > 0], [2, 98])
         bright |= one > low + 0.1 * (high - low)
-    head = _largest(ndimage.binary_opening(bright))
-    filled = head.copy()
-    for axis in range(head.ndim):
-        for place in range(head.shape[axis]):
-            layer = tuple(place if other == axis else slice(None) for other in range(head.ndim))
-            filled[layer] |= ndimage.binary_fill_holes(head[layer])
-    return filled
+    bright = ndimage.binary_dilation(ndimage.binary_erosion(bright, border_value=1))
+    # First filled, then the largest: in a slab nothing joins the scalp to the brain within it.
+    filled = ndimage.binary_fill_holes(bright)
+    for axis in range(bright.ndim):
+        for place in range(bright.shape[axis]):
+            layer = tuple(place if other == axis else slice(None) for other in range(bright.ndim))
+            filled[layer] |= ndimage.binary_fill_holes(bright[layer])
+    head = _largest(filled)
+    if not head.any():
+        raise InputError("there is nothing as large as a head in these images", remedy=REMEDY)
+    return head
 
 
 def _thinned(image: NDArray[np.float32], steps: Sequence[int]) -> NDArray[np.float32]:
@@ -140,6 +198,17 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return np.asarray(labels == int(sizes.argmax()), dtype=bool)
+
+
+def _closed(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> NDArray[np.bool_]:
+    return _eroded(_dilated(mask, radius, sizes), radius, sizes) if radius > 0 else mask
+
+
+def _eroded(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> NDArray[np.bool_]:
+    """Take off what lies near the surface; the end of the field of view is none."""
+    if mask.all():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=sizes) > radius, dtype=bool)
 
 
 def _dilated(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> NDArray[np.bool_]:
