@@ -61,8 +61,30 @@ def test_mprage_as_bids_asks_for_it() -> None:
 
 
 def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
-    with pytest.raises(ProtocolError, match=r"inversion_time|not longer than TI"):
-        weighting_from("T1w", sidecar(**SIEMENS_MPRAGE | {"RepetitionTime": 0.00725}), NOTHING)
+    fields = SIEMENS_MPRAGE | {"RepetitionTime": 0.00725}
+    with pytest.raises(ProtocolError, match=r"RepetitionTime 0.00725 s .* not the time from.*--t1w-tr"):
+        weighting_from("T1w", sidecar(**fields), NOTHING)
+    weighting = weighting_from("T1w", sidecar(**fields), GivenWeighting(repetition_time=2.3))
+    assert weighting.time("repetition_time") == 2.3
+    assert weighting.time("echo_spacing") == 0.00725
+
+
+def test_time_between_excitations_goes_before_none_between_inversions() -> None:
+    fields = {key: value for key, value in SIEMENS_MPRAGE.items() if key != "RepetitionTime"}
+    with pytest.raises(ProtocolError, match=r"RepetitionTimeExcitation 0.0071 s .* not the time from"):
+        weighting_from("T1w", sidecar(**fields, RepetitionTimeExcitation=0.0071), NOTHING)
+
+
+def test_spacing_of_echoes_tells_the_end_of_a_train() -> None:
+    weighting = weighting_from("FLAIR", sidecar(**FLUID, EchoSpacing=0.012), NOTHING)
+    assert weighting.time("readout_time") == pytest.approx(16 * 0.012)
+    assert completed(weighting)[1] == ()
+    assert completed(weighting_from("FLAIR", sidecar(**FLUID), NOTHING))[1] != ()
+
+
+def test_mp2rage_has_no_model() -> None:
+    with pytest.raises(ProtocolError, match="MP2RAGE, which has no model"):
+        weighting_from("T1w", sidecar(**SIEMENS_MPRAGE, SeriesDescription="t1_mp2rage_UNI"), NOTHING)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -71,7 +73,10 @@ def test_files_become_maps_near_the_truth(
     assert settings["Images"]["FLAIR"]["InversionTime"] == 2.5
     assert settings["BrainMask"] == "given"
     assert settings["MadeAgain"]["T1w"]["Correlation"] > 0.3
+    assert fields["MagneticFieldStrength"] == 3.0
     assert list(tmp_path.glob("sub-*/figures/*_T1map.png"))
+    brain = nib.load(next(tmp_path.glob("sub-*/anat/*_desc-brain_mask.nii.gz")))
+    assert np.array_equal(np.asarray(brain.dataobj) > 0, mask)
 
 
 def test_two_images_are_enough(masked: dict[str, str], tmp_path: Path) -> None:
@@ -149,3 +154,47 @@ def test_a_tree_and_files_exclude_each_other(
 ) -> None:
     assert main([*words_of(masked, tmp_path), str(study / "bids")]) == 2
     assert "either a BIDS tree, or files" in capsys.readouterr().err
+
+
+def test_several_images_of_a_contrast_stop_one_subject_only(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after a contrast agent is no second one: it is left aside."""
+    tree = tmp_path / "bids"
+    shutil.copytree(study / "bids", tree)
+    label = next(tree.glob("sub-*")).name
+    for other in ("sub-twice", "sub-agent"):
+        shutil.copytree(tree / label, tree / other)
+        for path in sorted((tree / other / "anat").iterdir()):
+            path.rename(path.with_name(path.name.replace(label, other)))
+    for path in sorted((tree / "sub-twice" / "anat").glob("*_T1w.*")):
+        shutil.copy(path, path.with_name(path.name.replace("_T1w", "_run-2_T1w")))
+    for path in sorted((tree / "sub-agent" / "anat").glob("*_T1w.*")):
+        shutil.copy(path, path.with_name(path.name.replace("_T1w", "_ce-gd_T1w")))
+    words = [
+        "maps",
+        str(tree),
+        "-o",
+        str(tmp_path / "out"),
+        "--quiet",
+        "--no-figures",
+        "--method",
+        "physics",
+    ]
+    assert main([*words, "--subjects", "twice", "agent"]) == 1
+    said = capsys.readouterr().err
+    assert "sub-twice: has several T1w" in said
+    assert "1 of 2 examinations failed: sub-twice" in said
+    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-agent"]
+
+
+def test_derivatives_pass_the_validator(masked: dict[str, str], tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("bids-validator-deno")
+    if not program.exists():
+        pytest.skip("bids-validator-deno is not installed")
+    assert main(words_of(masked, tmp_path)) == 0
+    ended = subprocess.run(
+        [str(program), str(tmp_path), "--json"], capture_output=True, text=True, check=False
+    )
+    issues = json.loads(ended.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []

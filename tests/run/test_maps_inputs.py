@@ -1,6 +1,7 @@
 """Files become one examination on one upright grid, or one clear sentence."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.prepare.published import transform_of
+from unweight.bids.volume import open_volume
+from unweight.bids.weighted import GivenWeighting
 from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.prepare.lattice import Lattice
+from unweight.prepare.resample import resampled_mask
 from unweight.run.maps_inputs import MapsFiles, read_examination
 
 SHAPE = (20, 24, 16)
@@ -136,3 +142,70 @@ def test_ringing_at_the_edge_of_a_stripped_brain_is_taken_as_0(tmp_path: Path) -
     ringing[0, 0, :3] = -20.0
     written(tmp_path, "T1w", ringing)
     assert float(read_examination(given).examination.images[0].signal.min()) == 0.0
+
+
+def test_what_is_no_magnitude_is_refused(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    written(tmp_path, "T2w", ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
+    with pytest.raises(InputError, match=r"T2w.nii.gz: is a phase image\. Give the magnitude"):
+        read_examination(given)
+
+
+def test_what_was_made_after_a_contrast_agent_is_refused(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    written(tmp_path, "T1w", ContrastBolusIngredient="GADOLINIUM")
+    with pytest.raises(InputError, match=r"after a contrast agent.*leave it out"):
+        read_examination(given)
+
+
+def test_scanner_and_field_are_told(tmp_path: Path) -> None:
+    given = files(tmp_path)
+    for name in TIMES:
+        written(tmp_path, name, Manufacturer="Siemens", MagneticFieldStrength=2.89)
+    read = read_examination(given)
+    assert read.acquired["Manufacturer"] == "Siemens"
+    assert read.acquired["MagneticFieldStrength"] == 2.89
+    assert "EchoTime" not in read.acquired
+
+
+@pytest.mark.parametrize(("around", "stripped"), [(0.0, True), (40.0, False)])
+def test_whether_more_than_the_brain_is_shown(tmp_path: Path, around: float, stripped: bool) -> None:
+    given = files(tmp_path)
+    for name in TIMES:
+        written(tmp_path, name, ball(SHAPE) * 100 + around * (ball(SHAPE) == 0))
+    assert read_examination(given).skull_stripped is stripped
+
+
+@pytest.mark.slow
+def test_raw_images_of_a_patient_come_together(shared_data: Callable[[str], Path]) -> None:
+    """2D images on three grids, no sidecars: brought onto the FLAIR, and the brain found in all three."""
+    pytest.importorskip("SimpleITK")
+    folder = shared_data("ms_lesjak") / "longitudinal" / "patient01"
+    files = {"T1w": "T1W", "T2w": "T2W", "FLAIR": "FLAIR"}
+    read = read_examination(
+        MapsFiles(
+            images={name: folder / f"study1_{file}.nii.gz" for name, file in files.items()},
+            given={
+                "T1w": GivenWeighting(repetition_time=0.5, echo_time=0.01),
+                "T2w": GivenWeighting(repetition_time=5.0, echo_time=0.1),
+                "FLAIR": GivenWeighting(repetition_time=9.0, echo_time=0.1, inversion_time=2.5),
+            },
+            field_strength=3.0,
+            reference="FLAIR",
+        )
+    )
+    home = open_volume(folder / "study1_FLAIR.nii.gz")
+    x, y, z = home.grid.shape
+    published = open_volume(folder / "brainmask.nii.gz")
+    a, b, c = published.grid.shape
+    brain = resampled_mask(
+        published.data > 0,
+        Lattice(shape=(a, b, c), affine=published.grid.affine),
+        Lattice(shape=(x, y, z), affine=home.grid.affine),
+        torch.linalg.inv(transform_of(folder / "study1_FLAIR_to_common_space.txt")),
+    )
+    found = read.turn.undo(read.examination.mask)
+    assert 2 * float((found & brain).sum()) / float(found.sum() + brain.sum()) > 0.92
+    assert set(read.settings["Registered"]) == {"T1w", "T2w"}  # type: ignore[call-overload]
+    assert torch.equal(read.turn.undo(read.examination.images[2].signal), home.data.float())
+    assert float(read.examination.inside.sum()) > 0.85 * float(read.examination.mask.sum())

@@ -75,6 +75,18 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     )
 
 
+def brain_image(mask: Bool[Tensor, "*voxels"], how: str) -> DerivedImage:
+    """Return the brain that was mapped, as an image of the set.
+
+    Args:
+        mask: The brain with its CSF.
+        how: It was found.
+    """
+    return DerivedImage(
+        key="brain", desc="brain", suffix="mask", values=mask, description=f"The brain with its CSF, {how}"
+    )
+
+
 def _of_parameter(
     spec: ParameterSpec, what: str, values: Float[Tensor, "*voxels"], description: str, desc: str = ""
 ) -> DerivedImage:
@@ -93,7 +105,7 @@ def sidecar_of(image: DerivedImage, provenance: Provenance) -> dict[str, object]
     content: dict[str, object] = {"Description": image.description, "Sources": list(provenance.sources)}
     if image.unit is None:
         if image.suffix == "mask":
-            content["Type"] = "ROI"
+            content["Type"] = "Brain" if image.desc == "brain" else "ROI"
         return content | {OWN: {"Version": __version__, **image.facts}}
     content |= {"Units": image.unit, "SkullStripped": provenance.skull_stripped}
     content["EstimationAlgorithm"] = provenance.algorithm

@@ -220,7 +220,7 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         files=files,
         sources=tuple(source_of(path, root) for path in files),
         root=root,
-        sidecar=_agreed(stacked.entries),
+        sidecar=agreed_fields(stacked.entries),
         notes=notes + stacked.notes,
     )
 
@@ -233,7 +233,8 @@ def source_of(path: Path, root: Path | None) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _agreed(entries: Sequence[Entry]) -> Mapping[str, object]:
+def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
+    """Return the fields on which all sidecars agree."""
     first, *others = (entry.sidecar.fields for entry in entries)
     return MappingProxyType(
         {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}

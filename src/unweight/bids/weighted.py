@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.bids.given import override
-from unweight.bids.sidecar import Sidecar, Timing, timing_of
+from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
@@ -35,6 +35,7 @@ DESCRIBING = (
     "ProtocolName",
 )
 EXCITATION = "RepetitionTimeExcitation"
+LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
 
 
 @final
@@ -75,13 +76,19 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
     if given.flip_angle is not None:
         fields["FlipAngle"] = given.flip_angle
     readout = given.readout or _readout(contrast, told.with_fields(fields))
-    spacing = fields.pop(EXCITATION, None) if _prepared(fields) and readout is Readout.MPRAGE else None
+    spacing = None
+    if readout is Readout.MPRAGE:
+        spacing = _spacing(sidecar)
+        if given.repetition_time is None and spacing is not None and _prepared(fields):
+            fields.pop(EXCITATION, None)
+        _check_inversions(told.with_fields(fields), sidecar.image)
     timing = timing_of(told.with_fields(fields))
     values = _needed(contrast, readout, timing, sidecar)
     if readout is Readout.MPRAGE:
         values |= _train(timing, spacing, fields.get("NumberShots"))
-    elif readout is Readout.TURBO_SPIN_ECHO and timing.readout_time is not None:
-        values["readout_time"] = timing.readout_time
+    elif readout is Readout.TURBO_SPIN_ECHO:
+        end = timing.readout_time if timing.readout_time is not None else _end_of_train(sidecar)
+        values |= {} if end is None else {"readout_time": end}
     try:
         protocol = protocol_from_values(
             field_strength=timing.field_strength, **{name: [value] for name, value in values.items()}
@@ -116,34 +123,47 @@ def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -
     # In a turbo spin echo scanners write the refocusing angle there.
     if readout is Readout.SPIN_ECHO and timing.flip_angle is not None and timing.flip_angle <= pi / 2:
         values["flip_angle"] = timing.flip_angle
-    _check_cycle(contrast, readout, values, sidecar.image)
     return values
 
 
-def _check_cycle(contrast: str, readout: Readout, values: Mapping[str, float], path: Path) -> None:
-    """Refuse the time between excitations where the time between inversions belongs."""
-    inversion = values.get("inversion_time")
-    if inversion is not None and values["repetition_time"] <= inversion:
-        short = (
-            f"TR {values['repetition_time']:g} s of the {contrast} is not longer than TI {inversion:g} s"
-        )
-        mprage = readout is Readout.MPRAGE
+def _spacing(sidecar: Sidecar) -> float | None:
+    """Return the time between the excitations of an MPRAGE; some scanners write it where TR belongs."""
+    for label in (EXCITATION, "EchoSpacing", "RepetitionTime"):
+        value = sidecar.number(label)
+        if value is not None and 0 < value <= LONGEST_SPACING:
+            return value
+    return None
+
+
+def _end_of_train(sidecar: Sidecar) -> float | None:
+    """Return the time from excitation to the last echo, where a sidecar tells the spacing of echoes."""
+    length, spacing = sidecar.number("EchoTrainLength"), sidecar.number("EchoSpacing")
+    return length * spacing if length and spacing else None
+
+
+def _check_inversions(sidecar: Sidecar, path: Path) -> None:
+    """Refuse the time between excitations where the time between inversions belongs.
+
+    What is told goes before its sidecar, so the first of these fields that is there is what counts.
+    """
+    label = next((name for name in REPETITION_OF_INVERSION if sidecar.number(name) is not None), None)
+    repeat = None if label is None else sidecar.number(label)
+    inversion = sidecar.number("InversionTime") or LONGEST_SPACING
+    if label is not None and repeat is not None and repeat <= inversion:
         raise ProtocolError(
-            short,
-            remedy="TR of an MPRAGE runs from inversion to inversion, 1 to 4 s; some scanners write the "
-            "time between excitations. Give --t1w-tr."
-            if mprage
-            else "Check both, in seconds.",
+            f"{label} {repeat:g} s of an MPRAGE is not the time from inversion to inversion",
+            remedy="Some scanners write the time between excitations there. Write "
+            "RepetitionTimePreparation, 1 to 4 s, into its sidecar, or give --t1w-tr.",
             path=path,
         )
 
 
-def _train(timing: Timing, spacing: object, shots: object) -> dict[str, float]:
+def _train(timing: Timing, spacing: float | None, shots: object) -> dict[str, float]:
     """Return what is known of the train of an MPRAGE."""
     values: dict[str, float] = {}
     between = timing.echo_spacing if timing.echo_spacing is not None else spacing
-    if isinstance(between, int | float):
-        values["echo_spacing"] = float(between)
+    if between is not None:
+        values["echo_spacing"] = between
     if timing.train_length is not None:
         values["train_length"] = timing.train_length
     if isinstance(shots, int | float) and not isinstance(shots, bool):
@@ -168,6 +188,12 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     described = " ".join(_words(sidecar.fields.get(name)) for name in DESCRIBING).lower()
     inverted = bool(sidecar.fields.get("InversionTime"))
     gradient = "GR" in codes
+    if "mp2rage" in described:
+        raise ProtocolError(
+            f"this {contrast} is of an MP2RAGE, which has no model here",
+            remedy="Give an MPRAGE or a spin echo, or leave it out.",
+            path=sidecar.image,
+        )
     if contrast == "T1w":
         named = any(word in described for word in MPRAGE_WORDS)
         if named or (inverted and (gradient or "SE" not in codes)):

@@ -38,7 +38,8 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 - `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its interval, where one was computed,
 - `_desc-misfit_<suffix>`: how badly the signal model explains the voxel, as its sidecar says,
 - `_desc-status_dseg`: what became of each voxel; the key is in the `.tsv` file beside it,
-- `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted.
+- `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted,
+- `_desc-brain_mask`: of maps from weighted images, the brain that was mapped.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.
@@ -60,7 +61,11 @@ class WrittenMaps:
 
 
 def write_maps(
-    maps: ParameterMaps, out_dir: Path, entities: Mapping[str, str], provenance: Provenance
+    maps: ParameterMaps,
+    out_dir: Path,
+    entities: Mapping[str, str],
+    provenance: Provenance,
+    beside: Sequence[DerivedImage] = (),
 ) -> WrittenMaps:
     """Write maps as BIDS derivatives; all files at once, or none.
 
@@ -69,6 +74,7 @@ def write_maps(
         out_dir: Root of the derivatives; made, if it is not there.
         entities: `sub`, and any of `ses`, `acq`, `ce`, `rec`, `run`.
         provenance: Where they come from.
+        beside: Further images of the set.
 
     Raises:
         InputError: An entity or label is not allowed.
@@ -76,7 +82,7 @@ def write_maps(
     """
     folder = _folder(out_dir, entities)
     prepare_derivatives(out_dir, provenance.root, IGNORED, README)
-    images = tuple(derived_images(maps))
+    images = (*derived_images(maps), *beside)
     paths = {image.key: folder / f"{_stem(entities, image)}.nii.gz" for image in images}
     primary = _beside(paths[images[0].key], ".json")
     before = _listed(primary).keys()

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.collection import find_collections
+from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
 from unweight.bids.write import sources_of, write_maps
@@ -90,6 +91,8 @@ def _in_tree(root: Path, subjects: list[str] | None) -> Iterator[tuple[str, dict
     """Give the images of each subject and session of a BIDS tree."""
     visits: dict[str, dict[str, list[Path]]] = {}
     for one in find_collections(root.absolute(), CONTRASTS, subjects):
+        if "ce" in one.entities:
+            continue  # after a contrast agent
         label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
         visits.setdefault(label, {}).setdefault(one.suffix, []).extend(
             path for part, paths in one.files.items() if part in ("", "mag") for path in paths
@@ -136,7 +139,13 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
         upright = estimator(read.examination, report)
     again = resynthesise(upright, read.examination)
     maps = _on_reference(upright, read)
-    written = write_maps(maps, arguments.out, read.entities, _provenance(read, arguments.method, again))
+    written = write_maps(
+        maps,
+        arguments.out,
+        read.entities,
+        _provenance(read, arguments.method, again),
+        [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
+    )
     picture = figure_path(arguments.out, written.images["T1"], read.entities["sub"])
     picture.unlink(missing_ok=True)
     if not arguments.no_figures:
@@ -173,6 +182,7 @@ def _provenance(read: ReadExamination, method: str, again: tuple[SynthesisedImag
         reference=REFERENCE if method == "embedding" else "",
         root=read.root,
         settings={**read.settings, "Method": method, "MadeAgain": checked},
+        acquired=read.acquired,
         skull_stripped=read.skull_stripped,
     )
 

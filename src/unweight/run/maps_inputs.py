@@ -13,15 +13,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.bids.canonical import Turn, turn_of
 from unweight.bids.grid import Grid
-from unweight.bids.read import entities_of, source_of, tree_of
+from unweight.bids.names import image_stem, parse_stem
+from unweight.bids.part import Entry
+from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file
-from unweight.bids.sidecar import Sidecar
+from unweight.bids.sidecar import Part
 from unweight.bids.volume import Volume, open_volume
 from unweight.bids.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
 from unweight.core.errors import InputError, ProtocolError, UsageError
@@ -38,6 +39,10 @@ NOTHING_GIVEN = GivenWeighting()
 BRIGHT = 0.99
 DIP, RINGING = 0.02, 0.01  # at the edge of a stripped brain splines ring below zero, in so few voxels
 SAME_FIELD = 0.15
+FAINT, STRIPPED = (
+    0.05,
+    0.02,
+)  # of the median in the brain; so few voxels around it, of its own, are brighter
 MARGIN_MM = 8.0  # around the brain, where registration looks too
 
 
@@ -78,6 +83,7 @@ class ReadExamination:
         sources: What derivatives name as their sources.
         root: Of the BIDS tree the files lie in, if they lie in one.
         settings: Timings, registrations and choices, for the sidecar.
+        acquired: Fields on which the sidecars agree.
         notes: What a careful reader should know.
         skull_stripped: Whether nothing but the brain is shown.
     """
@@ -89,6 +95,7 @@ class ReadExamination:
     sources: tuple[str, ...]
     root: Path | None
     settings: Mapping[str, object]
+    acquired: Mapping[str, object]
     notes: tuple[str, ...]
     skull_stripped: bool = False
 
@@ -98,8 +105,7 @@ class ReadExamination:
 class _Read:
     """One image with what is known of it."""
 
-    path: Path
-    sidecar: Sidecar
+    entry: Entry
     weighting: Weighting
     values: Float[Tensor, "x y z"]
     grid: Grid
@@ -126,13 +132,18 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     notes: list[str] = []
     moved: dict[str, object] = {}
     signals: dict[str, Tensor] = {}
+    given = None if files.mask is None else _given_mask(files.mask, grid)
+    apart = any(not one.grid.same_as(grid) for one in read.values())
+    region = _region(_placed(read[home]), given) if apart and files.register else None
     for name, one in read.items():
-        values, told = _onto(one, read[home], files.register)
+        values, told = _onto(one, read[home], files.register, region)
         signals[name] = turn.apply(values)
         if told:
             moved[name] = told
             notes.append(f"{name} was brought onto the grid of {home}: {told}")
-    mask, how = _mask(files, grid, turn, signals)
+    how = "found by intensity and shape" if given is None else "given"
+    x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
+    mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
     if files.correct_bias:
         signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
         notes.append("bias fields were taken out by N4")
@@ -140,10 +151,9 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         WeightedImage(name=name, weighting=read[name].weighting, signal=values)
         for name, values in signals.items()
     )
-    paths = tuple(one.path for one in read.values())
+    paths = tuple(one.entry.path for one in read.values())
     roots = {tree_of(path) for path in paths}
     root = roots.pop() if len(roots) == 1 else None
-    outside = torch.stack([values[~mask] for values in signals.values()])
     for note in notes:
         LOG.info(note)
     return ReadExamination(
@@ -161,13 +171,18 @@ def read_examination(files: MapsFiles) -> ReadExamination:
             "BrainMask": how,
             "BiasFieldCorrection": "N4" if files.correct_bias else "none",
         },
+        acquired={
+            **agreed_fields([one.entry for one in read.values()]),
+            "MagneticFieldStrength": strength,
+        },
         notes=tuple(notes),
-        skull_stripped=bool((outside == 0).all()) if outside.numel() else False,
+        skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
     )
 
 
 def _read(name: str, files: MapsFiles) -> _Read:
     entry = entry_of_file(files.images[name])
+    _check_kind(entry)
     weighting = weighting_from(name, entry.sidecar, files.given.get(name, NOTHING_GIVEN))
     volume = open_volume(entry.path)
     values = volume.data.float()
@@ -178,12 +193,26 @@ def _read(name: str, files: MapsFiles) -> _Read:
             path=entry.path,
         )
     return _Read(
-        path=entry.path,
-        sidecar=entry.sidecar,
+        entry=entry,
         weighting=weighting,
         values=_magnitude(values, entry.path),
         grid=volume.grid,
     )
+
+
+def _check_kind(entry: Entry) -> None:
+    """Refuse what is no magnitude, and what was made after a contrast agent, which changes T1."""
+    if entry.part not in (None, Part.MAGNITUDE):
+        raise InputError(
+            f"is a {entry.part.name.lower()} image", remedy="Give the magnitude.", path=entry.path
+        )
+    name = parse_stem(image_stem(entry.path) or "")
+    if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
+        raise InputError(
+            "was made after a contrast agent, which has no model here",
+            remedy="Give the image before it, or leave it out.",
+            path=entry.path,
+        )
 
 
 def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y z"]:
@@ -216,7 +245,7 @@ def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
         raise ProtocolError(
             "nothing tells MagneticFieldStrength of these images",
             remedy="Write it into a sidecar, or give --field, in tesla.",
-            path=next(iter(read.values())).path,
+            path=next(iter(read.values())).entry.path,
         )
     if max(known.values()) - min(known.values()) > SAME_FIELD:
         said = ", ".join(f"{name} {value:g} T" for name, value in known.items())
@@ -226,42 +255,51 @@ def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
     return next(iter(known.values()))
 
 
-def _onto(one: _Read, home: _Read, registered: bool) -> tuple[Float[Tensor, "x y z"], str]:
+def _onto(
+    one: _Read, home: _Read, registered: bool, region: Bool[Tensor, "x y z"] | None
+) -> tuple[Float[Tensor, "x y z"], str]:
     """Return an image on the grid of the reference, and how it got there."""
     if one.grid.same_as(home.grid):
         return one.values, ""
-    moving, reference = (Placed(values=each.values, affine=each.grid.affine) for each in (one, home))
+    moving, reference = _placed(one), _placed(home)
     if not registered:
         return resampled(moving, reference.lattice), "resampled only"
-    rigid = RigidRegistration()(reference, moving, _region(reference))
+    rigid = RigidRegistration()(reference, moving, region)
     shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
     turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
     told = f"shift {shift} mm, rotation {turn} degrees"
     return resampled(moving, reference.lattice, rigid.matrix), told
 
 
-def _mask(
-    files: MapsFiles, grid: Grid, turn: Turn, signals: Mapping[str, Tensor]
-) -> tuple[Bool[Tensor, "x y z"], str]:
-    """Return the brain, and how it was found."""
-    if files.mask is None:
-        x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
-        return find_brain(tuple(signals.values()), (x, y, z)), "found by intensity and shape"
-    volume: Volume = open_volume(files.mask)
+def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
+    """Read a mask onto the grid of the reference.
+
+    Raises:
+        InputError: It is unusable, or empty there.
+    """
+    volume: Volume = open_volume(path)
     values = volume.data.float()
     if values.ndim != 3:
-        raise InputError("a mask has three axes", remedy="Give one volume.", path=files.mask)
+        raise InputError("a mask has three axes", remedy="Give one volume.", path=path)
     found = values > 0
     if not volume.grid.same_as(grid):
         found = resampled_mask(found, _lattice(volume.grid), _lattice(grid))
-    mask = turn.apply(found)
-    if not bool(mask.any()):
+    if not bool(found.any()):
         raise InputError(
-            "the mask is empty on the grid of the images",
-            remedy="Give the mask of this head.",
-            path=files.mask,
+            "the mask is empty on the grid of the images", remedy="Give the mask of this head.", path=path
         )
-    return mask, "given"
+    return found
+
+
+def _is_stripped(values: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> bool:
+    """Whether there is next to nothing outside the brain."""
+    inside, outside = values[mask].nan_to_num(), values[~mask].nan_to_num()
+    seen = int((outside > FAINT * inside.median()).sum())
+    return bool(len(outside)) and seen < STRIPPED * len(inside)
+
+
+def _placed(one: _Read) -> Placed:
+    return Placed(values=one.values, affine=one.grid.affine)
 
 
 def _lattice(grid: Grid) -> Lattice:
@@ -269,10 +307,10 @@ def _lattice(grid: Grid) -> Lattice:
     return Lattice(shape=(x, y, z), affine=grid.affine)
 
 
-def _region(reference: Placed) -> Bool[Tensor, "x y z"] | None:
+def _region(reference: Placed, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
     """Return the brain with some margin, where registration looks; None if it is not found in one image."""
     try:
-        brain = find_brain((reference.values,), reference.lattice.voxel_mm)
+        brain = find_brain((reference.values,), reference.lattice.voxel_mm) if given is None else given
     except InputError:
         return None
     return grown(brain, MARGIN_MM, reference.lattice.voxel_mm)
