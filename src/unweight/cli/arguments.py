@@ -58,6 +58,14 @@ def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
     )
 
 
+SUBJECTS = argument(
+    "--subjects",
+    "--participant-label",
+    nargs="+",
+    type=label,
+    metavar="LABEL",
+    help="only these subjects of a BIDS tree",
+)
 SERIES = (
     argument(
         "inputs",
@@ -85,14 +93,7 @@ SERIES = (
     flag("--signed", help="the images keep their sign (real part, phase corrected)"),
     flag("--magnitude", help="the images are magnitudes"),
     argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0"),
-    argument(
-        "--subjects",
-        "--participant-label",
-        nargs="+",
-        type=label,
-        metavar="LABEL",
-        help="only these subjects of a BIDS tree",
-    ),
+    SUBJECTS,
 )
 OUT = argument(
     "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
@@ -115,14 +116,7 @@ EXAMINATION = (
     ),
     flag("--no-register", help="images on other grids are aligned already: only resample them"),
     flag("--n4", help="take the bias field out of each image first"),
-    argument(
-        "--subjects",
-        "--participant-label",
-        nargs="+",
-        type=label,
-        metavar="LABEL",
-        help="only these subjects of a BIDS tree",
-    ),
+    SUBJECTS,
 )
 COMMON = (
     flag("-q", "--quiet", help="say only what went wrong"),
