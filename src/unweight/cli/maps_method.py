@@ -3,9 +3,7 @@
 import argparse
 from dataclasses import replace
 
-import torch
-
-from unweight.core.errors import UsageError
+from unweight.cli.device import device_for
 from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.learn.weighted_maps import WeightedMaps
@@ -20,10 +18,7 @@ def estimator_for(arguments: argparse.Namespace) -> Estimator[Examination]:
         InputError: Its weights are absent or damaged.
     """
     estimator = maps_methods((arguments.method,), arguments.weights)[arguments.method]
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is to be seen here", remedy="Use --device cpu.")
+    device = device_for(arguments.device)
     if not isinstance(estimator, WeightedMaps):
         return estimator
-    cuda = arguments.device != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
     return replace(estimator, network=estimator.network.to(device))

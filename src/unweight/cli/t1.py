@@ -14,6 +14,7 @@ from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
 from unweight.bids.write import WrittenMaps, sources_of, write_maps
+from unweight.cli.device import device_for
 from unweight.cli.t1_method import T1Method, fit_from, method_for
 from unweight.cli.terminal import console, error_line, progress, table
 from unweight.core.acquisition import Acquisition, SignalKind
@@ -109,7 +110,7 @@ def _check_place(out: Path, series: Series) -> None:
 
 
 def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:
-    device = _device(arguments.device)
+    device = device_for(arguments.device)
     known = dict(acquisition.known)
     if arguments.efficiency is not None:
         known["B"] = torch.full(acquisition.voxels, arguments.efficiency)
@@ -121,12 +122,6 @@ def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquis
         known=MappingProxyType({name: value.to(device) for name, value in known.items()}),
         noise_sd=arguments.noise_sd if arguments.noise_sd is not None else acquisition.noise_sd,
     )
-
-
-def _device(wish: str) -> torch.device:
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is to be seen here", remedy="Use --device cpu.")
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _on(device: torch.device, estimator: Estimator[Acquisition]) -> Estimator[Acquisition]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.minc import find_brainweb, read_brainweb, subject_of
+from unweight.cli.device import device_for
 from unweight.cli.recipe_choice import recipe_from, with_steps
 from unweight.cli.terminal import Course, console, course, table
 from unweight.core.errors import InputError, UsageError
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a training, and write the weights."""
     here = place()
     screen = console(quiet=arguments.quiet or here.rank > 0)
-    device = _device(arguments.device)
+    device = device_for(arguments.device)
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
     asked = recipe_from(arguments)
@@ -221,12 +222,6 @@ def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float, b
         seconds = time.perf_counter() - began
     wanted = 60 * minutes / (seconds / count)
     return with_steps(recipe, max(LEAST_STEPS, 100 * round(wanted / 100)))
-
-
-def _device(wish: str) -> torch.device:
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is to be seen here", remedy="Use --device cpu.")
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _cores() -> int:

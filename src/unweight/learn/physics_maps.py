@@ -17,10 +17,9 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.core.weighting import completed
 from unweight.learn.conformal import GAUSSIAN, LEVEL
 from unweight.learn.weighted_features import anchors_of, features_of
-from unweight.learn.weighted_maps import FEWEST_IMAGES, N_AT_ONCE, SPECS, without_signal
+from unweight.learn.weighted_maps import FEWEST_IMAGES, N_AT_ONCE, SPECS, notes_of, without_signal
 from unweight.learn.weighted_slabs import rows_of
 from unweight.signals.parameters import T2
 
@@ -76,10 +75,6 @@ class PhysicsMaps(Estimator[Examination]):
 def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps:
     signal, silent = measured.images[0].signal, without_signal(measured)
     inside = measured.inside & ~silent
-    told = [note for one in measured.images for note in completed(one.weighting)[1]]
-    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
-    if told:
-        notes["Assumed"] = "; ".join(told)
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
     status[silent] = int(VoxelStatus.NO_SIGNAL)
     values, sd = columns["free"].exp(), columns["sd"]
@@ -97,5 +92,5 @@ def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps
         upper=upper,
         interval_level=LEVEL,
         affine=measured.affine,
-        notes=notes,
+        notes=notes_of(measured),
     )

@@ -92,7 +92,6 @@ class WeightedMaps(Estimator[Examination]):
     def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
         """Make the maps, axial slice by axial slice (across the third axis)."""
         self.accept(measured)
-        told = [note for one in measured.images for note in completed(one.weighting)[1]]
         inside = measured.inside
         columns = {
             name: torch.full((*measured.voxels, N_MAPS), torch.nan).to(measured.images[0].signal)
@@ -117,7 +116,7 @@ class WeightedMaps(Estimator[Examination]):
             done += int(here.sum())
             if progress is not None:
                 progress(done, int(inside.sum()))
-        return _maps(measured, inside, columns, left, tuple(told))
+        return _maps(measured, inside, columns, left)
 
     def _batches(self, measured: Examination, layers: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Give what the network sees of a few slices at a time, the images in the order of NAMES."""
@@ -165,6 +164,15 @@ class WeightedMaps(Estimator[Examination]):
             )
 
 
+def notes_of(measured: Examination) -> dict[str, str | float | int]:
+    """Return what is to be said of maps of an examination: the unit of PD, and what was assumed."""
+    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
+    told = [note for one in measured.images for note in completed(one.weighting)[1]]
+    if told:
+        notes["Assumed"] = "; ".join(told)
+    return notes
+
+
 def without_signal(measured: Examination) -> Bool[Tensor, "*voxels"]:
     """Return voxels of the brain in which every image is 0."""
     return measured.inside & torch.stack([one.signal == 0 for one in measured.images]).all(0)
@@ -175,7 +183,6 @@ def _maps(
     inside: Bool[Tensor, "*voxels"],
     columns: dict[str, Float[Tensor, "*voxels 3"]],
     left: Float[Tensor, "*voxels"],
-    assumed: tuple[str, ...],
 ) -> ParameterMaps:
     """Carry everything back from the real line."""
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
@@ -184,9 +191,6 @@ def _maps(
     status[silent] = int(VoxelStatus.NO_SIGNAL)
     columns = {name: one.masked_fill(silent[..., None], torch.nan) for name, one in columns.items()}
     values = columns["free"].exp()
-    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
-    if assumed:
-        notes["Assumed"] = "; ".join(assumed)
     return ParameterMaps(
         specs=SPECS,
         values=values,
@@ -198,5 +202,5 @@ def _maps(
         misfit=left.masked_fill(silent, torch.nan),
         misfit_meaning=LEFT_OVER,
         affine=measured.affine,
-        notes=notes,
+        notes=notes_of(measured),
     )

@@ -21,8 +21,8 @@ from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import completed
 from unweight.learn.weighted_features import anchors_of, features_of
 from unweight.synth.anatomy import Anatomy
+from unweight.synth.bent_slab import draw_bent_slab
 from unweight.synth.chance import Ends, draw_count, draw_event
-from unweight.synth.crop import draw_crop
 from unweight.synth.examine import Examined, ScannerPrior, examine, weighting_of
 from unweight.synth.materials import BRAIN, INDEX, MATERIALS, SILENT
 from unweight.synth.measure import MeasurementPrior
@@ -31,7 +31,7 @@ from unweight.synth.protocol_split import is_held_out
 from unweight.synth.protocols import Scan
 from unweight.synth.scenes import random_shapes
 from unweight.synth.tissue import TissueDraw, TissuePrior
-from unweight.synth.warp import WarpRange, draw_warp
+from unweight.synth.warp import WarpRange
 
 FINE, FINE_MM = 2, 0.5
 THICKNESS = (2, 4, 6)  # fine layers in a slice: 1, 2 or 3 mm
@@ -45,7 +45,6 @@ FAR = (0.3, 0.4, 0.06)  # sd of ln T1, ln T2 and ln PD of tissue that is far fro
 HIGHEST_PD = 1.05
 NORMAL = TissuePrior(short=None)
 MIXED, LEAST_WEIGHT = 1.0, 0.1
-MARGIN = 8
 WHOLE = ("rows", "levels", "present", "field")  # of a slab: these have no grid
 N_TRIES = 16
 
@@ -138,8 +137,9 @@ def draw_examined(
         n_shapes = draw_count(12, 40, generator)
         slab = random_shapes(fine, (FINE_MM,) * 3, generator, n_shapes=n_shapes, materials=SHAPED)
     else:
-        slab = _cut(anatomies, fine, generator)
-    scanner = ScannerPrior(measurement=MeasurementPrior(snr=recipe.snr, moving=0.0, seam=MARGIN))
+        anatomy = anatomies[draw_count(0, len(anatomies) - 1, generator)]
+        slab = draw_bent_slab(anatomy, fine, generator, WarpRange())
+    scanner = ScannerPrior(measurement=MeasurementPrior(snr=recipe.snr, moving=0.0, seam=8))
     inside = tuple(name for name in MATERIALS if name not in SILENT) if shaped else BRAIN
     if not bool(torch.isin(slab.labels, torch.tensor([INDEX[name] for name in inside])).any()):
         return None
@@ -197,17 +197,6 @@ def prepared(
 def rows_of(examination: Examination) -> Float[Tensor, "images timings"]:
     """Return the timings of the images, completed."""
     return torch.stack([completed(one.weighting)[0].row() for one in examination.images])
-
-
-def _cut(anatomies: tuple[Anatomy, ...], fine: tuple[int, int, int], generator: torch.Generator) -> Anatomy:
-    """Cut a slab out of one of the heads, and bend it."""
-    anatomy = anatomies[draw_count(0, len(anatomies) - 1, generator)]
-    wide = (fine[0] + 2 * MARGIN, fine[1] + 2 * MARGIN, fine[2])
-    slab = draw_crop(anatomy, wide, generator).apply(anatomy)
-    warp = draw_warp(wide, slab.voxel_mm, generator, within=WarpRange(), planar=True)
-    labels = warp.apply(slab.labels, slab.voxel_mm)
-    inner = labels[MARGIN : MARGIN + fine[0], MARGIN : MARGIN + fine[1]].contiguous()
-    return replace(slab, labels=inner)
 
 
 def _mask_as_found(

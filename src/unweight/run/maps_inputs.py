@@ -39,10 +39,9 @@ NOTHING_GIVEN = GivenWeighting()
 BRIGHT = 0.99
 DIP, RINGING = 0.02, 0.01  # at the edge of a stripped brain splines ring below zero, in so few voxels
 SAME_FIELD = 0.15
-FAINT, STRIPPED = (
-    0.05,
-    0.02,
-)  # of the median in the brain; so few voxels around it, of its own, are brighter
+# An image is stripped if so few voxels around the brain, over those in it, are brighter than
+# so much of its median.
+FAINT, STRIPPED = 0.05, 0.02
 MARGIN_MM = 8.0  # around the brain, where registration looks too
 
 

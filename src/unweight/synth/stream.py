@@ -19,19 +19,19 @@ from unweight.core.ragged import stack_ragged
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, T1, B
 from unweight.synth.anatomy import Anatomy
+from unweight.synth.bent_slab import draw_bent_slab
 from unweight.synth.bipolar import alternate, draw_bipolar_phase
 from unweight.synth.chance import draw_count, draw_event
 from unweight.synth.compose import Factor, compose
-from unweight.synth.crop import Plane, draw_crop
+from unweight.synth.crop import draw_crop
 from unweight.synth.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
 from unweight.synth.protocols import Scan
 from unweight.synth.scene import Scene
 from unweight.synth.tissue import Prior
-from unweight.synth.warp import WarpRange, draw_warp
+from unweight.synth.warp import WarpRange
 
 ANY_MEASUREMENT, ANY_WARP = MeasurementPrior(seam=8), WarpRange()
 CPU = torch.device("cpu")
-MARGIN = 8  # fine voxels around a crop, so that a warp has something to bring in
 N_TRIES = 8
 
 
@@ -150,14 +150,7 @@ class SampleStream:
         anatomy = self.anatomies[draw_count(0, len(self.anatomies) - 1, generator)]
         if self.warp is None:
             return draw_crop(anatomy, fine, generator).apply(anatomy)
-        wide = (fine[0] + 2 * MARGIN, fine[1] + 2 * MARGIN, fine[2])
-        slab = draw_crop(anatomy, wide, generator, plane=Plane.AXIAL).apply(anatomy)
-        warp = draw_warp(wide, slab.voxel_mm, generator, within=self.warp, planar=True)
-        labels = warp.apply(slab.labels, slab.voxel_mm)
-        inner = labels[MARGIN : MARGIN + fine[0], MARGIN : MARGIN + fine[1]].contiguous()
-        affine = slab.affine.clone()
-        affine[:3, 3] += slab.affine[:3, :2].sum(-1) * MARGIN
-        return Anatomy(labels=inner, voxel_mm=slab.voxel_mm, subject=slab.subject, affine=affine)
+        return draw_bent_slab(anatomy, fine, generator, self.warp)
 
     def _scanned(
         self, scene: Scene, scans: tuple[Scan, ...], subject: str, generator: torch.Generator
