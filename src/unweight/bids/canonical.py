@@ -4,6 +4,7 @@ Whole axes are swapped and reversed; nothing is interpolated.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -43,8 +44,13 @@ class Turn:
         return values.flip(self.reversed).permute(*back, *rest).contiguous()
 
 
-def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...]) -> Turn:
+def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...], path: Path | None = None) -> Turn:
     """Return how an image is turned.
+
+    Args:
+        affine: Voxel index to millimetres (RAS+).
+        shape: Voxels along each axis.
+        path: The file, for messages.
 
     Raises:
         InputError: Two of its axes run along the same direction.
@@ -52,7 +58,9 @@ def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...]) -> Turn:
     matrix = affine.detach().cpu().double().numpy()
     found = ORIENTATIONS.io_orientation(matrix)
     if sorted(found[:, 0].tolist()) != [0, 1, 2]:
-        raise InputError("has axes that cannot be told apart", remedy="Write it along x, y and z.")
+        raise InputError(
+            "has axes that cannot be told apart", remedy="Write it along x, y and z.", path=path
+        )
     to_axis = [int(axis) for axis in found[:, 0]]
     first, second, third = (to_axis.index(axis) for axis in range(3))
     signs = {int(axis): float(sign) for axis, sign in found}

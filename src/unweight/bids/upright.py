@@ -1,17 +1,13 @@
 """Labels turned so that x runs to the right, y to the front and z up."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from nibabel import orientations
 from numpy.typing import NDArray
 
-from unweight.core.errors import InputError
+from unweight.bids.canonical import turn_of
 from unweight.synth.anatomy import Anatomy
-
-ORIENTATIONS: Any = orientations  # nibabel's functions carry no types
 
 
 def upright_anatomy(
@@ -28,17 +24,11 @@ def upright_anatomy(
     Raises:
         InputError: Two axes run along the same direction.
     """
-    turn = ORIENTATIONS.io_orientation(affine)
-    if sorted(turn[:, 0].tolist()) != [0, 1, 2]:
-        raise InputError(
-            "has axes that cannot be told apart", remedy="Write it along x, y and z.", path=path
-        )
-    turned = np.ascontiguousarray(ORIENTATIONS.apply_orientation(labels, turn))
-    upright = np.asarray(affine @ ORIENTATIONS.inv_ornt_aff(turn, labels.shape), dtype=np.float64)
-    x, y, z = np.sqrt((upright[:3, :3] ** 2).sum(0)).tolist()
+    turn = turn_of(torch.tensor(affine), labels.shape, path)
+    x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
     return Anatomy(
-        labels=torch.from_numpy(turned),
+        labels=turn.apply(torch.from_numpy(np.require(labels, requirements=["C", "W"]))),
         voxel_mm=(x, y, z),
         subject=subject,
-        affine=torch.from_numpy(upright),
+        affine=turn.affine,
     )
