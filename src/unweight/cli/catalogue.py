@@ -146,6 +146,19 @@ COMMANDS = {
             "unweight phantom maps --version 2\nunweight phantom maps --version 1 --images dicom_folder"
         ),
     ),
+    "regions": Command(
+        module="unweight.cli.regions",
+        summary="mean, spread and median of maps in each region of a label image",
+        arguments=(
+            argument("maps", metavar="MAP", nargs="+", type=Path, help="NIfTI files of one volume"),
+            argument("--labels", required=True, type=Path, metavar="FILE", help="NIfTI on the same grid"),
+            argument("--names", type=Path, metavar="FILE", help=".tsv (index, name) or JSON of the labels"),
+            argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; not 0 inside"),
+            argument("--erode", type=int, default=0, metavar="N", help="voxels to take off each region"),
+            argument("-o", "--out", type=Path, metavar="TSV", help="write the table to this file"),
+        ),
+        epilogue="unweight regions sub-1_T1map.nii.gz --labels sub-1_dseg.nii.gz --erode 1 -o regions.tsv",
+    ),
     "validate": Command(
         module="unweight.cli.validate",
         summary="read everything, run nothing, say what is wrong",

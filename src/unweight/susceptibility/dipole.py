@@ -18,9 +18,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-
-Triple = tuple[float, float, float]
-ROUNDING = 1e-3
+from unweight.susceptibility.geometry import FieldGeometry, Triple, check_geometry
 
 
 def dipole_kernel(
@@ -36,7 +34,7 @@ def dipole_kernel(
     Raises:
         UsageError: The direction has another length than 1, or a voxel size is not positive.
     """
-    _check_geometry(voxel_mm, direction)
+    check_geometry(voxel_mm, direction)
     axes = [torch.fft.fftfreq(n, d=size) for n, size in zip(shape, voxel_mm, strict=True)]
     return _kernel(axes, shape, direction)
 
@@ -64,17 +62,28 @@ def field_from_susceptibility(
     Raises:
         UsageError: The geometry or the padding is impossible.
     """
-    _check_geometry(voxel_mm, direction)
+    check_geometry(voxel_mm, direction)
     if not pad >= 1:
         raise UsageError(f"pad must be at least 1, not {pad:g}", remedy="2 doubles the grid.")
     beyond = _outermost(chi) if background is None else background
     x, y, z = (1 if n == 1 else next_fast_len(math.ceil(pad * n), real=True) for n in chi.shape)
-    axes = [torch.fft.fftfreq(n, d=size) for n, size in zip((x, y), voxel_mm[:2], strict=True)]
-    axes.append(torch.fft.rfftfreq(z, d=voxel_mm[2]))
-    kernel = _kernel(axes, (x, y, z), direction).to(chi)
+    kernel = half_kernel((x, y, z), FieldGeometry(voxel_mm=voxel_mm, direction=direction)).to(chi)
     spectrum = torch.fft.rfftn(chi - beyond, s=(x, y, z))
     field: Tensor = torch.fft.irfftn(spectrum * kernel, s=(x, y, z))
     return field[: chi.shape[0], : chi.shape[1], : chi.shape[2]]
+
+
+def half_kernel(shape: tuple[int, int, int], geometry: FieldGeometry) -> Float[Tensor, "x y half"]:
+    """Return the factor of the equation in the order of `torch.fft.rfftn`.
+
+    Args:
+        shape: Size of the grid.
+        geometry: Voxel sizes and the direction of the field.
+    """
+    sizes = geometry.voxel_mm
+    axes = [torch.fft.fftfreq(n, d=size) for n, size in zip(shape[:2], sizes[:2], strict=True)]
+    axes.append(torch.fft.rfftfreq(shape[2], d=sizes[2]))
+    return _kernel(axes, shape, geometry.direction)
 
 
 def _kernel(
@@ -114,14 +123,3 @@ def _outermost(chi: Float[Tensor, "x y z"]) -> float:
         for end in (0, -1)
     ]
     return float(torch.cat(faces).median()) if faces else float(chi.detach())
-
-
-def _check_geometry(voxel_mm: Triple, direction: Triple) -> None:
-    length = math.hypot(*direction)
-    if abs(length - 1) > ROUNDING:
-        raise UsageError(
-            f"the direction of the field has length {length:g}",
-            remedy="Give a unit vector in the axes of the voxels.",
-        )
-    if not min(voxel_mm) > 0:
-        raise UsageError(f"voxel sizes must be positive, not {voxel_mm}", remedy="Give them in mm.")

@@ -26,7 +26,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.susceptibility.dipole import Triple, field_from_susceptibility
+from unweight.susceptibility.dipole import field_from_susceptibility
+from unweight.susceptibility.geometry import Triple
 from unweight.synth.chance import draw_uniform
 
 GYROMAGNETIC_RATIO = 42.577

@@ -1,0 +1,306 @@
+"""R2*, R2 or T2 and the signal at echo time zero, from echoes: S(TE) = S0·exp(−TE·R).
+
+1. A solver (`fit.decay_solver`) fits every voxel.
+2. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given. At a
+   noise floor N residuals are smaller than sigma, which is then taken to be at least N/sqrt(π/2).
+3. Standard deviations from the Cramér–Rao bound at the estimate, for Gaussian noise in S. With
+   e = exp(−TE·R), weights w = e² and weighted means ⟨·⟩, W = Σ w and V = Σ w·(TE − ⟨TE⟩)²
+
+       var R = σ²/(S0²·V),    var S0 = σ²·(1/W + ⟨TE⟩²/V)
+
+   A solver whose model ends in a noise floor, M = sqrt(S² + N²), has w = e²·(S/M)².
+   Least squares reaches the bound, and so does the log-linear fit above the noise floor. ARLO does not
+   (`fit.arlo`): its error is larger than the standard deviation that is told.
+4. A status for every voxel. Real decay is often not exponential (fat, fields that vary within the voxel,
+   stimulated echoes); such voxels keep their value and are IMPLAUSIBLE.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy.stats import chi2
+from torch import Tensor
+
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.parameter import ParameterSpec
+from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.decay_solver import Decay, DecaySolver
+from unweight.fit.log_linear import LogLinear
+from unweight.fit.noise_level import noise_from_residuals
+from unweight.signals.parameters import R2STAR
+
+S0 = ParameterSpec(
+    name="S0",
+    unit="arbitrary",
+    lower=0.0,
+    upper=math.inf,
+    suffix="S0map",
+    description="Signal at echo time zero, in the unit of the input",
+)
+SIGNAL_TO_NOISE = 5.0  # the strongest echo of a voxel that holds signal, over sigma
+WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
+IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
+NOISE_VOXELS = 1 << 18  # as many, evenly spread, tell the noise to 0.1 %
+RAYLEIGH_MEAN = math.sqrt(math.pi / 2)  # of the magnitude of noise alone, over sigma
+
+Row = Float[Tensor, " voxels"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RelaxationFit(Estimator[Acquisition]):
+    """One exponential through the echoes of every voxel; complex echoes by their magnitude.
+
+    A rate that is negative within its noise stands, so that the mean over fluid is not biased. A time
+    from a rate that is not positive, or longer than the quantity's range, is OUT_OF_RANGE.
+
+    Attributes:
+        solver: How the decay is found. It works in the dtype of the input unless it says otherwise.
+        quantity: The first map: a rate [1/s], or a time [s], which is one over the rate.
+        skip_first: Earliest echoes left out. The first of a spin-echo train lacks the stimulated
+            contributions that the others have.
+    """
+
+    solver: DecaySolver = field(default_factory=LogLinear)
+    quantity: ParameterSpec = R2STAR
+    skip_first: int = 0
+
+    def __post_init__(self) -> None:
+        if self.quantity.unit not in ("s", "1/s"):
+            raise UsageError(
+                f"{self.quantity.name} [{self.quantity.unit}] is no relaxation rate or time",
+                remedy="Give a quantity in 1/s or s.",
+            )
+        if self.skip_first < 0:
+            raise UsageError(f"skip_first is {self.skip_first}", remedy="Give 0 or more.")
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """The quantity and S0."""
+        return (self.quantity, S0)
+
+    def accept(self, acquisition: Acquisition) -> None:
+        """Return if there are enough different echo times for the decay, and the noise if need be.
+
+        Raises:
+            ProtocolError: Otherwise.
+        """
+        times = acquisition.protocol.require("echo_time", "the relaxation fit").sort().values
+        times = times[self.skip_first :]
+        n_different = len(set(times.tolist()))
+        if n_different < 2:
+            raise ProtocolError(
+                f"{n_different} echo{'es' * (n_different != 1)} cannot determine the decay",
+                remedy="Acquire at least 3, or leave out fewer.",
+            )
+        if n_different < 3 and acquisition.noise_sd is None:
+            raise ProtocolError(
+                f"{n_different} echoes cannot determine the decay and the noise",
+                remedy="Acquire at least 3, or give the noise.",
+            )
+        self.solver.accept(times)
+
+    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
+        """Fit every voxel inside the mask."""
+        self.accept(acquisition)
+        inside = acquisition.inside
+        with one_thread_per_operation() as n_threads:
+            return self._fit(acquisition, inside, n_threads, progress)
+
+    def _fit(
+        self,
+        acquisition: Acquisition,
+        inside: Bool[Tensor, "*voxels"],
+        n_threads: int,
+        progress: Progress | None,
+    ) -> ParameterMaps:
+        echoes = _echoes(acquisition, inside, self.skip_first)
+        where = Where(device=inside.device, n_threads=n_threads)
+
+        def fit(block: slice) -> _Fitted:
+            rows = echoes.take(block)
+            decay = self.solver(rows.T, echoes.times)
+            return _fitted(rows, echoes.times, decay, self.solver.noise_floor)
+
+        blocks = each_block(len(echoes), fit, where, progress)
+        fitted = _Fitted(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+        degrees = len(echoes.times) - 2
+        sigma = acquisition.noise_sd or _noise(fitted, degrees, self.solver.noise_floor)
+        parts = each_block(
+            len(echoes), lambda block: self._judge(fitted.take(block), sigma, degrees), where
+        )
+        judged = _Judged(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+        return self._on_grid(acquisition, echoes, judged, sigma)
+
+    def _judge(self, fitted: "_Fitted", sigma: float, degrees: int) -> "_Judged":
+        """Return values, their standard deviations, misfit and status of each voxel."""
+        rate, rate_std = fitted.rate, fitted.rate_std * sigma
+        value, std = rate, rate_std
+        negative = rate + WITHIN_NOISE * rate_std < 0
+        beyond = (rate > self.quantity.upper) | negative
+        if self.quantity.unit == "s":
+            value, std = 1 / rate, rate_std / rate.square()
+            beyond = (rate <= 0) | (value < self.quantity.lower) | (value > self.quantity.upper)
+        beyond |= ~(torch.isfinite(value) & torch.isfinite(std) & torch.isfinite(fitted.amplitude))
+        status = torch.zeros_like(rate, dtype=torch.uint8)
+        misfit = fitted.rss / (max(degrees, 1) * sigma**2) if sigma > 0 else torch.zeros_like(rate)
+        if degrees > 0:
+            limit = float(chi2.isf(IMPLAUSIBLE, degrees)) / degrees
+            status.masked_fill_(misfit > limit, int(VoxelStatus.IMPLAUSIBLE))
+        status.masked_fill_(beyond, int(VoxelStatus.OUT_OF_RANGE))
+        status.masked_fill_(~fitted.settled, int(VoxelStatus.NOT_CONVERGED))
+        empty = (fitted.strength <= SIGNAL_TO_NOISE * sigma) | (fitted.strength <= 0)
+        status.masked_fill_(empty, int(VoxelStatus.NO_SIGNAL))
+        failed = beyond | ~fitted.settled | empty
+        return _Judged(
+            torch.stack((value, fitted.amplitude), dim=-1).masked_fill_(failed[:, None], math.nan),
+            torch.stack((std, fitted.amplitude_std * sigma), dim=-1).masked_fill_(
+                failed[:, None], math.nan
+            ),
+            misfit.masked_fill_(failed, math.nan),
+            status,
+        )
+
+    def _on_grid(
+        self, acquisition: Acquisition, echoes: "_Echoes", judged: "_Judged", sigma: float
+    ) -> ParameterMaps:
+        """Put the voxels back where they came from."""
+        values, std, misfit, status = judged
+        status = echoes.spread(status, int(VoxelStatus.MASKED), acquisition)
+        if acquisition.saturated is not None:
+            clipped = acquisition.saturated & ~failed_voxels(status)
+            status.masked_fill_(clipped, int(VoxelStatus.SATURATED))
+        return ParameterMaps(
+            specs=self.parameters,
+            values=echoes.spread(values, math.nan, acquisition),
+            std=echoes.spread(std, math.nan, acquisition),
+            status=status,
+            misfit=echoes.spread(misfit, math.nan, acquisition) if len(echoes.times) > 2 else None,
+            noise_sd=sigma if math.isfinite(sigma) else None,
+            affine=acquisition.affine,
+            notes={"solver": type(self.solver).__name__, "echoes": len(echoes.times)},
+        )
+
+
+class _Fitted(NamedTuple):
+    """What is known of each voxel before the noise is; deviations are for unit noise."""
+
+    rate: Row
+    amplitude: Row
+    settled: Bool[Tensor, " voxels"]
+    rate_std: Row
+    amplitude_std: Row
+    rss: Row
+    strength: Row
+
+    def take(self, block: slice) -> "_Fitted":
+        """Return a range of voxels."""
+        return _Fitted(*(row[block] for row in self))
+
+
+class _Judged(NamedTuple):
+    """What is told of each voxel."""
+
+    values: Float[Tensor, "voxels parameters"]
+    std: Float[Tensor, "voxels parameters"]
+    misfit: Row
+    status: UInt8[Tensor, " voxels"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Echoes:
+    """The signal of the voxels to work on.
+
+    Attributes:
+        signal: All voxels of the acquisition, all volumes.
+        times: Echo times used, rising [s].
+        volumes: Which volumes they are; None for all, as they are.
+        index: Voxels to work on; None for all.
+    """
+
+    signal: Tensor
+    times: Float[Tensor, " echoes"]
+    volumes: Int[Tensor, " echoes"] | None
+    index: Int[Tensor, " inside"] | None
+
+    def __len__(self) -> int:
+        return len(self.signal) if self.index is None else len(self.index)
+
+    def take(self, block: slice) -> Float[Tensor, "echoes block"]:
+        """Return a range of voxels, echo by echo, for then each step runs along memory."""
+        voxels = self.signal[block] if self.index is None else self.signal[self.index[block]]
+        if voxels.is_complex():
+            voxels = voxels.abs()
+        rows = voxels.T if self.volumes is None else voxels.T[self.volumes]
+        return rows.contiguous()
+
+    def spread(self, inside: Tensor, outside: float, acquisition: Acquisition) -> Tensor:
+        """Return values on the grid of the acquisition, with another value outside."""
+        shape = (*acquisition.voxels, *inside.shape[1:])
+        if self.index is None:
+            return inside.reshape(shape)
+        whole = inside.new_full((len(self.signal), *inside.shape[1:]), outside)
+        return whole.index_copy_(0, self.index, inside).reshape(shape)
+
+
+def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_first: int) -> _Echoes:
+    if not bool(inside.any()):
+        raise InputError(
+            "no voxel to work on: the mask is empty, or no voxel is finite",
+            remedy="Check the mask and the images.",
+        )
+    times = acquisition.protocol.require("echo_time", "the relaxation fit")
+    order = torch.argsort(times, stable=True)[skip_first:]
+    in_order = len(order) == len(times) and bool((order.diff() == 1).all())
+    signal = acquisition.signal.reshape(-1, len(times))
+    real = signal.real if signal.is_complex() else signal
+    return _Echoes(
+        signal=signal,
+        times=times[order].to(real),
+        volumes=None if in_order else order.to(signal.device),
+        index=None if bool(inside.all()) else inside.reshape(-1).nonzero()[:, 0],
+    )
+
+
+def _fitted(
+    rows: Float[Tensor, "echoes block"],
+    times: Float[Tensor, " echoes"],
+    decay: Decay,
+    floor: float | None,
+) -> _Fitted:
+    """Add residuals and, for unit noise, the Cramér–Rao bound."""
+    # From the first echo on, so that a fast decay does not underflow.
+    elapsed = (times - times[0])[:, None]
+    since_zero = torch.exp(decay.rate * times[0])
+    at_first = decay.amplitude / since_zero
+    decayed = torch.exp(-decay.rate * elapsed)
+    model = at_first * decayed
+    if floor is not None:
+        ended = (model.square() + floor**2).sqrt()
+        decayed = decayed * (model / ended)
+        model = ended
+    rss = (rows - model).square_().sum(0)
+    weight = decayed.square()
+    total = weight.sum(0)
+    mean = (elapsed[:, 0] @ weight) / total
+    spread = weight.mul_((elapsed - mean).square_()).sum(0)
+    rate_std = 1 / (at_first.abs() * spread.sqrt())
+    amplitude_std = since_zero * (1 / total + (mean + times[0]).square() / spread).sqrt()
+    strength = rows.amax(0)
+    return _Fitted(decay.rate, decay.amplitude, decay.settled, rate_std, amplitude_std, rss, strength)
+
+
+def _noise(fitted: _Fitted, degrees: int, floor: float | None) -> float:
+    """Return sigma, from no more voxels than that takes."""
+    # An odd stride does not fall on the same column of a grid again and again.
+    stride = len(fitted.rss) // NOISE_VOXELS | 1
+    sigma = noise_from_residuals(fitted.rss[::stride], degrees, fitted.strength[::stride])
+    thermal = 0.0 if floor is None else floor / RAYLEIGH_MEAN
+    return thermal if sigma < thermal else sigma

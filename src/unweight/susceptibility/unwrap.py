@@ -1,0 +1,88 @@
+"""Phase without jumps: in space exactly, in time by what is expected, and by the Laplacian for comparison.
+
+A measured phase is known up to whole turns. Exact unwrapping adds whole turns only: voxels are joined along
+the most reliable edges first (Herráez et al., Appl Opt 41:7437, 2002, as scikit-image has it), so that the
+result differs from the measurement by 2πn everywhere. Where a phase is expected from earlier echoes,
+
+    φ' = φ + 2π·round((expected − φ)/2π).
+
+The Laplacian of the true phase can be had without unwrapping, and is inverted in k-space (Schofield, Zhu,
+Opt Lett 28:1194, 2003):
+
+    ∇²φ' = cos φ·∇² sin φ − sin φ·∇² cos φ.
+
+That is smooth but not exact: it changes the field, most where phase is steep.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from skimage.restoration import unwrap_phase
+from torch import Tensor
+
+from unweight.core.errors import InputError
+from unweight.susceptibility.geometry import Triple
+
+TURN = 2 * math.pi
+Volume = Float[Tensor, "x y z"]
+
+
+def wrapped(phase: Float[Tensor, "*voxels"]) -> Float[Tensor, "*voxels"]:
+    """Return the phase in (−π, π]."""
+    return phase - TURN * torch.round(phase / TURN)
+
+
+def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
+    """Return the phase without jumps inside the mask, and 0 outside; its mean turn is nearest to 0.
+
+    Runs on the processor: the order of joining is a chain that cannot be spread.
+
+    Args:
+        phase: Wrapped phase [rad].
+        mask: Voxels whose phase means something, one connected piece.
+
+    Raises:
+        InputError: The mask is empty.
+    """
+    inside = mask.cpu().numpy()
+    if not inside.any():
+        raise InputError("the mask is empty: there is no phase to unwrap", remedy="Check the mask.")
+    thick = [axis for axis, size in enumerate(inside.shape) if size > 1]
+    flat = tuple(inside.shape[axis] for axis in thick) or (1,)
+    values = phase.detach().cpu().double().numpy()
+    masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
+    found = np.ma.filled(unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
+    result = torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase)
+    result = result - TURN * torch.round(result[mask].mean() / TURN)
+    return torch.where(mask, result, torch.zeros_like(result))
+
+
+def unwrap_near(
+    phase: Float[Tensor, "*voxels"], expected: Float[Tensor, "*voxels"]
+) -> Float[Tensor, "*voxels"]:
+    """Return the phase with the whole turns that bring it nearest to what is expected [rad]."""
+    return phase + TURN * torch.round((expected - phase) / TURN)
+
+
+def unwrap_by_laplacian(phase: Volume, voxel_mm: Triple) -> Volume:
+    """Return the phase whose Laplacian is that of the measured one; its mean is 0.
+
+    The grid is mirrored at its faces, so that it has none.
+    """
+    mirrored = phase
+    for axis in range(3):
+        mirrored = torch.cat([mirrored, mirrored.flip(axis)], dim=axis)
+    k = [torch.fft.fftfreq(n, d=size) for n, size in zip(mirrored.shape, voxel_mm, strict=True)]
+    squares = [(TURN * part.to(phase)) ** 2 for part in k]
+    square = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
+
+    def laplacian(values: Tensor) -> Tensor:
+        return torch.fft.ifftn(-square * torch.fft.fftn(values)).real
+
+    sine, cosine = torch.sin(mirrored), torch.cos(mirrored)
+    source = torch.fft.fftn(cosine * laplacian(sine) - sine * laplacian(cosine))
+    square[0, 0, 0] = 1.0
+    found = torch.fft.ifftn(-source / square).real[: phase.shape[0], : phase.shape[1], : phase.shape[2]]
+    return found - found.mean()

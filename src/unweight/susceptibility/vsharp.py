@@ -1,0 +1,69 @@
+"""V-SHARP: spheres as large as the mask allows, and one deconvolution.
+
+The mean over a sphere leaves a harmonic field as it is, so (δ − ρ) ∗ B = (δ − ρ) ∗ B_local wherever the
+sphere lies in the mask. Deep in it a large sphere is used, near its edge ever smaller ones, down to the
+smallest, which the mask is eroded by. The local field comes from dividing by the kernel of the largest
+sphere, where that is not too small.
+
+References: Schweser et al., NeuroImage 54:2789, 2011 (SHARP); Wu et al., Magn Reson Med 67:137, 2012.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unweight.core.errors import InputError
+from unweight.susceptibility.background import LocalField
+from unweight.susceptibility.fourier_grid import grid_around
+from unweight.susceptibility.geometry import FieldGeometry
+from unweight.susceptibility.sphere import eroded_by, sphere_kernel
+
+
+def vsharp(
+    field: Float[Tensor, "x y z"],
+    mask: Bool[Tensor, "x y z"],
+    geometry: FieldGeometry,
+    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every removal is called alike)
+    *,
+    largest_mm: float = 12.0,
+    threshold: float = 0.05,
+) -> LocalField:
+    """Return the local field.
+
+    Args:
+        field: Total field.
+        mask: Where it is known.
+        geometry: Voxel sizes and the direction of the static field.
+        weight: Not used.
+        largest_mm: Radius of the largest sphere; the smallest is one voxel wide [mm].
+        threshold: Of the kernel of the largest sphere, below which nothing is divided.
+
+    Raises:
+        InputError: Not even the smallest sphere fits into the mask.
+    """
+    step = max(geometry.voxel_mm)
+    n_radii = max(1, math.floor(largest_mm / step))
+    reach = [2 * math.ceil(largest_mm / size) + 2 for size in geometry.voxel_mm]
+    grid = grid_around(mask.shape, reach)
+    inside = mask.to(field)
+    spectrum = grid.spectrum(field * inside)
+    left = torch.zeros_like(field)
+    done = torch.zeros_like(mask)
+    for radius in [step * n for n in range(n_radii, 0, -1)]:
+        kernel = sphere_kernel(grid, geometry.voxel_mm, radius).to(field)
+        fits = eroded_by(mask, kernel, grid)
+        here = fits & ~done
+        left = torch.where(here, field - grid.values(spectrum * kernel), left)
+        done = done | fits
+        if radius == step * n_radii:
+            largest = 1 - kernel
+    if not bool(done.any()):
+        raise InputError(
+            "the mask is thinner than the smallest sphere: no background field can be told there",
+            remedy="Check the mask, or give a larger one.",
+        )
+    inverse = torch.where(largest.abs() > threshold, 1 / largest, torch.zeros_like(largest))
+    local = grid.convolve(left, inverse)
+    return LocalField(torch.where(done, local, torch.zeros_like(local)), done)
