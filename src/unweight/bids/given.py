@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.bids.part import Entry
+from unweight.bids.phase import AS_RECOGNISED, PhaseScaling
 from unweight.bids.sidecar import OWN_FIELDS, REPETITION_OF_INVERSION, Sidecar
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import ProtocolError
@@ -32,6 +33,8 @@ class Given:
         readout_time: From excitation to the last refocused echo; one for all, or one per volume [s].
         kind: What the numbers are; None to take what the files say.
         mask: A NIfTI file on the same grid, not 0 where to work.
+        phase: What the numbers of phase images are.
+        field_strength: Where no sidecar tells it, and instead of what they tell [T].
     """
 
     inversion_time: tuple[float, ...] | None = None
@@ -40,6 +43,8 @@ class Given:
     readout_time: tuple[float, ...] | None = None
     kind: SignalKind | None = None
     mask: Path | None = None
+    phase: PhaseScaling = AS_RECOGNISED
+    field_strength: float | None = None
 
 
 NOTHING_GIVEN = Given()

@@ -7,7 +7,7 @@ subjects need no more memory than one.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
@@ -19,8 +19,9 @@ from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.part import Entry
 from unweight.bids.selection import select_series
+from unweight.bids.sidecar import Part
 from unweight.bids.stack import Stack, stack
-from unweight.core.acquisition import Acquisition
+from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError
 
 LOG = logging.getLogger(__name__)
@@ -161,6 +162,18 @@ def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
     if not paths:
         raise InputError("no images to read", remedy="Give at least one file.")
     return _series(stack([entry_of(path) for path in paths], given))
+
+
+def read_complex(magnitude: Sequence[Path], phase: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
+    """Read the NIfTI files of one complex series, told apart by the caller.
+
+    Raises:
+        InputError: A file is unusable, or they do not make one series.
+        ProtocolError: A timing is missing, impossible, or not one per volume.
+    """
+    entries = [replace(entry_of(path), part=Part.MAGNITUDE) for path in magnitude]
+    entries += [replace(entry_of(path), part=Part.PHASE) for path in phase]
+    return _series(stack(entries, replace(given, kind=SignalKind.COMPLEX)))
 
 
 def entry_of(path: Path) -> Entry:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -14,12 +14,13 @@ from unweight.bids.frame import Frame, frames_of
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.grid import Grid, check_same_grid
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
-from unweight.bids.phase import phase_in_radians
+from unweight.bids.phase import phase_in_radians, slices_turned_back
 from unweight.bids.sidecar import Part
 from unweight.bids.timeline import in_order, protocol_of
 from unweight.bids.volume import open_volume
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
+from unweight.core.protocol import Protocol
 
 LOG = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
         raise InputError("all volumes are 0", remedy="Check what wrote them.", path=frames[0].entry.path)
     acquisition = Acquisition(
         signal=signal,
-        protocol=protocol_of(frames),
+        protocol=_protocol(frames, given),
         kind=kind,
         mask=None if given.mask is None else read_mask(given.mask, frames[0].grid),
         affine=frames[0].grid.affine,
@@ -81,8 +82,8 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     parts = choose_parts_of_complex(entries)
     (first, notes), (second, more) = (_read(members, given) for members in parts.values())
     check_same_grid([frame.grid for frame in (*first, *second)])
-    protocol = protocol_of(first)
-    if protocol.as_dict() != protocol_of(second).as_dict():
+    protocol = _protocol(first, given)
+    if protocol.as_dict() != _protocol(second, given).as_dict():
         raise InputError(
             "the two parts of the complex images differ in their timing",
             remedy="Give both parts of one series.",
@@ -91,9 +92,14 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     one, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
     if Part.PHASE in parts:
         _check_sign(first)
-        signal = torch.polar(one, phase_in_radians(other, second[0].entry.sidecar))
+        radians = phase_in_radians(other, second[0].entry.sidecar, given.phase)
+        signal = torch.polar(one, radians.phase)
+        more.append(radians.note)
     else:
-        signal = torch.complex(one, other)
+        signal = torch.complex(one, -other if given.phase.inverted else other)
+    if signal.ndim == 4:
+        signal, turned = slices_turned_back(signal)
+        more += [] if turned is None else [turned]
     acquisition = Acquisition(
         signal=signal,
         protocol=protocol,
@@ -111,6 +117,13 @@ def _read(entries: Sequence[Entry], given: Given) -> tuple[list[Frame], list[str
     check_same_grid([volume.grid for volume in volumes])
     notes = [f"{volume.grid.path.name}: {note}" for volume in volumes for note in volume.notes]
     return in_order(frames_of(entries, volumes, given)), notes
+
+
+def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:
+    protocol = protocol_of(frames)
+    if given.field_strength is None:
+        return protocol
+    return replace(protocol, field_strength=given.field_strength)
 
 
 def _each_once(frames: Sequence[Frame]) -> tuple[Entry, ...]:

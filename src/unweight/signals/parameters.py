@@ -39,6 +39,23 @@ R2STAR = ParameterSpec(
     scale=Scale.LOG,
     description="Transverse relaxation rate of magnetisation that is not refocused",
 )
+T2STAR = ParameterSpec(
+    name="T2star",
+    unit="s",
+    lower=0.0005,
+    upper=10.0,
+    suffix="T2starmap",
+    scale=Scale.LOG,
+    description="Transverse relaxation time of magnetisation that is not refocused",
+)
+CHI = ParameterSpec(
+    name="Chi",
+    unit="ppm",
+    lower=-10.0,
+    upper=20.0,
+    suffix="Chimap",
+    description="Magnetic volume susceptibility, relative to the reference that is named",
+)
 PD = ParameterSpec(
     name="PD",
     unit="arbitrary",

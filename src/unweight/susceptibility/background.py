@@ -1,6 +1,6 @@
 """What every removal of background fields gives, and how it is called.
 
-    B = B_local + B_background;    inside the mask the background is harmonic, for its sources lie outside
+B = B_local + B_background;    inside the mask the background is harmonic, for its sources lie outside
 """
 
 from typing import NamedTuple, Protocol

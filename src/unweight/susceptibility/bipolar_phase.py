@@ -44,7 +44,9 @@ class BipolarFit(NamedTuple):
 
 
 def bipolar_phase(
-    signal: Complex[Tensor, "x y z echoes"], echo_time: Float[Tensor, " echoes"], mask: Bool[Tensor, "x y z"]
+    signal: Complex[Tensor, "x y z echoes"],
+    echo_time: Float[Tensor, " echoes"],
+    mask: Bool[Tensor, "x y z"],
 ) -> BipolarFit | None:
     """Return what even echoes have too much; None for fewer than three echoes, which cannot tell.
 
@@ -85,9 +87,7 @@ def fit_plane(surplus: Complex[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) ->
         torch.linspace(-1, 1, n, dtype=surplus.real.dtype, device=surplus.device) * (n > 1)
         for n in surplus.shape
     ]
-    places = torch.stack(
-        [torch.ones_like(surplus.real), *torch.meshgrid(*axes, indexing="ij")], dim=-1
-    )
+    places = torch.stack([torch.ones_like(surplus.real), *torch.meshgrid(*axes, indexing="ij")], dim=-1)
     terms, seen = places[mask].double(), surplus[mask].to(torch.complex128)
     weight = seen.abs()
     slope = torch.zeros(4, dtype=torch.float64, device=surplus.device)

@@ -22,12 +22,14 @@ class LineFit(NamedTuple):
         offset: φ₀ [rad].
         residual: Weighted root mean square of what is left [rad]; 0 for one or two echoes.
         leverage: Σ m²(TE − t̄)²; σ² over it is the variance of ω.
+        scatter: Σ m²·(φ − line)² [unit²].
     """
 
     rate: Float[Tensor, "*voxels"]
     offset: Float[Tensor, "*voxels"]
     residual: Float[Tensor, "*voxels"]
     leverage: Float[Tensor, "*voxels"]
+    scatter: Float[Tensor, "*voxels"]
 
 
 def fit_line(
@@ -47,7 +49,7 @@ def fit_line(
         rate = phase[..., 0] / echo_time
         leverage = (magnitude[..., 0] * echo_time).square()
         nothing = torch.zeros_like(rate)
-        return LineFit(rate, nothing, nothing, leverage)
+        return LineFit(rate, nothing, nothing, leverage, nothing)
     top = magnitude.amax(-1, keepdim=True).clamp(min=tiny)
     weight = (magnitude / top).square()
     total = weight.sum(-1, keepdim=True).clamp(min=tiny)
@@ -57,6 +59,8 @@ def fit_line(
     leverage = (weight * time.square()).sum(-1)
     rate = (weight * time * swing).sum(-1) / leverage.clamp(min=tiny)
     left = swing - rate[..., None] * time
-    residual = ((weight * left.square()).sum(-1) / total[..., 0]).sqrt()
+    scatter = (weight * left.square()).sum(-1)
+    residual = (scatter / total[..., 0]).sqrt()
     offset = (middle - rate[..., None] * centre)[..., 0]
-    return LineFit(rate, offset, residual, leverage * top[..., 0].square())
+    unit = top[..., 0].square()
+    return LineFit(rate, offset, residual, leverage * unit, scatter * unit)

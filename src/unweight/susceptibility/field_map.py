@@ -7,7 +7,7 @@
 4. A line is fitted with an intercept, which takes what the smooth offset left.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -34,14 +34,18 @@ class FieldMap:
         residual: How far the phase is from a line [rad]; 0 for one or two echoes.
         leverage: σ² over it is the variance of the rate, σ the noise of one channel [unit² s²].
         unwrapped: Phase of each echo without jumps, offset and alternation taken out [rad].
-        alternation: Largest phase that even echoes had too much [rad]; None where it was not looked for.
+        scatter: What is left about the line, Σ m²·(φ − line)² [unit²].
+        alternation: Largest phase that even echoes have too much [rad]; None where it was not looked for.
+        turned: Whether it was taken out.
     """
 
     rate: Volume
     residual: Volume
     leverage: Volume
     unwrapped: Float[Tensor, "x y z echoes"]
-    alternation: float | None
+    scatter: Volume
+    alternation: float | None = None
+    turned: bool = False
 
 
 def field_map(
@@ -67,8 +71,8 @@ def field_map(
         raise ProtocolError("echo times that do not rise", remedy="Sort the echoes, and give each once.")
     if len(echo_time) == 1:
         phase = unwrap_in_space(torch.angle(signal[..., 0]), mask)[..., None]
-        return _fitted(phase, signal, echo_time, (mask, None))
-    signal, alternation = _one_polarity(signal, echo_time, mask, bipolar)
+        return _fitted(phase, signal, echo_time, mask)
+    signal, alternation, turned = _one_polarity(signal, echo_time, mask, bipolar)
     times = (float(echo_time[0]), float(echo_time[1]))
     offset, rate = phase_offset(signal[..., :2], times, mask, voxel_mm)
     back = torch.polar(torch.ones_like(offset), -offset)
@@ -78,7 +82,8 @@ def field_map(
         unwrapped.append(unwrap_near(phase, rate * time))
         before = slice(0, index + 1)
         rate = _through_origin(unwrapped, signal[..., before].abs(), echo_time[before].to(rate))
-    return _fitted(torch.stack(unwrapped, dim=-1), signal, echo_time, (mask, alternation))
+    fitted = _fitted(torch.stack(unwrapped, dim=-1), signal, echo_time, mask)
+    return replace(fitted, alternation=alternation, turned=turned)
 
 
 def _one_polarity(
@@ -86,9 +91,9 @@ def _one_polarity(
     echo_time: Float[Tensor, " echoes"],
     mask: Bool[Tensor, "x y z"],
     bipolar: bool | None,
-) -> tuple[Complex[Tensor, "x y z echoes"], float | None]:
+) -> tuple[Complex[Tensor, "x y z echoes"], float | None, bool]:
     if bipolar is False:
-        return signal, None
+        return signal, None, False
     fit = bipolar_phase(signal, echo_time, mask)
     if fit is None:
         if bipolar:
@@ -96,10 +101,10 @@ def _one_polarity(
                 f"{len(echo_time)} echoes of a bipolar readout: its phase cannot be told from the field",
                 remedy="Acquire three echoes or more, or read them all in one direction.",
             )
-        return signal, None
+        return signal, None, False
     if bipolar or fit.found:
-        return even_turned_back(signal, fit.phase), fit.largest
-    return signal, fit.largest
+        return even_turned_back(signal, fit.phase), fit.largest, True
+    return signal, fit.largest, False
 
 
 def _through_origin(
@@ -115,9 +120,8 @@ def _fitted(
     unwrapped: Float[Tensor, "x y z echoes"],
     signal: Complex[Tensor, "x y z echoes"],
     echo_time: Float[Tensor, " echoes"],
-    known: tuple[Bool[Tensor, "x y z"], float | None],
+    mask: Bool[Tensor, "x y z"],
 ) -> FieldMap:
-    mask, alternation = known
     line = fit_line(unwrapped, signal.abs(), echo_time.to(unwrapped))
     nothing = torch.zeros_like(line.rate)
     return FieldMap(
@@ -125,5 +129,5 @@ def _fitted(
         residual=torch.where(mask, line.residual, nothing),
         leverage=torch.where(mask, line.leverage, nothing),
         unwrapped=unwrapped,
-        alternation=alternation,
+        scatter=torch.where(mask, line.scatter, nothing),
     )

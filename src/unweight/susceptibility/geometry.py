@@ -16,6 +16,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 
 Triple = tuple[float, float, float]
+GYROMAGNETIC_RATIO = 42.577478518  # of the proton [MHz/T], which is Hz per ppm of a tesla
 ROUNDING = 1e-3
 SHEARED = 0.02
 

@@ -26,7 +26,7 @@ def resharp(
     field: Float[Tensor, "x y z"],
     mask: Bool[Tensor, "x y z"],
     geometry: FieldGeometry,
-    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every removal is called alike)
+    weight: Float[Tensor, "x y z"] | None = None,
     *,
     radius_mm: float = 6.0,
     regularisation: float = 1e-4,

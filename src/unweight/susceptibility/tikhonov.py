@@ -22,7 +22,7 @@ def tikhonov(
     field: Float[Tensor, "x y z"],
     mask: Bool[Tensor, "x y z"],
     geometry: FieldGeometry,
-    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every inversion is called alike)
+    weight: Float[Tensor, "x y z"] | None = None,
     *,
     regularisation: float = 2e-3,
     pad: float = 2.0,

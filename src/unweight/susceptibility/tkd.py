@@ -23,7 +23,7 @@ def tkd(
     field: Float[Tensor, "x y z"],
     mask: Bool[Tensor, "x y z"],
     geometry: FieldGeometry,
-    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every inversion is called alike)
+    weight: Float[Tensor, "x y z"] | None = None,
     *,
     threshold: float = 0.15,
     pad: float = 2.0,

@@ -26,7 +26,7 @@ def total_variation(
     field: Float[Tensor, "x y z"],
     mask: Bool[Tensor, "x y z"],
     geometry: FieldGeometry,
-    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every inversion is called alike)
+    weight: Float[Tensor, "x y z"] | None = None,
     *,
     regularisation: float = 1e-4,
     n_steps: int = 50,

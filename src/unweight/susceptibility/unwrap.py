@@ -15,17 +15,19 @@ That is smooth but not exact: it changes the field, most where phase is steep.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from skimage.restoration import unwrap_phase
+from skimage import restoration
 from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.geometry import Triple
 
 TURN = 2 * math.pi
+RESTORATION: Any = restoration  # scikit-image's functions carry no types
 Volume = Float[Tensor, "x y z"]
 
 
@@ -53,7 +55,7 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
     flat = tuple(inside.shape[axis] for axis in thick) or (1,)
     values = phase.detach().cpu().double().numpy()
     masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
-    found = np.ma.filled(unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
+    found = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
     result = torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase)
     result = result - TURN * torch.round(result[mask].mean() / TURN)
     return torch.where(mask, result, torch.zeros_like(result))
@@ -79,10 +81,13 @@ def unwrap_by_laplacian(phase: Volume, voxel_mm: Triple) -> Volume:
     square = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
 
     def laplacian(values: Tensor) -> Tensor:
-        return torch.fft.ifftn(-square * torch.fft.fftn(values)).real
+        result: Tensor = torch.fft.ifftn(-square * torch.fft.fftn(values)).real
+        return result
 
     sine, cosine = torch.sin(mirrored), torch.cos(mirrored)
     source = torch.fft.fftn(cosine * laplacian(sine) - sine * laplacian(cosine))
     square[0, 0, 0] = 1.0
-    found = torch.fft.ifftn(-source / square).real[: phase.shape[0], : phase.shape[1], : phase.shape[2]]
+    found: Tensor = torch.fft.ifftn(-source / square).real[
+        : phase.shape[0], : phase.shape[1], : phase.shape[2]
+    ]
     return found - found.mean()

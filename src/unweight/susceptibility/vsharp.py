@@ -25,7 +25,7 @@ def vsharp(
     field: Float[Tensor, "x y z"],
     mask: Bool[Tensor, "x y z"],
     geometry: FieldGeometry,
-    weight: Float[Tensor, "x y z"] | None = None,  # noqa: ARG001 (every removal is called alike)
+    weight: Float[Tensor, "x y z"] | None = None,
     *,
     largest_mm: float = 12.0,
     threshold: float = 0.05,

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from unweight.core.errors import UsageError
+from unweight.susceptibility.geometry import geometry_of
 from unweight.synth.anatomy import Anatomy, coarse_affine, fractions
 from unweight.synth.fields import (
     imperfect_shim,
@@ -67,14 +68,12 @@ def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) 
     """
     if scene.affine is None:
         raise UsageError("a scene without an affine has no direction of the main field")
-    matrix = scene.affine[:3, :3].double()
-    sizes = matrix.norm(dim=0)
-    x, y, z = (matrix / sizes)[2].tolist()
-    voxel_mm = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    geometry = geometry_of(scene.affine)
+    voxel_mm = geometry.voxel_mm
     chi = scene.fractions @ scene.properties[:, CHI].sum(-1)
     brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum(-1) > 0.5
     shape = tuple(scene.shape)
-    frequency = off_resonance(chi, brain, voxel_mm, (x, y, z), field_strength)
+    frequency = off_resonance(chi, brain, voxel_mm, geometry.direction, field_strength)
     frequency = frequency + imperfect_shim(shape, voxel_mm, generator)
     fields = {**scene.fields, "frequency": frequency, "phase": receive_phase(shape, voxel_mm, generator)}
     return replace(scene, fields=fields)

@@ -27,10 +27,9 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.susceptibility.dipole import field_from_susceptibility
-from unweight.susceptibility.geometry import Triple
+from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, Triple
 from unweight.synth.chance import draw_uniform
 
-GYROMAGNETIC_RATIO = 42.577
 HEAD_RADIUS_MM = 90.0
 PAIRS = ((0, 1), (0, 2), (1, 2))
 

@@ -1,0 +1,93 @@
+"""Which voxels' phase is believed, how much, and how noisy the field is there.
+
+The residual of the phase about its line in echo time says whether it was unwrapped rightly and whether one
+frequency explains it. Of noise alone it is small, σ/m, so a limit on it leaves tissue and takes what lies
+in veins, calcifications and beside the sinuses. What is put aside inside the brain is given the smooth of
+its surroundings, so that spheres and convolutions do not see a hole, and no trust.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from scipy.stats import chi2
+from torch import Tensor
+
+from unweight.core.errors import InputError
+from unweight.susceptibility.field_map import FieldMap
+from unweight.susceptibility.geometry import Triple
+from unweight.susceptibility.pieces import largest_piece, without_holes
+from unweight.susceptibility.smooth import smooth_complex
+
+FULL_TRUST = 0.9  # quantile of precision above which all voxels are trusted alike
+HOLE_MM = 3.0  # over which the field in holes is taken from around them
+MOST_VOXELS = 1_000_000  # that a quantile is taken of
+
+
+class Judged(NamedTuple):
+    """The field, with what is known of each voxel.
+
+    Attributes:
+        rate: Angular frequency, smooth in holes [rad/s].
+        mask: Voxels to work on, holes of bad phase included.
+        good: Those whose phase is believed.
+        trust: Precision of the field, 1 for the best tenth, 0 where it is not believed.
+        sd: Of the rate, from noise alone [rad/s].
+        noise_sd: Of one channel, in the unit of the input; NaN where it cannot be known.
+    """
+
+    rate: Float[Tensor, "x y z"]
+    mask: Bool[Tensor, "x y z"]
+    good: Bool[Tensor, "x y z"]
+    trust: Float[Tensor, "x y z"]
+    sd: Float[Tensor, "x y z"]
+    noise_sd: float
+
+
+def judge(
+    found: FieldMap, mask: Bool[Tensor, "x y z"], voxel_mm: Triple, noise_sd: float | None, limit: float
+) -> Judged:
+    """Judge each voxel of a field map.
+
+    Args:
+        found: The field map.
+        mask: Where it was made.
+        voxel_mm: Voxel size along each axis [mm].
+        noise_sd: Of one channel; None to take it from the residuals, which takes three echoes.
+        limit: Residual above which a voxel is put aside [rad].
+
+    Raises:
+        InputError: No voxel is left.
+    """
+    good = mask & (found.residual <= limit) & (found.leverage > 0)
+    if not bool(good.any()):
+        raise InputError(
+            f"the phase of no voxel follows a line in echo time to {limit:g} rad",
+            remedy="Check the scaling and the sign of the phase, and the echo times.",
+        )
+    whole = without_holes(largest_piece(good)) & mask
+    good = good & whole
+    sigma = _noise(found, good) if noise_sd is None else noise_sd
+    precision = found.leverage.sqrt()
+    trust = (precision / _quantile(precision[good], FULL_TRUST)).clamp(max=1)
+    trust = torch.where(good, trust, torch.zeros_like(trust))
+    # Smoothing with the trust as weight says what the surroundings of a hole are.
+    smooth = smooth_complex(torch.complex(found.rate * trust, trust), HOLE_MM, voxel_mm)
+    around = smooth.real / smooth.imag.clamp(min=1e-6)
+    rate = torch.where(good, found.rate, torch.where(whole, around, torch.zeros_like(around)))
+    sd = torch.where(good, sigma / precision, torch.zeros_like(precision))
+    return Judged(rate, whole, good, trust, sd, sigma)
+
+
+def _noise(found: FieldMap, good: Bool[Tensor, "x y z"]) -> float:
+    """Return the noise of one channel from the median squared residual; NaN for fewer than three echoes."""
+    degrees = found.unwrapped.shape[-1] - 2
+    if degrees < 1:
+        return float("nan")
+    return math.sqrt(_quantile(found.scatter[good], 0.5) / float(chi2.median(degrees)))
+
+
+def _quantile(values: Float[Tensor, " n"], share: float) -> float:
+    some = values[:: max(1, len(values) // MOST_VOXELS)]
+    return float(some.sort().values[min(len(some) - 1, int(share * len(some)))])

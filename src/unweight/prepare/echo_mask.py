@@ -1,0 +1,42 @@
+"""The brain with its CSF in the magnitudes of a multi-echo gradient echo.
+
+In a late echo skull, marrow, fat and skin have decayed or lost their phase, and brain and CSF are what is
+bright; `find_brain` then has little to choose between. It works on voxels of about 3 mm here, which is
+enough for a mask whose edge the quality of the phase sharpens, and takes a second.
+"""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, interpolate
+
+from unweight.core.errors import InputError
+from unweight.prepare.brain_mask import find_brain
+
+COARSE_MM = 3.0
+ROUGH = 0.6  # of COARSE_MM
+
+
+def find_brain_in_echoes(
+    magnitude: Float[Tensor, "x y z echoes"], voxel_mm: tuple[float, float, float]
+) -> Bool[Tensor, "x y z"]:
+    """Return the brain with its CSF.
+
+    Args:
+        magnitude: The echoes, by rising TE.
+        voxel_mm: Size of a voxel [mm].
+
+    Raises:
+        InputError: Nothing like a brain is in them.
+    """
+    late = magnitude[..., -1].nan_to_num()
+    if late.ndim != 3 or not bool((late > 0).any()):
+        raise InputError("the last echo is empty", remedy="Give a brain mask with --mask.")
+    steps = [
+        max(1, min(int(COARSE_MM / size / ROUGH), n)) for size, n in zip(voxel_mm, late.shape, strict=True)
+    ]
+    coarse = avg_pool3d(late[None, None].float().cpu(), steps, ceil_mode=True)[0, 0]
+    x, y, z = (step * size for step, size in zip(steps, voxel_mm, strict=True))
+    found = find_brain([coarse], (x, y, z)).float()[None, None]
+    scale = tuple(float(step) for step in steps)
+    fine = interpolate(found, scale_factor=scale, mode="trilinear", align_corners=False)[0, 0] > 0.5
+    return fine[: late.shape[0], : late.shape[1], : late.shape[2]].to(magnitude.device)
