@@ -22,6 +22,7 @@ DOORS = {
     "nibabel": {"bids"},
     "dcm2niix": {"bids"},
     "SimpleITK": {"prepare"},
+    "skimage": {"susceptibility"},
     "matplotlib": {"report"},
     "cmcrameri": {"report"},
     "dask": {"run"},

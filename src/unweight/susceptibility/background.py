@@ -26,8 +26,6 @@ class LocalField(NamedTuple):
 class BackgroundRemoval(Protocol):
     """A function from the total field to the local one."""
 
-    __name__: str
-
     def __call__(
         self,
         field: Float[Tensor, "x y z"],

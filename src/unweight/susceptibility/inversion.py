@@ -16,8 +16,6 @@ from unweight.susceptibility.geometry import FieldGeometry
 class DipoleInversion(Protocol):
     """A function from the local field to susceptibility."""
 
-    __name__: str
-
     def __call__(
         self,
         field: Float[Tensor, "x y z"],

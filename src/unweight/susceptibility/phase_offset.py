@@ -1,7 +1,7 @@
 """What phase there is at TE = 0: that of the coils, taken out after MCPC-3D-S.
 
-The phase that grows between two echoes, θ = arg(S₂·S₁*), is free of any offset and is unwrapped exactly. The
-offset follows, and is smooth, because coils are:
+The phase that grows between two echoes, θ = arg(S₂·S₁*), is free of any offset and is unwrapped exactly.
+The offset follows, and is smooth, because coils are:
 
     φ₀ = arg smooth( m₁m₂ · exp[i(φ₁ − θ·TE₁/(TE₂ − TE₁))] ).
 

@@ -46,7 +46,7 @@ def resharp(
     Raises:
         InputError: The sphere does not fit into the mask.
     """
-    radius = max(radius_mm, max(geometry.voxel_mm))
+    radius = max(radius_mm, *geometry.voxel_mm)
     grid = grid_around(mask.shape, [2 * math.ceil(radius / size) + 2 for size in geometry.voxel_mm])
     kernel = sphere_kernel(grid, geometry.voxel_mm, radius).to(field)
     fits = eroded_by(mask, kernel, grid)

@@ -27,8 +27,8 @@ def vsharp(
     geometry: FieldGeometry,
     weight: Float[Tensor, "x y z"] | None = None,
     *,
-    largest_mm: float = 12.0,
-    threshold: float = 0.05,
+    largest_mm: float = 18.0,
+    threshold: float = 0.1,
 ) -> LocalField:
     """Return the local field.
 
