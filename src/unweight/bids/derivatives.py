@@ -18,6 +18,8 @@ from unweight.bids.sidecar import OWN
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 
+T1_SUFFIX = "T1map"
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +59,7 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     meanings = {status.name: status.meaning for status in VoxelStatus}
     yield DerivedImage(
         key="status",
-        desc="status",
+        desc=set_desc("status", maps.specs[0].suffix),
         suffix="dseg",
         values=maps.status,
         description="What became of each voxel",
@@ -68,11 +70,21 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
         distrusted &= maps.status != status
     yield DerivedImage(
         key="invalid",
-        desc="invalid",
+        desc=set_desc("invalid", maps.specs[0].suffix),
         suffix="mask",
         values=distrusted,
         description="Voxels with signal whose value failed or must not be trusted",
     )
+
+
+def set_desc(what: str, suffix: str) -> str:
+    """Return the `desc` of an image that belongs to a whole set, so that sets share a folder.
+
+    Args:
+        what: `status`, `invalid`, `brain`.
+        suffix: Of the first map of the set; those of T1 have the plain name.
+    """
+    return what if suffix == T1_SUFFIX else f"{suffix.removesuffix('map')}{what}"
 
 
 def brain_image(mask: Bool[Tensor, "*voxels"], how: str) -> DerivedImage:
@@ -105,7 +117,7 @@ def sidecar_of(image: DerivedImage, provenance: Provenance) -> dict[str, object]
     content: dict[str, object] = {"Description": image.description, "Sources": list(provenance.sources)}
     if image.unit is None:
         if image.suffix == "mask":
-            content["Type"] = "Brain" if image.desc == "brain" else "ROI"
+            content["Type"] = "Brain" if image.desc.endswith("brain") else "ROI"
         return content | {OWN: {"Version": __version__, **image.facts}}
     content |= {"Units": image.unit, "SkullStripped": provenance.skull_stripped}
     content["EstimationAlgorithm"] = provenance.algorithm
@@ -123,6 +135,8 @@ def facts_of(maps: ParameterMaps, provenance: Provenance) -> dict[str, object]:
         facts["Settings"] = plain(provenance.settings)
     if maps.notes:
         facts["Notes"] = plain(maps.notes)
+    if provenance.notes:
+        facts["Remarks"] = list(provenance.notes)
     if maps.noise_sd is not None:
         facts["NoiseSD"] = plain(maps.noise_sd)
     if maps.interval_level is not None:

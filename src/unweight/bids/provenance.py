@@ -51,6 +51,7 @@ class Provenance:
         acquired: Fields of the input's sidecars; those that name nobody are copied.
         settings: Configuration of the method, as plain values.
         skull_stripped: Whether the input shows the brain only.
+        notes: What a careful reader should know, in sentences.
     """
 
     sources: tuple[str, ...]
@@ -61,6 +62,7 @@ class Provenance:
     acquired: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     skull_stripped: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def provenance_of(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweight.bids.derivatives import set_desc
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
@@ -104,7 +105,7 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
             specs=specs,
             values=torch.stack([values(spec.suffix) for spec in specs], dim=-1),
             std=torch.stack([values(spec.suffix, "std") for spec in specs], dim=-1),
-            status=values("dseg", "status").to(torch.uint8),
+            status=values("dseg", set_desc("status", first_suffix)).to(torch.uint8),
             misfit=values(first_suffix, "misfit") if path_of(first_suffix, "misfit").exists() else None,
             noise_sd=noise if isinstance(noise, float) else None,
             affine=open_grid(first).affine,

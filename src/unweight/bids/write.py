@@ -4,8 +4,10 @@ For each parameter there is the map, its standard deviation (`desc-std`) and, wh
 its interval (`desc-lower90`, `desc-upper90`); once for all, the reduced chi-square of the fit
 (`desc-misfit`, under the suffix of the first parameter), the status of each voxel
 (`desc-status_dseg`, with its key beside it) and the voxels that must not be trusted
-(`desc-invalid_mask`). The sidecar of the first map is written last and holds the SHA-256 of every
-image: a set without it, or one that does not agree with it, is not complete.
+(`desc-invalid_mask`); other sets than those of T1 have the name of their first map before these words
+(`desc-R2starstatus_dseg`), so that several sets share a folder. The sidecar of the first map is written
+last and holds the SHA-256 of every image: a set without it, or one that does not agree with it, is not
+complete.
 """
 
 import hashlib
@@ -29,7 +31,10 @@ from unweight.core.maps import ParameterMaps
 LOG = logging.getLogger(__name__)
 
 # Suffixes that BIDS does not know; validators are told to pass over them.
-IGNORED = ("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs")
+IGNORED = (
+    *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
+    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*"),
+)
 README = """# Quantitative maps
 
 Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
@@ -40,6 +45,10 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 - `_desc-status_dseg`: what became of each voxel; the key is in the `.tsv` file beside it,
 - `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted,
 - `_desc-brain_mask`: of maps from weighted images, the brain that was mapped.
+
+Beside maps other than T1 the name of the first map stands before status, invalid and brain, as in
+`_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) has the fields it was made from beside it,
+`_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.

@@ -66,14 +66,17 @@ SUBJECTS = argument(
     metavar="LABEL",
     help="only these subjects of a BIDS tree",
 )
+INPUTS = argument(
+    "inputs",
+    metavar="INPUT",
+    nargs="+",
+    type=Path,
+    help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
+)
+TE = argument("--te", nargs="+", type=float, metavar="S", help="echo time [s], one or one per volume")
+MASK = argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0")
 SERIES = (
-    argument(
-        "inputs",
-        metavar="INPUT",
-        nargs="+",
-        type=Path,
-        help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
-    ),
+    INPUTS,
     argument(
         "--ti",
         nargs="+",
@@ -82,7 +85,7 @@ SERIES = (
         help="inversion times [s], one per volume, in file order",
     ),
     argument("--tr", nargs="+", type=float, metavar="S", help="repetition time [s], one or one per volume"),
-    argument("--te", nargs="+", type=float, metavar="S", help="echo time [s], one or one per volume"),
+    TE,
     argument(
         "--readout-time",
         nargs="+",
@@ -92,12 +95,14 @@ SERIES = (
     ),
     flag("--signed", help="the images keep their sign (real part, phase corrected)"),
     flag("--magnitude", help="the images are magnitudes"),
-    argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0"),
+    MASK,
     SUBJECTS,
 )
 OUT = argument(
     "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
 )
+DEVICE = argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
+NO_FIGURES = flag("--no-figures", help="write no pictures")
 EXAMINATION = (
     argument(
         "inputs",

@@ -1,10 +1,10 @@
 """The one list of names: every command, with its arguments, and every method a command can use."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import final
 
-from unweight.cli.arguments import EXAMINATION, OUT, SERIES, Argument, argument, flag
+from unweight.cli.arguments import DEVICE, EXAMINATION, NO_FIGURES, OUT, SERIES, argument, flag
+from unweight.cli.command import Command
+from unweight.cli.echo_commands import QSM, R2STAR, T2
 
 T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
 T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
@@ -23,24 +23,6 @@ TRAINED = (
     *("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor"),
     *("maps", "maps-no-embedding", "maps-unet", "maps-pgan"),
 )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One command.
-
-    Attributes:
-        module: Where its `run(arguments) -> exit code` is; loaded when the command is called.
-        summary: One line for the list of commands.
-        arguments: What it takes.
-        epilogue: Examples.
-    """
-
-    module: str
-    summary: str
-    arguments: tuple[Argument, ...]
-    epilogue: str = ""
 
 
 COMMANDS = {
@@ -81,8 +63,8 @@ COMMANDS = {
                 help="let the TR term follow B; default: complete inversion behind it",
             ),
             argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
-            argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute"),
-            flag("--no-figures", help="write no pictures"),
+            DEVICE,
+            NO_FIGURES,
         ),
         epilogue=(
             "unweight t1 dicom_folder -o maps\n"
@@ -104,8 +86,8 @@ COMMANDS = {
                 "pgan: networks that are not; physics: each voxel by itself",
             ),
             argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
-            argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute"),
-            flag("--no-figures", help="write no pictures"),
+            DEVICE,
+            NO_FIGURES,
         ),
         epilogue=(
             "unweight maps bids_tree -o maps\n"
@@ -114,6 +96,9 @@ COMMANDS = {
             "--t2w-te 0.1 --field 3 -o maps"
         ),
     ),
+    "r2star": R2STAR,
+    "t2": T2,
+    "qsm": QSM,
     "phantom": Command(
         module="unweight.cli.phantom",
         summary="table of the NIST/ISMRM system phantom's spheres from T1 maps",

@@ -14,11 +14,12 @@ from unweight.bids.collection import find_collections
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
-from unweight.bids.write import sources_of, write_maps
+from unweight.bids.write import write_maps
+from unweight.cli.each import each
 from unweight.cli.maps_method import estimator_for
-from unweight.cli.t1 import figure_path
-from unweight.cli.terminal import console, error_line, progress, table
-from unweight.core.errors import InputError, OutputError, UnweightError, UsageError
+from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.terminal import console, progress, table
+from unweight.core.errors import InputError, UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
@@ -40,22 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Map every examination found; one that fails does not stop the others."""
     screen = console(quiet=arguments.quiet)
     found = list(_examinations(arguments))
-    failed = []
-    for label, files in found:
-        try:
-            if isinstance(files, InputError):
-                raise files
-            _map(label, files, arguments, screen)
-        except OutputError:
-            raise
-        except UnweightError as error:
-            if len(found) == 1 or arguments.debug:
-                raise
-            failed.append(label)
-            error_line(f"{label}: {error}")
-    if failed:
-        error_line(f"{len(failed)} of {len(found)} examinations failed: {', '.join(failed)}")
-    return 1 if failed else 0
+
+    def work(label: str, files: MapsFiles | InputError) -> None:
+        if isinstance(files, InputError):
+            raise files
+        _map(label, files, arguments, screen)
+
+    return each(found, work, arguments, "examinations")
 
 
 def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFiles | InputError]]:
@@ -128,13 +120,7 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     began = time.perf_counter()
     estimator = estimator_for(arguments)
     read = read_examination(files)
-    there = sources_of(arguments.out, read.entities, T1.suffix)
-    if there is not None and there != read.sources:
-        raise OutputError(
-            "maps of other images stand there",
-            remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
-            path=arguments.out,
-        )
+    refuse_other_sources(arguments.out, read.entities, read.sources, T1.suffix)
     with progress(label, quiet=arguments.quiet) as report:
         upright = estimator(read.examination, report)
     again = resynthesise(upright, read.examination)

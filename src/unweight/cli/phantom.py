@@ -16,7 +16,7 @@ from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.read import find_inputs
 from unweight.bids.read_maps import StoredMaps, find_maps, read_maps
 from unweight.bids.table import write_table
-from unweight.cli.t1 import figure_path
+from unweight.cli.standing import figure_path
 from unweight.cli.terminal import console, error_line, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError

@@ -13,12 +13,14 @@ from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
-from unweight.bids.write import WrittenMaps, sources_of, write_maps
+from unweight.bids.write import WrittenMaps, write_maps
 from unweight.cli.device import device_for
+from unweight.cli.each import each
+from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.cli.t1_method import T1Method, fit_from, method_for
-from unweight.cli.terminal import console, error_line, progress, table
+from unweight.cli.terminal import console, progress, table
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import OutputError, UnweightError, UsageError
+from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.report.figures import draw_maps
@@ -30,20 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     fit_from(arguments)  # a wrong setting is said before any file is read
     found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
-    failed = []
-    for one in found:
-        try:
-            _map(one, arguments, screen)
-        except OutputError:
-            raise
-        except UnweightError as error:
-            if len(found) == 1 or arguments.debug:
-                raise
-            failed.append(one.label)
-            error_line(f"{one.label}: {error}")
-    if failed:
-        error_line(f"{len(failed)} of {len(found)} series failed: {', '.join(failed)}")
-    return 1 if failed else 0
+    return each([(one.label, one) for one in found], lambda _, one: _map(one, arguments, screen), arguments)
 
 
 def given_from(arguments: argparse.Namespace) -> Given:
@@ -68,7 +57,7 @@ def given_from(arguments: argparse.Namespace) -> Given:
 def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> None:
     began = time.perf_counter()
     series = one.read()
-    _check_place(arguments.out, series)
+    refuse_other_sources(arguments.out, series.entities, series.sources, T1.suffix)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:
@@ -97,30 +86,15 @@ def _remove_outdated(image: Path, picture: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def _check_place(out: Path, series: Series) -> None:
-    """Refuse to write over the maps of other images."""
-    there = sources_of(out, series.entities, T1.suffix)
-    if there is not None and there != series.sources:
-        name = "_".join(f"{key}-{label}" for key, label in series.entities.items())
-        raise OutputError(
-            f"maps of other images stand there under the name {name}",
-            remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
-            path=out,
-        )
-
-
 def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:
-    device = device_for(arguments.device)
-    known = dict(acquisition.known)
+    moved = acquisition.to(device_for(arguments.device))
+    known = dict(moved.known)
     if arguments.efficiency is not None:
-        known["B"] = torch.full(acquisition.voxels, arguments.efficiency)
+        known["B"] = torch.full(moved.voxels, arguments.efficiency, device=moved.signal.device)
     return replace(
-        acquisition,
-        signal=acquisition.signal.to(device),
-        mask=None if acquisition.mask is None else acquisition.mask.to(device),
-        saturated=None if acquisition.saturated is None else acquisition.saturated.to(device),
-        known=MappingProxyType({name: value.to(device) for name, value in known.items()}),
-        noise_sd=arguments.noise_sd if arguments.noise_sd is not None else acquisition.noise_sd,
+        moved,
+        known=MappingProxyType(known),
+        noise_sd=arguments.noise_sd if arguments.noise_sd is not None else moved.noise_sd,
     )
 
 
@@ -130,11 +104,6 @@ def _on(device: torch.device, estimator: Estimator[Acquisition]) -> Estimator[Ac
     if isinstance(network, torch.nn.Module):
         network.to(device)
     return estimator
-
-
-def figure_path(out: Path, image: Path, subject: str) -> Path:
-    """Return where the picture of a map goes: the subject's folder of figures."""
-    return out / f"sub-{subject}" / "figures" / image.name.replace(".nii.gz", ".png")
 
 
 def _summarise(

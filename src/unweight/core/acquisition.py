@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import final
@@ -74,6 +74,16 @@ class Acquisition:
             )
         if self.noise_sd is not None and not 0 < self.noise_sd < math.inf:
             raise InputError(f"noise_sd must be positive and finite, not {self.noise_sd:g}")
+
+    def to(self, device: torch.device) -> "Acquisition":
+        """Return the acquisition on another device."""
+        return replace(
+            self,
+            signal=self.signal.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+            saturated=None if self.saturated is None else self.saturated.to(device),
+            known=MappingProxyType({name: value.to(device) for name, value in self.known.items()}),
+        )
 
     @property
     def voxels(self) -> torch.Size:

@@ -70,6 +70,11 @@ def failed_voxels(status: UInt8[Tensor, "*voxels"]) -> Bool[Tensor, "*voxels"]:
 
 
 CHI_SQUARE = "Reduced chi-square of the signal model; 1 is what noise explains"
+RMS_OF_LOG = (
+    "Root mean square, over the images, of the logarithm of the image over that made again from the maps, "
+    "gains and receive sensitivity taken out"
+)
+PHASE_RESIDUAL = "Residual of the phase about a line in echo time, weighted with magnitude [rad]"
 
 
 @final

@@ -12,7 +12,7 @@ is not in it, and is larger (docs/qsm.md).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, final
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.phase_quality import Judged, judge
@@ -42,7 +42,6 @@ QUALITY_LIMIT = 0.35  # of the residual of the phase [rad]
 WATERY, NEAR_MIDDLE_MM, LEAST_CSF = 5.0, 30.0, 50  # R2* of CSF [1/s], where it is looked for, voxels
 FAST_DECAY, LEAST_FAST = (30.0, 80.0), 100  # R2* of iron and veins [1/s], and voxels to judge the sign by
 TURNED = -0.01  # mean susceptibility of these that says that the sign is wrong [ppm]
-MISFIT = "Residual of the phase about a line in echo time, weighted with magnitude [rad]"
 
 
 class Reference(Enum):
@@ -51,6 +50,13 @@ class Reference(Enum):
     MEAN = "mean"
     CSF = "csf"
     NONE = "none"
+
+
+RELATIVE = {
+    Reference.MEAN: "its mean over the mask",
+    Reference.CSF: "its mean in the CSF of the ventricles",
+    Reference.NONE: "nothing: what the inversion gives",
+}
 
 
 class Reconstruction(NamedTuple):
@@ -92,8 +98,9 @@ class SusceptibilityFit(Estimator[Acquisition]):
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        """The susceptibility."""
-        return (CHI,)
+        """The susceptibility, relative to what is named."""
+        told = f"Magnetic volume susceptibility, relative to {RELATIVE[self.reference]}"
+        return (replace(CHI, description=told),)
 
     def accept(self, acquisition: Acquisition) -> None:
         """Return if these are complex volumes whose place in the field is known.
@@ -134,7 +141,8 @@ class SusceptibilityFit(Estimator[Acquisition]):
         notes = (*_notes(found, judged, mask), *_sign(chi, good, r2star))
         made = _Made(chi - zero, sd, local.field, judged.rate * ppm, local.mask)
         steps.done(1.0)
-        return _on_grid(acquisition, (box, mask), (found, judged), made, notes)
+        made_on_grid = _on_grid(acquisition, (box, mask), (found, judged), made, notes)
+        return made_on_grid._replace(maps=replace(made_on_grid.maps, specs=self.parameters))
 
 
 def _facts(
@@ -273,6 +281,6 @@ def _on_grid(
         misfit=whole(found.residual, mask),
         noise_sd=judged.noise_sd if math.isfinite(judged.noise_sd) else None,
         affine=acquisition.affine,
-        misfit_meaning=MISFIT,
+        misfit_meaning=PHASE_RESIDUAL,
     )
     return Reconstruction(maps, whole(made.total, judged.mask), whole(made.local, made.known), notes)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import RMS_OF_LOG, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec, Scale
 from unweight.core.weighting import completed
 from unweight.learn.conditioning import NAMES
@@ -41,10 +41,6 @@ N_AT_ONCE = 8
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
 TOO_DARK = -1.2  # an image so far below an ordinary brain says nothing in a voxel
-LEFT_OVER = (
-    "Root mean square, over the images, of the logarithm of the image over that made again from the maps, "
-    "gains and receive sensitivity taken out"
-)
 
 
 @final
@@ -200,7 +196,7 @@ def _maps(
         upper=(columns["free"] + columns["reach"]).exp(),
         interval_level=LEVEL,
         misfit=left.masked_fill(silent, torch.nan),
-        misfit_meaning=LEFT_OVER,
+        misfit_meaning=RMS_OF_LOG,
         affine=measured.affine,
         notes=notes_of(measured),
     )

@@ -28,10 +28,19 @@ RECOMMENDED = {
     "T2star": ("navia", True),
     "R2star": ("navia_r", True),
     "PD": ("grayC", False),
+    "S0": ("grayC", False),
+    "Chi": ("grayC", False),
 }
 OTHER = ("batlow", False)
 UNCERTAINTY = "imola"  # begins dark blue: black says that there is no value
-SHOWN = {"T1": (0.0, 3.0), "T2": (0.0, 0.3), "T2star": (0.0, 0.12), "R2star": (0.0, 60.0), "B": (1.0, 2.2)}
+SHOWN = {
+    "T1": (0.0, 3.0),
+    "T2": (0.0, 0.3),
+    "T2star": (0.0, 0.12),
+    "R2star": (0.0, 60.0),
+    "B": (1.0, 2.2),
+    "Chi": (-0.15, 0.15),
+}
 
 
 @final

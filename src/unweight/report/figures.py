@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from unweight.core.maps import CHI_SQUARE, ParameterMaps, VoxelStatus
+from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, ParameterMaps, VoxelStatus
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 from unweight.report.slices import Plane, busiest_slices, lay_out, place, plane_of
 
@@ -20,6 +20,13 @@ STATUS_COLOURS = (
     "#4c9f70", "#000000", "#3a3a3a", "#d1495b", "#8d3b9a", "#edae49", "#f4d35e", "#00798c",
     "#c9a7d8",
 )  # fmt: skip
+RELATIVE_SD = ("T1", "R2star")  # in per cent of the value
+# What the misfit of each kind of map is called, and the largest value shown.
+MISFITS = {
+    CHI_SQUARE: ("Misfit (1: noise only)", 5.0),
+    RMS_OF_LOG: ("Misfit (RMS of ln S)", 0.5),
+    PHASE_RESIDUAL: ("Residual of phase [rad]", 0.5),
+}
 INK, PAPER = "#1b1b1e", "#ffffff"
 MAX_SLICES = 4
 
@@ -141,28 +148,15 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
         label = f"{spec.name} [{unit}]" if unit else spec.name
         colours, norm = colours_for(spec, value)
         panels.append(Panel(title=label, values=value, colours=colours, norm=norm, unit=unit))
-        if spec.name == "T1":
-            relative = 100 * _volume(maps.deviation("T1")) / value
-            panels.append(
-                Panel(
-                    title="SD of T1 [%]",
-                    values=relative,
-                    colours=colour_map(UNCERTAINTY),
-                    norm=Normalize(0, 20, clip=True),
-                    unit="%",
-                )
-            )
+        if spec.name in RELATIVE_SD:
+            relative = 100 * _volume(maps.deviation(spec.name)) / value
+            panels.append(_uncertainty(f"SD of {spec.name} [%]", relative, 20, "%"))
+        elif spec.name == "Chi":
+            noise = 1000 * _volume(maps.deviation(spec.name))
+            panels.append(_uncertainty("SD by noise alone [ppb]", noise, 20, "ppb"))
     if maps.misfit is not None:
-        chi_square = maps.misfit_meaning == CHI_SQUARE
-        panels.append(
-            Panel(
-                title="Misfit (1: noise only)" if chi_square else "Misfit (RMS of ln S)",
-                values=_volume(maps.misfit),
-                colours=colour_map(UNCERTAINTY),
-                norm=Normalize(0, 5 if chi_square else 0.5, clip=True),
-                unit="",
-            )
-        )
+        title, top = MISFITS.get(maps.misfit_meaning, ("Misfit", 0.5))
+        panels.append(_uncertainty(title, _volume(maps.misfit), top, ""))
     names = [status.name.lower().replace("_", " ") for status in VoxelStatus]
     panels.append(
         Panel(
@@ -174,6 +168,16 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
         )
     )
     return panels
+
+
+def _uncertainty(title: str, values: NDArray[np.floating[Any]], top: float, unit: str) -> Panel:
+    return Panel(
+        title=title,
+        values=values,
+        colours=colour_map(UNCERTAINTY),
+        norm=Normalize(0, top, clip=True),
+        unit=unit,
+    )
 
 
 def _draw_slice(axes: Axes, panel: Panel, plane: Plane, index: int) -> None:

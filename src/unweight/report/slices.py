@@ -35,10 +35,11 @@ class Plane:
 
 
 def plane_of(shape: tuple[int, ...], affine: NDArray[np.floating[Any]]) -> Plane:
-    """Return the plane the volume was acquired in: its slices are fewest, or thickest."""
+    """Return the plane the volume was acquired in: slices are fewest, or thickest; else the axial one."""
     direction = affine[:3, :3]
     size = np.linalg.norm(direction, axis=0)
-    order = sorted(range(3), key=lambda axis: (-size[axis], shape[axis]))
+    upward = [-abs(float(direction[2, axis])) / size[axis] for axis in range(3)]
+    order = sorted(range(3), key=lambda axis: (-round(float(size[axis]), 3), upward[axis], shape[axis]))
     fewest = int(np.argmin(shape[:3]))
     slice_axis = fewest if shape[fewest] * 2 < sorted(shape[:3])[1] else order[0]
     first, second = (axis for axis in range(3) if axis != slice_axis)

@@ -1,0 +1,139 @@
+"""What `unweight r2star` and `unweight t2` share: series of echoes in, maps of a decay out."""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from rich.console import Console
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.collection import Collection
+from unweight.bids.derivatives import DerivedImage
+from unweight.bids.given import Given
+from unweight.bids.provenance import provenance_of
+from unweight.bids.read import FoundSeries, find_inputs
+from unweight.bids.write import write_maps
+from unweight.cli.device import device_for
+from unweight.cli.each import each
+from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.terminal import console, progress, table
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.maps import ParameterMaps
+from unweight.fit.arlo import Arlo
+from unweight.fit.decay_solver import DecaySolver
+from unweight.fit.log_linear import LogLinear
+from unweight.fit.relaxation import RelaxationFit
+from unweight.report.figures import draw_maps
+
+SOLVERS = {
+    "log-linear": ("log-linear least squares, weighted with the square of the signal", ""),
+    "arlo": ("auto-regression on linear operations", "Pei et al., Magn Reson Med 73:843, 2015"),
+    "nonlinear": ("nonlinear least squares", ""),
+}
+Maker = Callable[[Acquisition, argparse.Namespace], RelaxationFit]
+Beside = Callable[[ParameterMaps], list[DerivedImage]]
+
+
+def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside: Beside) -> int:
+    """Map every series found; a series that fails does not stop the others.
+
+    Args:
+        arguments: Of the command.
+        suffix: Of the images in a BIDS tree.
+        maker: Gives the fit for an acquisition.
+        beside: Gives further images of the set.
+    """
+    screen = console(quiet=arguments.quiet)
+    given = Given(
+        echo_time=None if arguments.te is None else tuple(arguments.te),
+        mask=arguments.mask,
+    )
+    found = find_inputs(arguments.inputs, given, suffixes=(suffix,), subjects=arguments.subjects)
+
+    def work(_: str, one: FoundSeries) -> None:
+        _map(one, arguments, screen, (maker, beside))
+
+    return each([(one.label, one) for one in found], work, arguments)
+
+
+def simple_solver(method: str) -> DecaySolver:
+    """Return a solver that needs no settings."""
+    return Arlo() if method == "arlo" else LogLinear()
+
+
+def _map(
+    one: FoundSeries, arguments: argparse.Namespace, screen: Console, parts: tuple[Maker, Beside]
+) -> None:
+    maker, beside = parts
+    began = time.perf_counter()
+    series = _without_phase(one).read()
+    acquisition = series.acquisition.to(device_for(arguments.device))
+    if acquisition.kind is SignalKind.COMPLEX:
+        acquisition = replace(acquisition, signal=acquisition.signal.abs(), kind=SignalKind.MAGNITUDE)
+    if arguments.noise_sd is not None:
+        acquisition = replace(acquisition, noise_sd=arguments.noise_sd)
+    fit = maker(acquisition, arguments)
+    spec = fit.parameters[0]
+    refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
+    with progress(one.label, quiet=arguments.quiet) as report:
+        maps = fit(acquisition, report)
+    how, reference = SOLVERS[arguments.method]
+    settings = {
+        "Method": arguments.method,
+        "SkipFirst": fit.skip_first,
+        "NoiseFloor": fit.solver.noise_floor,
+    }
+    provenance = provenance_of(
+        series, algorithm=f"{spec.name} by {how}", reference=reference, settings=settings
+    )
+    written = write_maps(maps, arguments.out, series.entities, provenance, beside(maps))
+    picture = figure_path(arguments.out, written.images[spec.name], series.entities["sub"])
+    picture.unlink(missing_ok=True)
+    if not arguments.no_figures:
+        write_bytes_atomic(picture, draw_maps(maps, one.label))
+    seconds = time.perf_counter() - began
+    times = ", ".join(f"{1e3 * te:g}" for te in acquisition.protocol.require("echo_time", "decay").tolist())
+    shape = " x ".join(str(size) for size in acquisition.voxels)
+    screen.print(f"{shape} voxels, TE {times} ms, {how}, {seconds:.1f} s")
+    for note in series.notes:
+        screen.print(f"note: {note}")
+    summarise(screen, maps)
+    for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
+        screen.print(str(path))
+
+
+def _without_phase(one: FoundSeries) -> FoundSeries:
+    """Return the series to be read as magnitude, or as complex where only its two channels are there."""
+    origin = one.origin
+    parts = set(origin.files) if isinstance(origin, Collection) else set()
+    two_channels = {"real", "imag"} <= parts and not {"mag", ""} & parts
+    kind = SignalKind.COMPLEX if two_channels else SignalKind.MAGNITUDE
+    return replace(one, given=replace(one.given, kind=kind))
+
+
+def summarise(screen: Console, maps: ParameterMaps) -> None:
+    """Say what became of the voxels, and the quartiles of each map."""
+    counts = maps.count()
+    total = maps.status.numel()
+    rows = [
+        (
+            status.name.lower().replace("_", " "),
+            f"{count:,}",
+            f"{100 * count / total:.2f} %",
+            status.meaning,
+        )
+        for status, count in counts.items()
+    ]
+    screen.print(table(("voxels", "count", "share", "meaning"), rows))
+    usable = maps.usable
+    if not bool(usable.any()):
+        return
+    for spec in maps.specs:
+        values = maps.value(spec.name)[usable]
+        ranked = values[:: max(1, len(values) // 1_000_000)].sort().values
+        low, middle, high = (float(ranked[int(share * (len(ranked) - 1))]) for share in (0.25, 0.5, 0.75))
+        screen.print(
+            f"{spec.name} of usable voxels: median {middle:.4g} {spec.unit}, "
+            f"quartiles {low:.4g} to {high:.4g} {spec.unit}"
+        )

@@ -1,0 +1,146 @@
+"""Commands that take multi-echo series: R2*, T2 and susceptibility."""
+
+from pathlib import Path
+
+from unweight.cli.arguments import DEVICE, INPUTS, MASK, NO_FIGURES, OUT, SUBJECTS, TE, argument, flag
+from unweight.cli.command import Command
+
+DECAY_METHODS = ("log-linear", "arlo", "nonlinear")
+BACKGROUNDS = ("vsharp", "resharp", "pdf")
+INVERSIONS = ("wtv", "tv", "rts", "tkd", "tikhonov")
+REFERENCES = ("mean", "csf", "none")
+NOISE = argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it")
+PHASE_SCALING = (
+    argument(
+        "--phase-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="numbers of the phase images that stand for a full turn; default: recognised, and said",
+    ),
+    flag("--phase-full-range", help="the lowest and highest number of the phase images are a full turn"),
+    flag("--invert-phase", help="phase falls where the field is higher (GE)"),
+)
+
+R2STAR = Command(
+    module="unweight.cli.r2star",
+    summary="R2* and T2* from multi-echo gradient echo",
+    arguments=(
+        INPUTS,
+        OUT,
+        TE,
+        MASK,
+        SUBJECTS,
+        argument(
+            "--method",
+            choices=DECAY_METHODS,
+            default="log-linear",
+            help="log-linear (default): weighted with the square of the signal; arlo: auto-regression; "
+            "nonlinear: least squares",
+        ),
+        NOISE,
+        DEVICE,
+        NO_FIGURES,
+    ),
+    epilogue=(
+        "unweight r2star bids_tree -o maps\n"
+        "unweight r2star mag_4d.nii.gz --te 0.004 0.008 0.012 -o maps --mask brain.nii.gz"
+    ),
+)
+T2 = Command(
+    module="unweight.cli.t2",
+    summary="T2 from multi-echo spin echo",
+    arguments=(
+        INPUTS,
+        OUT,
+        TE,
+        MASK,
+        SUBJECTS,
+        argument(
+            "--method",
+            choices=DECAY_METHODS,
+            default="nonlinear",
+            help="nonlinear (default): least squares above the noise floor, which log-linear and arlo do "
+            "not know",
+        ),
+        argument(
+            "--skip-first",
+            type=int,
+            default=1,
+            metavar="N",
+            help="echoes left out, for the first has no stimulated echoes (default 1)",
+        ),
+        NOISE,
+        DEVICE,
+        NO_FIGURES,
+    ),
+    epilogue="unweight t2 bids_tree -o maps\nunweight t2 dicom_folder -o maps",
+)
+QSM = Command(
+    module="unweight.cli.qsm",
+    summary="magnetic susceptibility from magnitude and phase of multi-echo gradient echo",
+    arguments=(
+        argument(
+            "inputs",
+            metavar="INPUT",
+            nargs="*",
+            type=Path,
+            help="a BIDS tree with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
+            "whose names or sidecars tell the parts; or give them with --mag and --phase",
+        ),
+        argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
+        argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
+        OUT,
+        TE,
+        argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
+        argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+        SUBJECTS,
+        argument(
+            "--background",
+            choices=BACKGROUNDS,
+            default="vsharp",
+            help="how background fields are removed (default vsharp)",
+        ),
+        argument(
+            "--inversion",
+            choices=INVERSIONS,
+            default="wtv",
+            help="from field to susceptibility; wtv (default): total variation, weighted with trust",
+        ),
+        argument(
+            "--reference",
+            choices=REFERENCES,
+            default="mean",
+            help="which mean susceptibility is called 0: of the whole mask (default), of CSF in the "
+            "ventricles, or none",
+        ),
+        argument(
+            "--bipolar",
+            choices=("auto", "yes", "no"),
+            default="auto",
+            help="whether every other echo was read backwards (default: seen in the data)",
+        ),
+        argument(
+            "--b0-direction",
+            nargs=3,
+            type=float,
+            metavar=("X", "Y", "Z"),
+            help="of the static field in voxel axes; default: B0_dir of the sidecar, else the affine",
+        ),
+        *PHASE_SCALING,
+        argument(
+            "--quality-limit",
+            type=float,
+            default=0.35,
+            metavar="RAD",
+            help="residual of the phase above which a voxel is put aside (default 0.35)",
+        ),
+        flag("--qsmxt", help="let an installed qsmxt do background removal and inversion"),
+        DEVICE,
+        NO_FIGURES,
+    ),
+    epilogue=(
+        "unweight qsm bids_tree -o maps\n"
+        "unweight qsm --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 --field 3 -o maps"
+    ),
+)

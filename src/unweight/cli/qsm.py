@@ -1,0 +1,124 @@
+"""`unweight qsm`: from magnitude and phase to magnetic susceptibility."""
+
+import argparse
+import time
+from dataclasses import replace
+from functools import partial
+
+from rich.console import Console
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.given import Given
+from unweight.bids.phase import PhaseScaling
+from unweight.bids.provenance import provenance_of
+from unweight.bids.read import Series, find_inputs, read_complex
+from unweight.bids.write import write_maps
+from unweight.cli.decay import summarise
+from unweight.cli.device import device_for
+from unweight.cli.each import each
+from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.terminal import console, progress
+from unweight.core.acquisition import SignalKind
+from unweight.core.errors import UsageError
+from unweight.fit.susceptibility import Reference, SusceptibilityFit
+from unweight.report.figures import draw_maps
+from unweight.run.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
+from unweight.run.qsmxt import qsmxt_background, qsmxt_inversion
+from unweight.signals.parameters import CHI
+from unweight.susceptibility.background import BackgroundRemoval
+from unweight.susceptibility.inversion import DipoleInversion
+
+ALGORITHM = (
+    "Susceptibility from multi-echo phase: exact unwrapping, MCPC-3D-S offset, weighted line through "
+    "phase, {background} background removal, {inversion} dipole inversion"
+)
+REFERENCE = "QSM consensus, Magn Reson Med 91:1834, 2024"
+BIPOLAR = {"auto": None, "yes": True, "no": False}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Map every series found; a series that fails does not stop the others."""
+    screen = console(quiet=arguments.quiet)
+    given = _given(arguments)
+    files = (arguments.mag, arguments.phase)
+    if bool(arguments.inputs) == any(files) or any(files) != all(files):
+        raise UsageError(
+            "give either a BIDS tree, a folder or files, or --mag together with --phase",
+            remedy="unweight qsm bids_tree -o maps",
+        )
+    fit = _fit(arguments)
+    if any(files):
+        _map("series", read_complex(arguments.mag, arguments.phase, given), (fit, arguments, screen))
+        return 0
+    found = find_inputs(arguments.inputs, given, suffixes=("MEGRE",), subjects=arguments.subjects)
+    return each(
+        [(one.label, one) for one in found],
+        lambda label, one: _map(label, one.read(), (fit, arguments, screen)),
+        arguments,
+    )
+
+
+def _given(arguments: argparse.Namespace) -> Given:
+    turn = arguments.phase_range
+    return Given(
+        echo_time=None if arguments.te is None else tuple(arguments.te),
+        kind=SignalKind.COMPLEX,
+        mask=arguments.mask,
+        phase=PhaseScaling(
+            turn=None if turn is None else (turn[0], turn[1]),
+            whole_range=arguments.phase_full_range,
+            inverted=arguments.invert_phase,
+        ),
+        field_strength=arguments.field,
+    )
+
+
+def _fit(arguments: argparse.Namespace) -> SusceptibilityFit:
+    if not arguments.quality_limit > 0:
+        raise UsageError("the limit of the phase residual must be positive")
+    direction = arguments.b0_direction
+    background: BackgroundRemoval = BACKGROUNDS[arguments.background]
+    inversion: DipoleInversion = INVERSIONS[arguments.inversion]
+    if arguments.qsmxt:
+        if arguments.inversion == "wtv":
+            arguments.inversion = "rts"  # what its own default is
+        background = partial(qsmxt_background, method=arguments.background)
+        inversion = partial(qsmxt_inversion, method=arguments.inversion)
+    return SusceptibilityFit(
+        background=background,
+        inversion=inversion,
+        reference=Reference(arguments.reference),
+        bipolar=BIPOLAR[arguments.bipolar],
+        direction=None if direction is None else (direction[0], direction[1], direction[2]),
+        quality_limit=arguments.quality_limit,
+    )
+
+
+def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> None:
+    fit, arguments, screen = how
+    began = time.perf_counter()
+    refuse_other_sources(arguments.out, series.entities, series.sources, CHI.suffix)
+    if fit.direction is None:
+        fit = replace(fit, direction=direction_of(series))
+    series = replace(series, acquisition=series.acquisition.to(device_for(arguments.device)))
+    with progress(label, quiet=arguments.quiet) as report:
+        made = map_susceptibility(series, fit, report)
+    names = {"background": arguments.background, "inversion": arguments.inversion}
+    provenance = provenance_of(
+        series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=made.settings
+    )
+    provenance = replace(provenance, notes=made.notes)
+    written = write_maps(made.maps, arguments.out, series.entities, provenance, made.beside)
+    picture = figure_path(arguments.out, written.images[CHI.name], series.entities["sub"])
+    picture.unlink(missing_ok=True)
+    if not arguments.no_figures:
+        write_bytes_atomic(picture, draw_maps(made.maps, label))
+    protocol, seconds = series.acquisition.protocol, time.perf_counter() - began
+    times = ", ".join(f"{1e3 * te:g}" for te in protocol.require("echo_time", "qsm").tolist())
+    shape = " x ".join(str(size) for size in series.acquisition.voxels)
+    screen.print(f"{shape} voxels, {protocol.field_strength:g} T, TE {times} ms, {seconds:.1f} s")
+    for note in made.notes:
+        screen.print(f"note: {note}")
+    summarise(screen, made.maps)
+    for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
+        screen.print(str(path))

@@ -1,0 +1,158 @@
+"""From one complex series to susceptibility and the images beside it."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from unweight.bids.derivatives import DerivedImage, set_desc
+from unweight.bids.read import Series
+from unweight.core.acquisition import Acquisition
+from unweight.core.estimator import Progress
+from unweight.core.maps import ParameterMaps
+from unweight.fit.susceptibility import Reconstruction, SusceptibilityFit
+from unweight.prepare.echo_mask import find_brain_in_echoes
+from unweight.signals.parameters import CHI
+from unweight.susceptibility.background import BackgroundRemoval
+from unweight.susceptibility.geometry import Triple, geometry_of
+from unweight.susceptibility.inversion import DipoleInversion
+from unweight.susceptibility.pdf import pdf
+from unweight.susceptibility.resharp import resharp
+from unweight.susceptibility.rts import rts
+from unweight.susceptibility.tikhonov import tikhonov
+from unweight.susceptibility.tkd import tkd
+from unweight.susceptibility.total_variation import total_variation, weighted_total_variation
+from unweight.susceptibility.vsharp import vsharp
+
+BACKGROUNDS: dict[str, BackgroundRemoval] = {"vsharp": vsharp, "resharp": resharp, "pdf": pdf}
+INVERSIONS: dict[str, DipoleInversion] = {
+    "wtv": weighted_total_variation,
+    "tv": total_variation,
+    "rts": rts,
+    "tkd": tkd,
+    "tikhonov": tikhonov,
+}
+PPM = "ppm"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappedSusceptibility:
+    """What was made of a series.
+
+    Attributes:
+        maps: Susceptibility with standard deviation, status and the quality of the phase.
+        beside: Mask, total and local field.
+        settings: Of the method, as plain values.
+        notes: What a careful reader should know.
+    """
+
+    maps: ParameterMaps
+    beside: tuple[DerivedImage, ...]
+    settings: dict[str, object]
+    notes: tuple[str, ...]
+
+
+def map_susceptibility(
+    series: Series, fit: SusceptibilityFit, progress: Progress | None = None
+) -> MappedSusceptibility:
+    """Find the brain if no mask was given, and map it.
+
+    Raises:
+        InputError: There is no brain to find, or no phase to use.
+        ProtocolError: The series cannot be mapped.
+    """
+    acquisition = series.acquisition
+    fit.accept(acquisition)
+    how = "given"
+    if acquisition.mask is None:
+        acquisition, how = _masked(acquisition), "found in the last echo"
+    made = fit.reconstruct(acquisition, progress)
+    return MappedSusceptibility(
+        maps=made.maps,
+        beside=tuple(_beside(acquisition, made, how)),
+        settings={
+            "BackgroundRemoval": settings_of(fit.background),
+            "DipoleInversion": settings_of(fit.inversion),
+            "Reference": fit.reference.value,
+            "PhaseQualityLimit": fit.quality_limit,
+            "B0Direction": [round(part, 6) for part in _direction(acquisition, fit)],
+            "BrainMask": how,
+        },
+        notes=(*series.notes, *made.notes),
+    )
+
+
+def settings_of(function: Callable[..., Any]) -> dict[str, object]:
+    """Return the name of a function and the settings it would be called with."""
+    told = function.keywords if isinstance(function, functools.partial) else {}
+    inner = function.func if isinstance(function, functools.partial) else function
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(inner).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return {"Name": getattr(inner, "__name__", type(inner).__name__), **defaults, **told}
+
+
+def direction_of(series: Series) -> Triple | None:
+    """Return the direction of the field that the sidecars name (`B0_dir`), in voxel axes."""
+    told = series.sidecar.get("B0_dir")
+    if not isinstance(told, list) or len(told) != 3:
+        return None
+    numbers = [float(part) for part in told if isinstance(part, int | float) and not isinstance(part, bool)]
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and any(numbers) else None
+
+
+def _masked(acquisition: Acquisition) -> Acquisition:
+    affine = acquisition.affine
+    size = (1.0, 1.0, 1.0) if affine is None else geometry_of(affine).voxel_mm
+    order = acquisition.protocol.require("echo_time", "susceptibility").argsort()
+    brain = find_brain_in_echoes(acquisition.signal.abs()[..., order.to(acquisition.signal.device)], size)
+    return replace(acquisition, mask=brain)
+
+
+def _direction(acquisition: Acquisition, fit: SusceptibilityFit) -> Triple:
+    affine = acquisition.affine
+    return (0.0, 0.0, 1.0) if affine is None else geometry_of(affine, fit.direction).direction
+
+
+def _beside(acquisition: Acquisition, made: Reconstruction, how: str) -> list[DerivedImage]:
+    known = ~made.maps.failed
+    images = [
+        DerivedImage(
+            key="mask",
+            desc=set_desc("", CHI.suffix),
+            suffix="mask",
+            values=known,
+            description="Where susceptibility is known: the brain less what background removal takes",
+        ),
+        DerivedImage(
+            key="total field",
+            desc="total",
+            suffix="fieldmap",
+            values=made.total,
+            description="Field before removal of the background, from the line through phase",
+            unit=PPM,
+        ),
+        DerivedImage(
+            key="local field",
+            desc="local",
+            suffix="fieldmap",
+            values=made.local,
+            description="Field of what lies in the mask",
+            unit=PPM,
+        ),
+    ]
+    if acquisition.mask is not None:
+        images.append(
+            DerivedImage(
+                key="brain",
+                desc=set_desc("brain", CHI.suffix),
+                suffix="mask",
+                values=acquisition.mask,
+                description=f"The brain with its CSF, {how}",
+            )
+        )
+    return images
