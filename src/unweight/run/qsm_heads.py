@@ -1,9 +1,10 @@
 """Simulated heads with known susceptibility: what a scanner would store, and the truth of each stage.
 
 3 T, eight echoes of 4 to 32 ms, brightest tissue 100 times the noise, voxels of 1.5 mm made from labels of
-0.5 mm. χ is that of each material, mixed by volume; the field is that of the whole head with air and bone, less
-a shim. Scores are taken in `clean`, brain voxels that share nothing with bone or air, for no method can
-know what lies in the others. In the set `calcified` a sphere of -3 ppm and 4 mm radius lies in white matter.
+0.5 mm. χ is that of each material, mixed by volume, without texture; the field is that of the whole head
+with air and bone, less a shim. Scores are taken in `clean`, brain voxels that share nothing with bone or
+air, for no method can know what lies in the others. In the set `calcified` a sphere of -3 ppm and 4 mm
+radius lies in white matter.
 """
 
 from collections.abc import Iterator

@@ -171,12 +171,11 @@ def _field(
 def _backgrounds(head: QsmHead) -> list[Score]:
     """Score each removal from the true total field, where it keeps the mask."""
     true = head.local_in(head.clean)
+    inside = torch.where(head.clean, head.total, torch.zeros_like(head.total))
     scores = []
     for name, remove in BACKGROUNDS.items():
         began = time.perf_counter()
-        local = remove(
-            torch.where(head.clean, head.total, torch.zeros_like(head.total)), head.clean, head.geometry
-        )
+        local = remove(inside, head.clean, head.geometry)
         seconds = time.perf_counter() - began
         scores += _field(head, name, "local field", (local.field, true, local.mask), seconds)
         kept = float(local.mask.sum() / head.clean.sum())

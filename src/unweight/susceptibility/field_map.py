@@ -22,6 +22,7 @@ from unweight.susceptibility.phase_offset import phase_offset
 from unweight.susceptibility.unwrap import unwrap_in_space, unwrap_near
 
 Volume = Float[Tensor, "x y z"]
+POOR = 0.2  # median residual that is more than noise [rad]
 
 
 @final
@@ -73,8 +74,28 @@ def field_map(
         phase = unwrap_in_space(torch.angle(signal[..., 0]), mask)[..., None]
         return _fitted(phase, signal, echo_time, mask)
     signal, alternation, turned = _one_polarity(signal, echo_time, mask, bipolar)
+    best = _with_turns(0, (signal, echo_time, mask), voxel_mm)
+    if _typical(best, mask) > POOR:
+        # Unevenly spaced echoes tell a mean field that is whole turns away; evenly spaced ones cannot.
+        others = [_with_turns(turns, (signal, echo_time, mask), voxel_mm) for turns in (-1, 1)]
+        best = min((best, *others), key=lambda one: _typical(one, mask))
+    return replace(best, alternation=alternation, turned=turned)
+
+
+def _typical(found: FieldMap, mask: Bool[Tensor, "x y z"]) -> float:
+    """Return the median residual in a mask [rad]."""
+    return float(found.residual[mask].median())
+
+
+def _with_turns(
+    turns: int,
+    measured: tuple[Complex[Tensor, "x y z echoes"], Float[Tensor, " echoes"], Bool[Tensor, "x y z"]],
+    voxel_mm: Triple,
+) -> FieldMap:
+    """Return the field if phase grew by so many whole turns more than the smallest between two echoes."""
+    signal, echo_time, mask = measured
     times = (float(echo_time[0]), float(echo_time[1]))
-    offset, rate = phase_offset(signal[..., :2], times, mask, voxel_mm)
+    offset, rate = phase_offset(signal[..., :2], times, mask, voxel_mm, turns)
     back = torch.polar(torch.ones_like(offset), -offset)
     unwrapped: list[Tensor] = []
     for index, time in enumerate(echo_time.tolist()):
@@ -82,8 +103,7 @@ def field_map(
         unwrapped.append(unwrap_near(phase, rate * time))
         before = slice(0, index + 1)
         rate = _through_origin(unwrapped, signal[..., before].abs(), echo_time[before].to(rate))
-    fitted = _fitted(torch.stack(unwrapped, dim=-1), signal, echo_time, mask)
-    return replace(fitted, alternation=alternation, turned=turned)
+    return _fitted(torch.stack(unwrapped, dim=-1), signal, echo_time, mask)
 
 
 def _one_polarity(

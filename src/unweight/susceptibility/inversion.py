@@ -10,7 +10,14 @@ from typing import Protocol
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.core.errors import UsageError
 from unweight.susceptibility.geometry import FieldGeometry
+
+
+def check_regularisation(regularisation: float) -> None:
+    """Refuse a weight of the regularisation that is not positive."""
+    if not regularisation > 0:
+        raise UsageError(f"a regularisation of {regularisation:g}", remedy="Give a positive one.")
 
 
 class DipoleInversion(Protocol):

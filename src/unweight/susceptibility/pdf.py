@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.core.errors import InputError
 from unweight.susceptibility.background import LocalField
 from unweight.susceptibility.conjugate_gradient import conjugate_gradient
 from unweight.susceptibility.dipole import half_kernel
@@ -36,7 +37,12 @@ def pdf(
         weight: How far each voxel is trusted; None for all alike.
         n_steps: Of conjugate gradients, at most.
         pad: Size of the grid the outer dipoles lie on over that of the field.
+
+    Raises:
+        InputError: The mask is empty.
     """
+    if not bool(mask.any()):
+        raise InputError("the mask is empty: there is no field", remedy="Check the mask.")
     grid = padded_grid(mask.shape, pad)
     dipole = half_kernel(grid.whole, geometry).to(field)
     seen = mask.to(field) if weight is None else mask.to(field) * weight

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unweight.susceptibility.geometry import Triple
 from unweight.susceptibility.smooth import smooth_complex
-from unweight.susceptibility.unwrap import unwrap_in_space
+from unweight.susceptibility.unwrap import TURN, unwrap_in_space
 
 SMOOTHING_MM = 8.0
 
@@ -38,6 +38,7 @@ def phase_offset(
     echo_time: tuple[float, float],
     mask: Bool[Tensor, "x y z"],
     voxel_mm: Triple,
+    turns: int = 0,
 ) -> PhaseOffset:
     """Return the phase at TE = 0, and how fast the phase grows.
 
@@ -46,9 +47,11 @@ def phase_offset(
         echo_time: Their TE [s].
         mask: Voxels whose phase means something, one piece.
         voxel_mm: Voxel size along each axis [mm].
+        turns: Whole turns that phase grew more between the echoes than unwrapping says, everywhere.
     """
     first, second = echoes[..., 0], echoes[..., 1]
     growth = unwrap_in_space(torch.angle(second * first.conj()), mask)
+    growth = growth + turns * TURN * mask
     rate = growth / (echo_time[1] - echo_time[0])
     turned = first * second.abs() * torch.polar(torch.ones_like(rate), -rate * echo_time[0])
     inside = torch.where(mask, turned, torch.zeros_like(turned))

@@ -29,7 +29,7 @@ def rts(
     threshold: float = 0.15,
     n_solve: int = 6,
     n_steps: int = 20,
-    stiffness: float = 100.0,
+    stiffness: float = 10.0,
     pad: float = 1.3,
 ) -> Float[Tensor, "x y z"]:
     """Return the susceptibility.

@@ -1,4 +1,4 @@
-"""Smoothing with a Gaussian, values without weight left out: Σ g·w·v / Σ g·w."""
+"""Smoothing with a Gaussian; beyond the grid there is nothing, so edges lose."""
 
 import math
 
@@ -34,6 +34,9 @@ def _along(parts: Float[Tensor, "two x y z"], axis: int, sd: float) -> Float[Ten
         return parts
     place = torch.arange(n, device=parts.device, dtype=parts.dtype)
     distance = (place[:, None] - place[None, :]) / max(sd, 1e-6)
-    weight = torch.exp(-distance.square() / 2) / (sd * math.sqrt(2 * math.pi))
+    weight = torch.exp(-distance.square() / 2)
     weight = torch.where(distance.abs() <= REACH, weight, torch.zeros_like(weight))
+    reach = math.floor(REACH * sd)
+    whole = sum(math.exp(-((step / max(sd, 1e-6)) ** 2) / 2) for step in range(-reach, reach + 1))
+    weight = weight / whole
     return torch.movedim(torch.movedim(parts, axis, -1) @ weight, -1, axis)

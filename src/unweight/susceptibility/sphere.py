@@ -17,7 +17,7 @@ from unweight.susceptibility.fourier_grid import FourierGrid
 from unweight.susceptibility.geometry import Triple
 
 SUBVOXELS = (-1 / 3, 0.0, 1 / 3)
-NEARLY_ALL = 0.999
+NEARLY_ALL = 0.99999
 
 
 def sphere_kernel(grid: FourierGrid, voxel_mm: Triple, radius_mm: float) -> Float[Tensor, "x y half"]:

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.core.errors import UsageError
 from unweight.susceptibility.dipole import half_kernel
 from unweight.susceptibility.fourier_grid import FourierGrid, padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.gradient import laplacian_kernel
+from unweight.susceptibility.inversion import check_regularisation
 
 
 def tikhonov(
@@ -51,8 +51,7 @@ def tikhonov_kernel(
     Raises:
         UsageError: λ is not positive.
     """
-    if not regularisation > 0:
-        raise UsageError(f"a regularisation of {regularisation:g}", remedy="Give a positive one.")
+    check_regularisation(regularisation)
     dipole = half_kernel(grid.whole, geometry)
     smooth = laplacian_kernel(grid.whole, geometry.voxel_mm)
     below = dipole.square() + regularisation * smooth

@@ -18,6 +18,7 @@ from unweight.susceptibility.dipole import half_kernel
 from unweight.susceptibility.fourier_grid import padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.gradient import differences, differences_back, laplacian_kernel
+from unweight.susceptibility.inversion import check_regularisation
 
 STIFFNESS = 100.0  # ρ over λ: edges below 1/ρ·λ = 0.01 ppm/mm are noise in the first step
 
@@ -42,7 +43,11 @@ def total_variation(
         regularisation: λ [ppm·mm].
         n_steps: Of the method.
         pad: Size of the periodic grid over that of the field.
+
+    Raises:
+        UsageError: λ is not positive.
     """
+    check_regularisation(regularisation)
     grid = padded_grid(mask.shape, pad)
     size = geometry.voxel_mm
     dipole = half_kernel(grid.whole, geometry).to(field)
@@ -83,7 +88,11 @@ def weighted_total_variation(
         regularisation: λ [ppm·mm].
         n_steps: Of the method.
         pad: Size of the periodic grid over that of the field.
+
+    Raises:
+        UsageError: λ is not positive.
     """
+    check_regularisation(regularisation)
     grid = padded_grid(mask.shape, pad)
     size = geometry.voxel_mm
     dipole = half_kernel(grid.whole, geometry).to(field)

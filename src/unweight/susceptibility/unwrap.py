@@ -46,11 +46,13 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
         mask: Voxels whose phase means something, one connected piece.
 
     Raises:
-        InputError: The mask is empty.
+        InputError: The mask is empty, or the grid a single row.
     """
     inside = mask.cpu().numpy()
     if not inside.any():
         raise InputError("the mask is empty: there is no phase to unwrap", remedy="Check the mask.")
+    if sorted(inside.shape)[1] == 1 and inside.size > 1:
+        raise InputError("a single row of voxels cannot be unwrapped", remedy="Give an image or a volume.")
     thick = [axis for axis, size in enumerate(inside.shape) if size > 1]
     flat = tuple(inside.shape[axis] for axis in thick) or (1,)
     values = phase.detach().cpu().double().numpy()
