@@ -4,7 +4,14 @@ from pathlib import Path
 
 from unweight.cli.arguments import DEVICE, EXAMINATION, NO_FIGURES, OUT, SERIES, argument, flag
 from unweight.cli.command import Command
-from unweight.cli.echo_commands import QSM, R2STAR, T2
+from unweight.cli.echo_commands import (
+    OWN_SUSCEPTIBILITY,
+    QSM,
+    QSM_COMPARED,
+    QSM_SETS,
+    R2STAR,
+    T2,
+)
 
 T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
 T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
@@ -283,8 +290,9 @@ COMMANDS = {
         arguments=(
             argument(
                 "what",
-                choices=("t1", "maps"),
-                help="t1: from inversion recovery; maps: T1, T2 and PD from weighted images",
+                choices=("t1", "maps", "qsm"),
+                help="t1: from inversion recovery; maps: T1, T2 and PD from weighted images; qsm: R2* and "
+                "susceptibility from multi-echo gradient echo",
             ),
             argument(
                 "-o",
@@ -297,10 +305,10 @@ COMMANDS = {
             argument(
                 "--methods",
                 nargs="+",
-                choices=(*T1_COMPARED, *MAPS_COMPARED),
+                choices=(*T1_COMPARED, *MAPS_COMPARED, *QSM_COMPARED),
                 metavar="METHOD",
-                help=f"of t1: {', '.join(T1_COMPARED)}; of maps: {', '.join(MAPS_COMPARED)}; default: all "
-                "that there are weights for; ml and physics need none",
+                help=f"of t1: {', '.join(T1_COMPARED)}; of maps: {', '.join(MAPS_COMPARED)}; of qsm: "
+                f"{QSM_COMPARED[0]} and other pairs; default: all that there are weights for",
             ),
             argument(
                 "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
@@ -308,10 +316,10 @@ COMMANDS = {
             argument(
                 "--sets",
                 nargs="*",
-                choices=(*T1_SETS, *MAPS_SETS),
+                choices=(*T1_SETS, *MAPS_SETS, *QSM_SETS),
                 metavar="SET",
                 help=f"simulated sets; default: all of them; of t1: {', '.join(T1_SETS)}; of maps: "
-                f"{', '.join(MAPS_SETS)}",
+                f"{', '.join(MAPS_SETS)}; of qsm: {', '.join(QSM_SETS)}",
             ),
             argument(
                 "--heads",
@@ -356,13 +364,15 @@ COMMANDS = {
             argument(
                 "--steps", type=int, metavar="N", help="t1: steps of each draw; default: as its card says"
             ),
+            *OWN_SUSCEPTIBILITY,
             flag("--quick", help="one head, a slice or two, one seed: to see that it runs"),
         ),
         epilogue=(
             "unweight evaluate t1 -o scores\n"
             "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
             "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2\n"
-            "unweight evaluate maps -o scores --heads brainweb_folder"
+            "unweight evaluate maps -o scores --heads brainweb_folder\n"
+            "unweight evaluate qsm -o scores --heads brainweb_folder"
         ),
     ),
     "doctor": Command(

@@ -8,6 +8,8 @@ from unweight.cli.command import Command
 DECAY_METHODS = ("log-linear", "arlo", "nonlinear")
 BACKGROUNDS = ("vsharp", "resharp", "pdf")
 INVERSIONS = ("wtv", "tv", "rts", "tkd", "tikhonov")
+QSM_COMPARED = tuple(f"{first}+{second}" for first in BACKGROUNDS for second in INVERSIONS)
+QSM_SETS = ("plain", "calcified")
 REFERENCES = ("mean", "csf", "none")
 NOISE = argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it")
 PHASE_SCALING = (
@@ -20,6 +22,12 @@ PHASE_SCALING = (
     ),
     flag("--phase-full-range", help="the lowest and highest number of the phase images are a full turn"),
     flag("--invert-phase", help="phase falls where the field is higher (GE)"),
+)
+OWN_SUSCEPTIBILITY = (
+    argument("--chi", type=Path, metavar="FILE", help="qsm: score this susceptibility map [ppm]"),
+    argument("--truth", type=Path, metavar="FILE", help="qsm: against this one"),
+    argument("--chi-mask", type=Path, metavar="FILE", help="qsm: where it is not 0"),
+    argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
 )
 
 R2STAR = Command(

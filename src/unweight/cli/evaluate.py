@@ -1,33 +1,42 @@
 """`unweight evaluate`: methods side by side; a table of scores, and pictures.
 
-What is estimated decides which of the two evaluations runs. What only the other one takes is refused.
+What is estimated decides which of the evaluations runs. What only another one takes is refused.
 """
 
 import argparse
+from collections.abc import Callable
 
-from unweight.cli import evaluate_maps, evaluate_t1
+from unweight.cli import evaluate_maps, evaluate_qsm, evaluate_t1
 from unweight.cli.catalogue import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
+from unweight.cli.echo_commands import QSM_COMPARED, QSM_SETS
 from unweight.core.errors import UsageError
 
-MAPS = "maps"
-OF_T1_ALONE = ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps")
+EVALUATIONS: dict[str, tuple[Callable[[argparse.Namespace], int], tuple[str, ...], tuple[str, ...]]] = {
+    "t1": (evaluate_t1.run, T1_COMPARED, T1_SETS),
+    "maps": (evaluate_maps.run, MAPS_COMPARED, MAPS_SETS),
+    "qsm": (evaluate_qsm.run, QSM_COMPARED, QSM_SETS),
+}
+# What only one of them takes.
+OWN = {
+    "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
+    "qsm": ("chi", "truth", "chi_mask", "chi_labels"),
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
-    of_maps = arguments.what == MAPS
-    _check_names("method", arguments, arguments.methods, MAPS_COMPARED if of_maps else T1_COMPARED)
-    _check_names("set", arguments, arguments.sets, MAPS_SETS if of_maps else T1_SETS)
-    if not of_maps:
-        return evaluate_t1.run(arguments)
-    given = [name for name in OF_T1_ALONE if getattr(arguments, name) is not None]
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise UsageError(
-            f"`evaluate {MAPS}` takes no {options}",
-            remedy="Leave it out, or evaluate t1, which takes it.",
-        )
-    return evaluate_maps.run(arguments)
+    evaluation, methods, sets = EVALUATIONS[arguments.what]
+    _check_names("method", arguments, arguments.methods, methods)
+    _check_names("set", arguments, arguments.sets, sets)
+    for owner, names in OWN.items():
+        given = [name for name in names if getattr(arguments, name) is not None]
+        if given and owner != arguments.what:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(
+                f"`evaluate {arguments.what}` takes no {options}",
+                remedy=f"Leave it out, or evaluate {owner}, which takes it.",
+            )
+    return evaluation(arguments)
 
 
 def _check_names(

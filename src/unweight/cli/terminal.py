@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from unweight.core.estimator import Progress as Report
 
@@ -36,7 +37,7 @@ def error_line(text: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
     """Build a table; columns of numbers are right-aligned."""
-    built = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    built = Table(title=Text(title) if title else None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
         built.add_column(column, justify="right" if numeric else "left", no_wrap=True)

@@ -7,7 +7,7 @@ in it. End to end nothing is known but the images.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import final
 
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.acquisition import SignalKind
+from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.evaluate.scores import Score
 from unweight.evaluate.susceptibility import (
@@ -44,9 +45,9 @@ STRUCTURES = (
     *("white_matter", "grey_matter", "csf"),
 )
 PURE = 0.99
+FROM_TRUTH = "from the true field"
 UNITS = {"nrmse": "%", "nrmse_detrended": "%", "hfen": "%", "mae": "ppm", "seconds": "s", "bias": "1/s"}
 Volume = Float[Tensor, "x y z"]
-Told = Callable[[str], None]
 
 
 @final
@@ -70,28 +71,36 @@ def pairs() -> tuple[str, ...]:
     return tuple(f"{first}+{second}" for first in BACKGROUNDS for second in INVERSIONS)
 
 
-def try_head(head: QsmHead, ways: tuple[str, ...], told: Told) -> TriedQsm:
+def try_head(head: QsmHead, ways: tuple[str, ...], progress: Progress | None = None) -> TriedQsm:
     """Measure every stage on one head.
 
     Args:
         head: The head.
         ways: End to end, of `pairs`.
-        told: Called with what is done next.
+        progress: Called with the parts done and the parts in all.
     """
+    total = 3 + len(INVERSIONS) + len(ways)
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
     scores: list[Score] = []
-    told("R2*")
-    scores += _decay(head)
-    told("field")
-    scores += _fields(head)
-    told("background")
-    scores += _backgrounds(head)
+    for measure in (_decay, _fields, _backgrounds):
+        scores += measure(head)
+        count()
     maps: dict[str, Volume] = {}
-    for name, chi in _inverted(head, told):
-        maps[f"{name} from the true field"] = chi.map
-        scores += _chi(head, f"{name} from the true field", chi, head.clean)
-    for name, chi in _end_to_end(head, ways, told):
+    for name, chi in _inverted(head):
+        maps[f"{name} {FROM_TRUTH}"] = chi.map
+        scores += _chi(head, f"{name} {FROM_TRUTH}", chi, head.clean)
+        count()
+    for name, chi in _end_to_end(head, ways):
         maps[name] = chi.map
         scores += _chi(head, name, chi, head.clean & ~chi.map.isnan())
+        count()
     return TriedQsm(head=head, scores=tuple(scores), maps=maps)
 
 
@@ -183,7 +192,7 @@ def _backgrounds(head: QsmHead) -> list[Score]:
     return scores
 
 
-def _inverted(head: QsmHead, told: Told) -> Iterator[tuple[str, _Chi]]:
+def _inverted(head: QsmHead) -> Iterator[tuple[str, _Chi]]:
     """Give the susceptibility from the true local field with the noise that phase leaves in it."""
     magnitude = head.acquisition.signal.abs()
     times = head.acquisition.protocol.require("echo_time", "evaluation").to(magnitude)
@@ -196,16 +205,14 @@ def _inverted(head: QsmHead, told: Told) -> Iterator[tuple[str, _Chi]]:
     trust = (precision / precision[head.clean].median()).clamp(max=1)
     inside = torch.where(head.clean, noisy, torch.zeros_like(noisy))
     for name, invert in INVERSIONS.items():
-        told(name)
         began = time.perf_counter()
         chi = invert(inside, head.clean, head.geometry, trust)
         yield name, _Chi(map=_without(chi, head.clean), seconds=time.perf_counter() - began)
 
 
-def _end_to_end(head: QsmHead, ways: tuple[str, ...], told: Told) -> Iterator[tuple[str, _Chi]]:
+def _end_to_end(head: QsmHead, ways: tuple[str, ...]) -> Iterator[tuple[str, _Chi]]:
     magnitude = head.acquisition.signal.abs()
     for way in ways:
-        told(way)
         first, second = way.split("+")
         began = time.perf_counter()
         brain = find_brain_in_echoes(magnitude, head.geometry.voxel_mm)
