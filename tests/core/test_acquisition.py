@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,3 +43,31 @@ def test_maps_must_be_on_the_grid() -> None:
 def test_noise_must_be_positive() -> None:
     with pytest.raises(InputError, match="noise_sd must be positive and finite, not 0"):
         Acquisition(signal=torch.ones(4, 3), protocol=PROTOCOL, noise_sd=0.0)
+
+
+def test_everything_goes_to_another_device() -> None:
+    """The device `meta` holds no numbers, so that only what was moved can be there."""
+    acquisition = Acquisition(
+        signal=torch.ones(4, 3),
+        protocol=PROTOCOL,
+        mask=torch.ones(4, dtype=torch.bool),
+        affine=torch.eye(4),
+        known={"B": torch.ones(4)},
+        saturated=torch.zeros(4, dtype=torch.bool),
+        noise_sd=0.1,
+    )
+    moved = replace(acquisition, kind=SignalKind.SIGNED).to(torch.device("meta"))
+    assert moved.mask is not None and moved.saturated is not None
+    for one in (moved.signal, moved.mask, moved.saturated, moved.known["B"]):
+        assert one.device.type == "meta"
+    # Geometry is computed on the processor, wherever the volumes are.
+    assert moved.affine is acquisition.affine and moved.protocol is PROTOCOL
+    assert moved.noise_sd == 0.1 and moved.kind is SignalKind.SIGNED
+    assert acquisition.signal.device.type == "cpu"
+
+
+def test_what_was_not_given_is_not_given_elsewhere() -> None:
+    here = Acquisition(signal=torch.ones(4, 3), protocol=PROTOCOL)
+    there = here.to(torch.device("cpu"))
+    assert there.mask is None and there.saturated is None and not there.known
+    assert torch.equal(there.signal, here.signal)

@@ -6,6 +6,7 @@ import pytest
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.report.colours import RelaxationNorm, colour_map, colours_for
+from unweight.signals.parameters import CHI
 
 T1 = ParameterSpec(name="T1", unit="s", lower=0.01, upper=10, suffix="T1map")
 PD = ParameterSpec(name="PD", unit="arbitrary", lower=0, upper=100, suffix="PDmap")
@@ -62,3 +63,13 @@ def test_other_maps_are_grey_and_linear() -> None:
 def test_impossible_range() -> None:
     with pytest.raises(UsageError, match="cannot show the range 2 to 1"):
         RelaxationNorm(2.0, 1.0)
+
+
+def test_susceptibility_is_grey_about_zero_in_a_range_that_stays() -> None:
+    """One scale for all heads; a calcification of −3 ppm does not widen it."""
+    for values in (np.zeros(0), np.array([-3.0] * 50 + [0.1] * 50)):
+        colours, norm = colours_for(CHI, values)
+        assert colours.name == "grayC"
+        assert (norm.vmin, norm.vmax) == (-0.15, 0.15)
+        assert float(norm(0.0)) == pytest.approx(0.5)
+        assert [float(norm(value)) for value in (-3.0, 3.0)] == [0.0, 1.0]

@@ -3,9 +3,11 @@ import math
 import pytest
 import torch
 
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
+from unweight.report import figures
 from unweight.report.figures import SphereMark, draw_maps, draw_phantom
 from unweight.signals.inversion_recovery import PD, T1, B
+from unweight.signals.parameters import CHI
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -54,3 +56,19 @@ def test_phantom_is_drawn_with_failed_spheres() -> None:
 
 def test_same_maps_same_bytes() -> None:
     assert draw_maps(maps((8, 9, 1)), "t") == draw_maps(maps((8, 9, 1)), "t")
+
+
+def test_susceptibility_is_drawn_with_its_noise_and_the_residual_of_the_phase() -> None:
+    values = torch.linspace(-0.1, 0.1, 6 * 7 * 5).reshape(6, 7, 5)
+    chi = ParameterMaps(
+        specs=(CHI,),
+        values=values[..., None],
+        std=torch.full((6, 7, 5, 1), 0.004),
+        status=torch.zeros(6, 7, 5, dtype=torch.uint8),
+        misfit=values.abs(),
+        misfit_meaning=PHASE_RESIDUAL,
+    )
+    titles = [panel.title for panel in figures._panels(chi)]
+    assert titles == ["Chi [ppm]", "SD by noise alone [ppb]", "Residual of phase [rad]", "Status"]
+    assert float(figures._panels(chi)[1].values.mean()) == pytest.approx(4.0)
+    assert draw_maps(chi, "title").startswith(PNG)

@@ -1,3 +1,6 @@
+import math
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -55,3 +58,37 @@ def test_slices_shown_hold_voxels() -> None:
     assert len(shown) == 4
     assert all(5 <= index < 15 for index in shown)
     assert busiest_slices(np.zeros_like(inside), plane, 4) == [10]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_cubic_voxels_are_shown_in_axial_slices(order: tuple[int, int, int]) -> None:
+    """However the axes are stored, and whichever of them has fewest voxels."""
+    affine = np.eye(4)
+    affine[:3, :3] = 1.5 * np.eye(3)[:, list(order)]
+    for lengths in ((120, 144, 120), (120, 144, 150), (100, 120, 140)):
+        shape = tuple(lengths[axis] for axis in order)
+        plane = plane_of(shape, affine)
+        assert order[plane.slice_axis] == 2
+        assert (plane.top, plane.left) == ("A", "R")
+
+
+def test_cubic_voxels_of_a_tilted_head_are_shown_nearly_axial() -> None:
+    angle = math.radians(20.0)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    assert plane_of((180, 200, 190), affine).slice_axis == 2
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_thick_slices_are_shown_as_they_were_acquired(axis: int) -> None:
+    """Sagittal, coronal and axial: the thick axis counts the slices, though it is not the shortest."""
+    sizes = [1.0, 1.0, 1.0]
+    sizes[axis] = 3.0
+    plane = plane_of((100, 100, 100), np.diag([*sizes, 1.0]))
+    assert plane.slice_axis == axis
+    assert plane.aspect == pytest.approx(1.0)
+
+
+def test_few_slices_are_shown_as_they_were_acquired() -> None:
+    """Thinner than they are wide, ten sagittal slices are still sagittal slices."""
+    assert plane_of((10, 100, 100), np.diag([0.8, 1.0, 1.0, 1.0])).slice_axis == 0

@@ -41,7 +41,7 @@ QUALITIES = (
     Quality(tikhonov, error=0.191, slope=0.901, contrast=0.911),
     Quality(total_variation, error=0.086, slope=0.961, contrast=0.956),
     Quality(weighted_total_variation, error=0.050, slope=0.958, contrast=0.952),
-    Quality(rts, error=0.353, slope=0.794, contrast=0.769),
+    Quality(rts, error=0.182, slope=0.912, contrast=0.89),
 )
 
 

@@ -23,13 +23,14 @@ def test_mask_shrinks_by_the_smallest_sphere(geometry: FieldGeometry) -> None:
 
 
 def test_local_field_of_any_size_of_sphere() -> None:
-    """Measured error of the local field deep inside: 18, 15 and 30 % for spheres of 3, 6 and 12 mm.
+    """Measured error of the local field deep inside: 18, 15 and 30 % for spheres of 3, 6 and 12 mm
+    and the customary threshold.
 
     In a mask of 15 mm the largest spheres leave few voxels that are told in full.
     """
     local, background, mask, deep = scene(CUBE)
     for largest_mm, allowed in ((3.0, 0.25), (6.0, 0.2), (12.0, 0.35)):
-        found = vsharp(local + background, mask, CUBE, largest_mm=largest_mm)
+        found = vsharp(local + background, mask, CUBE, largest_mm=largest_mm, threshold=0.05)
         here = found.mask & deep
         assert rms((found.field - local)[here]) < allowed * rms(local[here])
 

@@ -1,6 +1,7 @@
 """What `unweight r2star` and `unweight t2` share: series of echoes in, maps of a decay out."""
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from unweight.core.maps import ParameterMaps
 from unweight.fit.arlo import Arlo
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
+from unweight.fit.noise_level import noise_from_background
 from unweight.fit.relaxation import RelaxationFit
 from unweight.report.figures import draw_maps
 
@@ -31,6 +33,7 @@ SOLVERS = {
     "arlo": ("auto-regression on linear operations", "Pei et al., Magn Reson Med 73:843, 2015"),
     "nonlinear": ("nonlinear least squares", ""),
 }
+FEW = 2  # echoes, that say nothing of their noise
 Maker = Callable[[Acquisition, argparse.Namespace], RelaxationFit]
 Beside = Callable[[ParameterMaps], list[DerivedImage]]
 
@@ -73,6 +76,8 @@ def _map(
         acquisition = replace(acquisition, signal=acquisition.signal.abs(), kind=SignalKind.MAGNITUDE)
     if arguments.noise_sd is not None:
         acquisition = replace(acquisition, noise_sd=arguments.noise_sd)
+    if acquisition.noise_sd is None and acquisition.protocol.n_volumes == FEW:
+        acquisition = _with_noise_of_background(acquisition)
     fit = maker(acquisition, arguments)
     spec = fit.parameters[0]
     refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
@@ -101,6 +106,12 @@ def _map(
     summarise(screen, maps)
     for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
         screen.print(str(path))
+
+
+def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:
+    """Take the noise from the background, where echoes are too few to leave residuals."""
+    noise = noise_from_background(acquisition.signal.reshape(-1, acquisition.signal.shape[-1]))
+    return replace(acquisition, noise_sd=noise) if math.isfinite(noise) else acquisition
 
 
 def _without_phase(one: FoundSeries) -> FoundSeries:

@@ -107,7 +107,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     provenance = provenance_of(
         series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=made.settings
     )
-    provenance = replace(provenance, notes=made.notes)
+    provenance = replace(provenance, notes=_nameless(series, made.notes))
     written = write_maps(made.maps, arguments.out, series.entities, provenance, made.beside)
     picture = figure_path(arguments.out, written.images[CHI.name], series.entities["sub"])
     picture.unlink(missing_ok=True)
@@ -122,3 +122,13 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     summarise(screen, made.maps)
     for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
         screen.print(str(path))
+
+
+def _nameless(series: Series, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return notes without the names of files outside a BIDS tree, which can be names of people."""
+    if series.root is not None:
+        return notes
+    told = list(notes)
+    for number, path in enumerate(series.files, start=1):
+        told = [note.replace(path.name, f"image {number}") for note in told]
+    return tuple(told)

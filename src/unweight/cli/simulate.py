@@ -21,7 +21,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
-from unweight.signals.parameters import PD, R2STAR, T1, T2, B
+from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
 from unweight.synth.anatomy import Anatomy, counts_of
 from unweight.synth.cohort import Cohort, Subject, adjust, volumes
 from unweight.synth.compose import Factor, compose, divisible, with_phase
@@ -48,7 +48,7 @@ from unweight.synth.warp import Warp
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
     "ir": (T1, PD, B),
     "routine": (T1, T2, PD),
-    "megre": (R2STAR, T1, PD),
+    "megre": (R2STAR, T1, PD, CHI),
 }
 FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)

@@ -37,7 +37,13 @@ def error_line(text: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
     """Build a table; columns of numbers are right-aligned."""
-    built = Table(title=Text(title) if title else None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    built = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for index, column in enumerate(columns):
         numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
         built.add_column(column, justify="right" if numeric else "left", no_wrap=True)

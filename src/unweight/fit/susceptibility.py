@@ -26,6 +26,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.log_linear import LogLinear
+from unweight.fit.noise_level import noise_from_background
 from unweight.fit.phase_quality import Judged, judge
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
@@ -123,12 +124,12 @@ class SusceptibilityFit(Estimator[Acquisition]):
         """
         times, geometry, ppm = _facts(acquisition, self.direction)
         steps = _Steps(acquisition.voxels.numel(), progress)
-        brain = largest_piece(acquisition.inside & (acquisition.signal.abs() > 0).all(-1))
+        brain = largest_piece(acquisition.inside & (acquisition.signal.abs() > 0).any(-1))
         box = box_around(brain)
         mask, order = box.cut(brain), torch.argsort(times)
         signal, times = box.cut(acquisition.signal)[..., order], times[order].to(acquisition.signal.real)
         found = field_map(signal, times, mask, geometry.voxel_mm, self.bipolar)
-        judged = judge(found, mask, geometry.voxel_mm, acquisition.noise_sd, self.quality_limit)
+        judged = judge(found, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit)
         steps.done(0.3)
         local = self.background(judged.rate * ppm, judged.mask, geometry, judged.trust)
         steps.done(0.5)
@@ -165,6 +166,14 @@ def _facts(
     times = acquisition.protocol.require("echo_time", "susceptibility")
     geometry = geometry_of(acquisition.affine, direction)
     return times, geometry, 1 / (2 * math.pi * GYROMAGNETIC_RATIO * strength)
+
+
+def _known_noise(acquisition: Acquisition) -> float | None:
+    """Return the noise if it is known; of one or two echoes, which leave no residual, the background's."""
+    n_echoes = acquisition.signal.shape[-1]
+    if acquisition.noise_sd is not None or n_echoes > 2:
+        return acquisition.noise_sd
+    return noise_from_background(acquisition.signal.abs().reshape(-1, n_echoes))
 
 
 class _Steps:

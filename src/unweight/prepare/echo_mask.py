@@ -1,10 +1,13 @@
 """The brain with its CSF in the magnitudes of a multi-echo gradient echo.
 
 In a late echo skull, marrow, fat and skin have decayed or lost their phase, and brain and CSF are what is
-bright; `find_brain` then has little to choose between. It works on voxels of about 3 mm here, which is
-enough for a mask, and takes a second. Its outermost layer, which shares voxels with bone, is taken off.
+bright; `find_brain` then has little to choose between. Where next to nothing else is bright, as after a
+saturation of fat, there is nothing to choose, and all that is bright is taken. It works on voxels of about
+3 mm here, which is enough for a mask, and takes a second. The outermost layer, which shares voxels with
+bone, is taken off.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
@@ -13,9 +16,12 @@ from torch.nn.functional import avg_pool3d, interpolate
 
 from unweight.core.errors import InputError
 from unweight.prepare.brain_mask import find_brain
+from unweight.susceptibility.pieces import largest_piece, without_holes
 
 COARSE_MM = 3.0
 ROUGH = 0.6  # of COARSE_MM
+LIT = 0.4  # of the 95th percentile: bright
+ALONE = 0.3  # of what is bright, below which no brain was found among it
 
 
 def find_brain_in_echoes(
@@ -28,7 +34,7 @@ def find_brain_in_echoes(
     Args:
         magnitude: The echoes, by rising TE.
         voxel_mm: Size of a voxel [mm].
-        peeled_mm: Thickness of the layer that is taken off [mm].
+        peeled_mm: Thickness of the layer that is taken off, one voxel at least; 0 for none [mm].
 
     Raises:
         InputError: Nothing like a brain is in them.
@@ -41,9 +47,23 @@ def find_brain_in_echoes(
     ]
     coarse = avg_pool3d(late[None, None].float().cpu(), steps, ceil_mode=True)[0, 0]
     x, y, z = (step * size for step, size in zip(steps, voxel_mm, strict=True))
-    found = find_brain([coarse], (x, y, z)).float()[None, None]
+    found, lit = find_brain([coarse], (x, y, z)), _lit(coarse)
+    if int(found.sum()) < ALONE * int(lit.sum()):
+        found = lit
     scale = tuple(float(step) for step in steps)
-    fine = interpolate(found, scale_factor=scale, mode="trilinear", align_corners=False)[0, 0] > 0.5
+    smooth = interpolate(
+        found.float()[None, None], scale_factor=scale, mode="trilinear", align_corners=False
+    )
+    fine = smooth[0, 0] > 0.5
     whole = fine[: late.shape[0], : late.shape[1], : late.shape[2]].numpy()
     depth = ndimage.distance_transform_edt(whole, sampling=voxel_mm)
-    return torch.from_numpy(depth > peeled_mm).to(magnitude.device)
+    peeled = max(peeled_mm, *voxel_mm) if peeled_mm > 0 else 0.0
+    return torch.from_numpy(depth > peeled).to(magnitude.device)
+
+
+def _lit(image: Float[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Return the largest bright piece, filled, after thin bridges are broken."""
+    values = image.numpy()
+    bright = values > LIT * np.percentile(values, 95)
+    opened = ndimage.binary_opening(bright)
+    return without_holes(largest_piece(torch.from_numpy(opened if opened.any() else bright)))

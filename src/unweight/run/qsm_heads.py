@@ -38,13 +38,14 @@ from unweight.synth.tissue import TissueDraw, TissuePrior
 
 QSM_SETS = ("plain", "calcified")
 FIELD, SNR = 3.0, 100.0
-FACTOR, QUICK_FACTOR = 3, 6  # labels of 0.5 mm in a voxel
+VOXEL_MM, QUICK_MM = 1.5, 3.0
 HARD = ("skull", "marrow", "air", "background")
 CLEAN_SHARE = 0.02  # of those, at most, in a voxel that is scored
 STONE_PPM, STONE_MM = -3.0, 4.0
 N_HEADS = 2
 CHI = [PROPERTIES.index("chi_plus"), PROPERTIES.index("chi_minus")]
-HEAD_SHAPE, HEAD_MIDDLE_MM = (360, 432, 360), (0.0, -16.0, 12.0)
+HEAD_MM, HEAD_MIDDLE_MM = (180.0, 216.0, 180.0), (0.0, -16.0, 12.0)
+FINE_MM, COARSE_MM = 0.5, 1.5  # of the labels of a procedural head, and of a quick one
 
 
 @final
@@ -94,19 +95,22 @@ def qsm_heads(heads: Path | None, sets: tuple[str, ...], *, quick: bool = False)
         sets: Of `QSM_SETS`.
         quick: One head with large voxels, to see that it runs.
     """
-    for anatomy in _anatomies(heads, 1 if quick else N_HEADS):
+    for anatomy in _anatomies(heads, quick=quick):
+        step = round((QUICK_MM if quick else VOXEL_MM) / anatomy.voxel_mm[0])
         for dataset in sets:
-            yield _head(anatomy, dataset, QUICK_FACTOR if quick else FACTOR)
+            yield _head(anatomy, dataset, step)
 
 
-def _anatomies(heads: Path | None, count: int) -> Iterator[Anatomy]:
+def _anatomies(heads: Path | None, *, quick: bool) -> Iterator[Anatomy]:
     if heads is None:
+        size = COARSE_MM if quick else FINE_MM
+        x, y, z = (round(extent / size) for extent in HEAD_MM)
         generator = seeded_generator(0, "evaluation", "qsm head")
         yield procedural_head(
-            generator, shape=HEAD_SHAPE, voxel_mm=(0.5, 0.5, 0.5), centre_mm=HEAD_MIDDLE_MM
+            generator, shape=(x, y, z), voxel_mm=(size, size, size), centre_mm=HEAD_MIDDLE_MM
         )
         return
-    for path in list(heads_for_test(heads).values())[:count]:
+    for path in list(heads_for_test(heads).values())[: 1 if quick else N_HEADS]:
         yield with_nuclei(read_brainweb(path))
 
 
@@ -129,7 +133,7 @@ def _head(anatomy: Anatomy, dataset: str, step: int) -> QsmHead:
         name=anatomy.subject,
         acquisition=acquisition,
         geometry=geometry_of(torch.eye(4) if affine is None else affine),
-        chi=scene.fractions @ scene.properties[:, CHI].sum(-1),
+        chi=scene.susceptibility,
         total=scene.fields["frequency"] / (GYROMAGNETIC_RATIO * FIELD),
         clean=_clean(scene),
         materials=scene.fractions.argmax(-1),

@@ -3,7 +3,7 @@
 B = B_local + B_background;    inside the mask the background is harmonic, for its sources lie outside
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,6 +23,7 @@ class LocalField(NamedTuple):
     mask: Bool[Tensor, "x y z"]
 
 
+@runtime_checkable
 class BackgroundRemoval(Protocol):
     """A function from the total field to the local one."""
 

@@ -70,7 +70,7 @@ def field_map(
     """
     if bool((echo_time[1:] <= echo_time[:-1]).any()):
         raise ProtocolError("echo times that do not rise", remedy="Sort the echoes, and give each once.")
-    if len(echo_time) == 1:
+    if len(echo_time) == 1 and not bipolar:
         phase = unwrap_in_space(torch.angle(signal[..., 0]), mask)[..., None]
         return _fitted(phase, signal, echo_time, mask)
     signal, alternation, turned = _one_polarity(signal, echo_time, mask, bipolar)
@@ -117,8 +117,9 @@ def _one_polarity(
     fit = bipolar_phase(signal, echo_time, mask)
     if fit is None:
         if bipolar:
+            count = "one echo" if len(echo_time) == 1 else f"{len(echo_time)} echoes"
             raise ProtocolError(
-                f"{len(echo_time)} echoes of a bipolar readout: its phase cannot be told from the field",
+                f"{count} of a bipolar readout: its phase cannot be told from the field",
                 remedy="Acquire three echoes or more, or read them all in one direction.",
             )
         return signal, None, False

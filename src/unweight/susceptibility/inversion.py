@@ -5,7 +5,7 @@
 d̂ is 0 on a cone, so χ is not determined there; the inversions differ in what they put in.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -20,6 +20,7 @@ def check_regularisation(regularisation: float) -> None:
         raise UsageError(f"a regularisation of {regularisation:g}", remedy="Give a positive one.")
 
 
+@runtime_checkable
 class DipoleInversion(Protocol):
     """A function from the local field to susceptibility."""
 

@@ -74,7 +74,7 @@ def weighted_total_variation(
     geometry: FieldGeometry,
     weight: Float[Tensor, "x y z"] | None = None,
     *,
-    regularisation: float = 2e-4,
+    regularisation: float = 1e-4,
     n_steps: int = 60,
     pad: float = 1.3,
 ) -> Float[Tensor, "x y z"]:

@@ -20,6 +20,8 @@ from unweight.susceptibility.fourier_grid import grid_around
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.sphere import eroded_by, sphere_kernel
 
+GROWTH = 1.35  # of the radius from sphere to sphere
+
 
 def vsharp(
     field: Float[Tensor, "x y z"],
@@ -27,8 +29,8 @@ def vsharp(
     geometry: FieldGeometry,
     weight: Float[Tensor, "x y z"] | None = None,
     *,
-    largest_mm: float = 18.0,
-    threshold: float = 0.1,
+    largest_mm: float = 30.0,
+    threshold: float = 0.15,
 ) -> LocalField:
     """Return the local field.
 
@@ -43,21 +45,20 @@ def vsharp(
     Raises:
         InputError: Not even the smallest sphere fits into the mask.
     """
-    step = max(geometry.voxel_mm)
-    n_radii = max(1, math.floor(largest_mm / step))
+    radii = _radii(max(geometry.voxel_mm), largest_mm)
     reach = [2 * math.ceil(largest_mm / size) + 2 for size in geometry.voxel_mm]
     grid = grid_around(mask.shape, reach)
     inside = mask.to(field)
     spectrum = grid.spectrum(field * inside)
     left = torch.zeros_like(field)
     done = torch.zeros_like(mask)
-    for radius in [step * n for n in range(n_radii, 0, -1)]:
+    for radius in reversed(radii):
         kernel = sphere_kernel(grid, geometry.voxel_mm, radius).to(field)
         fits = eroded_by(mask, kernel, grid)
         here = fits & ~done
         left = torch.where(here, field - grid.values(spectrum * kernel), left)
         done = done | fits
-        if radius == step * n_radii:
+        if radius == radii[-1]:
             largest = 1 - kernel
     if not bool(done.any()):
         raise InputError(
@@ -67,3 +68,11 @@ def vsharp(
     inverse = torch.where(largest.abs() > threshold, 1 / largest, torch.zeros_like(largest))
     local = grid.convolve(left, inverse)
     return LocalField(torch.where(done, local, torch.zeros_like(local)), done)
+
+
+def _radii(smallest: float, largest: float) -> list[float]:
+    """Return radii of whole voxels from one up, each about a third larger than the one before."""
+    counts = [1]
+    while (following := max(counts[-1] + 1, round(GROWTH * counts[-1]))) * smallest <= largest:
+        counts.append(following)
+    return [smallest * count for count in counts]

@@ -17,13 +17,12 @@ from unweight.synth.fields import (
     receive_sensitivity,
     transmit_field,
 )
-from unweight.synth.materials import BRAIN, INDEX, PROPERTIES
+from unweight.synth.materials import BRAIN, INDEX
 from unweight.synth.scene import TEXTURED, Scene
 from unweight.synth.texture import texture
 from unweight.synth.tissue import TissueDraw
 
 Factor = tuple[int, int, int]
-CHI = [PROPERTIES.index("chi_plus"), PROPERTIES.index("chi_minus")]
 
 
 def compose(anatomy: Anatomy, factor: Factor, tissue: TissueDraw, generator: torch.Generator) -> Scene:
@@ -70,10 +69,9 @@ def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) 
         raise UsageError("a scene without an affine has no direction of the main field")
     geometry = geometry_of(scene.affine)
     voxel_mm = geometry.voxel_mm
-    chi = scene.fractions @ scene.properties[:, CHI].sum(-1)
     brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum(-1) > 0.5
     shape = tuple(scene.shape)
-    frequency = off_resonance(chi, brain, voxel_mm, geometry.direction, field_strength)
+    frequency = off_resonance(scene.susceptibility, brain, voxel_mm, geometry.direction, field_strength)
     frequency = frequency + imperfect_shim(shape, voxel_mm, generator)
     fields = {**scene.fields, "frequency": frequency, "phase": receive_phase(shape, voxel_mm, generator)}
     return replace(scene, fields=fields)

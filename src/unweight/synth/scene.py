@@ -10,9 +10,9 @@ another T1.
 
 Truth in a mixed voxel is defined once, here, whatever the protocol: PD is Σ f_m·PD_m, and rates (1/T1,
 1/T2, R2star) are means weighted by f_m·PD_m, the water that gives the signal: the rate at which the sum
-begins to relax. In a pure voxel that is the material's own value; the short component of white matter
-does not count. `purity` is the largest weight, so that whoever learns from mixed voxels can trust them
-less (docs/decisions/0008).
+begins to relax; susceptibility is Σ f_m·χ_m, for its field knows no water. In a pure voxel that is the
+material's own value; the short component of white matter does not count. `purity` is the largest weight,
+so that whoever learns from mixed voxels can trust them less (docs/decisions/0008).
 """
 
 from collections.abc import Mapping
@@ -138,6 +138,9 @@ class Scene:
             if spec.name == "PD":
                 columns.append(gain * total)
                 continue
+            if spec.name == "Chi":
+                columns.append(self.susceptibility.reshape(-1))
+                continue
             values = self._values(spec.name, occupants)
             if spec.name in PROPERTY:
                 rate = 1 / values if spec.name in TIMES else values
@@ -155,6 +158,12 @@ class Scene:
             status=status.reshape(self.shape),
             affine=self.affine,
         )
+
+    @property
+    def susceptibility(self) -> Float[Tensor, "*voxels"]:
+        """Susceptibility of each voxel, mixed by volume whether there is water or not [ppm]."""
+        both = [PROPERTY["chi_plus"], PROPERTY["chi_minus"]]
+        return self.fractions @ self.properties[:, both].sum(-1)
 
     @property
     def purity(self) -> Float[Tensor, "*voxels"]:

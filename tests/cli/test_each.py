@@ -1,0 +1,61 @@
+from argparse import Namespace
+
+import pytest
+
+from unweight.cli.each import each
+from unweight.core.errors import InputError, OutputError
+
+QUIET = Namespace(debug=False)
+CAPTURE = pytest.CaptureFixture[str]
+
+
+def test_all_are_done_in_order() -> None:
+    done: list[tuple[str, int]] = []
+    assert each([("a", 1), ("b", 2)], lambda label, one: done.append((label, one)), QUIET) == 0
+    assert done == [("a", 1), ("b", 2)]
+
+
+def test_what_fails_is_said_and_the_rest_is_done(capsys: CAPTURE) -> None:
+    done: list[str] = []
+
+    def work(label: str, works: bool) -> None:
+        if not works:
+            raise InputError("is torn", remedy="Mend it.")
+        done.append(label)
+
+    things = [("a", True), ("b", False), ("c", True), ("d", False)]
+    assert each(things, work, QUIET, "images") == 1
+    assert done == ["a", "c"]
+    said = capsys.readouterr().err
+    assert "b: is torn. Mend it." in said
+    assert "2 of 4 images failed: b, d" in said
+
+
+def test_a_lone_failure_is_an_error_of_the_call() -> None:
+    def fail(_: str, __: int) -> None:
+        raise InputError("is torn")
+
+    with pytest.raises(InputError, match="is torn"):
+        each([("a", 1)], fail, QUIET)
+    with pytest.raises(InputError, match="is torn"):
+        each([("a", 1), ("b", 2)], fail, Namespace(debug=True))
+
+
+def test_a_full_disk_stops_everything() -> None:
+    tried: list[str] = []
+
+    def fail(label: str, _: int) -> None:
+        tried.append(label)
+        raise OutputError("no space left")
+
+    with pytest.raises(OutputError, match="no space left"):
+        each([("a", 1), ("b", 2)], fail, QUIET)
+    assert tried == ["a"]
+
+
+def test_a_bug_is_not_hidden() -> None:
+    def fail(_: str, __: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        each([("a", 1), ("b", 2)], fail, QUIET)

@@ -1,0 +1,137 @@
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.susceptibility.echoes import TIMES, VOXEL, echoes
+from unweight.bids.read import Series
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import InputError, ProtocolError
+from unweight.core.protocol import protocol_from_values
+from unweight.fit.susceptibility import SusceptibilityFit
+from unweight.run.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility, settings_of
+from unweight.run.qsmxt import qsmxt_inversion
+from unweight.susceptibility.tkd import tkd
+from unweight.susceptibility.vsharp import vsharp
+
+AFFINE = torch.diag(torch.tensor([*VOXEL, 1.0], dtype=torch.float64))
+
+
+def series_of(signal: Tensor, mask: Tensor | None, fields: Mapping[str, object] | None = None) -> Series:
+    kind = SignalKind.COMPLEX if signal.is_complex() else SignalKind.MAGNITUDE
+    acquisition = Acquisition(
+        signal=signal,
+        protocol=protocol_from_values(echo_time=list(TIMES), field_strength=3.0),
+        kind=kind,
+        mask=mask,
+        affine=AFFINE,
+    )
+    return Series(
+        acquisition=acquisition,
+        entities={"sub": "01"},
+        suffix="MEGRE",
+        files=(Path("a.nii"),),
+        sources=("sha256:0",),
+        sidecar={} if fields is None else fields,
+        notes=("of the files",),
+    )
+
+
+def quick() -> SusceptibilityFit:
+    return SusceptibilityFit(inversion=tkd)
+
+
+def test_images_beside_the_map_say_where_it_comes_from() -> None:
+    head = echoes()
+    made = map_susceptibility(series_of(head.signal, head.mask), quick())
+    beside = {image.key: image for image in made.beside}
+    assert list(beside) == ["mask", "total field", "local field", "brain"]
+    assert torch.equal(beside["brain"].values, head.mask)
+    assert beside["brain"].desc == "Chibrain"
+    assert beside["mask"].desc == "Chi"
+    known = beside["mask"].values
+    chi = made.maps.value("Chi")
+    assert torch.equal(known, torch.isfinite(chi))
+    assert torch.equal(known, torch.isfinite(beside["local field"].values))
+    assert bool(torch.isnan(beside["total field"].values[~head.mask]).all())
+    assert bool((known & ~head.mask).any()) is False
+    total = beside["total field"].values[head.mask]
+    ppm = head.rate[head.mask] / (2 * math.pi * 42.577478518 * 3.0)
+    # A line in phase; what the smooth offset leaves differs by a slope that is nearly none.
+    assert float((total - ppm).abs().max()) < 0.02
+    assert {beside[key].unit for key in ("total field", "local field")} == {"ppm"}
+
+
+def test_settings_and_notes_are_told() -> None:
+    head = echoes()
+    fit = SusceptibilityFit(inversion=partial(tkd, threshold=0.3), direction=(0.0, 3.0, 4.0))
+    made = map_susceptibility(series_of(head.signal, head.mask), fit)
+    assert made.settings["BrainMask"] == "given"
+    assert made.settings["B0Direction"] == [0.0, 0.6, 0.8]
+    assert made.settings["DipoleInversion"] == {"Name": "tkd", "threshold": 0.3} | {
+        name: value for name, value in settings_of(tkd).items() if name not in {"Name", "threshold"}
+    }
+    assert made.notes[0] == "of the files"
+
+
+def test_settings_hold_defaults_and_what_was_told() -> None:
+    plain = settings_of(vsharp)
+    assert plain["Name"] == "vsharp"
+    assert plain.keys() == {"Name", "largest_mm", "threshold"}
+    assert settings_of(partial(vsharp, largest_mm=12.0)) == plain | {"largest_mm": 12.0}
+    told = settings_of(partial(qsmxt_inversion, method="tv"))
+    assert told == {"Name": "qsmxt_inversion", "method": "tv"}
+    for name, function in {**BACKGROUNDS, **INVERSIONS}.items():
+        assert settings_of(function)["Name"], name
+
+
+def test_brain_is_looked_for_where_no_mask_is_given() -> None:
+    head = echoes()
+    made = map_susceptibility(series_of(head.signal, None), quick())
+    assert made.settings["BrainMask"] == "found in the last echo"
+    found = next(image.values for image in made.beside if image.key == "brain")
+    assert float((found & head.mask).sum() / found.sum()) > 0.99
+
+
+def test_unmappable_series_are_refused_before_the_brain_is_looked_for() -> None:
+    head = echoes()
+    with pytest.raises(ProtocolError, match="needs the phase, and these are magnitude volumes"):
+        map_susceptibility(series_of(head.signal.abs(), None), quick())
+    series = series_of(head.signal, None)
+    weak = replace(series.acquisition.protocol, field_strength=None)
+    with pytest.raises(ProtocolError, match="needs the field strength"):
+        map_susceptibility(replace(series, acquisition=replace(series.acquisition, protocol=weak)), quick())
+
+
+def test_empty_last_echo_asks_for_a_mask() -> None:
+    signal = echoes().signal.clone()
+    signal[..., -1] = 0
+    with pytest.raises(InputError, match="the last echo is empty") as caught:
+        map_susceptibility(series_of(signal, None), quick())
+    assert "--mask" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "direction"),
+    [
+        ([0, 0.5, 0.8], (0.0, 0.5, 0.8)),
+        ([1, 0, 0], (1.0, 0.0, 0.0)),
+        ([0, 0, 0], None),
+        ([0, 1], None),
+        ([0, "1", 0], None),
+        ([True, False, False], None),
+        ("0 0 1", None),
+        (None, None),
+    ],
+)
+def test_direction_is_that_of_the_sidecar_if_it_is_one(
+    told: object, direction: tuple[float, float, float] | None
+) -> None:
+    head = echoes()
+    assert direction_of(series_of(head.signal, None, {"B0_dir": told})) == direction
+    assert direction_of(series_of(head.signal, None)) is None
