@@ -2,7 +2,8 @@
 
 A measured phase is known up to whole turns. Exact unwrapping adds whole turns only: voxels are joined along
 the most reliable edges first (Herráez et al., Appl Opt 41:7437, 2002, as scikit-image has it), so that the
-result differs from the measurement by 2πn everywhere. Where a phase is expected from earlier echoes,
+result differs from the measurement by 2πn everywhere. A voxel that still stands alone, more than half a
+turn from the mean of those it touches, is brought to them. Where a phase is expected from earlier echoes,
 
     φ' = φ + 2π·round((expected − φ)/2π).
 
@@ -58,7 +59,7 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
     values = phase.detach().cpu().double().numpy()
     masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
     found = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
-    result = torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase)
+    result = _without_specks(torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase), mask)
     result = result - TURN * torch.round(result[mask].mean() / TURN)
     return torch.where(mask, result, torch.zeros_like(result))
 
@@ -93,3 +94,20 @@ def unwrap_by_laplacian(phase: Volume, voxel_mm: Triple) -> Volume:
         : phase.shape[0], : phase.shape[1], : phase.shape[2]
     ]
     return found - found.mean()
+
+
+def _without_specks(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
+    """Return the phase with single voxels turned to the mean of the neighbours at their faces."""
+    inside = mask.to(phase)
+    total, count = torch.zeros_like(phase), torch.zeros_like(phase)
+    for axis, size in enumerate(phase.shape):
+        for begin, end in ((0, 1), (1, 0)):
+            here = [slice(None)] * 3
+            there = [slice(None)] * 3
+            here[axis], there[axis] = slice(begin, size - end), slice(end, size - begin)
+            weight = inside[tuple(there)]
+            total[tuple(here)] += weight * phase[tuple(there)]
+            count[tuple(here)] += weight
+    around = total / count.clamp(min=1)
+    alone = mask & (count > 0) & ((phase - around).abs() > TURN / 2)
+    return torch.where(alone, unwrap_near(phase, around), phase)
