@@ -15,10 +15,11 @@ from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, find_inputs
 from unweight.bids.write import write_maps
+from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
 from unweight.cli.each import each
 from unweight.cli.standing import figure_path, refuse_other_sources
-from unweight.cli.terminal import console, progress, table
+from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
 from unweight.fit.arlo import Arlo
@@ -125,18 +126,7 @@ def _without_phase(one: FoundSeries) -> FoundSeries:
 
 def summarise(screen: Console, maps: ParameterMaps) -> None:
     """Say what became of the voxels, and the quartiles of each map."""
-    counts = maps.count()
-    total = maps.status.numel()
-    rows = [
-        (
-            status.name.lower().replace("_", " "),
-            f"{count:,}",
-            f"{100 * count / total:.2f} %",
-            status.meaning,
-        )
-        for status, count in counts.items()
-    ]
-    screen.print(table(("voxels", "count", "share", "meaning"), rows))
+    screen.print(voxel_table(maps))
     usable = maps.usable
     if not bool(usable.any()):
         return

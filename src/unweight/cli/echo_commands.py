@@ -11,7 +11,12 @@ INVERSIONS = ("wtv", "tv", "rts", "tkd", "tikhonov")
 QSM_COMPARED = tuple(f"{first}+{second}" for first in BACKGROUNDS for second in INVERSIONS)
 QSM_SETS = ("plain", "calcified")
 REFERENCES = ("mean", "csf", "none")
-NOISE = argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it")
+ECHOES = (INPUTS, OUT, TE, MASK, SUBJECTS)
+DECAY_END = (
+    argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+    DEVICE,
+    NO_FIGURES,
+)
 PHASE_SCALING = (
     argument(
         "--phase-range",
@@ -34,11 +39,7 @@ R2STAR = Command(
     module="unweight.cli.r2star",
     summary="R2* and T2* from multi-echo gradient echo",
     arguments=(
-        INPUTS,
-        OUT,
-        TE,
-        MASK,
-        SUBJECTS,
+        *ECHOES,
         argument(
             "--method",
             choices=DECAY_METHODS,
@@ -46,9 +47,7 @@ R2STAR = Command(
             help="log-linear (default): weighted with the square of the signal; arlo: auto-regression; "
             "nonlinear: least squares",
         ),
-        NOISE,
-        DEVICE,
-        NO_FIGURES,
+        *DECAY_END,
     ),
     epilogue=(
         "unweight r2star bids_tree -o maps\n"
@@ -59,11 +58,7 @@ T2 = Command(
     module="unweight.cli.t2",
     summary="T2 from multi-echo spin echo",
     arguments=(
-        INPUTS,
-        OUT,
-        TE,
-        MASK,
-        SUBJECTS,
+        *ECHOES,
         argument(
             "--method",
             choices=DECAY_METHODS,
@@ -78,9 +73,7 @@ T2 = Command(
             metavar="N",
             help="echoes left out, for the first has no stimulated echoes (default 1)",
         ),
-        NOISE,
-        DEVICE,
-        NO_FIGURES,
+        *DECAY_END,
     ),
     epilogue="unweight t2 bids_tree -o maps\nunweight t2 dicom_folder -o maps",
 )

@@ -14,11 +14,12 @@ from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
 from unweight.bids.write import WrittenMaps, write_maps
+from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
 from unweight.cli.each import each
 from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.cli.t1_method import T1Method, fit_from, method_for
-from unweight.cli.terminal import console, progress, table
+from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
@@ -121,17 +122,7 @@ def _summarise(
     screen.print(f"method {method.name}" + (f", because {method.reason}" if method.reason else ""))
     for note in series.notes:
         screen.print(f"note: {note}")
-    total = maps.status.numel()
-    rows = [
-        (
-            status.name.lower().replace("_", " "),
-            f"{count:,}",
-            f"{100 * count / total:.2f} %",
-            status.meaning,
-        )
-        for status, count in maps.count().items()
-    ]
-    screen.print(table(("voxels", "count", "share", "meaning"), rows))
+    screen.print(voxel_table(maps))
     usable = maps.usable
     if bool(usable.any()):
         t1 = maps.value("T1")[usable]

@@ -140,10 +140,9 @@ class SusceptibilityFit(Estimator[Acquisition]):
         good = local.mask & judged.good
         zero = _zero(chi, good, (self.reference, r2star), geometry)
         notes = (*_notes(found, judged, mask), *_sign(chi, good, r2star))
-        made = _Made(chi - zero, sd, local.field, judged.rate * ppm, local.mask)
+        made = _Made(self.parameters, chi - zero, sd, local.field, judged.rate * ppm, local.mask)
         steps.done(1.0)
-        made_on_grid = _on_grid(acquisition, (box, mask), (found, judged), made, notes)
-        return made_on_grid._replace(maps=replace(made_on_grid.maps, specs=self.parameters))
+        return _on_grid(acquisition, (box, mask), (found, judged), made, notes)
 
 
 def _facts(
@@ -190,6 +189,7 @@ class _Steps:
 class _Made(NamedTuple):
     """What is put back onto the grid."""
 
+    specs: tuple[ParameterSpec, ...]
     chi: Float[Tensor, "x y z"]
     sd: Float[Tensor, "x y z"]
     local: Float[Tensor, "x y z"]
@@ -283,7 +283,7 @@ def _on_grid(
     status[made.known & ~judged.good] = int(VoxelStatus.IMPLAUSIBLE)
     everywhere = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)
     maps = ParameterMaps(
-        specs=(CHI,),
+        specs=made.specs,
         values=whole(made.chi, made.known)[..., None],
         std=whole(made.sd, made.known)[..., None],
         status=box.fill(everywhere, status),

@@ -79,6 +79,7 @@ def map_susceptibility(
             "PhaseQualityLimit": fit.quality_limit,
             "B0Direction": [round(part, 6) for part in _direction(acquisition, fit)],
             "BrainMask": how,
+            "StandardDeviation": "of phase noise alone, by the closed-form inversion",
         },
         notes=(*series.notes, *made.notes),
     )
