@@ -100,7 +100,8 @@ def test_unit_and_precision_are_those_of_the_field(removal: BackgroundRemoval) -
     total = local + background
     in_hertz = removal(127.7 * total, mask, geometry)
     in_ppm = removal(total, mask, geometry)
-    torch.testing.assert_close(in_hertz.field, 127.7 * in_ppm.field, rtol=1e-6, atol=1e-7)
+    # 60 conjugate gradients multiply rounding; the field is of the order of 1 Hz.
+    torch.testing.assert_close(in_hertz.field, 127.7 * in_ppm.field, rtol=1e-6, atol=1e-6)
     single = removal(total.float(), mask, geometry)
     assert single.field.dtype is torch.float32
     # Conjugate gradients may stop a step earlier or later.
