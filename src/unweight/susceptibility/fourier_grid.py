@@ -43,13 +43,23 @@ class FourierGrid:
 
     def values(self, spectrum: Complex[Tensor, "kx ky half"]) -> Float[Tensor, "x y z"]:
         """Return the values on the box."""
-        x, y, z = self.box
-        return self.everywhere(spectrum)[:x, :y, :z]
+        return self.cut(self.everywhere(spectrum))
 
     def everywhere(self, spectrum: Complex[Tensor, "kx ky half"]) -> Float[Tensor, "kx ky kz"]:
         """Return the values on the whole grid."""
         result: Tensor = torch.fft.irfftn(spectrum, s=self.whole)
         return result
+
+    def cut(self, whole: Float[Tensor, "kx ky kz"]) -> Float[Tensor, "x y z"]:
+        """Return what lies in the box."""
+        x, y, z = self.box
+        return whole[:x, :y, :z]
+
+    def embed(self, values: Float[Tensor, "x y z"], beyond: float = 0.0) -> Float[Tensor, "kx ky kz"]:
+        """Return values on the box, in a grid that holds one value elsewhere."""
+        whole = values.new_full(self.whole, beyond)
+        self.cut(whole).copy_(values)
+        return whole
 
     def convolve(
         self, values: Float[Tensor, "x y z"], kernel: Float[Tensor, "kx ky half"]

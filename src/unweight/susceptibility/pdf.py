@@ -47,9 +47,7 @@ def pdf(
     dipole = half_kernel(grid.whole, geometry).to(field)
     seen = mask.to(field) if weight is None else mask.to(field) * weight
     seen = seen.square()
-    outside = torch.ones(grid.whole, dtype=field.dtype, device=field.device)
-    x, y, z = mask.shape
-    outside[:x, :y, :z] = (~mask).to(field)
+    outside = grid.embed((~mask).to(field), beyond=1.0)
 
     def back(values: Tensor) -> Tensor:
         return outside * grid.everywhere(grid.spectrum(values) * dipole)

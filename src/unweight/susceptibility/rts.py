@@ -15,9 +15,10 @@ from torch import Tensor
 
 from unweight.susceptibility.conjugate_gradient import conjugate_gradient
 from unweight.susceptibility.dipole import half_kernel
+from unweight.susceptibility.edges import Edges
 from unweight.susceptibility.fourier_grid import padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import differences, differences_back, laplacian_kernel
+from unweight.susceptibility.gradient import differences, laplacian_kernel
 
 
 def rts(
@@ -48,11 +49,8 @@ def rts(
     grid = padded_grid(mask.shape, pad)
     size = geometry.voxel_mm
     dipole = half_kernel(grid.whole, geometry).to(field)
-    x, y, z = mask.shape
-    trust = torch.zeros(grid.whole, dtype=field.dtype, device=field.device)
-    trust[:x, :y, :z] = (mask.to(field) if weight is None else mask.to(field) * weight).square()
-    seen = torch.zeros_like(trust)
-    seen[:x, :y, :z] = torch.where(mask, field, torch.zeros_like(field))
+    trust = grid.embed((mask.to(field) if weight is None else mask.to(field) * weight).square())
+    seen = grid.embed(torch.where(mask, field, torch.zeros_like(field)))
 
     def by_dipole(values: Tensor) -> Tensor:
         return grid.everywhere(torch.fft.rfftn(values) * dipole)
@@ -62,13 +60,9 @@ def rts(
     below = told + stiffness * laplacian_kernel(grid.whole, size).to(field)
     below[0, 0, 0] = 1.0
     data = told * torch.fft.rfftn(first)
-    edges = differences(first, size)
-    debt = torch.zeros_like(edges)
+    edges = Edges(differences(first, size), size, 1 / stiffness)
     for _ in range(n_steps):
-        pull = torch.fft.rfftn(differences_back(edges - debt, size))
-        whole = grid.everywhere((data + stiffness * pull) / below)
-        slope = differences(whole, size) + debt
-        edges = slope - slope.clamp(-1 / stiffness, 1 / stiffness)
-        debt = slope - edges
-    chi = whole[:x, :y, :z]
+        whole = grid.everywhere((data + stiffness * edges.pull()) / below)
+        edges.follow(whole)
+    chi = grid.cut(whole)
     return torch.where(mask, chi, torch.zeros_like(chi))

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.susceptibility.dipole import half_kernel
+from unweight.susceptibility.edges import Edges
 from unweight.susceptibility.fourier_grid import padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import differences, differences_back, laplacian_kernel
+from unweight.susceptibility.gradient import laplacian_kernel
 from unweight.susceptibility.inversion import check_regularisation
 
 STIFFNESS = 100.0  # ρ over λ: edges below 1/ρ·λ = 0.01 ppm/mm are noise in the first step
@@ -55,16 +56,11 @@ def total_variation(
     below = dipole.square() + rho * laplacian_kernel(grid.whole, size).to(field)
     below[0, 0, 0] = 1.0
     data = grid.spectrum(field * mask.to(field)) * dipole
-    edges = torch.zeros((3, *grid.whole), dtype=field.dtype, device=field.device)
-    debt = torch.zeros_like(edges)
+    edges = Edges(field.new_zeros(3, *grid.whole), size, regularisation / rho)
     for _ in range(n_steps):
-        pull = torch.fft.rfftn(differences_back(edges - debt, size))
-        whole = grid.everywhere((data + rho * pull) / below)
-        slope = differences(whole, size) + debt
-        edges = _shrunk(slope, regularisation / rho)
-        debt = slope - edges
-    x, y, z = mask.shape
-    chi = whole[:x, :y, :z]
+        whole = grid.everywhere((data + rho * edges.pull()) / below)
+        edges.follow(whole)
+    chi = grid.cut(whole)
     return torch.where(mask, chi, torch.zeros_like(chi))
 
 
@@ -99,27 +95,17 @@ def weighted_total_variation(
     rho = STIFFNESS * regularisation
     below = dipole.square() + rho * laplacian_kernel(grid.whole, size).to(field)
     below[0, 0, 0] = 1.0
-    trust = torch.zeros(grid.whole, dtype=field.dtype, device=field.device)
-    seen = torch.zeros_like(trust)
-    x, y, z = mask.shape
     inside = mask.to(field)
-    trust[:x, :y, :z] = (inside if weight is None else inside * weight).square()
-    seen[:x, :y, :z] = field * inside
-    edges = torch.zeros((3, *grid.whole), dtype=field.dtype, device=field.device)
-    debt, made, owed = torch.zeros_like(edges), torch.zeros_like(seen), torch.zeros_like(seen)
+    trust = grid.embed((inside if weight is None else inside * weight).square())
+    seen = grid.embed(field * inside)
+    edges = Edges(field.new_zeros(3, *grid.whole), size, regularisation / rho)
+    made, owed = torch.zeros_like(seen), torch.zeros_like(seen)
     for _ in range(n_steps):
-        pull = torch.fft.rfftn(differences_back(edges - debt, size))
-        spectrum = (dipole * torch.fft.rfftn(made - owed) + rho * pull) / below
+        spectrum = (dipole * torch.fft.rfftn(made - owed) + rho * edges.pull()) / below
         whole = grid.everywhere(spectrum)
-        slope = differences(whole, size) + debt
-        edges = _shrunk(slope, regularisation / rho)
-        debt = slope - edges
+        edges.follow(whole)
         predicted = grid.everywhere(dipole * spectrum) + owed
         made = (trust * seen + predicted) / (trust + 1)
         owed = predicted - made
-    chi = whole[:x, :y, :z]
+    chi = grid.cut(whole)
     return torch.where(mask, chi, torch.zeros_like(chi))
-
-
-def _shrunk(values: Float[Tensor, "3 x y z"], by: float) -> Float[Tensor, "3 x y z"]:
-    return values - values.clamp(-by, by)
