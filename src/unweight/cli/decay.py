@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.collection import Collection
 from unweight.bids.derivatives import DerivedImage
 from unweight.bids.given import Given
@@ -18,7 +17,7 @@ from unweight.bids.write import write_maps
 from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
 from unweight.cli.each import each
-from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
@@ -27,7 +26,6 @@ from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
 from unweight.fit.relaxation import RelaxationFit
-from unweight.report.figures import draw_maps
 
 SOLVERS = {
     "log-linear": ("log-linear least squares, weighted with the square of the signal", ""),
@@ -94,10 +92,7 @@ def _map(
         series, algorithm=f"{spec.name} by {how}", reference=reference, settings=settings
     )
     written = write_maps(maps, arguments.out, series.entities, provenance, beside(maps))
-    picture = figure_path(arguments.out, written.images[spec.name], series.entities["sub"])
-    picture.unlink(missing_ok=True)
-    if not arguments.no_figures:
-        write_bytes_atomic(picture, draw_maps(maps, one.label))
+    picture = redraw(maps, written.images[spec.name], one.label, arguments)
     seconds = time.perf_counter() - began
     times = ", ".join(f"{1e3 * te:g}" for te in acquisition.protocol.require("echo_time", "decay").tolist())
     shape = " x ".join(str(size) for size in acquisition.voxels)
@@ -105,8 +100,9 @@ def _map(
     for note in series.notes:
         screen.print(f"note: {note}")
     summarise(screen, maps)
-    for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
-        screen.print(str(path))
+    for path in (*written.images.values(), picture):
+        if path is not None:
+            screen.print(str(path))
 
 
 def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:

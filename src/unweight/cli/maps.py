@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.collection import find_collections
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
@@ -17,13 +16,12 @@ from unweight.bids.weighted import CONTRASTS, GivenWeighting
 from unweight.bids.write import write_maps
 from unweight.cli.each import each
 from unweight.cli.maps_method import estimator_for
-from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
-from unweight.report.figures import draw_maps
 from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
 from unweight.signals.parameters import T1
 
@@ -132,13 +130,10 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
         _provenance(read, arguments.method, again),
         [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
     )
-    picture = figure_path(arguments.out, written.images["T1"], read.entities["sub"])
-    picture.unlink(missing_ok=True)
-    if not arguments.no_figures:
-        write_bytes_atomic(picture, draw_maps(maps, label))
+    picture = redraw(maps, written.images["T1"], label, arguments)
     _summarise(screen, (read, maps, again), time.perf_counter() - began)
     screen.print(str(written.images["T1"].parent))
-    if not arguments.no_figures:
+    if picture is not None:
         screen.print(str(picture))
 
 

@@ -7,7 +7,6 @@ from functools import partial
 
 from rich.console import Console
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.given import Given
 from unweight.bids.phase import PhaseScaling
 from unweight.bids.provenance import provenance_of
@@ -16,12 +15,11 @@ from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
 from unweight.cli.each import each
-from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.susceptibility import Reference, SusceptibilityFit
-from unweight.report.figures import draw_maps
 from unweight.run.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
 from unweight.run.qsmxt import qsmxt_background, qsmxt_inversion
 from unweight.signals.parameters import CHI
@@ -80,10 +78,8 @@ def _fit(arguments: argparse.Namespace) -> SusceptibilityFit:
     background: BackgroundRemoval = BACKGROUNDS[arguments.background]
     inversion: DipoleInversion = INVERSIONS[arguments.inversion]
     if arguments.qsmxt:
-        if arguments.inversion == "wtv":
-            arguments.inversion = "rts"  # what its own default is
         background = partial(qsmxt_background, method=arguments.background)
-        inversion = partial(qsmxt_inversion, method=arguments.inversion)
+        inversion = partial(qsmxt_inversion, method=_inversion_name(arguments))
     return SusceptibilityFit(
         background=background,
         inversion=inversion,
@@ -92,6 +88,11 @@ def _fit(arguments: argparse.Namespace) -> SusceptibilityFit:
         direction=None if direction is None else (direction[0], direction[1], direction[2]),
         quality_limit=arguments.quality_limit,
     )
+
+
+def _inversion_name(arguments: argparse.Namespace) -> str:
+    """Return the inversion asked for; qsmxt has no `wtv`, and its own default takes the place of ours."""
+    return "rts" if arguments.qsmxt and arguments.inversion == "wtv" else str(arguments.inversion)
 
 
 def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> None:
@@ -103,16 +104,13 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     series = replace(series, acquisition=series.acquisition.to(device_for(arguments.device)))
     with progress(label, quiet=arguments.quiet) as report:
         made = map_susceptibility(series, fit, report)
-    names = {"background": arguments.background, "inversion": arguments.inversion}
+    names = {"background": arguments.background, "inversion": _inversion_name(arguments)}
     provenance = provenance_of(
         series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=made.settings
     )
     provenance = replace(provenance, notes=_nameless(series, made.notes))
     written = write_maps(made.maps, arguments.out, series.entities, provenance, made.beside)
-    picture = figure_path(arguments.out, written.images[CHI.name], series.entities["sub"])
-    picture.unlink(missing_ok=True)
-    if not arguments.no_figures:
-        write_bytes_atomic(picture, draw_maps(made.maps, label))
+    picture = redraw(made.maps, written.images[CHI.name], label, arguments)
     protocol, seconds = series.acquisition.protocol, time.perf_counter() - began
     times = ", ".join(f"{1e3 * te:g}" for te in protocol.require("echo_time", "qsm").tolist())
     shape = " x ".join(str(size) for size in series.acquisition.voxels)
@@ -120,8 +118,9 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     for note in made.notes:
         screen.print(f"note: {note}")
     summarise(screen, made.maps)
-    for path in (*written.images.values(), *(() if arguments.no_figures else (picture,))):
-        screen.print(str(path))
+    for path in (*written.images.values(), picture):
+        if path is not None:
+            screen.print(str(path))
 
 
 def _nameless(series: Series, notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,10 +1,14 @@
 """Where results stand: maps of other images are kept, those of the same replaced, pictures have a place."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.write import sources_of
 from unweight.core.errors import OutputError
+from unweight.core.maps import ParameterMaps
+from unweight.report.figures import draw_maps
 
 
 def refuse_other_sources(
@@ -34,3 +38,21 @@ def refuse_other_sources(
 def figure_path(out: Path, image: Path, subject: str) -> Path:
     """Return where the picture of a map goes: the subject's folder of figures."""
     return out / f"sub-{subject}" / "figures" / image.name.replace(".nii.gz", ".png")
+
+
+def redraw(maps: ParameterMaps, image: Path, label: str, arguments: argparse.Namespace) -> Path | None:
+    """Replace the picture of a set of maps; return where it is, or None if none is wanted.
+
+    Args:
+        maps: The set.
+        image: Its first map, as written.
+        label: Title of the picture.
+        arguments: Of the command: where derivatives go, and whether pictures are wanted.
+    """
+    subject = image.name.split("_")[0].removeprefix("sub-")
+    picture = figure_path(arguments.out, image, subject)
+    picture.unlink(missing_ok=True)
+    if arguments.no_figures:
+        return None
+    write_bytes_atomic(picture, draw_maps(maps, label))
+    return picture
