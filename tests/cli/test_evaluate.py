@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.cli.catalogue import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
+from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
 from unweight.cli.train import _chosen_heads
 from unweight.evaluate.scores import COLUMNS

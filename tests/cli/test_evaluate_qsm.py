@@ -8,8 +8,8 @@ import torch
 
 from tests.bids.files import AFFINE, write_nifti
 from tests.run.test_qsm_heads import coarse_anatomy, use_coarse_head
-from unweight.cli.catalogue import MAPS_SETS
 from unweight.cli.echo_commands import BACKGROUNDS, INVERSIONS, QSM_COMPARED, QSM_SETS
+from unweight.cli.learning_commands import MAPS_SETS
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
 from unweight.evaluate.scores import COLUMNS

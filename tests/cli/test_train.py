@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.learn.lessons import tiny
-from unweight.cli.catalogue import TRAINED
+from unweight.cli.learning_commands import TRAINED
 from unweight.cli.main import main
 from unweight.cli.train import step_line
 from unweight.learn.assemble import load_estimator, load_weighted_maps

@@ -8,8 +8,9 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery
+from unweight.signals.parameters import R2STAR
 from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
-from unweight.synth.protocols import mprage
+from unweight.synth.protocols import eight_echoes, mprage
 from unweight.synth.scene import Scene
 
 PROTOCOL = protocol_from_values(inversion_time=[0.05, 0.4, 1.1, 2.5], repetition_time=[10.0] * 4)
@@ -127,3 +128,37 @@ def test_messages() -> None:
             texture=plain.texture,
             fields={"B": torch.ones(2, dtype=torch.float64)},
         )
+
+
+def magnetic_properties() -> torch.Tensor:
+    table = properties()
+    table[:, 3:] = torch.tensor([20.0, 0.05, -0.03], dtype=torch.float64)
+    table[:, 3:] *= torch.linspace(0.5, 1.5, len(MATERIALS), dtype=torch.float64)[:, None]
+    return table
+
+
+def test_tissue_without_magnetic_texture_is_as_it_always_was() -> None:
+    """Bit for bit: χ is the mixture of the table, and texture of T2 does not reach R2*."""
+    table = magnetic_properties()
+    mixed, pure = (
+        replace(
+            scene(shares), properties=table, texture=torch.tensor([[0.1, 0.2, 0.1]], dtype=torch.float64)
+        )
+        for shares in ({GREY: 0.3, CSF: 0.5, 0: 0.2}, {GREY: 1.0})
+    )
+    assert mixed.magnetic is None
+    assert torch.equal(mixed.susceptibility, mixed.fractions @ (table[:, 4] + table[:, 5]))
+    assert float(pure.truth((R2STAR,)).value("R2star")) == float(table[GREY, 3])
+
+
+def test_an_even_magnetic_texture_changes_nothing() -> None:
+    scan = eight_echoes()
+    plain = replace(scene({GREY: 0.3, WHITE: 0.5, 0: 0.2}), properties=magnetic_properties())
+    even = replace(plain, magnetic=torch.zeros(1, 2, dtype=torch.float64))
+    assert torch.equal(even.susceptibility, plain.susceptibility)
+    assert torch.equal(even.signal(scan.model, scan.protocol), plain.signal(scan.model, scan.protocol))
+
+
+def test_magnetic_texture_moves_with_the_scene() -> None:
+    moved = replace(scene({GREY: 1.0}), magnetic=torch.zeros(1, 2)).to(torch.device("meta"))
+    assert moved.magnetic is not None and moved.magnetic.device.type == "meta"

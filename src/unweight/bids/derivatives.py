@@ -38,7 +38,9 @@ class DerivedImage:
 def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     """Give the images of a set, the first map first."""
     for index, spec in enumerate(maps.specs):
-        yield _of_parameter(spec, "", maps.values[..., index], spec.description or spec.name)
+        value = maps.values[..., index]
+        shown = value.nan_to_num() if spec.desc else value
+        yield _of_parameter(spec, "", shown, spec.description or spec.name, desc=spec.desc)
         deviation = f"Standard deviation of {spec.name}"
         yield _of_parameter(spec, "std", maps.std[..., index], deviation)
         level = maps.interval_level

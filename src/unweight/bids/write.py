@@ -48,7 +48,8 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 
 Beside maps other than T1 the name of the first map stands before status, invalid and brain, as in
 `_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) has the fields it was made from beside it,
-`_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field.
+`_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field. An image that was made
+and not measured has `desc-synth`: `_desc-synth_T1w`, 0 outside the brain.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.
@@ -92,7 +93,9 @@ def write_maps(
     folder = _folder(out_dir, entities)
     prepare_derivatives(out_dir, provenance.root, IGNORED, README)
     images = (*derived_images(maps), *beside)
-    paths = {image.key: folder / f"{_stem(entities, image)}.nii.gz" for image in images}
+    paths = {
+        image.key: folder / f"{_stem_of(entities, image.desc, image.suffix)}.nii.gz" for image in images
+    }
     primary = _beside(paths[images[0].key], ".json")
     before = _listed(primary).keys()
     write_together(_files(maps, images, paths, provenance))
@@ -100,17 +103,18 @@ def write_maps(
     return WrittenMaps(images=paths, sidecar=primary)
 
 
-def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map") -> bool:
+def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = "") -> bool:
     """Whether a set of maps is there, whole and unchanged: every image has the SHA-256 it was given."""
     folder = _folder(out_dir, entities)
-    primary = folder / f"{BidsName(entities=_kept(entities), suffix=suffix).stem}.json"
-    listed = _listed(primary)
+    listed = _listed(folder / f"{_stem_of(entities, desc, suffix)}.json")
     return bool(listed) and all(_hash_of(folder / name) == digest for name, digest in listed.items())
 
 
-def sources_of(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map") -> tuple[str, ...] | None:
+def sources_of(
+    out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = ""
+) -> tuple[str, ...] | None:
     """Return the sources that a set of maps names, or None if there is no set."""
-    path = _folder(out_dir, entities) / f"{BidsName(entities=_kept(entities), suffix=suffix).stem}.json"
+    path = _folder(out_dir, entities) / f"{_stem_of(entities, desc, suffix)}.json"
     if not path.is_file():
         return None
     listed = read_sidecar(path).get("Sources")
@@ -140,9 +144,9 @@ def _folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
     return subject_folder(out_dir, entities) / "anat"
 
 
-def _stem(entities: Mapping[str, str], image: DerivedImage) -> str:
-    described = {"desc": image.desc} if image.desc else {}
-    return BidsName(entities={**_kept(entities), **described}, suffix=image.suffix).stem
+def _stem_of(entities: Mapping[str, str], desc: str, suffix: str) -> str:
+    described = {"desc": desc} if desc else {}
+    return BidsName(entities={**_kept(entities), **described}, suffix=suffix).stem
 
 
 def _kept(entities: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,9 @@ BACKGROUNDS = ("vsharp", "resharp", "pdf")
 INVERSIONS = ("wtv", "tv", "rts", "tkd", "tikhonov")
 QSM_COMPARED = tuple(f"{first}+{second}" for first in BACKGROUNDS for second in INVERSIONS)
 QSM_SETS = ("plain", "calcified")
+T1W_COMPARED = ("residual", "unet", "gan", "fastddpm")
+T1W_SETS = ("healthy", "iron_overload", "demyelination")
+T1W_PLANES = ("axial", "alternate", "three")
 REFERENCES = ("mean", "csf", "none")
 ECHOES = (INPUTS, OUT, TE, MASK, SUBJECTS)
 DECAY_END = (
@@ -33,6 +36,20 @@ OWN_SUSCEPTIBILITY = (
     argument("--truth", type=Path, metavar="FILE", help="qsm: against this one"),
     argument("--chi-mask", type=Path, metavar="FILE", help="qsm: where it is not 0"),
     argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
+)
+OWN_T1W = (
+    argument("--people", type=int, metavar="N", help="mprage: people of each set (default 120, others 12)"),
+    argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
+    argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),
+    argument("--t1w", type=Path, metavar="FILE", help="mprage: a real T1w image to look at beside them"),
+    argument(
+        "--segmenter",
+        choices=("own", "synthseg", "fastsurfer"),
+        help="mprage: what finds structures, in true and made images alike (default own)",
+    ),
+    argument(
+        "--workers", type=int, metavar="N", help="mprage: processes that simulate (default: one each core)"
+    ),
 )
 
 R2STAR = Command(
@@ -143,5 +160,58 @@ QSM = Command(
     epilogue=(
         "unweight qsm bids_tree -o maps\n"
         "unweight qsm --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 --field 3 -o maps"
+    ),
+)
+MPRAGE = Command(
+    module="unweight.cli.mprage",
+    summary="a T1w (MPRAGE) image made of multi-echo gradient echo; made, not measured",
+    arguments=(
+        argument(
+            "inputs",
+            metavar="INPUT",
+            nargs="*",
+            type=Path,
+            help="a BIDS tree with part-mag and part-phase, a folder, or NIfTI files; or give them with "
+            "--mag and --phase",
+        ),
+        argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
+        argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
+        OUT,
+        TE,
+        argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
+        argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+        SUBJECTS,
+        argument(
+            "--method",
+            choices=T1W_COMPARED,
+            default="residual",
+            help="residual (default): a U-Net, corrected by diffusion of what it leaves; unet: without; "
+            "gan: conditional GAN; fastddpm: conditional Fast-DDPM",
+        ),
+        argument("--draws", type=int, metavar="N", help="draws of residual (none) or fastddpm (1)"),
+        argument(
+            "--planes",
+            choices=T1W_PLANES,
+            help="slices a network sees: three, the mean over three planes; axial; alternate: by turns "
+            "from step to step of a draw",
+        ),
+        argument("--r2star", type=Path, metavar="FILE", help="R2* map [1/s] to use; default: made"),
+        argument(
+            "--chi", dest="chi_map", type=Path, metavar="FILE", help="susceptibility [ppm]; default: made"
+        ),
+        argument(
+            "--without", nargs="+", choices=("r2star", "chi"), help="conditions the network is not told"
+        ),
+        flag("--no-phase", help="magnitude alone: no susceptibility"),
+        flag("--invert-phase", help="phase falls where the field is higher (GE)"),
+        argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
+        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+        DEVICE,
+        NO_FIGURES,
+    ),
+    epilogue=(
+        "unweight mprage bids_tree -o images\n"
+        "unweight mprage bids_tree -o images --method fastddpm --draws 4\n"
+        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 -o images"
     ),
 )

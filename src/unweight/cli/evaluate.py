@@ -6,20 +6,22 @@ What is estimated decides which of the evaluations runs. What only another one t
 import argparse
 from collections.abc import Callable
 
-from unweight.cli import evaluate_maps, evaluate_qsm, evaluate_t1
-from unweight.cli.catalogue import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
-from unweight.cli.echo_commands import QSM_COMPARED, QSM_SETS
+from unweight.cli import evaluate_maps, evaluate_mprage, evaluate_qsm, evaluate_t1
+from unweight.cli.echo_commands import QSM_COMPARED, QSM_SETS, T1W_COMPARED, T1W_SETS
+from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.core.errors import UsageError
 
 EVALUATIONS: dict[str, tuple[Callable[[argparse.Namespace], int], tuple[str, ...], tuple[str, ...]]] = {
     "t1": (evaluate_t1.run, T1_COMPARED, T1_SETS),
     "maps": (evaluate_maps.run, MAPS_COMPARED, MAPS_SETS),
     "qsm": (evaluate_qsm.run, QSM_COMPARED, QSM_SETS),
+    "mprage": (evaluate_mprage.run, T1W_COMPARED, T1W_SETS),
 }
 # What only one of them takes.
 OWN = {
     "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
     "qsm": ("chi", "truth", "chi_mask", "chi_labels"),
+    "mprage": ("people", "pairs", "bids", "t1w", "segmenter", "workers"),
 }
 
 

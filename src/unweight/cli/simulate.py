@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.labels import read_labels
@@ -22,13 +21,14 @@ from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
-from unweight.synth.anatomy import Anatomy, counts_of
-from unweight.synth.cohort import Cohort, Subject, adjust, volumes
+from unweight.synth.anatomy import Anatomy
+from unweight.synth.cohort import Cohort, Subject, adjust
 from unweight.synth.compose import Factor, compose, divisible, with_phase
 from unweight.synth.lesions import with_plaques
 from unweight.synth.materials import BRAIN, INDEX
 from unweight.synth.measure import MeasurementPrior
 from unweight.synth.nuclei import with_nuclei
+from unweight.synth.person import of_person
 from unweight.synth.procedural_head import procedural_head
 from unweight.synth.protocol_prior import (
     ContrastPrior,
@@ -41,9 +41,7 @@ from unweight.synth.protocol_prior import (
 from unweight.synth.protocols import Scan, eight_echoes, mprage, routine_contrasts, seven_inversions
 from unweight.synth.scene import Scene
 from unweight.synth.stream import scanned
-from unweight.synth.structure_volume import scale_structures
 from unweight.synth.tissue import TissuePrior
-from unweight.synth.warp import Warp
 
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
     "ir": (T1, PD, B),
@@ -54,8 +52,6 @@ FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 SETTINGS = ("seed", "contrast", "protocol", "snr", "slices", "lesions", "motion")
-AGEING = ("caudate", "putamen", "pallidum", "thalamus")
-LEAST_VOXELS = 50  # of a nucleus that is worth resizing
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; rates in mixed voxels are water-weighted means"
 
@@ -116,7 +112,7 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    anatomy = replace(anatomy, labels=_of_person(anatomy, person))
+    anatomy = of_person(anatomy, person)
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if arguments.lesions:
@@ -128,22 +124,6 @@ def _anatomy(
         labels = labels[:, :, first : first + count].contiguous()
         affine[:3, 3] += affine[:3, 2] * first
     return replace(anatomy, labels=labels.contiguous(), affine=affine), factor
-
-
-def _of_person(anatomy: Anatomy, person: Subject) -> UInt8[torch.Tensor, "x y z"]:
-    """Return the labels with a head, and deep nuclei in it, as large as this person's."""
-    drawn = volumes(person, person.generator("volumes"))
-    counts = counts_of(anatomy.labels)
-    scales = {name: drawn[name] for name in AGEING if counts[INDEX[name]] > LEAST_VOXELS}
-    labels = scale_structures(anatomy.labels, scales, anatomy.voxel_mm) if scales else anatomy.labels
-    smaller = drawn["head"] ** (-1 / 3)
-    x, y, z = ((count - 1) * size for count, size in zip(labels.shape, anatomy.voxel_mm, strict=True))
-    resize = Warp(
-        affine=torch.diag(torch.tensor([smaller, smaller, smaller, 1.0])),
-        displacement=torch.zeros(3, 2, 2, 2),
-        extent_mm=(x, y, z),
-    )
-    return resize.apply(labels, anatomy.voxel_mm)
 
 
 def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from unweight.report.figures import draw_maps
 
 
 def refuse_other_sources(
-    out: Path, entities: Mapping[str, str], sources: tuple[str, ...], suffix: str
+    out: Path, entities: Mapping[str, str], sources: tuple[str, ...], suffix: str, desc: str = ""
 ) -> None:
     """Refuse to write over the maps of other images.
 
@@ -21,11 +21,12 @@ def refuse_other_sources(
         entities: Of the set that would be written.
         sources: What it is made from.
         suffix: Of its first map.
+        desc: Likewise.
 
     Raises:
         OutputError: Maps of other sources have this name.
     """
-    there = sources_of(out, entities, suffix)
+    there = sources_of(out, entities, suffix, desc)
     if there is not None and there != sources:
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
         raise OutputError(

@@ -1,62 +1,59 @@
 """`unweight train`: from heads and a preset to weights, with their card and their error bars."""
 
 import argparse
-import json
-import os
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, final
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from unweight.bids.atomic import write_bytes_atomic
-from unweight.bids.minc import find_brainweb, read_brainweb, subject_of
+from unweight.bids.minc import read_brainweb
+from unweight.cli import train_pairs
 from unweight.cli.device import device_for
-from unweight.cli.recipe_choice import recipe_from, with_steps
-from unweight.cli.terminal import Course, console, course, table
-from unweight.core.errors import InputError, UsageError
-from unweight.core.estimator import Progress
+from unweight.cli.recipe_choice import recipe_from
+from unweight.cli.terminal import console, course, table
+from unweight.cli.train_pairs import refuse_pair_options
+from unweight.cli.training_heads import chosen_heads
+from unweight.cli.training_record import FOLDER, TrainingRecord
+from unweight.cli.training_talk import Teller
+from unweight.cli.training_time import n_cores, with_time
+from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.assemble import load_posterior_network, task_of
 from unweight.learn.card import Card
 from unweight.learn.gather import Shelf, gather
-from unweight.learn.lesson import Base, Heads, Listener, Silence, place, pool_of, shelves, teach
-from unweight.learn.recipe import FROM_WEIGHTED, MAPS, RESIDUAL, Recipe, recipe_from_plain
+from unweight.learn.lesson import Base, Heads, Silence, place, pool_of, shelves, teach
+from unweight.learn.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, Recipe
 from unweight.learn.slab_set import slab_set
-from unweight.learn.training import Step, train
 from unweight.learn.weights import available, load_weights, save_weights
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.nuclei import with_nuclei
 from unweight.synth.procedural_head import procedural_head
-from unweight.synth.split import split_subjects
 
-FOLDER, RECORD = "training", "recipe.json"
 SHIPPED = "shipped"
 # Of heads drawn from random numbers: eight centimetres around the deep nuclei.
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 N_TRAIN, N_VALIDATION = 4, 2
-MEASURED_SECONDS, MOST_MEASURED = 4.0, 256
-LEAST_STEPS = 100
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or go on with a training, and write the weights."""
+    if arguments.method in FROM_PAIRS:
+        return train_pairs.run(arguments)
+    refuse_pair_options(arguments)
     here = place()
     screen = console(quiet=arguments.quiet or here.rank > 0)
     device = device_for(arguments.device)
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
     asked = recipe_from(arguments)
-    chosen = _chosen_heads(arguments)
+    chosen = chosen_heads(arguments.heads)
     start, start_digest = _start(arguments)
     base = _base(arguments)
-    record = _Record(
+    record = TrainingRecord(
         folder=arguments.out / FOLDER,
         asked={
             "recipe": asked.to_plain(),
@@ -83,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if here.rank == 0:
             record.write(recipe)
-    n_workers = arguments.workers if arguments.workers is not None else _cores() // here.n
+    n_workers = arguments.workers if arguments.workers is not None else n_cores() // here.n
     quiet = arguments.quiet or here.rank > 0
     _introduce(screen, recipe, heads, device)
     with course(quiet=quiet) as shown:
@@ -93,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             device=device,
             n_workers=n_workers if n_workers > 1 else 0,
             folder=record.folder,
-            report=Silence() if quiet else _Teller(shown=shown),
+            report=Silence() if quiet else Teller(shown=shown),
             start=start,
             base=base,
         )
@@ -104,64 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
     for shelf in shelves(record.folder) if here.rank == 0 else ():
         Shelf(folder=shelf, about={}).clear()
     return 0
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Record:
-    """What a folder was asked to train, and the recipe that came of it."""
-
-    folder: Path
-    asked: Mapping[str, Any]
-
-    def found(self) -> Recipe | None:
-        """Return the recipe of the training in the folder, if it is the one asked for."""
-        path = self.folder / RECORD
-        if not path.exists():
-            return None
-        try:
-            content = json.loads(path.read_bytes())
-            told, recipe = content["asked"], recipe_from_plain(content["recipe"])
-        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
-            raise InputError(
-                "is not the record of a training", remedy="Choose another folder with -o.", path=path
-            ) from error
-        other = sorted(_differences(told, json.loads(json.dumps(self.asked))))
-        if other:
-            raise UsageError(
-                f"{self.folder.parent} holds another training, with another {', '.join(other[:4])}",
-                remedy="Choose another folder with -o, or call it as it was called first.",
-            )
-        return recipe
-
-    def write(self, recipe: Recipe) -> None:
-        content = {"asked": dict(self.asked), "recipe": recipe.to_plain()}
-        write_bytes_atomic(self.folder / RECORD, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def _differences(one: Any, other: Any, name: str = "") -> list[str]:
-    """Return the names under which two trees of JSON values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = one.keys() | other.keys()
-        return [
-            each for key in keys for each in _differences(one.get(key), other.get(key), f"{name}.{key}")
-        ]
-    return [] if one == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]
-
-
-def _chosen_heads(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]] | None:
-    """Return the files of training and validation; None for heads drawn from random numbers."""
-    if arguments.heads is None:
-        return None
-    files = {subject_of(path): path.name for path in find_brainweb(arguments.heads)}
-    split = split_subjects(files)
-    for part in ("train", "validation"):
-        if not split[part]:
-            raise UsageError(
-                f"{len(files)} heads leave none for {part}",
-                remedy="Give at least four, or leave --heads out.",
-            )
-    return {part: tuple(files[name] for name in split[part]) for part in ("train", "validation")}
 
 
 def _heads(arguments: argparse.Namespace, chosen: Mapping[str, tuple[str, ...]] | None) -> Heads:
@@ -207,67 +146,9 @@ def _base(arguments: argparse.Namespace) -> Base | None:
 
 
 def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float, base: Base | None) -> Recipe:
-    """Return the recipe with as many steps as fit into these minutes here, in hundreds."""
     slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
-    pool = pool_of(recipe, slabs)
-    count, seconds = 1, 0.0
-    while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
-        count *= 4
-        plan = with_steps(recipe, count).plan
-        task = task_of(recipe, None if base is None else base.network)
-        begin = partial(train, task, pool, replace(plan, check_every=count, save_every=count))
-        begin(seed=recipe.seed, device=device)  # the first pass also warms up
-        began = time.perf_counter()
-        begin(seed=recipe.seed, device=device)
-        seconds = time.perf_counter() - began
-    wanted = 60 * minutes / (seconds / count)
-    return with_steps(recipe, max(LEAST_STEPS, 100 * round(wanted / 100)))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Teller(Listener):
-    """Tells how a lesson goes."""
-
-    shown: Course
-
-    def making(self, what: str) -> Progress:
-        """Show a bar of the slabs made."""
-        return self.shown.bar(f"slabs for {what}")
-
-    def step(self, step: Step) -> None:
-        """Say a line at each check."""
-        self.shown.bar("training")(step.step, step.n_steps)
-        if step.checks is not None:
-            self.shown.line(step_line(step))
-
-
-def step_line(step: Step) -> str:
-    """Return how a training goes, in a line."""
-    found = step.checks or {}
-    parts = [f"step {step.step} of {step.n_steps}: loss {step.loss:.4g}"]
-    if "psnr_t1" in found:
-        said = (f"{name} {found[f'psnr_{name.lower()}']:.1f}" for name in ("T1", "T2", "PD"))
-        parts.append(f"PSNR {', '.join(said)} dB")
-    if "rmse_ln_t1" in found:
-        parts.append(f"ln T1 off by {found['rmse_ln_t1']:.4f} (fit {found['rmse_ln_t1_fit']:.4f})")
-    if "region_ratio" in found:
-        parts.append(f"error of regions {found['region_ratio']:.2f} x their spread")
-    if "rmse_over_exact" in found:
-        parts.append(f"{found['rmse_over_exact']:.2f} x exact on single voxels")
-    if "coverage_90" in found:
-        parts.append(f"{100 * found['coverage_90']:.0f} % in 90 % intervals")
-    if found.get("share_without_value"):
-        parts.append(f"{100 * found['share_without_value']:.1f} % without value")
-    if step.skipped:
-        parts.append(f"{step.skipped} steps skipped")
-    left = step.seconds / step.step * (step.n_steps - step.step)
-    parts.append(f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left")
-    return ", ".join(parts)
+    network = None if base is None else base.network
+    return with_time(recipe, partial(task_of, recipe, network), pool_of(recipe, slabs), device, minutes)
 
 
 def _introduce(screen: Console, recipe: Recipe, heads: Heads, device: torch.device) -> None:

@@ -32,6 +32,8 @@ class ParameterSpec:
         suffix: BIDS suffix of its map, `T1map`.
         scale: LOG for positive values that spread over decades.
         description: One sentence for sidecars and reports.
+        desc: BIDS `desc` of what is no map but an image, and not measured: `synth`. Such an image is 0
+            where it has no value, for programs that take images know no NaN.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ParameterSpec:
     suffix: str
     scale: Scale = Scale.LINEAR
     description: str = ""
+    desc: str = ""
 
     def __post_init__(self) -> None:
         if not self.lower < self.upper:

@@ -26,6 +26,7 @@ from unweight.learn.examination import Examination
 from unweight.learn.gather import Shelf, gather
 from unweight.learn.image_examination import image_examination
 from unweight.learn.maps_examination import MapsExamination
+from unweight.learn.pair_cohort import CohortRecipe
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
@@ -151,8 +152,11 @@ def teach(
         InputError: `start` is of another network, or a file in the folder is damaged.
         OutputError: The folder cannot be written to.
     """
-    if recipe.patch > recipe.slabs.size:
-        raise UsageError(f"patches of {recipe.patch} voxels do not fit into slabs of {recipe.slabs.size}")
+    slabs = recipe.slabs
+    if isinstance(slabs, CohortRecipe):
+        raise UsageError(f"{recipe.method} learns from pairs of images, not from slabs")
+    if recipe.patch > slabs.size:
+        raise UsageError(f"patches of {recipe.patch} voxels do not fit into slabs of {slabs.size}")
     task = task_of(recipe, None if base is None else base.network)
     if start is not None:
         fill(task.network, start)

@@ -130,13 +130,12 @@ def trained_on(recipe: Recipe, seen: Seen) -> str:
     held = f"Scored on {seen.n_validation} other slabs of {_heads(seen.validation)}"
     if seen.n_calibration:
         held += f", error bars found on {seen.n_calibration} more of the same heads"
-    first = (
-        f"{seen.n_train} simulated slabs of {recipe.slabs.size} x {recipe.slabs.size} voxels of 1 mm, "
-        f"from {_heads(seen.train)}"
-    )
-    if isinstance(recipe.slabs, WeightedSlabRecipe):
-        return ". ".join((first, *maps_trained_on(recipe.slabs), held)) + "."
-    slabs = recipe.slabs
+    weighted = recipe.slabs if isinstance(recipe.slabs, WeightedSlabRecipe) else None
+    slabs = recipe.series if weighted is None else SlabRecipe()
+    size = slabs.size if weighted is None else weighted.size
+    first = f"{seen.n_train} simulated slabs of {size} x {size} voxels of 1 mm, from {_heads(seen.train)}"
+    if weighted is not None:
+        return ". ".join((first, *maps_trained_on(weighted), held)) + "."
     sentences = (
         first,
         _mixture(slabs),

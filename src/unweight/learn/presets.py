@@ -17,6 +17,7 @@ from unweight.learn.recipe import DIFFUSOR, METHODS, POSTERIOR, RESIDUAL, RESNET
 from unweight.learn.recurrent import PUBLISHED
 from unweight.learn.residual import residual_config
 from unweight.learn.slabs import SlabRecipe
+from unweight.learn.t1w_presets import T1W_RECIPES
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.resnet import ResNetConfig
 
@@ -186,4 +187,5 @@ PRESET_RECIPES: Mapping[str, Mapping[str, Recipe]] = {
         ),
     },
     **MAPS_RECIPES,
+    **T1W_RECIPES,
 }

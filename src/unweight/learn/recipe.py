@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, final
 
 from unweight.core.errors import InputError, UsageError
+from unweight.learn.ladder_choice import LadderChoice
+from unweight.learn.pair_cohort import CohortRecipe
 from unweight.learn.plan import TrainingPlan
 from unweight.learn.slabs import SlabRecipe
 from unweight.learn.weighted_slabs import WeightedSlabRecipe
@@ -22,9 +24,13 @@ from unweight.nets.unet import UNetConfig
 POSTERIOR, RESIDUAL = "t1-posterior", "t1-residual"
 RESNET, RIM, DIFFUSOR = "t1-resnet", "t1-rim", "t1-diffusor"
 MAPS, MAPS_UNTOLD, MAPS_UNET, MAPS_PGAN = "maps", "maps-no-embedding", "maps-unet", "maps-pgan"
+T1W, T1W_UNET, T1W_GAN, T1W_FAST = "mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm"
+STRUCTURES = "structures"
 FROM_FITS = (POSTERIOR, RESIDUAL)
 FROM_WEIGHTED = (MAPS, MAPS_UNTOLD, MAPS_UNET, MAPS_PGAN)
-METHODS = (POSTERIOR, RESIDUAL, RESNET, RIM, DIFFUSOR, *FROM_WEIGHTED)
+FROM_ECHOES = (T1W, T1W_UNET, T1W_GAN, T1W_FAST)
+FROM_PAIRS = (*FROM_ECHOES, STRUCTURES)
+METHODS = (POSTERIOR, RESIDUAL, RESNET, RIM, DIFFUSOR, *FROM_WEIGHTED, *FROM_PAIRS)
 PRESETS = ("cpu", "gpu", "paper")
 SEVEN = (0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50)
 Network = UNetConfig | ResNetConfig | RecurrentConfig | TimeUNetConfig | ImageSetConfig | PganConfig
@@ -38,7 +44,13 @@ NETWORKS = {
     MAPS_UNTOLD: ImageSetConfig,
     MAPS_UNET: UNetConfig,
     MAPS_PGAN: PganConfig,
+    T1W: TimeUNetConfig,
+    T1W_UNET: UNetConfig,
+    T1W_GAN: PganConfig,
+    T1W_FAST: TimeUNetConfig,
+    STRUCTURES: UNetConfig,
 }
+Slabs = SlabRecipe | WeightedSlabRecipe | CohortRecipe
 
 
 @final
@@ -50,30 +62,34 @@ class Recipe:
         method: What is trained, one of METHODS.
         preset: What the recipe was made from.
         seed: Of slabs, starting weights and batches.
-        slabs: What slabs are made from.
+        slabs: What slabs, or pairs of whole heads, are made from.
         n_slabs: How many are made before the training; they are used again and again.
         patch: Voxels along each side of what the network sees at a time.
         network: Of the method.
         plan: How long, how fast.
+        descent: Of a Fast-DDPM.
     """
 
     method: str
     preset: str
     seed: int = 0
-    slabs: SlabRecipe | WeightedSlabRecipe
+    slabs: Slabs
     n_slabs: int
     patch: int
     network: Network
     plan: TrainingPlan
+    descent: LadderChoice | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(f"nothing is called {self.method}", remedy=f"There are {', '.join(METHODS)}.")
         if not isinstance(self.network, NETWORKS[self.method]):
             raise UsageError(f"{self.method} is trained with a {NETWORKS[self.method].__name__}")
-        if isinstance(self.slabs, WeightedSlabRecipe) is not (self.method in FROM_WEIGHTED):
+        if not isinstance(self.slabs, slabs_of_method(self.method)):
             raise UsageError(f"{self.method} is not trained on slabs of a {type(self.slabs).__name__}")
-        if isinstance(self.slabs, WeightedSlabRecipe):
+        if (self.descent is None) is (self.method == T1W_FAST):
+            raise UsageError(f"a short ladder belongs to {T1W_FAST}, and to it alone")
+        if not isinstance(self.slabs, SlabRecipe):
             return
         if self.method not in FROM_FITS and not self.slabs.inversion_times:
             raise UsageError(f"{self.method} is trained for one set of TIs", remedy="Give them.")
@@ -83,17 +99,31 @@ class Recipe:
         """What slabs of inversion recovery are made from.
 
         Raises:
-            UsageError: They are of weighted images.
+            UsageError: They are of something else.
         """
-        if isinstance(self.slabs, WeightedSlabRecipe):
+        if not isinstance(self.slabs, SlabRecipe):
             raise UsageError(
                 f"{self.method} takes images of any timings", remedy="Leave out inversion times."
             )
         return self.slabs
 
+    @property
+    def cohort(self) -> CohortRecipe:
+        """What pairs of echoes and T1w are made from.
+
+        Raises:
+            UsageError: It is not trained on pairs.
+        """
+        if not isinstance(self.slabs, CohortRecipe):
+            raise UsageError(f"{self.method} is not trained on pairs of images")
+        return self.slabs
+
     def to_plain(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
-        return dict(plain(dataclasses.asdict(self)))
+        values = dict(plain(dataclasses.asdict(self)))
+        if self.descent is None:
+            del values["descent"]
+        return values
 
     def for_protocol(
         self, inversion_times: tuple[float, ...], repetition_time: float, readout: float
@@ -124,11 +154,10 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe:
         return Recipe(
             **{
                 **values,
-                "slabs": _built(
-                    WeightedSlabRecipe if method in FROM_WEIGHTED else SlabRecipe, values["slabs"]
-                ),
+                "slabs": _built(slabs_of_method(method), values["slabs"]),
                 "network": _built(NETWORKS[method], values["network"]),
                 "plan": _built(TrainingPlan, values["plan"]),
+                "descent": _built(LadderChoice, values["descent"]) if "descent" in values else None,
             }
         )
     except (KeyError, TypeError, ValueError, UsageError) as error:
@@ -136,6 +165,13 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe:
             f"holds no recipe of this version: {error}",
             remedy="Use weights and program that belong together.",
         ) from error
+
+
+def slabs_of_method(method: str) -> type[Slabs]:
+    """Return what a method is trained on."""
+    if method in FROM_PAIRS:
+        return CohortRecipe
+    return WeightedSlabRecipe if method in FROM_WEIGHTED else SlabRecipe
 
 
 def plain(value: Any) -> Any:

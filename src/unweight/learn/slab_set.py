@@ -57,7 +57,8 @@ def slab_set(recipe: Recipe, anatomies: tuple[Anatomy, ...], *, part: str, lengt
         slabs_of = recipe.slabs if part == TRAIN else as_examined(recipe.slabs)
         weighted = WeightedSlabs(recipe=slabs_of, anatomies=anatomies, seed=seed, length=length)
         return SlabSet(slabs=weighted, chosen=range(length))
-    heads = strewn(anatomies, seed) if recipe.slabs.specks else anatomies
+    series = recipe.series
+    heads = strewn(anatomies, seed) if series.specks else anatomies
     kind = Slabs if recipe.method in FROM_FITS else ImageSlabs
-    slabs = kind(recipe=recipe.slabs, anatomies=heads, seed=seed, length=length)
+    slabs = kind(recipe=series, anatomies=heads, seed=seed, length=length)
     return SlabSet(slabs=slabs, chosen=range(length))

@@ -30,6 +30,7 @@ RECOMMENDED = {
     "PD": ("grayC", False),
     "S0": ("grayC", False),
     "Chi": ("grayC", False),
+    "T1w": ("grayC", False),
 }
 OTHER = ("batlow", False)
 UNCERTAINTY = "imola"  # begins dark blue: black says that there is no value
@@ -40,6 +41,7 @@ SHOWN = {
     "R2star": (0.0, 60.0),
     "B": (1.0, 2.2),
     "Chi": (-0.15, 0.15),
+    "T1w": (0.0, 1.2),
 }
 
 

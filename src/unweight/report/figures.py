@@ -21,6 +21,11 @@ STATUS_COLOURS = (
     "#c9a7d8",
 )  # fmt: skip
 RELATIVE_SD = ("T1", "R2star")  # in per cent of the value
+# Shown as it is: title, factor, largest value shown, unit.
+PLAIN_SD = {
+    "Chi": ("SD by noise alone [ppb]", 1000.0, 20.0, "ppb"),
+    "T1w": ("SD [% of white matter]", 100.0, 20.0, "%"),
+}
 # What the misfit of each kind of map is called, and the largest value shown.
 MISFITS = {
     CHI_SQUARE: ("Misfit (1: noise only)", 5.0),
@@ -151,9 +156,9 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
         if spec.name in RELATIVE_SD:
             relative = 100 * _volume(maps.deviation(spec.name)) / value
             panels.append(_uncertainty(f"SD of {spec.name} [%]", relative, 20, "%"))
-        elif spec.name == "Chi":
-            noise = 1000 * _volume(maps.deviation(spec.name))
-            panels.append(_uncertainty("SD by noise alone [ppb]", noise, 20, "ppb"))
+        elif spec.name in PLAIN_SD:
+            called, factor, most, of = PLAIN_SD[spec.name]
+            panels.append(_uncertainty(called, factor * _volume(maps.deviation(spec.name)), most, of))
     if maps.misfit is not None:
         title, top = MISFITS.get(maps.misfit_meaning, ("Misfit", 0.5))
         panels.append(_uncertainty(title, _volume(maps.misfit), top, ""))

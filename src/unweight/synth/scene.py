@@ -28,13 +28,17 @@ from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.signals.model import Signal, SignalModel
-from unweight.synth.materials import INDEX, MATERIALS, PROPERTIES
+from unweight.synth.materials import BRAIN, INDEX, MATERIALS, PROPERTIES
+from unweight.synth.tissue import DECAY_PER_PPM
 
 TEXTURED = ("T1", "T2", "PD")
 TIMES = ("T1", "T2")
 KNOWN = ("B1", "B")  # fields that models take as given where they do not fit them
 WHITE = INDEX["white_matter"]
 PROPERTY = {name: index for index, name in enumerate(PROPERTIES)}
+HALF = 0.5
+CHI = [PROPERTY["chi_plus"], PROPERTY["chi_minus"]]
+IN_BRAIN = torch.tensor([name in BRAIN for name in MATERIALS])
 
 
 class Occupants(NamedTuple):
@@ -65,6 +69,9 @@ class Scene:
         short_fraction: Share of white matter's water in the short component.
         short_t1: T1 of the short component [s].
         affine: Voxel index to millimetres (RAS+).
+        magnetic: Deviation of ln χ+ and ln |χ−| within the tissues of the brain; R2* follows it, and then
+            the texture of T2 too. None for tissues that are magnetically even.
+        field_strength: By which R2* follows χ [T].
     """
 
     fractions: Float[Tensor, "*voxels materials"]
@@ -74,6 +81,8 @@ class Scene:
     short_fraction: float = 0.0
     short_t1: float = 0.05
     affine: Float[Tensor, "4 4"] | None = None
+    magnetic: Float[Tensor, "*voxels 2"] | None = None
+    field_strength: float = 3.0
 
     def __post_init__(self) -> None:
         if self.properties.shape != (len(MATERIALS), len(PROPERTIES)):
@@ -93,6 +102,7 @@ class Scene:
             properties=self.properties.to(device),
             texture=self.texture.to(device),
             fields={name: values.to(device) for name, values in self.fields.items()},
+            magnetic=None if self.magnetic is None else self.magnetic.to(device),
         )
 
     @property
@@ -162,8 +172,11 @@ class Scene:
     @property
     def susceptibility(self) -> Float[Tensor, "*voxels"]:
         """Susceptibility of each voxel, mixed by volume whether there is water or not [ppm]."""
-        both = [PROPERTY["chi_plus"], PROPERTY["chi_minus"]]
-        return self.fractions @ self.properties[:, both].sum(-1)
+        even = self.fractions @ self.properties[:, CHI].sum(-1)
+        if self.magnetic is None:
+            return even
+        parts = self.fractions @ (self.properties[:, CHI] * IN_BRAIN.to(even)[:, None])
+        return even + (parts * self.magnetic.expm1()).sum(-1)
 
     @property
     def purity(self) -> Float[Tensor, "*voxels"]:
@@ -199,7 +212,21 @@ class Scene:
             values = values * texture.exp()
         if name == "PD":
             values = values * self._field("receive", occupants.voxel)
+        if name == "R2star" and self.magnetic is not None:
+            values = values + self._decay(occupants)
         return values
+
+    def _decay(self, occupants: Occupants) -> Float[Tensor, " occupants"]:
+        """Return by how much R2* departs from that of the tissue [1/s]; never so far as to end it."""
+        if self.magnetic is None:
+            return torch.zeros_like(occupants.fraction)
+        rows = self.properties[occupants.material]
+        magnetic = self.magnetic.reshape(-1, 2)[occupants.voxel].expm1()
+        ppm = (rows[:, CHI] * magnetic * rows.new_tensor([1.0, -1.0])).sum(-1)
+        t2 = self.texture[..., TEXTURED.index("T2")].reshape(-1)[occupants.voxel]
+        change = DECAY_PER_PPM * self.field_strength * ppm + (-t2).expm1() / rows[:, PROPERTY["T2"]]
+        change = change * IN_BRAIN.to(rows)[occupants.material]
+        return torch.maximum(change, -HALF * rows[:, PROPERTY["R2star"]])
 
     def _field(self, name: str, voxel: Int[Tensor, " occupants"]) -> Float[Tensor, " occupants"]:
         if name in self.fields:

@@ -1,0 +1,229 @@
+"""`unweight evaluate mprage`: T1w images made of echoes against true ones, on simulated and real people."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.cli.device import device_for
+from unweight.cli.scored import show, write
+from unweight.cli.terminal import Course, console, course
+from unweight.cli.training_time import n_cores
+from unweight.core.errors import UsageError
+from unweight.learn.card import Card
+from unweight.learn.pair import Pair, load_pair
+from unweight.learn.weights import available, load_weights
+from unweight.run.t1_tables import TextTable
+from unweight.run.t1w_figures import age_figure, gain_figure, way_figure
+from unweight.run.t1w_pairs import paired_subjects
+from unweight.run.t1w_people import N_HEALTHY, N_OTHERS, N_QUICK, T1W_SETS, people_of, test_heads
+from unweight.run.t1w_real import RealT1w, look_at, seen_by
+from unweight.run.t1w_real_pair import real_pair
+from unweight.run.t1w_records import TRUTH, Make, RecordBook, Segment, measure_person
+from unweight.run.t1w_scores import FEWEST, biology, biology_scores, gains, image_scores
+from unweight.run.t1w_tables import biology_tables, gain_table, t1w_tables
+from unweight.run.t1w_ways import (
+    ABLATED,
+    CONDITIONS,
+    WEIGHTS,
+    external_segmenter,
+    own_segmenter,
+    told_name,
+    ways_of,
+)
+
+HEALTHY, REAL = "healthy", "real"
+BOOK, KEPT = "records.jsonl", "people"
+SLOW = ("fastddpm", "fastddpm axial")
+N_WHOLLY = 24  # people of whom all ways are measured; of the others only the quick ways, for age and sex
+OWN = "own"
+MEASURES = ("cnr white-grey", "cnr putamen-pallidum", "sharpness")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every way on every person, and show what comes of it."""
+    if arguments.people is not None and arguments.people < 1:
+        raise UsageError(f"{arguments.people} people", remedy="Ask for at least one.")
+    screen = console(quiet=arguments.quiet)
+    device = device_for("auto")
+    ways = ways_of(arguments.methods, arguments.weights, device)
+    work = _Work(
+        ways=ways,
+        own=None if arguments.segmenter not in (None, OWN) else own_segmenter(arguments.weights, device),
+        external=arguments.segmenter,
+        book=RecordBook(path=arguments.out / BOOK, about=_about(arguments)).open(),
+        people=_folder(arguments),
+    )
+    figures: dict[str, bytes] = {}
+    with course(quiet=arguments.quiet) as shown:
+        for dataset, pairs, count in _people(arguments, shown):
+            figures |= work.measure(dataset, pairs, count, shown)
+    records = list(work.book.records.values())
+    scores = image_scores(records)
+    tables = list(t1w_tables(scores))
+    told = {condition: told_name(condition) for condition in CONDITIONS}
+    for dataset in dict.fromkeys(one.dataset for one in records):
+        some = [one for one in records if one.dataset == dataset]
+        if ABLATED in ways and any(one.way == told[condition] for one in some for condition in told):
+            found = gains(some, told, dataset)
+            if found:
+                tables.append(gain_table(found, dataset))
+                figures[f"mprage_{dataset}_conditions.png"] = gain_figure(
+                    found, f"{dataset}: what R2* and susceptibility add"
+                )
+        aged = sum(one.way == TRUTH and "age" in one.about for one in some)
+        if aged >= FEWEST:
+            effects = biology(some, dataset)
+            scores += biology_scores(effects, dataset)
+            tables += biology_tables(effects, dataset)
+            picture = age_figure(
+                some, [name for name in ways if name in WEIGHTS and name not in SLOW], f"{dataset}: age"
+            )
+            if picture is not None:
+                figures[f"mprage_{dataset}_age.png"] = picture
+    if arguments.t1w is not None:
+        tables.append(_real(arguments.t1w, work))
+    show(tables, screen)
+    write(arguments.out, scores, figures, screen)
+    return 0
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """What is measured with, and what was found so far."""
+
+    ways: Mapping[str, Make]
+    own: Segment | None
+    external: str | None
+    book: RecordBook
+    people: Path
+
+    def segment_for(self, pair: Pair) -> Segment:
+        """Return what finds structures in the images of a person."""
+        if self.own is not None:
+            return self.own
+        return external_segmenter(str(self.external), pair.voxel_mm)
+
+    def measure(self, dataset: str, pairs: Iterator[Pair], count: int, shown: Course) -> dict[str, bytes]:
+        """Measure the people of a set, and return pictures of the first."""
+        bar = shown.bar(f"{dataset}: people measured")
+        figures: dict[str, bytes] = {}
+        for number, pair in enumerate(pairs):
+            wholly = number < N_WHOLLY
+            chosen = {
+                name: make
+                for name, make in self.ways.items()
+                if wholly or (name in WEIGHTS and name not in SLOW)
+            }
+            missing = {
+                name: make
+                for name, make in chosen.items()
+                if (dataset, pair.name, name) not in self.book.records
+            }
+            if missing or not self.book.has(dataset, pair.name, [TRUTH]):
+                measured = measure_person(
+                    dataset,
+                    pair,
+                    missing,
+                    self.segment_for(pair),
+                    wholly=(TRUTH, *missing) if wholly else (),
+                )
+                made = list(measured)
+                self.book.add(record for record, _ in made)
+                if number == 0:
+                    images = {
+                        record.way: image for record, image in made if record.way in (TRUTH, *WEIGHTS)
+                    }
+                    figures[f"mprage_{dataset}.png"] = way_figure(images, pair, f"{dataset}: {pair.name}")
+            bar(number + 1, count)
+        return figures
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what records rest on: the weights, and what finds structures."""
+    names = [name for name in available(arguments.weights) if name in (*WEIGHTS.values(), "structures")]
+    cards: dict[str, Card] = {name: load_weights(name, arguments.weights)[1] for name in names}
+    return {
+        "weights": {name: card.sha256 for name, card in cards.items()},
+        "segmenter": arguments.segmenter or OWN,
+        "quick": bool(arguments.quick),
+        "heads": None if arguments.heads is None else "given",
+    }
+
+
+def _people(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[str, Iterator[Pair], int]]:
+    """Give each set with its people, simulated as they are needed."""
+    chosen = arguments.sets
+    datasets = [name for name in T1W_SETS if chosen is None or name in chosen]
+    if arguments.bids is not None:
+        found = paired_subjects([arguments.bids])
+        for left in found.left_out:
+            shown.line(f"left out: {left.label} {left.reason}")
+        yield REAL, (real_pair(one) for one in found.subjects), len(found.subjects)
+        if chosen is None:
+            return
+    if not datasets:
+        return
+    heads = test_heads(arguments.heads, quick=arguments.quick)
+    n_workers = arguments.workers if arguments.workers is not None else n_cores()
+    for dataset in datasets:
+        count = _count(arguments, dataset)
+        paths = people_of(
+            dataset,
+            heads,
+            _folder(arguments),
+            n=count,
+            quick=arguments.quick,
+            n_workers=n_workers if n_workers > 1 else 0,
+            progress=shown.bar(f"{dataset}: people made"),
+        )
+        yield dataset, (load_pair(path) for path in paths), len(paths)
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Return where simulated people are kept."""
+    kept: Path | None = arguments.pairs
+    return arguments.out / KEPT if kept is None else kept
+
+
+def _count(arguments: argparse.Namespace, dataset: str) -> int:
+    if arguments.people is not None:
+        return int(arguments.people)
+    if arguments.quick:
+        return N_QUICK
+    return N_HEALTHY if dataset == HEALTHY else N_OTHERS
+
+
+def _real(path: Path, work: _Work) -> TextTable:
+    """Return levels of a real image beside those of the true images that were simulated."""
+    if work.own is None:
+        raise UsageError("--t1w is looked at by the own segmenter", remedy="Leave --segmenter out.")
+    seen = {"real": look_at(path, work.own)}
+    simulated = _simulated(work)
+    if simulated is not None:
+        seen["simulated"] = simulated
+    names = list(dict.fromkeys(name for one in seen.values() for name in one.level))
+    rows = [
+        (
+            which,
+            *(f"{one.level[name]:.2f}" if name in one.level else "n/a" for name in names),
+            *(f"{one.measures.get(name, float('nan')):.2f}" for name in MEASURES),
+        )
+        for which, one in seen.items()
+    ]
+    return TextTable(
+        title="median of each structure over white matter, contrast to noise, sharpness",
+        columns=("image", *(name.replace("_", " ") for name in names), *MEASURES),
+        rows=rows,
+    )
+
+
+def _simulated(work: _Work) -> RealT1w | None:
+    """Return the same of the first simulated person that was kept."""
+    paths = sorted((work.people / "test").glob("*.safetensors"))
+    if not paths or work.own is None:
+        return None
+    pair = load_pair(paths[0])
+    return seen_by(work.own, pair.target.float(), pair.channels[-1] > 0, pair.voxel_mm)

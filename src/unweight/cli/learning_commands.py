@@ -1,0 +1,219 @@
+"""Commands that train networks and compare methods."""
+
+from pathlib import Path
+
+from unweight.cli.arguments import OUT, argument, flag
+from unweight.cli.command import Command
+from unweight.cli.echo_commands import (
+    OWN_SUSCEPTIBILITY,
+    OWN_T1W,
+    QSM_COMPARED,
+    QSM_SETS,
+    T1W_COMPARED,
+    T1W_SETS,
+)
+
+T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
+T1_SETS = (
+    "phantom",
+    "brains",
+    "brains-other",
+    "brains-blurred",
+    "scattered",
+    "detail",
+    "stability",
+)
+MAPS_COMPARED = ("physics", "unet", "pgan", "no-embedding", "embedding")
+MAPS_SETS = ("internal", "protocols", "field", "lesions")
+TRAINED = (
+    *("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor"),
+    *("maps", "maps-no-embedding", "maps-unet", "maps-pgan"),
+    *("mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm", "structures"),
+)
+
+
+TRAIN = Command(
+    module="unweight.cli.train",
+    summary="train a network for T1, or for T1, T2 and PD maps; a stopped training goes on",
+    arguments=(
+        argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
+        OUT,
+        argument(
+            "--preset",
+            default="cpu",
+            choices=("cpu", "gpu", "paper"),
+            help="cpu: about an hour on two cores (default); paper: as published, where it was",
+        ),
+        argument(
+            "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
+        ),
+        argument("--ti", nargs="+", type=float, metavar="S", help="train for these inversion times [s]"),
+        argument("--tr", type=float, metavar="S", help="their repetition time [s]"),
+        argument(
+            "--readout-time",
+            type=float,
+            metavar="S",
+            help="their excitation to last echo [s] (default 0)",
+        ),
+        argument(
+            "--like",
+            nargs="+",
+            type=Path,
+            metavar="INPUT",
+            help="take these times from images or sidecars; --ti, --tr and --readout-time go before",
+        ),
+        argument(
+            "--minutes",
+            type=float,
+            metavar="M",
+            help="so many steps as take about this long here, without the making of slabs",
+        ),
+        argument("--steps", type=int, metavar="N", help="steps of the training"),
+        argument("--slabs", type=int, metavar="N", help="slabs to train on"),
+        argument(
+            "--bids",
+            type=Path,
+            metavar="DIR",
+            help="mprage and structures: learn from the MEGRE and T1w of this tree, not from simulation",
+        ),
+        argument(
+            "--labels",
+            type=Path,
+            metavar="DIR",
+            help="structures: derivatives of --bids with a `dseg` on each T1w",
+        ),
+        argument(
+            "--people",
+            nargs=2,
+            type=int,
+            metavar=("TRAIN", "VALIDATION"),
+            help="mprage and structures: simulated people (default 40 and 5)",
+        ),
+        argument(
+            "--pairs",
+            type=Path,
+            metavar="DIR",
+            help="mprage and structures: where what is learned from is kept (default: with the training)",
+        ),
+        argument("--seed", type=int, default=0, help="of everything (default 0)"),
+        argument(
+            "--base",
+            type=Path,
+            metavar="DIR",
+            help="the posterior whose draws t1-residual learns (default: the shipped one); the mprage-unet "
+            "whose residual mprage learns (default: trained first)",
+        ),
+        argument(
+            "--from",
+            dest="start",
+            metavar="DIR",
+            help="start from the weights in a folder, or from the `shipped` ones",
+        ),
+        argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train"),
+        argument(
+            "--workers", type=int, metavar="N", help="processes that make slabs (default: one per core)"
+        ),
+    ),
+    epilogue=(
+        "unweight train t1-posterior -o weights --minutes 30\n"
+        "unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55\n"
+        "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
+        "unweight train maps -o weights --heads brainweb_folder\n"
+        "unweight train mprage -o weights --bids bids_tree\n"
+        "unweight train mprage -o weights --bids bids_tree\n"
+        "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
+    ),
+)
+EVALUATE = Command(
+    module="unweight.cli.evaluate",
+    summary="every method side by side on simulated and your own data: scores, tables, pictures",
+    arguments=(
+        argument(
+            "what",
+            choices=("t1", "maps", "qsm", "mprage"),
+            help="t1: from inversion recovery; maps: T1, T2 and PD from weighted images; qsm: R2* and "
+            "susceptibility from multi-echo gradient echo; mprage: T1w images from the same",
+        ),
+        argument(
+            "-o",
+            "--out",
+            required=True,
+            type=Path,
+            metavar="DIR",
+            help="scores.tsv and the pictures go here",
+        ),
+        argument(
+            "--methods",
+            nargs="+",
+            choices=(*T1_COMPARED, *MAPS_COMPARED, *QSM_COMPARED, *T1W_COMPARED),
+            metavar="METHOD",
+            help=f"of t1: {', '.join(T1_COMPARED)}; of maps: {', '.join(MAPS_COMPARED)}; of qsm: "
+            f"{QSM_COMPARED[0]} and other pairs; of mprage: {', '.join(T1W_COMPARED)}; default: all that "
+            "there are weights for",
+        ),
+        argument(
+            "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
+        ),
+        argument(
+            "--sets",
+            nargs="*",
+            choices=(*T1_SETS, *MAPS_SETS, *QSM_SETS, *T1W_SETS),
+            metavar="SET",
+            help=f"simulated sets; default: all of them; of t1: {', '.join(T1_SETS)}; of maps: "
+            f"{', '.join(MAPS_SETS)}; of qsm: {', '.join(QSM_SETS)}; of mprage: {', '.join(T1W_SETS)}",
+        ),
+        argument(
+            "--heads",
+            type=Path,
+            metavar="DIR",
+            help="BrainWeb crisp heads, of which the test part is used; default: procedural heads",
+        ),
+        argument(
+            "--phantom",
+            nargs="+",
+            type=Path,
+            metavar="DIR",
+            help="t1: series of real system phantoms; methods are compared with ml in each sphere",
+        ),
+        argument(
+            "--phantom-version",
+            type=int,
+            choices=(1, 2),
+            help="t1: of the real phantoms; 1: serial number up to 0041; 2: from 0042",
+        ),
+        argument(
+            "--brain",
+            nargs="+",
+            type=Path,
+            metavar="INPUT",
+            help="t1: a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
+        ),
+        argument("--ti", nargs="+", type=float, metavar="S", help="t1: inversion times of --brain [s]"),
+        argument("--tr", nargs="+", type=float, metavar="S", help="t1: repetition time of --brain [s]"),
+        argument(
+            "--seeds",
+            type=int,
+            metavar="N",
+            help="t1: noise seeds of the phantom and of small structures (default 5, quick 1)",
+        ),
+        argument(
+            "--draws",
+            type=int,
+            metavar="N",
+            help="t1: draws of the diffusor; default: as its card says",
+        ),
+        argument(
+            "--steps", type=int, metavar="N", help="t1: steps of each draw; default: as its card says"
+        ),
+        *OWN_SUSCEPTIBILITY,
+        *OWN_T1W,
+        flag("--quick", help="one head, a slice or two, one seed: to see that it runs"),
+    ),
+    epilogue=(
+        "unweight evaluate t1 -o scores\n"
+        "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
+        "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2\n"
+        "unweight evaluate maps -o scores --heads brainweb_folder\n"
+        "unweight evaluate qsm -o scores --heads brainweb_folder"
+    ),
+)

@@ -1,0 +1,167 @@
+"""`unweight mprage`: a T1w image made of a multi-echo gradient echo."""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from unweight.bids.given import Given
+from unweight.bids.grid import check_same_grid
+from unweight.bids.phase import PhaseScaling
+from unweight.bids.provenance import provenance_of
+from unweight.bids.read import Series, find_inputs, read_complex, read_inputs
+from unweight.bids.volume import open_volume
+from unweight.bids.write import write_maps
+from unweight.cli.decay import summarise
+from unweight.cli.device import device_for
+from unweight.cli.each import each
+from unweight.cli.standing import redraw, refuse_other_sources
+from unweight.cli.terminal import console, progress
+from unweight.core.acquisition import SignalKind
+from unweight.core.errors import InputError, UsageError
+from unweight.fit.susceptibility import SusceptibilityFit
+from unweight.learn.card import Card
+from unweight.learn.echo_channels import Conditions
+from unweight.learn.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from unweight.learn.t1w_assemble import load_synthesiser
+from unweight.learn.t1w_estimator import T1W_IMAGE, EchoT1w
+from unweight.learn.t1w_synthesis import Planes, Synthesiser, seconds_ahead
+from unweight.run.qsm_series import direction_of
+from unweight.run.t1w_series import made_beside
+
+WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
+ALGORITHM = {
+    "residual": "U-Net from echoes, R2* and susceptibility, and what it leaves by diffusion",
+    "unet": "U-Net from echoes, R2* and susceptibility",
+    "gan": "Conditional GAN from echoes, R2* and susceptibility",
+    "fastddpm": "Conditional Fast-DDPM from echoes, R2* and susceptibility",
+}
+REFERENCE = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
+COPIED = ("MagneticFieldStrength", "Manufacturer")
+DRAWING = ("residual", "fastddpm")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make an image of every series found; a series that fails does not stop the others."""
+    screen = console(quiet=arguments.quiet)
+    files = (arguments.mag, arguments.phase)
+    if bool(arguments.inputs) == any(files) or (arguments.mag is None) != (not any(files)):
+        raise UsageError(
+            "give either a BIDS tree, a folder or files, or --mag (with --phase)",
+            remedy="unweight mprage bids_tree -o images",
+        )
+    if arguments.no_phase and arguments.phase:
+        raise UsageError("--phase and --no-phase exclude each other")
+    if arguments.draws is not None and arguments.method not in DRAWING:
+        raise UsageError(
+            f"{arguments.method} draws nothing", remedy=f"Use {' or '.join(DRAWING)} for --draws."
+        )
+    synthesise, card = load_synthesiser(
+        WEIGHTS[arguments.method],
+        arguments.weights,
+        device=device_for(arguments.device),
+        planes=None if arguments.planes is None else Planes(arguments.planes),
+        n_draws=arguments.draws,
+        seed=arguments.seed,
+    )
+    made = (synthesise, card)
+    if any(files):
+        _make("series", _of_files(arguments), (made, arguments, screen))
+        return 0
+    found = find_inputs(
+        arguments.inputs, _given(arguments), suffixes=("MEGRE",), subjects=arguments.subjects
+    )
+    return each(
+        [(one.label, one) for one in found],
+        lambda label, one: _make(label, one.read(), (made, arguments, screen)),
+        arguments,
+    )
+
+
+def _of_files(arguments: argparse.Namespace) -> Series:
+    given = _given(arguments)
+    if arguments.phase is None:
+        return read_inputs(arguments.mag, replace(given, kind=SignalKind.MAGNITUDE), suffixes=("MEGRE",))[0]
+    return read_complex(arguments.mag, arguments.phase, given)
+
+
+def _given(arguments: argparse.Namespace) -> Given:
+    return Given(
+        echo_time=None if arguments.te is None else tuple(arguments.te),
+        kind=SignalKind.MAGNITUDE if arguments.no_phase else SignalKind.COMPLEX,
+        mask=arguments.mask,
+        phase=PhaseScaling(inverted=arguments.invert_phase),
+        field_strength=arguments.field,
+    )
+
+
+def _make(
+    label: str, series: Series, how: tuple[tuple[Synthesiser, Card], argparse.Namespace, Console]
+) -> None:
+    (synthesise, card), arguments, screen = how
+    began = time.perf_counter()
+    refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
+    left_out = set(arguments.without or ())
+    estimator = EchoT1w(
+        synthesise=synthesise,
+        conditions=Conditions(r2star="r2star" not in left_out, chi="chi" not in left_out),
+        fit=SusceptibilityFit(direction=direction_of(series)),
+        given=_maps_given(arguments, series),
+        voxel_mm=card.ranges["voxel_mm"],
+    )
+    estimator.accept(series.acquisition)
+    screen.print(f"{label}: R2* and susceptibility")
+    prepared = estimator.prepare(series.acquisition, estimator.fit if estimator.conditions.chi else None)
+    ahead = seconds_ahead(synthesise, prepared.channels())
+    screen.print(f"{label}: {card.name}, about {_told(ahead)}")
+    with progress(label, quiet=arguments.quiet) as report:
+        maps = estimator.make(prepared, series.acquisition.affine, report)
+    remarks = (*series.notes, *estimator.remarks(prepared), card.limits)
+    settings = {
+        "Weights": card.name,
+        "WeightsVersion": card.version,
+        "WeightsSHA256": card.sha256,
+        "TrainedOn": card.trained_on,
+        "Seed": arguments.seed,
+        "Draws": 0 if maps.draws is None else len(maps.draws),
+    }
+    provenance = replace(
+        provenance_of(
+            series, algorithm=ALGORITHM[arguments.method], reference=REFERENCE, settings=settings
+        ),
+        notes=remarks,
+        acquired={name: series.sidecar[name] for name in COPIED if name in series.sidecar},
+        skull_stripped=True,
+    )
+    written = write_maps(maps, arguments.out, series.entities, provenance, made_beside(maps, prepared.mask))
+    picture = redraw(maps, written.images[T1W_IMAGE.name], label, arguments)
+    shape = " x ".join(str(size) for size in series.acquisition.voxels)
+    screen.print(f"{shape} voxels, {time.perf_counter() - began:.1f} s")
+    for note in (*series.notes, *estimator.remarks(prepared)):
+        screen.print(f"note: {note}")
+    summarise(screen, maps)
+    for path in (*written.images.values(), picture):
+        if path is not None:
+            screen.print(str(path))
+
+
+def _maps_given(arguments: argparse.Namespace, series: Series) -> dict[str, Tensor]:
+    """Return the maps given, on the grid of the echoes."""
+    paths: dict[str, Path | None] = {"R2star": arguments.r2star, "Chi": arguments.chi_map}
+    found = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        volume = open_volume(path)
+        check_same_grid([open_volume(series.files[0]).grid, volume.grid])
+        if volume.data.ndim != 3:
+            raise InputError("is not one volume", remedy="Give one volume.", path=path)
+        found[name] = volume.data.float()
+    return found
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

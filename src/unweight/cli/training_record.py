@@ -1,0 +1,62 @@
+"""What a folder was asked to train: a training that was stopped goes on, and no other in its place."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.core.errors import InputError, UsageError
+from unweight.learn.recipe import Recipe, recipe_from_plain
+
+FOLDER, RECORD = "training", "recipe.json"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What a folder was asked to train, and the recipe that came of it.
+
+    Attributes:
+        folder: Of the training.
+        asked: All that decides it, as JSON values.
+    """
+
+    folder: Path
+    asked: Mapping[str, Any]
+
+    def found(self) -> Recipe | None:
+        """Return the recipe of the training in the folder, if it is the one asked for."""
+        path = self.folder / RECORD
+        if not path.exists():
+            return None
+        try:
+            content = json.loads(path.read_bytes())
+            told, recipe = content["asked"], recipe_from_plain(content["recipe"])
+        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+            raise InputError(
+                "is not the record of a training", remedy="Choose another folder with -o.", path=path
+            ) from error
+        other = sorted(_differences(told, json.loads(json.dumps(self.asked))))
+        if other:
+            raise UsageError(
+                f"{self.folder.parent} holds another training, with another {', '.join(other[:4])}",
+                remedy="Choose another folder with -o, or call it as it was called first.",
+            )
+        return recipe
+
+    def write(self, recipe: Recipe) -> None:
+        """Keep the recipe."""
+        content = {"asked": dict(self.asked), "recipe": recipe.to_plain()}
+        write_bytes_atomic(self.folder / RECORD, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _differences(one: Any, other: Any, name: str = "") -> list[str]:
+    """Return the names under which two trees of JSON values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = one.keys() | other.keys()
+        return [
+            each for key in keys for each in _differences(one.get(key), other.get(key), f"{name}.{key}")
+        ]
+    return [] if one == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]

@@ -1,0 +1,50 @@
+"""How many steps of a training fit into a time, measured here."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from unweight.cli.recipe_choice import with_steps
+from unweight.learn.recipe import Recipe
+from unweight.learn.task import Batches, Task
+from unweight.learn.training import train
+
+MEASURED_SECONDS, MOST_MEASURED = 4.0, 256
+LEAST_STEPS = 100
+
+
+def with_time(
+    recipe: Recipe,
+    make_task: Callable[[], Task],
+    batches: Batches,
+    device: torch.device,
+    minutes: float,
+) -> Recipe:
+    """Return the recipe with as many steps as fit into these minutes here, in hundreds.
+
+    Args:
+        recipe: What is trained.
+        make_task: Makes its task anew.
+        batches: A few of them are enough.
+        device: Where to train.
+        minutes: Of the training alone.
+    """
+    count, seconds = 1, 0.0
+    while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
+        count *= 4
+        plan = replace(with_steps(recipe, count).plan, check_every=count, save_every=count)
+        task = make_task()
+        train(task, batches, plan, seed=recipe.seed, device=device)  # the first pass also warms up
+        began = time.perf_counter()
+        train(task, batches, plan, seed=recipe.seed, device=device)
+        seconds = time.perf_counter() - began
+    wanted = 60 * minutes / (seconds / count)
+    return with_steps(recipe, max(LEAST_STEPS, 100 * round(wanted / 100)))
+
+
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

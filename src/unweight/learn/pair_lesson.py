@@ -1,0 +1,222 @@
+"""One training on pairs of echoes and T1w, from patches to error bars and card.
+
+pairs of training   → patches → weights
+pairs of validation → scores, and the factor on standard deviations by which 90 % intervals cover 90 %
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from unweight.core.errors import UsageError
+from unweight.evaluate.image_quality import psnr
+from unweight.evaluate.structures import DEEP, LABELS, TISSUES
+from unweight.learn.card import Card
+from unweight.learn.echo_channels import MASK
+from unweight.learn.lesson import SILENCE, Listener, place
+from unweight.learn.pair import Pair
+from unweight.learn.pair_pool import PairPool
+from unweight.learn.pair_portrait import pair_card
+from unweight.learn.recipe import STRUCTURES, T1W_FAST, Recipe
+from unweight.learn.structure_task import find_structures
+from unweight.learn.t1w_assemble import T1wBase, synthesiser_of, t1w_task
+from unweight.learn.t1w_intensity import DATA_RANGE
+from unweight.learn.t1w_synthesis import Planes, Synthesis
+from unweight.learn.training import Step, train
+from unweight.learn.weights import fill
+
+NOMINAL, NORMAL = 0.9, 1.6449
+GLANCE = 12  # slices in the middle of each brain that a check looks at
+MOST_VOXELS = 4_000_000  # that error bars are found on
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairParts:
+    """Whose images are for what.
+
+    Attributes:
+        train: To learn from.
+        validation: To score and calibrate on.
+    """
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.validation:
+            raise UsageError(
+                f"{len(self.train)} subjects for training and {len(self.validation)} for validation",
+                remedy="Both need at least one.",
+            )
+        both = {one.name for one in self.train} & {one.name for one in self.validation}
+        if both:
+            raise UsageError(f"{', '.join(sorted(both))} would be for training and for validation")
+
+
+def teach_pairs(
+    recipe: Recipe,
+    parts: PairParts,
+    *,
+    device: torch.device,
+    folder: Path | None = None,
+    report: Listener = SILENCE,
+    start: Mapping[str, Tensor] | None = None,
+    base: T1wBase | None = None,
+) -> tuple[dict[str, Tensor], Card] | None:
+    """Train, calibrate and describe a network.
+
+    Args:
+        recipe: What to train.
+        parts: Whom to learn from.
+        device: Where to train.
+        folder: Where snapshot and log are kept; a training found there goes on.
+        report: Told how it goes, in the first process only.
+        start: Weights to start from instead of random ones.
+        base: The regression whose residual is learned, for `mprage`.
+
+    Returns:
+        Weights and their card; None in all processes but the first.
+
+    Raises:
+        UsageError: The recipe cannot be followed, or the folder holds another training.
+        InputError: `start` is of another network, or a file in the folder is damaged.
+        OutputError: The folder cannot be written to.
+    """
+    task = t1w_task(recipe, base)
+    if start is not None:
+        fill(task.network, start)
+    pool = PairPool(parts.train, recipe.patch, recipe.plan.batch_size)
+    examination = PairExamination(
+        recipe=recipe, pairs=tuple(glance(one) for one in parts.validation), base=base
+    )
+    clock = _Clock(report=report)
+    tensors = train(
+        task,
+        pool,
+        recipe.plan,
+        seed=recipe.seed,
+        device=device,
+        folder=folder,
+        check=examination.check if place().rank == 0 else None,
+        report=clock,
+    )
+    if place().rank > 0:
+        return None
+    fill(task.network, tensors)
+    network = task.network.eval()
+    whole = PairExamination(recipe=recipe, pairs=parts.validation, base=base, planes=Planes.THREE)
+    calibration, metrics = whole.calibrated(network)
+    if base is not None:
+        calibration = {**calibration, "base": base.sha256}
+    card = pair_card(recipe, parts.train, parts.validation, calibration=calibration, metrics=metrics)
+    return tensors, Card(**{**vars(card), "seconds": round(clock.seconds, 3)})
+
+
+@final
+class _Clock:
+    """Hands on what is told, and remembers how long it took."""
+
+    def __init__(self, report: Listener) -> None:
+        self._report, self.seconds = report, 0.0
+
+    def __call__(self, step: Step) -> None:
+        self.seconds = step.seconds
+        self._report.step(step)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairExamination:
+    """Scores a network on pairs.
+
+    Attributes:
+        recipe: Of the network.
+        pairs: For validation.
+        base: The regression, for `mprage`.
+        planes: Axial for a glance, three for the final score.
+    """
+
+    recipe: Recipe
+    pairs: tuple[Pair, ...]
+    base: T1wBase | None = None
+    planes: Planes = Planes.AXIAL
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Return the scores of a network in training."""
+        return self._scores(network.eval(), {})[0]
+
+    def calibrated(self, network: nn.Module) -> tuple[dict[str, Any], dict[str, float]]:
+        """Return what makes error bars hold, and the scores with it."""
+        scores, ratios = self._scores(network, {})
+        if not len(ratios):
+            return {}, scores
+        spread = float(ratios.kthvalue(max(1, round(NOMINAL * len(ratios)))).values) / NORMAL
+        return {"spread": spread}, scores
+
+    def _scores(
+        self, network: nn.Module, calibration: Mapping[str, Any]
+    ) -> tuple[dict[str, float], Tensor]:
+        """Return scores, and the errors over their standard deviations."""
+        if self.recipe.method == STRUCTURES:
+            return self._overlaps(network), torch.zeros(0)
+        planes = Planes.ALTERNATE if self._descends else self.planes
+        synthesise = synthesiser_of(
+            self.recipe, network, calibration, base=self.base, planes=planes, n_draws=self._n_draws
+        )
+        quality, ratios = [], []
+        for pair in self.pairs:
+            channels = pair.channels.float()
+            inside, truth = channels[MASK] > 0, pair.target.float()
+            made: Synthesis = synthesise(channels)
+            quality.append(psnr(made.mean, truth, inside, DATA_RANGE))
+            ratio = ((made.mean - truth).abs() / made.sd)[inside]
+            ratios.append(ratio[torch.isfinite(ratio)])
+        everything = torch.cat(ratios)
+        step = max(1, len(everything) // MOST_VOXELS)
+        return {"psnr": sum(quality) / len(quality)}, everything[::step]
+
+    @property
+    def _descends(self) -> bool:
+        return self.recipe.method == T1W_FAST
+
+    @property
+    def _n_draws(self) -> int:
+        if not self._descends:
+            return 0
+        return 1 if self.planes is Planes.AXIAL else 4
+
+    def _overlaps(self, network: nn.Module) -> dict[str, float]:
+        """Return mean Dice of tissues and of deep grey matter."""
+        counts = torch.zeros(2, len(LABELS), dtype=torch.float64)
+        for pair in self.pairs:
+            mask = pair.channels[MASK].float()
+            share = find_structures(network, pair.target.float(), mask, axial=self.planes is Planes.AXIAL)
+            found, truth = share.argmax(0), pair.labels.long()
+            for label in LABELS.values():
+                here, there = (found == label) & (mask > 0), truth == label
+                counts[0, label] += 2 * int((here & there).sum())
+                counts[1, label] += int(here.sum()) + int(there.sum())
+        dice = counts[0] / counts[1].clamp(min=1)
+        return {
+            "dice_tissues": float(dice[[LABELS[name] for name in TISSUES]].mean()),
+            "dice_deep": float(dice[[LABELS[name] for name in DEEP]].mean()),
+        }
+
+
+def glance(pair: Pair) -> Pair:
+    """Return a few slices through the middle of a brain."""
+    middle = pair.target.shape[2] // 2
+    some = slice(max(0, middle - GLANCE // 2), middle + GLANCE // 2)
+    return Pair(
+        channels=pair.channels[..., some],
+        target=pair.target[..., some],
+        labels=pair.labels[..., some],
+        voxel_mm=pair.voxel_mm,
+        name=pair.name,
+        about=pair.about,
+    )

@@ -1,0 +1,95 @@
+"""People to judge T1w images by: simulated ones of the test part, kept on the disk, or real pairs."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from unweight.bids.minc import read_brainweb
+from unweight.core.errors import UsageError
+from unweight.core.estimator import Progress
+from unweight.core.seeding import seeded_generator
+from unweight.learn.pair_cohort import CohortRecipe, person_pair
+from unweight.learn.pair_set import make_pairs
+from unweight.run.t1_heads import heads_for_test
+from unweight.synth.anatomy import Anatomy
+from unweight.synth.cohort import Group
+from unweight.synth.nuclei import with_nuclei
+from unweight.synth.procedural_head import procedural_head
+
+HEALTHY = "healthy"
+T1W_SETS = tuple(group.value for group in Group)
+N_HEALTHY, N_OTHERS, N_QUICK = 120, 12, 2
+HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
+QUICK_SHAPE, QUICK_VOXEL_MM, QUICK_MM = (90, 108, 90), (2.0, 2.0, 2.0), 4.0
+HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+
+
+def test_heads(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy, ...]:
+    """Return the heads of the test part, or procedural ones that no training draws.
+
+    Args:
+        folder: BrainWeb crisp heads; None for procedural heads.
+        quick: A single coarse head.
+    """
+    if folder is not None:
+        paths = list(heads_for_test(folder).values())
+        return tuple(with_nuclei(read_brainweb(path)) for path in paths[: 1 if quick else None])
+    shape, size = (QUICK_SHAPE, QUICK_VOXEL_MM) if quick else (HEAD_SHAPE, HEAD_VOXEL_MM)
+    return tuple(
+        procedural_head(
+            seeded_generator(0, "whole head", "test", index),
+            shape=shape,
+            voxel_mm=size,
+            centre_mm=HEAD_MIDDLE_MM,
+        )
+        for index in range(1 if quick else 2)
+    )
+
+
+def people_of(
+    dataset: str,
+    heads: Sequence[Anatomy],
+    folder: Path,
+    *,
+    n: int,
+    quick: bool = False,
+    n_workers: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Path, ...]:
+    """Return the files of the first people of a set; those that are not there are made.
+
+    Args:
+        dataset: Of `T1W_SETS`.
+        heads: Of the test part.
+        folder: Where people are kept; each set has a folder of its own.
+        n: How many.
+        quick: Coarse voxels.
+        n_workers: Processes that make them.
+        progress: Called with those done and all of them.
+
+    Raises:
+        UsageError: There are not so many, or the folder holds others.
+    """
+    recipe = CohortRecipe(group=dataset)
+    if quick:
+        recipe = replace(recipe, voxel_mm=QUICK_MM)
+    indices = recipe.indices("test")
+    if not 1 <= n <= len(indices):
+        raise UsageError(f"{n} people of {dataset}", remedy=f"Ask for 1 to {len(indices)}.")
+    about = {
+        "method": "mprage",
+        "cohort": dataclasses.asdict(recipe),
+        "heads": [one.subject for one in heads],
+        "part": "test",
+    }
+    place = folder / ("test" if dataset == HEALTHY else f"test-{dataset}")
+    return make_pairs(
+        partial(person_pair, recipe, heads, "test"),
+        indices[:n],
+        place,
+        about,
+        n_workers=n_workers,
+        progress=progress,
+    )
