@@ -38,7 +38,9 @@ OWN_SUSCEPTIBILITY = (
     argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
 )
 OWN_T1W = (
-    argument("--people", type=int, metavar="N", help="mprage: people of each set (default 120, others 12)"),
+    argument(
+        "--people", type=int, metavar="N", help="mprage: people of each set (default 72, of others 6)"
+    ),
     argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
     argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),
     argument("--t1w", type=Path, metavar="FILE", help="mprage: a real T1w image to look at beside them"),

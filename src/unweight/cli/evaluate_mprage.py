@@ -26,6 +26,7 @@ from unweight.run.t1w_tables import biology_tables, gain_table, t1w_tables
 from unweight.run.t1w_ways import (
     ABLATED,
     CONDITIONS,
+    PLANE_WAYS,
     WEIGHTS,
     external_segmenter,
     own_segmenter,
@@ -35,8 +36,8 @@ from unweight.run.t1w_ways import (
 
 HEALTHY, REAL = "healthy", "real"
 BOOK, KEPT = "records.jsonl", "people"
-SLOW = ("fastddpm", "fastddpm axial")
-N_WHOLLY = 24  # people of whom all ways are measured; of the others only the quick ways, for age and sex
+SLOW = ("fastddpm",)
+N_WHOLLY = 12  # people of whom all ways are measured; of the others only the quick ways, for age and sex
 OWN = "own"
 MEASURES = ("cnr white-grey", "cnr putamen-pallidum", "sharpness")
 
@@ -128,7 +129,7 @@ class _Work:
                     pair,
                     missing,
                     self.segment_for(pair),
-                    wholly=(TRUTH, *missing) if wholly else (),
+                    wholly=(TRUTH, *WEIGHTS, *PLANE_WAYS) if wholly else (),
                 )
                 made = list(measured)
                 self.book.add(record for record, _ in made)

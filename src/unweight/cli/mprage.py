@@ -25,10 +25,11 @@ from unweight.core.errors import InputError, UsageError
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.card import Card
 from unweight.learn.echo_channels import Conditions
+from unweight.learn.planar_denoiser import Planes
 from unweight.learn.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
 from unweight.learn.t1w_assemble import load_synthesiser
 from unweight.learn.t1w_estimator import T1W_IMAGE, EchoT1w
-from unweight.learn.t1w_synthesis import Planes, Synthesiser, seconds_ahead
+from unweight.learn.t1w_synthesis import Synthesiser, seconds_ahead
 from unweight.run.qsm_series import direction_of
 from unweight.run.t1w_series import made_beside
 

@@ -21,11 +21,12 @@ from unweight.learn.lesson import SILENCE, Listener, place
 from unweight.learn.pair import Pair
 from unweight.learn.pair_pool import PairPool
 from unweight.learn.pair_portrait import pair_card
+from unweight.learn.planar_denoiser import Planes
 from unweight.learn.recipe import STRUCTURES, T1W_FAST, Recipe
 from unweight.learn.structure_task import find_structures
 from unweight.learn.t1w_assemble import T1wBase, synthesiser_of, t1w_task
 from unweight.learn.t1w_intensity import DATA_RANGE
-from unweight.learn.t1w_synthesis import Planes, Synthesis
+from unweight.learn.t1w_synthesis import Synthesis
 from unweight.learn.training import Step, train
 from unweight.learn.weights import fill
 

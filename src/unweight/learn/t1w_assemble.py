@@ -11,9 +11,10 @@ from torch import nn
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.card import Card
+from unweight.learn.planar_denoiser import Planes
 from unweight.learn.recipe import STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET, Recipe, recipe_from_plain
 from unweight.learn.structure_task import StructureTask
-from unweight.learn.t1w_synthesis import Diffusion, Planes, Regression, Residual, Synthesiser
+from unweight.learn.t1w_synthesis import Diffusion, Regression, Residual, Synthesiser
 from unweight.learn.t1w_tasks import EchoDiffusionTask, EchoGanTask, EchoRegressionTask, EchoResidualTask
 from unweight.learn.task import Task
 from unweight.learn.weights import fill, load_weights

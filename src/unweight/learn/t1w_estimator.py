@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweight.bids.canonical import turn_of
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
@@ -32,7 +33,7 @@ from unweight.learn.echo_channels import (
     Conditions,
 )
 from unweight.learn.pair_making import EchoMaps, maps_of_echoes
-from unweight.learn.t1w_synthesis import Synthesiser
+from unweight.learn.t1w_synthesis import Synthesis, Synthesiser
 
 T1W_IMAGE = ParameterSpec(
     name="T1w",
@@ -116,10 +117,17 @@ class EchoT1w(Estimator[Acquisition]):
         affine: Float[Tensor, "4 4"] | None = None,
         progress: Progress | None = None,
     ) -> ParameterMaps:
-        """Make the image of what was prepared."""
+        """Make the image of what was prepared, with axes to the right, front and top, and turn it back."""
         channels = maps.channels()
         told = Conditions(r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None)
-        made = self.synthesise(channels, told, progress)
+        turn = turn_of(torch.eye(4) if affine is None else affine, tuple(maps.mask.shape))
+        upright = turn.apply(channels.movedim(0, -1)).movedim(-1, 0)
+        found = self.synthesise(upright, told, progress)
+        made = Synthesis(
+            mean=turn.undo(found.mean),
+            sd=turn.undo(found.sd),
+            draws=tuple(turn.undo(one) for one in found.draws),
+        )
         inside = channels[MASK] > 0
         nothing = torch.full_like(made.mean, math.nan)
         status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)

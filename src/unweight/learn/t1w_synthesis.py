@@ -13,9 +13,7 @@ ICCV 2023.
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -27,27 +25,19 @@ from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.contraction import variance_correction
 from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.denoiser import Denoiser, Network, NetworkDenoiser
+from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.ladder import Ladder, cosine_ladder
-from unweight.diffusion.level import NoiseLevel
 from unweight.diffusion.noise import ItemNoise
 from unweight.diffusion.prediction import Prediction
 from unweight.learn.diffusor import beside
 from unweight.learn.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
+from unweight.learn.planar_denoiser import Count, PlanarDenoiser, Planes, axes_of, slices_of
 from unweight.learn.planes import AXIAL, THREE, chunks, n_batches, over_planes
 from unweight.learn.residual import told
 from unweight.learn.t1w_tasks import N_ANSWERS, SPREAD, answered, beside_answer, shown, whitening
 
 Volume = Float[Tensor, "x y z"]
 LOWEST = 0.0
-
-
-class Planes(Enum):
-    """In which planes a network sees the volume."""
-
-    AXIAL = "axial"
-    ALTERNATE = "alternate"
-    THREE = "three"
 
 
 @final
@@ -262,7 +252,7 @@ class Residual(Synthesiser):
             slabs = _slabs(channels, axis, some, conditions, self.base)
             image, log_scale = answered(count.done(self.base(slabs)))
             level = pure.at(torch.ones(len(some), dtype=torch.long), image)
-            noisy = _cut(start, axis, some).to(image)
+            noisy = slices_of(start, axis, some).to(image)
             condition = beside_answer(slabs, image, log_scale)
             velocity = count.done(told(self.network)(noisy, level.time, condition)).float()
             middle = Prediction.VELOCITY.clean(velocity, noisy, level)
@@ -278,7 +268,7 @@ class Residual(Synthesiser):
 
         def condition(axis: int, some: list[int]) -> Tensor:
             slabs = _slabs(channels, axis, some, conditions, self.network)
-            answer = _cut(said, axis + 1, some).movedim(axis + 1, 0).to(slabs)
+            answer = slices_of(said, axis + 1, some).movedim(axis + 1, 0).to(slabs)
             return torch.cat([slabs, answer], dim=1)
 
         denoiser = PlanarDenoiser(
@@ -313,74 +303,6 @@ class Residual(Synthesiser):
             self.base(_slabs(channels, 2, _middle(channels), EVERYTHING, self.base))
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PlanarDenoiser(Denoiser):
-    """A denoiser of volumes made of one of slices.
-
-    Attributes:
-        network: Of slices.
-        prediction: What it says.
-        ladder: By whose levels planes take turns.
-        planes: In which it is asked.
-        mask: Where it is asked.
-        condition: Of slices, by axis and numbers.
-        outside: What is clean outside the mask.
-        count: Told of each batch.
-    """
-
-    network: Network
-    prediction: Prediction
-    ladder: Ladder
-    planes: Planes
-    mask: Tensor
-    condition: Callable[[int, list[int]], Tensor]
-    outside: float = 0.0
-    count: "Count" = field(default_factory=lambda: Count(1, None))
-
-    def __call__(
-        self, noisy: Tensor, level: NoiseLevel, condition: Float[Tensor, "batch *condition"] | None
-    ) -> Tensor:
-        """Return the clean volume, the mean of what the planes of this level say."""
-        volume = noisy[0, 0]
-        rung = int((self.ladder.time - float(level.time[0])).abs().argmin())
-        slices = NetworkDenoiser(network=self.network, prediction=self.prediction)
-
-        def ask(axis: int, some: list[int]) -> Tensor:
-            here = NoiseLevel(
-                alpha=level.alpha.expand(len(some)),
-                sigma=level.sigma.expand(len(some)),
-                time=level.time.expand(len(some)),
-            )
-            # The mask in slices: the network has never seen a patch whose outside is denoised otherwise.
-            return self.count.done(slices(_cut(volume, axis, some), here, self.condition(axis, some)))
-
-        clean = over_planes(self.mask, axes_of(self.planes, rung), 1, ask)[0].to(volume)
-        return torch.where(self.mask, clean, torch.full_like(clean, self.outside))[None, None]
-
-
-@final
-class Count:
-    """Turns batches into progress."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress, self._done = max(1, total), progress, 0
-
-    def done(self, output: Tensor) -> Tensor:
-        """Count a batch and hand on its output."""
-        self._done += 1
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
-        return output
-
-
-def axes_of(planes: Planes, step: int = 0) -> tuple[int, ...]:
-    """Return the axes across the slices that are asked for at one step."""
-    if planes is Planes.AXIAL:
-        return AXIAL
-    return (THREE[(step + 1) % 3],) if planes is Planes.ALTERNATE else THREE
-
-
 def _walk(planes: Planes, ladder: Ladder) -> list[tuple[int, ...]]:
     return [axes_of(planes, step) for step in range(1, ladder.n_steps + 1)]
 
@@ -393,12 +315,6 @@ def _drawn(denoiser: Denoiser, ladder: Ladder, noise: ItemNoise) -> Volume:
 def _noise(mask: Tensor, seed: int, draw: int) -> ItemNoise:
     generator = seeded_generator(seed, "t1w", draw, device=mask.device)
     return ItemNoise(generators=(generator,), shape=(1, *mask.shape))
-
-
-def _cut(volume: Tensor, axis: int, some: Sequence[int]) -> Tensor:
-    """Return slices of a volume as a batch of one channel, or of channels left where they are."""
-    found = volume.index_select(axis, torch.tensor(list(some), device=volume.device))
-    return found.movedim(axis, 0)[:, None] if volume.ndim == 3 else found
 
 
 def _slabs(

@@ -5,12 +5,14 @@ are made, one line of JSON each, so that an evaluation that was stopped goes on.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
 
+import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -56,7 +58,7 @@ class Record:
         volume_ml: Of each structure, as the segmenter finds it.
         dice: With what the segmenter finds in the true image.
         dice_labels: With what the person is made of.
-        hd95_mm: With what the segmenter finds in the true image.
+        hd95_mm: With what the segmenter finds in the true image, where all measures are wanted.
         psnr: In each structure [dB].
         seconds: To make the image.
     """
@@ -130,8 +132,12 @@ def _record(
 ) -> Record:
     made, truth, inside = images
     labels, true_labels, pair = found
-    against_truth = score_structures(labels, true_labels, pair.voxel_mm, STRUCTURES)
-    against_labels = score_structures(labels, pair.labels, pair.voxel_mm, STRUCTURES)
+    size = math.prod(pair.voxel_mm) / 1000
+    counts = torch.bincount(labels.reshape(-1).long(), minlength=len(STRUCTURES)).tolist()
+    distances = {}
+    if fully and way != TRUTH:
+        scored = score_structures(labels, true_labels, pair.voxel_mm, STRUCTURES)
+        distances = {name: one.hd95_mm for name, one in scored.items()}
     image = {"psnr": psnr(made, truth, inside, DATA_RANGE)} if way != TRUTH else {}
     if fully:
         image |= _likeness(made, truth, inside) if way != TRUTH else {}
@@ -139,14 +145,37 @@ def _record(
     return Record(
         **about,  # type: ignore[arg-type]  # the three fields that all records of a person share
         way=way,
-        image=image,
-        volume_ml={name: one.volume_ml for name, one in against_truth.items()},
-        dice={name: one.dice for name, one in against_truth.items()},
-        dice_labels={name: one.dice for name, one in against_labels.items()},
-        hd95_mm={name: one.hd95_mm for name, one in against_truth.items()},
-        psnr=_by_structure(made, truth, pair.labels) if way != TRUTH else {},
+        image=_known(image),
+        volume_ml={name: size * counts[label] for name, label in LABELS.items() if label > 0},
+        dice=_known(overlaps(labels, true_labels)) if way != TRUTH else {},
+        dice_labels=_known(overlaps(labels, pair.labels)),
+        hd95_mm=_known(distances),
+        psnr=_known(_by_structure(made, truth, pair.labels)) if way != TRUTH else {},
         seconds=seconds,
     )
+
+
+def _known(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the numbers that are numbers, for JSON knows no others."""
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def overlaps(found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"]) -> dict[str, float]:
+    """Return the Dice of each structure; NaN where it is in neither.
+
+    Args:
+        found: Structures.
+        truth: Likewise.
+    """
+    n = len(STRUCTURES)
+    both = torch.bincount(found.reshape(-1).long() * n + truth.reshape(-1).long(), minlength=n * n)
+    both = both.reshape(n, n).double()
+    sums = both.sum(0) + both.sum(1)
+    return {
+        name: float(2 * both[label, label] / sums[label]) if float(sums[label]) else math.nan
+        for name, label in LABELS.items()
+        if label > 0
+    }
 
 
 def _likeness(made: Volume, truth: Volume, inside: Bool[Tensor, "x y z"]) -> dict[str, float]:

@@ -141,7 +141,7 @@ def gains(records: Sequence[Record], told: Mapping[str, str], dataset: str) -> l
     for structure in FOUND:
         for condition in (WITH_R2STAR, WITH_CHI, BOTH):
             pairs = [
-                (dice[person, told[condition]][structure], dice[person, told[ALONE]][structure])
+                (_of(dice[person, told[condition]], structure), _of(dice[person, told[ALONE]], structure))
                 for person in people
                 if (person, told[condition]) in dice
             ]
@@ -160,6 +160,10 @@ def gains(records: Sequence[Record], told: Mapping[str, str], dataset: str) -> l
                 )
             )
     return found
+
+
+def _of(numbers: Mapping[str, float], structure: str) -> float:
+    return numbers.get(structure, math.nan)
 
 
 def bootstrap(values: Float64[np.ndarray, " people"]) -> tuple[float, float]:

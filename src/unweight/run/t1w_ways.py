@@ -10,10 +10,11 @@ from torch import Tensor
 from unweight.core.errors import InputError
 from unweight.learn.echo_channels import EVERYTHING, Conditions
 from unweight.learn.pair import Pair
+from unweight.learn.planar_denoiser import Planes
 from unweight.learn.recipe import STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET
 from unweight.learn.structure_task import find_structures
 from unweight.learn.t1w_assemble import load_network, load_synthesiser
-from unweight.learn.t1w_synthesis import Planes, Synthesiser
+from unweight.learn.t1w_synthesis import Synthesiser
 from unweight.learn.weights import available
 from unweight.run.segmenters import FastSurfer, Segmenter, SynthSeg, segment
 from unweight.run.t1w_records import Make, Segment
