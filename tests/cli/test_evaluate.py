@@ -1,5 +1,4 @@
 import csv
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from tests.run.untrained import write_untrained
 from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
-from unweight.cli.train import _chosen_heads
+from unweight.cli.training_heads import chosen_heads
 from unweight.evaluate.scores import COLUMNS
 from unweight.run import maps_methods, maps_plan
 from unweight.run.t1_heads import heads_for_test
@@ -116,7 +115,7 @@ def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
 def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
     for number in range(4, 24):
         (tmp_path / f"subject{number:02d}_crisp_v.mnc.gz").touch()
-    trained = _chosen_heads(Namespace(heads=tmp_path))
+    trained = chosen_heads(tmp_path)
     assert trained is not None
     tested = {path.name for path in heads_for_test(tmp_path).values()}
     assert tested and not tested & {name for names in trained.values() for name in names}

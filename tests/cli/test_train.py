@@ -10,7 +10,7 @@ import pytest
 from tests.learn.lessons import tiny
 from unweight.cli.learning_commands import TRAINED
 from unweight.cli.main import main
-from unweight.cli.train import step_line
+from unweight.cli.training_talk import step_line
 from unweight.learn.assemble import load_estimator, load_weighted_maps
 from unweight.learn.recipe import METHODS, POSTERIOR, Recipe
 from unweight.learn.training import Step
@@ -125,7 +125,7 @@ def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:
 
 
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unweight.cli.train.MEASURED_SECONDS", 1e-3)
+    monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
     monkeypatch.setattr("unweight.cli.train.teach", lambda *_, **__: None)
     timed: list[float] = []
 
@@ -154,7 +154,7 @@ def test_killed_training_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.train.step_line", interrupted)
+        patch.setattr("unweight.cli.training_talk.step_line", interrupted)
         assert train(tmp_path / "twice") == 130
     assert not (tmp_path / "twice" / "t1-resnet.json").exists()
     capsys.readouterr()

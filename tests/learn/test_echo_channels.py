@@ -63,7 +63,7 @@ def test_a_decay_comes_to_the_same_channels_from_any_echoes(times: tuple[float, 
 
 
 def test_lines_between_the_echoes_and_beyond_them() -> None:
-    """Logarithms that lie on no line: beyond the ends, that of echoes 8 ms apart, not of the nearest two."""
+    """Logarithms that lie on no line: beyond the ends, echoes 8 ms apart count, not the nearest."""
     times = (0.006, 0.008, 0.015, 0.016)
     logs = 1 + torch.rand(*SHAPE, 4, generator=seeded_generator(4), dtype=torch.float64)
     one, two, three, four = logs.unbind(-1)
@@ -85,9 +85,7 @@ def test_neither_the_unit_of_the_signal_nor_what_lies_outside_matters() -> None:
     mask[:3] = mask[..., 9:] = False
     magnitude, te = echoes(EIGHT)
     other = torch.where(mask[..., None], 1e-3 * magnitude, 5e4)
-    one, two = (
-        echo_channels(one, te, (DECAY, DECAY / 500), mask, VOXEL) for one in (magnitude, other)
-    )
+    one, two = (echo_channels(one, te, (DECAY, DECAY / 500), mask, VOXEL) for one in (magnitude, other))
     torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
     assert torch.equal(one[MASK], mask.float())
     assert float(one[:, ~mask].abs().max()) == 0.0
@@ -101,7 +99,7 @@ def blocks(n: int = 40) -> Tensor:
 
 
 def test_level_is_left_without_its_bias_field() -> None:
-    """A field of ±0.4 in ln S. Measured: 0.45 of it stays, for 30 mm smooth away a part of the field too."""
+    """A field of ±0.4 in ln S. Measured: 0.45 of it stays, as smoothing over 30 mm flattens it too."""
     tissue, size = blocks(), (4.0, 4.0, 4.0)
     place = torch.linspace(-1, 1, len(tissue))
     x, y, z = torch.meshgrid(place, place, place, indexing="ij")

@@ -111,15 +111,15 @@ def test_all_planes_and_all_slices_come_and_only_left_and_right_change_places(
 
 
 def test_half_of_the_patches_lie_about_deep_grey_matter() -> None:
-    """One voxel of it in 1680: about any other, a patch holds it 1 time in 40."""
+    """One voxel of it: a patch about any of the 1680 holds it 4·4 times in as many."""
     labels = torch.full(SHAPE, LABELS["white_matter"], dtype=torch.uint8)
     labels[4, 6, 7] = LABELS["pallidum"]
-    made = PairPool((replace(pair(), labels=labels),), 4, 2000)(seeded_generator(8))
+    made = PairPool((replace(pair(), labels=labels),), 4, 900)(seeded_generator(8))
     held = (made["labels"] == LABELS["pallidum"]).flatten(1).any(1).float().mean()
-    assert float(held) == pytest.approx(0.5 + 0.5 / 60, abs=0.04)
+    assert float(held) == pytest.approx(0.5 + 0.5 * 16 / 1680, abs=0.05)
     other = torch.where(labels == LABELS["pallidum"], LABELS["grey_matter"], labels).to(torch.uint8)
-    made = PairPool((replace(pair(), labels=other),), 4, 2000)(seeded_generator(8))
-    assert float((made["labels"] == LABELS["grey_matter"]).flatten(1).any(1).float().mean()) < 0.06
+    made = PairPool((replace(pair(), labels=other),), 4, 900)(seeded_generator(8))
+    assert float((made["labels"] == LABELS["grey_matter"]).flatten(1).any(1).float().mean()) < 0.03
 
 
 def test_patches_lie_about_the_brain_where_no_structure_is_known() -> None:
@@ -139,10 +139,10 @@ def test_a_voxel_lies_anywhere_in_its_patch() -> None:
     channels[MASK] = 0.0
     channels[MASK, 5, 6, 7] = 1.0
     some = replace(one, channels=channels, labels=torch.zeros_like(one.labels))
-    made = PairPool((some,), 3, 2000)(seeded_generator(10))["channels"][:, MASK]
+    made = PairPool((some,), 3, 1200)(seeded_generator(10))["channels"][:, MASK]
     often = made.mean(0)
-    assert float(made.sum()) == 2000
-    assert float((often - 1 / 9).abs().max()) < 0.025  # three and a half standard deviations
+    assert float(made.sum()) == 1200
+    assert float((often - 1 / 9).abs().max()) < 0.032  # three and a half standard deviations
 
 
 def test_every_subject_comes() -> None:

@@ -48,9 +48,7 @@ def noise(tmp_path: Path) -> Noise:
 
 def test_workers_change_nothing(noise: Noise, tmp_path: Path) -> None:
     indices = (7, 2, 11, 5)
-    alone, shared = (
-        make_pairs(noise, indices, tmp_path / f"{n}", ABOUT, n_workers=n) for n in (0, 2)
-    )
+    alone, shared = (make_pairs(noise, indices, tmp_path / f"{n}", ABOUT, n_workers=n) for n in (0, 2))
     assert [path.name for path in alone] == [f"{index:04d}.safetensors" for index in indices]
     assert [path.name for path in shared] == [path.name for path in alone]
     for one, other in zip(alone, shared, strict=True):
@@ -111,7 +109,7 @@ def test_the_same_values_are_the_same_after_the_disk(noise: Noise, tmp_path: Pat
     assert noise.made == [0]
 
 
-@pytest.mark.parametrize("content", [b"", b"{\"seed\": 3,", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"seed": 3,', b"\xff\xfe"])
 def test_a_damaged_manifest_is_refused(noise: Noise, tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(InputError, match="is no list of what pairs are made from") as refused:

@@ -4,12 +4,16 @@ import pytest
 
 from unweight.core.errors import UsageError
 from unweight.learn.conditioning import NAMES
+from unweight.learn.echo_channels import N_SLAB
 from unweight.learn.features import CHANNELS
 from unweight.learn.maps_task import OUTPUTS as MAPS_OUTPUTS
+from unweight.learn.pair_cohort import CohortRecipe
+from unweight.learn.pair_making import LEAST
 from unweight.learn.posterior_task import OUTPUTS
 from unweight.learn.presets import PRESET_RECIPES, recipe_for
 from unweight.learn.recipe import (
     DIFFUSOR,
+    FROM_PAIRS,
     FROM_WEIGHTED,
     METHODS,
     NETWORKS,
@@ -19,6 +23,11 @@ from unweight.learn.recipe import (
     RESNET,
     RIM,
     SEVEN,
+    STRUCTURES,
+    T1W,
+    T1W_FAST,
+    T1W_GAN,
+    T1W_UNET,
     recipe_from_plain,
 )
 from unweight.nets.image_set import ImageSetConfig
@@ -54,9 +63,36 @@ def test_every_method_has_presets() -> None:
         assert {"cpu", "gpu"} <= set(presets) <= set(PRESETS)
 
 
-@pytest.mark.parametrize(("method", "preset"), ALL)
+@pytest.mark.parametrize(("method", "preset"), [one for one in ALL if one[0] in FROM_PAIRS])
+def test_networks_of_pairs_see_slabs_and_say_images(method: str, preset: str) -> None:
+    """A noisy image before the slab, and what the regression said behind it."""
+    recipe = recipe_for(method, preset)
+    expected = {
+        T1W: (1 + N_SLAB + 2, 1),
+        T1W_UNET: (N_SLAB, 2),
+        T1W_GAN: (N_SLAB, 1),
+        T1W_FAST: (1 + N_SLAB, 1),
+        STRUCTURES: (5 + 1, 8),
+    }
+    assert channels(method, preset) == expected[method]
+    # Brains are kept no smaller.
+    assert recipe.patch <= LEAST
+    assert recipe.n_slabs == recipe.cohort.n[0]
+
+
+def test_the_published_ladder_of_fast_ddpm_goes_with_its_network() -> None:
+    said = {preset: recipe_for(T1W_FAST, preset).descent for preset in PRESETS}
+    assert {preset: one and one.prediction.value for preset, one in said.items()} == {
+        "cpu": "velocity",
+        "gpu": "velocity",
+        "paper": "epsilon",
+    }
+
+
+@pytest.mark.parametrize(("method", "preset"), [one for one in ALL if one[0] not in FROM_PAIRS])
 def test_patches_fit_and_channels_match(method: str, preset: str) -> None:
     recipe = recipe_for(method, preset)
+    assert not isinstance(recipe.slabs, CohortRecipe)
     assert recipe.patch <= recipe.slabs.size
     expected = {
         POSTERIOR: (len(CHANNELS), OUTPUTS),

@@ -5,22 +5,29 @@ from typing import Any
 import pytest
 
 from unweight.core.errors import InputError, UsageError
+from unweight.diffusion.prediction import Prediction
+from unweight.learn.ladder_choice import LadderChoice, ShortLadder
 from unweight.learn.presets import recipe_for
 from unweight.learn.recipe import (
     DIFFUSOR,
+    FROM_PAIRS,
     FROM_WEIGHTED,
     MAPS,
     METHODS,
     POSTERIOR,
     RESNET,
     RIM,
+    T1W,
+    T1W_FAST,
+    T1W_UNET,
     Recipe,
     recipe_from_plain,
 )
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 
-SERIES = [method for method in METHODS if method not in FROM_WEIGHTED]
+SERIES = [method for method in METHODS if method not in (*FROM_WEIGHTED, *FROM_PAIRS)]
+UNIFORM = LadderChoice(ladder=ShortLadder.UNIFORM, prediction=Prediction.EPSILON)
 FOUR = (0.05, 0.4, 1.1, 2.5)
 
 
@@ -67,6 +74,38 @@ def test_networks_of_weighted_images_know_no_inversion_times(method: str) -> Non
         recipe.for_protocol(FOUR, 2.55, 0.014)
     with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
         _ = recipe.series
+
+
+@pytest.mark.parametrize("method", FROM_PAIRS)
+def test_round_trip_of_a_recipe_of_pairs(method: str) -> None:
+    recipe = recipe_for(method, "gpu")
+    recipe = replace(recipe, seed=7, slabs=replace(recipe.cohort, n=(3, 2, 1), snr=(30.0, 90.0)))
+    if recipe.descent is not None:
+        recipe = replace(recipe, descent=UNIFORM)
+    assert recipe_from_plain(stored(recipe)) == recipe
+    assert ("descent" in stored(recipe)) is (method == T1W_FAST)
+
+
+@pytest.mark.parametrize("method", FROM_PAIRS)
+def test_networks_of_pairs_know_no_inversion_times(method: str) -> None:
+    recipe = recipe_for(method, "cpu")
+    with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
+        recipe.for_protocol(FOUR, 2.55, 0.014)
+    assert recipe.cohort is recipe.slabs
+
+
+def test_a_descent_that_is_damaged_or_missing_is_refused() -> None:
+    values = stored(recipe_for(T1W_FAST, "cpu"))
+    without_it = {name: one for name, one in values.items() if name != "descent"}
+    for other in (
+        without_it,
+        values | {"descent": None},
+        values | {"descent": values["descent"] | {"ladder": "rope"}},
+        values | {"descent": values["descent"] | {"colour": "red"}},
+        stored(recipe_for(T1W, "cpu")) | {"descent": values["descent"]},
+    ):
+        with pytest.raises(InputError, match="holds no recipe of this version"):
+            recipe_from_plain(other)
 
 
 def changed(**values: Any) -> dict[str, Any]:
@@ -118,3 +157,12 @@ def test_messages() -> None:
         replace(recipe_for("maps-unet", "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
     with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a WeightedSlabRecipe"):
         replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(MAPS, "cpu").slabs)
+    with pytest.raises(UsageError, match="mprage is not trained on slabs of a SlabRecipe"):
+        replace(recipe_for(T1W, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
+    with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a CohortRecipe"):
+        replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(T1W, "cpu").slabs)
+    with pytest.raises(UsageError, match="t1-posterior is not trained on pairs of images"):
+        _ = recipe_for(POSTERIOR, "cpu").cohort
+    for recipe, descent in ((recipe_for(T1W_FAST, "cpu"), None), (recipe_for(T1W_UNET, "cpu"), UNIFORM)):
+        with pytest.raises(UsageError, match="a short ladder belongs to mprage-fastddpm, and to it alone"):
+            replace(recipe, descent=descent)

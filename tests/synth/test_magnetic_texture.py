@@ -70,7 +70,9 @@ def brain(sds: tuple[float, float, float] = (0.03, 0.07, 0.02), n: int = 24) -> 
 
 
 def drawn(within: MagneticTexture, scene: Scene | None = None, seed: int = 2) -> Tensor:
-    made = with_magnetic_texture(brain() if scene is None else scene, seeded_generator(seed), within).magnetic
+    made = with_magnetic_texture(
+        brain() if scene is None else scene, seeded_generator(seed), within
+    ).magnetic
     assert made is not None
     return made
 

@@ -75,7 +75,7 @@ def echo_channels(
     lit = mask & (magnitude[..., 0] > 0)
     if not bool(lit.any()):
         raise InputError("no voxel of the mask has a signal", remedy="Give another mask.")
-    rows = magnitude[mask].double()
+    rows = magnitude[mask].double().nan_to_num()
     rows = rows.clamp(min=SMALLEST * float(rows.median().clamp(min=SMALLEST))).log()
     levels = _at(rows, echo_time.double(), (REFERENCE, *TIMES))
     first = levels[:, 0]
@@ -107,13 +107,14 @@ def slabs_of(
         told: Which conditions the network is told.
     """
     last = channels.shape[axis + 1] - 1
-    middle = channels.index_select(axis + 1, torch.tensor(list(indices))).movedim(axis + 1, 0)
+    home = channels.device
+    middle = channels.index_select(axis + 1, torch.tensor(list(indices), device=home)).movedim(axis + 1, 0)
     parts = [middle.float()]
     for step in NEIGHBOURS:
-        near = torch.tensor([min(max(0, index + step), last) for index in indices])
+        near = torch.tensor([min(max(0, index + step), last) for index in indices], device=home)
         beside = channels[BESIDE].index_select(axis + 1, near).movedim(axis + 1, 0)
         parts.append(beside.float())
-    flags = torch.ones(len(indices), FLAGS, *middle.shape[2:])
+    flags = torch.ones(len(indices), FLAGS, *middle.shape[2:], device=home)
     return told_only(torch.cat([*parts, flags], dim=1), told)
 
 
@@ -141,7 +142,7 @@ def hidden_with(place: int, column: int) -> list[int]:
 
 def _check(echo_time: Float[Tensor, " echoes"]) -> None:
     times = echo_time.tolist()
-    if len(times) < 2 or times[-1] - times[0] < BASELINE or times != sorted(times):
+    if len(times) < 2 or times[-1] - times[0] < BASELINE - SMALLEST or times != sorted(times):
         raise ProtocolError(
             f"echoes of {', '.join(f'{1e3 * te:g}' for te in times)} ms do not show the decay",
             remedy=f"Give at least two by rising TE, {1e3 * BASELINE:g} ms apart.",

@@ -52,7 +52,7 @@ class Pair:
             OutputError: It cannot be written.
         """
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
-        told = {"name": self.name, "voxel_mm": list(self.voxel_mm), **self.about}
+        told = {**self.about, "name": self.name, "voxel_mm": list(self.voxel_mm)}
         write_bytes_atomic(path, save(tensors, metadata={ABOUT: json.dumps(told)}))
 
 
@@ -68,7 +68,7 @@ def load_pair(path: Path) -> Pair:
             tensors = {name: file.get_tensor(name) for name in TENSORS}
         x, y, z = (float(size) for size in about.pop("voxel_mm"))
         name = str(about.pop("name"))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError("is no pair to learn from", remedy="Make it again.", path=path) from error
     return Pair(
         channels=tensors["channels"],

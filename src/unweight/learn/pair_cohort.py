@@ -3,8 +3,9 @@
     head → person (age, sex, sizes) → change of shape → tissue of that age, with texture of iron and myelin
          → field of the whole head → complex echoes, MPRAGE → brain, R2*, χ as from anybody's files
 
-Person i is the same whatever the number of people and processes. The first of the cohort are for training,
-the next for validation, the rest for tests; heads of one part are in no other.
+Person i is the same whatever the number of people and processes, but for the group of those in tests. The
+first of the cohort are for training, the next for validation, the rest for tests; heads of one part are in
+no other.
 """
 
 import math
@@ -77,12 +78,22 @@ class CohortRecipe:
     group: str = Group.HEALTHY.value
 
     def __post_init__(self) -> None:
-        if min(self.n) < 0 or sum(self.n) < 1 or not self.voxel_mm > 0:
+        noise = (*self.snr, *self.t1w_snr)
+        if min(self.n) < 0 or sum(self.n) < 1 or not self.voxel_mm > 0 or not min(noise) > 0:
             raise UsageError(f"no cohort: {self}")
-        _ = Group(self.group)
+        if self.fine_every < 0 or not 0 <= self.published <= 1:
+            raise UsageError(f"no cohort: {self}", remedy="`published` is a share, `fine_every` a count.")
+        if self.group not in {one.value for one in Group}:
+            raise UsageError(f"no group is called {self.group}")
 
     def indices(self, part: str) -> range:
-        """Return the places of the people of one part."""
+        """Return the places of the people of one part.
+
+        Raises:
+            UsageError: There is no such part.
+        """
+        if part not in PARTS:
+            raise UsageError(f"no part is called {part}", remedy=f"There are {', '.join(PARTS)}.")
         first = sum(self.n[: PARTS.index(part)])
         return range(first, first + self.n[PARTS.index(part)])
 

@@ -99,7 +99,7 @@ def maps_of_echoes(
         echo_time=times,
         mask=mask,
         r2star=r2star.to(magnitude),
-        chi=chi,
+        chi=None if chi is None else chi.to(magnitude),
         voxel_mm=voxel_mm,
         notes=notes,
     )

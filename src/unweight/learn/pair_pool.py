@@ -7,6 +7,7 @@ where there is some. A batch is decided by its generator alone, as in `learn.poo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import final
 
 import torch
@@ -104,4 +105,4 @@ class PairPool:
 
 def _some(places: Int[Tensor, "voxels 3"]) -> Int[Tensor, "some 3"]:
     """Return at most so many places, evenly out of all."""
-    return places[:: max(1, len(places) // KEPT_PLACES)]
+    return places[:: max(1, ceil(len(places) / KEPT_PLACES))]

@@ -96,6 +96,11 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
     """Say what the folder is for, or see that it is for this."""
     told = json.loads(json.dumps(dict(about)))
     path = folder / MANIFEST
+    if not path.exists() and any(folder.glob(f"*{SUFFIX}")):
+        raise UsageError(
+            f"{folder} holds pairs, and nothing tells what they are made from",
+            remedy="Give another folder, or take the pairs in it away.",
+        )
     if not path.exists():
         write_bytes_atomic(path, (json.dumps(told, indent=2) + "\n").encode())
         return

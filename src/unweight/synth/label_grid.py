@@ -1,9 +1,13 @@
 """The labels of a head on another grid: each new voxel takes the label its middle lies in."""
 
+import math
+
 import torch
 
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy import Anatomy
+
+ROUNDING = 1e-6
 
 
 def on_grid(anatomy: Anatomy, voxel_mm: float) -> Anatomy:
@@ -23,7 +27,7 @@ def on_grid(anatomy: Anatomy, voxel_mm: float) -> Anatomy:
     labels, affine = anatomy.labels, anatomy.affine.clone()
     for axis, (count, size) in enumerate(zip(anatomy.labels.shape, anatomy.voxel_mm, strict=True)):
         ratio = voxel_mm / size
-        places = (torch.arange(int(count / ratio)) + 0.5) * ratio
+        places = (torch.arange(math.floor(count / ratio + ROUNDING)) + 0.5) * ratio
         labels = labels.index_select(axis, places.floor().long().clamp(max=count - 1))
         affine[:3, axis] *= ratio
         affine[:3, 3] += affine[:3, axis] * (0.5 - 0.5 / ratio)

@@ -94,6 +94,9 @@ class Scene:
             if values.shape != self.fractions.shape[:-1]:
                 raise UsageError(f"the field {name} is not on the grid of the scene")
 
+        if self.magnetic is not None and self.magnetic.shape[:-1] != self.fractions.shape[:-1]:
+            raise UsageError("the magnetic texture is not on the grid of the scene")
+
     def to(self, device: torch.device) -> "Scene":
         """Return the scene on another device."""
         return replace(
