@@ -2,8 +2,8 @@
 
 python benchmarks/mprage_speed.py [REPEATS]
 
-A procedural head of 180 x 216 x 180 voxels with eight echoes, complex. What every method needs first (brain, R2*,
-susceptibility) is measured once; each network is measured on the channels that come of it.
+A procedural head of 180 x 216 x 180 voxels with eight complex echoes. What every method needs first (brain,
+R2*, susceptibility) is measured once; each network is measured on the channels that come of it.
 """
 
 import statistics
@@ -40,7 +40,7 @@ def main() -> None:
     scanned = scan_person(test_heads(None)[0], person, eight_echoes(), VOXEL_MM, recipe)
     square = torch.randn(PRODUCT, PRODUCT)
     product = seconds(lambda: square @ square, 5)
-    print(f"product of two {PRODUCT} x {PRODUCT} matrices: {product:.3f} s, {torch.get_num_threads()} threads")
+    print(f"product of {PRODUCT} x {PRODUCT} matrices: {product:.3f} s, {torch.get_num_threads()} threads")
     began = time.perf_counter()
     maps = maps_of_echoes(scanned.echoes)
     print(f"brain, R2*, susceptibility: {time.perf_counter() - began:.1f} s")

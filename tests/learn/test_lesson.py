@@ -26,6 +26,7 @@ from unweight.learn.posterior_examination import yardstick_for
 from unweight.learn.protocol_range import range_from_plain
 from unweight.learn.recipe import (
     DIFFUSOR,
+    FROM_PAIRS,
     FROM_WEIGHTED,
     MAPS,
     MAPS_PGAN,
@@ -82,7 +83,7 @@ def measured() -> Acquisition:
 
 @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # of strided estimates; slower, not wrong
 @pytest.mark.parametrize(
-    "method", [method for method in METHODS if method not in (RESIDUAL, *FROM_WEIGHTED)]
+    "method", [method for method in METHODS if method not in (RESIDUAL, *FROM_WEIGHTED, *FROM_PAIRS)]
 )
 def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     ear = Ear()

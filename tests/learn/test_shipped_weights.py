@@ -9,7 +9,8 @@ from unweight.core.seeding import seeded_generator
 from unweight.learn.assemble import load_estimator, load_weighted_maps, with_draws
 from unweight.learn.physics_maps import PhysicsMaps
 from unweight.learn.posterior import PosteriorT1
-from unweight.learn.recipe import FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
+from unweight.learn.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
+from unweight.learn.t1w_assemble import load_network
 from unweight.learn.weights import available, load_weights
 from unweight.synth.examine import Examined, examine
 from unweight.synth.procedural_head import procedural_head
@@ -37,6 +38,8 @@ def test_all_methods_have_weights() -> None:
         assert card.licence == "Apache-2.0" and stored < 10e6
         if name in FROM_WEIGHTED:
             load_weighted_maps(name)
+        elif name in FROM_PAIRS:
+            load_network(name)
         elif name != RESIDUAL:
             load_estimator(name)
 

@@ -75,7 +75,7 @@ def test_the_loss_of_who_knows_nothing() -> None:
     present, absent = (2 * n / 8 + 1) / (n / 8 + n + 1), 1 / (n / 8 + 1)
     expected = math.log(8) + 1 - (present + 6 * absent) / 7
     assert loss(Says(torch.zeros(ITEMS, N, SIZE, SIZE)), of) == pytest.approx(expected, rel=1e-5)
-    # The background is no structure: only its entropy counts, the Dice of the others that are absent is 1/….
+    # The background is no structure: its entropy counts, but not its Dice.
     of = batch(torch.zeros(ITEMS, 1, SIZE, SIZE))
     expected = math.log(8) + 1 - absent
     assert loss(Says(torch.zeros(ITEMS, N, SIZE, SIZE)), of) == pytest.approx(expected, rel=1e-5)

@@ -135,7 +135,9 @@ def test_a_task_has_what_its_recipe_says() -> None:
 
 
 def test_a_residual_needs_its_regression() -> None:
-    with pytest.raises(UsageError, match="what a regression leaves cannot be learned without it") as refused:
+    with pytest.raises(
+        UsageError, match="what a regression leaves cannot be learned without it"
+    ) as refused:
         t1w_task(tiny(T1W))
     assert refused.value.remedy == "Train mprage-unet first, and give its folder with --base."
     with pytest.raises(UsageError, match="mprage makes no T1w images"):

@@ -214,7 +214,7 @@ def test_phase_is_left_alone_where_susceptibility_is_not_wanted() -> None:
 
 
 def limits(told: Conditions = EVERYTHING) -> set[tuple[int, ...]]:
-    """Return where a channel hits its end: one voxel is too bright, one decays too fast, two maps go too far."""
+    """Return where a channel hits its end: too bright, too fast a decay, R2* and χ too far off."""
     rate = RATE.clone()
     rate[FAST] = 320.0  # 24 ms · 320 1/s = 7.7
     volumes = signal(rate)
@@ -236,7 +236,9 @@ def test_voxels_beyond_what_a_network_is_shown_are_at_the_limit() -> None:
     assert limits(Conditions(False, False)) == {BRIGHT, FAST}
 
 
-def remarks(voxel_mm: tuple[float, float, float], trained: tuple[float, float] = (1.0, 1.5)) -> tuple[str, ...]:
+def remarks(
+    voxel_mm: tuple[float, float, float], trained: tuple[float, float] = (1.0, 1.5)
+) -> tuple[str, ...]:
     maps = EchoMaps(
         magnitude=signal(),
         echo_time=torch.tensor(TIMES),
@@ -256,7 +258,8 @@ def test_voxels_of_another_size_are_remarked() -> None:
     note, told = remarks((0.65, 1.0, 1.0))
     assert note == "the last echo is dark"
     assert told == (
-        "voxels of 0.65 x 1 x 1 mm; the network was trained with 1 to 1.5 mm, and other sizes make worse images"
+        "voxels of 0.65 x 1 x 1 mm; the network was trained with 1 to 1.5 mm, and other sizes make worse "
+        "images"
     )
     assert remarks((1.0, 1.0, 2.0))[1].startswith("voxels of 1 x 1 x 2 mm")
     assert len(remarks((1.0, 1.0, 2.0), (1.0, 2.0))) == 1

@@ -14,7 +14,16 @@ from unweight.core.seeding import seeded_generator
 from unweight.diffusion.ladder import Ladder
 from unweight.diffusion.prediction import Prediction
 from unweight.learn import planes as planes_module
-from unweight.learn.echo_channels import CHI, EVERYTHING, LEVEL, MASK, N_CHANNELS, N_SLAB, R2STAR, Conditions
+from unweight.learn.echo_channels import (
+    CHI,
+    EVERYTHING,
+    LEVEL,
+    MASK,
+    N_CHANNELS,
+    N_SLAB,
+    R2STAR,
+    Conditions,
+)
 from unweight.learn.ladder_choice import LadderChoice, ShortLadder
 from unweight.learn.t1w_synthesis import (
     Diffusion,
@@ -120,7 +129,9 @@ def test_an_image_alone_has_no_sd_and_none_is_below_0() -> None:
 
 @pytest.mark.parametrize("told", [EVERYTHING, Conditions(r2star=False), Conditions(chi=False)])
 def test_a_network_is_told_what_was_asked(told: Conditions) -> None:
-    made = Regression(network=Stub(lambda slab: slab[:, [R2STAR, CHI]] + slab[:, [-2, -1]] / 8))(VOLUME, told)
+    made = Regression(network=Stub(lambda slab: slab[:, [R2STAR, CHI]] + slab[:, [-2, -1]] / 8))(
+        VOLUME, told
+    )
     r2star = (VOLUME[R2STAR] + 1 / 8) * told.r2star
     torch.testing.assert_close(made.mean, shown(r2star).clamp(min=0) * MASKED)
     made = Regression(network=Stub(lambda slab: slab[:, CHI : CHI + 1]), n_outputs=1)(VOLUME, told)

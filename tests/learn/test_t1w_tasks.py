@@ -241,7 +241,9 @@ class Judges(nn.Module):
     def forward(self, channels: Tensor, truth: Tensor, counts: Tensor) -> object:
         self.truth, self.counts = truth, counts
         said = self.verdicts
-        return self.made, tuple(torch.full((2, 1, 2, 2), one) for one in (said.fooled, said.true, said.false))
+        return self.made, tuple(
+            torch.full((2, 1, 2, 2), one) for one in (said.fooled, said.true, said.false)
+        )
 
 
 @pytest.mark.parametrize(

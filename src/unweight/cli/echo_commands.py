@@ -190,7 +190,7 @@ MPRAGE = Command(
             help="residual (default): a U-Net, corrected by diffusion of what it leaves; unet: without; "
             "gan: conditional GAN; fastddpm: conditional Fast-DDPM",
         ),
-        argument("--draws", type=int, metavar="N", help="draws of residual (none) or fastddpm (1)"),
+        argument("--draws", type=int, metavar="N", help="draws of residual (default none) or fastddpm (4)"),
         argument(
             "--planes",
             choices=T1W_PLANES,

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -11,9 +11,9 @@ from unweight.cli.scored import show, write
 from unweight.cli.terminal import Course, console, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
-from unweight.learn.card import Card
 from unweight.learn.pair import Pair, load_pair
-from unweight.learn.weights import available, load_weights
+from unweight.learn.recipe import STRUCTURES
+from unweight.learn.weights import load_weights
 from unweight.run.t1_tables import TextTable
 from unweight.run.t1w_figures import age_figure, gain_figure, way_figure
 from unweight.run.t1w_pairs import paired_subjects
@@ -22,16 +22,17 @@ from unweight.run.t1w_real import RealT1w, look_at, seen_by
 from unweight.run.t1w_real_pair import real_pair
 from unweight.run.t1w_records import TRUTH, Make, RecordBook, Segment, measure_person
 from unweight.run.t1w_scores import FEWEST, biology, biology_scores, gains, image_scores
-from unweight.run.t1w_tables import biology_tables, gain_table, t1w_tables
+from unweight.run.t1w_tables import GAINED, biology_tables, gain_table, t1w_tables
 from unweight.run.t1w_ways import (
     ABLATED,
     CONDITIONS,
-    PLANE_WAYS,
+    DRAWN_WAYS,
     WEIGHTS,
     external_segmenter,
     own_segmenter,
     told_name,
     ways_of,
+    weights_of,
 )
 
 HEALTHY, REAL = "healthy", "real"
@@ -51,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     ways = ways_of(arguments.methods, arguments.weights, device)
     work = _Work(
         ways=ways,
+        weights={name: weights_of(name, arguments.weights) for name in ways},
         own=None if arguments.segmenter not in (None, OWN) else own_segmenter(arguments.weights, device),
         external=arguments.segmenter,
         book=RecordBook(path=arguments.out / BOOK, about=_about(arguments)).open(),
@@ -67,12 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
     for dataset in dict.fromkeys(one.dataset for one in records):
         some = [one for one in records if one.dataset == dataset]
         if ABLATED in ways and any(one.way == told[condition] for one in some for condition in told):
-            found = gains(some, told, dataset)
-            if found:
-                tables.append(gain_table(found, dataset))
-                figures[f"mprage_{dataset}_conditions.png"] = gain_figure(
-                    found, f"{dataset}: what R2* and susceptibility add"
-                )
+            for measure in GAINED:
+                found = gains(some, told, dataset, measure)
+                tables += [gain_table(found, dataset, measure)] if found else []
+                if found and measure == "psnr":
+                    figures[f"mprage_{dataset}_conditions.png"] = gain_figure(
+                        found, f"{dataset}: what R2* and susceptibility add to PSNR [dB]"
+                    )
         aged = sum(one.way == TRUTH and "age" in one.about for one in some)
         if aged >= FEWEST:
             effects = biology(some, dataset)
@@ -96,6 +99,7 @@ class _Work:
     """What is measured with, and what was found so far."""
 
     ways: Mapping[str, Make]
+    weights: Mapping[str, str]
     own: Segment | None
     external: str | None
     book: RecordBook
@@ -121,21 +125,26 @@ class _Work:
             missing = {
                 name: make
                 for name, make in chosen.items()
-                if (dataset, pair.name, name) not in self.book.records
+                if not self.book.has(dataset, pair.name, name, self.weights[name])
             }
-            if missing or not self.book.has(dataset, pair.name, [TRUTH]):
+            if missing or not self.book.has(dataset, pair.name, TRUTH):
                 measured = measure_person(
                     dataset,
                     pair,
                     missing,
                     self.segment_for(pair),
-                    wholly=(TRUTH, *WEIGHTS, *PLANE_WAYS) if wholly else (),
+                    wholly=(TRUTH, *WEIGHTS, *DRAWN_WAYS) if wholly else (),
                 )
                 made = list(measured)
-                self.book.add(record for record, _ in made)
+                self.book.add(
+                    replace(record, weights=self.weights.get(record.way, "")) for record, _ in made
+                )
                 if number == 0:
-                    images = {
-                        record.way: image for record, image in made if record.way in (TRUTH, *WEIGHTS)
+                    there = {record.way: image for record, image in made}
+                    images = {TRUTH: there[TRUTH]} | {
+                        name: there[name] if name in there else make(pair)
+                        for name, make in chosen.items()
+                        if name in WEIGHTS
                     }
                     figures[f"mprage_{dataset}.png"] = way_figure(images, pair, f"{dataset}: {pair.name}")
             bar(number + 1, count)
@@ -143,12 +152,12 @@ class _Work:
 
 
 def _about(arguments: argparse.Namespace) -> dict[str, object]:
-    """Return what records rest on: the weights, and what finds structures."""
-    names = [name for name in available(arguments.weights) if name in (*WEIGHTS.values(), "structures")]
-    cards: dict[str, Card] = {name: load_weights(name, arguments.weights)[1] for name in names}
+    """Return what all records rest on: what finds structures, and the people."""
+    segmenter = arguments.segmenter or OWN
+    if segmenter == OWN:
+        segmenter = load_weights(STRUCTURES, arguments.weights)[1].sha256
     return {
-        "weights": {name: card.sha256 for name, card in cards.items()},
-        "segmenter": arguments.segmenter or OWN,
+        "segmenter": segmenter,
         "quick": bool(arguments.quick),
         "heads": None if arguments.heads is None else "given",
     }

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import ProtocolError
+from unweight.core.errors import InputError, ProtocolError
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.echo_channels import echo_channels
@@ -68,7 +68,7 @@ def maps_of_echoes(
         given: Maps that are known already, `R2star` [1/s] or `Chi` [ppm]; they are not made then.
 
     Raises:
-        InputError: There is no brain to find.
+        InputError: There is no brain to find, or a given map is on another grid.
         ProtocolError: There are too few echoes, or no affine.
     """
     given = given or {}
@@ -79,10 +79,12 @@ def maps_of_echoes(
     magnitude = acquisition.signal.abs()[..., order.to(acquisition.signal.device)].float()
     times = times[order].to(magnitude)
     voxel_mm = geometry_of(acquisition.affine).voxel_mm
-    mask = acquisition.mask
-    if mask is None:
-        mask = find_brain_in_echoes(magnitude, voxel_mm)
-        acquisition = replace(acquisition, mask=mask)
+    for name, values in given.items():
+        if values.shape != acquisition.voxels:
+            raise InputError(f"the map {name} given is not on the grid of the echoes")
+    if acquisition.mask is None:
+        acquisition = replace(acquisition, mask=find_brain_in_echoes(magnitude, voxel_mm))
+    mask = acquisition.inside & (magnitude > 0).any(-1)
     r2star = given.get("R2star")
     if r2star is None:
         solver = LogLinear()

@@ -59,13 +59,14 @@ class PlanarDenoiser(Denoiser):
         slices = NetworkDenoiser(network=self.network, prediction=self.prediction)
 
         def ask(axis: int, some: list[int]) -> Tensor:
+            condition = self.condition(axis, some)  # it lies where the network does
             here = NoiseLevel(
-                alpha=level.alpha.expand(len(some)),
-                sigma=level.sigma.expand(len(some)),
-                time=level.time.expand(len(some)),
+                alpha=level.alpha.expand(len(some)).to(condition.device),
+                sigma=level.sigma.expand(len(some)).to(condition.device),
+                time=level.time.expand(len(some)).to(condition.device),
             )
-            # The mask in slices: the network has never seen a patch whose outside is denoised otherwise.
-            return self.count.done(slices(slices_of(volume, axis, some), here, self.condition(axis, some)))
+            noisy_slices = slices_of(volume, axis, some).to(condition.device)
+            return self.count.done(slices(noisy_slices, here, condition))
 
         clean = over_planes(self.mask, axes_of(self.planes, rung), 1, ask)[0].to(volume)
         return torch.where(self.mask, clean, torch.full_like(clean, self.outside))[None, None]

@@ -22,6 +22,8 @@ from unweight.nets.pgan import Pgan, PganConfig
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet, UNetConfig
 
+N_DRAWS = 4  # of a Fast-DDPM: enough for a standard deviation
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +106,7 @@ def synthesiser_of(
             network=network,
             ladder=recipe.descent.levels(),
             prediction=recipe.descent.prediction,
-            n_draws=1 if n_draws is None else n_draws,
+            n_draws=N_DRAWS if n_draws is None else n_draws,
             planes=planes or Planes.ALTERNATE,
             seed=seed,
             spread=spread,
@@ -129,6 +131,8 @@ def load_network(name: str, folder: Path | None = None) -> tuple[nn.Module, Reci
     """
     tensors, card = load_weights(name, folder)
     recipe = recipe_from_plain(card.recipe)
+    if recipe.method != name:
+        raise InputError(f"the card of {name} is about {recipe.method}")
     if name == T1W and isinstance(recipe.network, TimeUNetConfig):
         network: nn.Module = TimeUNet(recipe.network, generator=seeded_generator(0, "weights"))
     else:

@@ -203,7 +203,8 @@ class Diffusion(Synthesiser):
         """Ask for the middle, of pure noise."""
         slabs = _slabs(channels, 2, _middle(channels), EVERYTHING, self.network)
         with torch.no_grad():
-            beside(self.network)(slabs[:, :1], self.ladder.time[-1:].float().expand(len(slabs)), slabs)
+            time_of_noise = self.ladder.time[-1:].to(slabs).expand(len(slabs))
+            beside(self.network)(slabs[:, :1], time_of_noise, slabs)
 
 
 @final

@@ -78,7 +78,7 @@ def draw_ways(planes: Sequence[Mapping[str, Image]], title: str) -> bytes:
 
 
 def draw_gains(bars: Sequence[Bar], title: str) -> bytes:
-    """Draw what each condition adds to the Dice of each structure, with intervals."""
+    """Draw what each condition adds to each structure, with intervals."""
     figure = Figure(figsize=(WIDTH, 4.4), dpi=DPI, facecolor=PAPER, layout="constrained")
     axes = figure.subplots()
     plain(axes)
@@ -92,11 +92,11 @@ def draw_gains(bars: Sequence[Bar], title: str) -> bytes:
         lower = means - np.array([some[name].lower for name in there])
         upper = np.array([some[name].upper for name in there]) - means
         style = line(number) | {"linestyle": "none"}
-        axes.errorbar(places, 100 * means, yerr=100 * np.array([lower, upper]), label=condition, **style)
+        axes.errorbar(places, means, yerr=np.array([lower, upper]), label=condition, **style)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set_xticks(range(len(structures)))
     axes.set_xticklabels([name.replace("_", " ") for name in structures], fontsize=8)
-    axes.set_ylabel("change of Dice [0.01]", fontsize=9)
+    axes.set_ylabel("change", fontsize=9)
     legend(figure, axes)
     figure.suptitle(title, fontsize=12, color=INK)
     return png(figure)

@@ -61,6 +61,7 @@ class Record:
         hd95_mm: With what the segmenter finds in the true image, where all measures are wanted.
         psnr: In each structure [dB].
         seconds: To make the image.
+        weights: SHA-256 of what made it.
     """
 
     dataset: str
@@ -74,6 +75,7 @@ class Record:
     hd95_mm: Mapping[str, float]
     psnr: Mapping[str, float]
     seconds: float
+    weights: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -213,7 +215,7 @@ class RecordBook:
 
     Attributes:
         path: Of the file.
-        about: What they rest on: weights, people; a book about something else is not gone on with.
+        about: What they rest on: segmenter, people; a book about something else is not gone on with.
         records: Those there are.
     """
 
@@ -245,6 +247,7 @@ class RecordBook:
         lines = [json.dumps(dict(self.about)), *(json.dumps(asdict(one)) for one in self.records.values())]
         write_bytes_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
 
-    def has(self, dataset: str, person: str, ways: Iterable[str]) -> bool:
-        """Whether all these ways of one person are there."""
-        return all((dataset, person, way) in self.records for way in ways)
+    def has(self, dataset: str, person: str, way: str, weights: str = "") -> bool:
+        """Whether one way of one person is there, made with these weights."""
+        found = self.records.get((dataset, person, way))
+        return found is not None and found.weights == weights

@@ -1,9 +1,9 @@
 """From records of people to scores: likeness, structures, what conditions gain, age and sex.
 
 Likeness and overlap are means over people. What R2* and χ gain is the mean over people of the difference in
-Dice, with the interval of 95 % of a bootstrap over people. Age and sex: `evaluate.volume_effects` on
-volumes that the same segmenter finds in the true and the made image, the brain's size from the simulation
-or, of real people, from the mask.
+Dice or PSNR, with the interval of 95 % of a bootstrap over people. Age and sex: `evaluate.volume_effects`
+on volumes that the same segmenter finds in the true and the made image; the size of the brain is that of
+the simulation or, of real people, all that is found in the true image.
 """
 
 import math
@@ -36,7 +36,7 @@ UNITS = {"psnr": "dB", "hd95": "mm", "seconds": "s"}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What a condition adds to the Dice of one structure.
+    """What a condition adds to a measure of one structure.
 
     Attributes:
         structure: Name.
@@ -127,15 +127,18 @@ def _volumes(one: Record, truths: Mapping[tuple[str, str], Record]) -> list[tupl
     ]
 
 
-def gains(records: Sequence[Record], told: Mapping[str, str], dataset: str) -> list[Gain]:
+def gains(
+    records: Sequence[Record], told: Mapping[str, str], dataset: str, measure: str = "dice"
+) -> list[Gain]:
     """Return what each condition adds, by structure.
 
     Args:
         records: Of people.
         told: The way of each of the four sets of conditions.
         dataset: Of which people.
+        measure: Field of a record: `dice`, `dice_labels` or `psnr`.
     """
-    dice = {(one.person, one.way): one.dice for one in records if one.dataset == dataset}
+    dice = {(one.person, one.way): getattr(one, measure) for one in records if one.dataset == dataset}
     people = sorted({person for person, way in dice if way == told[ALONE]})
     found = []
     for structure in FOUND:
@@ -239,8 +242,13 @@ def _subjects(records: Sequence[Record]) -> Subjects:
     return Subjects(
         age=numbers("age"),
         male=np.array([bool(one.about["male"]) for one in records]),
-        head=numbers("brain_ml"),
+        head=np.array([_brain_ml(one) for one in records]),
     )
+
+
+def _brain_ml(record: Record) -> float:
+    known = record.about.get("brain_ml")
+    return sum(record.volume_ml.values()) if known is None else float(str(known))
 
 
 def biology_scores(found: Sequence[Biology], dataset: str) -> list[Score]:

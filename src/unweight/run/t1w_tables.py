@@ -45,17 +45,25 @@ def t1w_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
     return tuple(one for one in made if one.rows)
 
 
-def gain_table(gains: Sequence[Gain], dataset: str) -> TextTable:
-    """Return what R2* and susceptibility add to Dice, in hundredths."""
+GAINED = {
+    "dice": ("Dice with what is found in the true image [0.01]", 100.0),
+    "dice_labels": ("Dice with what people are made of [0.01]", 100.0),
+    "psnr": ("PSNR in each structure [dB]", 1.0),
+}
+
+
+def gain_table(gains: Sequence[Gain], dataset: str, measure: str = "dice") -> TextTable:
+    """Return what R2* and susceptibility add to one measure."""
+    title, factor = GAINED[measure]
     conditions = list(dict.fromkeys(one.condition for one in gains))
     cell = {
-        (one.structure, one.condition): f"{100 * one.mean:+.2f} ({100 * one.lower:+.2f} to "
-        f"{100 * one.upper:+.2f})"
+        (one.structure, one.condition): f"{factor * one.mean:+.2f} ({factor * one.lower:+.2f} to "
+        f"{factor * one.upper:+.2f})"
         for one in gains
     }
     structures = list(dict.fromkeys(one.structure for one in gains))
     return TextTable(
-        title=f"{dataset}: change of Dice [0.01] against magnitudes alone, interval of 95 % over people",
+        title=f"{dataset}: change against magnitudes alone: {title}, 95 % over people",
         columns=("structure", *conditions),
         rows=[(name, *(cell.get((name, told), ABSENT) for told in conditions)) for name in structures],
     )

@@ -15,7 +15,7 @@ from unweight.learn.recipe import STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET
 from unweight.learn.structure_task import find_structures
 from unweight.learn.t1w_assemble import load_network, load_synthesiser
 from unweight.learn.t1w_synthesis import Synthesiser
-from unweight.learn.weights import available
+from unweight.learn.weights import available, load_weights
 from unweight.run.segmenters import FastSurfer, Segmenter, SynthSeg, segment
 from unweight.run.t1w_records import Make, Segment
 from unweight.run.t1w_scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
@@ -28,7 +28,8 @@ CONDITIONS = {
     WITH_CHI: Conditions(r2star=False, chi=True),
     BOTH: EVERYTHING,
 }
-PLANE_WAYS = {"fastddpm axial": Planes.AXIAL}
+DRAWN = "fastddpm"  # one draw, as published
+DRAWN_WAYS = {"fastddpm axial": (Planes.AXIAL, 1), "fastddpm mean of 4": (Planes.ALTERNATE, 4)}
 EXTERNAL: dict[str, type[Segmenter]] = {"synthseg": SynthSeg, "fastsurfer": FastSurfer}
 
 
@@ -54,18 +55,30 @@ def ways_of(
         )
     ways: dict[str, Make] = {}
     for name in chosen:
-        made, _ = load_synthesiser(WEIGHTS[name], folder, device=device)
+        n_draws = 1 if name == DRAWN else None
+        made, _ = load_synthesiser(WEIGHTS[name], folder, device=device, n_draws=n_draws)
         ways[name] = maker(made)
         if further and name == ABLATED:
             for told, conditions in CONDITIONS.items():
                 if conditions != EVERYTHING:
                     ways[told_name(told)] = maker(made, conditions)
-        if further and name == "fastddpm":
-            for other, planes in PLANE_WAYS.items():
-                ways[other] = maker(
-                    load_synthesiser(WEIGHTS[name], folder, device=device, planes=planes)[0]
+        if further and name == DRAWN:
+            for other, (planes, count) in DRAWN_WAYS.items():
+                made, _ = load_synthesiser(
+                    WEIGHTS[name], folder, device=device, planes=planes, n_draws=count
                 )
+                ways[other] = maker(made)
     return ways
+
+
+def weights_of(way: str, folder: Path | None) -> str:
+    """Return the SHA-256 of the weights that a way rests on."""
+    names = [name for name in WEIGHTS if way == name or way.startswith((f"{name} ", f"{name}:"))]
+    if not names:
+        return ""
+    digest = load_weights(WEIGHTS[names[0]], folder)[1].sha256
+    base = load_weights(T1W_UNET, folder)[1].sha256 if names[0] == "residual" else ""
+    return f"{digest}{base}"
 
 
 def told_name(told: str) -> str:

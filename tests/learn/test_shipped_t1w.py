@@ -1,0 +1,70 @@
+"""The shipped weights for T1w images: they make images, and find structures, of a new head."""
+
+import functools
+
+import pytest
+import torch
+
+from unweight.core.seeding import seeded_generator
+from unweight.evaluate.image_quality import psnr
+from unweight.evaluate.structures import LABELS
+from unweight.learn.echo_channels import LEVEL, MASK, Conditions
+from unweight.learn.pair import Pair
+from unweight.learn.pair_cohort import CohortRecipe, person_pair
+from unweight.learn.recipe import FROM_ECHOES, STRUCTURES
+from unweight.learn.structure_task import find_structures
+from unweight.learn.t1w_assemble import load_network, load_synthesiser
+from unweight.learn.t1w_intensity import DATA_RANGE
+from unweight.synth.procedural_head import procedural_head
+
+
+@functools.cache
+def person() -> Pair:
+    """A person with voxels of 2 mm, coarser than any of the training, of a head drawn from numbers."""
+    head = procedural_head(
+        seeded_generator(3, "head"),
+        shape=(180, 216, 180),
+        voxel_mm=(1.0, 1.0, 1.0),
+        centre_mm=(0.0, -16.0, 12.0),
+    )
+    recipe = CohortRecipe(n=(0, 0, 1), voxel_mm=2.0)
+    return person_pair(recipe, [head], "test", 0)
+
+
+def inside() -> torch.Tensor:
+    return person().channels[MASK] > 0
+
+
+@pytest.mark.parametrize("name", FROM_ECHOES)
+def test_images_are_like_the_true_one(name: str) -> None:
+    pair = person()
+    truth = pair.target.float()
+    made, card = load_synthesiser(name)
+    found = made(pair.channels.float())
+    # What anyone could say without a network: the level, brought to the mean and spread of the truth.
+    level = pair.channels[LEVEL].float()[inside()]
+    guess = torch.zeros_like(truth)
+    guess[inside()] = (level - level.mean()) / level.std() * truth[inside()].std() + truth[inside()].mean()
+    assert psnr(found.mean, truth, inside(), DATA_RANGE) > psnr(guess, truth, inside(), DATA_RANGE) + 2
+    assert "simulated" in card.trained_on and "simulated people alone" in card.limits
+
+
+def test_images_are_made_without_conditions_too() -> None:
+    pair = person()
+    made, _ = load_synthesiser("mprage-unet")
+    truth, channels = pair.target.float(), pair.channels.float()
+    told = [
+        psnr(made(channels, one).mean, truth, inside(), DATA_RANGE)
+        for one in (Conditions(), Conditions(False, False))
+    ]
+    assert told[0] > told[1] > told[0] - 3
+
+
+def test_structures_are_found() -> None:
+    pair = person()
+    network, _, _ = load_network(STRUCTURES)
+    share = find_structures(network, pair.target.float(), pair.channels[MASK].float())
+    found = share.argmax(0)
+    for name in ("grey_matter", "white_matter", "thalamus"):
+        here, there = (found == LABELS[name]) & inside(), pair.labels == LABELS[name]
+        assert 2 * int((here & there).sum()) > 0.7 * (int(here.sum()) + int(there.sum())), name
