@@ -17,7 +17,7 @@ from unweight.learn.pair_cohort import CohortRecipe, scan_person
 from unweight.learn.pair_making import maps_of_echoes
 from unweight.learn.t1w_assemble import load_synthesiser
 from unweight.learn.weights import available
-from unweight.run.t1w_people import test_heads
+from unweight.run.t1w_people import heads_of_tests
 from unweight.run.t1w_ways import WEIGHTS
 from unweight.synth.protocols import eight_echoes
 
@@ -37,7 +37,7 @@ def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     recipe = CohortRecipe()
     person = recipe.person(recipe.indices("test")[0])
-    scanned = scan_person(test_heads(None)[0], person, eight_echoes(), VOXEL_MM, recipe)
+    scanned = scan_person(heads_of_tests(None)[0], person, eight_echoes(), VOXEL_MM, recipe)
     square = torch.randn(PRODUCT, PRODUCT)
     product = seconds(lambda: square @ square, 5)
     print(f"product of {PRODUCT} x {PRODUCT} matrices: {product:.3f} s, {torch.get_num_threads()} threads")

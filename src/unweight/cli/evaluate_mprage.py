@@ -17,7 +17,7 @@ from unweight.learn.weights import load_weights
 from unweight.run.t1_tables import TextTable
 from unweight.run.t1w_figures import age_figure, gain_figure, way_figure
 from unweight.run.t1w_pairs import paired_subjects
-from unweight.run.t1w_people import N_HEALTHY, N_OTHERS, N_QUICK, T1W_SETS, people_of, test_heads
+from unweight.run.t1w_people import N_HEALTHY, N_OTHERS, N_QUICK, T1W_SETS, heads_of_tests, people_of
 from unweight.run.t1w_real import RealT1w, look_at, seen_by
 from unweight.run.t1w_real_pair import real_pair
 from unweight.run.t1w_records import TRUTH, Make, RecordBook, Segment, measure_person
@@ -176,7 +176,7 @@ def _people(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[str,
             return
     if not datasets:
         return
-    heads = test_heads(arguments.heads, quick=arguments.quick)
+    heads = heads_of_tests(arguments.heads, quick=arguments.quick)
     n_workers = arguments.workers if arguments.workers is not None else n_cores()
     for dataset in datasets:
         count = _count(arguments, dataset)

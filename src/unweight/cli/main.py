@@ -16,6 +16,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from unweight import __version__
 from unweight.cli.arguments import COMMON
 from unweight.cli.catalogue import COMMANDS
+from unweight.cli.kept_memory import keep_memory
 from unweight.core.errors import UnweightError
 
 INTERRUPTED = 130
@@ -52,7 +53,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    Args:
+        words: Of the call; None for those of the program, whose process is then its own to set up.
+    """
+    if words is None:
+        keep_memory()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)

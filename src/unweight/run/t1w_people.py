@@ -26,7 +26,7 @@ QUICK_SHAPE, QUICK_VOXEL_MM, QUICK_MM = (90, 108, 90), (2.0, 2.0, 2.0), 4.0
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 
 
-def test_heads(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy, ...]:
+def heads_of_tests(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy, ...]:
     """Return the heads of the test part, or procedural ones that no training draws.
 
     Args:
