@@ -39,7 +39,7 @@ OWN_SUSCEPTIBILITY = (
 )
 OWN_T1W = (
     argument(
-        "--people", type=int, metavar="N", help="mprage: people of each set (default 60, of others 6)"
+        "--people", type=int, metavar="N", help="mprage: people of each set (default 60, of others 4)"
     ),
     argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
     argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),

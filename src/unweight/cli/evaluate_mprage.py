@@ -37,8 +37,7 @@ from unweight.run.t1w_ways import (
 
 HEALTHY, REAL = "healthy", "real"
 BOOK, KEPT = "records.jsonl", "people"
-SLOW = ("fastddpm",)
-N_WHOLLY = 12  # people of whom all ways are measured; of the others only the quick ways, for age and sex
+N_WHOLLY = 8  # people of whom all ways are measured; of the others only the first one, for age and sex
 OWN = "own"
 MEASURES = ("cnr white-grey", "cnr putamen-pallidum", "sharpness")
 
@@ -81,9 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             effects = biology(some, dataset)
             scores += biology_scores(effects, dataset)
             tables += biology_tables(effects, dataset)
-            picture = age_figure(
-                some, [name for name in ways if name in WEIGHTS and name not in SLOW], f"{dataset}: age"
-            )
+            picture = age_figure(some, [next(iter(ways))], f"{dataset}: age")
             if picture is not None:
                 figures[f"mprage_{dataset}_age.png"] = picture
     if arguments.t1w is not None:
@@ -118,9 +115,7 @@ class _Work:
         for number, pair in enumerate(pairs):
             wholly = number < N_WHOLLY
             chosen = {
-                name: make
-                for name, make in self.ways.items()
-                if wholly or (name in WEIGHTS and name not in SLOW)
+                name: make for name, make in self.ways.items() if wholly or name == next(iter(self.ways))
             }
             missing = {
                 name: make

@@ -20,7 +20,7 @@ from unweight.synth.procedural_head import procedural_head
 
 HEALTHY = "healthy"
 T1W_SETS = tuple(group.value for group in Group)
-N_HEALTHY, N_OTHERS, N_QUICK = 60, 6, 2
+N_HEALTHY, N_OTHERS, N_QUICK = 60, 4, 2
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 QUICK_SHAPE, QUICK_VOXEL_MM, QUICK_MM = (90, 108, 90), (2.0, 2.0, 2.0), 4.0
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)

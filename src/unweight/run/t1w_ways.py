@@ -29,7 +29,7 @@ CONDITIONS = {
     BOTH: EVERYTHING,
 }
 DRAWN = "fastddpm"  # one draw, as published
-DRAWN_WAYS = {"fastddpm axial": (Planes.AXIAL, 1), "fastddpm mean of 4": (Planes.ALTERNATE, 4)}
+DRAWN_WAYS = {"fastddpm axial": (Planes.AXIAL, 1)}
 EXTERNAL: dict[str, type[Segmenter]] = {"synthseg": SynthSeg, "fastsurfer": FastSurfer}
 
 
