@@ -55,7 +55,7 @@ def everywhere() -> Bool[Tensor, "x y z"]:
 
 
 def test_levels_are_medians_over_that_of_white_matter() -> None:
-    """Of an even number of voxels the median is the lower one, 0.1 below the level; bright ones matter not."""
+    """A few bright voxels in each do not move them."""
     labels = layers(*LEVELS)
     image = image_of(labels, spread=0.0)
     seen = seen_by(fixed(labels), image, everywhere(), VOXEL_MM)
@@ -95,7 +95,7 @@ def test_only_structures_that_are_found() -> None:
 
 
 def test_a_file_is_read_masked_and_scaled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What finds brains and takes out bias fields has tests of its own; here, what each of them is given."""
+    """What finds brains and takes out bias fields has tests of its own; here, what they are given."""
     labels = layers(*LEVELS)
     image, mask = 1000 * image_of(labels), labels == LABELS["putamen"]
     affine = torch.diag(torch.tensor([-1.0, 1.5, 2.0, 1.0]))
@@ -124,7 +124,7 @@ def test_a_file_is_read_masked_and_scaled(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_series_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sub-01_T1w.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((6, 6, 6, 2), dtype=np.float32), np.eye(4)), path)
-    with pytest.raises(InputError, match="is not one volume.*Give a T1w image") as told:
+    with pytest.raises(InputError, match=r"is not one volume.*Give a T1w image") as told:
         look_at(path, fixed(layers()))
     assert str(path) in str(told.value)
 

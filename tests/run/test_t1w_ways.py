@@ -14,7 +14,7 @@ from unweight.evaluate.structures import LABELS, STRUCTURES
 from unweight.learn.echo_channels import EVERYTHING, MASK, N_CHANNELS, Conditions
 from unweight.learn.pair import Pair, half
 from unweight.learn.planar_denoiser import Planes
-from unweight.learn.t1w_synthesis import Synthesiser, Synthesis
+from unweight.learn.t1w_synthesis import Synthesis, Synthesiser
 from unweight.run import t1w_ways
 from unweight.run.segmenters import FastSurfer, SynthSeg
 from unweight.run.t1w_scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
@@ -94,7 +94,7 @@ def person() -> Pair:
 
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no weights that make T1w images.*unweight train mprage"):
+    with pytest.raises(InputError, match=r"no weights that make T1w images.*unweight train mprage"):
         ways_of(None, tmp_path, CPU)
     with pytest.raises(InputError, match="no weights that make T1w images"):
         ways_of(None, tmp_path / "nowhere", CPU)
