@@ -142,9 +142,7 @@ def test_everything(out: Path, weights: Path, made: list[str], capsys: CAPTURE) 
     assert "mprage_healthy.png" in pictures(out)
 
 
-def test_psnr_is_that_of_the_image_it_makes(
-    tmp_path: Path, weights: Path, made: list[str], monkeypatch: MONKEY
-) -> None:
+def test_psnr_is_that_of_the_image_it_makes(tmp_path: Path, weights: Path, made: list[str]) -> None:
     """20·lg(1.2/RMSE) in the brain less its outermost layer."""
     assert evaluate(tmp_path, weights, "--sets", "healthy", "--people", 1, "--methods", "unet") == 0
     assert len(made) == 1
@@ -164,9 +162,7 @@ def test_psnr_is_that_of_the_image_it_makes(
     assert float(row["value"]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_stopped_evaluation_goes_on(
-    tmp_path: Path, weights: Path, made: list[str], monkeypatch: MONKEY
-) -> None:
+def test_a_stopped_evaluation_goes_on(tmp_path: Path, weights: Path, made: list[str]) -> None:
     """People of a set that were measured are not measured again; new ones are added."""
     assert evaluate(tmp_path, weights, "--sets", "demyelination", "--people", 1, "--quiet") == 0
     first = records_of(tmp_path)
