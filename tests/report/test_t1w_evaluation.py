@@ -88,9 +88,9 @@ def bars() -> list[Bar]:
         Bar(
             structure=structure,
             condition=condition,
-            mean=0.01 * n,
-            lower=0.01 * n - 0.02,
-            upper=0.01 * n + 0.005,
+            mean=1.0 * n,
+            lower=n - 2.0,
+            upper=n + 0.5,
         )
         for structure in ("grey_matter", "putamen", "thalamus")
         for n, condition in enumerate(CONDITIONS)
@@ -105,7 +105,7 @@ def test_gains_stand_at_their_structure(last: Drawn) -> None:
     assert [one.get_label() for one in axes.containers] == list(CONDITIONS)
     for number, container in enumerate(axes.containers):
         points, _, (whiskers,) = container.lines
-        assert np.round(points.get_xdata()).tolist() == [0, 1, 2]
+        assert np.round(np.array(points.get_xdata(), dtype=float)).tolist() == [0, 1, 2]
         np.testing.assert_allclose(points.get_ydata(), number, atol=1e-9)
         ends = np.array([segment[:, 1] for segment in whiskers.get_segments()])
         np.testing.assert_allclose(ends, [[number - 2, number + 0.5]] * 3, atol=1e-9)
@@ -116,9 +116,13 @@ def test_gains_of_some_structures_under_some_conditions(last: Drawn) -> None:
     whole = bars()
     draw_gains([one for one in whole if (one.structure, one.condition) != ("putamen", "+ QSM")], "title")
     places = [container.lines[0].get_xdata() for container in last().axes[0].containers]
-    assert [np.round(one).tolist() for one in places] == [[0, 1, 2], [0, 2], [0, 1, 2]]
+    assert [np.round(np.array(one, dtype=float)).tolist() for one in places] == [
+        [0, 1, 2],
+        [0, 2],
+        [0, 1, 2],
+    ]
     assert draw_gains(whole, "title") == draw_gains(bars(), "title")
-    assert draw_gains([replace(whole[0], lower=-0.03), *whole[1:]], "title") != draw_gains(whole, "title")
+    assert draw_gains([replace(whole[0], lower=-3.0), *whole[1:]], "title") != draw_gains(whole, "title")
 
 
 @pytest.mark.parametrize(("n", "rows"), [(1, 1), (3, 1), (4, 1), (5, 2)])

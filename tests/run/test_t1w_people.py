@@ -20,6 +20,7 @@ from unweight.run.t1w_people import (
     N_QUICK,
     QUICK_MM,
     T1W_SETS,
+    heads_of_tests,
     people_of,
 )
 from unweight.synth.anatomy import Anatomy
@@ -117,7 +118,7 @@ def test_a_quick_head_is_a_single_coarse_one(monkeypatch: pytest.MonkeyPatch) ->
     """Here even coarser, for time; it is the same every time."""
     monkeypatch.setattr(t1w_people, "QUICK_SHAPE", (30, 36, 30))
     monkeypatch.setattr(t1w_people, "QUICK_VOXEL_MM", (6.0, 6.0, 6.0))
-    (one,), (again,) = t1w_people.test_heads(None, quick=True), t1w_people.test_heads(None, quick=True)
+    (one,), (again,) = heads_of_tests(None, quick=True), heads_of_tests(None, quick=True)
     assert one.subject.startswith("procedural") and one.subject == again.subject
     assert one.labels.shape == (30, 36, 30) and torch.equal(one.labels, again.labels)
     # There is something of a head in it.
@@ -136,7 +137,7 @@ def test_two_procedural_heads_of_full_size_with_brains_of_their_own(
         )
 
     monkeypatch.setattr(t1w_people, "procedural_head", small)
-    first, second = t1w_people.test_heads(None)
+    first, second = heads_of_tests(None)
     assert asked == [(HEAD_SHAPE, HEAD_VOXEL_MM, t1w_people.HEAD_MIDDLE_MM)] * 2
     assert first.subject != second.subject and not torch.equal(first.labels, second.labels)
 
@@ -155,8 +156,8 @@ def test_given_heads_are_those_of_the_test_part_with_nuclei(
     monkeypatch.setattr(t1w_people, "read_brainweb", anatomy)
     monkeypatch.setattr(t1w_people, "with_nuclei", lambda one: head(f"{one.subject} with nuclei"))
     assert with_nuclei is not t1w_people.with_nuclei
-    found = t1w_people.test_heads(tmp_path)
+    found = heads_of_tests(tmp_path)
     assert [one.subject for one in found] == ["brainweb04 with nuclei", "brainweb05 with nuclei"]
     read.clear()
-    (one,) = t1w_people.test_heads(tmp_path, quick=True)
+    (one,) = heads_of_tests(tmp_path, quick=True)
     assert one.subject == "brainweb04 with nuclei" and read == [tmp_path / "brainweb04"]

@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import pytest
+
 from unweight.evaluate.agreement import Agreement, Equivalence, Limits
 from unweight.evaluate.linear_model import Coefficient, Interval
 from unweight.evaluate.scores import Score
@@ -153,13 +155,28 @@ def test_gains_in_hundredths_with_intervals() -> None:
         "healthy",
     )
     assert table.title == (
-        "healthy: change of Dice [0.01] against magnitudes alone, interval of 95 % over people"
+        "healthy: change against magnitudes alone: Dice with what is found in the true image [0.01], "
+        "95 % over people"
     )
     assert table.columns == ("structure", "+ QSM", "+ both")
     assert table.rows == [
         ("putamen", "+1.23 (-0.20 to +3.00)", "-0.50 (-0.20 to +3.00)"),
         ("thalamus", "+1.23 (-0.20 to +3.00)", "n/a"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("measure", "told", "cell"),
+    [
+        ("dice", "[0.01]", "+50.00 (-10.00 to +75.00)"),
+        ("dice_labels", "what people are made of [0.01]", "+50.00 (-10.00 to +75.00)"),
+        ("psnr", "PSNR in each structure [dB]", "+0.50 (-0.10 to +0.75)"),
+    ],
+)
+def test_gains_of_each_measure_in_its_unit(measure: str, told: str, cell: str) -> None:
+    gain = Gain(structure="putamen", condition="+ QSM", mean=0.5, lower=-0.1, upper=0.75, n=9)
+    table = gain_table([gain], "healthy", measure)
+    assert told in table.title and table.rows == [("putamen", cell)]
 
 
 def test_age_and_sex() -> None:

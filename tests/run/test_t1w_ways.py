@@ -1,5 +1,6 @@
 """The ways that are compared: what they are called, and what each is told. Nothing here is trained."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.evaluate.structures import LABELS, STRUCTURES
+from unweight.learn.card import Card
 from unweight.learn.echo_channels import EVERYTHING, MASK, N_CHANNELS, Conditions
 from unweight.learn.pair import Pair, half
 from unweight.learn.planar_denoiser import Planes
 from unweight.learn.t1w_synthesis import Synthesis, Synthesiser
+from unweight.learn.weights import save_weights
 from unweight.run import t1w_ways
 from unweight.run.segmenters import FastSurfer, SynthSeg
 from unweight.run.t1w_scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
@@ -27,6 +30,7 @@ from unweight.run.t1w_ways import (
     own_segmenter,
     told_name,
     ways_of,
+    weights_of,
 )
 
 CPU = torch.device("cpu")
@@ -58,7 +62,7 @@ class Teller(Synthesiser):
         self(channels)
 
 
-Loaded = list[tuple[str, Path | None, torch.device | None, Planes | None]]
+Loaded = list[tuple[str, Path | None, torch.device | None, Planes | None, int | None]]
 
 
 @pytest.fixture
@@ -72,12 +76,31 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
         *,
         device: torch.device | None = None,
         planes: Planes | None = None,
+        n_draws: int | None = None,
     ) -> tuple[Synthesiser, None]:
-        asked.append((name, folder, device, planes))
+        asked.append((name, folder, device, planes, n_draws))
         return Teller(len(asked)), None
 
     monkeypatch.setattr(t1w_ways, "load_synthesiser", load)
     return asked
+
+
+def write_nothing(folder: Path, name: str) -> str:
+    """Write weights of a single number, and return their SHA-256."""
+    card = Card(
+        name=name,
+        version=1,
+        summary="Nothing.",
+        intended_use="Tests.",
+        limits="It knows nothing.",
+        preset="cpu",
+        trained_on="Nothing.",
+        seed=0,
+        recipe={},
+    )
+    save_weights(folder, {"number": torch.tensor([float(len(name))])}, card)
+    digest: str = json.loads((folder / f"{name}.json").read_text())["sha256"]
+    return digest
 
 
 def person() -> Pair:
@@ -114,9 +137,10 @@ def test_all_ways_there_are_weights_for(
     ways = ways_of(None, tmp_path, CPU)
     assert list(ways) == ["unet", *ABLATIONS, "fastddpm", "fastddpm axial"]
     assert loaded == [
-        ("mprage-unet", tmp_path, CPU, None),
-        ("mprage-fastddpm", tmp_path, CPU, None),
-        ("mprage-fastddpm", tmp_path, CPU, Planes.AXIAL),
+        ("mprage-unet", tmp_path, CPU, None, None),
+        # One draw, as published.
+        ("mprage-fastddpm", tmp_path, CPU, None, 1),
+        ("mprage-fastddpm", tmp_path, CPU, Planes.AXIAL, 1),
     ]
 
 
@@ -147,6 +171,23 @@ def test_names_by_conditions() -> None:
         BOTH: "unet",
     }
     assert CONDITIONS[BOTH] == EVERYTHING and CONDITIONS[ALONE] == Conditions(r2star=False, chi=False)
+
+
+def test_weights_that_ways_rest_on(tmp_path: Path) -> None:
+    """Those of the method, whatever it is told; the residual rests on the regression besides."""
+    made = {method: write_nothing(tmp_path, name) for method, name in WEIGHTS.items()}
+    assert len(set(made.values())) == len(WEIGHTS)
+    for way in ("unet", *ABLATIONS):
+        assert weights_of(way, tmp_path) == made["unet"]
+    assert weights_of("gan", tmp_path) == made["gan"]
+    assert weights_of("fastddpm", tmp_path) == weights_of("fastddpm axial", tmp_path) == made["fastddpm"]
+    assert weights_of("residual", tmp_path) == made["residual"] + made["unet"]
+    assert weights_of("truth", tmp_path) == weights_of("unetwork", tmp_path) == ""
+
+
+def test_weights_of_a_way_without_any(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no weights called mprage-gan"):
+        weights_of("gan", tmp_path)
 
 
 def test_a_maker_gives_the_mean_of_single_precision_channels() -> None:

@@ -180,7 +180,7 @@ MPRAGE = Command(
         argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
         OUT,
         TE,
-        argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
+        argument("--field", type=float, metavar="T", help="field strength [T], not that of sidecars"),
         argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
         SUBJECTS,
         argument(

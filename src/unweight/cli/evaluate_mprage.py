@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from torch import Tensor
+
 from unweight.cli.device import device_for
 from unweight.cli.scored import show, write
 from unweight.cli.terminal import Course, console, course
@@ -14,9 +16,10 @@ from unweight.core.errors import UsageError
 from unweight.learn.pair import Pair, load_pair
 from unweight.learn.recipe import STRUCTURES
 from unweight.learn.weights import load_weights
+from unweight.run.t1_heads import heads_for_test
 from unweight.run.t1_tables import TextTable
 from unweight.run.t1w_figures import age_figure, gain_figure, way_figure
-from unweight.run.t1w_pairs import paired_subjects
+from unweight.run.t1w_pairs import contents_of, paired_subjects
 from unweight.run.t1w_people import N_HEALTHY, N_OTHERS, N_QUICK, T1W_SETS, heads_of_tests, people_of
 from unweight.run.t1w_real import RealT1w, look_at, seen_by
 from unweight.run.t1w_real_pair import real_pair
@@ -57,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         book=RecordBook(path=arguments.out / BOOK, about=_about(arguments)).open(),
         people=_folder(arguments),
     )
+    real = None if arguments.t1w is None else _look(arguments.t1w, work)
     figures: dict[str, bytes] = {}
     with course(quiet=arguments.quiet) as shown:
         for dataset, pairs, count in _people(arguments, shown):
@@ -83,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
             picture = age_figure(some, [next(iter(ways))], f"{dataset}: age")
             if picture is not None:
                 figures[f"mprage_{dataset}_age.png"] = picture
-    if arguments.t1w is not None:
-        tables.append(_real(arguments.t1w, work))
+    if real is not None:
+        tables.append(_beside(real, work))
     show(tables, screen)
     write(arguments.out, scores, figures, screen)
     return 0
@@ -122,6 +126,7 @@ class _Work:
                 for name, make in chosen.items()
                 if not self.book.has(dataset, pair.name, name, self.weights[name])
             }
+            there: dict[str, Tensor] = {}
             if missing or not self.book.has(dataset, pair.name, TRUTH):
                 measured = measure_person(
                     dataset,
@@ -134,14 +139,14 @@ class _Work:
                 self.book.add(
                     replace(record, weights=self.weights.get(record.way, "")) for record, _ in made
                 )
-                if number == 0:
-                    there = {record.way: image for record, image in made}
-                    images = {TRUTH: there[TRUTH]} | {
-                        name: there[name] if name in there else make(pair)
-                        for name, make in chosen.items()
-                        if name in WEIGHTS
-                    }
-                    figures[f"mprage_{dataset}.png"] = way_figure(images, pair, f"{dataset}: {pair.name}")
+                there = {record.way: image for record, image in made}
+            if number == 0:
+                images = {TRUTH: pair.target.float()} | {
+                    name: there[name] if name in there else make(pair)
+                    for name, make in chosen.items()
+                    if name in WEIGHTS
+                }
+                figures[f"mprage_{dataset}.png"] = way_figure(images, pair, f"{dataset}: {pair.name}")
             bar(number + 1, count)
         return figures
 
@@ -154,8 +159,13 @@ def _about(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "segmenter": segmenter,
         "quick": bool(arguments.quick),
-        "heads": None if arguments.heads is None else "given",
+        "bids": None if arguments.bids is None else _contents(arguments.bids),
+        "heads": None if arguments.heads is None else sorted(heads_for_test(arguments.heads)),
     }
+
+
+def _contents(tree: Path) -> list[str]:
+    return [contents_of(one) for one in paired_subjects([tree]).subjects]
 
 
 def _people(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[str, Iterator[Pair], int]]:
@@ -201,11 +211,16 @@ def _count(arguments: argparse.Namespace, dataset: str) -> int:
     return N_HEALTHY if dataset == HEALTHY else N_OTHERS
 
 
-def _real(path: Path, work: _Work) -> TextTable:
-    """Return levels of a real image beside those of the true images that were simulated."""
+def _look(path: Path, work: _Work) -> RealT1w:
+    """Return what a real image shows."""
     if work.own is None:
         raise UsageError("--t1w is looked at by the own segmenter", remedy="Leave --segmenter out.")
-    seen = {"real": look_at(path, work.own)}
+    return look_at(path, work.own)
+
+
+def _beside(real: RealT1w, work: _Work) -> TextTable:
+    """Return levels of a real image beside those of a true image that was simulated."""
+    seen = {"real": real}
     simulated = _simulated(work)
     if simulated is not None:
         seen["simulated"] = simulated

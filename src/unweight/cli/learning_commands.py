@@ -34,7 +34,7 @@ TRAINED = (
 
 TRAIN = Command(
     module="unweight.cli.train",
-    summary="train a network for T1, or for T1, T2 and PD maps; a stopped training goes on",
+    summary="train a network for T1, for T1, T2 and PD, or for T1w images; a stopped training goes on",
     arguments=(
         argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
         OUT,
@@ -120,7 +120,7 @@ TRAIN = Command(
         "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
         "unweight train maps -o weights --heads brainweb_folder\n"
         "unweight train mprage -o weights --bids bids_tree\n"
-        "unweight train mprage -o weights --bids bids_tree\n"
+        "unweight train structures -o weights --people 40 5\n"
         "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
     ),
 )
@@ -214,6 +214,7 @@ EVALUATE = Command(
         "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
         "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2\n"
         "unweight evaluate maps -o scores --heads brainweb_folder\n"
-        "unweight evaluate qsm -o scores --heads brainweb_folder"
+        "unweight evaluate qsm -o scores --heads brainweb_folder\n"
+        "unweight evaluate mprage -o scores --heads brainweb_folder --t1w T1w.nii.gz"
     ),
 )

@@ -12,7 +12,7 @@ from unweight.bids.given import Given
 from unweight.bids.grid import check_same_grid
 from unweight.bids.phase import PhaseScaling
 from unweight.bids.provenance import provenance_of
-from unweight.bids.read import Series, find_inputs, read_complex, read_inputs
+from unweight.bids.read import Series, find_inputs, read_complex, read_inputs, source_of
 from unweight.bids.volume import open_volume
 from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
@@ -35,10 +35,10 @@ from unweight.run.t1w_series import made_beside
 
 WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
 ALGORITHM = {
-    "residual": "U-Net from echoes, R2* and susceptibility, and what it leaves by diffusion",
-    "unet": "U-Net from echoes, R2* and susceptibility",
-    "gan": "Conditional GAN from echoes, R2* and susceptibility",
-    "fastddpm": "Conditional Fast-DDPM from echoes, R2* and susceptibility",
+    "residual": "U-Net from {told}, and what it leaves by diffusion",
+    "unet": "U-Net from {told}",
+    "gan": "Conditional GAN from {told}",
+    "fastddpm": "Conditional Fast-DDPM from {told}",
 }
 REFERENCE = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.no_phase and arguments.phase:
         raise UsageError("--phase and --no-phase exclude each other")
+    if arguments.planes == Planes.ALTERNATE.value and arguments.method not in DRAWING:
+        raise UsageError(f"{arguments.method} has no steps between which planes could alternate")
     if arguments.draws is not None and arguments.method not in DRAWING:
         raise UsageError(
             f"{arguments.method} draws nothing", remedy=f"Use {' or '.join(DRAWING)} for --draws."
@@ -75,6 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     found = find_inputs(
         arguments.inputs, _given(arguments), suffixes=("MEGRE",), subjects=arguments.subjects
     )
+    if len(found) > 1 and (arguments.r2star or arguments.chi_map or arguments.mask):
+        raise UsageError(
+            f"maps and masks belong to one series, and there are {len(found)}",
+            remedy="Choose one with --subjects.",
+        )
     return each(
         [(one.label, one) for one in found],
         lambda label, one: _make(label, one.read(), (made, arguments, screen)),
@@ -128,10 +135,17 @@ def _make(
         "TrainedOn": card.trained_on,
         "Seed": arguments.seed,
         "Draws": 0 if maps.draws is None else len(maps.draws),
+        "BrainMask": "given" if arguments.mask is not None else "found in the last echo",
+        "Given": {name: source_of(path, None) for name, path in _paths_given(arguments).items()},
     }
+    told = ["echoes"]
+    told += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
     provenance = replace(
         provenance_of(
-            series, algorithm=ALGORITHM[arguments.method], reference=REFERENCE, settings=settings
+            series,
+            algorithm=ALGORITHM[arguments.method].format(told=", ".join(told)),
+            reference=REFERENCE,
+            settings=settings,
         ),
         notes=remarks,
         acquired={name: series.sidecar[name] for name in COPIED if name in series.sidecar},
@@ -149,12 +163,16 @@ def _make(
             screen.print(str(path))
 
 
+def _paths_given(arguments: argparse.Namespace) -> dict[str, Path]:
+    paths = {"R2star": arguments.r2star, "Chi": arguments.chi_map, "mask": arguments.mask}
+    return {name: path for name, path in paths.items() if path is not None}
+
+
 def _maps_given(arguments: argparse.Namespace, series: Series) -> dict[str, Tensor]:
     """Return the maps given, on the grid of the echoes."""
-    paths: dict[str, Path | None] = {"R2star": arguments.r2star, "Chi": arguments.chi_map}
     found = {}
-    for name, path in paths.items():
-        if path is None:
+    for name, path in _paths_given(arguments).items():
+        if name == "mask":
             continue
         volume = open_volume(path)
         check_same_grid([open_volume(series.files[0]).grid, volume.grid])

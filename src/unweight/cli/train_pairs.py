@@ -31,7 +31,7 @@ from unweight.learn.pair_set import make_pairs
 from unweight.learn.recipe import FROM_PAIRS, STRUCTURES, T1W, T1W_UNET, Recipe
 from unweight.learn.t1w_assemble import T1wBase, load_base, t1w_task
 from unweight.learn.weights import available, load_weights, save_weights
-from unweight.run.t1w_pairs import FoundPairs, PairedSubject, paired_subjects
+from unweight.run.t1w_pairs import FoundPairs, PairedSubject, contents_of, paired_subjects
 from unweight.run.t1w_real_pair import real_pair
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.nuclei import with_nuclei
@@ -68,6 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--labels goes with {STRUCTURES} and --bids")
     if arguments.method == STRUCTURES and arguments.bids is not None and arguments.labels is None:
         raise UsageError("structures are learned from labels", remedy="Give --labels, or leave --bids out.")
+    if arguments.slabs is not None:
+        raise UsageError(f"{arguments.method} learns from people, not slabs", remedy="Give --people.")
+    if arguments.people is not None and min(arguments.people) < 1:
+        raise UsageError(f"{arguments.people} people", remedy="Give at least one for each part.")
     if arguments.base is not None and arguments.method != T1W:
         raise UsageError(f"--base goes with {T1W} here")
     if arguments.method == T1W and arguments.base is None and T1W_UNET not in available(arguments.out):
@@ -200,7 +204,7 @@ class _Source:
         bar = shown.bar(f"people for {part}")
         if self.real is not None:
             chosen = self.real[part]
-            about = {**self.about, "part": part, "subjects": [one.label for one in chosen]}
+            about = {"part": part, "files": [contents_of(one) for one in chosen]}
             paths = make_pairs(
                 partial(_pair_of, chosen),
                 range(len(chosen)),
@@ -211,10 +215,9 @@ class _Source:
             )
             return tuple(load_pair(path) for path in paths)
         heads = self._heads(part)
-        cohort = dataclasses.asdict(self.cohort)
-        about = {
+        made_from: dict[str, object] = {
             "method": T1W,
-            "cohort": cohort,
+            "cohort": dataclasses.asdict(self.cohort),
             "heads": [one.subject for one in heads],
             "part": part,
         }
@@ -222,7 +225,7 @@ class _Source:
             partial(person_pair, self.cohort, heads, part),
             self.cohort.indices(part),
             self.folder / part,
-            about,
+            made_from,
             n_workers=n_workers,
             progress=bar,
         )
@@ -261,8 +264,10 @@ def _source(arguments: argparse.Namespace, recipe: Recipe, screen: Console) -> _
         screen.print(f"left out: {left.label} {left.reason}")
     by_label = {one.label: one for one in _with_labels(found, arguments)}
     if len(by_label) < FEWEST_REAL:
+        needed = "MEGRE, T1w and labels" if arguments.labels is not None else "both MEGRE and T1w"
         raise UsageError(
-            f"{len(by_label)} subject has both MEGRE and T1w", remedy=f"Give at least {FEWEST_REAL}."
+            f"{len(by_label)} of {len(found.subjects)} subjects have {needed}",
+            remedy=f"Give at least {FEWEST_REAL}.",
         )
     split = split_subjects(by_label, REAL_SHARES)
     names = {part: split[part] for part in LEARNING}
@@ -270,7 +275,11 @@ def _source(arguments: argparse.Namespace, recipe: Recipe, screen: Console) -> _
         names = {"train": names["train"][1:], "validation": names["train"][:1]}
     return _Source(
         folder=folder,
-        about={"subjects": {part: list(labels) for part, labels in names.items()}},
+        about={
+            "files": {
+                part: [contents_of(by_label[label]) for label in labels] for part, labels in names.items()
+            }
+        },
         cohort=recipe.cohort,
         real={part: tuple(by_label[label] for label in labels) for part, labels in names.items()},
     )

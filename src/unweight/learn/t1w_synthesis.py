@@ -100,13 +100,19 @@ class Regression(Synthesiser):
         network: From slabs to image and, if it has two outputs, ln b.
         n_outputs: 2, or 1 for the image alone.
         spread: Factor on the standard deviation, found in calibration.
-        planes: All three, or the axial one.
+        planes: All three, or the axial one; one pass has no steps to take them by turns.
     """
 
     network: nn.Module
     n_outputs: int = N_ANSWERS
     spread: float = 1.0
     planes: Planes = Planes.THREE
+
+    def __post_init__(self) -> None:
+        if self.planes is Planes.ALTERNATE:
+            raise UsageError(
+                "one pass has no steps between which planes could alternate", remedy="Take three."
+            )
 
     def __call__(
         self,

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, final
 
+from unweight.bids.atomic import fingerprint
 from unweight.bids.collection import Collection
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.names import image_stem, parse_stem
-from unweight.bids.read import FoundSeries, find_inputs
+from unweight.bids.read import FoundSeries, find_inputs, source_of
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 
@@ -51,6 +52,18 @@ class PairedSubject:
     male: bool | None = None
     labels: Path | None = None
     notes: tuple[str, ...] = ()
+
+
+def contents_of(subject: PairedSubject) -> str:
+    """Return what tells the images of a subject, and the labels, from those of others, whatever they are called."""
+    origin = subject.series.origin
+    echoes = (
+        [path for files in origin.files.values() for path in files]
+        if isinstance(origin, Collection)
+        else []
+    )
+    paths = [*sorted(echoes), subject.t1w, *([] if subject.labels is None else [subject.labels])]
+    return fingerprint("".join(source_of(path, None) for path in paths).encode())
 
 
 class LeftOut(NamedTuple):

@@ -224,20 +224,24 @@ class RecordBook:
     records: dict[tuple[str, str, str], Record] = field(default_factory=dict)
 
     def open(self) -> "RecordBook":
-        """Read what there is; a book about something else begins anew.
+        """Read what there is.
 
         Raises:
-            InputError: The file is no book of records.
+            InputError: The file is no book of records, or one about something else.
         """
         if not self.path.exists():
             return self
         try:
             lines = self.path.read_text().splitlines()
-            if json.loads(lines[0]) != json.loads(json.dumps(dict(self.about))):
-                return self
-            read = [Record(**json.loads(line)) for line in lines[1:]]
+            told, read = json.loads(lines[0]), [Record(**json.loads(line)) for line in lines[1:]]
         except (OSError, ValueError, TypeError, IndexError) as error:
             raise InputError("is no book of records", remedy="Move it away.", path=self.path) from error
+        if told != json.loads(json.dumps(dict(self.about))):
+            raise InputError(
+                "holds records of other people, or by another segmenter",
+                remedy="Choose another folder with -o.",
+                path=self.path,
+            )
         self.records |= {one.key: one for one in read}
         return self
 
