@@ -261,7 +261,9 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--workers", "-1"), "-1 workers"),
         (T1W_UNET, ("--steps", "0"), "0 steps"),
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
-        (T1W_UNET, ("--people", "-1", "1"), "no cohort"),
+        (T1W_UNET, ("--people", "-1", "1"), "Give at least one for each part"),
+        (T1W_UNET, ("--people", "4", "0"), "Give at least one for each part"),
+        (T1W_UNET, ("--slabs", "7"), "learns from people, not slabs"),
         (T1W_UNET, ("--heads", "nowhere"), "holds no BrainWeb head"),
         (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
     ],
@@ -274,7 +276,7 @@ def test_messages(tmp_path: Path, capsys: CAPTURE, method: str, words: Sequence[
 
 def test_one_person_is_too_few(tmp_path: Path, capsys: CAPTURE) -> None:
     assert train(tmp_path / "out", "--bids", bids(tmp_path / "bids", 1)) == 2
-    assert "1 subject has both MEGRE and T1w. Give at least 2." in capsys.readouterr().err
+    assert "1 of 1 subjects have both MEGRE and T1w. Give at least 2." in capsys.readouterr().err
 
 
 def test_only_the_first_process_speaks(tmp_path: Path, monkeypatch: MONKEY, capsys: CAPTURE) -> None:

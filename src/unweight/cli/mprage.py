@@ -77,9 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = find_inputs(
         arguments.inputs, _given(arguments), suffixes=("MEGRE",), subjects=arguments.subjects
     )
-    if len(found) > 1 and (arguments.r2star or arguments.chi_map or arguments.mask):
+    if len(found) > 1 and (arguments.r2star or arguments.chi_map):
         raise UsageError(
-            f"maps and masks belong to one series, and there are {len(found)}",
+            f"a map belongs to one series, and there are {len(found)}",
             remedy="Choose one with --subjects.",
         )
     return each(

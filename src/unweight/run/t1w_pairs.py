@@ -55,7 +55,7 @@ class PairedSubject:
 
 
 def contents_of(subject: PairedSubject) -> str:
-    """Return what tells the images of a subject, and the labels, from those of others, whatever they are called."""
+    """Return what tells the images and labels of a subject from others, whatever they are called."""
     origin = subject.series.origin
     echoes = (
         [path for files in origin.files.values() for path in files]
