@@ -72,7 +72,7 @@ def made(maps: EchoMaps, **settings: object) -> dict[str, object]:
 def test_magnitudes_give_the_decay_and_no_susceptibility() -> None:
     maps = maps_of_echoes(acquisition(mask=BRAIN))
     assert maps.chi is None and maps.notes == ()
-    assert maps.mask is BRAIN and maps.voxel_mm == VOXEL
+    assert torch.equal(maps.mask, BRAIN) and maps.voxel_mm == VOXEL
     torch.testing.assert_close(maps.r2star[BRAIN], DECAY[BRAIN], rtol=1e-4, atol=0)
     assert bool(maps.r2star[~BRAIN].isnan().all())
     shown = maps.channels()

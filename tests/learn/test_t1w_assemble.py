@@ -201,7 +201,7 @@ def test_what_is_asked_for_is_handed_on(tmp_path: Path) -> None:
     assert isinstance(gan, Regression) and (gan.planes, gan.n_outputs) == (Planes.THREE, 1)
     drawn, _ = load_synthesiser(T1W_FAST, tmp_path, device=torch.device("cpu"))
     assert isinstance(drawn, Diffusion)
-    assert (drawn.planes, drawn.n_draws, drawn.seed) == (Planes.ALTERNATE, 1, 0)
+    assert (drawn.planes, drawn.n_draws, drawn.seed) == (Planes.ALTERNATE, 4, 0)
     assert drawn.prediction is Prediction.VELOCITY
     drawn, _ = load_synthesiser(T1W_FAST, tmp_path, planes=Planes.THREE, n_draws=3, seed=5)
     assert isinstance(drawn, Diffusion)

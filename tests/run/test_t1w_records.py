@@ -250,15 +250,13 @@ def test_a_record_made_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
-def test_a_book_about_something_else_begins_anew(tmp_path: Path) -> None:
+def test_a_book_about_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    RecordBook(path=path, about={"weights": "old"}).add([record("a"), record("b")])
-    book = RecordBook(path=path, about={"weights": "new"}).open()
-    assert not book.records
-    book.add([record("c")])
-    assert [
-        one.person for one in RecordBook(path=path, about={"weights": "new"}).open().records.values()
-    ] == ["c"]
+    RecordBook(path=path, about={"segmenter": "old"}).add([record("a"), record("b")])
+    content = path.read_bytes()
+    with pytest.raises(InputError, match="holds records of other people, or by another segmenter"):
+        RecordBook(path=path, about={"segmenter": "new"}).open()
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(

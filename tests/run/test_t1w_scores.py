@@ -241,7 +241,7 @@ def test_volumes_that_follow_keep_age_and_sex() -> None:
 
 
 def test_effects_are_those_put_in() -> None:
-    """To within four standard errors, which 2 % of noise in 60 people make 0.02 % a year and 1 % for sex."""
+    """To within four standard errors; 2 % of noise in 60 people make it 0.02 % a year and 1 % for sex."""
     for structure in set(FOUND) - {STEADY}:
         effects = judged()["follows", structure].effects
         for effect in (effects.age.true, effects.age.synthetic):

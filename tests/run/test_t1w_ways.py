@@ -97,6 +97,10 @@ def write_nothing(folder: Path, name: str) -> str:
         trained_on="Nothing.",
         seed=0,
         recipe={},
+        ranges={},
+        calibration={},
+        metrics={},
+        seconds=0.0,
     )
     save_weights(folder, {"number": torch.tensor([float(len(name))])}, card)
     digest: str = json.loads((folder / f"{name}.json").read_text())["sha256"]

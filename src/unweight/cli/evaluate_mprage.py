@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     with course(quiet=arguments.quiet) as shown:
         for dataset, pairs, count in _people(arguments, shown):
             figures |= work.measure(dataset, pairs, count, shown)
-    records = list(work.book.records.values())
+    records = [one for one in work.book.records.values() if one.weights == work.weights.get(one.way, "")]
     scores = image_scores(records)
     tables = list(t1w_tables(scores))
     told = {condition: told_name(condition) for condition in CONDITIONS}

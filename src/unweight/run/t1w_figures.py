@@ -10,7 +10,6 @@ from torch import Tensor
 
 from unweight.evaluate.structures import DEEP, LABELS
 from unweight.learn.pair import Pair
-from unweight.report.slices import lay_out, plane_of
 from unweight.report.t1w_evaluation import Bar, draw_ages, draw_gains, draw_ways
 from unweight.run.t1w_records import TRUTH, Record
 from unweight.run.t1w_scores import Gain
@@ -33,12 +32,12 @@ def way_figure(images: Mapping[str, Float[Tensor, "x y z"]], pair: Pair, title: 
 def _cut(
     images: Mapping[str, Float[Tensor, "x y z"]], deep: NDArray[np.bool_], axes: tuple[int, ...]
 ) -> dict[str, NDArray[np.floating[Any]]]:
-    """Return the slice across the last of these axes that holds most of the deep nuclei."""
-    turned = deep.transpose(axes)
-    most = int(turned.sum((0, 1)).argmax())
-    plane = plane_of(turned.shape, np.eye(4))
+    """Return the slice across the last of these axes with most of the deep nuclei, the right side on the left."""
+    counts = deep.transpose(axes).sum((0, 1))
+    most = int(counts.argmax()) if counts.any() else len(counts) // 2
     return {
-        name: lay_out(image.double().numpy().transpose(axes), plane, most) for name, image in images.items()
+        name: np.rot90(image.double().numpy().transpose(axes)[::-1, :, most])
+        for name, image in images.items()
     }
 
 
@@ -67,9 +66,9 @@ def age_figure(records: Sequence[Record], ways: Sequence[str], title: str) -> by
         return None
     shown = [way for way in (TRUTH, *ways) if way in by_way]
     people = sorted(set.intersection(*(set(by_way[way]) for way in shown)))
-    if len(people) < 2:
-        return None
     age = [float(str(by_way[TRUTH][person].about["age"])) for person in people]
+    if len(set(age)) < 2:
+        return None
     volumes = {
         structure: {way: [by_way[way][person].volume_ml[structure] for person in people] for way in shown}
         for structure in AGEING

@@ -15,6 +15,7 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+from torch.nn.functional import pad
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.core.errors import InputError
@@ -117,10 +118,13 @@ def measure_person(
 
 def outermost(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     """Return the layer of a mask that touches what is outside: partial volume with what was cut off."""
+    padded = pad(mask, (1, 1, 1, 1, 1, 1))
     inner = mask.clone()
     for axis in range(3):
-        for step in (1, -1):
-            inner &= mask.roll(step, axis)
+        for step in (0, 2):
+            window = [slice(1, -1)] * 3
+            window[axis] = slice(step, step + mask.shape[axis])
+            inner &= padded[tuple(window)]
     return mask & ~inner
 
 
@@ -150,7 +154,7 @@ def _record(
         image=_known(image),
         volume_ml={name: size * counts[label] for name, label in LABELS.items() if label > 0},
         dice=_known(overlaps(labels, true_labels)) if way != TRUTH else {},
-        dice_labels=_known(overlaps(labels, pair.labels)),
+        dice_labels=_known(overlaps(labels, pair.labels)) if bool(pair.labels.any()) else {},
         hd95_mm=_known(distances),
         psnr=_known(_by_structure(made, truth, pair.labels)) if way != TRUTH else {},
         seconds=seconds,
@@ -248,7 +252,8 @@ class RecordBook:
     def add(self, records: Iterable[Record]) -> None:
         """Add records and write the file."""
         self.records |= {one.key: one for one in records}
-        lines = [json.dumps(dict(self.about)), *(json.dumps(asdict(one)) for one in self.records.values())]
+        rows = (dict(self.about), *(asdict(one) for one in self.records.values()))
+        lines = [json.dumps(row, allow_nan=False) for row in rows]
         write_bytes_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
 
     def has(self, dataset: str, person: str, way: str, weights: str = "") -> bool:

@@ -77,8 +77,9 @@ class Biology:
     sex_preserved: bool | None
 
 
-def image_scores(records: Iterable[Record]) -> list[Score]:
+def image_scores(records: Sequence[Record]) -> list[Score]:
     """Return means over people of every measure, by set and way."""
+    truths = records_of_truth(records)
     collected: dict[tuple[str, str, str, str], list[float]] = {}
     for one in records:
         at = (one.dataset, one.way)
@@ -90,7 +91,7 @@ def image_scores(records: Iterable[Record]) -> list[Score]:
             rows += [(name, "psnr", value) for name, value in one.psnr.items()]
             rows += [
                 (name, "volume error", value / one_true - 1)
-                for name, value, one_true in _volumes(one, records_of_truth(records))
+                for name, value, one_true in _volumes(one, truths)
             ]
         rows += [(name, "dice of labels", value) for name, value in one.dice_labels.items()]
         for group, metric, value in rows:

@@ -32,7 +32,11 @@ def t1w_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
     made = []
     for dataset in dict.fromkeys(one.dataset for one in scores):
         value = {(one.method, one.group, one.metric): one.value for one in scores if one.dataset == dataset}
-        counts = {one.method: one.n for one in scores if one.dataset == dataset and one.metric == ALWAYS}
+        counts = {
+            one.method: one.n
+            for one in scores
+            if one.dataset == dataset and one.metric == ALWAYS and one.group == "brain"
+        }
         ways = list(dict.fromkeys(one.method for one in scores if one.dataset == dataset))
         made.append(_likeness(value, ways, counts, dataset))
         for metric, title in (

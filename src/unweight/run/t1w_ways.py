@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.core.errors import InputError
+from unweight.core.errors import InputError, UsageError
 from unweight.learn.echo_channels import EVERYTHING, Conditions
 from unweight.learn.pair import Pair
 from unweight.learn.planar_denoiser import Planes
@@ -49,6 +49,9 @@ def ways_of(
     """
     there = available(folder)
     chosen = [name for name in WEIGHTS if WEIGHTS[name] in there] if methods is None else list(methods)
+    unknown = [name for name in chosen if name not in WEIGHTS]
+    if unknown:
+        raise UsageError(f"no methods: {', '.join(unknown)}", remedy=f"There are {', '.join(WEIGHTS)}.")
     if not chosen:
         raise InputError(
             "there are no weights that make T1w images", remedy="Make them with `unweight train mprage`."
@@ -118,6 +121,8 @@ def external_segmenter(name: str, voxel_mm: tuple[float, float, float]) -> Segme
         name: Of `EXTERNAL`.
         voxel_mm: Size of a voxel [mm].
     """
+    if name not in EXTERNAL:
+        raise UsageError(f"no segmenter is called {name}", remedy=f"There are {', '.join(EXTERNAL)}.")
     program = EXTERNAL[name]()
     affine = torch.diag(torch.tensor([*voxel_mm, 1.0]))
 
