@@ -32,7 +32,7 @@ def way_figure(images: Mapping[str, Float[Tensor, "x y z"]], pair: Pair, title: 
 def _cut(
     images: Mapping[str, Float[Tensor, "x y z"]], deep: NDArray[np.bool_], axes: tuple[int, ...]
 ) -> dict[str, NDArray[np.floating[Any]]]:
-    """Return the slice across the last of these axes with most of the deep nuclei, the right side on the left."""
+    """Return the slice across the last axis with most of the deep nuclei, as radiologists see it."""
     counts = deep.transpose(axes).sum((0, 1))
     most = int(counts.argmax()) if counts.any() else len(counts) // 2
     return {

@@ -1,9 +1,9 @@
 """From records of people to scores: likeness, structures, what conditions gain, age and sex.
 
-Likeness and overlap are means over people. What R2* and χ gain is the mean over people of the difference in
-Dice or PSNR, with the interval of 95 % of a bootstrap over people. Age and sex: `evaluate.volume_effects`
-on volumes that the same segmenter finds in the true and the made image; the size of the brain is that of
-the simulation or, of real people, all that is found in the true image.
+Likeness and overlap are means over people of whom every way was measured. What R2* and χ gain is the mean
+over people of the difference in Dice or PSNR, with the interval of 95 % of a bootstrap over people. Age and
+sex: `evaluate.volume_effects` on volumes that the same segmenter finds in the true and the made image; the
+size of the brain is that of the simulation or, of real people, all that is found in the true image.
 """
 
 import math
@@ -78,8 +78,12 @@ class Biology:
 
 
 def image_scores(records: Sequence[Record]) -> list[Score]:
-    """Return means over people of every measure, by set and way."""
+    """Return means of every measure, by set and way, over the people of whom there is every way.
+
+    So that ways are compared on the same people; where there are none such, over all of each way.
+    """
     truths = records_of_truth(records)
+    records = _compared(records)
     collected: dict[tuple[str, str, str, str], list[float]] = {}
     for one in records:
         at = (one.dataset, one.way)
@@ -110,6 +114,17 @@ def image_scores(records: Sequence[Record]) -> list[Score]:
         )
         for (dataset, way, group, metric), values in collected.items()
     ]
+
+
+def _compared(records: Sequence[Record]) -> list[Record]:
+    ways: dict[str, set[str]] = {}
+    people: dict[tuple[str, str], set[str]] = {}
+    for one in records:
+        ways.setdefault(one.dataset, set()).add(one.way)
+        people.setdefault((one.dataset, one.person), set()).add(one.way)
+    whole = {key for key, found in people.items() if found == ways[key[0]]}
+    sets = {dataset for dataset, _ in whole}
+    return [one for one in records if one.dataset not in sets or (one.dataset, one.person) in whole]
 
 
 def records_of_truth(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
