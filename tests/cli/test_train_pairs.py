@@ -50,8 +50,8 @@ def made(monkeypatch: MONKEY) -> list[str]:
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
     monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
-    monkeypatch.setattr("unweight.cli.train_pairs.HEAD_SHAPE", HEAD_SHAPE)
-    monkeypatch.setattr("unweight.cli.train_pairs.HEAD_VOXEL_MM", HEAD_MM)
+    monkeypatch.setattr("unweight.synth.whole_head.SHAPE", HEAD_SHAPE)
+    monkeypatch.setattr("unweight.synth.whole_head.VOXEL_MM", HEAD_MM)
     monkeypatch.setattr("unweight.cli.train_pairs.N_DRAWN", {"train": 1, "validation": 1})
     monkeypatch.setattr("unweight.cli.train_pairs.person_pair", person)
     monkeypatch.setattr("unweight.cli.train_pairs.real_pair", real)

@@ -8,7 +8,8 @@ from scipy.signal import convolve2d
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.gradient_similarity import coarsened, compared_slices, gmsd
+from unweight.evaluate.compared_slices import coarsened, compared_slices
+from unweight.evaluate.gradient_similarity import gmsd
 from unweight.evaluate.image_quality import ssim
 
 
@@ -111,7 +112,7 @@ def test_slices_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     inside[..., 1] = False
     assert [len(pair.truth) for pair in compared_slices(truth, truth, inside, 1.0)] == [4]
     at_once = gmsd(blurred(truth, 1.0), truth, inside, 1.0)
-    monkeypatch.setattr("unweight.evaluate.gradient_similarity.VOXELS_AT_ONCE", 3 * 20 * 22)
+    monkeypatch.setattr("unweight.evaluate.compared_slices.VOXELS_AT_ONCE", 3 * 20 * 22)
     pairs = list(compared_slices(truth, truth, inside, 2.0))
     assert [len(pair.truth) for pair in pairs] == [3, 1]
     assert torch.equal(torch.cat([pair.truth for pair in pairs])[1], truth[..., 2] / 2)

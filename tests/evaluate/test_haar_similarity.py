@@ -71,7 +71,7 @@ def test_is_of_the_mask_and_symmetric(monkeypatch: pytest.MonkeyPatch) -> None:
     there = haarpsi(estimate, truth, inside, 1.0)
     assert haarpsi(truth, estimate, inside, 1.0) == pytest.approx(there, abs=1e-12)
     assert haarpsi(9 * estimate, 9 * truth, inside, 9.0) == pytest.approx(there, abs=1e-12)
-    monkeypatch.setattr("unweight.evaluate.gradient_similarity.VOXELS_AT_ONCE", 1)
+    monkeypatch.setattr("unweight.evaluate.compared_slices.VOXELS_AT_ONCE", 1)
     assert haarpsi(estimate, truth, inside, 1.0) == pytest.approx(there, abs=1e-12)
     inside[:20] = False
     part = haarpsi(estimate, truth, inside, 1.0)

@@ -12,8 +12,6 @@ from unweight.learn.pair import Pair, half, load_pair
 from unweight.learn.pair_cohort import CohortRecipe
 from unweight.run import t1w_people
 from unweight.run.t1w_people import (
-    HEAD_SHAPE,
-    HEAD_VOXEL_MM,
     HEALTHY,
     N_HEALTHY,
     N_OTHERS,
@@ -25,7 +23,7 @@ from unweight.run.t1w_people import (
 )
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.nuclei import with_nuclei
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.whole_head import whole_head
 
 FIRST = sum(CohortRecipe().n[:2])  # the first place of the test part
 N_TEST = CohortRecipe().n[2]
@@ -116,8 +114,7 @@ def test_quick_people_are_coarse(made: Made, tmp_path: Path) -> None:
 
 def test_a_quick_head_is_a_single_coarse_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here even coarser, for time; it is the same every time."""
-    monkeypatch.setattr(t1w_people, "QUICK_SHAPE", (30, 36, 30))
-    monkeypatch.setattr(t1w_people, "QUICK_VOXEL_MM", (6.0, 6.0, 6.0))
+    monkeypatch.setattr(t1w_people, "QUICK_COARSER", 12)
     (one,), (again,) = heads_of_tests(None, quick=True), heads_of_tests(None, quick=True)
     assert one.subject.startswith("procedural") and one.subject == again.subject
     assert one.labels.shape == (30, 36, 30) and torch.equal(one.labels, again.labels)
@@ -130,15 +127,13 @@ def test_two_procedural_heads_of_full_size_with_brains_of_their_own(
 ) -> None:
     asked = []
 
-    def small(generator: torch.Generator, *, shape: object, voxel_mm: object, centre_mm: object) -> Anatomy:
-        asked.append((shape, voxel_mm, centre_mm))
-        return procedural_head(
-            generator, shape=(20, 24, 20), voxel_mm=(9.0, 9.0, 9.0), centre_mm=t1w_people.HEAD_MIDDLE_MM
-        )
+    def small(seed: int, part: str, index: int, *, coarser: int = 1) -> Anatomy:
+        asked.append((seed, part, index, coarser))
+        return whole_head(seed, part, index, coarser=18)
 
-    monkeypatch.setattr(t1w_people, "procedural_head", small)
+    monkeypatch.setattr(t1w_people, "whole_head", small)
     first, second = heads_of_tests(None)
-    assert asked == [(HEAD_SHAPE, HEAD_VOXEL_MM, t1w_people.HEAD_MIDDLE_MM)] * 2
+    assert asked == [(0, "test", 0, 1), (0, "test", 1, 1)]
     assert first.subject != second.subject and not torch.equal(first.labels, second.labels)
 
 

@@ -54,6 +54,23 @@ OWN_T1W = (
     ),
 )
 
+COMPLEX_SERIES = (
+    argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        type=Path,
+        help="a BIDS tree with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
+        "whose names or sidecars tell the parts; or give them with --mag and --phase",
+    ),
+    argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
+    argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
+    OUT,
+    TE,
+    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+    SUBJECTS,
+)
+
 R2STAR = Command(
     module="unweight.cli.r2star",
     summary="R2* and T2* from multi-echo gradient echo",
@@ -100,21 +117,8 @@ QSM = Command(
     module="unweight.cli.qsm",
     summary="magnetic susceptibility from magnitude and phase of multi-echo gradient echo",
     arguments=(
-        argument(
-            "inputs",
-            metavar="INPUT",
-            nargs="*",
-            type=Path,
-            help="a BIDS tree with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
-            "whose names or sidecars tell the parts; or give them with --mag and --phase",
-        ),
-        argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
-        argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
-        OUT,
-        TE,
+        *COMPLEX_SERIES,
         argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
-        argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
-        SUBJECTS,
         argument(
             "--background",
             choices=BACKGROUNDS,
@@ -168,21 +172,8 @@ MPRAGE = Command(
     module="unweight.cli.mprage",
     summary="a T1w (MPRAGE) image made of multi-echo gradient echo; made, not measured",
     arguments=(
-        argument(
-            "inputs",
-            metavar="INPUT",
-            nargs="*",
-            type=Path,
-            help="a BIDS tree with part-mag and part-phase, a folder, or NIfTI files; or give them with "
-            "--mag and --phase",
-        ),
-        argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
-        argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
-        OUT,
-        TE,
+        *COMPLEX_SERIES,
         argument("--field", type=float, metavar="T", help="field strength [T], not that of sidecars"),
-        argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
-        SUBJECTS,
         argument(
             "--method",
             choices=T1W_COMPARED,

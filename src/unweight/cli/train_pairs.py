@@ -20,7 +20,6 @@ from unweight.cli.training_record import FOLDER, TrainingRecord
 from unweight.cli.training_talk import Teller
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
-from unweight.core.seeding import seeded_generator
 from unweight.learn.card import Card
 from unweight.learn.lesson import Silence, place
 from unweight.learn.pair import Pair, load_pair
@@ -35,14 +34,12 @@ from unweight.run.t1w_pairs import FoundPairs, PairedSubject, contents_of, paire
 from unweight.run.t1w_real_pair import real_pair
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.nuclei import with_nuclei
-from unweight.synth.procedural_head import procedural_head
 from unweight.synth.split import split_subjects
+from unweight.synth.whole_head import whole_head
 
 PAIRS = "pairs"
 SHIPPED = "shipped"
 OPTIONS = ("bids", "labels", "people", "pairs")
-HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
-HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 N_DRAWN = {"train": 4, "validation": 2}
 REAL_SHARES = (0.8, 0.2, 0.0)
 FEWEST_REAL = 2
@@ -234,15 +231,7 @@ class _Source:
     def _heads(self, part: str) -> tuple[Anatomy, ...]:
         if self.heads is not None and self.heads_folder is not None:
             return tuple(with_nuclei(read_brainweb(self.heads_folder / name)) for name in self.heads[part])
-        return tuple(
-            procedural_head(
-                seeded_generator(self.cohort.seed, "whole head", part, index),
-                shape=HEAD_SHAPE,
-                voxel_mm=HEAD_VOXEL_MM,
-                centre_mm=HEAD_MIDDLE_MM,
-            )
-            for index in range(N_DRAWN[part])
-        )
+        return tuple(whole_head(self.cohort.seed, part, index) for index in range(N_DRAWN[part]))
 
 
 def _pair_of(chosen: Sequence[PairedSubject], index: int) -> Pair:

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.evaluate.gradient_similarity import alike, coarsened, compared_slices, gradient_magnitude
+from unweight.evaluate.compared_slices import alike, coarsened, compared_slices, gradient_magnitude
 
 T_CONGRUENCY, T_GRADIENT = 0.85, 160 / 255**2
 SCHARR = (3 / 16, 10 / 16, 3 / 16)

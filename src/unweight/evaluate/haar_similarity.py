@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from unweight.evaluate.gradient_similarity import alike, coarsened, compared_slices
+from unweight.evaluate.compared_slices import alike, coarsened, compared_slices
 
 STABILISER = (30 / 255) ** 2
 ALPHA = 4.2

@@ -48,7 +48,7 @@ def psnr(
         inside: The voxels to compare.
         data_range: L, in the unit of the map.
     """
-    _check_range(data_range)
+    check_range(data_range)
     valued = inside & torch.isfinite(estimate) & torch.isfinite(truth)
     if not bool(valued.any()):
         return math.nan
@@ -70,7 +70,7 @@ def ssim(
         inside: The mask.
         data_range: L, in the unit of the map.
     """
-    _check_range(data_range)
+    check_range(data_range)
     known = inside & torch.isfinite(truth)
     if not bool(known.any()):
         return math.nan
@@ -96,6 +96,11 @@ def _windowed(image: Float[Tensor, "slices x y"]) -> Float[Tensor, "slices x y"]
     return conv2d(along, weight[None, None, None, :], padding=(0, half))[:, 0]
 
 
-def _check_range(data_range: float) -> None:
+def check_range(data_range: float) -> None:
+    """Refuse a data range that is not a positive number.
+
+    Raises:
+        UsageError: It is not.
+    """
     if not 0 < data_range < math.inf:
         raise UsageError(f"a data range of {data_range:g}", remedy="Give the largest value to expect.")

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.evaluate.gradient_similarity import SlicePair, alike, coarsened, compared_slices, filtered
+from unweight.evaluate.compared_slices import SlicePair, alike, coarsened, compared_slices, filtered
 from unweight.evaluate.image_quality import K1, K2, WINDOW, WINDOW_SD
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

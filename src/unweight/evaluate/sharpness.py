@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.evaluate.gradient_similarity import compared_slices, filtered
+from unweight.evaluate.compared_slices import compared_slices, filtered
 
 LOG_SD, LOG_REACH = 1.5, 7  # [voxel]
 

@@ -166,7 +166,7 @@ def teach(
     n_validation, n_calibration = held_out(recipe)
     examination = _examination(recipe, maker("validation", n_validation), base) if first else None
     pool = pool_of(recipe, maker("train", recipe.n_slabs, here))
-    clock = _Clock(report=report)
+    clock = Clock(report=report)
     tensors = train(
         task,
         pool,
@@ -261,13 +261,19 @@ class _Maker:
 
 @final
 @dataclass(kw_only=True)
-class _Clock:
-    """Remembers how long the training has taken, and passes on what it hears."""
+class Clock:
+    """Remembers how long the training has taken, and passes on what it hears.
+
+    Attributes:
+        report: Told of each step.
+        seconds: So far.
+    """
 
     report: Listener
     seconds: float = field(default=0.0)
 
     def __call__(self, step: Step) -> None:
+        """Hear of a step."""
         self.seconds = step.seconds
         self.report.step(step)
 

@@ -17,7 +17,7 @@ from unweight.evaluate.image_quality import psnr
 from unweight.evaluate.structures import DEEP, LABELS, TISSUES
 from unweight.learn.card import Card
 from unweight.learn.echo_channels import MASK
-from unweight.learn.lesson import SILENCE, Listener, place
+from unweight.learn.lesson import SILENCE, Clock, Listener, place
 from unweight.learn.pair import Pair
 from unweight.learn.pair_pool import PairPool
 from unweight.learn.pair_portrait import pair_card
@@ -27,7 +27,7 @@ from unweight.learn.structure_task import find_structures
 from unweight.learn.t1w_assemble import T1wBase, synthesiser_of, t1w_task
 from unweight.learn.t1w_intensity import DATA_RANGE
 from unweight.learn.t1w_synthesis import Synthesis
-from unweight.learn.training import Step, train
+from unweight.learn.training import train
 from unweight.learn.weights import fill
 
 NOMINAL, NORMAL = 0.9, 1.6449
@@ -95,7 +95,7 @@ def teach_pairs(
     examination = PairExamination(
         recipe=recipe, pairs=tuple(glance(one) for one in parts.validation), base=base
     )
-    clock = _Clock(report=report)
+    clock = Clock(report=report)
     tensors = train(
         task,
         pool,
@@ -116,18 +116,6 @@ def teach_pairs(
         calibration = {**calibration, "base": base.sha256}
     card = pair_card(recipe, parts.train, parts.validation, calibration=calibration, metrics=metrics)
     return tensors, Card(**{**vars(card), "seconds": round(clock.seconds, 3)})
-
-
-@final
-class _Clock:
-    """Hands on what is told, and remembers how long it took."""
-
-    def __init__(self, report: Listener) -> None:
-        self._report, self.seconds = report, 0.0
-
-    def __call__(self, step: Step) -> None:
-        self.seconds = step.seconds
-        self._report.step(step)
 
 
 @final

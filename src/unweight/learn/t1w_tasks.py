@@ -84,9 +84,7 @@ class EchoRegressionTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `PairPool`."""
-        channels = some_told(batch["channels"], generator)
-        inside = channels[:, MASK : MASK + 1]
-        truth = seen(batch["target"])
+        channels, inside, truth = _given(batch, generator)
         image, log_scale = answered(network(channels))
         away = (image - truth).abs()
         total = _mean(away, inside) + GRADIENT * _gradients(image - truth, inside)
@@ -112,9 +110,7 @@ class EchoGanTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
-        channels = some_told(batch["channels"], generator)
-        inside = channels[:, MASK : MASK + 1]
-        truth = seen(batch["target"])
+        channels, inside, truth = _given(batch, generator)
         made, verdicts = network(channels, truth * inside, inside)
         pixels = _mean((made[:, :1].float() - truth).abs(), inside)
         loss: Tensor = adversarial_loss(verdicts) + PIXELS * pixels
@@ -143,8 +139,7 @@ class EchoDiffusionTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss at a random level for each item."""
-        channels = some_told(batch["channels"], generator)
-        clean = seen(batch["target"])
+        channels, _, clean = _given(batch, generator)
         seeds = torch.randint(2**62, (len(clean),), generator=generator).tolist()
         noise = ItemNoise(
             generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
@@ -174,11 +169,10 @@ class EchoResidualTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss at a random level for each item; one in eight is pure noise."""
-        channels = some_told(batch["channels"], generator)
-        inside = channels[:, MASK : MASK + 1]
+        channels, inside, truth = _given(batch, generator)
         with torch.no_grad():
             image, log_scale = answered(self.base(channels))
-        clean = (seen(batch["target"]) - image) / whitening(log_scale)
+        clean = (truth - image) / whitening(log_scale)
         clean = clean.clamp(-FARTHEST, FARTHEST) * inside
         steps = torch.randint(1, ANGLES.n_steps + 1, (len(clean),), generator=generator)
         steps[::8] = ANGLES.n_steps
@@ -231,6 +225,12 @@ def published_config() -> TimeUNetConfig:
         n_blocks=2,
         attention_levels=(4,),
     )
+
+
+def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a network is told, where the brain is, and the image it should make."""
+    channels = some_told(batch["channels"], generator)
+    return channels, channels[:, MASK : MASK + 1], seen(batch["target"])
 
 
 def _mean(values: Tensor, inside: Tensor) -> Float[Tensor, ""]:

@@ -9,21 +9,19 @@ from pathlib import Path
 from unweight.bids.minc import read_brainweb
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
-from unweight.core.seeding import seeded_generator
 from unweight.learn.pair_cohort import CohortRecipe, person_pair
 from unweight.learn.pair_set import make_pairs
 from unweight.run.t1_heads import heads_for_test
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.cohort import Group
 from unweight.synth.nuclei import with_nuclei
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.whole_head import whole_head
 
 HEALTHY = "healthy"
 T1W_SETS = tuple(group.value for group in Group)
 N_HEALTHY, N_OTHERS, N_QUICK = 60, 4, 2
-HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
-QUICK_SHAPE, QUICK_VOXEL_MM, QUICK_MM = (90, 108, 90), (2.0, 2.0, 2.0), 4.0
-HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+N_DRAWN = 2
+QUICK_COARSER, QUICK_MM = 4, 4.0
 
 
 def heads_of_tests(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy, ...]:
@@ -36,16 +34,8 @@ def heads_of_tests(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy
     if folder is not None:
         paths = list(heads_for_test(folder).values())
         return tuple(with_nuclei(read_brainweb(path)) for path in paths[: 1 if quick else None])
-    shape, size = (QUICK_SHAPE, QUICK_VOXEL_MM) if quick else (HEAD_SHAPE, HEAD_VOXEL_MM)
-    return tuple(
-        procedural_head(
-            seeded_generator(0, "whole head", "test", index),
-            shape=shape,
-            voxel_mm=size,
-            centre_mm=HEAD_MIDDLE_MM,
-        )
-        for index in range(1 if quick else 2)
-    )
+    coarser, count = (QUICK_COARSER, 1) if quick else (1, N_DRAWN)
+    return tuple(whole_head(0, "test", index, coarser=coarser) for index in range(count))
 
 
 def people_of(
