@@ -137,25 +137,23 @@ class PairExamination:
 
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return the scores of a network in training."""
-        return self._scores(network.eval(), {})[0]
+        return self._scores(network.eval())[0]
 
     def calibrated(self, network: nn.Module) -> tuple[dict[str, Any], dict[str, float]]:
         """Return what makes error bars hold, and the scores with it."""
-        scores, ratios = self._scores(network, {})
+        scores, ratios = self._scores(network)
         if not len(ratios):
             return {}, scores
         spread = float(ratios.kthvalue(max(1, round(NOMINAL * len(ratios)))).values) / NORMAL
         return {"spread": spread}, scores
 
-    def _scores(
-        self, network: nn.Module, calibration: Mapping[str, Any]
-    ) -> tuple[dict[str, float], Tensor]:
+    def _scores(self, network: nn.Module) -> tuple[dict[str, float], Tensor]:
         """Return scores, and the errors over their standard deviations."""
         if self.recipe.method == STRUCTURES:
             return self._overlaps(network), torch.zeros(0)
         planes = Planes.ALTERNATE if self._descends else self.planes
         synthesise = synthesiser_of(
-            self.recipe, network, calibration, base=self.base, planes=planes, n_draws=self._n_draws
+            self.recipe, network, {}, base=self.base, planes=planes, n_draws=self._n_draws
         )
         quality, ratios = [], []
         for pair in self.pairs:

@@ -249,7 +249,7 @@ class Residual(Synthesiser):
     ) -> Synthesis:
         """Make the mean, then the draws."""
         mask = channels[MASK] > 0
-        axes = AXIAL if self.planes is Planes.AXIAL else THREE
+        axes = self._axes
         ladder = cosine_ladder(self.n_steps)
         count = Count(self.n_calls(mask), progress)
         pure = cosine_ladder(1)
@@ -292,7 +292,7 @@ class Residual(Synthesiser):
         for draw in range(self.n_draws):
             found = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
             drawn.append(mean + sd * wider * self.spread * (found - middle))
-        made = tuple(shown(one).clamp(min=LOWEST) * mask for one in drawn)
+        made = _images(drawn, mask)
         if self.n_draws == 1:
             return _synthesis(mean, sd * SPREAD * self.spread, mask, made)
         spread = torch.stack(drawn).std(0) * SPREAD
@@ -300,14 +300,18 @@ class Residual(Synthesiser):
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of both networks for the mean, and of the steps of all draws."""
-        axes = AXIAL if self.planes is Planes.AXIAL else THREE
         steps = _walk(self.planes, cosine_ladder(self.n_steps))
-        return 2 * n_batches(mask, axes) + self.n_draws * sum(n_batches(mask, one) for one in steps)
+        return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, one) for one in steps)
 
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
         """Ask the regression for the middle; both take about as long."""
         with torch.no_grad():
             self.base(_slabs(channels, 2, _middle(channels), EVERYTHING, self.base))
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        """Across the slices that the mean is made of."""
+        return AXIAL if self.planes is Planes.AXIAL else THREE
 
 
 def _walk(planes: Planes, ladder: Ladder) -> list[tuple[int, ...]]:
@@ -340,8 +344,12 @@ def _middle(channels: Tensor) -> list[int]:
 def _of_draws(drawn: list[Volume], mask: Tensor, spread: float) -> Synthesis:
     whole = torch.stack(drawn)
     sd = whole.std(0) * SPREAD * spread if len(drawn) > 1 else None
-    made = tuple(shown(one).clamp(min=LOWEST) * mask for one in drawn)
-    return _synthesis(whole.mean(0), sd, mask, made)
+    return _synthesis(whole.mean(0), sd, mask, _images(drawn, mask))
+
+
+def _images(drawn: list[Volume], mask: Tensor) -> tuple[Volume, ...]:
+    """Return draws as intensities, 0 outside the mask."""
+    return tuple(shown(one).clamp(min=LOWEST) * mask for one in drawn)
 
 
 def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volume, ...] = ()) -> Synthesis:
