@@ -26,6 +26,8 @@ DOORS = {
     "matplotlib": {"report"},
     "cmcrameri": {"report"},
     "dask": {"run"},
+    "distributed": {"run"},
+    "dask_jobqueue": {"run"},
     "argparse": {"cli"},
     "rich": {"cli"},
     "rich_argparse": {"cli"},

@@ -4,4 +4,6 @@ import sys
 
 from unweight.cli.main import main
 
-sys.exit(main())
+# Processes that a run starts import this module again, and must not run it.
+if __name__ == "__main__":
+    sys.exit(main())

@@ -110,6 +110,18 @@ def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map
     return bool(listed) and all(_hash_of(folder / name) == digest for name, digest in listed.items())
 
 
+def files_of(
+    out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = ""
+) -> tuple[Path, ...]:
+    """Return all files of a set of maps, its sidecars among them; nothing if no set was completed."""
+    folder = _folder(out_dir, entities)
+    primary = folder / f"{_stem_of(entities, desc, suffix)}.json"
+    found = {primary} if primary.is_file() else set()
+    for name in _listed(primary):
+        found |= {_beside(folder / name, ending) for ending in (".nii.gz", ".json", ".tsv")}
+    return tuple(sorted(one for one in found if one.is_file()))
+
+
 def sources_of(
     out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = ""
 ) -> tuple[str, ...] | None:

@@ -121,6 +121,11 @@ EXAMINATION = (
     ),
     flag("--no-register", help="images on other grids are aligned already: only resample them"),
     flag("--n4", help="take the bias field out of each image first"),
+    argument(
+        "--rec",
+        metavar="LABEL",
+        help="write names with rec-LABEL, beside T1 and T2 maps of other images of the same head",
+    ),
     SUBJECTS,
 )
 COMMON = (

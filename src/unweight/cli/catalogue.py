@@ -6,6 +6,7 @@ from unweight.cli.arguments import DEVICE, EXAMINATION, NO_FIGURES, OUT, SERIES,
 from unweight.cli.command import Command
 from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
 from unweight.cli.learning_commands import EVALUATE, MAPS_COMPARED, TRAIN
+from unweight.cli.run_commands import INIT, RUN, SLURM
 
 T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
 COMMANDS = {
@@ -83,6 +84,9 @@ COMMANDS = {
     "t2": T2,
     "qsm": QSM,
     "mprage": MPRAGE,
+    "run": RUN,
+    "init": INIT,
+    "slurm": SLURM,
     "phantom": Command(
         module="unweight.cli.phantom",
         summary="table of the NIST/ISMRM system phantom's spheres from T1 maps",

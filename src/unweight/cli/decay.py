@@ -5,12 +5,14 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
 from unweight.bids.collection import Collection
 from unweight.bids.derivatives import DerivedImage
 from unweight.bids.given import Given
+from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, find_inputs
 from unweight.bids.write import write_maps
@@ -113,11 +115,20 @@ def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:
 
 def _without_phase(one: FoundSeries) -> FoundSeries:
     """Return the series to be read as magnitude, or as complex where only its two channels are there."""
-    origin = one.origin
-    parts = set(origin.files) if isinstance(origin, Collection) else set()
+    parts = _parts(one.origin)
     two_channels = {"real", "imag"} <= parts and not {"mag", ""} & parts
     kind = SignalKind.COMPLEX if two_channels else SignalKind.MAGNITUDE
     return replace(one, given=replace(one.given, kind=kind))
+
+
+def _parts(origin: Collection | tuple[Path, ...] | Path) -> set[str]:
+    """Return the parts that names tell of."""
+    if isinstance(origin, Collection):
+        return set(origin.files)
+    if isinstance(origin, Path):
+        return set()
+    names = [parse_stem(image_stem(path) or "") for path in origin]
+    return {"" if name is None else name.entities.get("part", "") for name in names}
 
 
 def summarise(screen: Console, maps: ParameterMaps) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unweight.bids.collection import find_collections
+from unweight.bids.collection import Collection, find_collections
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
@@ -23,6 +23,7 @@ from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
 from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
+from unweight.run.visit import weighted_images
 from unweight.signals.parameters import T1
 
 ALGORITHMS = {
@@ -79,23 +80,19 @@ def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFile
 
 def _in_tree(root: Path, subjects: list[str] | None) -> Iterator[tuple[str, dict[str, Path] | InputError]]:
     """Give the images of each subject and session of a BIDS tree."""
-    visits: dict[str, dict[str, list[Path]]] = {}
-    for one in find_collections(root.absolute(), CONTRASTS, subjects):
-        if "ce" in one.entities:
-            continue  # after a contrast agent
-        label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
-        visits.setdefault(label, {}).setdefault(one.suffix, []).extend(
-            path for part, paths in one.files.items() if part in ("", "mag") for path in paths
-        )
-    if not visits:
+    collections = find_collections(root.absolute(), CONTRASTS, subjects)
+    before = [one for one in collections if "ce" not in one.entities]  # a contrast agent
+    if not before:
         raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
-    for label, found in visits.items():
-        several = [name for name, paths in found.items() if len(paths) > 1]
-        if several or len(found) < 2:
-            problem = f"has several {several[0]}" if several else f"has {', '.join(found)} only"
-            yield label, InputError(problem, remedy="Name the images to use with --t1w, --t2w and --flair.")
-            continue
-        yield label, {name: paths[0] for name, paths in found.items()}
+    visits: dict[str, list[Collection]] = {}
+    for one in before:
+        label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
+        visits.setdefault(label, []).append(one)
+    for label, series in visits.items():
+        try:
+            yield label, weighted_images(series)
+        except InputError as error:
+            yield label, error
 
 
 def _given(name: str, arguments: argparse.Namespace) -> GivenWeighting:
@@ -118,7 +115,8 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     began = time.perf_counter()
     estimator = estimator_for(arguments)
     read = read_examination(files)
-    refuse_other_sources(arguments.out, read.entities, read.sources, T1.suffix)
+    entities = read.entities if arguments.rec is None else {**read.entities, "rec": arguments.rec}
+    refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)
     with progress(label, quiet=arguments.quiet) as report:
         upright = estimator(read.examination, report)
     again = resynthesise(upright, read.examination)
@@ -126,7 +124,7 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     written = write_maps(
         maps,
         arguments.out,
-        read.entities,
+        entities,
         _provenance(read, arguments.method, again),
         [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
     )

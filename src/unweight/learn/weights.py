@@ -115,6 +115,17 @@ def available(folder: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if f"{name}{TENSORS}" in found))
 
 
+def digest_of(name: str, folder: Path | None = None) -> str:
+    """Return the SHA-256 of weights as their card tells it; `load_weights` sees that it is true.
+
+    Raises:
+        InputError: There is no such card.
+    """
+    check_name(name)
+    path = _shelf(folder) / f"{name}{CARD}"
+    return card_from_json(_read(path, f"Make them with `unweight train {name}`."), str(path)).sha256
+
+
 def _shelf(folder: Path | None) -> Traversable:
     return files("unweight") / SHELF if folder is None else folder
 

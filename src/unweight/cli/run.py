@@ -1,0 +1,235 @@
+"""`unweight run`: a whole BIDS tree, from what is there to maps, tables and pages."""
+
+import argparse
+import secrets
+import shlex
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+from unweight.bids.dataset import prepare_derivatives
+from unweight.bids.write import IGNORED, README
+from unweight.cli.catalogue import COMMANDS
+from unweight.cli.group import run_group
+from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.cli.run_settings import RunSettings, filled, read_settings
+from unweight.cli.terminal import Course, console, course, error_line, table
+from unweight.cli.worker import work
+from unweight.core.errors import InputError, UsageError
+from unweight.run.cluster import BatchJob, Workers, batch_cluster, local_workers, quiet_dask, run_on
+from unweight.run.configuration import weights_of, write_configuration
+from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
+from unweight.run.job import Job, Outcome, Settings
+from unweight.run.local import Child, run_locally
+from unweight.run.memory import free_bytes
+from unweight.run.plan import Plan, plan_run
+
+MOST_SHOWN = 20
+GIGA = 1e9
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Plan, then make what is not made yet."""
+    settings = read_settings(arguments.config, arguments.settings or ())
+    arguments = filled(arguments, settings)
+    if arguments.level == "group":
+        return run_group(arguments)
+    root = arguments.bids_dir.absolute()
+    wanted = tuple(name for name in RUN_PIPELINES if name in (arguments.only or RUN_PIPELINES))
+    plan = plan_run(root, wanted, arguments.subjects, arguments.sessions)
+    workers, memory = _means(arguments)
+    if plan.tasks:
+        _check_memory(plan, workers, memory, arguments)
+    _show(plan, workers, memory, arguments)
+    if not plan.tasks:
+        raise InputError(
+            "there is nothing here that maps can be made of",
+            remedy="See the reasons above, and the names that BIDS gives to such images.",
+            path=root,
+        )
+    faults = sum(one.fault for one in plan.refusals)
+    if arguments.dry_run:
+        return 1 if faults else 0
+    jobs = _jobs(plan, settings, arguments)
+    account = Account(total=len(jobs))
+    with course(quiet=arguments.quiet) as shown:
+        tell = partial(account.tell, shown)
+        _carry_out(jobs, tell, (workers, memory), arguments)
+    return account.close(arguments, faults)
+
+
+@final
+@dataclass(kw_only=True)
+class Account:
+    """What has become of the visits so far.
+
+    Attributes:
+        total: How many there are.
+        ended: How many have ended.
+        outcomes: Of all their steps.
+    """
+
+    total: int
+    ended: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def tell(self, shown: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
+        """Take note of a visit that has ended, and say so."""
+        self.ended += 1
+        self.outcomes += outcomes
+        shown.bar("visits")(self.ended, self.total)
+        parts = [f"{one.pipeline} {_told(one)}" for one in outcomes]
+        shown.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
+
+    def close(self, arguments: argparse.Namespace, faults: int) -> int:
+        """Say what failed, and return the exit code."""
+        failed = [one for one in self.outcomes if one.state == "failed"]
+        count = {state: sum(one.state == state for one in self.outcomes) for state in ("done", "kept")}
+        screen = console(quiet=arguments.quiet)
+        screen.print(
+            f"{count['done']} steps done, {count['kept']} were complete before, {len(failed)} failed"
+            + (f"; {faults} could not be planned" if faults else "")
+        )
+        for one in failed:
+            error_line(f"{one.name}: {one.reason}")
+        screen.print(str(arguments.out_dir))
+        return 1 if failed or faults else 0
+
+
+def _told(one: Outcome) -> str:
+    return {"done": f"{one.seconds:.1f} s", "kept": "complete before", "failed": "FAILED"}.get(
+        one.state, one.state
+    )
+
+
+def _means(arguments: argparse.Namespace) -> tuple[int, float]:
+    """Return the number of workers and the memory of each [byte]."""
+    workers = arguments.workers or 1
+    if workers < 1:
+        raise UsageError(f"{workers} workers do nothing", remedy="Give 1 or more.")
+    if arguments.cluster and arguments.scheduler:
+        raise UsageError("--cluster and --scheduler exclude each other")
+    if arguments.memory is not None and not arguments.memory > 0:
+        raise UsageError("the memory must be positive", remedy="Give it in gigabytes.")
+    if arguments.memory is not None:
+        return workers, GIGA * arguments.memory / workers
+    if arguments.cluster:
+        raise UsageError(
+            "a batch system must be told how much memory to give",
+            remedy="Give --memory, in gigabytes for all workers together.",
+        )
+    return workers, 0.9 * free_bytes() / workers
+
+
+def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
+    """Refuse to begin what will not fit."""
+    largest = max(plan.steps, key=bytes_of)
+    need = bytes_of(largest)
+    if arguments.scheduler is None and need > memory:
+        fit = int(workers * memory // need)
+        remedy = f"Use --workers {fit}" if fit else "Use a machine with more memory"
+        raise UsageError(
+            f"{largest.name} needs about {need / GIGA:.1f} GB, and each of {workers} workers has "
+            f"{memory / GIGA:.1f} GB",
+            remedy=f"{remedy}, or say with --memory how much there is.",
+        )
+
+
+def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
+    """Say what will be done, and what will not."""
+    screen = console(quiet=arguments.quiet)
+    rows = []
+    for name in RUN_PIPELINES:
+        steps = [step for step in plan.steps if step.pipeline == name]
+        if steps:
+            seconds, most = sum(map(seconds_of, steps)), max(map(bytes_of, steps))
+            rows.append((name, str(len(steps)), _duration(seconds), f"{most / GIGA:.1f} GB"))
+    if rows:
+        screen.print(table(("command", "series", "time of one core", "most memory"), rows))
+        total = _duration(seconds_of_run(plan.tasks, workers))
+        who = f"{workers} worker{'s' if workers > 1 else ''} of {memory / GIGA:.1f} GB"
+        screen.print(f"{len(plan.tasks)} visits, {len(plan.steps)} series, about {total} with {who}")
+    if arguments.dry_run:
+        for step in plan.steps:
+            screen.print(shlex.join(("unweight", *step.words(arguments.bids_dir, arguments.out_dir))))
+    said = plan.refusals if arguments.dry_run else plan.refusals[:MOST_SHOWN]
+    for one in said:
+        line = f"{one.label}{f' ({one.pipeline})' if one.pipeline else ''}: {one.reason}"
+        error_line(line) if one.fault else screen.print(f"not made: {line}")
+    if len(said) < len(plan.refusals):
+        screen.print(f"and {len(plan.refusals) - len(said)} more that are not made; see --dry-run")
+
+
+def _jobs(plan: Plan, settings: RunSettings, arguments: argparse.Namespace) -> list[Job]:
+    root, out = arguments.bids_dir.absolute(), arguments.out_dir.absolute()
+    prepare_derivatives(out, root, IGNORED, README)
+    pipelines = sorted({step.pipeline for step in plan.steps})
+    device = ("--device", "cuda") if arguments.gpu else ()
+    options = {name: (*settings.options[name], *_taken(name, device)) for name in pipelines}
+    weights = {name: weights_of(name, _weights_folder(options[name])) for name in pipelines}
+    told = Settings(
+        root=str(root),
+        out=str(out),
+        options={name: (*words, *_taken(name, ("--no-report",))) for name, words in options.items()},
+        weights=weights,
+        configuration=write_configuration(out, options, weights),
+        run=secrets.token_hex(8),
+        report=not arguments.no_report,
+    )
+    return [Job(task=task, settings=told) for task in plan.tasks]
+
+
+def _taken(pipeline: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return an option if the command knows it."""
+    known = {name for one in COMMANDS[pipeline].arguments for name in one.names}
+    return words if words and words[0] in known else ()
+
+
+def _weights_folder(words: Sequence[str]) -> Path | None:
+    return Path(words[words.index("--weights") + 1]) if "--weights" in words else None
+
+
+def _carry_out(
+    jobs: Sequence[Job], tell: Any, means: tuple[int, float], arguments: argparse.Namespace
+) -> None:
+    workers, memory = means
+    if workers == 1 and not arguments.cluster and not arguments.scheduler:
+        child = Child(module=work.__module__, most_bytes=int(memory))
+        run_locally(jobs, child, tell)
+        return
+    with quiet_dask(), _cluster(workers, memory, arguments) as cluster:
+        scheduler = arguments.scheduler if cluster is None else cluster
+        run_on(Workers(scheduler=scheduler, gpu=bool(arguments.gpu)), jobs, work, tell)
+
+
+def _cluster(workers: int, memory: float, arguments: argparse.Namespace) -> Any:
+    """Return the cluster to start, which ends with the block; None where a scheduler runs already."""
+    if arguments.scheduler:
+        return nullcontext(None)
+    if arguments.cluster is None:
+        return local_workers(workers, int(memory), gpu=bool(arguments.gpu))
+    cluster = batch_cluster(batch_job(arguments, arguments.cluster, memory / GIGA))
+    cluster.scale(workers)
+    return cluster
+
+
+def batch_job(arguments: argparse.Namespace, system: str, gigabytes: float) -> BatchJob:
+    """Return what a job of a batch system asks for, as the command line says."""
+    return BatchJob(
+        system=system,
+        gigabytes=gigabytes,
+        walltime=arguments.walltime or "04:00:00",
+        queue=arguments.queue or "",
+        account=arguments.account or "",
+        gpu=bool(arguments.gpu),
+        directives=tuple(arguments.directives or ()),
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,179 @@
+"""Settings of a run: a section for each command, named and checked by what the command itself takes.
+
+TOML keys are the options of the command without their dashes, `efficiency-range = [1.5, 2]`. What the file
+says becomes words of the command line, so that the command judges them as it judges those of a user.
+"""
+
+import argparse
+import contextlib
+import io
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.cli.arguments import Argument
+from unweight.cli.catalogue import COMMANDS
+from unweight.cli.main import parser
+from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.core.errors import InputError, UsageError
+
+RUN = "run"
+# What a run says for each series itself, or what belongs to a single one.
+NOT_SETTINGS = {
+    *("inputs", "out", "subjects", "mask", "mag", "phase", "r2star", "chi", "rec", "t1w", "t2w", "flair"),
+    *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
+}
+LARGEST_BYTES = 2**20
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a file of settings says.
+
+    Attributes:
+        run: Values of the options of `unweight run` itself, by key.
+        options: Words for each command.
+    """
+
+    run: Mapping[str, object]
+    options: Mapping[str, tuple[str, ...]]
+
+
+def settings_of(pipeline: str) -> dict[str, Argument]:
+    """Return the options of a command that can be set, by key."""
+    found = {}
+    for one in COMMANDS[pipeline].arguments:
+        key = next((name[2:] for name in one.names if name.startswith("--")), one.names[0])
+        if key not in NOT_SETTINGS and one.names[0].startswith("-"):
+            found[key] = one
+    return found
+
+
+def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
+    """Read a file of settings, and those of the command line over it.
+
+    Args:
+        path: A TOML file; None for none.
+        given: `section.key=value` each.
+
+    Raises:
+        InputError: The file cannot be read, or holds a section, key or value that is not known.
+        UsageError: The same of what is given.
+    """
+    table = {} if path is None else _table(path)
+    _check(table, path)
+    for one in given:
+        section, key, value = _assigned(one)
+        table.setdefault(section, {})[key] = value
+        _check({section: {key: value}}, None)
+    options = {name: _words(name, table.get(name, {}), path) for name in RUN_PIPELINES}
+    return RunSettings(run=table.get(RUN, {}), options=options)
+
+
+def _table(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise InputError("is too large for settings", path=path)
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})",
+            remedy="`unweight init` writes one.",
+            path=path,
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"is not TOML ({error})", remedy="Correct it.", path=path) from error
+    wrong = [name for name, section in content.items() if not isinstance(section, dict)]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} stands outside a section",
+            remedy=f"Put it below [{RUN}], [{'], ['.join(RUN_PIPELINES)}].",
+            path=path,
+        )
+    return content
+
+
+def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None:
+    """Refuse sections and keys that nothing knows."""
+    for section, values in table.items():
+        if section not in (RUN, *RUN_PIPELINES):
+            known = ", ".join((RUN, *RUN_PIPELINES))
+            raise _wrong(f"there is no section {section!r}", f"Sections are {known}.", path)
+        allowed = settings_of(section)
+        for key in values:
+            if key not in allowed:
+                raise _wrong(f"[{section}] knows no {key!r}", f"It knows {', '.join(allowed)}.", path)
+
+
+def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tuple[str, ...]:
+    """Return the words that settings stand for, judged by the parser of the command."""
+    words: list[str] = []
+    known = settings_of(pipeline)
+    for key, value in values.items():
+        words += _option(known[key], key, value, (pipeline, path))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parser().parse_args([pipeline, "image.nii", "-o", "maps", *words])
+    except SystemExit as ended:
+        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise _wrong(f"[{pipeline}] {problem}", f"See `unweight {pipeline} --help`.", path) from ended
+    return tuple(words)
+
+
+def _option(one: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
+    """Return the words of one option."""
+    pipeline, path = where
+    is_flag = one.settings.get("action") == "store_true"
+    if is_flag != isinstance(value, bool):
+        wish = "true or false" if is_flag else "a value, not true or false"
+        raise _wrong(f"[{pipeline}] {key} must be {wish}", "Correct it.", path)
+    if is_flag:
+        return [f"--{key}"] if value else []
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(part, str | int | float) for part in values):
+        raise _wrong(f"[{pipeline}] {key} must be a number, a word, or a list of them", "Correct it.", path)
+    return [f"--{key}", *(str(part) for part in values)]
+
+
+def _assigned(text: str) -> tuple[str, str, object]:
+    """Take `section.key=value` apart; a value that is not TOML is a word."""
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise UsageError(f"{text!r} is not SECTION.KEY=VALUE", remedy="--set t1.method=ml")
+    try:
+        return section, key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return section, key, value.strip()
+
+
+def _wrong(problem: str, remedy: str, path: Path | None) -> InputError | UsageError:
+    if path is None:
+        return UsageError(problem, remedy=remedy)
+    return InputError(problem, remedy=remedy, path=path)
+
+
+def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Namespace:
+    """Return the arguments of `unweight run`, with those of the file where the call gave none.
+
+    Raises:
+        UsageError: A value is not of the kind its option takes.
+    """
+    words: list[str] = []
+    for key, value in settings.run.items():
+        words += _option(settings_of(RUN)[key], key, value, (RUN, None))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            of_file = parser().parse_args([RUN, "raw", "out", "participant", *words])
+    except SystemExit as ended:
+        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        raise UsageError(f"[{RUN}] {problem}", remedy="See `unweight run --help`.") from ended
+    both = vars(of_file) | {
+        name: value for name, value in vars(arguments).items() if value not in (None, False)
+    }
+    return argparse.Namespace(**both)

@@ -1,0 +1,66 @@
+"""What carries out a visit in a process of its own: a line of JSON in, a line of JSON out.
+
+`python -m unweight.cli.worker` does so for each line of its input until that ends; other schedulers call
+`work`.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from unweight.cli.kept_memory import keep_memory
+from unweight.cli.main import main
+from unweight.run.carry_out import Said, carry_out
+from unweight.run.job import job_from_json, outcomes_to_json
+
+UNEXPECTED = 70
+
+
+def work(text: str) -> str:
+    """Carry out one visit.
+
+    Args:
+        text: A `Job` as JSON.
+
+    Returns:
+        Its outcomes as JSON.
+    """
+    keep_memory()
+    return outcomes_to_json(carry_out(job_from_json(text), call))
+
+
+def call(words: Sequence[str]) -> Said:
+    """Carry out a command in this process, and return what it said on standard error.
+
+    A fault of the program is told like any other: one visit must not stop the others.
+    """
+    logging.basicConfig(handlers=[logging.NullHandler()], level=logging.ERROR)  # notes are in the sidecars
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 2
+        except MemoryError:
+            code = UNEXPECTED
+            said.write("there is not enough memory")
+        except Exception as error:
+            code = UNEXPECTED
+            said.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
+    return Said(code=code, text=said.getvalue())
+
+
+def answer() -> None:
+    """Carry out the visits that standard input names."""
+    lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints must not disturb the answers
+    for line in sys.stdin:
+        lines.write(work(line) + "\n")
+        lines.flush()
+
+
+if __name__ == "__main__":
+    answer()

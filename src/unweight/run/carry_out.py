@@ -1,0 +1,227 @@
+"""One visit, carried out: what is complete is kept, the rest is done, and each step leaves a record.
+
+A step that takes its process with it is begun again by the next worker, at most `MOST_ATTEMPTS` times in one
+run; then it is given up, so that it does not stop the others.
+"""
+
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from unweight import __version__
+from unweight.bids.inheritance import entry_in_tree
+from unweight.bids.lock import locked
+from unweight.bids.write import files_of
+from unweight.core.errors import InputError, OutputError, UnweightError
+from unweight.run.job import Job, Outcome
+from unweight.run.plan import Step, nameless, told
+from unweight.run.record import (
+    LOGS,
+    Record,
+    State,
+    hash_of,
+    read_record,
+    remove_record,
+    write_record,
+)
+
+MOST_ATTEMPTS = 3
+LONGEST_REASON = 2000
+# Suffix and description of the first map each command writes, whose sidecar completes the set.
+FIRST_MAPS = {
+    "t1": ("T1map", ""),
+    "maps": ("T1map", ""),
+    "r2star": ("R2starmap", ""),
+    "t2": ("T2map", ""),
+    "qsm": ("Chimap", ""),
+    "mprage": ("T1w", "synth"),
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a command did.
+
+    Attributes:
+        code: Its exit code.
+        text: What it said of errors.
+    """
+
+    code: int
+    text: str
+
+
+Call = Callable[[Sequence[str]], Said]
+
+
+def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
+    """Do what is not done yet of one visit.
+
+    Args:
+        job: The visit.
+        call: Carries out the words of a command.
+    """
+    try:
+        with locked(job.out / LOGS / "locks" / f"{job.task.label}.lock", wait=job.wait) as held:
+            if not held:
+                return tuple(
+                    Outcome(name=step.name, pipeline=step.pipeline, state="busy") for step in job.task.steps
+                )
+            outcomes = tuple(_one(step, job, call) for step in job.task.steps)
+            return (*outcomes, *_page(job, outcomes, call))
+    except OutputError as error:
+        return tuple(_failed(step, job, str(error)) for step in job.task.steps)
+
+
+def _one(step: Step, job: Job, call: Call) -> Outcome:
+    began = time.perf_counter()
+    settings = job.settings
+    try:
+        key = key_of(step, job)
+    except UnweightError as error:
+        return _refused(step, job, told(error, job.root))
+    before = read_record(job.out, step.name)
+    if before is not None and before.stands(job.out, key):
+        return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
+    options = settings.options.get(step.pipeline, ())
+    shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [_name(word) for word in options])
+    record = Record(
+        name=step.name,
+        pipeline=step.pipeline,
+        key=key,
+        state=State.BEGUN,
+        attempts=1 + _attempts(before, key, settings.run),
+        run=settings.run,
+        command=shlex.join(("unweight", *shown)),
+        configuration=settings.configuration,
+    )
+    if record.attempts > MOST_ATTEMPTS:
+        reason = f"its process ended {MOST_ATTEMPTS} times while it was computed; perhaps it needs more memory"
+        return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
+    write_record(job.out, record)
+    said = call(step.words(job.root, job.out, (*options, "--quiet")))
+    if said.code == 0:
+        return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
+    reason = _reason(said.text, job) or f"ended with exit code {said.code}"
+    return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
+
+
+def key_of(step: Step, job: Job) -> str:
+    """Return the SHA-256 of all that decides what a step gives: input, settings, weights, version.
+
+    Raises:
+        InputError: A file cannot be read, or its sidecars contradict each other.
+    """
+    inputs = []
+    for option, paths in step.inputs.items():
+        for path in paths:
+            digest = hash_of(job.root / path)
+            if not digest:
+                raise InputError("cannot be read", remedy="Check the file.", path=job.root / path)
+            told_of = entry_in_tree(job.root, job.root / path).sidecar.fields
+            inputs.append((option, path, digest, dict(told_of)))
+    content = {
+        "pipeline": step.pipeline,
+        "extra": step.extra,
+        "options": job.settings.options.get(step.pipeline, ()),
+        "weights": dict(job.settings.weights.get(step.pipeline, {})),
+        "version": __version__,
+        "inputs": inputs,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _attempts(before: Record | None, key: str, run: str) -> int:
+    """Return how often this run has begun a step that never ended."""
+    if before is None or before.state is not State.BEGUN or before.key != key or before.run != run:
+        return 0
+    return before.attempts
+
+
+def _ended(record: Record, job: Job, began: float) -> Outcome:
+    """Write down how a step ended."""
+    done = record.state is State.COMPLETE and bool(record.files)
+    if record.state is State.COMPLETE and not done:
+        record = replace(record, state=State.FAILED, reason="it wrote no complete set of maps")
+    try:
+        write_record(job.out, replace(record, attempts=0, run=""))
+    except OutputError:
+        remove_record(job.out, record.name)
+        if done:
+            raise
+    return Outcome(
+        name=record.name,
+        pipeline=record.pipeline,
+        state="done" if done else "failed",
+        reason=record.reason,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _refused(step: Step, job: Job, reason: str) -> Outcome:
+    """Write down why a step was not begun."""
+    record = Record(
+        name=step.name,
+        pipeline=step.pipeline,
+        key="",
+        state=State.FAILED,
+        reason=reason,
+        configuration=job.settings.configuration,
+    )
+    return _ended(record, job, time.perf_counter())
+
+
+def _failed(step: Step, job: Job, reason: str) -> Outcome:
+    return Outcome(
+        name=step.name, pipeline=step.pipeline, state="failed", reason=nameless(reason, job.root, job.out)
+    )
+
+
+def _written(step: Step, out: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file a step wrote."""
+    suffix, desc = FIRST_MAPS[step.pipeline]
+    files = list(files_of(out, step.entities, suffix, desc))
+    pictures = out / f"sub-{step.entities['sub']}" / "figures"
+    drawn = [pictures / path.name.replace(".nii.gz", ".png") for path in files]
+    files += [path for path in drawn if path.suffix == ".png" and path.is_file()]
+    return {path.relative_to(out).as_posix(): hash_of(path) for path in files}
+
+
+def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, ...]:
+    """Write the page of the subject if something is new, or there is none."""
+    subject = job.task.subject
+    new = any(one.state == "done" for one in outcomes)
+    something = new or any(one.state == "kept" for one in outcomes)
+    if not job.settings.report or not something or (not new and (job.out / f"sub-{subject}.html").is_file()):
+        return ()
+    began = time.perf_counter()
+    with locked(job.out / LOGS / "locks" / f"sub-{subject}.page.lock", wait=True):
+        said = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
+    if said.code == 0:
+        return ()
+    return (
+        Outcome(
+            name=f"sub-{subject}_report",
+            pipeline="report",
+            state="failed",
+            reason=_reason(said.text, job),
+            seconds=time.perf_counter() - began,
+        ),
+    )
+
+
+def _reason(text: str, job: Job) -> str:
+    """Return the errors of a command in one line, without what tells of people or machines."""
+    line = " ".join(text.split())[:LONGEST_REASON]
+    return nameless(line.removeprefix("unweight ").strip(), job.root, job.out)
+
+
+def _name(word: str) -> str:
+    """Return a word of the call without the folders of a path."""
+    return Path(word).name if word.startswith(("/", "~")) else word

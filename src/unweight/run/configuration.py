@@ -1,0 +1,85 @@
+"""The settings of a run as they took effect, beside the results: options, weights, versions."""
+
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from unweight import __version__
+from unweight.bids.atomic import fingerprint, write_bytes_atomic
+from unweight.bids.dataset import json_bytes
+from unweight.learn.weights import available, digest_of
+from unweight.run.record import LOGS
+
+# Names of the weights that a command may use.
+WEIGHTS = {"t1": re.compile(r"t1-.*"), "maps": re.compile(r"maps(-.*)?"), "mprage": re.compile(r"mprage(-.*)?")}
+PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image", "distributed")
+
+
+def weights_of(pipeline: str, folder: Path | None) -> dict[str, str]:
+    """Return the SHA-256 of the weights a command may use, by name.
+
+    Raises:
+        InputError: A card is damaged.
+    """
+    if pipeline not in WEIGHTS:
+        return {}
+    names = [name for name in available(folder) if WEIGHTS[pipeline].fullmatch(name)]
+    return {name: digest_of(name, folder) for name in names}
+
+
+def write_configuration(
+    out: Path,
+    options: Mapping[str, Sequence[str]],
+    weights: Mapping[str, Mapping[str, str]],
+    level: str = "participant",
+) -> str:
+    """Write what took effect, under a name of its content, and return the name.
+
+    Args:
+        out: Root of the results.
+        options: Words for each command.
+        weights: SHA-256 of the weights each command may use.
+        level: Of the analysis.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    versions = {name: _version(name) for name in PACKAGES}
+    content = json_bytes(
+        {
+            "Level": level,
+            "Options": {name: [_shown(word) for word in words] for name, words in options.items()},
+            "Weights": {name: dict(found) for name, found in weights.items() if found},
+            "Versions": {"unweight": __version__, "python": platform.python_version(), **versions},
+        }
+    )
+    name = f"config-{fingerprint(content)[:12]}.json"
+    path = out / LOGS / name
+    if not path.is_file():
+        write_bytes_atomic(path, content)
+    return name
+
+
+def read_configuration(out: Path, name: str) -> Mapping[str, object]:
+    """Return what was written under a name; nothing if it is not there."""
+    path = out / LOGS / Path(name).name
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _shown(word: str) -> str:
+    """Return a word without the folders of a path, which tell of people and machines."""
+    return Path(word).name if word.startswith(("/", "~")) else word

@@ -1,0 +1,313 @@
+"""What a run would do: for each visit the maps that can be made, and why others cannot.
+
+Planning looks at names, sizes and one header for each series, and at nothing else: a thousand subjects take
+a second. What only a sidecar or a voxel can tell is said when the series is read.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+from unweight.bids.collection import Collection
+from unweight.bids.names import BidsName
+from unweight.bids.read import KEPT_ENTITIES
+from unweight.bids.volume import open_grid
+from unweight.bids.weighted import CONTRASTS
+from unweight.core.errors import InputError, UnweightError
+from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
+
+FEWEST_TIMES, FEWEST_ECHOES = 3, 2
+# The name of T1, T2 and PD from weighted images where the same visit has maps of these names already.
+BESIDE_OTHERS = "weighted"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command on one set of images.
+
+    Attributes:
+        pipeline: The command.
+        entities: That name what it writes.
+        inputs: Files relative to the root of the tree, by the option they are given with; empty for none.
+        extra: Further words of the command.
+        voxels: Of one volume.
+        volumes: How many there are.
+    """
+
+    pipeline: str
+    entities: Mapping[str, str]
+    inputs: Mapping[str, tuple[str, ...]]
+    extra: tuple[str, ...] = ()
+    voxels: int = 0
+    volumes: int = 0
+
+    @property
+    def name(self) -> str:
+        """`sub-01_ses-a_t1`."""
+        return BidsName(entities=self.entities, suffix=self.pipeline).stem
+
+    def words(self, root: Path, out: Path, options: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the words of the command, after `unweight`."""
+        files = [
+            word
+            for option, paths in self.inputs.items()
+            for word in (*((option,) if option else ()), *(str(root / path) for path in paths))
+        ]
+        return (self.pipeline, *files, "-o", str(out), *self.extra, *options)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Something that is not done.
+
+    Attributes:
+        label: Of the visit or series.
+        pipeline: The command that cannot be used; empty if it is none in particular.
+        reason: Why.
+        fault: Whether something is wrong with the files, and they are not merely of another kind.
+    """
+
+    label: str
+    pipeline: str
+    reason: str
+    fault: bool
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is done for one visit, one step after the other."""
+
+    subject: str
+    session: str
+    steps: tuple[Step, ...]
+
+    @property
+    def label(self) -> str:
+        """`sub-01_ses-a`."""
+        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that is done, and what is not."""
+
+    tasks: tuple[Task, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps."""
+        return tuple(step for task in self.tasks for step in task.steps)
+
+
+def plan_run(
+    root: Path,
+    pipelines: Sequence[str],
+    subjects: Sequence[str] | None = None,
+    sessions: Sequence[str] | None = None,
+) -> Plan:
+    """Find out what can be done.
+
+    Args:
+        root: Of the BIDS tree.
+        pipelines: That are wanted, of `PIPELINES`.
+        subjects: Labels without `sub-`; None for all.
+        sessions: Labels without `ses-`; None for all.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    tasks: list[Task] = []
+    refusals: list[Refusal] = []
+    for visit in visits_of(root, subjects, sessions):
+        if isinstance(visit, Unreadable):
+            refusals.append(
+                Refusal(label=visit.subject, pipeline="", reason=told(visit.error, root), fault=True)
+            )
+            continue
+        made = [one for name in pipelines for one in PIPELINES[name](root, visit)]
+        steps = tuple(one for one in made if isinstance(one, Step))
+        why = [one for one in made if isinstance(one, Refusal)]
+        if steps:
+            tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
+        refusals.extend(why or (() if steps else (_nothing(visit, pipelines),)))
+    return Plan(tasks=tuple(tasks), refusals=tuple(refusals))
+
+
+def told(error: UnweightError, root: Path) -> str:
+    """Return what an error says in one line, with paths within the tree only."""
+    line = " ".join(str(error).split())
+    return nameless(line, root)
+
+
+def nameless(text: str, *roots: Path) -> str:
+    """Return a text without the folders above some roots, and without characters that move a cursor."""
+    for root in roots:
+        for form in {str(root), str(root.absolute()), str(root.resolve())}:
+            if len(form) > 1:
+                text = text.replace(f"{form}/", "").replace(form, ".")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _nothing(visit: Visit, pipelines: Sequence[str]) -> Refusal:
+    wanted = ", ".join(pipelines)
+    reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {wanted}"
+    return Refusal(label=visit.label, pipeline="", reason=reason, fault=False)
+
+
+def _inversion_recovery(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    for one in visit.of("IRT1"):
+        usable = [part for part in ("", "mag", "real") if part in one.files]
+        yield _step("t1", root, one, _chosen(one, (tuple(usable),)), FEWEST_TIMES)
+
+
+def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    series = [one for one in visit.series if one.suffix in CONTRASTS]
+    if not series:
+        return
+    try:
+        images = weighted_images(series)
+    except InputError as error:
+        several = "several" in error.problem
+        yield Refusal(
+            label=visit.label,
+            pipeline="maps",
+            reason=told(error, root) if several else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
+            fault=several,
+        )
+        return
+    inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
+    taken = bool(visit.of("IRT1") or visit.of("MESE"))
+    entities = {"sub": visit.subject} | ({"ses": visit.session} if visit.session else {})
+    extra = ("--rec", BESIDE_OTHERS) if taken else ()
+    if taken:
+        entities["rec"] = BESIDE_OTHERS
+    yield _sized(
+        Step(pipeline="maps", entities=entities, inputs=inputs, extra=extra, volumes=len(images)),
+        root,
+        visit.label,
+    )
+
+
+def _magnitudes(pipeline: str, suffix: str) -> Callable[[Path, Visit], Iterator[Step | Refusal]]:
+    def steps(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+        for one in visit.of(suffix):
+            paths = _chosen(one, (("mag",), ("",), ("real", "imag")))
+            yield _step(pipeline, root, one, paths, FEWEST_ECHOES)
+        if suffix == "MEGRE" and not visit.of(suffix):
+            yield from _single_echo(pipeline, visit)
+
+    return steps
+
+
+def _complex(
+    pipeline: str, without_phase: tuple[str, ...] | None = None
+) -> Callable[[Path, Visit], Iterator[Step | Refusal]]:
+    """Return what plans a command for magnitude and phase.
+
+    Args:
+        pipeline: The command.
+        without_phase: Words with which it takes magnitudes alone; None if it cannot.
+    """
+
+    def steps(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+        for one in visit.of("MEGRE"):
+            paths = _chosen(one, (("mag", "phase"), ("", "phase"), ("real", "imag")))
+            if paths:
+                yield _step(pipeline, root, one, paths, FEWEST_ECHOES)
+            elif without_phase is not None:
+                paths = _chosen(one, (("mag",), ("",)))
+                yield _step(pipeline, root, one, paths, FEWEST_ECHOES, without_phase)
+            else:
+                yield Refusal(label=one.label, pipeline=pipeline, reason="has no phase images", fault=False)
+        if not visit.of("MEGRE"):
+            yield from _single_echo(pipeline, visit)
+
+    return steps
+
+
+def _single_echo(pipeline: str, visit: Visit) -> Iterator[Refusal]:
+    """Say why the phase of a single echo is not enough."""
+    for one in visit.series:
+        if "phase" in one.files and one.suffix in CONTRASTS:
+            reason = f"is one echo; {pipeline} needs several, as MEGRE"
+            yield Refusal(label=one.label, pipeline=pipeline, reason=reason, fault=False)
+
+
+def _chosen(one: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
+    """Return the files of the first set of parts that is there."""
+    for parts in wishes:
+        if all(part in one.files for part in parts):
+            return tuple(path for part in parts for path in one.files[part])
+    return ()
+
+
+def _step(
+    pipeline: str,
+    root: Path,
+    one: Collection,
+    paths: tuple[Path, ...],
+    fewest: int,
+    extra: tuple[str, ...] = (),
+) -> Step | Refusal:
+    volumes = max((len(files) for files in one.files.values()), default=0)
+    problem = ""
+    if not paths:
+        there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in one.files.items())
+        problem = f"has no images that {pipeline} can use ({there})"
+    elif volumes < fewest and not _has_volumes(paths):
+        problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {pipeline} needs {fewest} at least"
+    if problem:
+        return Refusal(label=one.label, pipeline=pipeline, reason=problem, fault=False)
+    step = Step(
+        pipeline=pipeline,
+        entities={key: label for key, label in one.entities.items() if key in KEPT_ENTITIES},
+        inputs={"": tuple(_relative(root, path) for path in paths)},
+        extra=extra,
+        volumes=len(paths),
+    )
+    return _sized(step, root, one.label)
+
+
+def _has_volumes(paths: Sequence[Path]) -> bool:
+    """Whether a single file may hold a whole series, which its header would tell."""
+    return len(paths) == 1 and paths[0].stat().st_size > 0
+
+
+def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
+    """Return a step with the size of its images, or why they cannot be read."""
+    paths = [root / path for given in step.inputs.values() for path in given]
+    empty = [path for path in paths if path.stat().st_size == 0]
+    if empty:
+        reason = f"{_relative(root, empty[0])} is empty (0 bytes)"
+        if len(empty) > 1:
+            reason += f", and {len(empty) - 1} more"
+        return Refusal(label=label, pipeline=step.pipeline, reason=reason, fault=True)
+    try:
+        shape = open_grid(paths[0]).shape
+    except UnweightError as error:
+        return Refusal(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
+    return replace(step, voxels=math.prod(shape))
+
+
+def _relative(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+PIPELINES: Mapping[str, Callable[[Path, Visit], Iterator[Step | Refusal]]] = MappingProxyType(
+    {
+        "t1": _inversion_recovery,
+        "maps": _weighted,
+        "r2star": _magnitudes("r2star", "MEGRE"),
+        "qsm": _complex("qsm"),
+        "mprage": _complex("mprage", ("--no-phase",)),
+        "t2": _magnitudes("t2", "MESE"),
+    }
+)
