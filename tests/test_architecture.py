@@ -25,6 +25,8 @@ DOORS = {
     "skimage": {"susceptibility"},
     "matplotlib": {"report"},
     "cmcrameri": {"report"},
+    "jinja2": {"report"},
+    "markupsafe": {"report"},
     "dask": {"run"},
     "distributed": {"run"},
     "dask_jobqueue": {"run"},

@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from cmcrameri import cm
 
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
-from unweight.report.colours import RelaxationNorm, colour_map, colours_for
+from unweight.report.colours import RelaxationNorm, colour_map, colours_for, relaxation_lut
 from unweight.signals.parameters import CHI
 
 T1 = ParameterSpec(name="T1", unit="s", lower=0.01, upper=10, suffix="T1map")
@@ -73,3 +74,79 @@ def test_susceptibility_is_grey_about_zero_in_a_range_that_stays() -> None:
         assert (norm.vmin, norm.vmax) == (-0.15, 0.15)
         assert float(norm(0.0)) == pytest.approx(0.5)
         assert [float(norm(value)) for value in (-3.0, 3.0)] == [0.0, 1.0]
+
+
+def recommended_table(base: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The published rule, stated from its words: where in the map each of 256 evenly spaced values stands.
+
+    The break is at hi/e. Below it the map is used linearly over the share (a − lo)/(2a − lo), above it
+    logarithmically over what is left; with the break below lo all of the map is logarithmic. The first
+    colour is kept for voxels without a value.
+    """
+    table = np.zeros((256, 3))
+    turn = high / math.e
+    share = max(0.0, (turn - low) / (2 * turn - low))
+    start = max(turn, low)
+    for entry in range(1, 256):
+        value = low + (high - low) * entry / 256
+        if value < turn:
+            place = share * (value - low) / (turn - low)
+        else:
+            place = share + (1 - share) * (math.log(value) - math.log(start)) / (
+                math.log(high) - math.log(start)
+            )
+        table[entry] = base[min(255, max(1, int(place * 256)))]
+    return table
+
+
+RANGES = [(0.0, 3.0), (0.2, 2.0), (0.5, 4.0), (2.0, 3.0)]
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+@pytest.mark.parametrize(
+    ("quantity", "name"), [("T1", "lipari"), ("R1", "lipari_r"), ("T2", "navia"), ("R2star", "navia_r")]
+)
+def test_table_agrees_with_the_published_rule(quantity: str, name: str, low: float, high: float) -> None:
+    base = np.asarray(getattr(cm, name)(np.arange(256)))[:, :3]
+    expected = recommended_table(base, low, high)
+    found = relaxation_lut(quantity, low, high)
+    assert found.shape == (256, 3)
+    assert np.abs(found - expected).max() <= 0.02
+    assert found[0].tolist() == [0.0, 0.0, 0.0]
+    assert found[1:].sum(axis=1).min() > 0.05  # what has a value is never black
+
+
+def luminance(colours: np.ndarray) -> np.ndarray:
+    """Relative luminance (IEC 61966-2-1)."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_luminance_rises_with_times_and_falls_with_rates(low: float, high: float) -> None:
+    for quantity, sign in (("T1", 1), ("T2", 1), ("T2star", 1), ("R1", -1), ("R2", -1), ("R2star", -1)):
+        steps = sign * np.diff(luminance(relaxation_lut(quantity, low, high)[1:]))
+        assert steps.min() >= 0, quantity
+        assert steps.sum() > 0.3, quantity
+
+
+def test_table_adapts_to_the_range() -> None:
+    """Half of 0 … hi is beyond hi/e: the map is used up to 1 + ln(1/2) of its way there."""
+    wide, narrow = relaxation_lut("T1", 0.0, 4.0), relaxation_lut("T1", 0.0, 2.0)
+    np.testing.assert_allclose(wide, narrow, atol=1e-12)  # from 0 only the share of the range counts
+    place = 0.5 + 0.5 * (1 + math.log(0.5))
+    np.testing.assert_allclose(wide[128], cm.lipari(place)[:3], atol=0.02)
+    assert np.abs(relaxation_lut("T1", 0.0, 2.0) - relaxation_lut("T1", 1.0, 2.0)).max() > 0.1
+
+
+def test_table_of_what_the_recommendation_does_not_know() -> None:
+    with pytest.raises(UsageError, match="no recommended colours for Chi"):
+        relaxation_lut("Chi", 0.0, 1.0)
+
+
+@pytest.mark.parametrize("spec", [T1, PD, CHI])
+def test_no_value_is_black(spec: ParameterSpec) -> None:
+    colours, norm = colours_for(spec, np.array([0.0, 0.5, 1.0]))
+    low = float(norm.vmin or 0.0)
+    assert np.asarray(colours(norm(np.array([low, low - 1.0]))))[:, :3].sum(axis=1).min() > 0.05
+    assert np.asarray(colours(norm(np.array([np.nan, 1.0]))))[0, :3].sum() == 0.0

@@ -7,6 +7,9 @@ logarithmic at a = hi/e; below it takes the share (a − lo)/(2a − lo), which 
 
     position(v) = (v − lo)/(2a − lo)                        lo ≤ v ≤ a
     position(v) = s + (1 − s)·ln(v/m)/ln(hi/m)              m = max(a, lo) < v ≤ hi
+
+with s that share, 0 where lo ≥ a. `colours_for` gives colour map and norm to matplotlib, whose colour bar
+is then right by itself; `relaxation_lut` gives a table for programs whose own scale is linear.
 """
 
 import math
@@ -14,7 +17,7 @@ from typing import Any, final
 
 import numpy as np
 from cmcrameri import cm
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from numpy.typing import NDArray
 
 from unweight.core.errors import UsageError
@@ -33,6 +36,8 @@ RECOMMENDED = {
     "T1w": ("grayC", False),
 }
 OTHER = ("batlow", False)
+DARKEST = {"grayC": 0.1}  # where a map begins that would itself begin black
+ENTRIES = 256
 UNCERTAINTY = "imola"  # begins dark blue: black says that there is no value
 SHOWN = {
     "T1": (0.0, 3.0),
@@ -97,6 +102,51 @@ def colours_for(spec: ParameterSpec, values: NDArray[np.floating[Any]]) -> tuple
 
 
 def colour_map(name: str) -> Colormap:
-    """Return one of Crameri's maps with black for voxels without a value."""
-    chosen: Colormap = getattr(cm, name).with_extremes(bad="black")
-    return chosen
+    """Return one of Crameri's maps with black for voxels without a value, and for no others."""
+    chosen: Colormap = getattr(cm, name)
+    if name in DARKEST:
+        chosen = ListedColormap(chosen(np.linspace(DARKEST[name], 1.0, chosen.N)), name=name)
+    return chosen.with_extremes(bad="black")
+
+
+def relaxation_lut(
+    quantity: str, lowest: float, highest: float, entries: int = ENTRIES
+) -> NDArray[np.float64]:
+    """Return the recommended colours as a look-up table for a scale that is linear.
+
+    Entry 0 is black and stands for voxels without a value. Entry i > 0 is the colour of the value
+    lowest + i/entries·(highest − lowest), so a viewer shows the recommendation when it scales linearly from
+    lowest to highest; values below the range have the colour of entry 1, those above that of the last.
+
+    Args:
+        quantity: `T1`, `R1`, `T2`, `R2`, `T2star` or `R2star`.
+        lowest: Start of the shown range [unit of the quantity].
+        highest: End of it.
+        entries: Length of the table.
+
+    Returns:
+        Red, green and blue, 0 to 1, one row an entry.
+
+    Raises:
+        UsageError: The recommendation does not know the quantity, or the range is impossible.
+    """
+    name, relaxation = RECOMMENDED.get(quantity, OTHER)
+    if not relaxation:
+        known = ", ".join(key for key, (_, told) in RECOMMENDED.items() if told)
+        raise UsageError(f"no recommended colours for {quantity}", remedy=f"Use one of {known}.")
+    table = linear_lut(colour_map(name), RelaxationNorm(lowest, highest), entries)
+    table[0] = 0.0
+    return table
+
+
+def linear_lut(colours: Colormap, norm: Normalize, entries: int = ENTRIES) -> NDArray[np.float64]:
+    """Return the colours of values spaced evenly over the range of a norm, one row an entry.
+
+    Args:
+        colours: The map.
+        norm: The scale.
+        entries: Length of the table.
+    """
+    low, high = float(norm.vmin or 0.0), float(norm.vmax if norm.vmax is not None else 1.0)
+    values = low + (high - low) * np.arange(entries) / entries
+    return np.asarray(colours(norm(values)), dtype=np.float64)[:, :3]

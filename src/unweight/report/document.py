@@ -1,0 +1,72 @@
+"""A page of HTML that is whole in one file: style, scripts and data inside, nothing fetched.
+
+Whatever comes from files is escaped by the template. The policy in the head of the page allows the scripts
+and the style that were written here, by their SHA-256, and no others; no request may leave the page.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unweight import __version__
+
+TEMPLATES = files("unweight.report") / "templates"
+NIIVUE = files("unweight.report") / "vendor" / "niivue.umd.js"
+NIIVUE_LICENCE = files("unweight.report") / "vendor" / "LICENSE.niivue"
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; object-src 'none'; "
+    "img-src data: blob:; connect-src data: blob:; font-src data:; worker-src blob:; "
+    "style-src {style}; script-src {scripts}"
+)
+ENVIRONMENT = Environment(
+    loader=PackageLoader("unweight.report", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(template: str, content: Mapping[str, object], scripts: Sequence[str] = ()) -> bytes:
+    """Return a page.
+
+    Args:
+        template: Name of the file of the page; it extends `base.html`.
+        content: What the template asks for; text is escaped.
+        scripts: Further scripts of ours, in order.
+    """
+    style = packaged("style.css")
+    told = (packaged("page.js"), *scripts)
+    policy = POLICY.format(style=_hash(style), scripts=" ".join(_hash(one) for one in told))
+    page = ENVIRONMENT.get_template(template).render(
+        **content,
+        policy=policy,
+        style=Markup(style),
+        scripts=[Markup(one) for one in told],
+        version=__version__,
+    )
+    return page.encode()
+
+
+def packaged(name: str) -> str:
+    """Return a script or style that lies beside the templates."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def niivue() -> str:
+    """Return the viewer, fit to stand within a script element."""
+    code = NIIVUE.read_text(encoding="utf-8")
+    return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Return content as an address that a page can hold."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
