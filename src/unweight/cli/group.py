@@ -2,7 +2,27 @@
 
 import argparse
 
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.cli.terminal import console
+from unweight.core.errors import UsageError
+from unweight.report.study import study_page
+from unweight.run.group import LabelTree, study_of, write_study
+
+PAGE = "study.html"
+
 
 def run_group(arguments: argparse.Namespace) -> int:
-    """Write the tables."""
-    return 0
+    """Read what there is of all subjects, and write tables and page; 1 if some steps failed."""
+    erode = arguments.erode or 0
+    if erode < 0:
+        raise UsageError(f"a region cannot be eroded {erode} times", remedy="Give 0 or more.")
+    labels = None if arguments.labels is None else LabelTree(folder=arguments.labels, erode=erode)
+    study = study_of(arguments.out_dir, arguments.bids_dir, labels)
+    written = [*write_study(arguments.out_dir, study), arguments.out_dir / PAGE]
+    write_bytes_atomic(written[-1], study_page(study))
+    screen = console(quiet=arguments.quiet)
+    subjects = len({row.subject for row in study.qc})
+    screen.print(f"{subjects} subjects, {len(study.qc)} maps, {len(study.failures)} failures")
+    for path in written:
+        screen.print(str(path))
+    return 1 if study.failures else 0

@@ -39,7 +39,9 @@ CHOICE = (
         metavar="LABEL",
         help="only these sessions",
     ),
-    argument("--only", nargs="+", choices=RUN_PIPELINES, help="what to make; default: all that can be made"),
+    argument(
+        "--only", nargs="+", choices=RUN_PIPELINES, help="what to make; default: all that can be made"
+    ),
     argument("--config", type=Path, metavar="TOML", help="settings, as `unweight init` writes them"),
     argument(
         "--set",
@@ -87,7 +89,9 @@ RUN = Command(
             metavar="DIR",
             help="group: a tree of label images (_dseg) on the grid of the maps, to measure them in",
         ),
-        argument("--erode", type=int, metavar="N", help="group: voxels to take off each region (default 0)"),
+        argument(
+            "--erode", type=int, metavar="N", help="group: voxels to take off each region (default 0)"
+        ),
     ),
     epilogue=(
         "unweight run bids_tree maps participant\n"
@@ -101,7 +105,9 @@ INIT = Command(
     module="unweight.cli.init",
     summary="write the settings of `unweight run`, with what each means",
     arguments=(
-        argument("path", metavar="TOML", nargs="?", type=Path, default=Path(CONFIG), help=f"default: {CONFIG}"),
+        argument(
+            "path", metavar="TOML", nargs="?", type=Path, default=Path(CONFIG), help=f"default: {CONFIG}"
+        ),
     ),
     epilogue="unweight init\nunweight run bids_tree maps participant --config unweight.toml",
 )
@@ -114,7 +120,9 @@ SLURM = Command(
         *BATCH_JOB,
         argument("--per-job", type=int, default=1, metavar="N", help="subjects of a job (default 1)"),
         argument("--at-once", type=int, metavar="N", help="jobs that may run at a time"),
-        argument("-o", "--script", type=Path, metavar="FILE", help="write it to this file; default: show it"),
+        argument(
+            "-o", "--script", type=Path, metavar="FILE", help="write it to this file; default: show it"
+        ),
     ),
-    epilogue="unweight slurm bids_tree maps --walltime 01:00:00 --at-once 50 -o maps.sbatch\nsbatch maps.sbatch",
+    epilogue="unweight slurm bids_tree maps --walltime 01:00:00 --at-once 50 -o maps.sbatch",
 )

@@ -1,7 +1,7 @@
 """One visit, carried out: what is complete is kept, the rest is done, and each step leaves a record.
 
-A step that takes its process with it is begun again by the next worker, at most `MOST_ATTEMPTS` times in one
-run; then it is given up, so that it does not stop the others.
+A step that takes its process with it is begun again by the next worker, at most `MOST_ATTEMPTS` times in
+one run; then it is given up, so that it does not stop the others.
 """
 
 import hashlib
@@ -102,7 +102,9 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         configuration=settings.configuration,
     )
     if record.attempts > MOST_ATTEMPTS:
-        reason = f"its process ended {MOST_ATTEMPTS} times while it was computed; perhaps it needs more memory"
+        reason = (
+            f"its process ended {MOST_ATTEMPTS} times while it was computed; perhaps it needs more memory"
+        )
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
     said = call(step.words(job.root, job.out, (*options, "--quiet")))
@@ -198,7 +200,11 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
     subject = job.task.subject
     new = any(one.state == "done" for one in outcomes)
     something = new or any(one.state == "kept" for one in outcomes)
-    if not job.settings.report or not something or (not new and (job.out / f"sub-{subject}.html").is_file()):
+    if (
+        not job.settings.report
+        or not something
+        or (not new and (job.out / f"sub-{subject}.html").is_file())
+    ):
         return ()
     began = time.perf_counter()
     with locked(job.out / LOGS / "locks" / f"sub-{subject}.page.lock", wait=True):

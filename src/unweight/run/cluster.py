@@ -1,7 +1,7 @@
 """Many workers: Dask on this machine, on a batch system, or on a scheduler that is there already.
 
-Workers are told and answer in short lines of text; images stay in files. A worker that dies is replaced, and
-what it did is begun again elsewhere. If the scheduler goes away, this waits for it to come back.
+Workers are told and answer in short lines of text; images stay in files. A worker that dies is replaced,
+and what it did is begun again elsewhere. If the scheduler goes away, this waits for it to come back.
 """
 
 import asyncio

@@ -14,7 +14,11 @@ from unweight.learn.weights import available, digest_of
 from unweight.run.record import LOGS
 
 # Names of the weights that a command may use.
-WEIGHTS = {"t1": re.compile(r"t1-.*"), "maps": re.compile(r"maps(-.*)?"), "mprage": re.compile(r"mprage(-.*)?")}
+WEIGHTS = {
+    "t1": re.compile(r"t1-.*"),
+    "maps": re.compile(r"maps(-.*)?"),
+    "mprage": re.compile(r"mprage(-.*)?"),
+}
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image", "distributed")
 
 

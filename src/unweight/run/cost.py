@@ -1,7 +1,7 @@
 """How much time and memory a step takes, about.
 
-Both grow with voxels times images, measured on heads of 1 mm on one core (`benchmarks/run_cost.py`); another
-machine takes another time, and more noise or a larger brain shifts both by some tens of per cent.
+Both grow with voxels times images, measured on heads of 1 mm on one core (`benchmarks/run_cost.py`);
+another machine takes another time, and a larger brain shifts both by some tens of per cent.
 """
 
 from collections.abc import Mapping, Sequence

@@ -97,7 +97,9 @@ class Child:
             if stream is not None:
                 with contextlib.suppress(OSError):  # what could not be sent to it is lost with it
                     stream.close()
-        self.last_words = why or (f"it was ended by signal {-code}" if code < 0 else f"it ended with {code}")
+        self.last_words = why or (
+            f"it was ended by signal {-code}" if code < 0 else f"it ended with {code}"
+        )
 
 
 def run_locally(jobs: Sequence[Job], child: Child, tell: Tell) -> None:
@@ -148,4 +150,3 @@ def _resident_bytes(process: int) -> int:
     except (OSError, IndexError):
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
-

@@ -179,7 +179,9 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         yield Refusal(
             label=visit.label,
             pipeline="maps",
-            reason=told(error, root) if several else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
+            reason=told(error, root)
+            if several
+            else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
             fault=several,
         )
         return

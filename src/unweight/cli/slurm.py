@@ -1,0 +1,94 @@
+"""`unweight slurm`: a job array that does `unweight run`, for sites that prefer it to workers that wait."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.cli.run_settings import filled, read_settings
+from unweight.cli.terminal import console
+from unweight.core.errors import InputError, UsageError
+from unweight.run.cost import bytes_of, seconds_of_run
+from unweight.run.plan import Plan, Task, plan_run
+
+MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
+SPARE = 1.5
+GIGA = 1e9
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the script."""
+    settings = read_settings(arguments.config, arguments.settings or ())
+    arguments = filled(arguments, settings)
+    if arguments.per_job < 1 or (arguments.at_once is not None and arguments.at_once < 1):
+        raise UsageError("a job needs one subject at least, and one job must run at a time")
+    root = arguments.bids_dir.absolute()
+    wanted = tuple(name for name in RUN_PIPELINES if name in (arguments.only or RUN_PIPELINES))
+    plan = plan_run(root, wanted, arguments.subjects, arguments.sessions)
+    if not plan.tasks:
+        raise InputError(
+            "there is nothing here that maps can be made of",
+            remedy="`unweight run … --dry-run` tells why.",
+            path=root,
+        )
+    text = script(plan, arguments)
+    if arguments.script is None:
+        console().print(text, markup=False, end="")
+        return 0
+    write_bytes_atomic(arguments.script, text.encode())
+    console(quiet=arguments.quiet).print(f"sbatch {shlex.quote(str(arguments.script))}")
+    return 0
+
+
+def script(plan: Plan, arguments: argparse.Namespace) -> str:
+    """Return the script of the array."""
+    subjects = list(dict.fromkeys(task.subject for task in plan.tasks))
+    groups = [subjects[at : at + arguments.per_job] for at in range(0, len(subjects), arguments.per_job)]
+    memory = arguments.memory or SPARE * max(map(bytes_of, plan.steps)) / GIGA
+    walltime = arguments.walltime or _walltime(plan.tasks, groups)
+    limit = f"%{arguments.at_once}" if arguments.at_once else ""
+    directives = [
+        "--job-name=unweight",
+        f"--array=0-{len(groups) - 1}{limit}",
+        "--cpus-per-task=1",
+        f"--mem={max(1, round(1000 * memory))}M",
+        f"--time={walltime}",
+        *([f"--partition={arguments.queue}"] if arguments.queue else []),
+        *([f"--account={arguments.account}"] if arguments.account else []),
+        *(["--gres=gpu:1"] if arguments.gpu else []),
+        *(arguments.directives or []),
+    ]
+    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {one}" for one in directives), "set -eu"]
+    lines += ["export OMP_NUM_THREADS=1", "subjects=("]
+    lines += [f"    {shlex.quote(' '.join(group))}" for group in groups]
+    lines += [")", "# What is complete is kept, so that the array can be submitted again after a failure."]
+    words = shlex.join(_words(arguments, memory))
+    lines.append(f"{words} --participant-label ${{subjects[$SLURM_ARRAY_TASK_ID]}}")
+    return "\n".join(lines) + "\n"
+
+
+def _words(arguments: argparse.Namespace, memory: float) -> Sequence[str]:
+    """Return the call of one job, without its subjects."""
+    words = ["unweight", "run", str(arguments.bids_dir.absolute()), str(arguments.out_dir.absolute())]
+    words += ["participant", "--workers", "1", "--memory", f"{memory:.3g}"]
+    for option, values in (("--session-id", arguments.sessions), ("--only", arguments.only)):
+        words += [option, *values] if values else []
+    if arguments.config is not None:
+        words += ["--config", os.fspath(Path(arguments.config).absolute())]
+    for one in arguments.settings or ():
+        words += ["--set", one]
+    words += ["--gpu"] if arguments.gpu else []
+    return words + (["--no-report"] if arguments.no_report else [])
+
+
+def _walltime(tasks: Sequence[Task], groups: Sequence[Sequence[str]]) -> str:
+    """Return a limit with much room for a slower machine."""
+    of_group = (
+        seconds_of_run([task for task in tasks if task.subject in set(group)], workers=1)
+        for group in groups
+    )
+    minutes = int(max(LEAST_SECONDS, MARGIN * max(of_group)) // 60) + 1
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"

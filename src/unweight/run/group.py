@@ -1,0 +1,250 @@
+"""All subjects together: what became of each map, what it says of regions, and what failed.
+
+OUT/group_desc-qc.tsv        one row for each map of each visit
+OUT/group_desc-regions.tsv   one row for each map and region
+OUT/group_desc-failures.tsv  one row for each step that failed
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unweight.bids.derivatives import set_desc
+from unweight.bids.grid import check_same_grid
+from unweight.bids.label_image import read_label_image
+from unweight.bids.names import parse_stem
+from unweight.bids.stored_sets import (
+    Condition,
+    StoredImage,
+    StoredSet,
+    read_image,
+    read_table,
+    stored_subject,
+    subjects_in,
+)
+from unweight.bids.table import write_table
+from unweight.bids.volume import open_grid
+from unweight.core.errors import InputError, UnweightError
+from unweight.core.maps import VoxelStatus, failed_voxels
+from unweight.evaluate.regions import region_table
+from unweight.report.study import Failure, Participant, QcRow, RegionValue, Study
+from unweight.run.plan import told
+from unweight.run.record import State, records_of
+
+MOST_SORTED = 1_000_000
+NOT_LABELS = ("status", "invalid", "brain")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LabelTree:
+    """Label images to measure maps in.
+
+    Attributes:
+        folder: With `sub-…` folders; images are `…_dseg.nii.gz` on the grid of the maps.
+        erode: Layers of voxels taken off each region.
+    """
+
+    folder: Path
+    erode: int = 0
+
+    def of(self, one: StoredSet) -> Path | None:
+        """Return the label image of the visit a set belongs to: the first by name, if there is one."""
+        entities = one.name.entities
+        folder = self.folder / f"sub-{entities['sub']}"
+        if "ses" in entities:
+            folder = folder / f"ses-{entities['ses']}"
+        found = [*sorted(folder.glob("*_dseg.nii*")), *sorted(folder.glob("anat/*_dseg.nii*"))]
+        names = [(path, parse_stem(path.name.partition(".")[0])) for path in found]
+        usable = [
+            path
+            for path, name in names
+            if name is not None and not name.entities.get("desc", "").endswith(NOT_LABELS)
+        ]
+        return usable[0] if usable else None
+
+
+def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
+    """Read what there is of all subjects.
+
+    Args:
+        out: Root of the derivatives.
+        raw: Root of the BIDS tree, whose `participants.tsv` may tell age and sex.
+        labels: Where to measure; None for the mask alone.
+
+    Raises:
+        InputError: There are no derivatives.
+    """
+    qc: list[QcRow] = []
+    regions: list[RegionValue] = []
+    failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
+    subjects = subjects_in(out)
+    for label in subjects:
+        subject = stored_subject(out, label)
+        failures += [Failure(subject=label, step="read", reason=problem) for problem in subject.problems]
+        for one in subject.sets:
+            try:
+                measured = list(_measured(one))
+                qc += [row for row, _, _ in measured]
+                if labels is not None:
+                    regions += _regions(one, measured, labels)
+            except UnweightError as error:
+                failures.append(_failure(one.name.stem, "group", told(error, out)))
+    pages = frozenset(label for label in subjects if (out / f"sub-{label}.html").is_file())
+    return Study(
+        qc=tuple(qc),
+        regions=tuple(regions),
+        failures=tuple(failures),
+        participants=participants_of(raw),
+        pages=pages,
+    )
+
+
+def write_study(out: Path, study: Study) -> tuple[Path, ...]:
+    """Write the tables of a study.
+
+    Raises:
+        OutputError: One could not be written.
+    """
+    written = []
+    for name, kind, rows in (
+        ("qc", QcRow, study.qc),
+        ("regions", RegionValue, study.regions),
+        ("failures", Failure, study.failures),
+    ):
+        path = out / f"group_desc-{name}.tsv"
+        columns = [one.name for one in fields(kind)]
+        content = [[_cell(asdict(row)[column]) for column in columns] for row in rows]
+        write_table(path, content, columns)
+        written.append(path)
+    return tuple(written)
+
+
+def participants_of(raw: Path) -> tuple[Participant, ...]:
+    """Return age and sex, as `participants.tsv` tells them."""
+    return tuple(
+        Participant(
+            participant_id=row["participant_id"].removeprefix("sub-"),
+            age=_number(row.get("age", "")),
+            sex="" if row.get("sex", "n/a") == "n/a" else row["sex"][:1].upper(),
+        )
+        for row in read_table(raw / "participants.tsv")
+        if row.get("participant_id")
+    )
+
+
+Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
+
+
+def _measured(one: StoredSet) -> Iterator[Measured]:
+    """Give what became of each map of a set, the map, and where it can be used."""
+    damaged = [image.path.name for image in one.images if image.condition is not Condition.WHOLE]
+    if damaged:
+        raise InputError(f"{damaged[0]} is missing or was changed", remedy="Make the maps again.")
+    first = one.images[0]
+    wanted = set_desc("status", first.name.suffix)
+    status = next((read_image(image) for image in one.images if image.desc == wanted), None)
+    if status is None:
+        raise InputError("has no image of what became of its voxels", remedy="Make the maps again.")
+    misfit = next((read_image(image) for image in one.images if image.desc == "misfit"), None)
+    usable = status == VoxelStatus.OK
+    for image in one.images:
+        if image.unit and image.desc == first.desc:
+            values = read_image(image)
+            yield _row(one, image, (values, status), misfit), values, usable
+
+
+def _row(
+    one: StoredSet,
+    image: StoredImage,
+    found: tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]],
+    misfit: Float[Tensor, "x y z"] | None,
+) -> QcRow:
+    values, status = found
+    with_signal = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
+    count = int(with_signal.sum())
+    usable = status == VoxelStatus.OK
+    failed = failed_voxels(status.to(torch.uint8)) & with_signal
+    share = {"usable": int(usable.sum()), "failed": int(failed.sum())}
+    share["suspect"] = count - share["usable"] - share["failed"]
+    low, middle, high = _quartiles(values[usable])
+    entities = one.name.entities
+    told_apart = [f"{key}-{entities[key]}" for key in ("acq", "ce", "rec", "run") if key in entities]
+    return QcRow(
+        subject=entities["sub"],
+        session=entities.get("ses", ""),
+        set="_".join(told_apart),
+        map=image.name.suffix,
+        unit=image.unit,
+        voxels=count,
+        **{name: number / count if count else math.nan for name, number in share.items()},
+        median=middle,
+        q25=low,
+        q75=high,
+        misfit=math.nan if misfit is None else _quartiles(misfit[usable])[1],
+    )
+
+
+def _regions(one: StoredSet, measured: list[Measured], labels: LabelTree) -> Iterator[RegionValue]:
+    """Give what the maps of a set say of the regions of its visit, in voxels that can be used."""
+    path = labels.of(one)
+    if path is None:
+        return
+    image = read_label_image(path)
+    check_same_grid([open_grid(one.images[0].path), image.grid])
+    for row, values, usable in measured:
+        for region in region_table(values, image.labels, image.names, usable, labels.erode):
+            yield RegionValue(
+                subject=row.subject,
+                session=row.session,
+                map=row.map,
+                unit=row.unit,
+                region=region.name,
+                voxels=region.n_voxels - region.n_missing,
+                mean=region.mean,
+                sd=region.sd,
+                median=region.median,
+                q25=region.lower_quartile,
+                q75=region.upper_quartile,
+            )
+
+
+def _failed(out: Path) -> Iterator[Any]:
+    return (one for one in records_of(out) if one.state is State.FAILED)
+
+
+def _failure(name: str, step: str, reason: str) -> Failure:
+    found = parse_stem(name)
+    entities: Mapping[str, str] = {} if found is None else found.entities
+    return Failure(
+        subject=entities.get("sub", name), session=entities.get("ses", ""), step=step, reason=reason
+    )
+
+
+def _quartiles(values: Float[Tensor, " voxels"]) -> tuple[float, float, float]:
+    known = values[torch.isfinite(values)]
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    even = known[:: max(1, len(known) // MOST_SORTED)]
+    low, middle, high = torch.quantile(even.double(), torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+    return low, middle, high
+
+
+def _cell(value: object) -> str | float | int | None:
+    if isinstance(value, str):
+        return value or None
+    return value if isinstance(value, float | int) else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
