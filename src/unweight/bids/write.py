@@ -33,7 +33,7 @@ LOG = logging.getLogger(__name__)
 # Suffixes that BIDS does not know; validators are told to pass over them.
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
-    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*"),
+    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv"),
 )
 README = """# Quantitative maps
 

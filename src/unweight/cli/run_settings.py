@@ -173,7 +173,6 @@ def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Nam
     except SystemExit as ended:
         problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise UsageError(f"[{RUN}] {problem}", remedy="See `unweight run --help`.") from ended
-    both = vars(of_file) | {
-        name: value for name, value in vars(arguments).items() if value not in (None, False)
-    }
-    return argparse.Namespace(**both)
+    called, told = vars(arguments), vars(of_file)
+    given = {name: value for name, value in called.items() if value not in (None, False)}
+    return argparse.Namespace(**{**called, **told, **given})
