@@ -1,4 +1,4 @@
-"""How a set was made: what was measured, methods in sentences, citations, and where everything comes from."""
+"""How a set was made: what was measured, methods in sentences, citations, and where it comes from."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,13 @@ from unweight.report.trust import trained_on
 COLOURS_CITED = (
     "Fuderer M, et al. Color-map recommendation for MR relaxometry maps. Magn Reson Med (2025), "
     "doi 10.1002/mrm.30290.",
-    "Crameri F, Shephard GE, Heron PJ. The misuse of colour in science communication. Nat Commun 11:5444 (2020), "
+    "Crameri F, Shephard GE, Heron PJ. The misuse of colour in science communication. Nat Commun "
+    "11:5444 (2020), "
     "doi 10.1038/s41467-020-19160-7.",
 )
 BIDS_CITED = (
-    "Karakuzu A, et al. qMRI-BIDS: an extension to the brain imaging data structure for quantitative magnetic "
+    "Karakuzu A, et al. qMRI-BIDS: an extension to the brain imaging data structure for quantitative "
+    "magnetic "
     "resonance imaging data. Sci Data 9:517 (2022), doi 10.1038/s41597-022-01571-4."
 )
 TIMINGS = {

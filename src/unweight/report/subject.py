@@ -1,4 +1,4 @@
-"""One subject on one page: every set of maps, how far to believe it, how it was made, where it comes from."""
+"""One subject on one page: every set of maps, how far to believe it, how it was made, and from what."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -77,11 +77,9 @@ def subject_page(out_dir: Path, label: str) -> bytes:
     contents = Contents(
         subject=subject, sets=tuple(shown), tables=tuple(one for one in tables if one is not None)
     )
-    bare = _page(contents, tuple(tuple(NOTHING for _ in one.maps) for one in shown))
-    return _page(contents, pack(shown, LARGEST_PAGE - len(bare)))
-
-
-NOTHING = PackedMap(content=None, size=0, remark="")
+    content = _content(contents)
+    packed = pack(shown, LARGEST_PAGE - len(_rendered(content, ())))
+    return _rendered(content, [one for of_set in packed for one in of_set])
 
 
 def _place(shown: ShownSet) -> tuple[str, int, str]:
@@ -92,51 +90,50 @@ def _place(shown: ShownSet) -> tuple[str, int, str]:
     )
 
 
-def _page(contents: Contents, packed: Sequence[Sequence[PackedMap]]) -> bytes:
+def _content(contents: Contents) -> Mapping[str, object]:
+    """Return all of the page but the volumes."""
     label, shown = contents.subject.label, contents.sets
-    maps = [one.content for row in packed for one in row]
-    firsts = [sum(len(row) for row in packed[:place]) for place in range(len(packed))]
-    sets = [_set(contents, place, packed[place], firsts[place]) for place in range(len(shown))]
-    problems = [*(f"{one}." for one in contents.subject.problems)]
+    firsts = [sum(len(one.maps) for one in shown[:place]) for place in range(len(shown))]
+    problems = [f"{one}." for one in contents.subject.problems]
     if not shown:
         problems.append("There is no set of maps of this subject here, or none whose sidecar can be read.")
     regions = [_table(one) for one in contents.tables if one.kind == "regions"]
     sections = [(f"set{place + 1}", _short(one)) for place, one in enumerate(shown)]
+    sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(shown)
+    return {
+        "title": f"sub-{label}",
+        "mark": f"unweight · sub-{label}",
+        "lead": _lead(shown),
+        "sections": sections,
+        "faces": _faces(shown),
+        "problems": problems,
+        "sets": [_set(contents, place, firsts[place]) for place in range(len(shown))],
+        "regions": regions,
+        "citations": methods.citations(shown),
+        "licence": NIIVUE_LICENCE.read_text(encoding="utf-8"),
+    }
+
+
+def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> bytes:
+    told = {
+        "maps": [one.content for one in packed],
+        "gap": STATUS_GAP,
+        "differences": DIFFERENCES,
+        "statuses": [
+            {
+                "name": status_name(one),
+                "meaning": one.meaning,
+                "failed": one.failed,
+                "kind": status_class(one),
+            }
+            for one in VoxelStatus
+        ],
+    }
+    remarks = dict(enumerate(one.remark for one in packed))
     return render(
         "subject.html",
-        {
-            "title": f"sub-{label}",
-            "mark": f"unweight · sub-{label}",
-            "lead": _lead(shown),
-            "sections": [
-                *sections,
-                *([("tables", "Regions")] if regions else []),
-                *([("cite", "Cite")] if shown else []),
-            ],
-            "faces": _faces(shown),
-            "problems": problems,
-            "sets": sets,
-            "regions": regions,
-            "citations": methods.citations(shown),
-            "licence": NIIVUE_LICENCE.read_text(encoding="utf-8"),
-            "volumes": _script_json(
-                {
-                    "maps": maps,
-                    "gap": STATUS_GAP,
-                    "differences": DIFFERENCES,
-                    "statuses": [
-                        {
-                            "name": status_name(one),
-                            "meaning": one.meaning,
-                            "failed": one.failed,
-                            "kind": status_class(one),
-                        }
-                        for one in VoxelStatus
-                    ],
-                }
-            ),
-        },
-        scripts=(niivue(), packaged("viewer.js")) if maps else (),
+        {**content, "volumes": _script_json(told), "remarks": remarks},
+        scripts=(niivue(), packaged("viewer.js")),
     )
 
 
@@ -176,19 +173,19 @@ def _short(shown: ShownSet) -> str:
 
 
 def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
-    """Return one slice of what matters most: the first map of each set, and the second of a set of three."""
-    chosen = [(one, one.maps[0]) for one in shown if one.maps]
-    chosen += [(one, one.maps[1]) for one in shown if len(one.maps) > 1 and kind_of(one) is Kind.ROUTINE]
+    """Return one slice of what matters most: each kind of first map once, and T2 beside T1."""
+    chosen: dict[str, tuple[ShownSet, ShownMap]] = {}
+    for one in shown:
+        for which in one.maps[: 2 if kind_of(one) is Kind.ROUTINE else 1]:
+            made = " (made)" if kind_of(one) is Kind.T1W else ""
+            chosen.setdefault(f"{which.quantity.symbol}{made}", (one, which))
     return [
-        {
-            "title": f"{which.quantity.symbol}{' (made)' if kind_of(one) is Kind.T1W else ''}",
-            "picture": data_url("image/png", face(one, which.value)),
-        }
-        for one, which in chosen[:MOST_FACES]
+        {"title": title, "picture": data_url("image/png", face(one, which.value))}
+        for title, (one, which) in list(chosen.items())[:MOST_FACES]
     ]
 
 
-def _set(contents: Contents, place: int, packed: Sequence[PackedMap], first: int) -> Mapping[str, object]:
+def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
     shown = contents.sets[place]
     stored, kind = shown.stored, kind_of(shown)
     usable, suspect, failed = shown.shares
@@ -204,7 +201,7 @@ def _set(contents: Contents, place: int, packed: Sequence[PackedMap], first: int
         "main": _main(shown),
         "share": bar,
         "problems": shown.problems,
-        "maps": [_map(shown, index, packed[index], first + index) for index in range(len(shown.maps))],
+        "maps": [_map(shown, index, first + index) for index in range(len(shown.maps))],
         "tables": [_table(one, contents) for one in contents.tables if _belongs(one, shown)],
         "status": status_rows(shown),
         "doubts": doubts(shown),
@@ -230,14 +227,14 @@ def _main(shown: ShownSet) -> dict[str, str] | None:
     return {"symbol": first.quantity.symbol, "median": number(middle), "unit": first.value.unit}
 
 
-def _map(shown: ShownSet, index: int, packed: PackedMap, place: int) -> Mapping[str, object]:
+def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
     one = shown.maps[index]
     layers = [one.value, one.sd, shown.misfit if index == 0 else None]
     return {
         "number": place,
         "symbol": one.quantity.symbol,
         "words": one.quantity.words,
-        "description": one.description,
+        "description": "" if one.description.lower() == one.quantity.words else one.description,
         "panes": [
             {
                 "title": layer.title,
@@ -250,7 +247,6 @@ def _map(shown: ShownSet, index: int, packed: PackedMap, place: int) -> Mapping[
         ],
         "histogram": _histogram(shown, one.value),
         "table": _statistics(shown, one),
-        "remark": packed.remark,
     }
 
 
@@ -281,8 +277,8 @@ def _statistics(shown: ShownSet, one: ShownMap) -> Markup:
         Markup('<th class="num">{}</th>').format(name) for name in ("2 %", "25 %", "median", "75 %", "98 %")
     )
     return Markup(
-        '<div class="scroll"><table class="stats"><thead><tr><th>quantiles</th>{}</tr></thead><tbody>{}</tbody>'
-        "</table></div>"
+        '<div class="scroll"><table class="stats"><thead><tr><th>quantiles</th>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
     ).format(head, Markup("").join(rows))
 
 

@@ -30,34 +30,42 @@ class Kind(Enum):
 ORDER = tuple(Kind)
 CAVEATS = {
     Kind.INVERSION: (
-        "T1 is that of one exponential; a short component, as in white matter, is neither found nor corrected.",
-        "PD includes the sensitivity of the coils, so compare it within a neighbourhood, not across the head.",
+        "T1 is that of one exponential; a short component, as in white matter, is neither found nor "
+        "corrected.",
+        "PD includes the sensitivity of the coils, so compare it within a neighbourhood, not across "
+        "the head.",
     ),
     Kind.ROUTINE: (
-        "Three images cannot tell everything: what tissue is like in most people is in every answer. Where tissue "
-        "is unlike anything simulated, look at the misfit, and compare regions rather than believe a number.",
+        "Three images cannot tell everything: what tissue is like in most people is in every answer. "
+        "Where tissue "
+        "is unlike anything simulated, look at the misfit, and compare regions rather than believe a "
+        "number.",
         "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
     ),
     Kind.R2STAR: (
-        "Where the field changes within a voxel (sinuses, ear canals, implants) signal is lost and R2* is too high.",
+        "Where the field changes within a voxel (sinuses, ear canals, implants) signal is lost and "
+        "R2* is too high.",
     ),
     Kind.T2: (
         "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
     ),
     Kind.CHI: (
         "Susceptibility has no absolute zero; it is relative to the reference named above.",
-        "Contrast of large structures comes out too small; compare a region between people, not tissues in one.",
-        "The standard deviation is that of noise alone. Background removal and inversion make larger errors that "
+        "Contrast of large structures comes out too small; compare a region between people, not "
+        "tissues in one.",
+        "The standard deviation is that of noise alone. Background removal and inversion make larger "
+        "errors that "
         "no map shows, and the rim of the brain, a few voxels, is the least certain.",
     ),
     Kind.T1W: (
         "This image was made, not measured. What gradient echoes cannot show is what it is in most people.",
-        "It is not for reading by a radiologist, nor for lesions, tumours, or iron and myelin far from normal.",
+        "It is not for reading by a radiologist, nor for lesions, tumours, or iron and myelin far "
+        "from normal.",
     ),
 }
 MISFIT_WORDS = {
     CHI_SQUARE: "1 is what noise explains; much more means the model does not fit",
-    RMS_OF_LOG: "0.1 means that the images made again from the maps differ from the real ones by about 10 %",
+    RMS_OF_LOG: "0.1: the images made again from the maps differ from the real ones by about 10 %",
     PHASE_RESIDUAL: "how far the phase strays from a line in echo time",
 }
 COLOURS = {"good": "usable", "doubt": "has a value, not to be trusted as it is", "bad": "no value"}
@@ -122,7 +130,7 @@ def _of_voxels(shown: ShownSet) -> Iterator[str]:
     if suspect:
         reasons = [status for status in shown.counts if status.suspect]
         told = "; ".join(f"{status_name(status)}: {status.meaning}" for status in reasons)
-        yield f"{_share(suspect)} of the voxels with signal have a value that should not be believed ({told})."
+        yield f"{_share(suspect)} of the voxels with signal have a value not to be believed ({told})."
     if failed:
         reasons = [
             status
@@ -146,7 +154,8 @@ def _of_misfit(shown: ShownSet) -> Iterator[str]:
     if values.size:
         low, middle, high = (number(float(one)) for one in np.quantile(values, (0.25, 0.5, 0.75)))
         words = MISFIT_WORDS.get(shown.misfit_meaning, "")
-        yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{f' ({words})' if words else ''}."
+        told = f" ({words})" if words else ""
+        yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{told}."
 
 
 def _of_method(shown: ShownSet) -> Iterator[str]:
@@ -158,14 +167,16 @@ def _of_method(shown: ShownSet) -> Iterator[str]:
     trained = trained_on(own)
     if trained:
         yield (
-            "A network made these maps. It was trained on simulated images alone: what simulations do not know "
+            "A network made these maps. It was trained on simulated images alone: what simulations "
+            "do not know "
             "(flow, fat shift, artefacts, rare disease) it has never seen."
             if "simulated" in trained.lower()
             else "A network made these maps; see what it was trained on."
         )
     if isinstance(own.get("IntervalLevel"), float):
         yield (
-            f"The {100 * float(str(own['IntervalLevel'])):.0f} % intervals hold on average over voxels like those "
+            f"The {100 * float(str(own['IntervalLevel'])):.0f} % intervals hold on average over "
+            f"voxels like those "
             "simulated, not in each one."
         )
 

@@ -6,7 +6,6 @@
     document.documentElement.dataset.viewer = "none";
     const note = document.getElementById("noviewer");
     if (note) { note.hidden = rows.length === 0; note.querySelector("span").textContent = reason; }
-    window.unweightReady = true;
   };
   const works = () => {
     try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
@@ -14,7 +13,7 @@
   if (!rows.some((row) => told.maps[row.dataset.map])) { fail("There is nothing to move through."); return; }
   if (!works()) { fail("This browser offers no WebGL 2, so the maps are shown as still pictures."); return; }
 
-  const pool = [];
+  const pool = window.unweightViewers = [];
   let live = null;
   const bytes = (text) => Uint8Array.from(atob(text), (mark) => mark.charCodeAt(0)).buffer;
   const minus = (text) => text.replace("-", "−");
@@ -110,9 +109,12 @@
     };
   };
 
-  const volume = async (text, name, colormap, low, high) => niivue.NVImage.loadFromUrl({
-    url: bytes(text), name: `${name}.nii.gz`, colormap, cal_min: low, cal_max: high, trustCalMinMax: false,
-  });
+  const add = async (nv, text, name, colormap, low, high) => {
+    const volume = await niivue.NVImage.loadFromUrl({ url: bytes(text), name: `${name}.nii.gz`, colormap });
+    nv.addVolume(volume);
+    volume.cal_min = low;  // what the viewer finds by itself depends on the values
+    volume.cal_max = high;
+  };
 
   const plane = (row, name) => {
     const kinds = { axial: 0, coronal: 1, sagittal: 2, all: 3 };
@@ -147,8 +149,8 @@
       nv.addColormap(name, look(name, layer));
       nv.addColormap("marked", marks(true));
       nv.addColormap("unmarked", marks(false));
-      nv.addVolume(await volume(layer.volume, name, name, layer.low, layer.high));
-      nv.addVolume(await volume(map.status, "status", "unmarked", 0, 255));
+      await add(nv, layer.volume, name, name, layer.low, layer.high);
+      await add(nv, map.status, "status", "unmarked", 0, 255);
       nv.resizeListener();
     }
     const slab = map.slab;
@@ -194,7 +196,7 @@
     });
   }
   const first = rows.find((row) => told.maps[row.dataset.map]);
-  open(first).then(() => { window.unweightReady = true; }, (error) => {
+  open(first).then(() => { document.documentElement.dataset.viewer = "live"; }, (error) => {
     rest();
     rows.forEach((row) => { row.querySelector(".open")?.remove(); row.classList.remove("live"); });
     fail(`The viewer did not start (${error.message}), so the maps are shown as still pictures.`);
