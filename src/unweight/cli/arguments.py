@@ -103,6 +103,8 @@ OUT = argument(
 )
 DEVICE = argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
 NO_FIGURES = flag("--no-figures", help="write no pictures")
+NO_REPORT = flag("--no-report", help="write no page for the subject")
+PICTURES = (NO_FIGURES, NO_REPORT)
 EXAMINATION = (
     argument(
         "inputs",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import DEVICE, EXAMINATION, NO_FIGURES, OUT, SERIES, argument, flag
+from unweight.cli.arguments import DEVICE, EXAMINATION, OUT, PICTURES, SERIES, argument, flag, label
 from unweight.cli.command import Command
 from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
 from unweight.cli.learning_commands import EVALUATE, MAPS_COMPARED, TRAIN
@@ -48,7 +48,7 @@ COMMANDS = {
             ),
             argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
             DEVICE,
-            NO_FIGURES,
+            *PICTURES,
         ),
         epilogue=(
             "unweight t1 dicom_folder -o maps\n"
@@ -71,7 +71,7 @@ COMMANDS = {
             ),
             argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
             DEVICE,
-            NO_FIGURES,
+            *PICTURES,
         ),
         epilogue=(
             "unweight maps bids_tree -o maps\n"
@@ -131,6 +131,23 @@ COMMANDS = {
             argument("-o", "--out", type=Path, metavar="TSV", help="write the table to this file"),
         ),
         epilogue="unweight regions sub-1_T1map.nii.gz --labels sub-1_dseg.nii.gz --erode 1 -o regions.tsv",
+    ),
+    "report": Command(
+        module="unweight.cli.report",
+        summary="one page for each subject: maps, how far to believe them, how they were made",
+        arguments=(
+            argument("out", metavar="OUT", type=Path, help="folder of maps"),
+            argument(
+                "--participant-label",
+                "--subjects",
+                dest="subjects",
+                nargs="+",
+                type=label,
+                metavar="LABEL",
+                help="only these subjects",
+            ),
+        ),
+        epilogue="unweight report maps\nunweight report maps --participant-label 01 02",
     ),
     "validate": Command(
         module="unweight.cli.validate",

@@ -18,7 +18,7 @@ from unweight.bids.read import FoundSeries, find_inputs
 from unweight.bids.write import write_maps
 from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
-from unweight.cli.each import each
+from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
@@ -55,10 +55,10 @@ def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside:
     )
     found = find_inputs(arguments.inputs, given, suffixes=(suffix,), subjects=arguments.subjects)
 
-    def work(_: str, one: FoundSeries) -> None:
-        _map(one, arguments, screen, (maker, beside))
+    def work(_: str, one: FoundSeries) -> str:
+        return _map(one, arguments, screen, (maker, beside))
 
-    return each([(one.label, one) for one in found], work, arguments)
+    return each_with_page([(one.label, one) for one in found], work, arguments, screen)
 
 
 def simple_solver(method: str) -> DecaySolver:
@@ -68,7 +68,8 @@ def simple_solver(method: str) -> DecaySolver:
 
 def _map(
     one: FoundSeries, arguments: argparse.Namespace, screen: Console, parts: tuple[Maker, Beside]
-) -> None:
+) -> str:
+    """Map one series; return the label of its subject."""
     maker, beside = parts
     began = time.perf_counter()
     series = _without_phase(one).read()
@@ -105,6 +106,7 @@ def _map(
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
+    return series.entities["sub"]
 
 
 def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:

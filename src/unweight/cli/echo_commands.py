@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import DEVICE, INPUTS, MASK, NO_FIGURES, OUT, SUBJECTS, TE, argument, flag
+from unweight.cli.arguments import DEVICE, INPUTS, MASK, OUT, PICTURES, SUBJECTS, TE, argument, flag
 from unweight.cli.command import Command
 
 DECAY_METHODS = ("log-linear", "arlo", "nonlinear")
@@ -18,7 +18,7 @@ ECHOES = (INPUTS, OUT, TE, MASK, SUBJECTS)
 DECAY_END = (
     argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
     DEVICE,
-    NO_FIGURES,
+    *PICTURES,
 )
 PHASE_SCALING = (
     argument(
@@ -161,7 +161,7 @@ QSM = Command(
         ),
         flag("--qsmxt", help="let an installed qsmxt do background removal and inversion"),
         DEVICE,
-        NO_FIGURES,
+        *PICTURES,
     ),
     epilogue=(
         "unweight qsm bids_tree -o maps\n"
@@ -200,7 +200,7 @@ MPRAGE = Command(
         argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
         argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
         DEVICE,
-        NO_FIGURES,
+        *PICTURES,
     ),
     epilogue=(
         "unweight mprage bids_tree -o images\n"

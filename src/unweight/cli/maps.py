@@ -14,8 +14,8 @@ from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
 from unweight.bids.write import write_maps
-from unweight.cli.each import each
 from unweight.cli.maps_method import estimator_for
+from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     found = list(_examinations(arguments))
 
-    def work(label: str, files: MapsFiles | InputError) -> None:
+    def work(label: str, files: MapsFiles | InputError) -> str:
         if isinstance(files, InputError):
             raise files
-        _map(label, files, arguments, screen)
+        return _map(label, files, arguments, screen)
 
-    return each(found, work, arguments, "examinations")
+    return each_with_page(found, work, arguments, screen, "examinations")
 
 
 def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFiles | InputError]]:
@@ -111,7 +111,8 @@ def _contrast(option: str | None) -> str | None:
     return next((name for name in CONTRASTS if name.lower() == option), None)
 
 
-def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> None:
+def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> str:
+    """Map one examination; return the label of its subject."""
     began = time.perf_counter()
     estimator = estimator_for(arguments)
     read = read_examination(files)
@@ -133,6 +134,7 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     screen.print(str(written.images["T1"].parent))
     if picture is not None:
         screen.print(str(picture))
+    return read.entities["sub"]
 
 
 def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:

@@ -17,7 +17,7 @@ from unweight.bids.volume import open_volume
 from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
-from unweight.cli.each import each
+from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
@@ -72,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     made = (synthesise, card)
     if any(files):
-        _make("series", _of_files(arguments), (made, arguments, screen))
-        return 0
+        series = [("series", _of_files(arguments))]
+        return each_with_page(
+            series, lambda label, one: _make(label, one, (made, arguments, screen)), arguments, screen
+        )
     found = find_inputs(
         arguments.inputs, _given(arguments), suffixes=("MEGRE",), subjects=arguments.subjects
     )
@@ -82,10 +84,11 @@ def run(arguments: argparse.Namespace) -> int:
             f"a map belongs to one series, and there are {len(found)}",
             remedy="Choose one with --subjects.",
         )
-    return each(
+    return each_with_page(
         [(one.label, one) for one in found],
         lambda label, one: _make(label, one.read(), (made, arguments, screen)),
         arguments,
+        screen,
     )
 
 
@@ -108,7 +111,8 @@ def _given(arguments: argparse.Namespace) -> Given:
 
 def _make(
     label: str, series: Series, how: tuple[tuple[Synthesiser, Card], argparse.Namespace, Console]
-) -> None:
+) -> str:
+    """Make an image of one series; return the label of its subject."""
     (synthesise, card), arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
@@ -161,6 +165,7 @@ def _make(
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
+    return series.entities["sub"]
 
 
 def _paths_given(arguments: argparse.Namespace) -> dict[str, Path]:

@@ -24,6 +24,7 @@ from unweight.evaluate.phantom import FoundPlate, find_plates
 from unweight.evaluate.spheres import SphereT1, measure_t1, sphere_signals
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.report.figures import SphereMark, draw_phantom
+from unweight.report.subject import write_subject_page
 from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery
 
 COLUMNS = (
@@ -48,17 +49,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure every T1 map in a folder; one without a phantom does not stop the others."""
     screen = console(quiet=arguments.quiet)
     sidecars = find_maps(arguments.out, T1.suffix)
-    failed = 0
+    failed, subjects = 0, dict[str, None]()
     for sidecar in sidecars:
         try:
             stored = read_maps(arguments.out, sidecar, (T1, PD, B))
             images = _images(arguments.images, stored) if arguments.images else _explained(stored)
             _measure(stored, images, arguments, screen)
+            subjects[stored.entities["sub"]] = None
         except InputError as error:
             if len(sidecars) == 1 or arguments.debug:
                 raise
             failed += 1
             error_line(f"{sidecar.name}: {error}")
+    for subject in subjects:
+        if (arguments.out / f"sub-{subject}.html").exists():
+            screen.print(str(write_subject_page(arguments.out, subject)))
     return 1 if failed else 0
 
 

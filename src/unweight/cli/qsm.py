@@ -14,7 +14,7 @@ from unweight.bids.read import Series, find_inputs, read_complex
 from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
-from unweight.cli.each import each
+from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
@@ -46,13 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     fit = _fit(arguments)
     if any(files):
-        _map("series", read_complex(arguments.mag, arguments.phase, given), (fit, arguments, screen))
-        return 0
+        series = [("series", read_complex(arguments.mag, arguments.phase, given))]
+        return each_with_page(
+            series, lambda label, one: _map(label, one, (fit, arguments, screen)), arguments, screen
+        )
     found = find_inputs(arguments.inputs, given, suffixes=("MEGRE",), subjects=arguments.subjects)
-    return each(
+    return each_with_page(
         [(one.label, one) for one in found],
         lambda label, one: _map(label, one.read(), (fit, arguments, screen)),
         arguments,
+        screen,
     )
 
 
@@ -95,7 +98,8 @@ def _inversion_name(arguments: argparse.Namespace) -> str:
     return "rts" if arguments.qsmxt and arguments.inversion == "wtv" else str(arguments.inversion)
 
 
-def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> None:
+def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> str:
+    """Map one series; return the label of its subject."""
     fit, arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, CHI.suffix)
@@ -121,6 +125,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
+    return series.entities["sub"]
 
 
 def _nameless(series: Series, notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from unweight.bids.read import FoundSeries, Series, find_inputs
 from unweight.bids.write import WrittenMaps, write_maps
 from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
-from unweight.cli.each import each
+from unweight.cli.pages import each_with_page
 from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.cli.t1_method import T1Method, fit_from, method_for
 from unweight.cli.terminal import console, progress
@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     fit_from(arguments)  # a wrong setting is said before any file is read
     found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
-    return each([(one.label, one) for one in found], lambda _, one: _map(one, arguments, screen), arguments)
+    return each_with_page(
+        [(one.label, one) for one in found], lambda _, one: _map(one, arguments, screen), arguments, screen
+    )
 
 
 def given_from(arguments: argparse.Namespace) -> Given:
@@ -55,7 +57,8 @@ def given_from(arguments: argparse.Namespace) -> Given:
     )
 
 
-def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> None:
+def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> str:
+    """Map one series; return the label of its subject."""
     began = time.perf_counter()
     series = one.read()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1.suffix)
@@ -74,6 +77,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> No
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
     _summarise(screen, series, (method, maps), (written, figure), seconds)
+    return series.entities["sub"]
 
 
 def _remove_outdated(image: Path, picture: Path) -> None:

@@ -14,6 +14,7 @@ from unweight.report.colours import linear_lut
 from unweight.report.shown_set import Layer, ShownSet
 
 NO_ROOM = "there is no room on one page for the volumes; the pictures and tables are complete"
+Place = tuple[int, int]  # number of the set, and of the map in it
 STATUS_GAP = 28  # between two statuses in the volume of a viewer, whose look-up table may blend neighbours
 
 
@@ -41,14 +42,16 @@ class Level:
         return " and ".join(parts)
 
 
+# What is left out step by step, and about which share of the bytes is left.
 LEVELS = (
-    Level(),
-    Level(coarser=2),
-    Level(coarser=4),
-    Level(coarser=4, every=2),
-    Level(coarser=4, every=3),
-    Level(coarser=10, every=5),
+    (Level(), 1.0),
+    (Level(coarser=2), 0.85),
+    (Level(coarser=4), 0.7),
+    (Level(coarser=4, every=2), 0.095),
+    (Level(coarser=4, every=3), 0.03),
+    (Level(coarser=10, every=5), 0.006),
 )
+LATER = 4.0  # how much more readily a map gives way that is not the first of its set
 
 
 @final
@@ -68,7 +71,7 @@ class PackedMap:
 
 
 def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], ...]:
-    """Pack all maps of all sets as finely as fits; first maps give way last, and the largest before others.
+    """Pack all maps as finely as fits; the largest gives way first, the first map of a set last.
 
     Args:
         shown: The sets.
@@ -76,19 +79,40 @@ def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], .
     """
     places = [(number, index) for number, one in enumerate(shown) for index in range(len(one.maps))]
     levels = dict.fromkeys(places, 0)
-    packed = {place: _packed(shown[place[0]], place[1], LEVELS[0]) for place in places}
+    packed = {place: _packed(shown[place[0]], place[1], LEVELS[0][0]) for place in places}
     while sum(one.size for one in packed.values()) > room:
-        able = [place for place in places if levels[place] + 1 < len(LEVELS)]
-        if not able:
+        before = dict(levels)
+        sizes = {place: packed[place].size / LEVELS[levels[place]][1] for place in places}
+        if not _give_way(sizes, levels, room):
             packed = dict.fromkeys(places, PackedMap(content=None, size=0, remark=NO_ROOM))
             break
-        able = [place for place in able if place[1] > 0] or able
-        largest = max(able, key=lambda place: packed[place].size)
-        levels[largest] += 1
-        packed[largest] = _packed(shown[largest[0]], largest[1], LEVELS[levels[largest]])
+        for place in places:
+            if levels[place] != before[place]:
+                packed[place] = _packed(shown[place[0]], place[1], LEVELS[levels[place]][0])
     return tuple(
         tuple(packed[number, index] for index in range(len(one.maps))) for number, one in enumerate(shown)
     )
+
+
+def _give_way(sizes: Mapping[Place, float], levels: dict[Place, int], room: int) -> bool:
+    """Raise levels, one at least, until the maps should fit; return whether any could be raised.
+
+    Args:
+        sizes: Of the maps with nothing left out.
+        levels: What is left out of each; changed.
+        room: Bytes for all.
+    """
+    raised = False
+    while not raised or sum(sizes[place] * LEVELS[level][1] for place, level in levels.items()) > room:
+        able = [place for place, level in levels.items() if level + 1 < len(LEVELS)]
+        if not able:
+            return raised
+        weights = {
+            place: sizes[place] * LEVELS[levels[place]][1] * (LATER if place[1] else 1.0) for place in able
+        }
+        levels[max(able, key=lambda place: weights[place])] += 1
+        raised = True
+    return True
 
 
 def _packed(shown: ShownSet, index: int, level: Level) -> PackedMap:

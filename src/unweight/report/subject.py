@@ -1,0 +1,306 @@
+"""One subject on one page: every set of maps, how far to believe it, how it was made, and from what."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from markupsafe import Markup
+
+from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.stored_sets import StoredSubject, stored_subject
+from unweight.core.maps import VoxelStatus
+from unweight.report import methods
+from unweight.report.charts import histogram, number, shares
+from unweight.report.colour_bar import colour_bar
+from unweight.report.document import NIIVUE_LICENCE, data_url, niivue, packaged, render
+from unweight.report.measured import Measured, measured_in
+from unweight.report.packed import STATUS_GAP, PackedMap, pack
+from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
+from unweight.report.slice_pictures import face, picture
+from unweight.report.trust import (
+    ORDER,
+    Kind,
+    doubts,
+    kind_of,
+    status_class,
+    status_name,
+    status_rows,
+    trained_on,
+    verdict,
+)
+
+LARGEST_PAGE = 25_000_000  # bytes
+MOST_FACES = 5
+DIFFERENCES = ("χ",)  # maps around zero, of which no per cent is told
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contents:
+    """What a page is made of.
+
+    Attributes:
+        subject: What the folder holds.
+        sets: Its sets, in the order of the page.
+        tables: Tables beside the maps.
+    """
+
+    subject: StoredSubject
+    sets: tuple[ShownSet, ...]
+    tables: tuple[Measured, ...]
+
+
+def write_subject_page(out_dir: Path, label: str) -> Path:
+    """Write the page of a subject into the folder of its derivatives; return where it is.
+
+    Raises:
+        InputError: There is no such subject.
+        OutputError: It could not be written.
+    """
+    path = out_dir / f"sub-{label}.html"
+    write_bytes_atomic(path, subject_page(out_dir, label))
+    return path
+
+
+def subject_page(out_dir: Path, label: str) -> bytes:
+    """Return the page of a subject: the same bytes for the same derivatives.
+
+    Raises:
+        InputError: There is no such subject.
+    """
+    subject = stored_subject(out_dir, label)
+    shown = sorted((show_set(one) for one in subject.sets), key=_place)
+    tables = [measured_in(path) for path in subject.tables]
+    contents = Contents(
+        subject=subject, sets=tuple(shown), tables=tuple(one for one in tables if one is not None)
+    )
+    content = _content(contents)
+    packed = pack(shown, LARGEST_PAGE - len(_rendered(content, ())))
+    return _rendered(content, [one for of_set in packed for one in of_set])
+
+
+def _place(shown: ShownSet) -> tuple[str, int, str]:
+    return (
+        shown.stored.name.entities.get("ses", ""),
+        ORDER.index(kind_of(shown)),
+        shown.stored.sidecar.name,
+    )
+
+
+def _content(contents: Contents) -> Mapping[str, object]:
+    """Return all of the page but the volumes."""
+    label, shown = contents.subject.label, contents.sets
+    firsts = [sum(len(one.maps) for one in shown[:place]) for place in range(len(shown))]
+    problems = [f"{one}." for one in contents.subject.problems]
+    if not shown:
+        problems.append("There is no set of maps of this subject here, or none whose sidecar can be read.")
+    regions = [_table(one) for one in contents.tables if one.kind == "regions"]
+    sections = [(f"set{place + 1}", _short(one)) for place, one in enumerate(shown)]
+    sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(shown)
+    return {
+        "title": f"sub-{label}",
+        "mark": f"unweight · sub-{label}",
+        "lead": _lead(shown),
+        "sections": sections,
+        "faces": _faces(shown),
+        "problems": problems,
+        "sets": [_set(contents, place, firsts[place]) for place in range(len(shown))],
+        "regions": regions,
+        "citations": methods.citations(shown),
+        "licence": NIIVUE_LICENCE.read_text(encoding="utf-8"),
+    }
+
+
+def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> bytes:
+    told = {
+        "maps": [one.content for one in packed],
+        "gap": STATUS_GAP,
+        "differences": DIFFERENCES,
+        "statuses": [
+            {
+                "name": status_name(one),
+                "meaning": one.meaning,
+                "failed": one.failed,
+                "kind": status_class(one),
+            }
+            for one in VoxelStatus
+        ],
+    }
+    remarks = dict(enumerate(one.remark for one in packed))
+    return render(
+        "subject.html",
+        {**content, "volumes": _script_json(told), "remarks": remarks},
+        scripts=(niivue(), packaged("viewer.js")),
+    )
+
+
+def _script_json(value: object) -> Markup:
+    """Return JSON that cannot leave the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for mark, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(mark, code)
+    return Markup(text)
+
+
+def _lead(shown: Sequence[ShownSet]) -> str:
+    kinds = list(dict.fromkeys(kind_of(one).value for one in shown if one.maps))
+    if not kinds:
+        return "No maps can be shown."
+    sessions = {one.stored.name.entities.get("ses", "") for one in shown}
+    visits = f", {len(sessions)} sessions" if len(sessions) > 1 else ""
+    return "; ".join(kinds) + visits + "."
+
+
+def _label(shown: ShownSet) -> str:
+    entities = shown.stored.name.entities
+    return " ".join(f"{key}-{entities[key]}" for key in entities if key not in ("sub", "desc"))
+
+
+def _short(shown: ShownSet) -> str:
+    kind = kind_of(shown)
+    names = {
+        Kind.ROUTINE: "T1 T2 PD",
+        Kind.INVERSION: "T1",
+        Kind.R2STAR: "R2*",
+        Kind.CHI: "χ",
+        Kind.T1W: "T1w",
+    }
+    label = _label(shown)
+    return names.get(kind, kind.value) + (f" ({label})" if label else "")
+
+
+def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
+    """Return one slice of what matters most: each kind of first map once, and T2 beside T1."""
+    chosen: dict[str, tuple[ShownSet, ShownMap]] = {}
+    for one in shown:
+        for which in one.maps[: 2 if kind_of(one) is Kind.ROUTINE else 1]:
+            made = " (made)" if kind_of(one) is Kind.T1W else ""
+            chosen.setdefault(f"{which.quantity.symbol}{made}", (one, which))
+    return [
+        {"title": title, "picture": data_url("image/png", face(one, which.value))}
+        for title, (one, which) in list(chosen.items())[:MOST_FACES]
+    ]
+
+
+def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
+    shown = contents.sets[place]
+    stored, kind = shown.stored, kind_of(shown)
+    usable, suspect, failed = shown.shares
+    told = f"{100 * usable:.1f} % usable, {100 * suspect:.1f} % suspect, {100 * failed:.1f} % failed"
+    bar = shares([("good", usable), ("doubt", suspect), ("bad", failed)], told) if shown.inside else ""
+    return {
+        "anchor": f"set{place + 1}",
+        "title": kind.value,
+        "label": _label(shown),
+        "made": kind is Kind.T1W,
+        "algorithm": str(stored.fields.get("EstimationAlgorithm", "")),
+        "verdict": verdict(shown),
+        "main": _main(shown),
+        "share": bar,
+        "problems": shown.problems,
+        "maps": [_map(shown, index, first + index) for index in range(len(shown.maps))],
+        "tables": [_table(one, contents) for one in contents.tables if _belongs(one, shown)],
+        "status": status_rows(shown),
+        "doubts": doubts(shown),
+        "protocol": methods.protocol_table(shown),
+        "facts": methods.facts(shown),
+        "trained": trained_on(stored.own),
+        "sentences": methods.sentences(shown),
+        "version": str(stored.own.get("Version", "unknown")),
+        "images": [
+            {"name": one.path.name, "sha256": one.sha256, "state": one.condition.value}
+            for one in stored.images
+        ],
+        "sources": methods.sources(shown),
+    }
+
+
+def _main(shown: ShownSet) -> dict[str, str] | None:
+    if not shown.maps:
+        return None
+    first = shown.maps[0]
+    values = first.value.at(shown.status == int(VoxelStatus.OK))
+    middle = float(np.median(values)) if values.size else float("nan")
+    return {"symbol": first.quantity.symbol, "median": number(middle), "unit": first.value.unit}
+
+
+def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
+    one = shown.maps[index]
+    layers = [one.value, one.sd, shown.misfit if index == 0 else None]
+    return {
+        "number": place,
+        "symbol": one.quantity.symbol,
+        "words": one.quantity.words,
+        "description": "" if one.description.lower() == one.quantity.words else one.description,
+        "panes": [
+            {
+                "title": layer.title,
+                "unit": layer.unit,
+                "picture": data_url("image/png", picture(shown, layer)),
+                "bar": colour_bar(layer, f"bar{place}-{number_of}"),
+            }
+            for number_of, layer in enumerate(layers)
+            if layer is not None
+        ],
+        "histogram": _histogram(shown, one.value),
+        "table": _statistics(shown, one),
+    }
+
+
+def _histogram(shown: ShownSet, layer: Layer) -> Markup:
+    low, high = layer.window
+    label = f"How often values of {layer.title} occur among usable voxels, {number(low)} to {number(high)}"
+    chart = histogram(layer.at(shown.status == int(VoxelStatus.OK)), low, high, label)
+    caption = Markup("<figcaption>{} of usable voxels{}</figcaption>").format(
+        layer.title, f" [{layer.unit}]" if layer.unit else ""
+    )
+    return Markup('<figure class="chart">{}{}</figure>').format(caption, chart)
+
+
+def _statistics(shown: ShownSet, one: ShownMap) -> Markup:
+    usable = shown.status == int(VoxelStatus.OK)
+    rows = []
+    for layer in (one.value, one.sd):
+        if layer is None:
+            continue
+        values = layer.at(usable)
+        cells = [float("nan")] * 5
+        if values.size:
+            cells = [float(cell) for cell in np.quantile(values, (0.02, 0.25, 0.5, 0.75, 0.98))]
+        numbers = Markup("").join(Markup('<td class="num">{}</td>').format(number(cell)) for cell in cells)
+        unit = f" [{layer.unit}]" if layer.unit else ""
+        rows.append(Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(layer.title, unit, numbers))
+    head = Markup("").join(
+        Markup('<th class="num">{}</th>').format(name) for name in ("2 %", "25 %", "median", "75 %", "98 %")
+    )
+    return Markup(
+        '<div class="scroll"><table class="stats"><thead><tr><th>quantiles</th>{}</tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(head, Markup("").join(rows))
+
+
+def _belongs(table: Measured, shown: ShownSet) -> bool:
+    """Whether a table of spheres was measured in these maps."""
+    entities = {key: label for key, label in table.entities.items() if key != "desc"}
+    own = {key: label for key, label in shown.stored.name.entities.items() if key != "desc"}
+    return (
+        table.kind == "phantom"
+        and entities == own
+        and shown.stored.name.suffix == "T1map"
+        and table.path.parent == shown.stored.sidecar.parent
+    )
+
+
+def _table(table: Measured, contents: Contents | None = None) -> dict[str, object]:
+    drawn = None
+    if contents is not None:
+        subject = f"sub-{contents.subject.label}"
+        folder = next((one for one in table.path.parents if one.name == subject), None)
+        found = None if folder is None else folder / "figures" / f"{table.path.stem}.png"
+        if found is not None and found.is_file():
+            drawn = data_url("image/png", found.read_bytes())
+    title = "Spheres of the system phantom" if table.kind == "phantom" else table.path.name
+    return {"title": title, "columns": table.columns, "rows": table.rows, "picture": drawn}
