@@ -12,7 +12,6 @@ from typing import Any, final
 
 from unweight.bids.dataset import prepare_derivatives
 from unweight.bids.write import IGNORED, README
-from unweight.cli.catalogue import COMMANDS
 from unweight.cli.group import run_group
 from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_settings import RunSettings, filled, read_settings
@@ -168,24 +167,18 @@ def _jobs(plan: Plan, settings: RunSettings, arguments: argparse.Namespace) -> l
     prepare_derivatives(out, root, IGNORED, README)
     pipelines = sorted({step.pipeline for step in plan.steps})
     device = ("--device", "cuda") if arguments.gpu else ()
-    options = {name: (*settings.options[name], *_taken(name, device)) for name in pipelines}
+    options = {name: (*settings.options[name], *device) for name in pipelines}
     weights = {name: weights_of(name, _weights_folder(options[name])) for name in pipelines}
     told = Settings(
         root=str(root),
         out=str(out),
-        options={name: (*words, *_taken(name, ("--no-report",))) for name, words in options.items()},
+        options=options,
         weights=weights,
         configuration=write_configuration(out, options, weights),
         run=secrets.token_hex(8),
         report=not arguments.no_report,
     )
     return [Job(task=task, settings=told) for task in plan.tasks]
-
-
-def _taken(pipeline: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return an option if the command knows it."""
-    known = {name for one in COMMANDS[pipeline].arguments for name in one.names}
-    return words if words and words[0] in known else ()
 
 
 def _weights_folder(words: Sequence[str]) -> Path | None:

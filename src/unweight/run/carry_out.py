@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import final
 
 from unweight import __version__
+from unweight.bids.atomic import UNFINISHED
 from unweight.bids.inheritance import entry_in_tree
 from unweight.bids.lock import locked
+from unweight.bids.names import subject_folder
 from unweight.bids.write import files_of
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.run.job import Job, Outcome
@@ -32,6 +34,8 @@ from unweight.run.record import (
 
 MOST_ATTEMPTS = 3
 LONGEST_REASON = 2000
+# The page comes when the visit is done, and what is said is kept in the records.
+NOT_NOW = ("--no-report", "--quiet")
 # Suffix and description of the first map each command writes, whose sidecar completes the set.
 FIRST_MAPS = {
     "t1": ("T1map", ""),
@@ -89,6 +93,8 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
     before = read_record(job.out, step.name)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
+    if before is not None and before.state is State.BEGUN:
+        _clear(step, job.out)
     options = settings.options.get(step.pipeline, ())
     shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [_name(word) for word in options])
     record = Record(
@@ -107,7 +113,7 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         )
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
-    said = call(step.words(job.root, job.out, (*options, "--quiet")))
+    said = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
     if said.code == 0:
         return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
     reason = _reason(said.text, job) or f"ended with exit code {said.code}"
@@ -137,6 +143,17 @@ def key_of(step: Step, job: Job) -> str:
         "inputs": inputs,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _clear(step: Step, out: Path) -> None:
+    """Remove what a process that died left half-written; the lock of the visit says that none is at work."""
+    maps, pictures = (
+        subject_folder(out, step.entities) / "anat",
+        out / f"sub-{step.entities['sub']}/figures",
+    )
+    for folder in (maps, pictures):
+        for left in folder.glob(f".*{UNFINISHED}"):
+            left.unlink(missing_ok=True)
 
 
 def _attempts(before: Record | None, key: str, run: str) -> int:
