@@ -146,7 +146,7 @@ def key_of(step: Step, job: Job) -> str:
 
 
 def _clear(step: Step, out: Path) -> None:
-    """Remove what a process that died left half-written; the lock of the visit says that none is at work."""
+    """Remove what a process that died left half-written; nobody else works on a visit that is locked."""
     maps, pictures = (
         subject_folder(out, step.entities) / "anat",
         out / f"sub-{step.entities['sub']}/figures",
