@@ -16,10 +16,15 @@ from playwright.sync_api import Error, Page, sync_playwright
 from unweight.report.subject import write_subject_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 READY = "html[data-viewer]"
 SLOW_MS = 90_000
 
