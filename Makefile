@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/unweight demo -o $(DEMO)
-	@echo "Pictures: $(DEMO)/maps/sub-phantom/figures"
+	@echo "Pages: $(DEMO)/maps/sub-head.html $(DEMO)/maps/sub-phantom.html"
 
 test: install
 	scripts/test

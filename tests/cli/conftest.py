@@ -10,5 +10,5 @@ from unweight.cli.main import main
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo")
-    assert main(["demo", "-o", str(out), "--quiet"]) == 0
+    assert main(["demo", "-o", str(out), "--quiet", "--phantom-only"]) == 0
     return out

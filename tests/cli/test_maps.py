@@ -185,7 +185,7 @@ def test_several_images_of_a_contrast_stop_one_subject_only(
     said = capsys.readouterr().err
     assert "sub-twice: has several T1w" in said
     assert "1 of 2 examinations failed: sub-twice" in said
-    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-agent"]
+    assert [path.name for path in (tmp_path / "out").glob("sub-*/")] == ["sub-agent"]
 
 
 def test_derivatives_pass_the_validator(masked: dict[str, str], tmp_path: Path) -> None:

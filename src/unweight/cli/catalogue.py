@@ -2,7 +2,17 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import DEVICE, EXAMINATION, OUT, PICTURES, SERIES, argument, flag, label
+from unweight.cli.arguments import (
+    DEVICE,
+    EXAMINATION,
+    OUT,
+    PICTURES,
+    SERIES,
+    SUBJECTS,
+    argument,
+    flag,
+    label,
+)
 from unweight.cli.command import Command
 from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
 from unweight.cli.learning_commands import EVALUATE, MAPS_COMPARED, TRAIN
@@ -114,6 +124,7 @@ COMMANDS = {
             argument(
                 "--field", type=float, metavar="T", help="field strength [T], if the files do not say"
             ),
+            SUBJECTS,
         ),
         epilogue=(
             "unweight phantom maps --version 2\nunweight phantom maps --version 1 --images dicom_folder"
@@ -157,11 +168,12 @@ COMMANDS = {
     ),
     "demo": Command(
         module="unweight.cli.demo",
-        summary="simulate the phantom as a BIDS dataset and map it, from files to pictures",
+        summary="simulate phantom and head as a BIDS dataset and map them, from files to pages",
         arguments=(
             argument("-o", "--out", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"),
             argument("--snr", type=float, default=50.0, help="PD over noise SD (default 50)"),
-            argument("--seed", type=int, default=0, help="of the noise (default 0)"),
+            argument("--seed", type=int, default=0, help="of the noise and the head (default 0)"),
+            flag("--phantom-only", help="leave the head out"),
         ),
     ),
     "simulate": Command(

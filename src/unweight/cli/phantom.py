@@ -48,7 +48,7 @@ COLUMNS = (
 def run(arguments: argparse.Namespace) -> int:
     """Measure every T1 map in a folder; one without a phantom does not stop the others."""
     screen = console(quiet=arguments.quiet)
-    sidecars = find_maps(arguments.out, T1.suffix)
+    sidecars = _sidecars(arguments)
     failed, subjects = 0, dict[str, None]()
     for sidecar in sidecars:
         try:
@@ -65,6 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
         if (arguments.out / f"sub-{subject}.html").exists():
             screen.print(str(write_subject_page(arguments.out, subject)))
     return 1 if failed else 0
+
+
+def _sidecars(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the sidecars of the T1 maps of the subjects asked for."""
+    found = find_maps(arguments.out, T1.suffix)
+    if arguments.subjects is None:
+        return found
+    wanted = {f"sub-{label}" for label in arguments.subjects}
+    kept = tuple(path for path in found if path.name.split("_")[0] in wanted)
+    if not kept:
+        raise InputError(
+            f"holds no T1 map of {', '.join(sorted(wanted))}", remedy="Check the label.", path=arguments.out
+        )
+    return kept
 
 
 def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
