@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ SHORTS = (0, 1, 2, 4, 7, 8, 16, 32, 64, 128, 255, 256, 512, 1024, 1536, 2048, 23
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, 3e38, math.nan, math.inf, -math.inf, 352.0, 352.5, 1e-45, 7.3)
 MAGICS = (b"n+1\0", b"ni1\0", b"n+2\0", b"\0\0\0\0", b"n+1 ")
 VALUES = ("nan", "some nan", "inf", "zero", "constant", "negative", "huge", "tiny", "complex", "rgb")
-VALUES += ("int16", "uint8", "float64", "clipped", "overflow", "noise", "longdouble")
+VALUES += ("int16", "uint8", "float64", "clipped", "overflow", "noise")
 PACKINGS = ("damaged", "twice", "bomb", "named wrongly", "swapped", "empty", "two members", "tail")
 GRIDS = ("other shape", "moved", "sheared", "flipped", "flat", "line", "voxel", "series", "none")
 HOSTILE = (
@@ -71,7 +72,25 @@ FIELDS += ("RepetitionTimePreparation", "MagneticFieldStrength", "ImageType", "U
 FIELDS += ("PhilipsScaleSlope", "PhilipsRescaleSlope", "UsePhilipsFloatNotDisplayScaling", "Manufacturer")
 FIELDS += ("ManufacturersModelName", "SkullStripped", "SliceThickness", "PhilipsRWVSlope", "\x1b[2J")
 WRONG: tuple[object, ...] = (
-    *(None, True, False, 0, -1, 0.4, 1.5, 3, 400, 2500, 1e-300, 1e308, 10**400, -(10**30), "", "0.4", "mag"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        0.4,
+        1.5,
+        3,
+        400,
+        2500,
+        1e-300,
+        1e308,
+        10**400,
+        -(10**30),
+        "",
+        "0.4",
+        "mag",
+    ),
     *("\ud800", "a\x1b[31m\nb", "/home/jane/scan", "rad", "arbitrary", "x" * 70000, [], [0.1], [True], {}),
     *([0.1, 0.2, 0.3], ["M", "P"], ["ORIGINAL", "PRIMARY", "M"], [["M"]], [0, 0, 10**400], [0, 0, 0]),
     *([1e-320, 0, 0], [3e38] * 3, ["1", "2", "3"], {"ReadoutTime": "x"}, {"ReadoutTime": 0.01}),
@@ -84,6 +103,10 @@ TEXTS = (
     *(b'{"EchoTime": 1' + b"0" * 5000 + b"}", b'{"\\u001b[31m": 1, "\\u001b[31m": 2}', b"\0" * 100),
 )
 NAMES = st.sampled_from(HOSTILE)
+# Mutations that can be of all images at once, and from which number on they are.
+OF_IMAGES = ("header", "bytes", "voxels", "packing", "grid", "field", "text")
+EVERY = 12
+IMPOSSIBLE = (OSError, ValueError, IndexError, EOFError, RecursionError, zlib.error, struct.error)
 
 
 class Mutation(NamedTuple):
@@ -95,8 +118,8 @@ class Mutation(NamedTuple):
 
 
 def mutations() -> st.SearchStrategy[list[Mutation]]:
-    """Give one to three mutations."""
-    which = st.integers(0, 11)
+    """Give up to three mutations."""
+    which = st.integers(0, 15)
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "header": st.tuples(st.sampled_from(sorted(HEADER)), st.integers(0, 19)),
         "bytes": st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
@@ -110,26 +133,35 @@ def mutations() -> st.SearchStrategy[list[Mutation]]:
         "copy": NAMES,
         "path": st.sampled_from(("remove", "directory", "outside", "dangling", "loop", "fifo", "locked")),
         "folder": st.sampled_from(("remove", "outside", "dangling", "file", "locked", "renamed")),
-        "sidecar": st.sampled_from(("directory", "dangling", "loop", "fifo", "outside", "remove", "locked")),
+        "sidecar": st.sampled_from(
+            ("directory", "dangling", "loop", "fifo", "outside", "remove", "locked")
+        ),
         "inherited": st.tuples(st.sampled_from(FIELDS), st.sampled_from(WRONG)),
         "description": st.sampled_from(TEXTS),
     }
     one = st.sampled_from(sorted(kinds)).flatmap(
         lambda what: st.builds(Mutation, st.just(what), which, kinds[what])
     )
-    return st.lists(one, min_size=1, max_size=3)
+    return st.lists(one, max_size=3)
 
 
 def apply(root: Path, mutation: Mutation) -> None:
-    """Do it to the files under a folder."""
-    try:
-        CHANGES[mutation.what](root, mutation.which, mutation.value)
-    except (OSError, ValueError):
-        return  # what it would have changed is not there any more, or cannot have that name
+    """Do it to one of the files under a folder, or to all of them."""
+    change = CHANGES[mutation.what]
+    among = mutation.what in OF_IMAGES and mutation.which >= EVERY
+    for which in range(len(_images(root))) if among else [mutation.which]:
+        try:
+            change(root, which, mutation.value)
+        except IMPOSSIBLE:
+            continue  # what it would have changed is not there any more, or cannot have that name
+
+
+def _images(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.nii*") if not path.is_fifo())
 
 
 def _image(root: Path, which: int) -> Path:
-    found = sorted(path for path in root.rglob("*.nii*"))
+    found = _images(root)
     if not found:
         raise ValueError("no image is left")
     return found[which % len(found)]
@@ -172,7 +204,14 @@ def _voxels(root: Path, which: int, value: str) -> None:
     header = _plain(path)
     shape = struct.unpack_from("<8h", header, 40)
     size = [max(1, min(one, 16)) for one in shape[1:4]]
-    _store(path, nifti_bytes(_made(value, tuple(size)), AFFINE))
+    _store(path, nifti_bytes(_made(value, tuple(size)), _affine(header)))
+
+
+def _affine(content: bytes) -> np.ndarray[Any, Any]:
+    """Return the affine of an image, or another one if it is spoilt."""
+    affine = np.eye(4)
+    affine[:3] = np.frombuffer(content[280:328], "<f4").reshape(3, 4)
+    return affine if np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 1e-3 else AFFINE.copy()
 
 
 def _made(value: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -193,8 +232,6 @@ def _made(value: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return np.minimum(data * 8, 4095).astype(np.int16)
     if value == "overflow":
         return data.astype(np.float64) * 1e300
-    if value == "longdouble":
-        return data.astype(np.longdouble)
     return {"negative": -data, "noise": data - 500}.get(value, data)
 
 
@@ -229,7 +266,7 @@ def _grid(root: Path, which: int, value: str) -> None:
     path = _image(root, which)
     shapes = {"other shape": (7, 8, 4), "flat": (8, 8, 1), "line": (8, 1, 1), "voxel": (1, 1, 1)}
     shape = shapes.get(value, (8, 8, 4, 3) if value == "series" else (8, 8, 4))
-    affine = AFFINE.copy()
+    affine = _affine(_plain(path))
     affine[:3, 3] += 5.0 * (value == "moved")
     affine[0, 1] += 1.0 * (value == "sheared")
     affine[:, 0] *= -1.0 if value == "flipped" else 1.0
@@ -247,7 +284,10 @@ def _fields_of(path: Path) -> dict[str, object]:
 
 
 def _sidecar_of(path: Path) -> Path:
-    return path.with_name(f"{image_stem(path)}.json")
+    beside = path.with_name(f"{image_stem(path)}.json")
+    if beside.is_fifo():
+        raise ValueError("nobody writes there")
+    return beside
 
 
 def _field(root: Path, which: int, value: tuple[str, object]) -> None:

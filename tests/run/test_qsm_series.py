@@ -121,11 +121,7 @@ def test_empty_last_echo_asks_for_a_mask() -> None:
     [
         ([0, 0.5, 0.8], (0.0, 0.5, 0.8)),
         ([1, 0, 0], (1.0, 0.0, 0.0)),
-        ([0, 0, 0], None),
-        ([0, 1], None),
-        ([0, "1", 0], None),
-        ([True, False, False], None),
-        ("0 0 1", None),
+        ([0, 0, 2e-3], (0.0, 0.0, 2e-3)),
         (None, None),
     ],
 )
@@ -135,3 +131,15 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
     head = echoes()
     assert direction_of(series_of(head.signal, None, {"B0_dir": told})) == direction
     assert direction_of(series_of(head.signal, None)) is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *([0, 0, 0], [0, 1], [0, "1", 0], [True, False, False], "0 0 1", {}, [0, 0, 1e-320], [3e38] * 3),
+        *([0, 0, 10**400], [math.inf, 0, 1], [math.nan, 0, 1], [0, 0, 1, 0]),
+    ],
+)
+def test_what_is_no_direction_is_refused_not_passed_over(told: object) -> None:
+    with pytest.raises(InputError, match="B0_dir of its sidecar is no direction"):
+        direction_of(series_of(echoes().signal, None, {"B0_dir": told}))

@@ -78,6 +78,22 @@ def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
         _remove_abandoned(path)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OutputError: It cannot be removed, or is a folder.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"stands where a result belongs, and cannot be removed ({error.strerror or error})",
+            remedy="Move it away.",
+            path=path,
+        ) from error
+
+
 def compressed(content: bytes) -> bytes:
     """Return the content compressed with gzip, without name and time: the same bytes each time."""
     target = io.BytesIO()

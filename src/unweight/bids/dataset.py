@@ -8,16 +8,21 @@ from pathlib import Path
 from unweight import __version__
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.sidecar import read_sidecar
+from unweight.bids.within import check_not_among_raw
 from unweight.core.errors import InputError, OutputError
 
 GENERATOR = "unweight"
 BIDS_VERSION = "1.10.0"
 DESCRIPTION = "dataset_description.json"
+# Folders that the way to the raw data may be told through; any other name can be that of a person.
+NAMELESS = ("..", "bids", "raw", "rawdata", "data", "dataset")
 
 
 def json_bytes(value: Mapping[str, object]) -> bytes:
     """Return JSON text, the same each time."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
+        errors="backslashreplace"  # what is no character is written as JSON escapes it
+    )
 
 
 def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], readme: str) -> None:
@@ -32,6 +37,8 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
     Raises:
         OutputError: It holds another dataset, or cannot be written.
     """
+    if raw is not None:
+        check_not_among_raw(folder, raw)
     content: dict[str, object] = {
         "Name": "Quantitative maps",
         "BIDSVersion": BIDS_VERSION,
@@ -40,7 +47,10 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
     }
     links = _existing_links(folder)
     if raw is not None:
-        links["raw"] = Path(os.path.relpath(raw.resolve(), folder.resolve())).as_posix()
+        way = Path(os.path.relpath(raw.resolve(), folder.resolve()))
+        links.pop("raw", None)
+        if all(part in NAMELESS for part in way.parts):
+            links["raw"] = way.as_posix()
     if links:
         content["DatasetLinks"] = links
     _write_if_new(folder / DESCRIPTION, json_bytes(content))

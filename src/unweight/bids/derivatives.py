@@ -17,6 +17,7 @@ from unweight.bids.provenance import Provenance, copied_fields
 from unweight.bids.sidecar import OWN
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
+from unweight.core.printable import printable
 
 T1_SUFFIX = "T1map"
 
@@ -138,7 +139,7 @@ def facts_of(maps: ParameterMaps, provenance: Provenance) -> dict[str, object]:
     if maps.notes:
         facts["Notes"] = plain(maps.notes)
     if provenance.notes:
-        facts["Remarks"] = list(provenance.notes)
+        facts["Remarks"] = [printable(note) for note in provenance.notes]
     if maps.noise_sd is not None:
         facts["NoiseSD"] = plain(maps.noise_sd)
     if maps.interval_level is not None:

@@ -7,9 +7,15 @@ from typing import final
 
 from unweight.bids.part import Entry
 from unweight.bids.phase import AS_RECOGNISED, PhaseScaling
-from unweight.bids.sidecar import OWN_FIELDS, REPETITION_OF_INVERSION, Sidecar
+from unweight.bids.sidecar import (
+    OWN_FIELDS,
+    REPETITION_OF_INVERSION,
+    STRONGEST_FIELD,
+    WEAKEST_FIELD,
+    Sidecar,
+)
 from unweight.core.acquisition import SignalKind
-from unweight.core.errors import ProtocolError
+from unweight.core.errors import ProtocolError, UsageError
 
 SAME_TIME = 1e-3
 # Where a given time goes; the other fields of the same meaning are then not listened to.
@@ -45,6 +51,13 @@ class Given:
     mask: Path | None = None
     phase: PhaseScaling = AS_RECOGNISED
     field_strength: float | None = None
+
+    def __post_init__(self) -> None:
+        strength = self.field_strength
+        if strength is not None and not WEAKEST_FIELD <= strength <= STRONGEST_FIELD:
+            raise UsageError(
+                f"a field strength of {strength:g} T is not possible", remedy="Give it in tesla."
+            )
 
 
 NOTHING_GIVEN = Given()

@@ -23,7 +23,7 @@ def entry_beside(image: Path) -> Entry:
     """Return an image with the one JSON file beside it that has its name, if there is one."""
     stem = image_stem(image)
     beside = image.with_name(f"{stem}.json")
-    if stem is None or not beside.exists():
+    if stem is None or not _is_there(beside):
         return _entry(image, Sidecar(image=image))
     fields = read_sidecar(beside)
     return _entry(image, Sidecar(image=image, fields=fields, origins=dict.fromkeys(fields, beside)))
@@ -53,6 +53,15 @@ def entry_in_tree(root: Path, image: Path) -> Entry:
                     )
                 fields[key], origins[key], ranks[key] = value, path, rank
     return _entry(image, Sidecar(image=image, fields=fields, origins=origins))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something has this name, a link to nothing included; no file has an impossible name."""
+    try:
+        path.lstat()
+    except (OSError, ValueError) as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _folders(root: Path, image: Path) -> list[Path]:

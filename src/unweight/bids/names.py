@@ -95,6 +95,10 @@ def subject_folder(root: Path, entities: Mapping[str, str]) -> Path:
     folder = root / f"sub-{entities['sub']}"
     if "ses" in entities:
         folder = folder / f"ses-{entities['ses']}"
-    if not folder.resolve().is_relative_to(root.resolve()):
+    try:
+        inside = folder.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:
+        raise InputError("is a link to nothing", remedy="Remove the link.", path=folder) from error
+    if not inside:
         raise InputError("leads out of the dataset", remedy="Remove the link.", path=folder)
     return folder

@@ -1,11 +1,11 @@
 """Where maps come from and how they were made, as far as it may be told.
 
 Sidecars of scanners name people, places and times. Only fields on a short list are copied from them,
-and only if they look as they should.
+and only if they hold what such a field can: numbers in range, words that are known.
 """
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,27 +14,38 @@ from typing import final
 from unweight.bids.read import Series
 from unweight.core.protocol import Protocol
 
-COPIED_NUMBERS = (
-    "MagneticFieldStrength",
-    "EchoTime",
-    "FlipAngle",
-    "RepetitionTime",
-    "RepetitionTimeExcitation",
-    "RepetitionTimePreparation",
-    "EchoTrainLength",
-    "SliceThickness",
-    "PixelBandwidth",
-    "ParallelReductionFactorInPlane",
+# Fields that may be copied, and the largest number that each can sensibly hold: dates are larger.
+COPIED_NUMBERS = {
+    "MagneticFieldStrength": 25.0,
+    "EchoTime": 1.0,
+    "FlipAngle": 360.0,
+    "RepetitionTime": 60.0,
+    "RepetitionTimeExcitation": 60.0,
+    "RepetitionTimePreparation": 60.0,
+    "EchoTrainLength": 4096.0,
+    "SliceThickness": 1000.0,
+    "PixelBandwidth": 1e6,
+    "ParallelReductionFactorInPlane": 64.0,
+}
+# Of text only words are copied that are known, for any other can be a name.
+MAKER_WORDS = (
+    "siemens healthineers healthcare ge gehc philips canon toshiba hitachi fujifilm bruker biospin united "
+    "imaging uih agilent varian hyperfine esaote neusoft medical systems mr technologies inc gmbh ag"
 )
-COPIED_WORDS = (
-    "Manufacturer",
-    "ManufacturersModelName",
-    "MRAcquisitionType",
-    "PulseSequenceType",
-    "ScanningSequence",
-    "SequenceVariant",
+CODES = "se ir gr ep rm none sk mtc ss trss sp mp osp oso"
+SEQUENCE_WORDS = CODES + (
+    " spin gradient echo recalled inversion recovery turbo fast multi planar steady state spoiled refocused "
+    "mprage mp2rage spgr ssfp bssfp flash tfl gre tse fse epi megre mese mpm vfa"
 )
+COPIED_WORDS = {
+    "Manufacturer": frozenset(MAKER_WORDS.split()),
+    "MRAcquisitionType": frozenset(("1d", "2d", "3d")),
+    "PulseSequenceType": frozenset(SEQUENCE_WORDS.split()),
+    "ScanningSequence": frozenset(CODES.split()),
+    "SequenceVariant": frozenset(CODES.split()),
+}
 LONGEST_WORD = 64
+BETWEEN = re.compile(r"[ _,.\\/-]+")
 
 
 @final
@@ -84,12 +95,18 @@ def provenance_of(
 def copied_fields(acquired: Mapping[str, object]) -> dict[str, object]:
     """Return those fields of a sidecar that may be copied: on the list, and of the right type."""
     copied: dict[str, object] = {}
-    for name in COPIED_NUMBERS:
+    for name, largest in COPIED_NUMBERS.items():
         value = acquired.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= largest:
             copied[name] = value
-    for name in COPIED_WORDS:
+    for name, known in COPIED_WORDS.items():
         value = acquired.get(name)
-        if isinstance(value, str) and 0 < len(value) <= LONGEST_WORD:
+        if isinstance(value, str) and 0 < len(value) <= LONGEST_WORD and _is_of(value, known):
             copied[name] = value
     return copied
+
+
+def _is_of(text: str, known: Set[str]) -> bool:
+    """Whether a text holds known words and nothing else."""
+    words = [word for word in BETWEEN.split(text.lower()) if word]
+    return bool(words) and set(words) <= known

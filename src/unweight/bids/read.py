@@ -16,7 +16,7 @@ from unweight.bids.collection import Collection, find_collections, looks_like_bi
 from unweight.bids.dicom import converted, looks_like_dicom
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
-from unweight.bids.names import BidsName, image_stem, parse_stem
+from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
 from unweight.bids.part import Entry
 from unweight.bids.selection import select_series
 from unweight.bids.sidecar import Part
@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 UNNAMED: Mapping[str, str] = MappingProxyType({"sub": "01"})
 KEPT_ENTITIES = ("sub", "ses", "acq", "ce", "rec", "run")
 TREE_DEPTH = 4
+DATATYPES = ("anat", "fmap", "dwi", "func", "perf")
 # The timing and the field that the images of a suffix cannot do without.
 REQUIRED = {
     "IRT1": ("inversion_time", "InversionTime"),
@@ -240,10 +241,16 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
 
 def source_of(path: Path, root: Path | None) -> str:
     """Return how derivatives name a source: by BIDS URI, or by content, for file names can tell names."""
-    if root is not None:
+    if root is not None and _names_nobody(path.absolute().relative_to(root)):
         return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _names_nobody(path: Path) -> bool:
+    """Whether the way to an image within a BIDS tree is made of what BIDS allows, and nothing else."""
+    known = parse_stem(image_stem(path) or "") is not None
+    return known and all(part in DATATYPES or PAIR.fullmatch(part) for part in path.parent.parts)
 
 
 def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
@@ -283,13 +290,17 @@ def _images_of(folder: Path) -> tuple[Path, ...]:
 
 
 def _same(path: Path, other: Path) -> bool:
-    return path.resolve() == other.resolve()
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False  # one of them is not there, which is said when it is opened
 
 
 def tree_of(path: Path) -> Path | None:
     """Return the root of the BIDS tree a file lies in, if it lies in one."""
     for folder in list(path.absolute().parents)[:TREE_DEPTH]:
-        if (folder / "dataset_description.json").is_file():
+        way = path.absolute().relative_to(folder).parts
+        if way[0].startswith("sub-") and len(way) > 1 and (folder / "dataset_description.json").is_file():
             return folder
     return None
 

@@ -7,6 +7,7 @@ the file it stands in. What BIDS has no field for stands in the object `unweight
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -219,7 +220,9 @@ def part_of(sidecar: Sidecar) -> Part | None:
     named = {IMAGE_TYPES[word.upper()] for word in types if word.upper() in IMAGE_TYPES}
     if len(named) > 1:
         raise InputError(
-            f"ImageType names several parts of the image at once: {types}", remedy="Correct it.", path=path
+            f"ImageType names several parts of the image at once: {_short(types)}",
+            remedy="Correct it.",
+            path=path,
         )
     return next(iter(named), None)
 
@@ -266,18 +269,23 @@ def _field_strength(sidecar: Sidecar) -> float | None:
 
 
 def _wrong_type(name: str, wanted: str, found: object, path: Path) -> InputError:
+    return InputError(
+        f"{name} must be {wanted}, not {_short(found)}", remedy="Correct the sidecar.", path=path
+    )
+
+
+def _short(found: object) -> str:
+    """Return what was found as a message may hold it."""
     shown = repr(found)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return InputError(f"{name} must be {wanted}, not {shown}", remedy="Correct the sidecar.", path=path)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Build the object, unless a name occurs twice."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} occurs twice")
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{_short(twice)} occurs twice")
     return result
 
 

@@ -25,6 +25,7 @@ from unweight.bids.names import BidsName, image_stem, subject_folder
 from unweight.bids.provenance import Provenance
 from unweight.bids.read import KEPT_ENTITIES
 from unweight.bids.sidecar import OWN, read_sidecar
+from unweight.bids.within import check_within
 from unweight.core.errors import InputError
 from unweight.core.maps import ParameterMaps
 
@@ -91,6 +92,7 @@ def write_maps(
         OutputError: The folder holds another dataset, or cannot be written.
     """
     folder = _folder(out_dir, entities)
+    check_within(out_dir, folder)
     prepare_derivatives(out_dir, provenance.root, IGNORED, README)
     images = (*derived_images(maps), *beside)
     paths = {

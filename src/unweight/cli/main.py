@@ -17,7 +17,9 @@ from unweight import __version__
 from unweight.cli.arguments import COMMON
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.kept_memory import keep_memory
+from unweight.cli.lines import log_lines, say_in_any_encoding
 from unweight.core.errors import UnweightError
+from unweight.core.printable import printable
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -60,16 +62,17 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     if words is None:
         keep_memory()
+        say_in_any_encoding()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    log_lines(level)
     try:
         command = importlib.import_module(COMMANDS[arguments.command].module)
         return int(command.run(arguments))
     except UnweightError as error:
         if arguments.debug:
             raise
-        print(f"unweight {arguments.command}: {error}", file=sys.stderr)
+        print(printable(f"unweight {arguments.command}: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read the output has closed it (`| head`); what was written to disk is complete.

@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.atomic import remove_file, write_bytes_atomic
+from unweight.bids.names import subject_folder
+from unweight.bids.within import check_within
 from unweight.bids.write import sources_of
 from unweight.core.errors import OutputError
 from unweight.core.maps import ParameterMaps
@@ -24,8 +26,10 @@ def refuse_other_sources(
         desc: Likewise.
 
     Raises:
-        OutputError: Maps of other sources have this name.
+        OutputError: Maps of other sources have this name, or a link leads out of the folder.
     """
+    check_within(out, subject_folder(out, entities) / "anat")
+    check_within(out, out / f"sub-{entities['sub']}" / "figures")
     there = sources_of(out, entities, suffix, desc)
     if there is not None and there != sources:
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
@@ -52,7 +56,7 @@ def redraw(maps: ParameterMaps, image: Path, label: str, arguments: argparse.Nam
     """
     subject = image.name.split("_")[0].removeprefix("sub-")
     picture = figure_path(arguments.out, image, subject)
-    picture.unlink(missing_ok=True)
+    remove_file(picture)
     if arguments.no_figures:
         return None
     write_bytes_atomic(picture, draw_maps(maps, label))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.atomic import remove_file, write_bytes_atomic
 from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
@@ -83,12 +83,12 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> st
 def _remove_outdated(image: Path, picture: Path) -> None:
     """Remove what was drawn and measured from the maps before these."""
     stem = image.name.removesuffix(f"_{T1.suffix}.nii.gz")
-    picture.unlink(missing_ok=True)
+    remove_file(picture)
     for old in (
         *image.parent.glob(f"{stem}_desc-plate?_phantom.tsv"),
         *picture.parent.glob(f"{stem}_desc-plate?_phantom.png"),
     ):
-        old.unlink(missing_ok=True)
+        remove_file(old)
 
 
 def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:

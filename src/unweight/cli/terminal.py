@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable, RenderHook
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,25 +20,44 @@ from rich.table import Table
 from rich.text import Text
 
 from unweight.core.estimator import Progress as Report
+from unweight.core.printable import printable
 
 PLAIN_WIDTH = 160  # of tables in files and pipes
 
 
+@final
+class Printable(RenderHook):
+    """Shows what is no printable character in lines of text as its escape."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Return what is to be shown instead."""
+        return [
+            one.blank_copy(printable(one.plain)) if isinstance(one, Text) else one for one in renderables
+        ]
+
+
 def console(*, quiet: bool = False) -> Console:
-    """Return where results are said; paths are never wrapped or coloured."""
+    """Return where results are said; paths are never wrapped, coloured or taken for markup."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=width)
+    return _plain(
+        Console(quiet=quiet, highlight=False, soft_wrap=True, width=width, markup=False, emoji=False)
+    )
+
+
+def _plain(screen: Console) -> Console:
+    screen.push_render_hook(Printable())
+    return screen
 
 
 def error_line(text: str) -> None:
-    """Say what went wrong, on standard error."""
-    print(text, file=sys.stderr)
+    """Say what went wrong, on standard error, as one line."""
+    print(printable(text), file=sys.stderr)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
     """Build a table; columns of numbers are right-aligned."""
     built = Table(
-        title=Text(title) if title else None,
+        title=Text(printable(title)) if title else None,
         title_justify="left",
         header_style="bold",
         box=None,
@@ -46,9 +65,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     )
     for index, column in enumerate(columns):
         numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
-        built.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+        built.add_column(printable(column), justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
-        built.add_row(*row)
+        built.add_row(*(printable(cell) for cell in row))
     return built
 
 
@@ -56,7 +75,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 def progress(label: str, *, quiet: bool) -> Iterator[Report]:
     """Show a bar on a terminal, and nothing elsewhere."""
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("voxels"),
@@ -109,9 +128,13 @@ def course(*, quiet: bool) -> Iterator[Course]:
     """Show the course of a long piece of work; bars only on a terminal."""
     shown = sys.stderr.isatty() and sys.stdout.isatty() and not quiet
     # Lines must know of the bars below them, so on a terminal both go the same way.
-    screen = Console(highlight=False, soft_wrap=True) if shown else console(quiet=quiet)
+    screen = (
+        _plain(Console(highlight=False, soft_wrap=True, markup=False, emoji=False))
+        if shown
+        else console(quiet=quiet)
+    )
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

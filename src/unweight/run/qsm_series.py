@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 from unweight.bids.derivatives import DerivedImage, set_desc
 from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition
+from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import Reconstruction, SusceptibilityFit
@@ -34,6 +36,7 @@ INVERSIONS: dict[str, DipoleInversion] = {
     "tikhonov": tikhonov,
 }
 PPM = "ppm"
+SHORTEST_DIRECTION, LONGEST_DIRECTION = 1e-6, 1e6
 
 
 @final
@@ -98,12 +101,27 @@ def settings_of(function: Callable[..., Any]) -> dict[str, object]:
 
 
 def direction_of(series: Series) -> Triple | None:
-    """Return the direction of the field that the sidecars name (`B0_dir`), in voxel axes."""
+    """Return the direction of the field that the sidecars name (`B0_dir`), in voxel axes.
+
+    Raises:
+        InputError: They name something that is no direction.
+    """
     told = series.sidecar.get("B0_dir")
-    if not isinstance(told, list) or len(told) != 3:
+    if told is None:
         return None
-    numbers = [float(part) for part in told if isinstance(part, int | float) and not isinstance(part, bool)]
-    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and any(numbers) else None
+    parts = told if isinstance(told, list) else []
+    numbers = [
+        float(part)
+        for part in parts
+        if isinstance(part, int | float) and not isinstance(part, bool) and abs(part) <= LONGEST_DIRECTION
+    ]
+    if len(parts) != 3 or len(numbers) != 3 or math.hypot(*numbers) < SHORTEST_DIRECTION:
+        raise InputError(
+            "B0_dir of its sidecar is no direction",
+            remedy="Write three numbers, a vector along the static field in voxel axes, or leave it out.",
+            path=series.files[0],
+        )
+    return numbers[0], numbers[1], numbers[2]
 
 
 def _masked(acquisition: Acquisition) -> Acquisition:
