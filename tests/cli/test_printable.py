@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.bids.files import write_inversion_series
-from unweight.cli.main import main
 from unweight.cli.lines import PrintableFormatter
+from unweight.cli.main import main
 from unweight.cli.terminal import console, error_line, table
 from unweight.core.printable import printable
 

@@ -34,8 +34,8 @@ MAKER_WORDS = (
 )
 CODES = "se ir gr ep rm none sk mtc ss trss sp mp osp oso"
 SEQUENCE_WORDS = CODES + (
-    " spin gradient echo recalled inversion recovery turbo fast multi planar steady state spoiled refocused "
-    "mprage mp2rage spgr ssfp bssfp flash tfl gre tse fse epi megre mese mpm vfa"
+    " spin gradient echo recalled inversion recovery turbo fast multi planar steady state spoiled "
+    "refocused mprage mp2rage spgr ssfp bssfp flash tfl gre tse fse epi megre mese mpm vfa"
 )
 COPIED_WORDS = {
     "Manufacturer": frozenset(MAKER_WORDS.split()),

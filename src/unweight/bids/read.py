@@ -249,8 +249,8 @@ def source_of(path: Path, root: Path | None) -> str:
 
 def _names_nobody(path: Path) -> bool:
     """Whether the way to an image within a BIDS tree is made of what BIDS allows, and nothing else."""
-    known = parse_stem(image_stem(path) or "") is not None
-    return known and all(part in DATATYPES or PAIR.fullmatch(part) for part in path.parent.parts)
+    name = parse_stem(image_stem(path) or "")
+    return name is not None and "sub" in name.entities and all(part in DATATYPES or PAIR.fullmatch(part) for part in path.parent.parts)
 
 
 def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:

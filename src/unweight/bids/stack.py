@@ -63,6 +63,7 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     frames, more = _read(chosen, given)
     if kind is SignalKind.MAGNITUDE:
         _check_sign(frames)
+    _check_filled(frames)
     signal = torch.stack([frame.data for frame in frames], dim=-1)
     if not bool((signal != 0).any()):
         raise InputError("all volumes are 0", remedy="Check what wrote them.", path=frames[0].entry.path)
@@ -82,6 +83,8 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     parts = choose_parts_of_complex(entries)
     (first, notes), (second, more) = (_read(members, given) for members in parts.values())
     check_same_grid([frame.grid for frame in (*first, *second)])
+    if Part.PHASE in parts:
+        _check_filled(first)
     protocol = _protocol(first, given)
     if protocol.as_dict() != _protocol(second, given).as_dict():
         raise InputError(
@@ -128,6 +131,17 @@ def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:
 
 def _each_once(frames: Sequence[Frame]) -> tuple[Entry, ...]:
     return tuple({frame.entry.path: frame.entry for frame in frames}.values())
+
+
+def _check_filled(frames: Sequence[Frame]) -> None:
+    """Refuse a volume without any signal among others that have some."""
+    empty = [frame for frame in frames if not bool((frame.data.nan_to_num() != 0).any())]
+    if empty and len(empty) < len(frames):
+        raise InputError(
+            "a volume of it is 0 everywhere, and others of the series are not",
+            remedy="Copy or convert it again, or leave it out.",
+            path=empty[0].entry.path,
+        )
 
 
 def _check_sign(frames: Sequence[Frame]) -> None:

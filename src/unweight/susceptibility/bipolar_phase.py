@@ -48,7 +48,7 @@ def bipolar_phase(
     echo_time: Float[Tensor, " echoes"],
     mask: Bool[Tensor, "x y z"],
 ) -> BipolarFit | None:
-    """Return what even echoes have too much; None for fewer than three echoes, which cannot tell.
+    """Return what even echoes have too much; None where echoes are too few, or have no signal together.
 
     Args:
         signal: The echoes.
@@ -58,6 +58,8 @@ def bipolar_phase(
     if len(echo_time) < 3:
         return None
     first, second, third = (signal[..., index] for index in range(3))
+    if not all(bool((one * first.conj())[mask].abs().sum() > 0) for one in (second, third)):
+        return None
     share = float((echo_time[1] - echo_time[0]) / (echo_time[2] - echo_time[0]))
     growth = unwrap_in_space(torch.angle(third * first.conj()), mask)
     fits = []
