@@ -30,7 +30,9 @@ def test_every_path_that_the_container_copies_exists() -> None:
 def test_container_runs_the_command_as_nobody_special() -> None:
     assert lines()[-1] == 'ENTRYPOINT ["unweight", "run"]'
     assert "USER unweight" in lines()
-    assert lines().index("USER unweight") > max(k for k, line in enumerate(lines()) if line.startswith("RUN"))
+    assert lines().index("USER unweight") > max(
+        k for k, line in enumerate(lines()) if line.startswith("RUN")
+    )
 
 
 def descriptor() -> dict[str, Any]:

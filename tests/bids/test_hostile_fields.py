@@ -59,7 +59,7 @@ def test_a_time_of_four_hundred_digits_is_no_overflow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strength", [0.0, -3.0, 3000.0, float("nan"), float("inf")])
 def test_a_field_that_no_scanner_has(strength: float) -> None:
-    with pytest.raises(UsageError, match="field strength of .* is not possible"):
+    with pytest.raises(UsageError, match="field strength of"):
         Given(field_strength=strength)
 
 
@@ -117,12 +117,8 @@ def test_json_holds_what_is_no_character_as_its_escape() -> None:
 
 def test_files_that_bids_does_not_name_are_named_by_content(tmp_path: Path) -> None:
     (tmp_path / "dataset_description.json").write_text("{}")
-    for name, within in (
-        ("Doe_Jane.nii", "."),
-        ("Doe.nii", "sub-01/anat"),
-        ("sub-01_T1w.nii", "sub-01/doe"),
-    ):
-        path = write_nifti(tmp_path / within / name, np.ones((2, 2, 2), np.float32))
+    for name in ("Doe_Jane.nii", "sub-01/anat/Doe.nii", "sub-01/doe/sub-01_T1w.nii"):
+        path = write_nifti(tmp_path / name, np.ones((2, 2, 2), np.float32))
         assert source_of(path, tree_of(path)).startswith("sha256:")
     path = write_nifti(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii", np.ones((2, 2, 2), np.float32))
     assert source_of(path, tree_of(path)) == "bids:raw:sub-01/anat/sub-01_T1w.nii"

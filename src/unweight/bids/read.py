@@ -250,7 +250,11 @@ def source_of(path: Path, root: Path | None) -> str:
 def _names_nobody(path: Path) -> bool:
     """Whether the way to an image within a BIDS tree is made of what BIDS allows, and nothing else."""
     name = parse_stem(image_stem(path) or "")
-    return name is not None and "sub" in name.entities and all(part in DATATYPES or PAIR.fullmatch(part) for part in path.parent.parts)
+    return (
+        name is not None
+        and "sub" in name.entities
+        and all(part in DATATYPES or PAIR.fullmatch(part) for part in path.parent.parts)
+    )
 
 
 def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
