@@ -47,7 +47,7 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
         mask: Voxels whose phase means something, one connected piece.
 
     Raises:
-        InputError: The mask is empty, or the grid a single row.
+        InputError: The mask is empty, the phase in it not finite, or the grid a single row.
     """
     inside = mask.cpu().numpy()
     if not inside.any():
@@ -56,7 +56,10 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
         raise InputError("a single row of voxels cannot be unwrapped", remedy="Give an image or a volume.")
     thick = [axis for axis, size in enumerate(inside.shape) if size > 1]
     flat = tuple(inside.shape[axis] for axis in thick) or (1,)
-    values = phase.detach().cpu().double().numpy()
+    if not bool(torch.isfinite(phase[mask]).all()):
+        raise InputError("the phase is not finite inside the mask", remedy="Check the images.")
+    # Outside the mask numbers do not count, but one that is not finite would never be joined.
+    values = phase.detach().cpu().double().nan_to_num(0.0, 0.0, 0.0).numpy()
     masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
     found = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
     result = _without_specks(torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase), mask)
