@@ -1,5 +1,6 @@
 """How Sphinx makes the documentation: `make docs`. Nothing is fetched; pages of data are made first."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -62,9 +63,11 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "copyfile_regex": "",
     "abort_on_example_error": True,
+    "capture_repr": (),
     "plot_gallery": "True",
 }
 
+NO_FORM = re.compile(r"<[^<>]*>")
 GENERATED = HERE / "generated"
 write_commands(GENERATED / "commands")
 write_cards(GENERATED / "cards")
@@ -76,6 +79,14 @@ def _docstring(app: Sphinx, what: str, name: str, thing: object, options: object
     lines[:] = to_rst(lines)
 
 
+def _signature(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Write defaults that have no Python form, as `<factory>`, so that the rest can be read and linked."""
+    return (None if signature is None else NO_FORM.sub("...", signature)), returned
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is ours."""
     app.connect("autodoc-process-docstring", _docstring, priority=400)
+    app.connect("autodoc-process-signature", _signature)

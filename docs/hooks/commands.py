@@ -33,7 +33,7 @@ def command_page(name: str, command: Command) -> str:
     if name in EXPLAINED:
         lines += [f"How it works, and when not to trust it: [its page]({EXPLAINED[name]}).", ""]
     if command.epilogue:
-        lines += ["```console", *(f"$ {line}" for line in command.epilogue.splitlines()), "```", ""]
+        lines += ["```", command.epilogue, "```", ""]
     if command.arguments:
         lines += _table("Arguments", command.arguments)
     lines += _table("Of every command", COMMON)
