@@ -111,7 +111,7 @@ show(
 
 status = slice_of(next(folder.glob("*_desc-status_dseg.nii.gz")))
 tissue = (status == 0) & (truth["T1"] > 0.6) & (truth["T1"] < 2.5) & (truth["PD"] > 0.6)
-for name in tops:
+for name in ("T1", "T2"):
     error = np.abs(made[name] / truth[name] - 1)[tissue]
     print(f"{name}: median error {100 * np.median(error):.1f} % of {tissue.sum()} voxels")
 
@@ -133,9 +133,9 @@ alone = {
     name: slice_of(
         next(one for one in (work / "physics").glob(f"sub-*/anat/*_{name}map.nii.gz") if "desc" not in one.name)
     )
-    for name in tops
+    for name in ("T1", "T2")
 }
-for name in tops:
+for name in ("T1", "T2"):
     error = np.abs(alone[name] / truth[name] - 1)[tissue]
     print(f"{name} by physics alone: median error {100 * np.nanmedian(error):.1f} %")
 

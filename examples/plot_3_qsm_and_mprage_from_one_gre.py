@@ -116,6 +116,9 @@ for name in ("caudate", "putamen", "pallidum", "thalamus"):
     print(f"{name:9} {values[0]:6.1f} ppb, true {values[1]:6.1f} ppb, {region.sum()} voxels")
 
 # %%
+# At 2.5 mm they are off by some 15 ppb; at 1.5 mm, with heads that are not drawn from random numbers, by 5 ppb in the
+# mean (:doc:`/qsm`).
+#
 # A T1w image
 # -----------
 #
