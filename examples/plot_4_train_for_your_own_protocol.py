@@ -31,7 +31,6 @@ import numpy as np
 import torch
 
 from unweight.cli.main import main
-from unweight.cli.recipe_choice import with_steps
 from unweight.core.seeding import seeded_generator
 from unweight.learn.lesson import Heads, Listener, teach
 from unweight.learn.presets import recipe_for
@@ -45,7 +44,8 @@ from unweight.synth.protocols import four_inversions
 
 times, repetition = (0.05, 0.40, 1.10, 2.50), 2.55
 recipe = recipe_for("t1-posterior", "cpu").for_protocol(times, repetition, 0.0)
-recipe = with_steps(replace(recipe, n_slabs=4, slabs=replace(recipe.slabs, specks=False)), 30)
+plan = replace(recipe.plan, n_steps=24, batch_size=8, warm_up=6, check_every=6, save_every=24)
+recipe = replace(recipe, n_slabs=4, slabs=replace(recipe.slabs, specks=False), plan=plan)
 print(recipe.plan)
 
 # %%
