@@ -21,7 +21,14 @@ author = "The unweight developers"
 project_copyright = "The unweight developers"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
-exclude_patterns = ["_build", "hooks", "tutorials/*.py", "tutorials/*.ipynb", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = [
+    "_build",
+    "hooks",
+    "tutorials/*.py",
+    "tutorials/*.ipynb",
+    "**/sg_execution_times.rst",
+    "sg_execution_times.rst",
+]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -80,7 +87,13 @@ def _docstring(app: Sphinx, what: str, name: str, thing: object, options: object
 
 
 def _signature(
-    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returned: str | None
+    app: Sphinx,
+    what: str,
+    name: str,
+    thing: object,
+    options: object,
+    signature: str | None,
+    returned: str | None,
 ) -> tuple[str | None, str | None]:
     """Write defaults that have no Python form, as `<factory>`, so that the rest can be read and linked."""
     return (None if signature is None else NO_FORM.sub("...", signature)), returned

@@ -2,13 +2,13 @@
 Maps from a clinical exam
 =========================
 
-T1, T2 and proton density from the T1w, T2w and FLAIR images that nearly every brain examination has. On the command
-line::
+T1, T2 and proton density from the T1w, T2w and FLAIR images that nearly every brain examination has. On
+the command line::
 
     unweight maps --t1w T1w.nii.gz --t2w T2w.nii.gz --flair FLAIR.nii.gz -o maps
 
-Three images of unknown gain do not determine three maps by themselves. What is common in tissue fills the gap, and this
-page shows how to see how much.
+Three images of unknown gain do not determine three maps by themselves. What is common in tissue fills
+the gap, and this page shows how to see how much.
 """
 
 # %%
@@ -35,13 +35,15 @@ for path in sorted(anat.glob("*.json")):
     print(path.name, {name: value for name, value in told.items() if name.endswith("Time")})
 
 # %%
-# The network is told how each image was made, so timings must be known: from sidecars as here, or by options such as
-# ``--t1w-tr 0.6 --t1w-te 0.012``. What is missing is asked for by its name; nothing is guessed.
+# The network is told how each image was made, so timings must be known: from sidecars as here, or by
+# options such as ``--t1w-tr 0.6 --t1w-te 0.012``. What is missing is asked for by its name; nothing is
+# guessed.
 #
 # Maps
 # ----
 #
-# Images on different grids are registered first (``pip install "unweight[align]"``). These three lie on one.
+# Images on different grids are registered first (``pip install "unweight[align]"``). These three lie on
+# one.
 
 images = {name: next(anat.glob(f"*_{name}.nii.gz")) for name in ("T1w", "T2w", "FLAIR")}
 main(
@@ -53,8 +55,8 @@ main(
 )
 
 # %%
-# *Made again* are the three images, from the maps, by the signal equation. It is the check that works without knowing
-# the truth: where an image cannot be made again, the voxel is marked implausible.
+# *Made again* are the three images, from the maps, by the signal equation. It is the check that works
+# without knowing the truth: where an image cannot be made again, the voxel is marked implausible.
 
 folder = next((work / "maps").glob("sub-*/anat"))
 
@@ -75,14 +77,17 @@ def show(rows: dict[str, dict[str, tuple[np.ndarray, float]]]) -> None:
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, height), layout="constrained", squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         for axis, (title, (values, top)) in zip(line, row.items(), strict=True):
-            picture = axis.imshow(np.rot90(values), cmap="gray" if name == "" else "magma", vmin=0, vmax=top)
+            picture = axis.imshow(
+                np.rot90(values), cmap="gray" if name == "" else "magma", vmin=0, vmax=top
+            )
             axis.set_title(f"{name} {title}", fontsize=9)
             axis.set_axis_off()
             figure.colorbar(picture, ax=axis, shrink=0.8)
 
 
 truth = {
-    name: slice_of(work / f"exam/truth/sub-001/anat/sub-001_{name}map.nii.gz") for name in ("T1", "T2", "PD")
+    name: slice_of(work / f"exam/truth/sub-001/anat/sub-001_{name}map.nii.gz")
+    for name in ("T1", "T2", "PD")
 }
 made = {
     name: slice_of(next(one for one in folder.glob(f"*_{name}map.nii.gz") if "desc" not in one.name))
@@ -119,8 +124,9 @@ for name in ("T1", "T2"):
 # What comes from the images, and what from other people's tissue?
 # ----------------------------------------------------------------
 #
-# ``--method physics`` takes each voxel by itself, with no network and only a broad prior of tissue. Where it and the
-# default agree, the images themselves say it; where they do not, the default leans on what is common.
+# ``--method physics`` takes each voxel by itself, with no network and only a broad prior of tissue.
+# Where it and the default agree, the images themselves say it; where they do not, the default leans on
+# what is common.
 
 main(
     [
@@ -131,7 +137,11 @@ main(
 )
 alone = {
     name: slice_of(
-        next(one for one in (work / "physics").glob(f"sub-*/anat/*_{name}map.nii.gz") if "desc" not in one.name)
+        next(
+            one
+            for one in (work / "physics").glob(f"sub-*/anat/*_{name}map.nii.gz")
+            if "desc" not in one.name
+        )
     )
     for name in ("T1", "T2")
 }
@@ -144,8 +154,9 @@ for name in ("T1", "T2"):
 # --------------------
 #
 # - PD is relative, and T2 of fluid is hardly seen at usual echo times.
-# - After contrast agent, with a gradient-echo T1w without inversion, or with a 3D FLAIR of very long echo trains, there
-#   is no model here.
-# - In tissue unlike anything simulated look at ``desc-misfit_T1map``, and compare regions rather than believe a number.
+# - After contrast agent, with a gradient-echo T1w without inversion, or with a 3D FLAIR of very long
+#   echo trains, there is no model here.
+# - In tissue unlike anything simulated look at ``desc-misfit_T1map``, and compare regions rather than
+#   believe a number.
 #
 # :doc:`/maps` has the figures, lesions and unseen protocols among them.

@@ -2,23 +2,24 @@
 QSM and MPRAGE from one GRE
 ===========================
 
-One multi-echo gradient echo with its phase gives R2*, magnetic susceptibility, and a T1-weighted image. On the command
-line::
+One multi-echo gradient echo with its phase gives R2*, magnetic susceptibility, and a T1-weighted image.
+On the command line::
 
     unweight r2star bids_tree -o maps
     unweight qsm bids_tree -o maps
     unweight mprage bids_tree -o images
 
-The first two are measured. The third is made: it shows what a T1w image of most people with these echoes looks like.
+The first two are measured. The third is made: it shows what a T1w image of most people with these
+echoes looks like.
 """
 
 # %%
 # A head
 # ------
 #
-# Drawn from random numbers, on a coarse grid of 2.5 mm so that this page runs in half a minute. A label image and a
-# table of what its numbers mean is all that ``unweight simulate`` needs; it writes eight echoes, magnitude and phase,
-# an MPRAGE of the same person, and the truth.
+# Drawn from random numbers, on a coarse grid of 2.5 mm so that this page runs in half a minute. A label
+# image and a table of what its numbers mean is all that ``unweight simulate`` needs; it writes eight
+# echoes, magnitude and phase, an MPRAGE of the same person, and the truth.
 
 import json
 import tempfile
@@ -48,8 +49,7 @@ main(
 scan = work / "study/bids"
 
 # %%
-# R2*
-# ---
+# R2* ---
 #
 # From the magnitudes alone: whoever has no phase stops here.
 
@@ -59,8 +59,8 @@ main(["r2star", str(scan), "-o", f"{work}/maps", "--no-figures"])
 # Susceptibility
 # --------------
 #
-# Phase scaling, readout direction and the direction of the field are recognised and said; each can be overruled. The
-# brain is found in the echoes, or given with ``--mask``.
+# Phase scaling, readout direction and the direction of the field are recognised and said; each can be
+# overruled. The brain is found in the echoes, or given with ``--mask``.
 
 main(["qsm", str(scan), "-o", f"{work}/maps", "--no-figures"])
 
@@ -116,13 +116,14 @@ for name in ("caudate", "putamen", "pallidum", "thalamus"):
     print(f"{name:9} {values[0]:6.1f} ppb, true {values[1]:6.1f} ppb, {region.sum()} voxels")
 
 # %%
-# At 2.5 mm they are off by some 15 ppb; at 1.5 mm, with heads that are not drawn from random numbers, by 5 ppb in the
-# mean (:doc:`/qsm`).
+# At 2.5 mm they are off by some 15 ppb; at 1.5 mm, with heads that are not drawn from random numbers,
+# by 5 ppb in the mean (:doc:`/qsm`).
 #
 # A T1w image
 # -----------
 #
-# R2* and susceptibility are given here, since they are there already; without these options they are made on the way.
+# R2* and susceptibility are given here, since they are there already; without these options they are
+# made on the way.
 
 main(
     [
@@ -142,13 +143,14 @@ show(
 )
 
 # %%
-# The remark about the size of the voxels is deserved: the network was trained with 1 to 1.5 mm, and 2.5 mm makes worse
-# images than :doc:`/mprage` shows.
+# The remark about the size of the voxels is deserved: the network was trained with 1 to 1.5 mm, and 2.5
+# mm makes worse images than :doc:`/mprage` shows.
 #
 # When not to trust it
 # --------------------
 #
-# - The T1w image is for registration and for finding healthy structures, not for reading, and not for lesions: one may
-#   be shown as what is common in its place.
-# - The standard deviation of susceptibility is that of noise alone; see :doc:`/qsm` for the larger errors.
+# - The T1w image is for registration and for finding healthy structures, not for reading, and not for
+#   lesions: one may be shown as what is common in its place.
+# - The standard deviation of susceptibility is that of noise alone; see :doc:`/qsm` for the larger
+#   errors.
 # - Contrast of large structures, white against grey matter, comes out at two thirds.

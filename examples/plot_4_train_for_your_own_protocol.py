@@ -2,17 +2,18 @@
 Train for your own protocol
 ===========================
 
-The default network for T1 takes any inversion times within the range on its card. To sharpen it for yours, or to train
-one of the published systems, which know a single protocol each, one command is enough::
+The default network for T1 takes any inversion times within the range on its card. To sharpen it for
+yours, or to train one of the published systems, which know a single protocol each, one command is
+enough::
 
     unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55 --from shipped --minutes 10
     unweight t1 scan.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 --weights weights -o maps
 
-It needs no data of yours: it learns from simulated heads. With ``--like dicom_folder`` the timings are taken from your
-files. A training that is stopped goes on when it is called again.
+It needs no data of yours: it learns from simulated heads. With ``--like dicom_folder`` the timings are
+taken from your files. A training that is stopped goes on when it is called again.
 
-Below is the same from Python, with heads, slabs and steps cut down until it runs in seconds. What comes out is a
-working network, not a good one.
+Below is the same from Python, with heads, slabs and steps cut down until it runs in seconds. What comes
+out is a working network, not a good one.
 """
 
 # %%
@@ -68,14 +69,17 @@ axis.grid(alpha=0.3, which="both")
 # Heads
 # -----
 #
-# One to train on, another to score and to calibrate on; never the same. ``--heads brainweb_folder`` takes BrainWeb's
-# crisp heads instead, which are better to learn from.
+# One to train on, another to score and to calibrate on; never the same. ``--heads brainweb_folder``
+# takes BrainWeb's crisp heads instead, which are better to learn from.
 
 
 def head(name: str):
     """Draw a thin slab of a head."""
     return procedural_head(
-        seeded_generator(0, name), shape=(180, 216, 24), voxel_mm=(0.5, 0.5, 0.5), centre_mm=(0.0, -16.0, 12.0)
+        seeded_generator(0, name),
+        shape=(180, 216, 24),
+        voxel_mm=(0.5, 0.5, 0.5),
+        centre_mm=(0.0, -16.0, 12.0),
     )
 
 
@@ -85,8 +89,8 @@ heads = Heads(train=(head("a"),), validation=(head("b"),))
 # Training
 # --------
 #
-# It starts from the weights of the package, so that little has to be learned anew. Whoever listens is told of each
-# check.
+# It starts from the weights of the package, so that little has to be learned anew. Whoever listens is
+# told of each check.
 
 losses: list[tuple[int, float]] = []
 
@@ -112,8 +116,8 @@ for name, value in card.metrics.items():
     print(f"{name:28} {value:.3f}")
 
 # %%
-# The share of held-out voxels inside their interval is on the card, whatever it came out as. If it is far from 0.9, the
-# training was too short or the heads too few.
+# The share of held-out voxels inside their interval is on the card, whatever it came out as. If it is
+# far from 0.9, the training was too short or the heads too few.
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(*zip(*losses, strict=True), marker="o")
@@ -121,11 +125,11 @@ axis.set_xlabel("step")
 axis.set_ylabel("loss")
 
 # %%
-# Use
-# ---
+# Use ---
 #
-# The new weights are taken from their folder, and the card goes with them. The scan is a wedge: T1 rises from 0.3 s on
-# the left to 2 s on the right, measured with these four inversions at SNR 50, with a frame of noise around it.
+# The new weights are taken from their folder, and the card goes with them. The scan is a wedge: T1
+# rises from 0.3 s on the left to 2 s on the right, measured with these four inversions at SNR 50, with
+# a frame of noise around it.
 
 values = torch.linspace(0.3, 2.0, 80)[:, None].expand(80, 60)
 wedge = torch.stack((values, torch.ones(80, 60), torch.full((80, 60), 1.92)), dim=-1)
@@ -158,7 +162,8 @@ axis.legend(frameon=False)
 # Before you trust weights of yours
 # ---------------------------------
 #
-# - ``unweight evaluate t1 -o scores --weights weights`` runs every method side by side on simulated data, and on a scan
-#   of yours with ``--brain``.
+# - ``unweight evaluate t1 -o scores --weights weights`` runs every method side by side on simulated
+#   data, and on a scan of yours with ``--brain``.
 # - Train longer than here: preset ``cpu`` takes about an hour on two cores.
-# - What the simulation does not know, the network has never seen: flow, fat shift, artefacts of reconstruction.
+# - What the simulation does not know, the network has never seen: flow, fat shift, artefacts of
+#   reconstruction.

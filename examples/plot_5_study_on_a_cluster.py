@@ -38,8 +38,9 @@ study, out = work / "study/bids", work / "derivatives"
 # Settings in a file
 # ------------------
 #
-# ``unweight init`` writes ``unweight.toml`` with every setting, its default and a comment. Change what you need, leave
-# out the rest; an unknown name is an error. The file belongs to the study: keep it beside the data.
+# ``unweight init`` writes ``unweight.toml`` with every setting, its default and a comment. Change what
+# you need, leave out the rest; an unknown name is an error. The file belongs to the study: keep it
+# beside the data.
 
 with contextlib.chdir(work):
     main(["init"])
@@ -58,7 +59,8 @@ main(["run", str(study), str(out), "participant", "--dry-run"])
 # People
 # ------
 #
-# ``--participant-label`` takes some of them, ``--only`` some of the maps. A call that is repeated does what is missing.
+# ``--participant-label`` takes some of them, ``--only`` some of the maps. A call that is repeated does
+# what is missing.
 
 main(["run", str(study), str(out), "participant", "--participant-label", "001", "--only", "t1"])
 
@@ -79,8 +81,9 @@ main(["run", str(study), str(out), "group"])
 # On a cluster
 # ------------
 #
-# ``unweight slurm`` gives the script of a job array, one job for each person. Read it, put in your partition and
-# account, and submit it with ``sbatch``. On PBS, SGE and LSF, ``--cluster`` of ``unweight run`` submits jobs itself.
+# ``unweight slurm`` gives the script of a job array, one job for each person. Read it, put in your
+# partition and account, and submit it with ``sbatch``. On PBS, SGE and LSF, ``--cluster`` of ``unweight
+# run`` submits jobs itself.
 
 main(["slurm", str(study), str(out)])
 
@@ -88,8 +91,9 @@ main(["slurm", str(study), str(out)])
 # What came out
 # -------------
 #
-# Derivatives as BIDS names them. ``unweight report derivatives`` adds a page for each person, ``sub-001.html``, that
-# opens without a network: look at the status of voxels there before you take a mean over people.
+# Derivatives as BIDS names them. ``unweight report derivatives`` adds a page for each person,
+# ``sub-001.html``, that opens without a network: look at the status of voxels there before you take a
+# mean over people.
 
 for path in sorted(out.glob("sub-*/anat/*T1map.nii.gz")):
     print(path.relative_to(out))
@@ -100,6 +104,6 @@ for path in sorted(out.glob("sub-*/anat/*T1map.nii.gz")):
 #
 # - One environment that all nodes see; :doc:`/install` tells how to make it without a network.
 # - One thread an operation where many people run side by side: ``OMP_NUM_THREADS=1``.
-# - Exit codes: 0 all done; 1 some failed and the others are done; 2 the call or the input cannot be used; 3 a result
-#   could not be written. A job array can be told to go on after 1.
+# - Exit codes: 0 all done; 1 some failed and the others are done; 2 the call or the input cannot be
+#   used; 3 a result could not be written. A job array can be told to go on after 1.
 # - A person whose input cannot be used costs one paragraph in the log, not the study.

@@ -31,7 +31,10 @@ def weight_cards() -> tuple[tuple[Card, int], ...]:
     """Return the card of all weights of the package, with the size of the tensors [bytes]."""
     shelf = files("unweight") / SHELF
     return tuple(
-        (card_from_json((shelf / f"{name}{CARD}").read_bytes(), name), len((shelf / f"{name}{TENSORS}").read_bytes()))
+        (
+            card_from_json((shelf / f"{name}{CARD}").read_bytes(), name),
+            len((shelf / f"{name}{TENSORS}").read_bytes()),
+        )
         for name in available()
     )
 
@@ -53,8 +56,12 @@ def card_page(card: Card, size: int) -> str:
         ("size", f"{size / 1e6:.1f} MB, {card.stored}"),
         ("licence", card.licence),
         ("preset", f"`{card.preset}`, seed {card.seed}"),
-        ("time of the training", f"{card.seconds / 60:.0f} min on two shared cores" if card.preset == "cpu"
-         else f"{card.seconds / 60:.0f} min"),
+        (
+            "time of the training",
+            f"{card.seconds / 60:.0f} min on two shared cores"
+            if card.preset == "cpu"
+            else f"{card.seconds / 60:.0f} min",
+        ),
         ("SHA-256 of the tensors", f"`{card.sha256}`"),
     )
     lines = [f"# Weights {card.name}", "", _prose(card.summary), ""]
@@ -65,8 +72,12 @@ def card_page(card: Card, size: int) -> str:
     lines += ["## What it accepts", ""]
     lines += ["| | from | to |", "| --- | ---: | ---: |"]
     lines += [f"| {_named(name)} | {low:g} | {high:g} |" for name, (low, high) in card.ranges.items()]
-    lines += ["", "Times in seconds, field strength in tesla, voxels in millimetres. Outside it is refused, or a "
-              "remark says so.", ""]
+    lines += [
+        "",
+        "Times in seconds, field strength in tesla, voxels in millimetres. Outside it is refused, or a "
+        "remark says so.",
+        "",
+    ]
     lines += ["## Scores on held-out data", "", "| | |", "| --- | ---: |"]
     lines += [f"| {_named(name)} | {value:.3g} |" for name, value in card.metrics.items()]
     lines += ["", "## Recipe", "", "What `unweight train` needs to make it again:", ""]
@@ -76,14 +87,17 @@ def card_page(card: Card, size: int) -> str:
 
 def _index(cards: tuple[tuple[Card, int], ...]) -> str:
     total = sum(size for _, size in cards) / 1e6
-    rows = [f"| [{card.name}]({card.name}.md) | {_prose(card.summary)} | {size / 1e6:.1f} MB |" for card, size in cards]
+    rows = [
+        f"| [{card.name}]({card.name}.md) | {_prose(card.summary)} | {size / 1e6:.1f} MB |"
+        for card, size in cards
+    ]
     pages = "\n".join(card.name for card, _ in cards)
     return (
         "# Model cards\n\n"
-        f"All weights are files of the package, {total:.0f} MB in all; nothing is downloaded, and nothing is "
-        "unpickled. Each has a card that says what it is for, what it was trained on, where it must not be "
-        "trusted, and how to make it again. A file whose SHA-256 is not that of its card is refused. All were "
-        "trained on simulated images alone.\n\n"
+        f"All weights are files of the package, {total:.0f} MB in all; nothing is downloaded, and nothing "
+        "is unpickled. Each has a card that says what it is for, what it was trained on, where it must not be "
+        "trusted, and how to make it again. A file whose SHA-256 is not that of its card is refused. All "
+        "were trained on simulated images alone.\n\n"
         "| weights | what they do | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )

@@ -80,8 +80,8 @@ def _index() -> str:
         "parser itself is made from.\n\n"
         "| command | what it does |\n| --- | --- |\n" + "\n".join(rows).replace("R2*", "R2\\*") + "\n\n"
         f"{EXIT_CODES}\n\n"
-        "Times are in seconds, angles in degrees, field strength in tesla. Nothing is converted for you: what "
-        "looks like milliseconds is refused.\n\n"
+        "Times are in seconds, angles in degrees, field strength in tesla. Nothing is converted for you: "
+        "what looks like milliseconds is refused.\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
 

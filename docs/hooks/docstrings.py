@@ -1,6 +1,7 @@
 """Docstrings are plain text with `names` in single quotes; this makes reStructuredText of them.
 
-Stars, bars and trailing underscores mean nothing in them, `R2*` above all; indented paragraphs are equations.
+Stars, bars and trailing underscores mean nothing in them, `R2*` above all; indented paragraphs are
+equations.
 """
 
 import re
