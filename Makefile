@@ -1,10 +1,10 @@
-# make demo · make test · make install. Needs Python 3.11 or later and make, nothing else.
+# make demo · make test · make docs · make install. Needs Python 3.11 or later and make, nothing else.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   := demo
 
-.PHONY: install demo test check clean
+.PHONY: install demo test docs check clean
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -20,8 +20,16 @@ demo: install
 test: install
 	scripts/test
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo "Pages: docs/_build/html/index.html"
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 check: install
 	scripts/check
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) docs/_build docs/generated docs/tutorials build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

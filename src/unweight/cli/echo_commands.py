@@ -205,6 +205,7 @@ MPRAGE = Command(
     epilogue=(
         "unweight mprage bids_tree -o images\n"
         "unweight mprage bids_tree -o images --method fastddpm --draws 4\n"
-        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 -o images"
+        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 --field 3 "
+        "-o images"
     ),
 )

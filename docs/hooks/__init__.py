@@ -1,0 +1,1 @@
+"""What makes pages of data when the documentation is built; the tests call the same functions."""

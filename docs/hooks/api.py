@@ -1,0 +1,78 @@
+"""A page for each module of the public rooms, and for each room the list of them."""
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import unweight
+
+ROOMS = {
+    "core": "The nouns that everything else speaks of.",
+    "signals": "Physics: one sequence a file, noise, Fisher information and the Cramér–Rao bound.",
+    "fit": "Classical estimators, and the exact grid posterior.",
+    "learn": "Learned estimators, their training, calibration, weights and cards.",
+    "susceptibility": "From phase to field, and from field to susceptibility.",
+    "bids": "The file door: NIfTI, sidecars, BIDS and DICOM in; derivatives and raw data out.",
+    "prepare": "Weighted images made ready for maps: registration, brain mask, bias field.",
+    "synth": "Simulation: anatomy, tissue, fields, protocols, measurement, cohorts, the digital phantom.",
+    "evaluate": "Pure functions from maps to scores.",
+    "report": "Pictures and their colours.",
+    "run": "Many sets, methods or people at once.",
+    "nets": "Networks that know no MRI.",
+    "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",
+    "testing": "Contracts as checks, for our classes and for yours.",
+}
+
+
+def modules_of(room: str) -> tuple[str, ...]:
+    """Return the names of the modules of a room, sorted."""
+    package = import_module(f"{unweight.__name__}.{room}")
+    return tuple(sorted(one.name for one in pkgutil.iter_modules(package.__path__)))
+
+
+def write_api(folder: Path) -> None:
+    """Write the pages of all rooms, and their list."""
+    rows = []
+    for room, about in ROOMS.items():
+        (folder / room).mkdir(parents=True, exist_ok=True)
+        names = modules_of(room)
+        for name in names:
+            (folder / room / f"{name}.md").write_text(_module(f"unweight.{room}.{name}"), encoding="utf-8")
+        (folder / room / "index.md").write_text(_room(room, about, names), encoding="utf-8")
+        rows.append(f"| [`unweight.{room}`]({room}/index.md) | {about} |")
+    (folder / "index.md").write_text(_index(rows), encoding="utf-8")
+
+
+def first_line(module: str) -> str:
+    """Return the first paragraph of a module's docstring, as a table cell."""
+    text = (import_module(module).__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(text.split()).rstrip(":").replace("|", "\\|").replace("*", "\\*")
+
+
+def _module(module: str) -> str:
+    return (
+        f"# {module.removeprefix('unweight.')}\n\n"
+        f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```\n"
+    )
+
+
+def _room(room: str, about: str, names: tuple[str, ...]) -> str:
+    rows = [f"| [`{name}`]({name}.md) | {first_line(f'unweight.{room}.{name}')} |" for name in names]
+    listed = "\n".join(names)
+    return (
+        f"# unweight.{room}\n\n{about}\n\n| module | what |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
+    )
+
+
+def _index(rows: list[str]) -> str:
+    listed = "\n".join(f"{room}/index" for room in ROOMS)
+    return (
+        "# Python\n\n"
+        "One path leads through the package: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
+        "Names are imported from the module that holds them, as in `from unweight.fit.inversion_recovery import "
+        'InversionRecoveryFit`. Shapes are part of the types: `Float[Tensor, "*voxels volumes"]` has any '
+        "voxel axes, then volumes. Inside, times are in seconds, angles in radians, fields in hertz or tesla, and "
+        "space in millimetres.\n\n| room | what lives there |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
+    )

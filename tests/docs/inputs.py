@@ -1,0 +1,113 @@
+"""Small files under the names that the documentation uses for people's own: `bids_tree`, `ir.nii.gz` …."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from unweight.bids.raw import write_raw
+from unweight.cli.main import main
+from unweight.core.acquisition import Acquisition
+from unweight.core.protocol import protocol_from_values
+from unweight.core.seeding import seeded_generator
+from unweight.signals.noise import Rician
+from unweight.signals.spin_echo import SpinEcho
+from unweight.synth.materials import MATERIALS
+from unweight.synth.procedural_head import procedural_head
+
+MM = 4.0
+SHAPE = (45, 54, 45)
+PEOPLE = ("01", "02")
+ECHOES = (0.004, 0.008, 0.012)
+INVERSIONS = (0.05, 0.4, 1.1, 2.5)
+
+
+def make_inputs(root: Path) -> None:
+    """Make all but the phantom, once; a test copies what its command names."""
+    _labels(root)
+    tree = root / "bids_tree"
+    for contrast, people in (("ir", PEOPLE), ("routine", PEOPLE[:1]), ("megre", PEOPLE[:1])):
+        _simulate(root, contrast, len(people))
+        for new, old in zip(people, ("001", "002"), strict=False):
+            for path in sorted((root / contrast / "bids" / f"sub-{old}" / "anat").iterdir()):
+                target = tree / f"sub-{new}" / "anat" / path.name.replace(f"sub-{old}", f"sub-{new}")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    shutil.copy(path, target)
+    shutil.copy(root / "ir/bids/dataset_description.json", tree)
+    _spin_echoes(tree)
+    anat = tree / "sub-01" / "anat"
+    shutil.copytree(anat, root / "mese_folder", ignore=_all_but("MESE"))
+    shutil.copytree(anat, root / "dicom_folder", ignore=_all_but("IRT1"))
+    _files(root, anat)
+
+
+def make_phantom(root: Path) -> None:
+    """Make the images and maps of the phantom, for the few commands that need them."""
+    if not (root / "demo").exists():
+        assert main(["demo", "-o", str(root / "demo"), "--quiet"]) == 0
+
+
+def _labels(root: Path) -> None:
+    head = procedural_head(
+        seeded_generator(0, "documented"), shape=SHAPE, voxel_mm=(MM, MM, MM), centre_mm=(0.0, -16.0, 12.0)
+    )
+    nib.save(nib.Nifti1Image(head.labels.numpy(), head.affine.numpy()), root / "labels.nii.gz")
+    (root / "labels.json").write_text(json.dumps(dict(enumerate(MATERIALS))))
+
+
+def _simulate(root: Path, contrast: str, n: int) -> None:
+    labels = ["--labels", str(root / "labels.nii.gz"), str(root / "labels.json")]
+    words = ["simulate", str(root / contrast), "--contrast", contrast, "--subjects", str(n)]
+    words += ["--slices", "4"] if contrast == "ir" else []
+    assert main([*words, *labels, "--snr", "80", "80", "--quiet"]) == 0
+
+
+def _spin_echoes(tree: Path) -> None:
+    """Write a multi-echo spin echo of two tissues and a frame of noise."""
+    times = [0.012 * (number + 1) for number in range(8)]
+    protocol = protocol_from_values(echo_time=times, repetition_time=[3.0] * 8)
+    model, theta = SpinEcho(), torch.tensor([1.0, 0.08, 1000.0]).expand(20, 20, 4, 3)
+    signal = torch.zeros(40, 40, 4, 8)
+    signal[10:30, 10:30] = model(theta, protocol)
+    drawn = Rician(sigma=10.0).draw(signal, seeded_generator(0, "spin echoes"))
+    acquisition = Acquisition(signal=drawn, protocol=protocol, affine=torch.eye(4))
+    write_raw(acquisition, tree, {"sub": "01"}, suffix="MESE")
+
+
+def _files(root: Path, anat: Path) -> None:
+    """Write single files, with and without sidecars."""
+    inversions = [nib.load(anat / f"sub-01_inv-{number}_IRT1.nii.gz") for number in (1, 4, 6, 7)]
+    _stack(root / "ir.nii.gz", inversions)
+    _stack(root / "scan.nii.gz", inversions)
+    for name in ("T1w", "T2w", "FLAIR"):
+        for ending in ("nii.gz", "json"):
+            shutil.copy(anat / f"sub-01_{name}.{ending}", root / f"{name}.{ending}")
+    for name, source in (("a", "T1w"), ("b", "T2w"), ("t1", "T1w"), ("t2", "T2w")):
+        shutil.copy(root / f"{source}.nii.gz", root / f"{name}.nii.gz")
+    for part, name in (("mag", "mag_4d"), ("phase", "phase_4d")):
+        echoes = [nib.load(anat / f"sub-01_echo-{number}_part-{part}_MEGRE.nii.gz") for number in (1, 2, 3)]
+        _stack(root / f"{name}.nii.gz", echoes)
+    labels = nib.load(root / "labels.nii.gz")
+    numbers = np.asarray(labels.dataobj)
+    nib.save(
+        nib.Nifti1Image(((numbers > 0) & (numbers < 11)).astype(np.uint8), labels.affine),
+        root / "brain.nii.gz",
+    )
+    nib.save(nib.Nifti1Image(numbers, labels.affine), root / "dseg.nii.gz")
+
+
+def _stack(path: Path, images: list[nib.Nifti1Image]) -> None:
+    data = np.stack([image.get_fdata(dtype=np.float32) for image in images], axis=-1)
+    nib.save(nib.Nifti1Image(data, images[0].affine), path)
+
+
+def _all_but(suffix: str) -> Callable[[str, list[str]], list[str]]:
+    def ignored(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if suffix not in name]
+
+    return ignored
