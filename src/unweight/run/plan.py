@@ -13,7 +13,7 @@ from typing import final
 
 from unweight.bids.collection import Collection
 from unweight.bids.names import BidsName
-from unweight.bids.read import KEPT_ENTITIES
+from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.volume import open_grid
 from unweight.bids.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
@@ -132,13 +132,29 @@ def plan_run(
                 Refusal(label=visit.subject, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
-        made = [one for name in pipelines for one in PIPELINES[name](root, visit)]
+        made = list(_told_apart([one for name in pipelines for one in PIPELINES[name](root, visit)]))
         steps = tuple(one for one in made if isinstance(one, Step))
         why = [one for one in made if isinstance(one, Refusal)]
         if steps:
             tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
         refusals.extend(why or (() if steps else (_nothing(visit, pipelines),)))
-    return Plan(tasks=tuple(tasks), refusals=tuple(refusals))
+    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
+
+
+def _told_apart(made: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
+    """Refuse steps that would write under one name: which of them is meant cannot be known."""
+    names = [one.name for one in made if isinstance(one, Step)]
+    for one in made:
+        if isinstance(one, Refusal) or names.count(one.name) == 1:
+            yield one
+            continue
+        first = next(path for paths in one.inputs.values() for path in paths)
+        reason = f"would be made of {first}, and of another series as well; leave one of them out"
+        yield Refusal(label=one.name, pipeline=one.pipeline, reason=reason, fault=True)
+
+
+def _printable(one: Refusal, root: Path) -> Refusal:
+    return replace(one, label=nameless(one.label), reason=nameless(one.reason, root))
 
 
 def told(error: UnweightError, root: Path) -> str:
@@ -187,7 +203,7 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         return
     inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
     taken = bool(visit.of("IRT1") or visit.of("MESE"))
-    entities = {"sub": visit.subject} | ({"ses": visit.session} if visit.session else {})
+    entities = dict(entities_of(tuple(images.values())))
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
@@ -227,6 +243,8 @@ def _complex(
             elif without_phase is not None:
                 paths = _chosen(one, (("mag",), ("",)))
                 yield _step(pipeline, root, one, paths, FEWEST_ECHOES, without_phase)
+            elif "phase" in one.files or {"real", "imag"} & one.files.keys():
+                yield _step(pipeline, root, one, (), FEWEST_ECHOES)
             else:
                 yield Refusal(label=one.label, pipeline=pipeline, reason="has no phase images", fault=False)
         if not visit.of("MEGRE"):
