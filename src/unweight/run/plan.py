@@ -5,6 +5,7 @@ a second. What only a sidecar or a voxel can tell is said when the series is rea
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from unweight.core.errors import InputError, UnweightError
 from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
 
 FEWEST_TIMES, FEWEST_ECHOES = 3, 2
+# The folders of an absolute path; in `1/s` and `https://` there is none.
+FOLDERS = re.compile(r"(?<![\w/.])/(?:[^/\s'\":;,]+/)+")
 # The name of T1, T2 and PD from weighted images where the same visit has maps of these names already.
 BESIDE_OTHERS = "weighted"
 
@@ -164,11 +167,15 @@ def told(error: UnweightError, root: Path) -> str:
 
 
 def nameless(text: str, *roots: Path) -> str:
-    """Return a text without the folders above some roots, and without characters that move a cursor."""
+    """Return a text without the folders of paths, but for those below some roots, and of plain characters.
+
+    Folders tell of people and machines; other characters can move the cursor of a terminal.
+    """
     for root in roots:
         for form in {str(root), str(root.absolute()), str(root.resolve())}:
             if len(form) > 1:
                 text = text.replace(f"{form}/", "").replace(form, ".")
+    text = FOLDERS.sub("", text)
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
