@@ -71,16 +71,24 @@ def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
         job: The visit.
         call: Carries out the words of a command.
     """
+    ended: list[Outcome] = []
     try:
         with locked(job.out / LOGS / "locks" / f"{job.task.label}.lock", wait=job.wait) as held:
             if not held:
                 return tuple(
                     Outcome(name=step.name, pipeline=step.pipeline, state="busy") for step in job.task.steps
                 )
-            outcomes = tuple(_one(step, job, call) for step in job.task.steps)
-            return (*outcomes, *_page(job, outcomes, call))
+            for step in job.task.steps:
+                ended.append(_one(step, job, call))
+            return (*ended, *_page(job, ended, call))
     except OutputError as error:
-        return tuple(_failed(step, job, str(error)) for step in job.task.steps)
+        left = [(step.name, step.pipeline) for step in job.task.steps[len(ended) :]]
+        left = left or [(f"sub-{job.task.subject}_report", "report")]
+        reason = nameless(str(error), job.root, job.out)
+        failed = (
+            Outcome(name=name, pipeline=pipeline, state="failed", reason=reason) for name, pipeline in left
+        )
+        return (*ended, *failed)
 
 
 def _one(step: Step, job: Job, call: Call) -> Outcome:
@@ -194,12 +202,6 @@ def _refused(step: Step, job: Job, reason: str) -> Outcome:
         configuration=job.settings.configuration,
     )
     return _ended(record, job, time.perf_counter())
-
-
-def _failed(step: Step, job: Job, reason: str) -> Outcome:
-    return Outcome(
-        name=step.name, pipeline=step.pipeline, state="failed", reason=nameless(reason, job.root, job.out)
-    )
 
 
 def _written(step: Step, out: Path) -> dict[str, str]:

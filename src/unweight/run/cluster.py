@@ -7,8 +7,10 @@ and what it did is begun again elsewhere. If the scheduler goes away, this waits
 import asyncio
 import importlib
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,7 +49,8 @@ BATCH_SYSTEMS = {
     "htcondor": "HTCondorCluster",
 }
 GPU = "GPU"
-LOST = (CommClosedError, OSError, TimeoutError, asyncio.CancelledError)
+WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")
+LOST = (CommClosedError, OSError, TimeoutError, asyncio.CancelledError, CancelledError)
 PATIENCE_SECONDS, AGAIN_SECONDS = 600.0, 2.0
 
 
@@ -119,7 +122,7 @@ def batch_cluster(batch: BatchJob) -> Any:
     """Return a cluster whose workers are jobs of a batch system; none is submitted before it is scaled.
 
     Raises:
-        UsageError: dask-jobqueue is not installed.
+        UsageError: dask-jobqueue is not installed, or the time of a job is none.
     """
     try:
         jobqueue = importlib.import_module("dask_jobqueue")
@@ -128,6 +131,7 @@ def batch_cluster(batch: BatchJob) -> Any:
             "batch systems need dask-jobqueue, which is not installed here",
             remedy="pip install 'unweight[cluster]'; or let `unweight slurm` write a job array.",
         ) from error
+    lifetime, stagger = _lifetime(batch.walltime)
     settings: dict[str, Any] = {
         "cores": 1,
         "processes": 1,
@@ -136,7 +140,7 @@ def batch_cluster(batch: BatchJob) -> Any:
         "job_extra_directives": list(batch.directives),
         "job_script_prologue": [f"export {name}={value}" for name, value in ONE_THREAD.items()],
         # A worker that leaves before its time is up ends between two visits.
-        "worker_extra_args": ["--lifetime", _lifetime(batch.walltime), "--lifetime-stagger", "4m"],
+        "worker_extra_args": ["--lifetime", lifetime, "--lifetime-stagger", stagger],
         "scheduler_options": {"dashboard_address": None},
     }
     if batch.gpu:
@@ -201,9 +205,17 @@ def _collect(submit: Callable[[str], Any], pending: dict[str, Job], tell: Tell) 
         tell(job, outcomes)
 
 
-def _lifetime(walltime: str) -> str:
-    """Return how long a worker takes on visits: nine tenths of its time."""
-    parts = [int(part) for part in walltime.replace("-", ":").split(":")]
-    seconds = sum(part * 60**power for power, part in enumerate(reversed(parts[-3:])))
-    seconds += 86400 * parts[0] if len(parts) == 4 else 0
-    return f"{int(0.9 * seconds)}s"
+def _lifetime(walltime: str) -> tuple[str, str]:
+    """Return how long a worker takes on visits, and by how much workers differ, so that all ends in time.
+
+    Raises:
+        UsageError: This is no time.
+    """
+    found = WALLTIME.fullmatch(walltime)
+    if found is None:
+        raise UsageError(f"{walltime!r} is no time of a job", remedy="Give hours:minutes:seconds.")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    total = ((24 * days + hours) * 60 + minutes) * 60 + seconds
+    if total <= 0:
+        raise UsageError("a job needs some time", remedy="Give hours:minutes:seconds.")
+    return f"{0.85 * total:.0f}s", f"{0.05 * total:.0f}s"

@@ -60,7 +60,13 @@ class Child:
         if not answer.endswith(b"\n"):
             self._bury("")
             return None
-        return answer.decode()
+        return answer.decode(errors="replace")
+
+    def dismiss(self, why: str) -> None:
+        """End the process at once, since what it says cannot be trusted."""
+        if self.process is not None:
+            self.process.kill()
+            self._bury(why)
 
     def end(self) -> None:
         """End the process, if it runs."""
@@ -130,7 +136,10 @@ def _asked(job: Job, child: Child) -> tuple[Outcome, ...]:
     for _ in range(deaths):
         answer = child.ask(job.to_json())
         if answer is not None:
-            return outcomes_from_json(answer)
+            try:
+                return outcomes_from_json(answer)
+            except (ValueError, TypeError):
+                child.dismiss("it answered what cannot be understood")
         time.sleep(LOOK_SECONDS)
     return given_up(job, f"its worker ended again and again ({child.last_words})")
 

@@ -5,6 +5,7 @@ a second. What only a sidecar or a voxel can tell is said when the series is rea
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import final
 
 from unweight.bids.collection import Collection
 from unweight.bids.names import BidsName
-from unweight.bids.read import KEPT_ENTITIES
+from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.volume import open_grid
 from unweight.bids.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
 from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
 
 FEWEST_TIMES, FEWEST_ECHOES = 3, 2
+# The folders of an absolute path; in `1/s` and `https://` there is none.
+FOLDERS = re.compile(r"(?<![\w/.])/(?:[^/\s'\":;,]+/)+")
 # The name of T1, T2 and PD from weighted images where the same visit has maps of these names already.
 BESIDE_OTHERS = "weighted"
 
@@ -132,13 +135,29 @@ def plan_run(
                 Refusal(label=visit.subject, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
-        made = [one for name in pipelines for one in PIPELINES[name](root, visit)]
+        made = list(_told_apart([one for name in pipelines for one in PIPELINES[name](root, visit)]))
         steps = tuple(one for one in made if isinstance(one, Step))
         why = [one for one in made if isinstance(one, Refusal)]
         if steps:
             tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
         refusals.extend(why or (() if steps else (_nothing(visit, pipelines),)))
-    return Plan(tasks=tuple(tasks), refusals=tuple(refusals))
+    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
+
+
+def _told_apart(made: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
+    """Refuse steps that would write under one name: which of them is meant cannot be known."""
+    names = [one.name for one in made if isinstance(one, Step)]
+    for one in made:
+        if isinstance(one, Refusal) or names.count(one.name) == 1:
+            yield one
+            continue
+        first = next(path for paths in one.inputs.values() for path in paths)
+        reason = f"would be made of {first}, and of another series as well; leave one of them out"
+        yield Refusal(label=one.name, pipeline=one.pipeline, reason=reason, fault=True)
+
+
+def _printable(one: Refusal, root: Path) -> Refusal:
+    return replace(one, label=nameless(one.label), reason=nameless(one.reason, root))
 
 
 def told(error: UnweightError, root: Path) -> str:
@@ -148,11 +167,15 @@ def told(error: UnweightError, root: Path) -> str:
 
 
 def nameless(text: str, *roots: Path) -> str:
-    """Return a text without the folders above some roots, and without characters that move a cursor."""
+    """Return a text without the folders of paths, but for those below some roots, and of plain characters.
+
+    Folders tell of people and machines; other characters can move the cursor of a terminal.
+    """
     for root in roots:
         for form in {str(root), str(root.absolute()), str(root.resolve())}:
             if len(form) > 1:
                 text = text.replace(f"{form}/", "").replace(form, ".")
+    text = FOLDERS.sub("", text)
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
@@ -187,7 +210,7 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         return
     inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
     taken = bool(visit.of("IRT1") or visit.of("MESE"))
-    entities = {"sub": visit.subject} | ({"ses": visit.session} if visit.session else {})
+    entities = dict(entities_of(tuple(images.values())))
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
@@ -227,6 +250,8 @@ def _complex(
             elif without_phase is not None:
                 paths = _chosen(one, (("mag",), ("",)))
                 yield _step(pipeline, root, one, paths, FEWEST_ECHOES, without_phase)
+            elif "phase" in one.files or {"real", "imag"} & one.files.keys():
+                yield _step(pipeline, root, one, (), FEWEST_ECHOES)
             else:
                 yield Refusal(label=one.label, pipeline=pipeline, reason="has no phase images", fault=False)
         if not visit.of("MEGRE"):

@@ -122,9 +122,10 @@ def weighted_images(series: Sequence[Collection]) -> dict[str, Path]:
             found.setdefault(one.suffix, []).extend(paths)
     several = [name for name in CONTRASTS if len(found.get(name, ())) > 1]
     if several or len(found) < FEWEST_WEIGHTED:
-        named = ", ".join(name for name in CONTRASTS if name in found) or "no T1w, T2w or FLAIR"
+        named = ", ".join(name for name in CONTRASTS if name in found)
+        few = f"has {named} only" if named else "has no T1w, T2w or FLAIR from before a contrast agent"
         raise InputError(
-            f"has several {several[0]}" if several else f"has {named} only",
+            f"has several {several[0]}" if several else few,
             remedy="Name the images to use with --t1w, --t2w and --flair.",
         )
     return {name: found[name][0] for name in CONTRASTS if name in found}
