@@ -14,7 +14,9 @@ from tests.cli.test_within import raw_tree
 
 def test_results_open_in_simpleitk_where_they_lie(tmp_path: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
-    assert called(["t1", raw_tree(tmp_path / "raw"), "-o", tmp_path / "out", "--method", "ml", "-q"]).code == 0
+    assert (
+        called(["t1", raw_tree(tmp_path / "raw"), "-o", tmp_path / "out", "--method", "ml", "-q"]).code == 0
+    )
     images = sorted((tmp_path / "out").rglob("*.nii.gz"))
     assert len(images) > 5
     for path in images:

@@ -82,6 +82,7 @@ def test_raw_data_that_cannot_be_written_stay_as_they_are(tmp_path: Path) -> Non
 def test_links_in_the_results_that_lead_out_are_refused(tmp_path: Path, link: str, target: str) -> None:
     raw, out = raw_tree(tmp_path / "raw"), tmp_path / "out"
 
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "sub-01_T1map.png").write_text("mine")
     (out / link).parent.mkdir(parents=True)
