@@ -74,7 +74,7 @@ def stored(folder: Path, name: str, millimetres: np.ndarray) -> float:
     """Return the value of a NIfTI file at a place, the nearest voxel."""
     image = nib.load(folder / name)
     place = np.linalg.inv(image.affine) @ np.array([*millimetres, 1.0])
-    index = tuple(int(round(one)) for one in place[:3])
+    index = tuple(round(one) for one in place[:3])
     return float(np.asarray(image.dataobj)[index])
 
 

@@ -109,11 +109,11 @@
     };
   };
 
-  const add = async (nv, text, name, colormap, low, high) => {
+  const load = async (text, name, colormap, low, high) => {
     const volume = await niivue.NVImage.loadFromUrl({ url: bytes(text), name: `${name}.nii.gz`, colormap });
-    nv.addVolume(volume);
     volume.cal_min = low;  // what the viewer finds by itself depends on the values
     volume.cal_max = high;
+    return volume;
   };
 
   const plane = (row, name) => {
@@ -141,6 +141,7 @@
     row.classList.add("live");
     row.querySelector(".open").hidden = true;
     row.querySelector(".controls").hidden = false;
+    const status = await load(map.status, "status", row.querySelector(".mark").checked ? "marked" : "unmarked", 0, 255);
     for (const [index, layer] of layers.entries()) {
       const { nv, box } = live.viewers[index];
       views[index].append(box);
@@ -149,13 +150,12 @@
       nv.addColormap(name, look(name, layer));
       nv.addColormap("marked", marks(true));
       nv.addColormap("unmarked", marks(false));
-      await add(nv, layer.volume, name, name, layer.low, layer.high);
-      await add(nv, map.status, "status", "unmarked", 0, 255);
+      nv.addVolume(await load(layer.volume, name, name, layer.low, layer.high));
+      nv.addVolume(status);
       nv.resizeListener();
     }
     const slab = map.slab;
     plane(row, slab === null ? (innerWidth < 700 ? "axial" : "all") : ["sagittal", "coronal", "axial"][slab]);
-    mark(row.querySelector(".mark").checked);
     live.ready = true;
     const first = live.viewers[0].nv;
     first.scene.crosshairPos = [0.5, 0.5, slab === null ? 0.55 : 0.5];
