@@ -49,7 +49,8 @@ main(
 scan = work / "study/bids"
 
 # %%
-# R2* ---
+# R2*
+# ----
 #
 # From the magnitudes alone: whoever has no phase stops here.
 

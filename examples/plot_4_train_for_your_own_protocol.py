@@ -125,7 +125,8 @@ axis.set_xlabel("step")
 axis.set_ylabel("loss")
 
 # %%
-# Use ---
+# Use
+# ----
 #
 # The new weights are taken from their folder, and the card goes with them. The scan is a wedge: T1
 # rises from 0.3 s on the left to 2 s on the right, measured with these four inversions at SNR 50, with

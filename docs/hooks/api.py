@@ -69,10 +69,11 @@ def _index(rows: list[str]) -> str:
     listed = "\n".join(f"{room}/index" for room in ROOMS)
     return (
         "# Python\n\n"
-        "One path leads through the package: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
-        "Names are imported from the module that holds them, as in `from unweight.fit.inversion_recovery import "
-        'InversionRecoveryFit`. Shapes are part of the types: `Float[Tensor, "*voxels volumes"]` has any '
-        "voxel axes, then volumes. Inside, times are in seconds, angles in radians, fields in hertz or tesla, and "
+        "One path leads through all: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
+        "Names are imported from the module that holds them, as in "
+        "`from unweight.fit.inversion_recovery import InversionRecoveryFit`. Shapes are part of the types: "
+        '`Float[Tensor, "*voxels volumes"]` has any voxel axes, then volumes. Inside, times are in '
+        "seconds, angles in radians, fields in hertz or tesla, and "
         "space in millimetres.\n\n| room | what lives there |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )

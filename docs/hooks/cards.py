@@ -95,9 +95,9 @@ def _index(cards: tuple[tuple[Card, int], ...]) -> str:
     return (
         "# Model cards\n\n"
         f"All weights are files of the package, {total:.0f} MB in all; nothing is downloaded, and nothing "
-        "is unpickled. Each has a card that says what it is for, what it was trained on, where it must not be "
-        "trusted, and how to make it again. A file whose SHA-256 is not that of its card is refused. All "
-        "were trained on simulated images alone.\n\n"
+        "is unpickled. Each has a card that says what it is for, what it was trained on, where it must not "
+        "be trusted, and how to make it again. A file whose SHA-256 is not that of its card is refused. "
+        "All were trained on simulated images alone.\n\n"
         "| weights | what they do | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
