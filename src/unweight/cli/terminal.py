@@ -25,9 +25,9 @@ PLAIN_WIDTH = 160  # of tables in files and pipes
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Return where results are said; paths are never wrapped or coloured."""
+    """Return where results are said; paths are never wrapped, coloured or read as markup."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=width)
+    return Console(quiet=quiet, highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 def error_line(text: str) -> None:
@@ -109,7 +109,7 @@ def course(*, quiet: bool) -> Iterator[Course]:
     """Show the course of a long piece of work; bars only on a terminal."""
     shown = sys.stderr.isatty() and sys.stdout.isatty() and not quiet
     # Lines must know of the bars below them, so on a terminal both go the same way.
-    screen = Console(highlight=False, soft_wrap=True) if shown else console(quiet=quiet)
+    screen = Console(highlight=False, markup=False, soft_wrap=True) if shown else console(quiet=quiet)
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
