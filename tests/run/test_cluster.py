@@ -116,12 +116,13 @@ def test_no_jobs_need_no_scheduler(tmp_path: Path) -> None:
     run_on(Workers(scheduler="tcp://127.0.0.1:9"), [], trivial, lambda *_: None)
 
 
-def test_own_talk_of_dask_is_back_after_the_block() -> None:
+def test_settings_of_dask_are_as_before_after_the_block() -> None:
     import dask
 
-    with quiet_dask():
-        assert dask.config.get("distributed.worker.memory.pause") is False
-    assert dask.config.get("distributed.worker.memory.pause", 0.8) is not False
+    with dask.config.set({"distributed.worker.memory.pause": 0.8}):
+        with quiet_dask():
+            assert dask.config.get("distributed.worker.memory.pause") is False
+        assert dask.config.get("distributed.worker.memory.pause") == 0.8
 
 
 # Batch systems.
@@ -186,6 +187,26 @@ def test_a_walltime_that_is_none_is_refused(walltime: str) -> None:
 def test_every_batch_system_has_a_script(system: str) -> None:
     with quiet_dask(), batch_cluster(BatchJob(system=system, gigabytes=2)) as cluster:
         assert "dask" in cluster.job_script()
+
+
+@pytest.mark.parametrize(("system", "word"), [("pbs", "-A brain"), ("sge", "-P brain"), ("lsf", "-P brain")])
+def test_every_batch_system_has_its_own_words(system: str, word: str) -> None:
+    batch = BatchJob(system=system, gigabytes=2, queue="long", account="brain")
+    with quiet_dask(), batch_cluster(batch) as cluster:
+        text = cluster.job_script()
+    assert word in text.replace('"', "") and "-q long" in text
+
+
+def test_htcondor_has_no_queue() -> None:
+    with pytest.raises(UsageError, match="HTCondor knows no queue"):
+        batch_cluster(BatchJob(system="htcondor", gigabytes=2, queue="long"))
+
+
+def test_pages_of_dask_are_not_shown_to_the_network(workers: LocalCluster) -> None:
+    """`distributed.scheduler` listens for its own pages beside its port for workers."""
+    sockets = workers.scheduler.http_server._sockets.values()
+    assert {one.getsockname()[0] for one in sockets} == {"127.0.0.1"}
+    assert workers.scheduler_address.startswith("tcp://127.0.0.1:")
 
 
 def test_without_jobqueue_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

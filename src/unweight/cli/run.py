@@ -27,6 +27,7 @@ from unweight.run.memory import free_bytes
 from unweight.run.plan import Plan, plan_run
 
 MOST_SHOWN = 20
+DERIVATIVES = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
 GIGA = 1e9
 
 
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, then make what is not made yet."""
     settings = read_settings(arguments.config, arguments.settings or ())
     arguments = filled(arguments, settings)
+    _check_apart(arguments.bids_dir.resolve(), arguments.out_dir.resolve())
     if arguments.level == "group":
         return run_group(arguments)
     root = arguments.bids_dir.absolute()
@@ -104,9 +106,18 @@ def _told(one: Outcome) -> str:
     )
 
 
+def _check_apart(raw: Path, out: Path) -> None:
+    """Refuse to write among the raw images."""
+    if out == raw or (out.is_relative_to(raw) and not out.is_relative_to(raw / DERIVATIVES)):
+        raise UsageError(
+            "results would stand among the raw images, where nothing is written",
+            remedy=f"Give another folder; {DERIVATIVES}/unweight in the tree is the custom.",
+        )
+
+
 def _means(arguments: argparse.Namespace) -> tuple[int, float]:
     """Return the number of workers and the memory of each [byte]."""
-    workers = arguments.workers or 1
+    workers = 1 if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UsageError(f"{workers} workers do nothing", remedy="Give 1 or more.")
     if arguments.cluster and arguments.scheduler:

@@ -136,6 +136,8 @@ def _option(one: Argument, key: str, value: object, where: tuple[str, Path | Non
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(part, str | int | float) for part in values):
         raise _wrong(f"[{pipeline}] {key} must be a number, a word, or a list of them", "Correct it.", path)
+    if one.settings.get("action") == "append":
+        return [f"--{key}={part}" for part in values]
     return [f"--{key}", *(str(part) for part in values)]
 
 
@@ -174,5 +176,5 @@ def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Nam
         problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise UsageError(f"[{RUN}] {problem}", remedy="See `unweight run --help`.") from ended
     called, told = vars(arguments), vars(of_file)
-    given = {name: value for name, value in called.items() if value not in (None, False)}
+    given = {name: value for name, value in called.items() if value is not None and value is not False}
     return argparse.Namespace(**{**called, **told, **given})

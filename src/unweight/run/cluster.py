@@ -48,7 +48,9 @@ BATCH_SYSTEMS = {
     "oar": "OARCluster",
     "htcondor": "HTCondorCluster",
 }
+PROJECT = {"slurm": "account", "pbs": "account", "sge": "project", "lsf": "project", "oar": "project"}
 GPU = "GPU"
+PRIVATE = "127.0.0.1:0"  # Dask shows pages of itself: not to others, and at a port that is free
 WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")
 LOST = (CommClosedError, OSError, TimeoutError, asyncio.CancelledError, CancelledError)
 PATIENCE_SECONDS, AGAIN_SECONDS = 600.0, 2.0
@@ -112,7 +114,7 @@ def local_workers(count: int, most_bytes: int, *, gpu: bool = False) -> LocalClu
         threads_per_worker=1,
         processes=True,
         memory_limit=most_bytes,
-        dashboard_address=None,
+        dashboard_address=PRIVATE,
         resources={GPU: 1} if gpu else None,
         silence_logs=logging.CRITICAL,
     )
@@ -136,20 +138,31 @@ def batch_cluster(batch: BatchJob) -> Any:
         "cores": 1,
         "processes": 1,
         "memory": f"{batch.gigabytes:g}GB",
-        "walltime": batch.walltime,
         "job_extra_directives": list(batch.directives),
         "job_script_prologue": [f"export {name}={value}" for name, value in ONE_THREAD.items()],
         # A worker that leaves before its time is up ends between two visits.
         "worker_extra_args": ["--lifetime", lifetime, "--lifetime-stagger", stagger],
-        "scheduler_options": {"dashboard_address": None},
+        "scheduler_options": {"dashboard_address": PRIVATE},
     }
     if batch.gpu:
         settings["worker_extra_args"] += ["--resources", f"{GPU}=1"]
         if batch.system == "slurm":
             settings["job_extra_directives"].append("--gres=gpu:1")
-    settings |= {"queue": batch.queue} if batch.queue else {}
-    settings |= {"account": batch.account} if batch.account else {}
+    settings |= _place(batch)
     return getattr(jobqueue, BATCH_SYSTEMS[batch.system])(**settings)
+
+
+def _place(batch: BatchJob) -> dict[str, Any]:
+    """Return what says where and how long a job runs, in the words of its batch system."""
+    if batch.system != "htcondor":
+        queue = {"queue": batch.queue} if batch.queue else {}
+        account = {PROJECT[batch.system]: batch.account} if batch.account else {}
+        # OAR reserves cores; what a core has of memory is a matter of the site.
+        own = {"memory_per_core_property_name": "not_applicable"} if batch.system == "oar" else {}
+        return {"walltime": batch.walltime, **queue, **account, **own}
+    if batch.queue or batch.account:
+        raise UsageError("HTCondor knows no queue and no account", remedy="Leave them out.")
+    return {"disk": "1GB"}
 
 
 def run_on(workers: Workers, jobs: Sequence[Job], function: Callable[[str], str], tell: Tell) -> None:

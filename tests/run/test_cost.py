@@ -1,0 +1,52 @@
+import re
+
+import pytest
+
+from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.run.cost import RATES, Rate, bytes_of, seconds_of, seconds_of_run
+from unweight.run.plan import Step, Task
+
+
+def step(pipeline: str = "t1", voxels: int = 10**7, volumes: int = 7) -> Step:
+    return Step(pipeline=pipeline, entities={"sub": "01"}, inputs={}, voxels=voxels, volumes=volumes)
+
+
+def task(*steps: Step) -> Task:
+    return Task(subject="01", session="", steps=steps)
+
+
+def test_every_command_has_a_rate() -> None:
+    assert set(RATES) == set(RUN_PIPELINES)
+    assert all(one.nanoseconds > 0 and one.bytes > 0 for one in RATES.values())
+
+
+@pytest.mark.parametrize("pipeline", RUN_PIPELINES)
+def test_cost_grows_with_voxels_times_images(pipeline: str) -> None:
+    """Beyond what a command costs with nothing to do, twice the work is twice the cost."""
+    for cost in (seconds_of, bytes_of):
+        nothing = cost(step(pipeline, voxels=0))
+        once = cost(step(pipeline)) - nothing
+        assert once > 0
+        assert cost(step(pipeline, voxels=2 * 10**7)) - nothing == pytest.approx(2 * once)
+        assert cost(step(pipeline, volumes=14)) - nothing == pytest.approx(2 * once)
+
+
+def test_cost_is_base_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unweight.run.cost.RATES", {"t1": Rate(nanoseconds=1000.0, bytes=100.0)})
+    assert seconds_of(step(voxels=10**6, volumes=5)) == pytest.approx(0.3 + 5.0)
+    assert bytes_of(step(voxels=10**6, volumes=5)) == pytest.approx(2**29 + 5e8)
+
+
+def test_workers_share_the_visits_but_not_one_of_them() -> None:
+    tasks = [task(step()) for _ in range(8)]
+    one = seconds_of(step())
+    start = seconds_of_run([], 1)
+    assert seconds_of_run(tasks, 1) == pytest.approx(start + 8 * one)
+    assert seconds_of_run(tasks, 4) == pytest.approx(start + 2 * one)
+    assert seconds_of_run(tasks, 100) == pytest.approx(start + one)
+    assert seconds_of_run([task(step(), step())], 2) == pytest.approx(start + 2 * one)
+
+
+def test_an_unknown_command_is_no_step() -> None:
+    with pytest.raises(KeyError, match=re.escape("'t3'")):
+        seconds_of(step("t3"))
