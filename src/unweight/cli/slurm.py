@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     text = script(plan, arguments)
     if arguments.script is None:
-        console().print(text, markup=False, end="")
+        screen = console()
+        for line in text.splitlines():
+            screen.print(line)
         return 0
     write_bytes_atomic(arguments.script, text.encode())
     console(quiet=arguments.quiet).print(f"sbatch {shlex.quote(str(arguments.script))}")
