@@ -256,7 +256,7 @@ def test_suspect_voxels_are_painted_on_request(chromium: object, page_path: Path
     )
     ok, masked, implausible = 0, 1 * 28, 5 * 28
     assert [page.evaluate(alpha, code) for code in (ok, masked, implausible)] == [0, 255, 0]
-    page.locator(".mark").first.check()
+    page.locator(".paint").first.check()
     assert page.evaluate(table) == "marked"
     assert [page.evaluate(alpha, code) for code in (ok, masked, implausible)] == [0, 255, 215]
     assert watched.errors == []
