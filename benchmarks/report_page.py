@@ -73,8 +73,8 @@ def main() -> None:
             text = page.read_text()
             count = int(inside.sum())
             print(
-                f"{name}: {count:,} voxels, {size:.1f} MB, made in {made:.1f} s, usable after {loads[1]:.1f} s, "
-                f"{text.count('the files are complete')} of 3 maps reduced"
+                f"{name}: {count:,} voxels, {size:.1f} MB, made in {made:.1f} s, "
+                f"usable after {loads[1]:.1f} s, {text.count('the files are complete')} of 3 maps reduced"
             )
 
 

@@ -243,3 +243,21 @@ def test_print_shows_pictures_and_everything_folded(chromium: object, page_path:
     assert page.locator("details:not([open])").count() == 0
     assert page.locator("#theme").is_hidden()
     watched.close()
+
+
+def test_suspect_voxels_are_painted_on_request(chromium: object, page_path: Path) -> None:
+    watched = Watched(chromium, page_path)
+    page = watched.page
+    table = "() => unweightViewers[0].nv.volumes[1].colormap"
+    assert page.evaluate(table) == "unmarked"
+    alpha = (
+        "(code) => { const nv = unweightViewers[0].nv;"
+        " return nv.colormap(nv.volumes[1].colormap)[4 * code + 3]; }"
+    )
+    ok, masked, implausible = 0, 1 * 28, 5 * 28
+    assert [page.evaluate(alpha, code) for code in (ok, masked, implausible)] == [0, 255, 0]
+    page.locator(".paint").first.check()
+    assert page.evaluate(table) == "marked"
+    assert [page.evaluate(alpha, code) for code in (ok, masked, implausible)] == [0, 255, 215]
+    assert watched.errors == []
+    watched.close()

@@ -8,7 +8,7 @@ from unweight.report.shown_set import Layer
 
 WIDE, TALL, BAR = 300, 34, 10
 STOPS = 48
-CLOSEST = 26.0  # pixels between two ticks
+CLOSEST = 40.0  # pixels between two ticks
 
 
 def colour_bar(layer: Layer, key: str) -> Markup:

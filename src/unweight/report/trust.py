@@ -97,7 +97,7 @@ def status_rows(shown: ShownSet) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for status, count in shown.counts.items():
         outside = status in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
-        share = "" if outside else f"{100 * count / max(1, shown.inside):.2f} %"
+        share = "" if outside else _share(count / max(1, shown.inside)).lower()
         rows.append(
             {
                 "kind": "none" if outside else status_class(status),

@@ -141,7 +141,7 @@
     row.classList.add("live");
     row.querySelector(".open").hidden = true;
     row.querySelector(".controls").hidden = false;
-    const status = await load(map.status, "status", row.querySelector(".mark").checked ? "marked" : "unmarked", 0, 255);
+    const status = await load(map.status, "status", row.querySelector(".paint").checked ? "marked" : "unmarked", 0, 255);
     for (const [index, layer] of layers.entries()) {
       const { nv, box } = live.viewers[index];
       views[index].append(box);
@@ -182,7 +182,7 @@
     button.addEventListener("click", () => open(row).then(() => row.querySelector(".view").focus()));
     row.querySelectorAll(".planes button").forEach((one) =>
       one.addEventListener("click", () => plane(row, one.dataset.plane)));
-    row.querySelector(".mark").addEventListener("change", (event) => mark(event.target.checked));
+    row.querySelector(".paint").addEventListener("change", (event) => mark(event.target.checked));
     row.querySelectorAll(".view").forEach((view, index) => {
       view.addEventListener("click", () => { if (live?.row !== row) open(row); });
       view.addEventListener("keydown", (event) => {

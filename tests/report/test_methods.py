@@ -1,0 +1,37 @@
+from pathlib import Path
+
+from tests.report.test_shown_set import set_of
+from unweight.report.methods import citations, facts, protocol_table, sentences, sources
+from unweight.report.shown_set import show_set
+
+
+def test_timings_are_told_in_milliseconds(derivatives: Path) -> None:
+    head, rows = protocol_table(show_set(set_of(derivatives, "T1map", acq="ir")))
+    assert head == ("volume", "TI [ms]", "TR [ms]")
+    assert rows == [("1", "50", "10000"), ("2", "500", "10000"), ("3", "2500", "10000")]
+
+
+def test_weighted_images_have_a_row_each(derivatives: Path) -> None:
+    head, rows = protocol_table(show_set(set_of(derivatives, "T1map")))
+    assert head == ("image", "readout", "TR [ms]", "TE [ms]")
+    assert rows == [("T1w", "spin-echo", "600", "10")]
+
+
+def test_methods_can_be_pasted(derivatives: Path) -> None:
+    shown = show_set(set_of(derivatives, "T1map", acq="ir"))
+    text = sentences(shown)
+    assert text.startswith("T1, PD, B were computed with unweight ")
+    assert "Images were acquired at 3 T (3 volumes; TI ms: 50, 500, 2500; TR ms: 10000)." in text
+    assert "trained on simulated images" in text
+    made = sentences(show_set(set_of(derivatives, "T1w")))
+    assert "not measured" in made
+    assert any("10.1002/mrm.30290" in one for one in citations([shown]))
+    assert sources(shown) == ["bids:raw:sub-01/anat/sub-01_x.nii.gz"]
+
+
+def test_facts_are_flat(derivatives: Path) -> None:
+    told = dict(facts(show_set(set_of(derivatives, "T1map", acq="ir"))))
+    assert told["MagneticFieldStrength"] == "3 T"
+    assert told["Weights.SHA256"] == "00ff"
+    assert told["voxel size"] == "2 × 2 × 2 mm"
+    assert "Weights.TrainedOn" not in told
