@@ -38,7 +38,9 @@ def test_nothing_said_is_nothing_set() -> None:
 
 
 def test_the_call_comes_before_the_file(tmp_path: Path) -> None:
-    path = toml(tmp_path, '[t1]\nmethod = "ml"\nefficiency = 2\n[run]\nworkers = 2\nmemory = 4.0\nerode = 2\n')
+    path = toml(
+        tmp_path, '[t1]\nmethod = "ml"\nefficiency = 2\n[run]\nworkers = 2\nmemory = 4.0\nerode = 2\n'
+    )
     found = read_settings(path, ["t1.method=posterior", "run.queue=long", "t1.no-figures=true"])
     assert found.options["t1"] == ("--method", "posterior", "--efficiency", "2", "--no-figures")
     arguments = filled(called("--workers", "3", "--erode", "0"), found)

@@ -26,7 +26,10 @@ def test_what_a_command_says_is_caught(capsys: pytest.CaptureFixture[str]) -> No
     ("error", "message"),
     [
         (MemoryError(), "there is not enough memory"),
-        (ZeroDivisionError("by zero"), "unexpected ZeroDivisionError: by zero. Call the command with --debug."),
+        (
+            ZeroDivisionError("by zero"),
+            "unexpected ZeroDivisionError: by zero. Call the command with --debug.",
+        ),
     ],
 )
 def test_a_fault_of_the_program_is_told_like_any_other(

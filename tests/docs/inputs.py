@@ -49,7 +49,7 @@ def make_inputs(root: Path) -> None:
 def make_phantom(root: Path) -> None:
     """Make the images and maps of the phantom, for the few commands that need them."""
     if not (root / "demo").exists():
-        assert main(["demo", "-o", str(root / "demo"), "--quiet"]) == 0
+        assert main(["demo", "-o", str(root / "demo"), "--phantom-only", "--quiet"]) == 0
 
 
 def _labels(root: Path) -> None:

@@ -14,7 +14,13 @@ from unweight.run.job import Job, Settings
 from unweight.run.plan import Task, plan_run
 
 NO_SETTINGS = Settings(
-    root="bids", out="maps", options={}, weights={}, configuration="config-0.json", run="first", report=False
+    root="bids",
+    out="maps",
+    options={},
+    weights={},
+    configuration="config-0.json",
+    run="first",
+    report=False,
 )
 
 
@@ -54,5 +60,7 @@ class Pretended:
         self.before()
         if self.said.code == 0 and words[0] != "report":
             out, entities = Path(words[words.index("-o") + 1]), entities_of([Path(words[1])])
-            write_maps(made_up_maps(voxels=(2, 2, 2)), out, entities, Provenance(sources=(), algorithm="none"))
+            write_maps(
+                made_up_maps(voxels=(2, 2, 2)), out, entities, Provenance(sources=(), algorithm="none")
+            )
         return self.said

@@ -156,7 +156,13 @@ def test_no_reason_has_an_absolute_path(tmp_path: Path) -> None:
     (outcome,) = carry_out(job, Pretended(said=Said(code=2, text=text)))
     for private in (str(tmp_path), "/home", "someone", "/opt"):
         assert private not in outcome.reason
-    for kept in ("t1-posterior.json: cannot be read", "x.py, line 3", "c.nii", "10/20 of 1/s", "https://example.org/a"):
+    for kept in (
+        "t1-posterior.json: cannot be read",
+        "x.py, line 3",
+        "c.nii",
+        "10/20 of 1/s",
+        "https://example.org/a",
+    ):
         assert kept in outcome.reason
     record = (job.out / "logs" / "steps" / "sub-01_t1.json").read_text()
     assert str(tmp_path) not in record and "someone" not in record
@@ -216,7 +222,9 @@ def test_a_step_that_ends_its_process_is_given_up(tmp_path: Path) -> None:
     assert "ended 3 times" in outcome.reason and "memory" in outcome.reason
     assert record_of(job).state is State.FAILED
     # Another run tries it again.
-    assert states(carry_out(replace(job, settings=replace(job.settings, run="next")), Pretended())) == ["done"]
+    assert states(carry_out(replace(job, settings=replace(job.settings, run="next")), Pretended())) == [
+        "done"
+    ]
 
 
 def test_attempts_of_another_run_or_input_do_not_count(tmp_path: Path) -> None:
@@ -246,6 +254,23 @@ def test_sidecars_that_contradict_each_other_are_said(tmp_path: Path) -> None:
     (outcome,) = carry_out(job, Pretended())
     assert outcome.state == "failed" and "contradicts" in outcome.reason
     assert str(tmp_path) not in outcome.reason
+
+
+def test_what_was_made_of_other_images_is_withdrawn_and_what_others_made_is_not(tmp_path: Path) -> None:
+    """The command refuses to write over maps of other images; those of this step are its own."""
+    job, there = planned_job(tmp_path), []
+    assert states(carry_out(job, Pretended())) == ["done"]
+    (job.out / MAP).with_name("sub-01_desc-mine_T1map.json").write_text("{}")
+    put(job.root, inversions("01", count=4)[3])
+    more = planned_job(tmp_path)
+    step = replace(more.task.steps[0], inputs={"": (*more.task.steps[0].inputs[""], "sub-01/anat/x.nii")})
+    (job.root / "sub-01/anat/x.nii").write_bytes(SMALL)
+    more = replace(more, task=replace(more.task, steps=(step,)))
+    command = Pretended(
+        before=lambda: there.extend(path.name for path in (job.out / "sub-01").rglob("*.json"))
+    )
+    assert states(carry_out(more, command)) == ["done"]
+    assert there == ["sub-01_desc-mine_T1map.json"]
 
 
 def two_steps(job: Job) -> Job:

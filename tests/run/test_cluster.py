@@ -104,9 +104,7 @@ def test_more_deaths_are_allowed_than_steps_of_a_visit_may_cause() -> None:
 
 def test_a_scheduler_that_stays_away_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(
-        module, "DASK", {**module.DASK, "distributed.comm.timeouts.connect": "200ms"}
-    )
+    monkeypatch.setattr(module, "DASK", {**module.DASK, "distributed.comm.timeouts.connect": "200ms"})
     with quiet_dask(), pytest.raises(UsageError, match="the scheduler went away") as caught:
         run_on(Workers(scheduler="tcp://127.0.0.1:9"), [job("01", tmp_path)], trivial, lambda *_: None)
     assert "what is complete is kept" in caught.value.remedy
@@ -158,14 +156,15 @@ def test_slurm_script_asks_for_what_was_said(full_script: str) -> None:
 def lifetime_of(text: str) -> tuple[int, int]:
     words = text.split()
     return tuple(  # type: ignore[return-value]
-        int(words[words.index(option) + 1].removesuffix("s")) for option in ("--lifetime", "--lifetime-stagger")
+        int(words[words.index(option) + 1].removesuffix("s"))
+        for option in ("--lifetime", "--lifetime-stagger")
     )
 
 
 def test_a_worker_ends_before_its_job_does(full_script: str) -> None:
     """Dask draws the lifetime from lifetime ± stagger; the batch system ends the job at its walltime."""
     lifetime, stagger = lifetime_of(full_script)
-    assert 0.75 * 7200 <= lifetime - stagger and lifetime + stagger < 7200
+    assert lifetime - stagger >= 0.75 * 7200 and lifetime + stagger < 7200
 
 
 @pytest.mark.parametrize(
@@ -189,7 +188,9 @@ def test_every_batch_system_has_a_script(system: str) -> None:
         assert "dask" in cluster.job_script()
 
 
-@pytest.mark.parametrize(("system", "word"), [("pbs", "-A brain"), ("sge", "-P brain"), ("lsf", "-P brain")])
+@pytest.mark.parametrize(
+    ("system", "word"), [("pbs", "-A brain"), ("sge", "-P brain"), ("lsf", "-P brain")]
+)
 def test_every_batch_system_has_its_own_words(system: str, word: str) -> None:
     batch = BatchJob(system=system, gigabytes=2, queue="long", account="brain")
     with quiet_dask(), batch_cluster(batch) as cluster:

@@ -104,7 +104,9 @@ def test_a_worker_killed_from_outside_between_two_visits_is_replaced(make: Make)
 def test_a_worker_that_takes_too_much_memory_is_ended(make: Make, tmp_path: Path) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("this system does not tell how much memory a process has")
-    child = make("ballast = bytearray(200 * 2**20) if subject == '02' else b''; time.sleep(2 * len(ballast[:1]))")
+    child = make(
+        "ballast = bytearray(200 * 2**20) if subject == '02' else b''; time.sleep(2 * len(ballast[:1]))"
+    )
     child.most_bytes = 100 * 2**20
     found = carried_out(child, "01", "02")
     assert told(found) == {"sub-01_t1": "done", "sub-02_t1": "failed"}
@@ -138,7 +140,9 @@ def test_workers_have_one_thread_unless_told_otherwise(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "2")
-    child = make("(here / 'said').write_text(os.environ['OMP_NUM_THREADS'] + os.environ['MKL_NUM_THREADS'])")
+    child = make(
+        "(here / 'said').write_text(os.environ['OMP_NUM_THREADS'] + os.environ['MKL_NUM_THREADS'])"
+    )
     carried_out(child, "01")
     assert (tmp_path / "said").read_text() == "12"
 

@@ -45,5 +45,7 @@ def test_what_linux_calls_available() -> None:
     path = Path("/proc/meminfo")
     if not path.exists():
         pytest.skip("this system has no /proc/meminfo")
-    total = next(int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith("MemTotal"))
+    total = next(
+        int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith("MemTotal")
+    )
     assert 0 < memory._available() <= 1024 * total

@@ -46,7 +46,9 @@ def test_a_subject_without_usable_images_is_still_a_visit(tmp_path: Path) -> Non
 
 def test_what_is_wrong_with_one_subject_does_not_stop_the_others(tmp_path: Path) -> None:
     put(tmp_path, *inversions("01"), *inversions("03"))
-    put(tmp_path, "sub-02_inv-1_IRT1")[0].rename(tmp_path / "sub-02" / "anat" / "sub-02_IRT1_inv-1_IRT1.nii")
+    put(tmp_path, "sub-02_inv-1_IRT1")[0].rename(
+        tmp_path / "sub-02" / "anat" / "sub-02_IRT1_inv-1_IRT1.nii"
+    )
     first, second, third = visits_of(tmp_path)
     assert isinstance(first, Visit) and isinstance(third, Visit)
     assert isinstance(second, Unreadable)

@@ -1,4 +1,4 @@
-"""Small BIDS trees for the tests of whole runs: names as BIDS gives them, and next to nothing in the files."""
+"""Small BIDS trees for the tests of whole runs: names as BIDS gives them, and little in the files."""
 
 import json
 from collections.abc import Mapping

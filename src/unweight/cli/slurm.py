@@ -25,6 +25,11 @@ def run(arguments: argparse.Namespace) -> int:
     arguments = filled(arguments, settings)
     if arguments.per_job < 1 or (arguments.at_once is not None and arguments.at_once < 1):
         raise UsageError("a job needs one subject at least, and one job must run at a time")
+    if arguments.cluster or arguments.scheduler:
+        raise UsageError(
+            "each job of the array would start workers of its own, as [run] in the settings asks for",
+            remedy="Take cluster and scheduler out of it.",
+        )
     root = arguments.bids_dir.absolute()
     wanted = tuple(name for name in RUN_PIPELINES if name in (arguments.only or RUN_PIPELINES))
     plan = plan_run(root, wanted, arguments.subjects, arguments.sessions)

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -18,7 +18,7 @@ from unweight.bids.atomic import UNFINISHED
 from unweight.bids.inheritance import entry_in_tree
 from unweight.bids.lock import locked
 from unweight.bids.names import subject_folder
-from unweight.bids.write import files_of
+from unweight.bids.write import files_of, sources_of
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step, nameless, told
@@ -94,11 +94,12 @@ def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
 def _one(step: Step, job: Job, call: Call) -> Outcome:
     began = time.perf_counter()
     settings = job.settings
+    before = read_record(job.out, step.name)
+    made: Mapping[str, str] = {} if before is None else before.files
     try:
         key = key_of(step, job)
     except UnweightError as error:
-        return _refused(step, job, told(error, job.root))
-    before = read_record(job.out, step.name)
+        return _refused(step, job, told(error, job.root), made)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:
@@ -114,6 +115,7 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         run=settings.run,
         command=shlex.join(("unweight", *shown)),
         configuration=settings.configuration,
+        files=made,
     )
     if record.attempts > MOST_ATTEMPTS:
         reason = (
@@ -121,6 +123,7 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         )
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
+    _withdraw(step, made, job.out)
     said = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
     if said.code == 0:
         return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
@@ -191,7 +194,19 @@ def _ended(record: Record, job: Job, began: float) -> Outcome:
     )
 
 
-def _refused(step: Step, job: Job, reason: str) -> Outcome:
+def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
+    """Remove what this step made of other images than it has now; a command would not write over it."""
+    sources = sources_of(out, step.entities, *FIRST_MAPS[step.pipeline])
+    now = {Path(path).name for paths in step.inputs.values() for path in paths}
+    if sources is None or {source.rpartition("/")[2] for source in sources} == now:
+        return
+    root = out.resolve()
+    for path, digest in made.items():
+        if (out / path).resolve().is_relative_to(root) and hash_of(out / path) == digest:
+            (out / path).unlink()
+
+
+def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outcome:
     """Write down why a step was not begun."""
     record = Record(
         name=step.name,
@@ -200,6 +215,7 @@ def _refused(step: Step, job: Job, reason: str) -> Outcome:
         state=State.FAILED,
         reason=reason,
         configuration=job.settings.configuration,
+        files=made,
     )
     return _ended(record, job, time.perf_counter())
 

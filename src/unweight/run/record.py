@@ -43,7 +43,8 @@ class Record:
         reason: Why it failed.
         command: What would do it by hand, with paths relative to the tree and to the results.
         configuration: Name of the file with the settings of the run.
-        files: SHA-256 of each file written, by its path in the folder of results.
+        files: SHA-256 of each file written, by its path in the folder of results; until it is complete,
+            of what stood there before.
     """
 
     name: str

@@ -1,0 +1,147 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.bids.files import write_nifti
+from tests.bids.maps import AFFINE, SPECS
+from unweight.bids.provenance import Provenance
+from unweight.bids.write import write_maps
+from unweight.core.errors import InputError
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.run.group import LabelTree, participants_of, study_of, write_study
+from unweight.run.record import Record, State, write_record
+
+SHAPE = (4, 4, 4)
+VALUES = torch.linspace(0.5, 1.5, 64).reshape(SHAPE)
+FAILED = (0, 0, slice(0, 2))  # two voxels
+MASKED = (3, 3)  # four voxels
+
+
+def write_subject(out: Path, subject: str, session: str = "") -> Path:
+    """Write maps whose T1 rises evenly; two voxels failed, four are outside the mask."""
+    status = torch.full(SHAPE, int(VoxelStatus.OK), dtype=torch.uint8)
+    status[FAILED] = int(VoxelStatus.NOT_CONVERGED)
+    status[MASKED] = int(VoxelStatus.MASKED)
+    values = torch.where(status == int(VoxelStatus.OK), VALUES, torch.nan)[..., None].repeat(
+        1, 1, 1, len(SPECS)
+    )
+    maps = ParameterMaps(
+        specs=SPECS, values=values, std=0.1 * values, status=status, misfit=torch.ones(SHAPE), affine=AFFINE
+    )
+    entities = {"sub": subject} | ({"ses": session} if session else {})
+    return write_maps(maps, out, entities, Provenance(sources=(), algorithm="none")).images["T1"]
+
+
+def write_labels(folder: Path, subject: str, desc: str = "") -> Path:
+    """Write two regions, each half of the grid, and their names."""
+    numbers = np.ones(SHAPE, dtype=np.int16)
+    numbers[2:] = 7
+    stem = f"sub-{subject}{desc}_dseg"
+    path = folder / f"sub-{subject}" / "anat" / f"{stem}.nii.gz"
+    write_nifti(path, numbers, affine=AFFINE.numpy())
+    path.with_name(f"{stem}.tsv").write_text("index\tname\n1\tlow\n7\thigh\n")
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    for subject in ("01", "02"):
+        write_subject(tmp_path / "maps", subject)
+    return tmp_path / "maps"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_shares_and_quartiles_of_each_map(out: Path, tmp_path: Path) -> None:
+    """64 voxels, 4 masked and 2 failed: 58 of 60 usable; quartiles as numpy finds them."""
+    study = study_of(out, tmp_path)
+    assert [(row.subject, row.map) for row in study.qc] == [
+        (subject, name) for subject in ("01", "02") for name in ("T1map", "PDmap", "IEmap")
+    ]
+    row = study.qc[0]
+    assert (row.voxels, row.unit) == (60, "s")
+    assert row.usable == pytest.approx(58 / 60) and row.failed == pytest.approx(2 / 60)
+    assert row.suspect == pytest.approx(0.0)
+    used = np.ones(SHAPE, dtype=bool)
+    used[FAILED] = used[MASKED] = False
+    expected = np.quantile(VALUES.numpy()[used].astype(np.float64), [0.25, 0.5, 0.75])
+    assert (row.q25, row.median, row.q75) == pytest.approx(tuple(expected), rel=1e-6)
+    assert row.misfit == pytest.approx(1.0)
+    assert study.regions == () and study.failures == ()
+
+
+def test_regions_are_measured_where_voxels_are_usable(out: Path, tmp_path: Path) -> None:
+    labels = write_labels(tmp_path / "labels", "01")
+    write_labels(tmp_path / "labels", "01", "_desc-T1status")  # of a map, not of regions
+    study = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels"))
+    assert [(row.subject, row.map, row.region) for row in study.regions] == [
+        ("01", name, region) for name in ("T1map", "PDmap", "IEmap") for region in ("low", "high")
+    ]
+    low, high = study.regions[:2]
+    assert low.voxels == 30 and high.voxels == 28
+    assert low.mean == pytest.approx(float(VALUES.reshape(-1)[2:32].mean()), rel=1e-6)
+    assert labels.exists()
+    (eroded, *_) = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels", erode=1)).regions
+    assert eroded.voxels < low.voxels
+
+
+def test_labels_on_another_grid_are_a_failure(out: Path, tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "labels", "02")
+    write_nifti(path, np.ones((5, 4, 4), dtype=np.int16), affine=AFFINE.numpy())
+    study = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels"))
+    (failure,) = study.failures
+    assert (failure.subject, failure.step) == ("02", "group")
+    assert "grid" in failure.reason
+
+
+def test_a_damaged_set_is_a_failure_and_the_others_are_measured(out: Path, tmp_path: Path) -> None:
+    (out / "sub-01/anat/sub-01_PDmap.nii.gz").write_bytes(b"altered")
+    study = study_of(out, tmp_path)
+    assert {row.subject for row in study.qc} == {"02"}
+    (failure,) = study.failures
+    assert failure.subject == "01"
+    assert failure.reason == "sub-01_PDmap.nii.gz is missing or was changed. Make the maps again."
+
+
+def test_steps_that_failed_are_listed(out: Path, tmp_path: Path) -> None:
+    for name, state in (("sub-03_ses-a_t1", State.FAILED), ("sub-01_t1", State.COMPLETE)):
+        write_record(out, Record(name=name, pipeline="t1", key="", state=state, reason="is torn"))
+    (failure,) = study_of(out, tmp_path).failures
+    assert (failure.subject, failure.session, failure.step, failure.reason) == ("03", "a", "t1", "is torn")
+
+
+def test_age_and_sex_as_the_table_tells_them(tmp_path: Path) -> None:
+    (tmp_path / "participants.tsv").write_text(
+        "participant_id\tage\tsex\nsub-01\t31\tfemale\nsub-02\tn/a\tM\nsub-03\t89+\tn/a\n"
+    )
+    found = participants_of(tmp_path)
+    assert [(one.participant_id, one.age, one.sex) for one in found] == [
+        *(("01", 31.0, "F"), ("02", None, "M"), ("03", None, "")),
+    ]
+    assert participants_of(tmp_path / "none") == ()
+
+
+def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:
+    write_labels(tmp_path / "labels", "01")
+    write_subject(out, "03", "a")
+    (out / "sub-01.html").write_text("page")
+    study = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels"))
+    assert study.pages == frozenset({"01"})
+    qc, regions, failures = (rows(path) for path in write_study(out, study))
+    assert [row["subject"] for row in qc[::3]] == ["01", "02", "03"]
+    assert [row["session"] for row in qc[::3]] == ["n/a", "n/a", "a"]
+    assert float(qc[0]["median"]) == pytest.approx(study.qc[0].median, rel=1e-6)
+    assert len(regions) == 6 and regions[0]["region"] == "low"
+    assert failures == []
+    assert (out / "group_desc-failures.tsv").read_text().startswith("subject\t")
+
+
+def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no subject"):
+        study_of(tmp_path, tmp_path)
