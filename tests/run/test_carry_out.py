@@ -11,7 +11,7 @@ from tests.run.trees import SMALL, inversions, put
 from unweight.bids.lock import locked
 from unweight.core.errors import OutputError
 from unweight.run import carry_out as module
-from unweight.run.carry_out import MOST_ATTEMPTS, Said, carry_out, key_of
+from unweight.run.carry_out import NOT_NOW, MOST_ATTEMPTS, Said, carry_out, key_of
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step
 from unweight.run.record import Record, State, read_record, write_record
@@ -33,7 +33,7 @@ def test_what_is_done_is_recorded_and_kept(tmp_path: Path) -> None:
     job, command = planned_job(tmp_path, options={"t1": ("--method", "ml")}), Pretended()
     (first,) = carry_out(job, command)
     assert (first.name, first.pipeline, first.state) == ("sub-01_t1", "t1", "done")
-    assert command.calls[0] == (*job.task.steps[0].words(job.root, job.out), "--method", "ml", "--quiet")
+    assert command.calls[0] == (*job.task.steps[0].words(job.root, job.out), "--method", "ml", *NOT_NOW)
     record = record_of(job)
     assert record.state is State.COMPLETE and (record.attempts, record.run) == (0, "")
     assert record.configuration == "config-0.json"
