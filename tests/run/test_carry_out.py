@@ -11,7 +11,7 @@ from tests.run.trees import SMALL, inversions, put
 from unweight.bids.lock import locked
 from unweight.core.errors import OutputError
 from unweight.run import carry_out as module
-from unweight.run.carry_out import NOT_NOW, MOST_ATTEMPTS, Said, carry_out, key_of
+from unweight.run.carry_out import MOST_ATTEMPTS, NOT_NOW, Said, carry_out, key_of
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step
 from unweight.run.record import Record, State, read_record, write_record
