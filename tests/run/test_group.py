@@ -145,3 +145,12 @@ def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:
 def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no subject"):
         study_of(tmp_path, tmp_path)
+
+
+def test_a_study_of_failures_alone_has_its_table(tmp_path: Path) -> None:
+    failed = Record(name="sub-01_t1", pipeline="t1", key="", state=State.FAILED, reason="is empty")
+    write_record(tmp_path, failed)
+    (path,) = (one for one in write_study(tmp_path, study_of(tmp_path, tmp_path)) if "failures" in one.name)
+    assert [(row["subject"], row["reason"]) for row in rows(path)] == [("01", "is empty")]
+    with pytest.raises(InputError, match="no subject"):
+        study_of(tmp_path / "logs", tmp_path)

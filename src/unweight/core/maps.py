@@ -56,7 +56,7 @@ MEANINGS = {
     VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",
     VoxelStatus.NO_SIGNAL: "the signal does not rise above the noise; no value",
     VoxelStatus.NOT_CONVERGED: "the fit did not settle; no value",
-    VoxelStatus.OUT_OF_RANGE: "T1 or another main parameter left the range that is believed; no value",
+    VoxelStatus.OUT_OF_RANGE: "a main parameter left the range that is believed; no value",
     VoxelStatus.IMPLAUSIBLE: "the signal model explains the data worse than noise allows",
     VoxelStatus.POLARITY_AMBIGUOUS: "another sign of the magnitude data fits as well, with another T1",
     VoxelStatus.SATURATED: "the input reached the top of its number format",

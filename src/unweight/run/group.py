@@ -84,7 +84,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
     failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
-    subjects = subjects_in(out)
+    subjects = () if failures and not any(out.glob("sub-*")) else subjects_in(out)
     for label in subjects:
         subject = stored_subject(out, label)
         failures += [Failure(subject=label, step="read", reason=problem) for problem in subject.problems]
