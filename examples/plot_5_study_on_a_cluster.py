@@ -13,7 +13,7 @@ A BIDS tree of many people, mapped by one program that behaves like any BIDS App
 and the same as an array of jobs, one for each person::
 
     unweight slurm bids_tree derivatives
-    unweight run bids_tree derivatives participant --cluster slurm
+    unweight run bids_tree derivatives participant --cluster slurm --workers 20 --memory 160
 
 Nothing is fetched while it runs: the weights come with the package, so compute nodes need no network.
 """

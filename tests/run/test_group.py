@@ -154,3 +154,14 @@ def test_a_study_of_failures_alone_has_its_table(tmp_path: Path) -> None:
     assert [(row["subject"], row["reason"]) for row in rows(path)] == [("01", "is empty")]
     with pytest.raises(InputError, match="no subject"):
         study_of(tmp_path / "logs", tmp_path)
+
+
+def test_files_that_cannot_be_used_are_failures_of_the_study(out: Path) -> None:
+    raw = out.parent / "raw"
+    for number in (1, 2, 3):
+        path = raw / "sub-03" / "anat" / f"sub-03_inv-{number}_IRT1.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (failure,) = study_of(out, raw).failures
+    assert (failure.subject, failure.step) == ("03", "t1")
+    assert failure.reason.startswith("sub-03/anat/sub-03_inv-1_IRT1.nii.gz is empty (0 bytes)")

@@ -6,7 +6,7 @@ OUT/group_desc-failures.tsv  one row for each step that failed
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, final
@@ -34,7 +34,7 @@ from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.evaluate.regions import region_table
 from unweight.report.study import Failure, Participant, QcRow, RegionValue, Study
-from unweight.run.plan import told
+from unweight.run.plan import PIPELINES, Refusal, plan_run, told
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
@@ -84,6 +84,9 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
     failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
+    failures += [
+        _failure(one.label, one.pipeline or "plan", one.reason) for one in _unusable(raw) if one.fault
+    ]
     subjects = () if failures and not any(out.glob("sub-*")) else subjects_in(out)
     for label in subjects:
         subject = stored_subject(out, label)
@@ -213,6 +216,11 @@ def _regions(one: StoredSet, measured: list[Measured], labels: LabelTree) -> Ite
                 q25=region.lower_quartile,
                 q75=region.upper_quartile,
             )
+
+
+def _unusable(raw: Path) -> Sequence[Refusal]:
+    """Return what is wrong with the raw tree, if it is still there."""
+    return plan_run(raw.absolute(), tuple(PIPELINES)).refusals if raw.is_dir() else ()
 
 
 def _failed(out: Path) -> Iterator[Any]:
