@@ -107,6 +107,15 @@ def fingerprint(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def fingerprint_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file in hexadecimal, or None if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, and see each entered in the one above for good."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]

@@ -3,7 +3,6 @@
 A set is what one sidecar lists: the sidecar of the first map holds the SHA-256 of every image of its set.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweight.bids.atomic import fingerprint_of
 from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
@@ -217,9 +217,7 @@ def _fields_beside(image: Path) -> Mapping[str, object]:
 
 
 def _condition(path: Path, digest: str) -> Condition:
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    found = fingerprint_of(path)
+    if found is None:
         return Condition.MISSING
     return Condition.WHOLE if found == digest else Condition.CHANGED

@@ -10,14 +10,13 @@ last and holds the SHA-256 of every image: a set without it, or one that does no
 complete.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from unweight.bids.atomic import fingerprint, write_together
+from unweight.bids.atomic import fingerprint, fingerprint_of, write_together
 from unweight.bids.dataset import json_bytes, prepare_derivatives
 from unweight.bids.derivatives import DerivedImage, derived_images, facts_of, sidecar_of, status_key
 from unweight.bids.image import image_bytes
@@ -109,7 +108,7 @@ def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map
     """Whether a set of maps is there, whole and unchanged: every image has the SHA-256 it was given."""
     folder = _folder(out_dir, entities)
     listed = _listed(folder / f"{_stem_of(entities, desc, suffix)}.json")
-    return bool(listed) and all(_hash_of(folder / name) == digest for name, digest in listed.items())
+    return bool(listed) and all(fingerprint_of(folder / name) == digest for name, digest in listed.items())
 
 
 def files_of(
@@ -187,14 +186,6 @@ def _listed(primary: Path) -> dict[str, str]:
         for name, digest in listed.items()
         if isinstance(digest, str) and Path(name).name == name and name.endswith(".nii.gz")
     }
-
-
-def _hash_of(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _remove_outdated(folder: Path, names: Set[str]) -> None:

@@ -21,7 +21,7 @@ from unweight.bids.names import subject_folder
 from unweight.bids.write import files_of, sources_of
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import Step, nameless, told
+from unweight.run.plan import Step, nameless, nameless_word, told
 from unweight.run.record import (
     LOGS,
     Record,
@@ -105,7 +105,7 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
     if before is not None and before.state is State.BEGUN:
         _clear(step, job.out)
     options = settings.options.get(step.pipeline, ())
-    shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [_name(word) for word in options])
+    shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
     record = Record(
         name=step.name,
         pipeline=step.pipeline,
@@ -261,8 +261,3 @@ def _reason(text: str, job: Job) -> str:
     """Return the errors of a command in one line, without what tells of people or machines."""
     line = " ".join(text.split())[:LONGEST_REASON]
     return nameless(line.removeprefix("unweight ").strip(), job.root, job.out)
-
-
-def _name(word: str) -> str:
-    """Return a word of the call without the folders of a path."""
-    return Path(word).name if word.startswith(("/", "~")) else word

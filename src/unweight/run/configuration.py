@@ -11,6 +11,7 @@ from unweight import __version__
 from unweight.bids.atomic import fingerprint, write_bytes_atomic
 from unweight.bids.dataset import json_bytes
 from unweight.learn.weights import available, digest_of
+from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS
 
 # Names of the weights that a command may use.
@@ -55,7 +56,7 @@ def write_configuration(
     content = json_bytes(
         {
             "Level": level,
-            "Options": {name: [_shown(word) for word in words] for name, words in options.items()},
+            "Options": {name: [nameless_word(word) for word in words] for name, words in options.items()},
             "Weights": {name: dict(found) for name, found in weights.items() if found},
             "Versions": {"unweight": __version__, "python": platform.python_version(), **versions},
         }
@@ -82,8 +83,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
-
-
-def _shown(word: str) -> str:
-    """Return a word without the folders of a path, which tell of people and machines."""
-    return Path(word).name if word.startswith(("/", "~")) else word

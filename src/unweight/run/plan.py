@@ -18,6 +18,7 @@ from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.volume import open_grid
 from unweight.bids.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
+from unweight.core.printable import printable
 from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
 
 FEWEST_TIMES, FEWEST_ECHOES = 3, 2
@@ -175,8 +176,12 @@ def nameless(text: str, *roots: Path) -> str:
         for form in {str(root), str(root.absolute()), str(root.resolve())}:
             if len(form) > 1:
                 text = text.replace(f"{form}/", "").replace(form, ".")
-    text = FOLDERS.sub("", text)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return printable(FOLDERS.sub("", text))
+
+
+def nameless_word(word: str) -> str:
+    """Return a word of a command without the folders of a path."""
+    return Path(word).name if word.startswith(("/", "~")) else word
 
 
 def _nothing(visit: Visit, pipelines: Sequence[str]) -> Refusal:

@@ -4,14 +4,13 @@ A step is complete if its record says so, was made from the same input, configur
 file it lists is there with the content it had. Anything else is done again.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import final
 
-from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.atomic import fingerprint_of, write_bytes_atomic
 from unweight.bids.dataset import json_bytes
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
@@ -95,11 +94,7 @@ def records_of(out: Path) -> Iterator[Record]:
 
 def hash_of(path: Path) -> str:
     """Return the SHA-256 of a file; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    return fingerprint_of(path) or ""
 
 
 def _path(out: Path, name: str) -> Path:
