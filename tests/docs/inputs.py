@@ -44,12 +44,21 @@ def make_inputs(root: Path) -> None:
     shutil.copytree(anat, root / "mese_folder", ignore=_all_but("MESE"))
     shutil.copytree(anat, root / "dicom_folder", ignore=_all_but("IRT1"))
     _files(root, anat)
+    assert main(["init", str(root / "unweight.toml"), "--quiet"]) == 0
 
 
 def make_phantom(root: Path) -> None:
     """Make the images and maps of the phantom, for the few commands that need them."""
     if not (root / "demo").exists():
         assert main(["demo", "-o", str(root / "demo"), "--phantom-only", "--quiet"]) == 0
+
+
+def make_maps(root: Path) -> None:
+    """Make maps of all subjects, for the commands that look at them."""
+    if not (root / "made").exists():
+        words = ["run", str(root / "bids_tree"), str(root / "made"), "participant", "--memory", "8"]
+        only = ["--only", "t1", "--set", "t1.method=ml", "--no-report", "--quiet"]
+        assert main([*words, *only]) == 0
 
 
 def _labels(root: Path) -> None:
