@@ -36,7 +36,7 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "r2star": Rate(nanoseconds=173.0, bytes=18.0),
         "qsm": Rate(nanoseconds=400.0, bytes=30.0),
         "mprage": Rate(nanoseconds=1000.0, bytes=33.0),
-        "t2": Rate(nanoseconds=500.0, bytes=30.0),
+        "t2": Rate(nanoseconds=400.0, bytes=18.0),
     }
 )
 
