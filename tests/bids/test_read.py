@@ -181,3 +181,12 @@ def test_signed_images_by_name(tmp_path: Path) -> None:
         write_nifti(path, ramp(4, 3, 2) - 12, {"InversionTime": time}, affine=AFFINE)
     (series,) = read_inputs([tmp_path])
     assert series.acquisition.kind is SignalKind.SIGNED
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+        find_inputs([tmp_path])

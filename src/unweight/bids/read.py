@@ -286,11 +286,13 @@ def _find_in_tree(
 
 
 def _images_of(folder: Path) -> tuple[Path, ...]:
-    return tuple(
-        path
-        for path in sorted(folder.iterdir())
-        if image_stem(path) is not None and not path.name.startswith(".")
-    )
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", remedy="Check who may read it.", path=folder
+        ) from error
+    return tuple(path for path in inside if image_stem(path) is not None and not path.name.startswith("."))
 
 
 def _same(path: Path, other: Path) -> bool:
