@@ -14,6 +14,7 @@ from unweight.bids.dataset import prepare_derivatives
 from unweight.bids.write import IGNORED, README
 from unweight.cli.group import run_group
 from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.cli.run_plan import planned
 from unweight.cli.run_settings import RunSettings, filled, read_settings
 from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.cli.worker import work
@@ -24,7 +25,7 @@ from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, run_locally
 from unweight.run.memory import free_bytes
-from unweight.run.plan import Plan, plan_run
+from unweight.run.plan import Plan
 
 MOST_SHOWN = 20
 DERIVATIVES = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
@@ -38,9 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_apart(arguments.bids_dir.resolve(), arguments.out_dir.resolve())
     if arguments.level == "group":
         return run_group(arguments)
-    root = arguments.bids_dir.absolute()
-    wanted = tuple(name for name in RUN_PIPELINES if name in (arguments.only or RUN_PIPELINES))
-    plan = plan_run(root, wanted, arguments.subjects, arguments.sessions)
+    plan = planned(arguments)
     workers, memory = _means(arguments)
     if plan.tasks:
         _check_memory(plan, workers, memory, arguments)
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             "there is nothing here that maps can be made of",
             remedy="See the reasons above, and the names that BIDS gives to such images.",
-            path=root,
+            path=arguments.bids_dir.absolute(),
         )
     faults = sum(one.fault for one in plan.refusals)
     if arguments.dry_run:

@@ -114,14 +114,19 @@ def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tu
     known = settings_of(pipeline)
     for key, value in values.items():
         words += _option(known[key], key, value, (pipeline, path))
+    _parsed([pipeline, "image.nii", "-o", "maps", *words], path)
+    return tuple(words)
+
+
+def _parsed(words: Sequence[str], path: Path | None) -> argparse.Namespace:
+    """Return what the parser makes of a command line that settings gave, or its objection as our error."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            parser().parse_args([pipeline, "image.nii", "-o", "maps", *words])
+            return parser().parse_args(words)
     except SystemExit as ended:
         problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
-        raise _wrong(f"[{pipeline}] {problem}", f"See `unweight {pipeline} --help`.", path) from ended
-    return tuple(words)
+        raise _wrong(f"[{words[0]}] {problem}", f"See `unweight {words[0]} --help`.", path) from ended
 
 
 def _option(one: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
@@ -168,13 +173,7 @@ def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Nam
     words: list[str] = []
     for key, value in settings.run.items():
         words += _option(settings_of(RUN)[key], key, value, (RUN, None))
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            of_file = parser().parse_args([RUN, "raw", "out", "participant", *words])
-    except SystemExit as ended:
-        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
-        raise UsageError(f"[{RUN}] {problem}", remedy="See `unweight run --help`.") from ended
+    of_file = _parsed([RUN, "raw", "out", "participant", *words], None)
     called, told = vars(arguments), vars(of_file)
     given = {name: value for name, value in called.items() if value is not None and value is not False}
     return argparse.Namespace(**{**called, **told, **given})

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unweight.bids.atomic import write_bytes_atomic
-from unweight.cli.run_commands import RUN_PIPELINES
+from unweight.cli.run_plan import planned
 from unweight.cli.run_settings import filled, read_settings
 from unweight.cli.terminal import console
 from unweight.core.errors import InputError, UsageError
 from unweight.run.cost import bytes_of, seconds_of_run
-from unweight.run.plan import Plan, Task, plan_run
+from unweight.run.plan import Plan, Task
 
 MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
 SPARE = 1.5
@@ -30,14 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
             "each job of the array would start workers of its own, as [run] in the settings asks for",
             remedy="Take cluster and scheduler out of it.",
         )
-    root = arguments.bids_dir.absolute()
-    wanted = tuple(name for name in RUN_PIPELINES if name in (arguments.only or RUN_PIPELINES))
-    plan = plan_run(root, wanted, arguments.subjects, arguments.sessions)
+    plan = planned(arguments)
     if not plan.tasks:
         raise InputError(
             "there is nothing here that maps can be made of",
             remedy="`unweight run … --dry-run` tells why.",
-            path=root,
+            path=arguments.bids_dir.absolute(),
         )
     text = script(plan, arguments)
     if arguments.script is None:
