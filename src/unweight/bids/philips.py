@@ -34,6 +34,7 @@ VERSION = "ConversionSoftwareVersion"
 PRECISE_SINCE = 20210317
 SAME_INTERCEPT = 0.05  # in stored numbers
 FULL_RANGE = 0.998
+MOST_LISTED = 8
 KEEP = (
     "Take the DICOM with its private elements (2005,100E), or write PhilipsScaleSlope and "
     "PhilipsRescaleSlope of each volume into its sidecar."
@@ -178,7 +179,7 @@ def _fills_its_range(volume: Volume) -> bool:
 
 
 def _listed(slopes: Sequence[float]) -> str:
-    return ", ".join(f"{slope:g}" for slope in sorted(set(slopes))[:8])
+    return ", ".join(dict.fromkeys(f"{slope:.4g}" for slope in sorted(slopes)[:MOST_LISTED]))
 
 
 def _held(image: _Image) -> Held:

@@ -47,7 +47,9 @@ def step_of(values: NDArray[np.floating]) -> float | None:
 def _refined(distances: NDArray[np.float64], step: float) -> tuple[float, float | None]:
     """Return the step as all distances have it, and the rest that one of them leaves, if one does."""
     for reach in REACHES:
-        near = distances[distances <= reach * step]
+        near = distances[1:][distances[1:] <= reach * step]
+        if near.size == 0:
+            continue
         counts = np.rint(near / step)
         rests = np.abs(near / step - counts)
         if bool((rests > OFF_LATTICE).any()):
