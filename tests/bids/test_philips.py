@@ -16,8 +16,10 @@ from tests.cli.outcome import called
 from tests.dicom_maker import Order, Quantity, Scales, Storage, signal, write_dicom
 from unweight.bids.given import Given
 from unweight.bids.inheritance import entry_beside
+from unweight.bids.philips import check_one_unit
 from unweight.bids.read import read_inputs
 from unweight.bids.stack import stack
+from unweight.bids.volume import open_volume
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 
@@ -310,3 +312,14 @@ def test_a_series_displayed_alike_needs_no_scale_slope(tmp_path: Path) -> None:
     true = np.stack(signal(order), axis=-1)[:, ::-1]
     ratio = series.acquisition.signal.numpy() / true
     np.testing.assert_allclose(ratio[true > 0.2 * true.max()] / np.median(ratio), 1, rtol=5e-3)
+
+
+def test_slices_scaled_differently_are_refused_in_a_single_image_too(tmp_path: Path) -> None:
+    slopes = np.array([0.5, 0.8, 1.1])
+    path = write_nifti(tmp_path / "t1w.nii", (stored(0) * slopes).astype("f4"), {"Manufacturer": "Philips"})
+    even = write_nifti(tmp_path / "even.nii", (stored(0) * 0.5).astype("f4"), {"Manufacturer": "Philips"})
+    check_one_unit(entry_beside(even).sidecar, open_volume(even))
+    with pytest.raises(InputError, match=r"scaled differently \(0.5, 0.8, 1.1\)"):
+        check_one_unit(entry_beside(path).sidecar, open_volume(path))
+    other = write_nifti(tmp_path / "other.nii", (stored(0) * slopes).astype("f4"), {"Manufacturer": "GE"})
+    check_one_unit(entry_beside(other).sidecar, open_volume(other))

@@ -104,7 +104,7 @@ def rescalings(sidecars: Sequence[Sidecar], volumes: Sequence[Volume]) -> tuple[
     if not any(image.scale or _is_philips(image.sidecar) for image in images):
         return unchanged
     for image in images:
-        _check_not_merged(image)
+        _check_slices(image)
     if not any(image.scale for image in images):
         _check_alike(images)
         return unchanged
@@ -131,7 +131,18 @@ def _is_philips(sidecar: Sidecar) -> bool:
     return "philips" in str(sidecar.fields.get("Manufacturer", "")).lower()
 
 
-def _check_not_merged(image: _Image) -> None:
+def check_one_unit(sidecar: Sidecar, volume: Volume) -> None:
+    """Refuse one Philips image whose slices or volumes are not in one unit.
+
+    Raises:
+        InputError: They are not.
+    """
+    image = _image(sidecar, volume)
+    if image.scale or _is_philips(sidecar):
+        _check_slices(image)
+
+
+def _check_slices(image: _Image) -> None:
     """Refuse a file of slices or volumes that were scaled differently; dcm2niix writes their DV as floats.
 
     Its sidecar holds the scale slope of the first only, and its header may apply that one to all.
@@ -155,8 +166,8 @@ def _check_alike(images: Sequence[_Image]) -> None:
     known = [slope for slope in slopes if slope is not None]
     if known and max(known) > (1 + SAME_STEP) * min(known):
         raise InputError(
-            f"the Philips volumes of this series have different slopes ({_listed(known)}), which are "
-            f"those of the display, and no {SCALE} brings them to one unit",
+            f"the Philips volumes of this series have different slopes ({_listed(known)}), and no {SCALE} "
+            "says whether their values are in one unit; those of the display are not",
             remedy=KEEP,
             path=images[0].volume.grid.path,
         )
