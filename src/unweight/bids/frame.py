@@ -10,7 +10,7 @@ from torch import Tensor
 from unweight.bids.given import GIVEN_LABELS, Given, override, overrides_of
 from unweight.bids.grid import Grid
 from unweight.bids.part import Entry
-from unweight.bids.philips import Rescaling, rescalings
+from unweight.bids.philips import Rescaling
 from unweight.bids.sidecar import Sidecar, Timing, timing_of
 from unweight.bids.volume import Volume
 from unweight.core.errors import ProtocolError
@@ -44,9 +44,10 @@ class Frame:
     timing: Timing
 
 
-def frames_of(entries: Sequence[Entry], volumes: Sequence[Volume], given: Given) -> list[Frame]:
+def frames_of(
+    entries: Sequence[Entry], volumes: Sequence[Volume], scalings: Sequence[Rescaling], given: Given
+) -> list[Frame]:
     """Cut the files into volumes, each with its timing, all in one unit."""
-    scalings = rescalings([entry.sidecar for entry in entries])
     counts = [volume.data.shape[3] if volume.data.ndim == 4 else 1 for volume in volumes]
     overrides = overrides_of(given, sum(counts), entries)
     frames: list[Frame] = []

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool
@@ -15,6 +16,7 @@ from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.grid import Grid, check_same_grid
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
+from unweight.bids.philips import rescalings
 from unweight.bids.sidecar import Part
 from unweight.bids.timeline import in_order, protocol_of
 from unweight.bids.volume import open_volume
@@ -41,6 +43,13 @@ class Stack:
     notes: tuple[str, ...]
 
 
+class _Read(NamedTuple):
+    """The volumes of some files, and what is to be said about the files."""
+
+    frames: list[Frame]
+    notes: list[str]
+
+
 def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
     """Read the files of one series and bring them together.
 
@@ -60,7 +69,7 @@ def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
 
 def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     chosen, kind, notes = choose_part(entries, given.kind)
-    frames, more = _read(chosen, given)
+    ((frames, more),) = _read([chosen], given)
     if kind is SignalKind.MAGNITUDE:
         _check_sign(frames)
     _check_filled(frames)
@@ -81,7 +90,8 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
 def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     """Bring magnitude and phase, or real and imaginary part, together."""
     parts = choose_parts_of_complex(entries)
-    (first, notes), (second, more) = (_read(members, given) for members in parts.values())
+    units = [[part] for part in parts.values()] if Part.PHASE in parts else [list(parts.values())]
+    (first, notes), (second, more) = [read for unit in units for read in _read(unit, given)]
     check_same_grid([frame.grid for frame in (*first, *second)])
     if Part.PHASE in parts:
         _check_filled(first)
@@ -114,12 +124,18 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     return Stack(acquisition=acquisition, entries=_each_once([*first, *second]), notes=(*notes, *more))
 
 
-def _read(entries: Sequence[Entry], given: Given) -> tuple[list[Frame], list[str]]:
-    """Return the volumes of the files in order, on one grid, and what is to be said about the files."""
-    volumes = [open_volume(entry.path) for entry in entries]
-    check_same_grid([volume.grid for volume in volumes])
-    notes = [f"{volume.grid.path.name}: {note}" for volume in volumes for note in volume.notes]
-    return in_order(frames_of(entries, volumes, given)), notes
+def _read(parts: Sequence[Sequence[Entry]], given: Given) -> list[_Read]:
+    """Read parts of one series, each in order and on one grid; all of them are brought to one unit."""
+    volumes = [[open_volume(entry.path) for entry in entries] for entries in parts]
+    for members in volumes:
+        check_same_grid([volume.grid for volume in members])
+    scalings = rescalings([entry.sidecar for entries in parts for entry in entries], [*chain(*volumes)])
+    read: list[_Read] = []
+    for entries, members in zip(parts, volumes, strict=True):
+        own, scalings = scalings[: len(entries)], scalings[len(entries) :]
+        notes = [f"{volume.grid.path.name}: {note}" for volume in members for note in volume.notes]
+        read.append(_Read(frames=in_order(frames_of(entries, members, own, given)), notes=notes))
+    return read
 
 
 def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:

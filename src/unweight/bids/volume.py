@@ -28,6 +28,7 @@ from torch import Tensor
 
 from unweight.bids.grid import Grid
 from unweight.bids.saturation import at_ceiling
+from unweight.bids.scaling import AS_STORED, Scaling, scaling_of
 from unweight.core.errors import InputError
 
 LARGEST_BYTES = 8 * 2**30
@@ -57,12 +58,14 @@ class Volume:
         data: The scaled values; a fourth axis holds volumes, if there are several.
         grid: Where the voxels are, and which file this is.
         saturated: Voxels clipped by the stored number format; None where that cannot be known.
+        scaling: What the header says of the stored numbers.
         notes: What a careful reader should know about the file.
     """
 
     data: Float[Tensor, "x y z *volumes"] | Complex[Tensor, "x y z *volumes"]
     grid: Grid
     saturated: Bool[Tensor, "x y z *volumes"] | None
+    scaling: Scaling = AS_STORED
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +94,7 @@ def open_volume(path: Path, *, complex_wanted: bool = False, largest: int = LARG
         data=torch.from_numpy(data),
         grid=_grid(path, layout),
         saturated=_saturation(stored, layout),
+        scaling=layout.scaling,
         notes=layout.notes + notes,
     )
 
@@ -143,6 +147,10 @@ class _Layout:
     @property
     def n_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def scaling(self) -> Scaling:
+        return scaling_of(self.dtype, self.slope, self.intercept)
 
 
 def _check_file(path: Path) -> None:

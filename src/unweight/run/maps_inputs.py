@@ -20,6 +20,7 @@ from unweight.bids.canonical import Turn, turn_of
 from unweight.bids.grid import Grid
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.part import Entry
+from unweight.bids.philips import check_one_unit
 from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file
 from unweight.bids.sidecar import Part
@@ -184,6 +185,7 @@ def _read(name: str, files: MapsFiles) -> _Read:
     _check_kind(entry)
     weighting = weighting_from(name, entry.sidecar, files.given.get(name, NOTHING_GIVEN))
     volume = open_volume(entry.path)
+    check_one_unit(entry.sidecar, volume)
     values = volume.data.float()
     if values.ndim != 3:
         raise InputError(
