@@ -21,6 +21,7 @@ from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
+from unweight.learn.nuisances import ScanNuisances, scan_nuisances
 from unweight.learn.profile import FLOOR, N_NODES, profile, profile_nodes
 
 N_PARTS = 16  # of the profile, each told by its best node
@@ -48,7 +49,6 @@ CHANNELS = (
 )
 PRESENT = CHANNELS.index("there is signal")
 HELD, HELD_SD = CHANNELS.index("ln T1 at the usual B"), CHANNELS.index("ln sd of ln T1 at the usual B")
-USUAL_B = 1.92
 LOG_SD, LOG_SD_SPREAD = -3.0, 1.5
 SD_ENDS = (1e-3, 3.0)
 LOG_T1, LOG_T1_SPREAD = math.log(0.8), 1.2
@@ -81,51 +81,60 @@ class FitFeatures:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TwoFits:
-    """What the data say of a voxel when nothing is known of B, and when B is the usual one.
+    """A voxel's fit with B free, and with B held at what the scan as a whole shows.
 
     Attributes:
-        free: The fit of T1, PD and B.
-        held: The fit of T1 and PD with B held at `USUAL_B`; B is what long and short T1 hinge on.
+        free: The fit of T1, PD and B; B is that of the pulse where C follows it.
+        held: The fit of T1 and PD with B held; B is what long and short T1 hinge on.
+        acquisition: What was fitted, the inversion times without their error.
+        complete: C of the signal equation; None where it follows B.
+        nuisances: Of the scan; B is held at their `efficiency`.
     """
 
     free: ParameterMaps
     held: ParameterMaps
+    acquisition: Acquisition
+    complete: float | None
+    nuisances: ScanNuisances
 
 
 def fit_twice(
     fit: InversionRecoveryFit, acquisition: Acquisition, progress: Progress | None = None
 ) -> TwoFits:
-    """Fit with B free, then with B held."""
+    """Fit with B free, find the nuisances of the scan, then fit with B held at them."""
+    fit = replace(fit, noise_window=0)  # the network knows bounds at the noise of the scan
     free = fit(acquisition, progress)
-    usual = torch.full(acquisition.voxels, USUAL_B, device=acquisition.signal.device)
+    nuisances, pulse = scan_nuisances(fit, acquisition, free)
+    complete = None if nuisances.follows else fit.complete
+    corrected = nuisances.corrected(acquisition)
     mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
-    if not bool(mask.any()):
-        return TwoFits(free=free, held=free)
-    # Its noise is what it leaves over: a B far from the usual one then makes the held fit count for less.
-    again = replace(acquisition, known={"B": usual}, mask=mask, noise_sd=None)
-    held = replace(fit, rician=False)(again)
-    return TwoFits(free=free, held=held)
+    held = pulse
+    if bool(mask.any()):
+        # Its noise is what it leaves over: a B far from the held one then makes the held fit count for less.
+        again = replace(corrected, known={"B": nuisances.efficiency}, mask=mask, noise_sd=None)
+        held = replace(fit, rician=False, complete=complete)(again)
+    return TwoFits(free=pulse, held=held, acquisition=corrected, complete=complete, nuisances=nuisances)
 
 
-def fit_features(acquisition: Acquisition, fits: TwoFits, complete: float | None) -> FitFeatures:
-    """Gather the features of a fitted acquisition, in single precision.
-
-    Args:
-        acquisition: What was fitted.
-        fits: What `fit_twice` gave for it.
-        complete: C of the signal equation the fit used.
-    """
-    fitted = fits.free
+def fit_features(fits: TwoFits) -> FitFeatures:
+    """Gather the features of a fitted acquisition, in single precision."""
+    fitted, acquisition = fits.free, fits.acquisition
     status = fitted.status
     present = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
     data = acquisition.signal[present].float()
     sigma = fitted.noise_sd or (float(data.abs().max()) * 1e-4 if len(data) else 1.0)
-    timing = recovery_timing(acquisition.protocol, complete, data)
+    timing = recovery_timing(acquisition.protocol, fits.complete, data)
     nodes = profile_nodes(timing, acquisition.kind)
     values, std = fitted.values[present].float(), fitted.std[present].float()
     misfit, which = _misfit(fitted, sigma)[present].float(), status[present]
     held = torch.stack(
-        [fits.held.value("T1"), fits.held.deviation("T1"), _misfit(fits.held, sigma)], dim=-1
+        [
+            fits.held.value("T1"),
+            fits.held.deviation("T1"),
+            _misfit(fits.held, sigma),
+            fits.nuisances.efficiency,
+        ],
+        dim=-1,
     )[present].float()
 
     def work(block: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,7 +168,7 @@ class _Voxels:
     std: Float[Tensor, "voxels parameters"]
     misfit: Float[Tensor, " voxels"]
     status: Tensor
-    held: Float[Tensor, "voxels 3"]
+    held: Float[Tensor, "voxels 4"]
 
 
 def _gather(
@@ -174,7 +183,8 @@ def _gather(
     height = voxels.data.abs().amax(1).clamp(min=1e-6 * sigma)
     log_t1 = torch.where(stands, torch.log(t1), mean)
     log_pd = torch.where(stands, torch.log(pd), torch.log(height))
-    b = torch.where(stands, b, torch.full_like(b, USUAL_B))
+    held_t1, held_sd, held_misfit, held_b = voxels.held.unbind(1)
+    b = torch.where(stands, b, held_b)
     slope = torch.where(stands, _slope(log_t1, b, timing), torch.zeros_like(b)).clamp(-5, 5)
     std = voxels.std / torch.stack([t1, pd, torch.ones_like(pd)], dim=1)
     std = torch.where(std.isfinite(), std, torch.tensor(UNFITTED).to(std))
@@ -188,7 +198,6 @@ def _gather(
         dim=1,
     )
     raw = torch.where(stands[:, None], std, scale).clamp(*SD_ENDS).log()
-    held_t1, held_sd, held_misfit = voxels.held.unbind(1)
     held_stands = torch.isfinite(held_t1) & torch.isfinite(held_sd)
     held_log = torch.where(held_stands, torch.log(held_t1), log_t1)
     held_sd = torch.where(held_stands, held_sd / held_t1, torch.full_like(held_sd, SD_ENDS[1]))
@@ -196,7 +205,7 @@ def _gather(
         (log_t1 - LOG_T1) / LOG_T1_SPREAD,
         (mean - LOG_T1) / LOG_T1_SPREAD,
         torch.log(width + 0.02) + 2.0,
-        (b - USUAL_B).clamp(-1, 1) * 4.0,
+        (b - held_b).clamp(-1, 1) * 4.0,
         (raw[:, 0] - LOG_SD) / LOG_SD_SPREAD,
         (raw[:, 2] - LOG_SD) / LOG_SD_SPREAD,
         slope / 2.0,

@@ -35,6 +35,7 @@ from unweight.learn.features import (
     LOG_SNR_SPREAD,
     PRESENT,
     FitFeatures,
+    TwoFits,
     fit_features,
     fit_twice,
 )
@@ -63,7 +64,7 @@ class FreePosterior:
         log_sd: ln sd in that frame, a number even where there is no signal.
         sd: As the network says it, before calibration.
         features: What the network saw.
-        fitted: The fit they come from.
+        fits: What they come from.
     """
 
     mean: Float[Tensor, "*voxels parameters"]
@@ -71,7 +72,7 @@ class FreePosterior:
     log_sd: Float[Tensor, "*voxels parameters"]
     sd: Float[Tensor, "*voxels parameters"]
     features: FitFeatures
-    fitted: ParameterMaps
+    fits: TwoFits
 
 
 @final
@@ -123,7 +124,7 @@ class PosteriorT1(Estimator[Acquisition]):
         values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
         unit = torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], dim=-1)
         std = reach / GAUSSIAN * unit
-        misfit, status = self._judge(acquisition, free)
+        misfit, status = self._judge(free)
         failed = failed_voxels(status)[..., None]
         like = acquisition.signal
 
@@ -140,16 +141,16 @@ class PosteriorT1(Estimator[Acquisition]):
             interval_level=LEVEL,
             draws=None if self.draws is None else self._draw(self.draws, free, reach / GAUSSIAN, placed),
             misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
-            noise_sd=free.fitted.noise_sd,
+            noise_sd=free.fits.free.noise_sd,
             affine=acquisition.affine,
-            notes={**free.fitted.notes, "method": NAME},
+            notes={**free.fits.free.notes, "method": NAME},
         )
 
     def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
         """Return the posterior on the real line, for calibration and for draws."""
         acquisition = _in_order(acquisition)
         fits = fit_twice(self.fit, acquisition, progress)
-        fitted, features = fits.free, fit_features(acquisition, fits, self.fit.complete)
+        features = fit_features(fits)
         slices = [as_slices(part) for part in (features.channels, features.scale)]
         pairs = zip(*(torch.split(part, 1) for part in slices), strict=True)
         with one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:
@@ -163,7 +164,7 @@ class PosteriorT1(Estimator[Acquisition]):
             log_sd=log_sd,
             sd=torch.exp(log_sd) * features.scale,
             features=features,
-            fitted=fitted,
+            fits=fits,
         )
 
     def _draw(
@@ -188,20 +189,18 @@ class PosteriorT1(Estimator[Acquisition]):
             correction, log_sd = answer(self.network(channels), channels, scale)
         return correction[:, :, top:, left:], log_sd[:, :, top:, left:]
 
-    def _judge(
-        self, acquisition: Acquisition, free: FreePosterior
-    ) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
+    def _judge(self, free: FreePosterior) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
         """Return the reduced chi-square at the estimated T1, and what is to be thought of each voxel."""
-        before = free.fitted.status
+        acquisition, before = free.fits.acquisition, free.fits.free.status
         status = torch.full_like(before, int(VoxelStatus.OK))
         for kept in KEPT:
             status[before == kept] = int(kept)
         present = free.features.present
         misfit = torch.zeros(acquisition.voxels, device=before.device)
         degrees = acquisition.signal.shape[-1] - 2
-        if free.fitted.noise_sd:
-            rss = self._residual(acquisition, free, present)
-            misfit[present] = (rss / (degrees * free.fitted.noise_sd**2)).float()
+        if free.fits.free.noise_sd:
+            rss = self._residual(free, present)
+            misfit[present] = (rss / (degrees * free.fits.free.noise_sd**2)).float()
         implausible = misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees)
         status[implausible & (status == VoxelStatus.OK)] = VoxelStatus.IMPLAUSIBLE
         low, high = T1.free_range
@@ -209,10 +208,11 @@ class PosteriorT1(Estimator[Acquisition]):
         status[present & ~((log_t1 > low) & (log_t1 < high))] = VoxelStatus.OUT_OF_RANGE
         return misfit, status
 
-    def _residual(self, acquisition: Acquisition, free: FreePosterior, present: Tensor) -> Tensor:
+    def _residual(self, free: FreePosterior, present: Tensor) -> Tensor:
         """Return the sum of squares that is left at the estimated T1, PD and B free."""
+        acquisition = free.fits.acquisition
         data = acquisition.signal[present].double()
-        timing = recovery_timing(acquisition.protocol, self.fit.complete, data)
+        timing = recovery_timing(acquisition.protocol, free.fits.complete, data)
         log_t1, b = free.mean[present][:, 0].double(), free.mean[present][:, 2].double()
         u, v, _, _ = recovery_basis(log_t1, timing)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))

@@ -164,7 +164,7 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     )
     exact = grid.integrate(replace(acquisition, noise_sd=voxels.noise_sd))
     fit = InversionRecoveryFit()
-    features = fit_features(acquisition, fit_twice(fit, acquisition), fit.complete)
+    features = fit_features(fit_twice(fit, acquisition))
     log_t1 = voxels.truth[..., 0].log()
     free = torch.stack([log_t1, voxels.truth[..., 1].log(), voxels.truth[..., 2]], dim=-1)
     target = ((free - features.base) / features.scale).masked_fill(~features.present[..., None], torch.nan)
