@@ -22,12 +22,11 @@ from unweight.learn.features import (
     PRESENT,
     SCALES,
     UNFITTED,
-    USUAL_B,
     FitFeatures,
-    TwoFits,
     fit_features,
     fit_twice,
 )
+from unweight.learn.nuisances import USUAL_B
 from unweight.learn.profile import profile, profile_nodes
 
 FIT = InversionRecoveryFit()
@@ -41,7 +40,7 @@ def acquisition(count: int = 200, sigma: float = SIGMA, **settings: object) -> A
 
 
 def features(of: Acquisition) -> FitFeatures:
-    return fit_features(of, fit_twice(FIT, of), FIT.complete)
+    return fit_features(fit_twice(FIT, of))
 
 
 def channel(found: FitFeatures, name: str) -> Tensor:
@@ -282,6 +281,6 @@ def test_failures_of_the_fit_that_still_show_signal_are_present() -> None:
                 status=torch.full_like(maps.status, int(status)),
                 noise_sd=SIGMA,
             )
-            found = fit_features(of, TwoFits(free=told, held=told), FIT.complete)
+            found = fit_features(replace(fit_twice(FIT, of), free=told, held=told))
             assert bool(found.present.all()) == (status not in FAILED)
             assert bool(torch.isfinite(found.channels).all())

@@ -107,7 +107,7 @@ def test_what_maps_hold(dtype: torch.dtype) -> None:
 def test_untrained_it_is_the_mean_of_the_fits_around_by_inverse_variance() -> None:
     of = region(9, 9)
     fits = fit_twice(FIT, of)
-    features = fit_features(of, fits, FIT.complete)
+    features = fit_features(fits)
     free, scale = features.base[..., 0], features.scale[..., 0]
     held, held_sd = fits.held.value("T1").log(), fits.held.deviation("T1") / fits.held.value("T1")
     maps = estimator()(of)

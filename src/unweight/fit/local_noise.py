@@ -16,8 +16,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from unweight.core.maps import ParameterMaps
+
 CAP = 25.0  # a vessel or an edge among the neighbours is not noise
 N_PRIOR = 8.0  # voxels at the noise of the scan
+
+
+def local_noise_scale(maps: ParameterMaps, window: int) -> Float[Tensor, "*voxels"]:
+    """Return the noise of each voxel of a fit over that of the scan, from its neighbours' misfit."""
+    like = maps.values[..., 0]
+    if maps.misfit is None:
+        return torch.ones_like(like)
+    misfit = maps.misfit.nan_to_num()
+    return local_variance_scale(misfit, ~maps.failed, window).sqrt().to(like)
 
 
 def local_variance_scale(

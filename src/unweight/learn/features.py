@@ -20,6 +20,7 @@ from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.fit.local_noise import local_noise_scale
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
 from unweight.learn.nuisances import ScanNuisances, scan_nuisances
 from unweight.learn.profile import FLOOR, N_NODES, profile, profile_nodes
@@ -56,6 +57,8 @@ LOG_SNR, LOG_SNR_SPREAD = 4.0, 1.5
 # Ends of the scale in which corrections to ln T1, ln PD and B are counted.
 SCALES = ((0.01, 1.0), (0.003, 0.5), (0.005, 0.3))
 UNFITTED = (0.7, 0.7, 0.3)
+# Of the noise of a voxel over that of the scan; what is more than this is not noise, and the misfit shows it.
+NOISE_ENDS = (0.5, 1.8)
 
 
 @final
@@ -89,6 +92,8 @@ class TwoFits:
         acquisition: What was fitted, the inversion times without their error.
         complete: C of the signal equation; None where it follows B.
         nuisances: Of the scan; B is held at their `efficiency`.
+        noise_scale: Noise of each voxel over that of the scan. All of the above is divided by it, so that
+            the noise is the same everywhere.
     """
 
     free: ParameterMaps
@@ -96,24 +101,48 @@ class TwoFits:
     acquisition: Acquisition
     complete: float | None
     nuisances: ScanNuisances
+    noise_scale: Float[Tensor, "*voxels"]
 
 
 def fit_twice(
     fit: InversionRecoveryFit, acquisition: Acquisition, progress: Progress | None = None
 ) -> TwoFits:
     """Fit with B free, find the nuisances of the scan, then fit with B held at them."""
-    fit = replace(fit, noise_window=0)  # the network knows bounds at the noise of the scan
-    free = fit(acquisition, progress)
-    nuisances, pulse = scan_nuisances(fit, acquisition, free)
+    free = replace(fit, noise_window=0)(acquisition, progress)
+    noise_scale = local_noise_scale(free, fit.noise_window).clamp(*NOISE_ENDS)
+    even, free = _at_even_noise(acquisition, free, noise_scale)
+    nuisances, free = scan_nuisances(fit, even, free)
     complete = None if nuisances.follows else fit.complete
-    corrected = nuisances.corrected(acquisition)
+    corrected = nuisances.corrected(even)
     mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
-    held = pulse
+    held = free
     if bool(mask.any()):
         # Its noise is what it leaves over: a B far from the held one then makes the held fit count for less.
         again = replace(corrected, known={"B": nuisances.efficiency}, mask=mask, noise_sd=None)
-        held = replace(fit, rician=False, complete=complete)(again)
-    return TwoFits(free=pulse, held=held, acquisition=corrected, complete=complete, nuisances=nuisances)
+        held = replace(fit, rician=False, complete=complete, noise_window=0)(again)
+    return TwoFits(
+        free=free,
+        held=held,
+        acquisition=corrected,
+        complete=complete,
+        nuisances=nuisances,
+        noise_scale=noise_scale,
+    )
+
+
+def _at_even_noise(
+    acquisition: Acquisition, free: ParameterMaps, noise_scale: Float[Tensor, "*voxels"]
+) -> tuple[Acquisition, ParameterMaps]:
+    """Return images and fit as if the noise were the same everywhere, each voxel divided by its own."""
+    values, std = free.values.clone(), free.std.clone()
+    for place, spec in enumerate(free.specs):
+        if spec.name == "PD":
+            values[..., place] /= noise_scale
+        else:
+            std[..., place] *= noise_scale
+    misfit = None if free.misfit is None else free.misfit / noise_scale**2
+    even = replace(acquisition, signal=acquisition.signal / noise_scale[..., None])
+    return even, replace(free, values=values, std=std, misfit=misfit)
 
 
 def fit_features(fits: TwoFits) -> FitFeatures:
@@ -150,9 +179,11 @@ def fit_features(fits: TwoFits) -> FitFeatures:
         whole = torch.zeros(*acquisition.voxels, n_columns, device=data.device)
         return whole.index_put((present,), part) if len(part) else whole
 
+    base = spread(rows[1], 3)
+    base[..., 1] += torch.where(present, fits.noise_scale.log(), torch.zeros_like(base[..., 1]))
     return FitFeatures(
         channels=spread(rows[0], len(CHANNELS)),
-        base=spread(rows[1], 3),
+        base=base,
         scale=spread(rows[2], 3),
         present=present,
     )

@@ -49,7 +49,13 @@ from unweight.signals.parameters import PD, T1, B
 NAME = "t1-posterior"
 DEFAULT_FIT = InversionRecoveryFit()
 CLEAR = CHANNELS.index("ln PD over noise")
-CLEARLY = (math.log(15.0) - LOG_SNR) / LOG_SNR_SPREAD  # PD over noise of a clear signal
+CLEAR_SNR = 15.0  # PD over noise of a clear signal
+CLEARLY = (math.log(CLEAR_SNR) - LOG_SNR) / LOG_SNR_SPREAD
+N_QUANTILE = 1_000_000  # quantiles take no more than 16 million values
+# Names of notes.
+SD_OVER_BOUND = "stated_sd_over_bound_of_fit"
+SCAN_EFFICIENCY = "inversion_efficiency_of_scan"
+SNR = "snr_95th_percentile"
 KEPT = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL, VoxelStatus.SATURATED)
 
 
@@ -143,7 +149,7 @@ class PosteriorT1(Estimator[Acquisition]):
             misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
             noise_sd=free.fits.free.noise_sd,
             affine=acquisition.affine,
-            notes={**free.fits.free.notes, "method": NAME},
+            notes={**free.fits.free.notes, "method": NAME, **_notes(free, std, status)},
         )
 
     def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
@@ -200,7 +206,8 @@ class PosteriorT1(Estimator[Acquisition]):
         degrees = acquisition.signal.shape[-1] - 2
         if free.fits.free.noise_sd:
             rss = self._residual(free, present)
-            misfit[present] = (rss / (degrees * free.fits.free.noise_sd**2)).float()
+            scale = free.fits.noise_scale[present] / free.fits.free.noise_sd
+            misfit[present] = (rss * scale**2 / degrees).float()
         implausible = misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees)
         status[implausible & (status == VoxelStatus.OK)] = VoxelStatus.IMPLAUSIBLE
         low, high = T1.free_range
@@ -225,6 +232,28 @@ class PosteriorT1(Estimator[Acquisition]):
         other = signs.scatter(0, nearest, -signs.gather(0, nearest))
         found = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
         return torch.minimum(*found)
+
+
+def _notes(
+    free: FreePosterior, std: Float[Tensor, "*voxels parameters"], status: UInt8[Tensor, "*voxels"]
+) -> dict[str, float]:
+    """Return the nuisances of the scan, its SNR, and how the stated SD compares with the fit's bound."""
+    fitted, nuisances = free.fits.free, free.fits.nuisances
+    notes = {
+        SCAN_EFFICIENCY: round(nuisances.scan_efficiency, 4),
+        "inversion_time_error_s": round(nuisances.ti_error, 5),
+        "share_of_voxels_that_determine_efficiency": round(nuisances.share, 3),
+    }
+    if not fitted.noise_sd:
+        return notes
+    clear = (status == VoxelStatus.OK) & (fitted.value("PD") > CLEAR_SNR * fitted.noise_sd)
+    clear &= fitted.deviation("T1") > 0
+    if bool(clear.any()):
+        ratio = std[..., 0][clear] / fitted.deviation("T1")[clear]
+        notes[SD_OVER_BOUND] = round(float(ratio.median()), 3)
+        snr = free.fits.acquisition.signal[clear].abs().amax(-1) / fitted.noise_sd
+        notes[SNR] = round(float(snr[:: max(1, len(snr) // N_QUANTILE)].quantile(0.95)), 1)
+    return notes
 
 
 def _offset(channels: Float[Tensor, "1 channels x y"], stride: int) -> tuple[int, int]:
