@@ -106,7 +106,7 @@ def scan_nuisances(
     alike = replace(fit, rician=False, complete=None if follows else fit.complete)
     level = _likeliest(alike, plain.corrected(acquisition), clear, free.noise_sd)
     efficiency = torch.full_like(usual, level)
-    if share > ENOUGH:
+    if share > ENOUGH and usual.ndim > 1:  # voxels in a list have no neighbours
         efficiency = (level + _smooth_deviation(pulse, level)).clamp(*B_ENDS).to(usual)
     return replace(plain, efficiency=efficiency, scan_efficiency=level), pulse
 
