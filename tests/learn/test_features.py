@@ -136,7 +136,9 @@ def test_slope_is_the_change_of_ln_t1_when_b_is_held_elsewhere(protocol: str) ->
     theta = parameters(100, (0.15, 1.5))
     of = replace(acquire(theta, None, protocol=timing, kind=SignalKind.SIGNED), noise_sd=0.001)
     step, follows = 1e-3, replace(FIT, complete=None)
-    held = [follows(replace(of, known={"B": theta[:, 2] + sign * step})).value("T1").log() for sign in (1, -1)]
+    held = [
+        follows(replace(of, known={"B": theta[:, 2] + sign * step})).value("T1").log() for sign in (1, -1)
+    ]
     slope = (held[0] - held[1]) / (2 * step)
     torch.testing.assert_close(
         2 * channel(features(of), "slope of ln T1 along B").double(), slope, rtol=2e-3, atol=2e-3

@@ -13,7 +13,11 @@ RANGE = ProtocolRange(
 
 def maps(**notes: float) -> ParameterMaps:
     return ParameterMaps(
-        specs=(T1,), values=torch.ones(2, 1), std=torch.ones(2, 1), status=torch.zeros(2, dtype=torch.uint8), notes=notes
+        specs=(T1,),
+        values=torch.ones(2, 1),
+        std=torch.ones(2, 1),
+        status=torch.zeros(2, dtype=torch.uint8),
+        notes=notes,
     )
 
 

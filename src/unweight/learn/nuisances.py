@@ -149,7 +149,9 @@ def _clear(free: ParameterMaps) -> Bool[Tensor, "*voxels"]:
 
 def _ti_error(pulse: ParameterMaps, certain: Bool[Tensor, "*voxels"]) -> float:
     """Return δ from the slope of ln B in 1/T1, shrunk by a prior; 0 where it is not beyond doubt."""
-    b, sd, t1 = (part[certain].double() for part in (pulse.value("B"), pulse.deviation("B"), pulse.value("T1")))
+    b, sd, t1 = (
+        part[certain].double() for part in (pulse.value("B"), pulse.deviation("B"), pulse.value("T1"))
+    )
     middle = _weighted_median(b, 1 / (sd**2 + LOCAL_SCATTER**2))
     kept = (t1 > SHORTEST_T1) & ((b - middle).abs() < 0.5)
     if int(kept.sum()) < FEWEST:

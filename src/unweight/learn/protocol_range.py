@@ -87,7 +87,9 @@ def range_from_plain(values: Mapping[str, Ends]) -> ProtocolRange:
         InputError: The card does not hold it.
     """
     try:
-        given = {one.name: values[one.name] for one in fields(ProtocolRange) if one.name not in AFTER_THE_FIT}
+        given = {
+            one.name: values[one.name] for one in fields(ProtocolRange) if one.name not in AFTER_THE_FIT
+        }
         later = {name: values[name] for name in AFTER_THE_FIT if name in values}  # older cards lack them
         return ProtocolRange(**given, **later)
     except (KeyError, UsageError) as error:
