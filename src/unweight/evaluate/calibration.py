@@ -100,7 +100,8 @@ def calibration(
 
     Returns:
         `coverage_50` to `coverage_95`, `ence`, `ause`, `crps` (mean), `width_90` (median of
-        `interval_width`), `sd_over_error` (median sd over robust error), `winkler_90`, `missing`, the share of voxels with a truth but without
+        `interval_width`), `sd_over_error` (median sd over robust
+        error), `winkler_90`, `missing`, the share of voxels with a truth but without
         an estimate and sd, and `n`, the voxels with all.
     """
     known = torch.isfinite(prediction.truth)

@@ -57,7 +57,7 @@ LOG_SNR, LOG_SNR_SPREAD = 4.0, 1.5
 # Ends of the scale in which corrections to ln T1, ln PD and B are counted.
 SCALES = ((0.01, 1.0), (0.003, 0.5), (0.005, 0.3))
 UNFITTED = (0.7, 0.7, 0.3)
-# Of the noise of a voxel over that of the scan; what is more than this is not noise, and the misfit shows it.
+# Of the noise of a voxel over that of the scan; more than this is not noise, and the misfit shows it.
 NOISE_ENDS = (0.5, 1.8)
 
 
@@ -117,7 +117,7 @@ def fit_twice(
     mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
     held = free
     if bool(mask.any()):
-        # Its noise is what it leaves over: a B far from the held one then makes the held fit count for less.
+        # Its noise is what it leaves over: a B far from the held one makes the held fit count for less.
         again = replace(corrected, known={"B": nuisances.efficiency}, mask=mask, noise_sd=None)
         held = replace(fit, rician=False, complete=complete, noise_window=0)(again)
     return TwoFits(

@@ -162,8 +162,7 @@ def _ti_error(pulse: ParameterMaps, certain: Bool[Tensor, "*voxels"]) -> float:
     deviation = SHARED * spread
     if abs(slope) > TI_END or abs(slope) <= CERTAIN_TI * deviation:
         return 0.0
-    shrunk = slope * TI_PRIOR**2 / (TI_PRIOR**2 + deviation**2)
-    return shrunk
+    return slope * TI_PRIOR**2 / (TI_PRIOR**2 + deviation**2)
 
 
 def _robust_slope(
