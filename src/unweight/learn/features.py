@@ -25,6 +25,7 @@ from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, rec
 from unweight.learn.nuisances import ScanNuisances, scan_nuisances
 from unweight.learn.profile import FLOOR, N_NODES, profile, profile_nodes
 
+FEATURES_VERSION = 2  # 1: B held at 1.92 in every scan, one noise for all voxels
 N_PARTS = 16  # of the profile, each told by its best node
 NODE_WIDTH = 0.06  # of ln T1, to which the nodes cannot tell a narrow profile from a point
 
