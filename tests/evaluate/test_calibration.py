@@ -129,7 +129,7 @@ def test_linear_parameters_carry_their_unit() -> None:
     linear = Prediction(mean=full.mean, sd=full.sd, truth=full.truth, positive=False)
     groups = Groups(names=("all",), index=torch.zeros(40, dtype=torch.int64))
     scores = grouped_calibration(linear, groups, Subject(method="a", dataset="x", unit="ppm"))
-    assert {s.metric for s in scores if s.unit == "ppm"} == {"crps", "width_90"}
+    assert {s.metric for s in scores if s.unit == "ppm"} == {"crps", "width_90", "winkler_90"}
 
 
 def test_messages() -> None:
@@ -140,3 +140,27 @@ def test_messages() -> None:
         coverage(prediction(n=4), 90)
     with pytest.raises(UsageError, match="no voxel has an estimate"):
         sparsification(Prediction(mean=math.nan * ones, sd=ones, truth=ones))
+
+
+def test_stated_over_error_is_the_factor_by_which_the_sd_is_wrong() -> None:
+    error = torch.randn(20000, generator=seeded_generator(5), dtype=torch.float64)
+    truth = torch.zeros_like(error)
+    for factor in (0.5, 1.0, 3.0):
+        told = Prediction(mean=0.1 * error, sd=torch.full_like(error, 0.1 * factor), truth=truth)
+        assert calibration(told)["sd_over_error"] == pytest.approx(factor, rel=0.02)
+
+
+def test_winkler_score_of_a_normal_law() -> None:
+    """2zσ + (2/α)·2σ[φ(z) − z(1 − Φ(z))] for a right σ; wider and narrower intervals score worse."""
+    sigma, z = 0.1, 1.6448536
+    density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    expected = sigma * (2 * z + 20 * 2 * (density - 0.05 * z))
+    error = sigma * torch.randn(200000, generator=seeded_generator(6), dtype=torch.float64)
+    scores = [
+        calibration(
+            Prediction(mean=error, sd=torch.full_like(error, factor * sigma), truth=torch.zeros_like(error))
+        )["winkler_90"]
+        for factor in (0.7, 1.0, 1.5)
+    ]
+    assert scores[1] == pytest.approx(expected, rel=0.01)
+    assert scores[1] < scores[0] and scores[1] < scores[2]

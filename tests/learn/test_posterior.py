@@ -107,7 +107,7 @@ def test_what_maps_hold(dtype: torch.dtype) -> None:
 def test_untrained_it_is_the_mean_of_the_fits_around_by_inverse_variance() -> None:
     of = region(9, 9)
     fits = fit_twice(FIT, of)
-    features = fit_features(of, fits, FIT.complete)
+    features = fit_features(fits)
     free, scale = features.base[..., 0], features.scale[..., 0]
     held, held_sd = fits.held.value("T1").log(), fits.held.deviation("T1") / fits.held.value("T1")
     maps = estimator()(of)
@@ -119,7 +119,8 @@ def test_untrained_it_is_the_mean_of_the_fits_around_by_inverse_variance() -> No
         weights = torch.stack([own[near].exp() / scale[near] ** 2, math.exp(OWN_HELD) / held_sd[near] ** 2])
         mean = (weights * torch.stack([free[near], held[near]])).sum() / weights.sum()
         assert float(maps.value("T1")[x, y].log()) == pytest.approx(float(mean), abs=1e-4)
-    torch.testing.assert_close(maps.value("PD"), fits.free.value("PD"), rtol=1e-4, atol=1e-5)
+    pd = fits.free.value("PD") * fits.noise_scale
+    torch.testing.assert_close(maps.value("PD"), pd, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(maps.value("B"), fits.free.value("B"), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(maps.deviation("T1"), scale * maps.value("T1"), rtol=1e-3, atol=0)
 
@@ -233,12 +234,13 @@ def test_nothing_but_zeros_is_no_signal() -> None:
 
 def test_pathological_voxels_do_not_reach_their_neighbours() -> None:
     """Far from them the maps are the same, and nowhere does a value become NaN without saying so."""
-    of = phantom(24, 24)
+    of = phantom(40, 40)
     spoiled = of.signal.clone()
     spoiled[0, 0], spoiled[0, 2], spoiled[2, 0] = 1.0, 65535.0, torch.arange(7.0, 0.0, -1.0)
     maps, clean = estimator()(replace(of, signal=spoiled)), estimator()(of)
     assert torch.equal(torch.isnan(maps.values).any(-1), maps.failed)
-    same(maps.values[5:, 5:], clean.values[5:, 5:])
+    # Beyond the window in which the noise about a voxel is found.
+    torch.testing.assert_close(maps.values[12:, 12:], clean.values[12:, 12:], rtol=3e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -274,7 +276,8 @@ def test_lists_and_volumes_are_taken_slice_by_slice() -> None:
     column = phantom(40)
     maps = estimator(opinionated())(column)
     assert maps.values.shape == (40, 3)
-    image = estimator(opinionated())(replace(column, signal=column.signal[:, None]))
+    alone = estimator(opinionated(), fit=replace(FIT, noise_window=0))
+    image = alone(replace(column, signal=column.signal[:, None]))
     same(maps.values, image.values[:, 0])
 
 

@@ -93,7 +93,7 @@ def test_only_water_and_signal_have_a_target() -> None:
 def test_the_target_leads_from_the_fit_to_the_truth(recipe: SlabRecipe) -> None:
     made, slab = slabs(recipe)[1], measured(recipe, 1, 8)
     fit = slabs().fit
-    base = fit_features(slab.acquisition, fit_twice(fit, slab.acquisition), fit.complete).base
+    base = fit_features(fit_twice(fit, slab.acquisition)).base
     scale, target = made["scale"].float().movedim(0, -1), made["target"].float().movedim(0, -1)
     t1, pd, b = slab.truth.unbind(-1)
     free = torch.stack([t1.log(), pd.log(), b], dim=-1)

@@ -18,12 +18,14 @@ from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
 from unweight.cli.pages import each_with_page
 from unweight.cli.standing import figure_path, refuse_other_sources
-from unweight.cli.t1_method import T1Method, fit_from, method_for
+from unweight.cli.t1_method import T1Method, fit_from, fitted_method, method_for
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
+from unweight.learn.posterior import PosteriorT1
+from unweight.learn.posterior_doubts import posterior_doubts
 from unweight.report.figures import draw_maps
 from unweight.signals.inversion_recovery import T1
 
@@ -66,8 +68,20 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> st
     method = method_for(acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = _on(acquisition.signal.device, method.estimator)(acquisition, report)
-    provenance = provenance_of(
-        series, algorithm=method.algorithm, reference=method.reference, settings=method.settings
+        remarks: tuple[str, ...] = ()
+        if isinstance(method.estimator, PosteriorT1):
+            doubts = posterior_doubts(maps, method.estimator.protocols)
+            remarks = doubts.remarks
+            if doubts.fall_back and arguments.method == "auto":
+                method = fitted_method(arguments, f"of the posterior, {doubts.fall_back}")
+                maps = method.estimator(acquisition, report)
+            elif doubts.fall_back:
+                remarks = (*remarks, f"{doubts.fall_back}; --method ml is the better answer")
+    provenance = replace(
+        provenance_of(
+            series, algorithm=method.algorithm, reference=method.reference, settings=method.settings
+        ),
+        notes=remarks,
     )
     written = write_maps(maps, arguments.out, series.entities, provenance)
     picture = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
@@ -76,7 +90,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> st
     if figure is not None:
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
-    _summarise(screen, series, (method, maps), (written, figure), seconds)
+    _summarise(screen, series, (method, maps, remarks), (written, figure), seconds)
     return series.entities["sub"]
 
 
@@ -114,17 +128,17 @@ def _on(device: torch.device, estimator: Estimator[Acquisition]) -> Estimator[Ac
 def _summarise(
     screen: Console,
     series: Series,
-    mapped: tuple[T1Method, ParameterMaps],
+    mapped: tuple[T1Method, ParameterMaps, tuple[str, ...]],
     made: tuple[WrittenMaps, Path | None],
     seconds: float,
 ) -> None:
-    (method, maps), (written, figure) = mapped, made
+    (method, maps, remarks), (written, figure) = mapped, made
     protocol, kind = series.acquisition.protocol, series.acquisition.kind.value
     shape = " x ".join(str(size) for size in maps.status.shape)
     times = ", ".join(f"{1e3 * ti:g}" for ti in protocol.require("inversion_time", "t1").tolist())
     screen.print(f"{kind} inversion recovery, {shape} voxels, TI {times} ms, {seconds:.1f} s")
     screen.print(f"method {method.name}" + (f", because {method.reason}" if method.reason else ""))
-    for note in series.notes:
+    for note in (*series.notes, *remarks):
         screen.print(f"note: {note}")
     screen.print(voxel_table(maps))
     usable = maps.usable

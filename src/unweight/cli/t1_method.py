@@ -84,7 +84,7 @@ def method_for(acquisition: Acquisition, arguments: argparse.Namespace) -> T1Met
     wish = arguments.method
     used = [name for name in OF_THE_FIT if getattr(arguments, name) not in (None, False)]
     if wish == "ml" or (wish == "auto" and used):
-        return _fitted(arguments, "" if wish == "ml" else f"--{used[0].replace('_', '-')} is given")
+        return fitted_method(arguments, "" if wish == "ml" else f"--{used[0].replace('_', '-')} is given")
     if used:
         raise UsageError(
             f"--{used[0].replace('_', '-')} belongs to the maximum-likelihood fit",
@@ -93,12 +93,12 @@ def method_for(acquisition: Acquisition, arguments: argparse.Namespace) -> T1Met
     if wish != "auto":
         return _learned(wish, arguments)
     if LEARNED["posterior"][0] not in available(arguments.weights):
-        return _fitted(arguments, "there are no weights for the posterior")
+        return fitted_method(arguments, "there are no weights for the posterior")
     chosen = _learned("posterior", arguments)
     try:
         chosen.estimator.accept(acquisition)
     except ProtocolError as error:
-        return _fitted(arguments, error.problem)
+        return fitted_method(arguments, error.problem)
     return chosen
 
 
@@ -116,7 +116,8 @@ def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
     return InversionRecoveryFit(complete=complete, b_range=(low, high))
 
 
-def _fitted(arguments: argparse.Namespace, reason: str) -> T1Method:
+def fitted_method(arguments: argparse.Namespace, reason: str) -> T1Method:
+    """Return the maximum-likelihood fit, with the reason for it where the user did not choose."""
     fit = fit_from(arguments)
     return T1Method(
         estimator=fit,

@@ -9,6 +9,8 @@ density:
                  RMSE² the means of sd² and of the squared error (Levi et al., Sensors 22 (2022) 5540)
     AUSE         area between two sparsification curves: RMSE, relative to that of all voxels, of what
                  is left when the least certain, or the worst, are taken away (Ilg et al., ECCV 2018)
+    Winkler      width + (2/α)·(distance of the truth outside) of the (1 − α) interval, its mean: small is
+                 narrow and right at once (Winkler, JASA 67 (1972) 187)
     CRPS         sd·[z(2Φ(z) − 1) + 2φ(z) − 1/√π] (Gneiting & Raftery, JASA 102 (2007) 359)
 """
 
@@ -26,7 +28,8 @@ from unweight.evaluate.scores import Groups, Score, Subject, scores_by_group
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 WIDTH_LEVEL = 0.9
-CARRY_UNIT = ("crps", "width_90")
+CARRY_UNIT = ("crps", "width_90", "winkler_90")
+ROBUST = 1.4826  # median absolute error of a normal law to its standard deviation
 N_BINS = 20
 N_STEPS = 100
 
@@ -97,7 +100,8 @@ def calibration(
 
     Returns:
         `coverage_50` to `coverage_95`, `ence`, `ause`, `crps` (mean), `width_90` (median of
-        `interval_width`), `missing`, the share of voxels with a truth but without
+        `interval_width`), `sd_over_error` (median sd over robust
+        error), `winkler_90`, `missing`, the share of voxels with a truth but without
         an estimate and sd, and `n`, the voxels with all.
     """
     known = torch.isfinite(prediction.truth)
@@ -110,6 +114,8 @@ def calibration(
         "ause": sparsification(valued).ause if n else math.nan,
         "crps": float(gaussian_crps(valued).mean()),
         f"width_{100 * WIDTH_LEVEL:.0f}": interval_width(valued, WIDTH_LEVEL),
+        "sd_over_error": sd_over_error(valued),
+        f"winkler_{100 * WIDTH_LEVEL:.0f}": winkler(valued, WIDTH_LEVEL),
         "missing": 1 - n / n_known if n_known else math.nan,
         "n": float(n),
     }
@@ -201,6 +207,21 @@ def interval_width(prediction: Prediction, level: float) -> float:
     """
     reach = _quantile(level) * prediction.valued().sd
     return median(2 * (torch.sinh(reach) if prediction.positive else reach))
+
+
+def sd_over_error(prediction: Prediction) -> float:
+    """Return the median stated sd over the robust spread of the errors about the truth; 1 is right."""
+    valued = prediction.valued()
+    error = ROBUST * median((valued.mean - valued.truth).abs())
+    return median(valued.sd) / error if error > 0 else math.nan
+
+
+def winkler(prediction: Prediction, level: float) -> float:
+    """Return the mean interval score of a central interval on the free scale."""
+    valued = prediction.valued()
+    reach = _quantile(level) * valued.sd
+    outside = ((valued.truth - valued.mean).abs() - reach).clamp(min=0)
+    return float((2 * reach + 2 / (1 - level) * outside).mean())
 
 
 def _quantile(level: float) -> float:

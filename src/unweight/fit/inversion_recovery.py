@@ -7,7 +7,9 @@
 4. Magnitude data whose thermal noise is known (given, or seen in the background): from there to the
    maximum of the Rician likelihood. Residuals alone do not license this: in vivo they hold more than
    thermal noise, and the correction near the null would overshoot.
-5. Standard deviations from the Cramér–Rao bound at the estimate, and a status for every voxel.
+5. Standard deviations from the Cramér–Rao bound at the estimate and a status for every voxel. The bound is
+   at the noise of the scan; what the residuals of neighbouring voxels hold more or less than that goes into
+   the standard deviations (`fit.local_noise`), for on a scanner errors are not thermal alone.
 """
 
 import math
@@ -25,6 +27,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.local_noise import local_variance_scale
 from unweight.fit.noise_level import noise_from_background, noise_from_residuals
 from unweight.fit.polarity import polarity_dictionary
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
@@ -54,14 +57,19 @@ class InversionRecoveryFit(Estimator[Acquisition]):
             suspect (AT_LIMIT); on the edge of a narrower range, which is prior knowledge, it stands.
         rician: Use the Rician likelihood for magnitude data whose thermal noise is known.
         n_steps: Gauss–Newton steps allowed.
+        noise_window: Side of the square whose residuals scale the standard deviations [voxels, odd]; 0 for
+            the bound itself.
     """
 
     complete: float | None = 2.0
     b_range: tuple[float, float] = (B.lower, B.upper)
     rician: bool = True
     n_steps: int = 60
+    noise_window: int = 11
 
     def __post_init__(self) -> None:
+        if self.noise_window < 0 or (self.noise_window > 0 and self.noise_window % 2 == 0):
+            raise UsageError(f"noise_window must be odd, or 0 for none, not {self.noise_window}")
         low, high = self.b_range
         if not B.lower <= low < high <= B.upper:
             raise UsageError(
@@ -147,8 +155,16 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
         if thermal > 0:
             notes["thermal_noise_sd"] = thermal * scale
+        variance = variance * self._local_scale(inside, misfit, status)[:, None]
         judged = _Judged(inside, optimum, variance, misfit, status)
         return _on_grid(acquisition, judged, scale, sigma * scale, notes)
+
+    def _local_scale(
+        self, inside: Bool[Tensor, "*grid"], misfit: Row, status: UInt8[Tensor, " voxels"]
+    ) -> Row:
+        grid = torch.zeros(inside.shape, dtype=misfit.dtype, device=misfit.device)
+        valued = torch.zeros_like(inside).index_put((inside,), ~failed_voxels(status))
+        return local_variance_scale(grid.index_put((inside,), misfit), valued, self.noise_window)[inside]
 
     def _thermal_noise(self, acquisition: Acquisition, sigma: float) -> float:
         """Return the noise the Rician law may be used with, or NaN where it is not known."""

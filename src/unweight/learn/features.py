@@ -20,9 +20,12 @@ from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.fit.local_noise import local_noise_scale
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
+from unweight.learn.nuisances import ScanNuisances, scan_nuisances
 from unweight.learn.profile import FLOOR, N_NODES, profile, profile_nodes
 
+FEATURES_VERSION = 2  # 1: B held at 1.92 in every scan, one noise for all voxels
 N_PARTS = 16  # of the profile, each told by its best node
 NODE_WIDTH = 0.06  # of ln T1, to which the nodes cannot tell a narrow profile from a point
 
@@ -48,7 +51,6 @@ CHANNELS = (
 )
 PRESENT = CHANNELS.index("there is signal")
 HELD, HELD_SD = CHANNELS.index("ln T1 at the usual B"), CHANNELS.index("ln sd of ln T1 at the usual B")
-USUAL_B = 1.92
 LOG_SD, LOG_SD_SPREAD = -3.0, 1.5
 SD_ENDS = (1e-3, 3.0)
 LOG_T1, LOG_T1_SPREAD = math.log(0.8), 1.2
@@ -56,6 +58,8 @@ LOG_SNR, LOG_SNR_SPREAD = 4.0, 1.5
 # Ends of the scale in which corrections to ln T1, ln PD and B are counted.
 SCALES = ((0.01, 1.0), (0.003, 0.5), (0.005, 0.3))
 UNFITTED = (0.7, 0.7, 0.3)
+# Of the noise of a voxel over that of the scan; more than this is not noise, and the misfit shows it.
+NOISE_ENDS = (0.5, 1.8)
 
 
 @final
@@ -81,51 +85,86 @@ class FitFeatures:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TwoFits:
-    """What the data say of a voxel when nothing is known of B, and when B is the usual one.
+    """A voxel's fit with B free, and with B held at what the scan as a whole shows.
 
     Attributes:
-        free: The fit of T1, PD and B.
-        held: The fit of T1 and PD with B held at `USUAL_B`; B is what long and short T1 hinge on.
+        free: The fit of T1, PD and B; B is that of the pulse where C follows it.
+        held: The fit of T1 and PD with B held; B is what long and short T1 hinge on.
+        acquisition: What was fitted, the inversion times without their error.
+        complete: C of the signal equation; None where it follows B.
+        nuisances: Of the scan; B is held at their `efficiency`.
+        noise_scale: Noise of each voxel over that of the scan. All of the above is divided by it, so that
+            the noise is the same everywhere.
     """
 
     free: ParameterMaps
     held: ParameterMaps
+    acquisition: Acquisition
+    complete: float | None
+    nuisances: ScanNuisances
+    noise_scale: Float[Tensor, "*voxels"]
 
 
 def fit_twice(
     fit: InversionRecoveryFit, acquisition: Acquisition, progress: Progress | None = None
 ) -> TwoFits:
-    """Fit with B free, then with B held."""
-    free = fit(acquisition, progress)
-    usual = torch.full(acquisition.voxels, USUAL_B, device=acquisition.signal.device)
+    """Fit with B free, find the nuisances of the scan, then fit with B held at them."""
+    free = replace(fit, noise_window=0)(acquisition, progress)
+    noise_scale = local_noise_scale(free, fit.noise_window).clamp(*NOISE_ENDS)
+    even, free = _at_even_noise(acquisition, free, noise_scale)
+    nuisances, free = scan_nuisances(fit, even, free)
+    complete = None if nuisances.follows else fit.complete
+    corrected = nuisances.corrected(even)
     mask = (free.status != VoxelStatus.MASKED) & (free.status != VoxelStatus.NO_SIGNAL)
-    if not bool(mask.any()):
-        return TwoFits(free=free, held=free)
-    # Its noise is what it leaves over: a B far from the usual one then makes the held fit count for less.
-    again = replace(acquisition, known={"B": usual}, mask=mask, noise_sd=None)
-    held = replace(fit, rician=False)(again)
-    return TwoFits(free=free, held=held)
+    held = free
+    if bool(mask.any()):
+        # Its noise is what it leaves over: a B far from the held one makes the held fit count for less.
+        again = replace(corrected, known={"B": nuisances.efficiency}, mask=mask, noise_sd=None)
+        held = replace(fit, rician=False, complete=complete, noise_window=0)(again)
+    return TwoFits(
+        free=free,
+        held=held,
+        acquisition=corrected,
+        complete=complete,
+        nuisances=nuisances,
+        noise_scale=noise_scale,
+    )
 
 
-def fit_features(acquisition: Acquisition, fits: TwoFits, complete: float | None) -> FitFeatures:
-    """Gather the features of a fitted acquisition, in single precision.
+def _at_even_noise(
+    acquisition: Acquisition, free: ParameterMaps, noise_scale: Float[Tensor, "*voxels"]
+) -> tuple[Acquisition, ParameterMaps]:
+    """Return images and fit as if the noise were the same everywhere, each voxel divided by its own."""
+    values, std = free.values.clone(), free.std.clone()
+    for place, spec in enumerate(free.specs):
+        if spec.name == "PD":
+            values[..., place] /= noise_scale
+        else:
+            std[..., place] *= noise_scale
+    misfit = None if free.misfit is None else free.misfit / noise_scale**2
+    even = replace(acquisition, signal=acquisition.signal / noise_scale[..., None])
+    return even, replace(free, values=values, std=std, misfit=misfit)
 
-    Args:
-        acquisition: What was fitted.
-        fits: What `fit_twice` gave for it.
-        complete: C of the signal equation the fit used.
-    """
-    fitted = fits.free
+
+def fit_features(fits: TwoFits) -> FitFeatures:
+    """Gather the features of a fitted acquisition, in single precision."""
+    fitted, acquisition = fits.free, fits.acquisition
     status = fitted.status
     present = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
     data = acquisition.signal[present].float()
     sigma = fitted.noise_sd or (float(data.abs().max()) * 1e-4 if len(data) else 1.0)
-    timing = recovery_timing(acquisition.protocol, complete, data)
+    timing = recovery_timing(acquisition.protocol, fits.complete, data)
     nodes = profile_nodes(timing, acquisition.kind)
     values, std = fitted.values[present].float(), fitted.std[present].float()
     misfit, which = _misfit(fitted, sigma)[present].float(), status[present]
     held = torch.stack(
-        [fits.held.value("T1"), fits.held.deviation("T1"), _misfit(fits.held, sigma)], dim=-1
+        [
+            fits.held.value("T1"),
+            fits.held.deviation("T1"),
+            _misfit(fits.held, sigma),
+            fits.nuisances.efficiency,
+        ],
+        dim=-1,
     )[present].float()
 
     def work(block: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,9 +180,11 @@ def fit_features(acquisition: Acquisition, fits: TwoFits, complete: float | None
         whole = torch.zeros(*acquisition.voxels, n_columns, device=data.device)
         return whole.index_put((present,), part) if len(part) else whole
 
+    base = spread(rows[1], 3)
+    base[..., 1] += torch.where(present, fits.noise_scale.log(), torch.zeros_like(base[..., 1]))
     return FitFeatures(
         channels=spread(rows[0], len(CHANNELS)),
-        base=spread(rows[1], 3),
+        base=base,
         scale=spread(rows[2], 3),
         present=present,
     )
@@ -159,7 +200,7 @@ class _Voxels:
     std: Float[Tensor, "voxels parameters"]
     misfit: Float[Tensor, " voxels"]
     status: Tensor
-    held: Float[Tensor, "voxels 3"]
+    held: Float[Tensor, "voxels 4"]
 
 
 def _gather(
@@ -174,7 +215,8 @@ def _gather(
     height = voxels.data.abs().amax(1).clamp(min=1e-6 * sigma)
     log_t1 = torch.where(stands, torch.log(t1), mean)
     log_pd = torch.where(stands, torch.log(pd), torch.log(height))
-    b = torch.where(stands, b, torch.full_like(b, USUAL_B))
+    held_t1, held_sd, held_misfit, held_b = voxels.held.unbind(1)
+    b = torch.where(stands, b, held_b)
     slope = torch.where(stands, _slope(log_t1, b, timing), torch.zeros_like(b)).clamp(-5, 5)
     std = voxels.std / torch.stack([t1, pd, torch.ones_like(pd)], dim=1)
     std = torch.where(std.isfinite(), std, torch.tensor(UNFITTED).to(std))
@@ -188,7 +230,6 @@ def _gather(
         dim=1,
     )
     raw = torch.where(stands[:, None], std, scale).clamp(*SD_ENDS).log()
-    held_t1, held_sd, held_misfit = voxels.held.unbind(1)
     held_stands = torch.isfinite(held_t1) & torch.isfinite(held_sd)
     held_log = torch.where(held_stands, torch.log(held_t1), log_t1)
     held_sd = torch.where(held_stands, held_sd / held_t1, torch.full_like(held_sd, SD_ENDS[1]))
@@ -196,7 +237,7 @@ def _gather(
         (log_t1 - LOG_T1) / LOG_T1_SPREAD,
         (mean - LOG_T1) / LOG_T1_SPREAD,
         torch.log(width + 0.02) + 2.0,
-        (b - USUAL_B).clamp(-1, 1) * 4.0,
+        (b - held_b).clamp(-1, 1) * 4.0,
         (raw[:, 0] - LOG_SD) / LOG_SD_SPREAD,
         (raw[:, 2] - LOG_SD) / LOG_SD_SPREAD,
         slope / 2.0,

@@ -23,6 +23,7 @@ from unweight.core.estimator import Progress
 from unweight.learn.assemble import task_of
 from unweight.learn.card import Card
 from unweight.learn.examination import Examination
+from unweight.learn.features import FEATURES_VERSION
 from unweight.learn.gather import Shelf, gather
 from unweight.learn.image_examination import image_examination
 from unweight.learn.maps_examination import MapsExamination
@@ -30,7 +31,7 @@ from unweight.learn.pair_cohort import CohortRecipe
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
-from unweight.learn.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR, RESIDUAL, Recipe
+from unweight.learn.recipe import DIFFUSOR, FROM_FITS, FROM_WEIGHTED, POSTERIOR, RESIDUAL, Recipe
 from unweight.learn.residual_examination import ResidualExamination
 from unweight.learn.slab_set import slab_set
 from unweight.learn.training import LOG, TORCHRUN, Step, train
@@ -256,6 +257,8 @@ class _Maker:
             "length": length,
             "heads": [one.subject for one in heads],
         }
+        if self.recipe.method in FROM_FITS:
+            about["features"] = FEATURES_VERSION
         return Shelf(folder=self.folder / SLABS / name, about=about)
 
 

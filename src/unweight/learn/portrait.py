@@ -113,6 +113,7 @@ def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
             shortest=(min(times),) * 2,
             longest=(max(times),) * 2,
             repetition_time=repetition,
+            snr=recipe.series.snr,
         )
         return own.to_plain()
     prior = ANY_INVERSIONS
@@ -122,6 +123,7 @@ def ranges_of(recipe: Recipe) -> dict[str, tuple[float, float]]:
         shortest=prior.shortest,
         longest=prior.longest,
         repetition_time=prior.repetition_time,
+        snr=recipe.series.snr,
     ).to_plain()
 
 

@@ -35,6 +35,7 @@ from unweight.learn.features import (
     LOG_SNR_SPREAD,
     PRESENT,
     FitFeatures,
+    TwoFits,
     fit_features,
     fit_twice,
 )
@@ -48,7 +49,13 @@ from unweight.signals.parameters import PD, T1, B
 NAME = "t1-posterior"
 DEFAULT_FIT = InversionRecoveryFit()
 CLEAR = CHANNELS.index("ln PD over noise")
-CLEARLY = (math.log(15.0) - LOG_SNR) / LOG_SNR_SPREAD  # PD over noise of a clear signal
+CLEAR_SNR = 15.0  # PD over noise of a clear signal
+CLEARLY = (math.log(CLEAR_SNR) - LOG_SNR) / LOG_SNR_SPREAD
+N_QUANTILE = 1_000_000  # quantiles take no more than 16 million values
+# Names of notes.
+SD_OVER_BOUND = "stated_sd_over_bound_of_fit"
+SCAN_EFFICIENCY = "inversion_efficiency_of_scan"
+SNR = "snr_95th_percentile"
 KEPT = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL, VoxelStatus.SATURATED)
 
 
@@ -63,7 +70,7 @@ class FreePosterior:
         log_sd: ln sd in that frame, a number even where there is no signal.
         sd: As the network says it, before calibration.
         features: What the network saw.
-        fitted: The fit they come from.
+        fits: What they come from.
     """
 
     mean: Float[Tensor, "*voxels parameters"]
@@ -71,7 +78,7 @@ class FreePosterior:
     log_sd: Float[Tensor, "*voxels parameters"]
     sd: Float[Tensor, "*voxels parameters"]
     features: FitFeatures
-    fitted: ParameterMaps
+    fits: TwoFits
 
 
 @final
@@ -123,7 +130,7 @@ class PosteriorT1(Estimator[Acquisition]):
         values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
         unit = torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], dim=-1)
         std = reach / GAUSSIAN * unit
-        misfit, status = self._judge(acquisition, free)
+        misfit, status = self._judge(free)
         failed = failed_voxels(status)[..., None]
         like = acquisition.signal
 
@@ -140,16 +147,16 @@ class PosteriorT1(Estimator[Acquisition]):
             interval_level=LEVEL,
             draws=None if self.draws is None else self._draw(self.draws, free, reach / GAUSSIAN, placed),
             misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
-            noise_sd=free.fitted.noise_sd,
+            noise_sd=free.fits.free.noise_sd,
             affine=acquisition.affine,
-            notes={**free.fitted.notes, "method": NAME},
+            notes={**free.fits.free.notes, "method": NAME, **_notes(free, std, status)},
         )
 
     def infer(self, acquisition: Acquisition, progress: Progress | None = None) -> FreePosterior:
         """Return the posterior on the real line, for calibration and for draws."""
         acquisition = _in_order(acquisition)
         fits = fit_twice(self.fit, acquisition, progress)
-        fitted, features = fits.free, fit_features(acquisition, fits, self.fit.complete)
+        features = fit_features(fits)
         slices = [as_slices(part) for part in (features.channels, features.scale)]
         pairs = zip(*(torch.split(part, 1) for part in slices), strict=True)
         with one_thread_per_operation() as n_threads, ThreadPoolExecutor(n_threads) as pool:
@@ -163,7 +170,7 @@ class PosteriorT1(Estimator[Acquisition]):
             log_sd=log_sd,
             sd=torch.exp(log_sd) * features.scale,
             features=features,
-            fitted=fitted,
+            fits=fits,
         )
 
     def _draw(
@@ -188,20 +195,19 @@ class PosteriorT1(Estimator[Acquisition]):
             correction, log_sd = answer(self.network(channels), channels, scale)
         return correction[:, :, top:, left:], log_sd[:, :, top:, left:]
 
-    def _judge(
-        self, acquisition: Acquisition, free: FreePosterior
-    ) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
+    def _judge(self, free: FreePosterior) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
         """Return the reduced chi-square at the estimated T1, and what is to be thought of each voxel."""
-        before = free.fitted.status
+        acquisition, before = free.fits.acquisition, free.fits.free.status
         status = torch.full_like(before, int(VoxelStatus.OK))
         for kept in KEPT:
             status[before == kept] = int(kept)
         present = free.features.present
         misfit = torch.zeros(acquisition.voxels, device=before.device)
         degrees = acquisition.signal.shape[-1] - 2
-        if free.fitted.noise_sd:
-            rss = self._residual(acquisition, free, present)
-            misfit[present] = (rss / (degrees * free.fitted.noise_sd**2)).float()
+        if free.fits.free.noise_sd:
+            rss = self._residual(free, present)
+            scale = free.fits.noise_scale[present] / free.fits.free.noise_sd
+            misfit[present] = (rss * scale**2 / degrees).float()
         implausible = misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees)
         status[implausible & (status == VoxelStatus.OK)] = VoxelStatus.IMPLAUSIBLE
         low, high = T1.free_range
@@ -209,10 +215,11 @@ class PosteriorT1(Estimator[Acquisition]):
         status[present & ~((log_t1 > low) & (log_t1 < high))] = VoxelStatus.OUT_OF_RANGE
         return misfit, status
 
-    def _residual(self, acquisition: Acquisition, free: FreePosterior, present: Tensor) -> Tensor:
+    def _residual(self, free: FreePosterior, present: Tensor) -> Tensor:
         """Return the sum of squares that is left at the estimated T1, PD and B free."""
+        acquisition = free.fits.acquisition
         data = acquisition.signal[present].double()
-        timing = recovery_timing(acquisition.protocol, self.fit.complete, data)
+        timing = recovery_timing(acquisition.protocol, free.fits.complete, data)
         log_t1, b = free.mean[present][:, 0].double(), free.mean[present][:, 2].double()
         u, v, _, _ = recovery_basis(log_t1, timing)
         limits = (torch.tensor(B.lower).to(data), torch.tensor(B.upper).to(data))
@@ -225,6 +232,28 @@ class PosteriorT1(Estimator[Acquisition]):
         other = signs.scatter(0, nearest, -signs.gather(0, nearest))
         found = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
         return torch.minimum(*found)
+
+
+def _notes(
+    free: FreePosterior, std: Float[Tensor, "*voxels parameters"], status: UInt8[Tensor, "*voxels"]
+) -> dict[str, float]:
+    """Return the nuisances of the scan, its SNR, and how the stated SD compares with the fit's bound."""
+    fitted, nuisances = free.fits.free, free.fits.nuisances
+    notes = {
+        SCAN_EFFICIENCY: round(nuisances.scan_efficiency, 4),
+        "inversion_time_error_s": round(nuisances.ti_error, 5),
+        "share_of_voxels_that_determine_efficiency": round(nuisances.share, 3),
+    }
+    if not fitted.noise_sd:
+        return notes
+    clear = (status == VoxelStatus.OK) & (fitted.value("PD") > CLEAR_SNR * fitted.noise_sd)
+    clear &= fitted.deviation("T1") > 0
+    if bool(clear.any()):
+        ratio = std[..., 0][clear] / fitted.deviation("T1")[clear]
+        notes[SD_OVER_BOUND] = round(float(ratio.median()), 3)
+        snr = free.fits.acquisition.signal[clear].abs().amax(-1) / fitted.noise_sd
+        notes[SNR] = round(float(snr[:: max(1, len(snr) // N_QUANTILE)].quantile(0.95)), 1)
+    return notes
 
 
 def _offset(channels: Float[Tensor, "1 channels x y"], stride: int) -> tuple[int, int]:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from unweight.core.acquisition import Acquisition
 from unweight.core.seeding import seeded_generator
+from unweight.evaluate.calibration import Prediction, sd_over_error, winkler
 from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.conformal import GAUSSIAN, Conformal, calibrate, conformal_from_plain
+from unweight.learn.conformal import GAUSSIAN, LEVEL, Conformal, calibrate, conformal_from_plain
 from unweight.learn.examination import Calibration, Examination, Slabs
 from unweight.learn.features import fit_features, fit_twice
 from unweight.learn.posterior_task import answer
@@ -44,12 +45,14 @@ class Answers:
         sd: As the network says it.
         log_t1: Estimated.
         fit_error: Of the fit it corrects.
+        bound: Cramér–Rao sd of that fit, at least the step in which it is corrected.
     """
 
     error: Float[Tensor, "voxels 3"]
     sd: Float[Tensor, "voxels 3"]
     log_t1: Float[Tensor, " voxels"]
     fit_error: Float[Tensor, "voxels 3"]
+    bound: Float[Tensor, "voxels 3"]
 
     def select(self, chosen: Bool[Tensor, " voxels"]) -> "Answers":
         """Return some of them."""
@@ -58,6 +61,7 @@ class Answers:
             sd=self.sd[chosen],
             log_t1=self.log_t1[chosen],
             fit_error=self.fit_error[chosen],
+            bound=self.bound[chosen],
         )
 
     def scores(self) -> dict[str, float]:
@@ -118,6 +122,7 @@ class PosteriorExamination(Examination):
         for index, name in enumerate(NAMES):
             interval = conformal_from_plain(calibration[name])
             scores[f"coverage_90_{name.lower()}"] = _coverage(found, index, interval)
+        scores.update(_sharpness(found, conformal_from_plain(calibration["T1"])))
         true = found.log_t1 - found.error[:, 0]
         short = found.select(true < math.log(SHORT))
         if len(short.error):
@@ -140,11 +145,11 @@ def answers_of(network: nn.Module, slabs: Slabs) -> Answers:
             target, scale = part["target"], part["scale"]
             correction, log_sd = answer(network(part["channels"]), part["channels"], scale)
             counts = torch.isfinite(target).all(1) & (part["weight"] > LEAST_WEIGHT)
-            columns = ((correction - target) * scale, torch.exp(log_sd) * scale, -target * scale)
-            error, sd, fit_error = (column.movedim(1, -1)[counts].cpu() for column in columns)
-            rows.append([error, sd, part["log_t1"][counts].cpu() + error[:, 0], fit_error])
-    error, sd, log_t1, fit_error = (torch.cat(column) for column in zip(*rows, strict=True))
-    return Answers(error=error, sd=sd, log_t1=log_t1, fit_error=fit_error)
+            columns = ((correction - target) * scale, torch.exp(log_sd) * scale, -target * scale, scale)
+            error, sd, fit_error, bound = (column.movedim(1, -1)[counts].cpu() for column in columns)
+            rows.append([error, sd, part["log_t1"][counts].cpu() + error[:, 0], fit_error, bound])
+    error, sd, log_t1, fit_error, bound = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Answers(error=error, sd=sd, log_t1=log_t1, fit_error=fit_error, bound=bound)
 
 
 def yardstick_for(recipe: SlabRecipe) -> Yardstick:
@@ -164,7 +169,7 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     )
     exact = grid.integrate(replace(acquisition, noise_sd=voxels.noise_sd))
     fit = InversionRecoveryFit()
-    features = fit_features(acquisition, fit_twice(fit, acquisition), fit.complete)
+    features = fit_features(fit_twice(fit, acquisition))
     log_t1 = voxels.truth[..., 0].log()
     free = torch.stack([log_t1, voxels.truth[..., 1].log(), voxels.truth[..., 2]], dim=-1)
     target = ((free - features.base) / features.scale).masked_fill(~features.present[..., None], torch.nan)
@@ -177,6 +182,17 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     }
     error = exact.mean[:, 0] - log_t1.flatten()
     return Yardstick(slab=slab, exact=_rms(error[features.present.flatten()]))
+
+
+def _sharpness(found: Answers, interval: Conformal) -> dict[str, float]:
+    """Return how wide the calibrated errors of ln T1 are beside the fit's bound and their own size."""
+    sd = found.sd[:, 0] * interval.half_width(found.log_t1) / GAUSSIAN
+    prediction = Prediction(mean=found.error[:, 0], sd=sd, truth=torch.zeros_like(sd))
+    return {
+        "sd_over_bound": float((sd / found.bound[:, 0]).median()),
+        "sd_over_error": sd_over_error(prediction),
+        "winkler_90": winkler(prediction, LEVEL),
+    }
 
 
 def _coverage(found: Answers, index: int, interval: Conformal) -> float:

@@ -20,7 +20,7 @@ from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis
 
 N_NODES = 64
 T1_ENDS = (0.008, 7.0)  # [s]
-EFFICIENCIES = (1.5, 2.1)  # where a real inversion pulse, and a TI a few ms off, can bring B
+EFFICIENCIES = (1.3, 2.1)  # where a real inversion pulse, and a TI a few ms off, can bring B
 WITHOUT_TR = (1.0, 2.1)  # where a TR that nobody told can bring it as well
 N_EFFICIENCIES = 13  # at which sign patterns are looked for
 FLOOR = 20.0

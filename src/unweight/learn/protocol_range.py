@@ -14,6 +14,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 
 Ends = tuple[float, float]
 TOLERANCE = 0.02
+AFTER_THE_FIT = ("efficiency", "snr")
 EARLY = 0.006  # by which a TI may be told too short or too long [s]
 
 
@@ -27,12 +28,16 @@ class ProtocolRange:
         shortest: Shortest TI [s].
         longest: Longest TI [s].
         repetition_time: TR [s].
+        efficiency: Inversion efficiency B of the scan, known only after the fit.
+        snr: Brightest volume over noise, likewise.
     """
 
     n_inversions: Ends
     shortest: Ends
     longest: Ends
     repetition_time: Ends
+    efficiency: Ends = (1.35, 2.05)
+    snr: Ends = (15.0, 300.0)
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -82,6 +87,10 @@ def range_from_plain(values: Mapping[str, Ends]) -> ProtocolRange:
         InputError: The card does not hold it.
     """
     try:
-        return ProtocolRange(**{one.name: values[one.name] for one in fields(ProtocolRange)})
+        given = {
+            one.name: values[one.name] for one in fields(ProtocolRange) if one.name not in AFTER_THE_FIT
+        }
+        later = {name: values[name] for name in AFTER_THE_FIT if name in values}  # older cards lack them
+        return ProtocolRange(**given, **later)
     except (KeyError, UsageError) as error:
         raise InputError(f"the card of the weights holds no range of protocols: {error}") from error

@@ -113,7 +113,7 @@ class Slabs:
         """
         slab = measured_slab(self.recipe, self.anatomies, self.seed, self.length, index)
         acquisition, truth = slab.acquisition, slab.truth
-        features = fit_features(acquisition, fit_twice(self.fit, acquisition), self.fit.complete)
+        features = fit_features(fit_twice(self.fit, acquisition))
         free = torch.stack([truth[..., 0].log(), truth[..., 1].log(), truth[..., 2]], dim=-1)
         target = (free - features.base) / features.scale
         target[~features.present] = math.nan

@@ -2,7 +2,10 @@
 
 All voxels with a value count, suspect ones too, so that no method gains by doubting itself; `usable` says
 what share is not in doubt, and `missing` what share of those with a truth has no value. Standard deviations
-are taken to the free scale by sd(ln T1) = sd(T1)/T1.
+are taken to the free scale by sd(ln T1) = sd(T1)/T1. Coverage says nothing of sharpness, so the stated
+standard deviation is also compared with the Cramér–Rao bound of the fit (`sd_over_bound`) and, in spheres,
+with the robust spread within (`sd_over_spread`); `median_in_90` is the share of intervals that hold the
+median of the sphere.
 """
 
 import math
@@ -22,14 +25,16 @@ from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps
 from unweight.evaluate.accuracy import accuracy, grouped, median
-from unweight.evaluate.calibration import Prediction, grouped_calibration, interval_coverage
+from unweight.evaluate.calibration import ROBUST, Prediction, grouped_calibration, interval_coverage
 from unweight.evaluate.contrast import recovered_contrast
 from unweight.evaluate.scores import Score, Subject, scores_by_group
+from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.run.t1_methods import evaluations_per_slice
 from unweight.run.t1_sets import ALL, EXACT, TRUTH, TrialSet
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 INTERVAL_LEVEL = 0.9
+Z_90 = 1.6449  # of a normal law
 SECONDS = {"mean": "s", "median": "s", "sd": "s"}
 
 
@@ -128,9 +133,11 @@ def evaluate_set(
         with watch(f"{trial_set.name}: {name}") as report:
             answers[name] = _ask(name, estimator, trial_set, report)
     said = {name: said_of(trial_set, answer) for name, answer in answers.items()}
+    bound = _bound(trial_set)
     scores: list[Score] = []
     for name, answer in answers.items():
         scores += method_scores(trial_set, name, said[name])
+        scores += _sharpness_scores(trial_set, name, said[name], bound)
         scores += _contrast_scores(trial_set, answer)
         scores += _cost_scores(trial_set, answer)
         if EXACT in said and name != EXACT:
@@ -183,6 +190,37 @@ def method_scores(trial_set: TrialSet, method: str, said: Said) -> list[Score]:
         if trial_set.reference == TRUTH and said.ends is not None:
             scores += scores_by_group(lambda voxels: _interval(said, truth, voxels), groups, subject, {})
     return scores
+
+
+def _bound(trial_set: TrialSet) -> Float[Tensor, " voxels"]:
+    """Return the Cramér–Rao standard deviation of ln T1 at the noise of each scan, of the scored voxels."""
+    fit = InversionRecoveryFit(noise_window=0)
+    parts = []
+    for trial in trial_set.trials:
+        fitted = fit(trial.acquisition)
+        parts.append((fitted.deviation("T1") / fitted.value("T1"))[trial.scored])
+    return torch.cat(parts).double()
+
+
+def _sharpness_scores(
+    trial_set: TrialSet, method: str, said: Said, bound: Float[Tensor, " voxels"]
+) -> list[Score]:
+    """Return how wide the stated errors are beside the bound of the fit and, in spheres, the spread."""
+    sd = said.sd / said.t1
+
+    def measure(voxels: Bool[Tensor, " voxels"]) -> dict[str, float]:
+        valued = voxels & torch.isfinite(sd) & (bound > 0) & torch.isfinite(bound)
+        measured = {"sd_over_bound": median((sd / bound)[valued]), "n": float(valued.sum())}
+        if trial_set.spheres and len(t1 := said.t1[valued]) > 1:
+            middle = t1.median()
+            spread = ROBUST * median((t1 - middle).abs())
+            lower, upper = said.ends or (said.t1 - Z_90 * said.sd, said.t1 + Z_90 * said.sd)
+            measured["sd_over_spread"] = median(said.sd[valued]) / spread if spread > 0 else math.nan
+            measured["median_in_90"] = interval_coverage(lower[valued], upper[valued], middle.expand_as(t1))
+        return measured
+
+    subject = Subject(method=method, dataset=trial_set.name)
+    return [score for groups in trial_set.groups for score in scores_by_group(measure, groups, subject, {})]
 
 
 def _ask(name: str, estimator: Estimator[Acquisition], trial_set: TrialSet, report: Progress) -> Answer:

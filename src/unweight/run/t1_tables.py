@@ -17,7 +17,8 @@ from unweight.run.t1_stability import STABILITY
 ABSENT = "n/a"
 SUMMARY_TITLE = (
     "Whole sets, of heads the brain, in %; cover: truths in 90 % intervals from the SD, own: in those a "
-    "method gives; x exact: RMSE over the best"
+    "method gives; sd/error, sd/bound: stated SD over robust error and over the bound of the fit; winkler: "
+    "score of the 90 % interval of ln T1; x exact: RMSE over the best"
 )
 SUMMARY = (
     "set",
@@ -29,6 +30,9 @@ SUMMARY = (
     "cover 90",
     "own 90",
     "width 90",
+    "sd/error",
+    "sd/bound",
+    "winkler",
     "x exact",
     "s/slice",
     "evals",
@@ -129,6 +133,11 @@ def _summary(scores: Sequence[Score]) -> Rows:
             def percent(metric: str, at: tuple[str, str, str] = (method, dataset, group)) -> str:
                 return _number(100 * value.get((*at, metric), math.nan), 1)
 
+            def of_group(
+                metric: str, digits: int, at: tuple[str, str, str] = (method, dataset, group)
+            ) -> str:
+                return _number(value.get((*at, metric), math.nan), digits)
+
             def plain(metric: str, digits: int, at: tuple[str, str] = (method, dataset)) -> str:
                 return _number(value.get((*at, ALL, metric), math.nan), digits)
 
@@ -138,6 +147,9 @@ def _summary(scores: Sequence[Score]) -> Rows:
                     method,
                     *(percent(metric) for metric in ("rmse_ln", "median_ape", "usable", "missing")),
                     *(percent(metric) for metric in ("coverage_90", "interval_90", "width_90")),
+                    of_group("sd_over_error", 2),
+                    of_group("sd_over_bound", 2),
+                    of_group("winkler_90", 3),
                     plain("rmse_ln_to_exact", 2),
                     plain("seconds_per_slice", 2),
                     plain("network_evaluations", 0),
