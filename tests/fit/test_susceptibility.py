@@ -397,12 +397,15 @@ def test_phase_that_follows_no_line() -> None:
         * torch.rand(acquisition.signal.shape, generator=seeded_generator(5, "phase"), dtype=torch.float64)
     )
     noise = torch.polar(acquisition.signal.abs(), turn)
+    with pytest.raises(InputError, match="the phase inside the mask is noise"):
+        FAST(replace(acquisition, signal=noise))
+    late = torch.cat([acquisition.signal[..., :2], noise[..., 2:]], dim=-1)
     with pytest.raises(InputError, match=r"the phase of no voxel follows a line in echo time to 1e-05 rad"):
-        replace(FAST, quality_limit=1e-5)(replace(acquisition, signal=noise))
+        replace(FAST, quality_limit=1e-5)(replace(acquisition, signal=late))
 
 
 def test_a_brain_too_thin_for_spheres() -> None:
     sheet = torch.zeros(SHAPE, dtype=torch.bool)
     sheet[10:24, 10:24, 16] = True
-    with pytest.raises(InputError, match="thinner than the smallest sphere"):
+    with pytest.raises(InputError, match="the mask is 1 voxel thick along its third axis"):
         replace(FAST, background=partial(vsharp, largest_mm=8.0))(replace(acquire(), mask=sheet))

@@ -129,8 +129,8 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
     told: object, direction: tuple[float, float, float] | None
 ) -> None:
     head = echoes()
-    assert direction_of(series_of(head.signal, None, {"B0_dir": told})) == direction
-    assert direction_of(series_of(head.signal, None)) is None
+    assert direction_of(series_of(head.signal, None, {"B0_dir": told})).direction == direction
+    assert direction_of(series_of(head.signal, None, {"B0_dir": told}), (0, 1, 0)).direction == (0, 1, 0)
 
 
 @pytest.mark.parametrize(

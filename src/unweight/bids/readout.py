@@ -113,14 +113,15 @@ def check_recovery(entries: Sequence[Entry], given: Given) -> list[str]:
         ProtocolError: Excitations follow each other during the recovery, or slices differ in their times.
     """
     times = _inversion_times(entries, given)
-    if len({time for listed in times for time in listed}) < 2:
+    every = {time for listed in times for time in listed}
+    if len(every) < 2:
         return []
     notes: list[str] = []
     for entry, listed in zip(entries, times, strict=True):
         if not _single_shot(entry.sidecar):
             _check_name(entry)
             notes += _check_excitations(entry.sidecar, listed)
-        notes += _check_slices(entry.sidecar, listed, given)
+        notes += _check_slices(entry.sidecar, max(every), given)
     return list(dict.fromkeys(notes))
 
 
@@ -218,17 +219,17 @@ def _within(intervals: Sequence[float], times: Sequence[float]) -> tuple[float, 
     return next(((interval, time) for interval, time in pairs if 0 < interval < time), None)
 
 
-def _check_slices(sidecar: Sidecar, times: Sequence[float], given: Given) -> list[str]:
+def _check_slices(sidecar: Sidecar, longest: float, given: Given) -> list[str]:
     """Refuse slices that one inversion serves one after the other, as far as the sidecar shows it.
 
-    Slices spread over more than is left of TR after the last inversion time have an inversion each.
+    Slices spread over more than is left of TR after the longest inversion time have an inversion each.
     """
     slices = _numbers(sidecar, "SliceTiming")
     spread = max(slices) - min(slices) if slices else 0.0
-    if spread <= SAME_SLICE_TIME or not times:
+    if spread <= SAME_SLICE_TIME:
         return []
     repetition = max(given.repetition_time or _numbers(sidecar, REPETITION), default=0.0)
-    if 0 < repetition < max(times) + spread:
+    if 0 < repetition < longest + spread:
         return []
     codes = scanning_codes(sidecar)
     if given.inversion_time is not None or ("SE" in codes and "EP" not in codes):

@@ -2,8 +2,8 @@
 
     C = max over axes of |Σ s(r + e)·s*(r)| / Σ |s(r + e)·s(r)|
 
-over the voxels of a mask, s the first echo, or the growth S₂·S₁* of two, free of the phase of coils. It is 1
-for a phase that is flat or a ramp, and of the order of 1/√N for N voxels of noise.
+over the voxels of a mask, s the first echo, or the growth S₂·S₁* of two, free of the phase of coils. It is
+1 for a phase that is flat or a ramp, and of the order of 1/√N for N voxels of noise.
 """
 
 import torch
