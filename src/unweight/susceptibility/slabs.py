@@ -22,7 +22,7 @@ from unweight.susceptibility.geometry import Triple
 AXES = ("first", "second", "third")
 FEWEST_VOXELS = 3  # along each axis, that the smallest sphere of background removal needs
 THIN_MM = 40.0  # below, at least a quarter of the difference is lost
-FLAT_MM = 28.0  # below, up to half of it and more
+FLAT_MM = 20.0  # below, about half of it and more
 
 
 class Slabs(NamedTuple):
