@@ -240,7 +240,7 @@ def _check_slices(sidecar: Sidecar, longest: float, given: Given) -> list[str]:
     raise ProtocolError(
         f"SliceTiming spreads the slices over {spread:.3g} s: after one inversion for all of them each has "
         "an inversion time of its own, and one T1 model does not hold for all",
-        remedy="If each slice has its own inversion, give the inversion times with --ti, or take SliceTiming "
+        remedy="If each slice has its own inversion, give their times with --ti, or take SliceTiming "
         "out of the sidecar; else map the slices one by one, each with its times.",
         path=sidecar.origin("SliceTiming"),
     )
