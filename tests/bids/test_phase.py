@@ -88,7 +88,7 @@ def test_impossible_words_of_the_caller_are_refused() -> None:
         PhaseScaling(turn=(2.0, 1.0))
     with pytest.raises(UsageError, match="given twice"):
         PhaseScaling(turn=(1.0, 2.0), whole_range=True)
-    with pytest.raises(InputError, match="reaches from 3 to 3"):
+    with pytest.raises(InputError, match="the phase is 3 in every voxel"):
         phase_in_radians(torch.full((4, 1), 3.0), PLAIN, PhaseScaling(whole_range=True))
 
 

@@ -146,7 +146,7 @@ def test_empty_images_of_a_shared_tree_give_one_clear_error(shared_data) -> None
     root = shared_data("bids_qmri_cc0") / "qmri_mp2rage"
     paths = sorted((root / "sub-1" / "anat").glob("*part-mag_MP2RAGE.nii"))
     with pytest.raises(InputError, match=r"empty \(0 bytes\)"):
-        read_series(paths)
+        read_series(paths[:1])
 
 
 def test_a_shared_dual_echo_series(shared_data, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,7 +76,7 @@ def test_grids_that_differ_name_both_files(tmp_path: Path) -> None:
     first, second, third = write_inversion_series(tmp_path, TIMES)
     fields = {"InversionTime": 0.4, "EchoTime": 0.01, "RepetitionTime": 5.0}
     shifted = AFFINE.copy()
-    shifted[0, 3] += 0.01
+    shifted[0, 3] += 0.2
     write_nifti(third, ramp(4, 3, 2), fields, affine=shifted)
     with pytest.raises(InputError, match="elsewhere than ir_0.nii") as caught:  # noqa: RUF043  # a dot is a dot
         stacked([first, second, third])
@@ -84,7 +84,7 @@ def test_grids_that_differ_name_both_files(tmp_path: Path) -> None:
     write_nifti(third, ramp(4, 4, 2), fields)
     with pytest.raises(InputError, match="has 4x4x2 voxels, but ir_0.nii has 4x3x2"):  # noqa: RUF043  # as above
         stacked([first, second, third])
-    shifted[0, 3] = AFFINE[0, 3] + 0.0005
+    shifted[0, 3] = AFFINE[0, 3] + 0.05
     write_nifti(third, ramp(4, 3, 2), fields, affine=shifted)
     stacked([first, second, third])
 
@@ -160,6 +160,32 @@ def test_a_mask_on_the_same_grid(tmp_path: Path) -> None:
         write_nifti(mask, data)
         with pytest.raises(InputError, match=problem):
             stacked(paths, mask=mask)
+
+
+def test_a_mask_with_its_axes_in_another_order(tmp_path: Path) -> None:
+    paths = write_inversion_series(tmp_path, TIMES)
+    inside = np.isin(ramp(4, 3, 2), (3, 8, 9, 20)).astype("u1")
+    turn = np.array([[0, -1, 0, 3], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    # Voxel (a, b, c) of the mask is voxel (3 - b, c, a) of the images.
+    stored = inside[::-1].transpose(2, 0, 1)
+    mask = write_nifti(tmp_path / "mask.nii", stored, affine=AFFINE @ turn)
+    found = stacked(paths, mask=mask).acquisition.mask
+    np.testing.assert_array_equal(found, inside > 0)  # type: ignore[arg-type]  # a tensor will do
+    turn[0, 3] = 3.5
+    write_nifti(mask, stored, affine=AFFINE @ turn)
+    with pytest.raises(InputError, match="has 2x4x3 voxels"):
+        stacked(paths, mask=mask)
+
+
+def test_a_mask_of_shares_is_cut_at_a_half(tmp_path: Path) -> None:
+    paths = write_inversion_series(tmp_path, TIMES)
+    inside = (ramp(4, 3, 2) > 5).astype("f4")
+    mask = write_nifti(tmp_path / "mask.nii", np.where(inside > 0, 0.7, 1e-6).astype("f4"))
+    found = stacked(paths, mask=mask).acquisition.mask
+    np.testing.assert_array_equal(found, inside > 0)  # type: ignore[arg-type]  # a tensor will do
+    write_nifti(mask, 3.7 * inside)  # no shares: what is not 0 is inside
+    found = stacked(paths, mask=mask).acquisition.mask
+    np.testing.assert_array_equal(found, inside > 0)  # type: ignore[arg-type]  # as above
 
 
 def test_clipped_voxels_of_any_volume_are_flagged(tmp_path: Path) -> None:

@@ -40,6 +40,18 @@ def test_slope_and_intercept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_volume(path).data.numpy(), ramp(4, 3, 2))
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "factor", "shift"),
+    [(np.nan, np.nan, 1, 0), (np.nan, 5.0, 1, 0), (2.0, np.nan, 2, 0), (0.0, np.nan, 1, 0)],
+)
+def test_scaling_that_is_no_number_is_no_scaling(
+    tmp_path: Path, slope: float, intercept: float, factor: float, shift: float
+) -> None:
+    data = ramp(4, 3, 2).astype("i2")
+    path = write_header(tmp_path / "a.nii", data, scl_slope=slope, scl_inter=intercept)
+    np.testing.assert_array_equal(open_volume(path).data.numpy(), factor * ramp(4, 3, 2) + shift)
+
+
 def test_large_integers_with_an_offset_keep_their_digits(tmp_path: Path) -> None:
     data = (2**30 + np.arange(24)).reshape(4, 3, 2).astype("i4")
     path = write_header(tmp_path / "a.nii", data, scl_slope=1.0, scl_inter=-float(2**30))
@@ -110,7 +122,7 @@ def test_voxels_that_are_not_finite_are_kept_and_told(tmp_path: Path) -> None:
             "its affine has voxels of 0x",
         ),
         ({"srow_x": [1, 0, 0, 1e9]}, "a kilometre away"),
-        ({"scl_slope": np.nan}, "scaling is not finite"),
+        ({"scl_slope": -np.inf}, "scaling is not finite"),
         ({"scl_inter": np.inf}, "scaling is not finite"),
         ({"vox_offset": np.nan}, "vox_offset"),
         ({"vox_offset": 0}, "vox_offset"),

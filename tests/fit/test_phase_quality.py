@@ -63,11 +63,18 @@ def test_bad_phase_at_the_surface_is_left_out() -> None:
     assert torch.equal(judged.mask, judged.good)
 
 
-def test_only_the_largest_piece_is_kept() -> None:
+def test_pieces_are_kept_and_specks_are_not() -> None:
     found, mask = holed()
-    found.residual[:, :, 12] = 1.0
+    found.residual[:, :, 10] = 1.0
+    found.residual[:, :, 13] = 1.0
+    found.residual[7, 7, 13] = 0.05
     judged = judge(found, mask, SIZE, None, LIMIT)
-    assert bool(mask[7, 7, 13]) and not bool(judged.mask[:, :, 12:].any())
+    assert bool(judged.mask[7, 7, 5]) and bool(judged.mask[7, 7, 11])
+    assert bool(mask[7, 7, 10]) and not bool(judged.mask[:, :, 10].any())
+    found.residual[:, :, 11:] = 1.0
+    found.residual[7, 7, 12] = 0.05
+    judged = judge(found, mask, SIZE, None, LIMIT)
+    assert bool(mask[7, 7, 12]) and not bool(judged.mask[:, :, 10:].any())
 
 
 def test_an_infinite_limit_keeps_all() -> None:

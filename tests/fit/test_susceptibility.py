@@ -397,12 +397,62 @@ def test_phase_that_follows_no_line() -> None:
         * torch.rand(acquisition.signal.shape, generator=seeded_generator(5, "phase"), dtype=torch.float64)
     )
     noise = torch.polar(acquisition.signal.abs(), turn)
+    with pytest.raises(InputError, match="the phase inside the mask is noise"):
+        FAST(replace(acquisition, signal=noise))
+    late = torch.cat([acquisition.signal[..., :2], noise[..., 2:]], dim=-1)
     with pytest.raises(InputError, match=r"the phase of no voxel follows a line in echo time to 1e-05 rad"):
-        replace(FAST, quality_limit=1e-5)(replace(acquisition, signal=noise))
+        replace(FAST, quality_limit=1e-5)(replace(acquisition, signal=late))
 
 
 def test_a_brain_too_thin_for_spheres() -> None:
     sheet = torch.zeros(SHAPE, dtype=torch.bool)
     sheet[10:24, 10:24, 16] = True
-    with pytest.raises(InputError, match="thinner than the smallest sphere"):
+    with pytest.raises(InputError, match="the mask is 1 voxel thick along its third axis"):
         replace(FAST, background=partial(vsharp, largest_mm=8.0))(replace(acquire(), mask=sheet))
+
+
+def contrast(maps: ParameterMaps, at: tuple[float, float, float]) -> float:
+    """Return the susceptibility of a ball over that of what lies around it."""
+    chi = maps.value("Chi")
+    x, y, z = places(SHAPE, SIZE)
+    away = ((x - at[0]) ** 2 + (y - at[1]) ** 2 + (z - at[2]) ** 2).sqrt()
+    known = torch.isfinite(chi)
+    around = chi[known & (away > 11) & (away < 16)].median()
+    return float(chi[known & (away < 6)].mean() - around)
+
+
+def test_each_piece_of_a_mask_gets_the_values_of_the_whole() -> None:
+    acquisition = acquire()
+    x, _, _ = places(SHAPE, SIZE)
+    halves = truth()[3] & (x.abs() > 1.5)
+    whole = FAST(acquisition)
+    found = FAST.reconstruct(replace(acquisition, mask=halves))
+    for at in (IRON, MYELIN):
+        assert contrast(found.maps, at) == pytest.approx(contrast(whole, at), rel=0.1)
+    notes = " ".join(found.notes)
+    assert "the mask is in 2 pieces" in notes
+    assert "a piece of the mask is 26 mm thick" in notes
+    assert not bool((found.maps.status == VoxelStatus.AT_LIMIT).any())
+
+
+def test_specks_of_a_mask_are_left_out_and_noted() -> None:
+    acquisition = acquire()
+    mask = truth()[3].clone()
+    inside = int(mask.sum())
+    signal = acquisition.signal.clone()
+    mask[0, 0, 0] = True
+    signal[0, 0, 0] = 1.0
+    found = FAST.reconstruct(replace(acquisition, signal=signal, mask=mask))
+    assert f"{100 / (inside + 1):.2g} % of the mask is specks" in " ".join(found.notes)
+    torch.testing.assert_close(found.maps.values, FAST(acquisition).values, equal_nan=True)
+
+
+def test_voxels_of_a_thin_slab_are_marked() -> None:
+    acquisition = acquire()
+    _, _, z = places(SHAPE, SIZE)
+    found = FAST.reconstruct(replace(acquisition, mask=truth()[3] & (z.abs() < 6)))
+    assert not bool(found.maps.usable.any())
+    assert bool((found.maps.status == VoxelStatus.AT_LIMIT).any())
+    assert "a piece of the mask is 12 mm thick" in " ".join(found.notes)
+    # What the note says: most of the difference is lost.
+    assert contrast(found.maps, IRON) < 0.3 * CHI[IRON]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.susceptibility.echoes import TIMES, VOXEL, echoes
+from unweight.bids.placement import Placement
 from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError
@@ -129,8 +130,8 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
     told: object, direction: tuple[float, float, float] | None
 ) -> None:
     head = echoes()
-    assert direction_of(series_of(head.signal, None, {"B0_dir": told})) == direction
-    assert direction_of(series_of(head.signal, None)) is None
+    assert direction_of(series_of(head.signal, None, {"B0_dir": told})).direction == direction
+    assert direction_of(series_of(head.signal, None, {"B0_dir": told}), (0, 1, 0)).direction == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,3 +144,78 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
 def test_what_is_no_direction_is_refused_not_passed_over(told: object) -> None:
     with pytest.raises(InputError, match="B0_dir of its sidecar is no direction"):
         direction_of(series_of(echoes().signal, None, {"B0_dir": told}))
+
+
+def turned(degrees: float) -> torch.Tensor:
+    """Return an affine turned about x; the field then leans towards y."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[1:3, 1:3] = torch.tensor([[cosine, -sine], [sine, cosine]])
+    return matrix @ AFFINE
+
+
+def placed(sform: tuple[float, int] | None, qform: tuple[float, int] | None) -> Series:
+    first, second = (None if form is None else turned(form[0]) for form in (sform, qform))
+    affine = first if first is not None else second if second is not None else AFFINE
+    placement = Placement(
+        affine=affine,
+        sform=first,
+        qform=second,
+        sform_code=0 if sform is None else sform[1],
+        qform_code=0 if qform is None else qform[1],
+    )
+    return replace(series_of(echoes().signal, None), placement=placement)
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "angle"),
+    [
+        ((30, 1), (30, 1), 30),
+        ((0, 2), (30, 1), 30),
+        ((0, 4), (30, 1), 30),
+        ((30, 1), (0, 2), 30),
+        ((30, 1), None, 30),
+        (None, (30, 1), 30),
+        ((30.9, 1), (30, 1), 30.9),
+    ],
+)
+def test_direction_is_that_of_the_scanner(
+    sform: tuple[float, int] | None, qform: tuple[float, int] | None, angle: float
+) -> None:
+    found = direction_of(placed(sform, qform))
+    expected = (0.0, math.sin(math.radians(angle)), math.cos(math.radians(angle)))
+    assert found.direction == pytest.approx(expected, abs=1e-6)
+    assert found.notes == ()
+
+
+def test_a_header_of_programs_that_know_no_scanner_is_taken_with_a_note() -> None:
+    for series in (placed((30, 2), None), placed((30, 2), (30, 2))):
+        found = direction_of(series)
+        assert found.direction == pytest.approx((0.0, 0.5, math.cos(math.radians(30))), abs=1e-6)
+        assert "--b0-direction" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "why"),
+    [
+        (None, None, "no matrix of its header leads to the space of the scanner"),
+        ((0, 4), None, "no matrix of its header"),
+        ((0, 3), (0, 2), "no matrix of its header"),
+        (
+            (0, 1),
+            (1.2, 1),
+            "both of code 1, lead to directions of the static field that are 1.2 degrees apart",
+        ),
+        ((0, 2), (30, 2), "both of code 2, lead to directions of the static field that are 30.0 degrees"),
+    ],
+)
+def test_a_direction_that_is_not_known_is_asked_for(
+    sform: tuple[float, int] | None, qform: tuple[float, int] | None, why: str
+) -> None:
+    series = placed(sform, qform)
+    with pytest.raises(InputError, match=why) as caught:
+        direction_of(series)
+    assert "--b0-direction" in caught.value.remedy
+    assert "B0_dir" in caught.value.remedy
+    assert direction_of(replace(series, sidecar={"B0_dir": [0, 0, 1]})).direction == (0, 0, 1)
+    assert direction_of(series, (0, 1, 0)).direction == (0, 1, 0)

@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import ball
 from unweight.core.errors import InputError
-from unweight.susceptibility.pieces import largest_piece, without_holes
+from unweight.susceptibility.pieces import large_pieces, largest_piece, without_holes
 
 SHAPE, VOXEL = (24, 24, 24), (1.0, 1.0, 1.0)
 
@@ -16,6 +16,17 @@ def test_largest_of_three_and_corners_do_not_touch() -> None:
     mask[0, 0, 0] = True
     assert torch.equal(largest_piece(mask), large)
     assert torch.equal(largest_piece(large), large)
+
+
+def test_pieces_of_a_hundredth_and_more_are_kept() -> None:
+    large, small, speck = (torch.zeros(SHAPE, dtype=torch.bool) for _ in range(3))
+    large[2:12, 2:12, 2:12] = True
+    small[16, 16, 10:20] = True
+    speck[20, 20, 0:9] = True
+    assert torch.equal(large_pieces(large | small | speck), large | small)
+    assert torch.equal(large_pieces(large | small, share=0.02), large)
+    with pytest.raises(InputError, match="the mask is empty"):
+        large_pieces(torch.zeros(SHAPE, dtype=torch.bool))
 
 
 def test_holes_are_filled_and_bays_are_not() -> None:

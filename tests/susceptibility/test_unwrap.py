@@ -49,6 +49,19 @@ def test_steep_phase_is_recovered_but_for_one_turn_of_all() -> None:
     assert torch.equal(found, other)
 
 
+def test_each_piece_is_brought_near_zero() -> None:
+    mask = torch.ones(SHAPE, dtype=torch.bool)
+    mask[14:18] = False
+    left = torch.zeros(SHAPE, dtype=torch.bool)
+    left[:14] = True
+    phase = 0.05 * steep() + torch.where(left, 3 * TURN, -2 * TURN)
+    found = unwrap_in_space(wrapped(phase), mask)
+    for piece in (left, mask & ~left):
+        surplus = (found - phase)[piece]
+        assert float((surplus - surplus[0]).abs().max()) < 1e-5
+        assert abs(float(found[piece].mean())) <= math.pi
+
+
 def test_noise_keeps_whole_turns_and_calls_agree() -> None:
     noise = torch.randn(SHAPE, generator=seeded_generator(2))
     measured = wrapped(steep().float() + 0.5 * noise)

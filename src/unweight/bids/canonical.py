@@ -12,6 +12,7 @@ from jaxtyping import Float, Float64, Shaped
 from nibabel import orientations
 from torch import Tensor
 
+from unweight.bids.grid import TOLERANCE, Grid, farthest_mm
 from unweight.core.errors import InputError
 
 ORIENTATIONS: Any = orientations  # nibabel's functions carry no types
@@ -42,6 +43,20 @@ class Turn:
         rest = range(3, values.ndim)
         back = [self.order.index(axis) for axis in range(3)]
         return values.flip(self.reversed).permute(*back, *rest).contiguous()
+
+
+def turned_onto(
+    values: Shaped[Tensor, "a b c"], source: Grid, target: Grid
+) -> Shaped[Tensor, "x y z"] | None:
+    """Return an image in the voxel order of another, or None where their voxels do not coincide."""
+    first, second = (turn_of(grid.affine, grid.shape, grid.path) for grid in (source, target))
+    upright = first.apply(values)
+    shape = tuple(second.apply(torch.empty(target.shape)).shape)
+    if tuple(upright.shape) != shape:
+        return None
+    if farthest_mm(shape, first.affine, second.affine) > TOLERANCE * target.edge_mm:
+        return None
+    return second.undo(upright)
 
 
 def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...], path: Path | None = None) -> Turn:

@@ -1,17 +1,23 @@
-"""Where the voxels of an image are, and whether those of two images coincide."""
+"""Where the voxels of an image are, and whether those of two images coincide.
+
+Programs round the matrices they write. What counts is how far that moves a voxel, as a share of its size: a
+shift of a twentieth changes nothing that can be seen, and images that truly lie apart differ by far more.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from unweight.bids.placement import Placement
 from unweight.core.errors import InputError
 
-TOLERANCE = 1e-3
+TOLERANCE = 0.05  # of the shortest edge of a voxel
 
 
 @final
@@ -21,19 +27,42 @@ class Grid:
 
     Attributes:
         shape: Without the volume axis.
-        affine: Voxel index to millimetres (RAS+).
+        placement: Where its header places them.
         path: The file, for messages.
     """
 
     shape: tuple[int, ...]
-    affine: Float64[Tensor, "4 4"]
+    placement: Placement
     path: Path
 
+    @property
+    def affine(self) -> Float64[Tensor, "4 4"]:
+        """Voxel index to millimetres (RAS+)."""
+        return self.placement.affine
+
     def same_as(self, other: "Grid") -> bool:
-        """Whether the voxels coincide, to a thousandth of a millimetre."""
-        return self.shape == other.shape and torch.allclose(
-            self.affine, other.affine, rtol=0.0, atol=TOLERANCE
-        )
+        """Whether the voxels coincide: shape, and a matrix of each, to a twentieth of a voxel."""
+        return self.shape == other.shape and self.distance_mm(other) <= TOLERANCE * self.edge_mm
+
+    @property
+    def edge_mm(self) -> float:
+        """Length of the shortest edge of a voxel."""
+        return float(self.affine[:3, :3].norm(dim=0).min())
+
+    def distance_mm(self, other: "Grid") -> float:
+        """Return how far equal voxels lie apart at most, by the two matrices that agree best.
+
+        A program that keeps only one of the two matrices of an image so stays on its grid.
+        """
+        pairs = product(self.placement.matrices, other.placement.matrices)
+        return min(farthest_mm(self.shape, first, second) for first, second in pairs)
+
+
+def farthest_mm(shape: Sequence[int], first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"]) -> float:
+    """Return how far two matrices place a voxel of a grid apart at most [mm]."""
+    corners = torch.tensor([(*ends, 1.0) for ends in product(*((0.0, n - 1.0) for n in shape))])
+    apart = corners.double() @ (first.double() - second.double()).cpu().T
+    return float(apart[:, :3].norm(dim=1).max())
 
 
 def check_same_grid(grids: Sequence[Grid]) -> None:
@@ -50,5 +79,9 @@ def check_same_grid(grids: Sequence[Grid]) -> None:
             shapes = ["x".join(map(str, one.shape)) for one in (grid, first)]
             found = f"has {shapes[0]} voxels, but {first.path.name} has {shapes[1]}"
         else:
-            found = f"lies elsewhere than {first.path.name} (their affines differ)"
+            apart = grid.distance_mm(first)
+            found = (
+                f"lies elsewhere than {first.path.name}: by their affines equal voxels are up to "
+                f"{apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
+            )
         raise InputError(found, remedy="Bring all images onto one grid first.", path=grid.path)

@@ -1,4 +1,8 @@
-"""A volume as the bytes of a NIfTI file: sform and qform the same, millimetres, no scaling."""
+"""A volume as the bytes of a NIfTI file: millimetres, no scaling.
+
+Maps of an image keep both of its matrices and their codes. Without an image to keep to, sform and qform are
+the same and lead to the space of the scanner.
+"""
 
 import logging
 import math
@@ -13,12 +17,12 @@ from torch import Tensor
 
 from unweight import __version__
 from unweight.bids.atomic import compressed
+from unweight.bids.placement import NO_SPACE, SCANNER, Placement
 from unweight.core.errors import UsageError
 
 LOG = logging.getLogger(__name__)
 
 NIFTI: Any = Nifti1Image  # nibabel's images carry no types
-SCANNER, UNKNOWN = 1, 0
 BRIGHTEST = 0.99
 SHEAR = 1e-4
 
@@ -26,12 +30,14 @@ SHEAR = 1e-4
 def image_bytes(
     values: Float[Tensor, "*voxels"] | UInt8[Tensor, "*voxels"] | Bool[Tensor, "*voxels"],
     affine: Float[Tensor, "4 4"] | None,
+    placement: Placement | None = None,
 ) -> bytes:
     """Return a compressed NIfTI file: float32 for maps, uint8 for labels and masks.
 
     Args:
         values: One volume; fewer than three dimensions are filled up with single voxels.
         affine: Voxel index to millimetres (RAS+); None if it is not known, and the file says so.
+        placement: Of the image that the volume lies on; None if there is none.
 
     Raises:
         UsageError: There are more than three dimensions.
@@ -43,9 +49,16 @@ def image_bytes(
     matrix = np.eye(4) if affine is None else affine.detach().cpu().double().numpy()
     image = NIFTI(stored, matrix)
     header = image.header
-    code = UNKNOWN if affine is None else SCANNER
-    image.set_sform(matrix, code)
-    image.set_qform(matrix, code)
+    if placement is None:
+        code = NO_SPACE if affine is None else SCANNER
+        image.set_sform(matrix, code)
+        image.set_qform(matrix, code)
+    else:
+        sform, qform = (
+            matrix if one is None else one.numpy() for one in (placement.sform, placement.qform)
+        )
+        image.set_sform(sform, placement.sform_code)
+        image.set_qform(qform, placement.qform_code)
     header.set_xyzt_units("mm", "sec")
     header["cal_min"], header["cal_max"] = _window(stored)
     header["descrip"] = f"unweight {__version__}".encode()

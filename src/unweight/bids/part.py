@@ -1,7 +1,7 @@
 """Image files with their sidecars, and which part of the complex image each of them holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -70,6 +70,9 @@ def choose_parts_of_complex(entries: Sequence[Entry]) -> dict[Part, list[Entry]]
         InputError: Neither pair is complete.
     """
     by_part = _by_part(entries)
+    if Part.PHASE in by_part and Part.MAGNITUDE not in by_part and None in by_part:
+        # What has no name beside a phase is the magnitude, as some converters leave it.
+        by_part[Part.MAGNITUDE] = [replace(one, part=Part.MAGNITUDE) for one in by_part.pop(None)]
     for pair in ((Part.MAGNITUDE, Part.PHASE), (Part.REAL, Part.IMAGINARY)):
         members = {part: by_part.get(part, []) for part in pair}
         if all(members.values()) and len({len(files) for files in members.values()}) == 1:

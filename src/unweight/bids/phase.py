@@ -86,6 +86,12 @@ def phase_in_radians(
     """
     finite = phase[torch.isfinite(phase)]
     lowest, highest = float(finite.min()), float(finite.max())
+    if lowest == highest:
+        raise InputError(
+            f"the phase is {lowest:g} in every voxel: it was not stored, or was lost",
+            remedy="Convert the phase image again.",
+            path=sidecar.image,
+        )
     sign = -1.0 if scaling.inverted else 1.0
     turned = ", and inverted" if scaling.inverted else ""
     ends = (lowest, highest) if scaling.whole_range else scaling.turn

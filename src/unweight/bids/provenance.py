@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
+from unweight.bids.placement import Placement
 from unweight.bids.read import Series
 from unweight.core.protocol import Protocol
 
@@ -63,6 +64,7 @@ class Provenance:
         settings: Configuration of the method, as plain values.
         skull_stripped: Whether the input shows the brain only.
         notes: What a careful reader should know, in sentences.
+        placement: Where the header of the input places the voxels, which maps keep.
     """
 
     sources: tuple[str, ...]
@@ -74,6 +76,7 @@ class Provenance:
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     skull_stripped: bool = False
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
 
 
 def provenance_of(
@@ -89,6 +92,7 @@ def provenance_of(
         acquired=series.sidecar,
         settings={} if settings is None else settings,
         skull_stripped=series.sidecar.get("SkullStripped") is True,
+        placement=series.placement,
     )
 
 

@@ -18,8 +18,9 @@ from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
 from unweight.bids.part import Entry
+from unweight.bids.placement import Placement
 from unweight.bids.selection import select_series
-from unweight.bids.sidecar import Part
+from unweight.bids.sidecar import Part, Sidecar
 from unweight.bids.stack import Stack, stack
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError
@@ -52,6 +53,8 @@ class Series:
         root: Root of the BIDS tree, if there is one.
         sidecar: Fields on which all sidecars agree.
         notes: What a careful reader should know.
+        placement: Where the headers of the images place the voxels.
+        sidecars: Of each file.
     """
 
     acquisition: Acquisition
@@ -62,6 +65,8 @@ class Series:
     root: Path | None = None
     sidecar: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    placement: Placement | None = None
+    sidecars: tuple[Sidecar, ...] = ()
 
 
 @final
@@ -195,7 +200,12 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
     if suffix not in REQUIRED:
         return
     name, label = REQUIRED[suffix]
+    said = [entry for entry in entries if entry.sidecar.fields.get(label) is not None]
+    if given.kind is SignalKind.COMPLEX and said:
+        return  # what one part lacks, the other may have
     for entry in entries:
+        if entry.part in (Part.PHASE, Part.IMAGINARY):
+            continue
         if entry.sidecar.fields.get(label) is None and getattr(given, name) is None:
             raise ProtocolError(
                 f"no sidecar gives {label}, which {suffix} images need",
@@ -236,6 +246,8 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         root=root,
         sidecar=agreed_fields(stacked.entries),
         notes=notes + stacked.notes,
+        placement=stacked.placement,
+        sidecars=tuple(entry.sidecar for entry in stacked.entries),
     )
 
 

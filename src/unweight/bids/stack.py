@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.bids.canonical import turned_onto
 from unweight.bids.frame import Frame, frames_of
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.grid import Grid, check_same_grid
+from unweight.bids.pair import check_pair, completed
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
 from unweight.bids.philips import rescalings
+from unweight.bids.placement import SCANNER, Placement
+from unweight.bids.readout import check_recovery
 from unweight.bids.sidecar import Part
 from unweight.bids.timeline import in_order, protocol_of
 from unweight.bids.volume import open_volume
@@ -25,6 +29,7 @@ from unweight.core.errors import InputError
 from unweight.core.protocol import Protocol
 
 LOG = logging.getLogger(__name__)
+HALF = 0.5  # of a voxel
 
 
 @final
@@ -36,11 +41,13 @@ class Stack:
         acquisition: The volumes in order.
         entries: The files the volumes come from, in the order of the volumes, each once.
         notes: What a careful reader should know.
+        placement: Where the headers of the files place the voxels.
     """
 
     acquisition: Acquisition
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    placement: Placement
 
 
 class _Read(NamedTuple):
@@ -69,6 +76,7 @@ def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
 
 def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     chosen, kind, notes = choose_part(entries, given.kind)
+    notes += check_recovery(chosen, given)
     ((frames, more),) = _read([chosen], given)
     if kind is SignalKind.MAGNITUDE:
         _check_sign(frames)
@@ -84,24 +92,25 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
         affine=frames[0].grid.affine,
         saturated=_saturated(frames),
     )
-    return Stack(acquisition=acquisition, entries=_each_once(frames), notes=(*notes, *more))
+    return Stack(
+        acquisition=acquisition,
+        entries=_each_once(frames),
+        notes=(*notes, *more),
+        placement=_placement(frames),
+    )
 
 
 def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     """Bring magnitude and phase, or real and imaginary part, together."""
     parts = choose_parts_of_complex(entries)
-    units = [[part] for part in parts.values()] if Part.PHASE in parts else [list(parts.values())]
+    pair = completed(*parts.values())
+    units = [[part] for part in pair] if Part.PHASE in parts else [pair]
     (first, notes), (second, more) = [read for unit in units for read in _read(unit, given)]
     check_same_grid([frame.grid for frame in (*first, *second)])
     if Part.PHASE in parts:
         _check_filled(first)
     protocol = _protocol(first, given)
-    if protocol.as_dict() != _protocol(second, given).as_dict():
-        raise InputError(
-            "the two parts of the complex images differ in their timing",
-            remedy="Give both parts of one series.",
-            path=second[0].entry.path,
-        )
+    more += check_pair(protocol, _protocol(second, given), second[0].entry.path)
     one, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
     if Part.PHASE in parts:
         _check_sign(first)
@@ -121,7 +130,12 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
         affine=first[0].grid.affine,
         saturated=_saturated(first) if Part.PHASE in parts else _saturated([*first, *second]),
     )
-    return Stack(acquisition=acquisition, entries=_each_once([*first, *second]), notes=(*notes, *more))
+    return Stack(
+        acquisition=acquisition,
+        entries=_each_once([*first, *second]),
+        notes=(*notes, *more),
+        placement=_placement([*first, *second]),
+    )
 
 
 def _read(parts: Sequence[Sequence[Entry]], given: Given) -> list[_Read]:
@@ -136,6 +150,12 @@ def _read(parts: Sequence[Sequence[Entry]], given: Given) -> list[_Read]:
         notes = [f"{volume.grid.path.name}: {note}" for volume in members for note in volume.notes]
         read.append(_Read(frames=in_order(frames_of(entries, members, own, given)), notes=notes))
     return read
+
+
+def _placement(frames: Sequence[Frame]) -> Placement:
+    """Return the placement of the first file that says where the scanner is, else of the first."""
+    every = [frame.grid.placement for frame in frames]
+    return next((one for one in every if one.of_code(SCANNER)), every[0])
 
 
 def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:
@@ -185,7 +205,9 @@ def _saturated(frames: Sequence[Frame]) -> Bool[Tensor, "x y z"] | None:
 
 
 def read_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
-    """Read a mask on the grid of the volumes: what is not 0 is inside.
+    """Read a mask on the grid of the volumes, in any order of its axes: what is not 0 is inside.
+
+    Where a mask holds shares of 1, as resampling and soft segmentation leave them, a half is inside.
 
     Raises:
         InputError: It is unusable, on another grid, or empty.
@@ -193,8 +215,24 @@ def read_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
     volume = open_volume(path)
     if volume.data.ndim != 3:
         raise InputError("a mask has three dimensions", remedy="Give one volume.", path=path)
-    check_same_grid([grid, volume.grid])
-    mask = torch.isfinite(volume.data) & (volume.data != 0)
+    values = volume.data
+    if not volume.grid.same_as(grid):
+        turned = turned_onto(values, volume.grid, grid)
+        if turned is None:
+            check_same_grid([grid, volume.grid])
+        else:
+            values = turned
+    mask = _inside(values, path)
     if not bool(mask.any()):
         raise InputError("the mask is empty", remedy="Mark voxels with 1.", path=path)
     return mask
+
+
+def _inside(values: Float[Tensor, "x y z"], path: Path) -> Bool[Tensor, "x y z"]:
+    """Return what a mask marks: what is not 0, or in a mask of shares of 1, at least half."""
+    known = values.nan_to_num()
+    shares = bool(((known >= 0) & (known <= 1)).all()) and float(known.max()) >= HALF
+    if shares and bool((known != known.round()).any()):
+        LOG.warning("%s holds shares of 1; voxels of at least a half are inside", path.name)
+        return known >= HALF
+    return torch.isfinite(values) & (values != 0)

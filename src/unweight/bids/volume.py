@@ -1,8 +1,8 @@
 """One NIfTI file, opened safely: whatever is wrong with it becomes one InputError.
 
 The header is judged before any voxel is read, and no more bytes are read or decompressed than the
-header accounts for. Orientation is the sform, else the qform, else the voxel sizes alone (noted).
-Stored numbers become `slope · stored + intercept` where the slope is not 0, as NIfTI defines it.
+header accounts for. Stored numbers become `slope · stored + intercept` where the slope is not 0, as NIfTI
+defines it; a slope or intercept that is no number (NaN) counts as 0, as in the reference library.
 """
 
 import gzip
@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.bids.grid import Grid
+from unweight.bids.placement import UNREADABLE, Header, Placement, bad_header, placement_of
 from unweight.bids.saturation import at_ceiling
 from unweight.bids.scaling import AS_STORED, Scaling, scaling_of
 from unweight.core.errors import InputError
@@ -37,16 +37,11 @@ LONGEST_EXTENSION = 64 * 2**20
 CHUNK = 4 * 2**20
 DEFLATE_LIMIT = 1032
 LARGEST_VALUE = 1e18
-SMALLEST_ZOOM, LARGEST_ZOOM, FARTHEST = 1e-3, 1e3, 1e6
-FLATTEST = 1e-3
-MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 Stream = BufferedReader | gzip.GzipFile
 GZIP_MAGIC = b"\x1f\x8b"
-Header = Any  # what nibabel's headers give carries no types
 HEADERS: dict[int, Header] = {348: Nifti1Header, 540: Nifti2Header}
 MAGICS = {348: b"n+1\0", 540: b"n+2\0"}
 PAIRS = (b"ni1\0", b"ni2\0")
-UNREADABLE = (HeaderDataError, ValueError, OverflowError, KeyError, TypeError, np.linalg.LinAlgError)
 
 
 @final
@@ -110,7 +105,7 @@ def open_grid(path: Path) -> Grid:
 
 
 def _grid(path: Path, layout: "_Layout") -> Grid:
-    return Grid(shape=layout.shape[:3], affine=torch.from_numpy(layout.affine), path=path)
+    return Grid(shape=layout.shape[:3], path=path, placement=layout.placement)
 
 
 @contextmanager
@@ -141,7 +136,7 @@ class _Layout:
     consumed: int
     slope: float
     intercept: float
-    affine: NDArray[np.float64]
+    placement: Placement
     notes: tuple[str, ...]
 
     @property
@@ -174,12 +169,6 @@ def _truncated(path: Path) -> InputError:
     )
 
 
-def _bad_header(path: Path, problem: str) -> InputError:
-    return InputError(
-        f"the NIfTI header is unusable: {problem}", remedy="Convert the image again.", path=path
-    )
-
-
 def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
     """Read the header of NIfTI-1 or NIfTI-2, in either byte order, and return it with its size."""
     block = stream.read(348)
@@ -206,7 +195,7 @@ def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
 def _read_layout(path: Path, stream: Stream, largest: int) -> _Layout:
     """Read and judge the header."""
     header, size = _read_header(path, stream)
-    affine, notes = _affine(path, header)
+    placement, notes = placement_of(path, header)
     slope, intercept = _scaling(path, header)
     layout = _Layout(
         shape=_shape(path, header),
@@ -215,7 +204,7 @@ def _read_layout(path: Path, stream: Stream, largest: int) -> _Layout:
         consumed=size,
         slope=slope,
         intercept=intercept,
-        affine=affine,
+        placement=placement,
         notes=notes,
     )
     n_voxels = math.prod(layout.shape)
@@ -234,7 +223,7 @@ def _stored_type(path: Path, header: Header) -> np.dtype[np.generic]:
     try:
         dtype: np.dtype[np.generic] = np.dtype(header.get_data_dtype())
     except UNREADABLE as error:
-        raise _bad_header(path, f"its data type is unknown ({error})") from error
+        raise bad_header(path, f"its data type is unknown ({error})") from error
     if dtype.kind not in "iufc":
         raise InputError(
             "holds colours (RGB) or another type that is not a number",
@@ -251,10 +240,10 @@ def _not_nifti(path: Path) -> InputError:
 def _shape(path: Path, header: Header) -> tuple[int, ...]:
     dimensions = [int(n) for n in header["dim"]]
     if not 1 <= dimensions[0] <= 7:
-        raise _bad_header(path, f"it claims {dimensions[0]} dimensions")
+        raise bad_header(path, f"it claims {dimensions[0]} dimensions")
     shape = dimensions[1 : dimensions[0] + 1]
     if min(shape) < 1:
-        raise _bad_header(path, f"its size is {'x'.join(map(str, shape))}")
+        raise bad_header(path, f"its size is {'x'.join(map(str, shape))}")
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     if len(shape) > 4:
@@ -269,14 +258,15 @@ def _shape(path: Path, header: Header) -> tuple[int, ...]:
 def _offset(path: Path, header: Header, size: int) -> int:
     offset = float(header["vox_offset"])
     if not math.isfinite(offset) or offset != int(offset):
-        raise _bad_header(path, f"vox_offset is {offset}")
+        raise bad_header(path, f"vox_offset is {offset}")
     if not size + 4 <= offset <= size + LONGEST_EXTENSION:
-        raise _bad_header(path, f"vox_offset is {offset:g}")
+        raise bad_header(path, f"vox_offset is {offset:g}")
     return int(offset)
 
 
 def _scaling(path: Path, header: Header) -> tuple[float, float]:
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    stored = (float(header[name]) for name in ("scl_slope", "scl_inter"))
+    slope, intercept = (0.0 if math.isnan(number) else number for number in stored)
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise InputError(
             f"its scaling is not finite (scl_slope {slope}, scl_inter {intercept})",
@@ -284,59 +274,6 @@ def _scaling(path: Path, header: Header) -> tuple[float, float]:
             path=path,
         )
     return (1.0, 0.0) if slope == 0 else (slope, intercept)
-
-
-def _affine(path: Path, header: Header) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Choose the orientation: sform, else qform, else voxel sizes only."""
-    _check_zooms(path, header)
-    scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7)
-    if scale is None:
-        raise _bad_header(path, f"its unit of length is unknown ({int(header['xyzt_units']) & 7})")
-    notes: list[str] = []
-    try:
-        with np.errstate(all="ignore"):
-            sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    except UNREADABLE as error:
-        raise _bad_header(path, f"its orientation cannot be read ({error})") from error
-    affine = sform if sform is not None else qform
-    if affine is None:
-        notes.append("the header gives no orientation; voxel axes are taken as they are")
-        affine = np.diag([*(float(zoom) for zoom in header["pixdim"][1:4]), 1.0])
-    affine = np.array(affine, dtype=np.float64)
-    affine[:3] *= scale
-    _check_affine(path, affine)
-    if sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2):
-        notes.append("sform and qform of the header differ; the sform is used")
-    return affine, tuple(notes)
-
-
-def _check_zooms(path: Path, header: Header) -> None:
-    """Refuse impossible voxel sizes; those of axes the image does not have may be left at 0."""
-    if float(header["pixdim"][0]) == 0:
-        header["pixdim"][0] = 1
-    for axis in range(1, 4):
-        zoom = float(header["pixdim"][axis])
-        if zoom == 0 and axis > int(header["dim"][0]):
-            header["pixdim"][axis] = 1
-        elif not (math.isfinite(zoom) and zoom > 0):
-            raise _bad_header(path, f"the voxel size along axis {axis} is {zoom:g} mm")
-
-
-def _zooms(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    x, y, z = np.sqrt((affine[:3, :3] ** 2).sum(0)).tolist()
-    return x, y, z
-
-
-def _check_affine(path: Path, affine: NDArray[np.float64]) -> None:
-    if not np.isfinite(affine).all():
-        raise _bad_header(path, "its affine is not finite")
-    if np.abs(affine[:3]).max() > FARTHEST:
-        raise _bad_header(path, "its affine places voxels a kilometre away")
-    zooms = _zooms(affine)
-    if min(zooms) < SMALLEST_ZOOM or max(zooms) > LARGEST_ZOOM:
-        raise _bad_header(path, f"its affine has voxels of {zooms[0]:g}x{zooms[1]:g}x{zooms[2]:g} mm")
-    if abs(np.linalg.det(affine[:3, :3] / np.array(zooms))) < FLATTEST:
-        raise _bad_header(path, "its affine is singular")
 
 
 def _read_voxels(path: Path, stream: Stream, layout: _Layout) -> NDArray[np.generic]:
@@ -347,7 +284,7 @@ def _read_voxels(path: Path, stream: Stream, layout: _Layout) -> NDArray[np.gene
     _read_exactly(path, stream, layout.offset - layout.consumed)
     content = _read_exactly(path, stream, layout.n_bytes)
     if len(stream.read(PADDING_ALLOWED + 1)) > PADDING_ALLOWED:
-        raise _bad_header(path, "the file holds more data than it describes")
+        raise bad_header(path, "the file holds more data than it describes")
     return np.frombuffer(content, dtype=layout.dtype).reshape(layout.shape, order="F")
 
 

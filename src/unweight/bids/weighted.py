@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.bids.given import override
+from unweight.bids.readout import EXCITATION, MPRAGE_WORDS, described, scanning_codes
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import protocol_from_values
@@ -25,16 +26,6 @@ FIELDS = {
     "inversion_time": "InversionTime",
     "flip_angle": "FlipAngle",
 }
-# What scanners call an inversion followed by a train of small excitations.
-MPRAGE_WORDS = ("mprage", "mp-rage", "mp_rage", "tfl", "bravo", "3d_tfe", "ir-fspgr", "ir_fspgr", "gre_fsp")
-DESCRIBING = (
-    "PulseSequenceType",
-    "PulseSequenceDetails",
-    "SequenceName",
-    "SeriesDescription",
-    "ProtocolName",
-)
-EXCITATION = "RepetitionTimeExcitation"
 LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
 
 
@@ -182,20 +173,17 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     Raises:
         ProtocolError: A gradient echo without inversion, of which there is no model here.
     """
-    codes = (
-        _words(sidecar.fields.get("ScanningSequence")).upper().replace("\\", " ").replace("_", " ").split()
-    )
-    described = " ".join(_words(sidecar.fields.get(name)) for name in DESCRIBING).lower()
+    codes, text = scanning_codes(sidecar), described(sidecar)
     inverted = bool(sidecar.fields.get("InversionTime"))
     gradient = "GR" in codes
-    if "mp2rage" in described:
+    if "mp2rage" in text:
         raise ProtocolError(
             f"this {contrast} is of an MP2RAGE, which has no model here",
             remedy="Give an MPRAGE or a spin echo, or leave it out.",
             path=sidecar.image,
         )
     if contrast == "T1w":
-        named = any(word in described for word in MPRAGE_WORDS)
+        named = any(word in text for word in MPRAGE_WORDS)
         if named or (inverted and (gradient or "SE" not in codes)):
             return Readout.MPRAGE
     if gradient and "SE" not in codes:
@@ -215,12 +203,6 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
 def _prepared(fields: Mapping[str, object]) -> bool:
     """Whether another field than that between excitations tells TR."""
     return any(fields.get(name) is not None for name in ("RepetitionTimePreparation", "RepetitionTime"))
-
-
-def _words(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(str(one) for one in value)
-    return value if isinstance(value, str) else ""
 
 
 def told_of(weighting: Weighting) -> dict[str, float | str]:

@@ -140,7 +140,7 @@ def _files(
     """Give the files of a set in the order of writing: images, sidecars, and the one that completes it."""
     hashes: dict[str, str] = {}
     for image in images:
-        content = image_bytes(image.values, maps.affine)
+        content = image_bytes(image.values, maps.affine, provenance.placement)
         hashes[paths[image.key].name] = fingerprint(content)
         yield paths[image.key], content
         if image.suffix == "dseg":

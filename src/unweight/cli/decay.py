@@ -15,6 +15,7 @@ from unweight.bids.given import Given
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, find_inputs
+from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.write import write_maps
 from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
@@ -28,11 +29,16 @@ from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
 from unweight.fit.relaxation import RelaxationFit
+from unweight.signals.parameters import R2STAR, T2
 
 SOLVERS = {
     "log-linear": ("log-linear least squares, weighted with the square of the signal", ""),
     "arlo": ("auto-regression on linear operations", "Pei et al., Magn Reson Med 73:843, 2015"),
     "nonlinear": ("nonlinear least squares", ""),
+}
+ECHOES = {
+    R2STAR.suffix: (Echoes.GRADIENT, "Spin echoes decay with T2; use unweight t2."),
+    T2.suffix: (Echoes.SPIN, "Gradient echoes decay with T2*; use unweight r2star."),
 }
 FEW = 2  # echoes, that say nothing of their noise
 Maker = Callable[[Acquisition, argparse.Namespace], RelaxationFit]
@@ -82,6 +88,7 @@ def _map(
         acquisition = _with_noise_of_background(acquisition)
     fit = maker(acquisition, arguments)
     spec = fit.parameters[0]
+    check_echoes(series.sidecars, series.suffix, *ECHOES[spec.suffix])
     refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = fit(acquisition, report)

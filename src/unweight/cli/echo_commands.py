@@ -20,6 +20,14 @@ DECAY_END = (
     DEVICE,
     *PICTURES,
 )
+B0_DIRECTION = argument(
+    "--b0-direction",
+    nargs=3,
+    type=float,
+    metavar=("X", "Y", "Z"),
+    help="of the static field in voxel axes; default: B0_dir of the sidecar, else the matrix of the header "
+    "that leads to the space of the scanner",
+)
 PHASE_SCALING = (
     argument(
         "--phase-range",
@@ -144,13 +152,7 @@ QSM = Command(
             default="auto",
             help="whether every other echo was read backwards (default: seen in the data)",
         ),
-        argument(
-            "--b0-direction",
-            nargs=3,
-            type=float,
-            metavar=("X", "Y", "Z"),
-            help="of the static field in voxel axes; default: B0_dir of the sidecar, else the affine",
-        ),
+        B0_DIRECTION,
         *PHASE_SCALING,
         argument(
             "--quality-limit",
@@ -196,6 +198,7 @@ MPRAGE = Command(
             "--without", nargs="+", choices=("r2star", "chi"), help="conditions the network is not told"
         ),
         flag("--no-phase", help="magnitude alone: no susceptibility"),
+        B0_DIRECTION,
         flag("--invert-phase", help="phase falls where the field is higher (GE)"),
         argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
         argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),

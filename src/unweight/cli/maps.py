@@ -151,7 +151,7 @@ def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:
         lower=back(maps.lower),
         upper=back(maps.upper),
         misfit=back(maps.misfit),
-        affine=read.affine,
+        affine=read.placement.affine,
     )
 
 
@@ -165,6 +165,7 @@ def _provenance(read: ReadExamination, method: str, again: tuple[SynthesisedImag
         settings={**read.settings, "Method": method, "MadeAgain": checked},
         acquired=read.acquired,
         skull_stripped=read.skull_stripped,
+        placement=read.placement,
     )
 
 

@@ -13,6 +13,7 @@ from unweight.bids.grid import check_same_grid
 from unweight.bids.phase import PhaseScaling
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex, read_inputs, source_of
+from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.volume import open_volume
 from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
@@ -30,7 +31,7 @@ from unweight.learn.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
 from unweight.learn.t1w_assemble import load_synthesiser
 from unweight.learn.t1w_estimator import T1W_IMAGE, EchoT1w
 from unweight.learn.t1w_synthesis import Synthesiser, seconds_ahead
-from unweight.run.qsm_series import direction_of
+from unweight.run.qsm_series import FieldDirection, direction_of
 from unweight.run.t1w_series import made_beside
 
 WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
@@ -116,12 +117,18 @@ def _make(
     (synthesise, card), arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
+    check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
     left_out = set(arguments.without or ())
+    given = _maps_given(arguments, series)
+    found = FieldDirection()
+    if series.acquisition.kind is SignalKind.COMPLEX and "chi" not in left_out and "Chi" not in given:
+        found = direction_of(series, arguments.b0_direction)
+    series = replace(series, notes=(*series.notes, *found.notes))
     estimator = EchoT1w(
         synthesise=synthesise,
         conditions=Conditions(r2star="r2star" not in left_out, chi="chi" not in left_out),
-        fit=SusceptibilityFit(direction=direction_of(series)),
-        given=_maps_given(arguments, series),
+        fit=SusceptibilityFit(direction=found.direction),
+        given=given,
         voxel_mm=card.ranges["voxel_mm"],
     )
     estimator.accept(series.acquisition)

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.grid import TOLERANCE, farthest_mm
 from unweight.bids.read import find_inputs
 from unweight.bids.read_maps import StoredMaps, find_maps, read_maps
 from unweight.bids.table import write_table
@@ -88,8 +89,14 @@ def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
     ] or list(find_inputs(paths))
     acquisition = matching[0].read().acquisition
     here, there = acquisition.affine, stored.maps.affine
-    same_place = here is not None and there is not None and torch.allclose(here, there, atol=1e-2)
-    if acquisition.voxels != stored.maps.status.shape or not same_place:
+    same_place = (
+        acquisition.voxels == stored.maps.status.shape
+        and here is not None
+        and there is not None
+        and farthest_mm(acquisition.voxels, here, there)
+        <= TOLERANCE * float(here[:3, :3].norm(dim=0).min())
+    )
+    if not same_place:
         raise InputError(
             "these images are not on the grid of the T1 map",
             remedy="Give the images the map was made from.",

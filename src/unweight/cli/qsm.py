@@ -11,6 +11,7 @@ from unweight.bids.given import Given
 from unweight.bids.phase import PhaseScaling
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex
+from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.write import write_maps
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
@@ -103,8 +104,10 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     fit, arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, CHI.suffix)
-    if fit.direction is None:
-        fit = replace(fit, direction=direction_of(series))
+    check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "Phase of spin echoes tells no field.")
+    found = direction_of(series, fit.direction)
+    fit = replace(fit, direction=found.direction)
+    series = replace(series, notes=(*series.notes, *found.notes))
     series = replace(series, acquisition=series.acquisition.to(device_for(arguments.device)))
     with progress(label, quiet=arguments.quiet) as report:
         made = map_susceptibility(series, fit, report)

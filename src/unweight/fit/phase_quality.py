@@ -17,7 +17,7 @@ from torch import Tensor
 from unweight.core.errors import InputError
 from unweight.susceptibility.field_map import FieldMap
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.pieces import largest_piece, without_holes
+from unweight.susceptibility.pieces import large_pieces, without_holes
 from unweight.susceptibility.smooth import smooth_complex
 
 FULL_TRUST = 0.9  # quantile of precision above which all voxels are trusted alike
@@ -66,7 +66,7 @@ def judge(
             f"the phase of no voxel follows a line in echo time to {limit:g} rad",
             remedy="Check the scaling and the sign of the phase, and the echo times.",
         )
-    whole = without_holes(largest_piece(good)) & mask
+    whole = without_holes(large_pieces(good)) & mask
     good = good & whole
     sigma = _noise(found, good) if noise_sd is None else noise_sd
     precision = found.leverage.sqrt()

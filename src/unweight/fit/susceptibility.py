@@ -31,17 +31,20 @@ from unweight.fit.phase_quality import Judged, judge
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
 from unweight.susceptibility.box import Box, box_around
+from unweight.susceptibility.coherence import phase_coherence
 from unweight.susceptibility.field_map import FieldMap, field_map
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, Triple, geometry_of
 from unweight.susceptibility.inversion import DipoleInversion
 from unweight.susceptibility.noise_gain import noise_of_susceptibility
-from unweight.susceptibility.pieces import largest_piece
+from unweight.susceptibility.pieces import large_pieces, largest_piece
+from unweight.susceptibility.slabs import FLAT_MM, THIN_MM, Slabs, slabs_of
 from unweight.susceptibility.total_variation import weighted_total_variation
 from unweight.susceptibility.vsharp import vsharp
 
 QUALITY_LIMIT = 0.35  # of the residual of the phase [rad]
 WATERY, NEAR_MIDDLE_MM, LEAST_CSF = 5.0, 30.0, 50  # R2* of CSF [1/s], where it is looked for, voxels
 FAST_DECAY, LEAST_FAST = (30.0, 80.0), 100  # R2* of iron and veins [1/s], and voxels to judge the sign by
+NOISE, FLUCTUATION = 0.08, 4.0  # coherence of neighbours that is noise, and times 1/√N, its spread
 TURNED = -0.01  # mean susceptibility of these that says that the sign is wrong [ppm]
 
 
@@ -124,10 +127,13 @@ class SusceptibilityFit(Estimator[Acquisition]):
         """
         times, geometry, ppm = _facts(acquisition, self.direction)
         steps = _Steps(acquisition.voxels.numel(), progress)
-        brain = largest_piece(acquisition.inside & (acquisition.signal.abs() > 0).any(-1))
+        inside = acquisition.inside & (acquisition.signal.abs() > 0).any(-1)
+        brain = large_pieces(inside)
         box = box_around(brain)
         mask, order = box.cut(brain), torch.argsort(times)
         signal, times = box.cut(acquisition.signal)[..., order], times[order].to(acquisition.signal.real)
+        slabs = slabs_of(mask, geometry.voxel_mm)
+        _check_phase(signal, mask)
         found = field_map(signal, times, mask, geometry.voxel_mm, self.bipolar)
         judged = judge(found, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit)
         steps.done(0.3)
@@ -138,11 +144,17 @@ class SusceptibilityFit(Estimator[Acquisition]):
         sd = noise_of_susceptibility((judged.sd * ppm).square(), local.mask, geometry)
         r2star = _decay(signal, times)
         good = local.mask & judged.good
+        if not bool(good.any()):
+            raise InputError(
+                "no voxel with a phase that can be used is left inside the mask",
+                remedy="Check the phase images, and that the mask lies on the head.",
+            )
         zero = _zero(chi, good, (self.reference, r2star), geometry)
-        notes = (*_notes(found, judged, mask), *_sign(chi, good, r2star))
+        left_out = 1 - float(brain.sum() / inside.sum())
+        notes = (*_notes(found, judged, mask), *_of_pieces(slabs, left_out), *_sign(chi, good, r2star))
         made = _Made(self.parameters, chi - zero, sd, local.field, judged.rate * ppm, local.mask)
         steps.done(1.0)
-        return _on_grid(acquisition, (box, mask), (found, judged), made, notes)
+        return _on_grid(acquisition, (box, mask), (found, judged, slabs), made, notes)
 
 
 def _facts(
@@ -247,6 +259,35 @@ def _notes(found: FieldMap, judged: Judged, mask: Bool[Tensor, "x y z"]) -> tupl
     return tuple(notes)
 
 
+def _check_phase(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x y z"]) -> None:
+    """Refuse a phase that is noise throughout the mask."""
+    coherence = phase_coherence(signal, mask)
+    if coherence < NOISE + FLUCTUATION / math.sqrt(float(mask.sum())):
+        raise InputError(
+            "the phase inside the mask is noise: neighbouring voxels do not agree "
+            f"({coherence:.2f}, where noise has 0 and a smooth phase 1)",
+            remedy="Check that phase and magnitude are of one scan, and that the mask lies on the head.",
+        )
+
+
+def _of_pieces(slabs: Slabs, left_out: float) -> tuple[str, ...]:
+    """Say what the shape of the mask does to the values."""
+    notes = []
+    if slabs.n_pieces > 1:
+        notes.append(
+            f"the mask is in {slabs.n_pieces} pieces; how high each is relative to the others is not known"
+        )
+    if left_out > 0:
+        notes.append(f"{100 * left_out:.2g} % of the mask is specks, which are left out")
+    if slabs.thinnest_mm < THIN_MM:
+        notes.append(
+            f"a piece of the mask is {slabs.thinnest_mm:.3g} mm thick: in slabs below {THIN_MM:g} mm "
+            f"susceptibility comes out too small, below {FLAT_MM:g} mm by half and more, and those voxels "
+            "are marked"
+        )
+    return tuple(notes)
+
+
 def _sign(
     chi: Float[Tensor, "x y z"], good: Bool[Tensor, "x y z"], r2star: Float[Tensor, "x y z"] | None
 ) -> tuple[str, ...]:
@@ -267,12 +308,12 @@ def _sign(
 def _on_grid(
     acquisition: Acquisition,
     where: tuple[Box, Bool[Tensor, "x y z"]],
-    known: tuple[FieldMap, Judged],
+    known: tuple[FieldMap, Judged, Slabs],
     made: _Made,
     notes: tuple[str, ...],
 ) -> Reconstruction:
     """Put everything back where it came from; NaN where there is nothing."""
-    (box, mask), (found, judged) = where, known
+    (box, mask), (found, judged, slabs) = where, known
     nothing = torch.full(acquisition.voxels, math.nan).to(acquisition.signal.real)
 
     def whole(values: Tensor, inside: Tensor) -> Tensor:
@@ -280,6 +321,7 @@ def _on_grid(
 
     status = torch.full(made.known.shape, int(VoxelStatus.MASKED), dtype=torch.uint8, device=mask.device)
     status[made.known] = int(VoxelStatus.OK)
+    status[made.known & slabs.flat] = int(VoxelStatus.AT_LIMIT)
     status[made.known & ~judged.good] = int(VoxelStatus.IMPLAUSIBLE)
     everywhere = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)
     maps = ParameterMaps(

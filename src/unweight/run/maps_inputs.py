@@ -21,6 +21,7 @@ from unweight.bids.grid import Grid
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.part import Entry
 from unweight.bids.philips import check_one_unit
+from unweight.bids.placement import Placement
 from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file
 from unweight.bids.sidecar import Part
@@ -78,7 +79,7 @@ class ReadExamination:
     Attributes:
         examination: Upright, on one grid.
         turn: From the axes of the reference image to upright ones.
-        affine: Of the reference image.
+        placement: Where the header of the reference image places its voxels.
         entities: BIDS entities that name what is derived from it.
         sources: What derivatives name as their sources.
         root: Of the BIDS tree the files lie in, if they lie in one.
@@ -90,7 +91,7 @@ class ReadExamination:
 
     examination: Examination
     turn: Turn
-    affine: Float[Tensor, "4 4"]
+    placement: Placement
     entities: Mapping[str, str]
     sources: tuple[str, ...]
     root: Path | None
@@ -159,7 +160,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     return ReadExamination(
         examination=Examination(images=images, mask=mask, field_strength=strength, affine=turn.affine),
         turn=turn,
-        affine=grid.affine,
+        placement=grid.placement,
         entities=entities_of(paths),
         sources=tuple(source_of(path, root) for path in paths),
         root=root,

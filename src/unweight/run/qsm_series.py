@@ -3,11 +3,12 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from unweight.bids.derivatives import DerivedImage, set_desc
+from unweight.bids.placement import ALIGNED, SCANNER, Placement
 from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError
@@ -36,7 +37,25 @@ INVERSIONS: dict[str, DipoleInversion] = {
     "tikhonov": tikhonov,
 }
 PPM = "ppm"
+SAME_DIRECTION = 1.0  # of two matrices [degrees]
+ALIGNED_NOTE = (
+    "the header leads to the space of some image (code 2) and not to that of the scanner (code 1); the "
+    "static field is taken along its z axis. If the image was turned since it was acquired, give "
+    "--b0-direction"
+)
 SHORTEST_DIRECTION, LONGEST_DIRECTION = 1e-6, 1e6
+
+
+class FieldDirection(NamedTuple):
+    """Where the static field points.
+
+    Attributes:
+        direction: In voxel axes; None where nothing but the affine of the acquisition can tell.
+        notes: What a careful reader should know.
+    """
+
+    direction: Triple | None = None
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -100,15 +119,21 @@ def settings_of(function: Callable[..., Any]) -> dict[str, object]:
     return {"Name": getattr(inner, "__name__", type(inner).__name__), **defaults, **told}
 
 
-def direction_of(series: Series) -> Triple | None:
-    """Return the direction of the field that the sidecars name (`B0_dir`), in voxel axes.
+def direction_of(series: Series, given: Sequence[float] | None = None) -> FieldDirection:
+    """Return the direction of the field in voxel axes: as given, `B0_dir` of sidecars, or of the headers.
+
+    Args:
+        series: What was read.
+        given: By the caller, who knows better.
 
     Raises:
-        InputError: They name something that is no direction.
+        InputError: The sidecars name something that is no direction, or the headers do not tell one.
     """
+    if given is not None:
+        return FieldDirection((given[0], given[1], given[2]))
     told = series.sidecar.get("B0_dir")
     if told is None:
-        return None
+        return FieldDirection() if series.placement is None else _from_header(series.placement, series)
     parts = told if isinstance(told, list) else []
     numbers = [
         float(part)
@@ -121,7 +146,39 @@ def direction_of(series: Series) -> Triple | None:
             remedy="Write three numbers, a vector along the static field in voxel axes, or leave it out.",
             path=series.files[0],
         )
-    return numbers[0], numbers[1], numbers[2]
+    return FieldDirection((numbers[0], numbers[1], numbers[2]))
+
+
+def _from_header(placement: Placement, series: Series) -> FieldDirection:
+    """Return z of the scanner, as the matrix of code 1 has it.
+
+    Many programs write code 2 for all that they are given; it is taken, with a note, where nothing else is
+    there that contradicts it.
+    """
+    scanner, aligned = placement.of_code(SCANNER), placement.of_code(ALIGNED)
+    others = len(placement.matrices) - 1 - len(aligned)
+    found = scanner or (aligned if others == 0 else ())
+    directions = [geometry_of(matrix).direction for matrix in found]
+    if not directions:
+        raise _no_direction("no matrix of its header leads to the space of the scanner (code 1)", series)
+    cosine = sum(a * b for a, b in zip(directions[0], directions[-1], strict=True))
+    angle = math.degrees(math.acos(min(1.0, abs(cosine))))
+    if angle > SAME_DIRECTION:
+        raise _no_direction(
+            f"qform and sform of its header, both of code {SCANNER if scanner else ALIGNED}, lead to "
+            f"directions of the static field that are {angle:.1f} degrees apart",
+            series,
+        )
+    return FieldDirection(directions[0], () if scanner else (ALIGNED_NOTE,))
+
+
+def _no_direction(problem: str, series: Series) -> InputError:
+    return InputError(
+        f"{problem}, so that the direction of the static field is not known",
+        remedy="Give --b0-direction X Y Z in voxel axes (0 0 1 if the third axis of the image is along the "
+        "bore), or write it into the sidecar as B0_dir.",
+        path=series.files[0],
+    )
 
 
 def _masked(acquisition: Acquisition) -> Acquisition:

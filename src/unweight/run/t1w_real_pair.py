@@ -25,6 +25,7 @@ from torch import Tensor
 
 from unweight.bids.canonical import Turn, turn_of
 from unweight.bids.grid import Grid
+from unweight.bids.placement import Placement
 from unweight.bids.read import entry_of
 from unweight.bids.sidecar import Part
 from unweight.bids.volume import Volume, open_volume
@@ -92,7 +93,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
     home = _Home(
         echo=Placed(values=echo, affine=affine),
         mask=mask,
-        grid=Grid(shape=tuple(mask.shape), affine=affine, path=series.files[0]),
+        grid=Grid(shape=tuple(mask.shape), placement=Placement(affine=affine), path=series.files[0]),
     )
     t1w = _read_t1w(subject.t1w)
     brought = _onto(home, t1w)
@@ -100,7 +101,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
     structures = None if subject.labels is None else _read_labels(subject.labels, home, brought.way)
     fit = SusceptibilityFit() if fit is None else fit
     if fit.direction is None:
-        fit = replace(fit, direction=direction_of(series))
+        fit = replace(fit, direction=direction_of(series).direction)
     maps = replace(maps_of_echoes(acquisition, fit), mask=covered)
     for note in (*subject.notes, *series.notes, *t1w.notes, *maps.notes):
         LOG.info("%s: %s", subject.label, note)

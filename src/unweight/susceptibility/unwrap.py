@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy import ndimage
 from skimage import restoration
 from torch import Tensor
 
@@ -38,13 +39,13 @@ def wrapped(phase: Float[Tensor, "*voxels"]) -> Float[Tensor, "*voxels"]:
 
 
 def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
-    """Return the phase without jumps inside the mask, and 0 outside; its mean turn is nearest to 0.
+    """Return the phase without jumps inside the mask, and 0 outside; each piece has its mean nearest to 0.
 
     Runs on the processor: the order of joining is a chain that cannot be spread.
 
     Args:
         phase: Wrapped phase [rad].
-        mask: Voxels whose phase means something, one connected piece.
+        mask: Voxels whose phase means something.
 
     Raises:
         InputError: The mask is empty, the phase in it not finite, or the grid a single row.
@@ -63,7 +64,11 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
     masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
     found = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
     result = _without_specks(torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase), mask)
-    result = result - TURN * torch.round(result[mask].mean() / TURN)
+    numbered, count = ndimage.label(inside)
+    turns = np.zeros(count + 1)
+    means = ndimage.mean(result.double().cpu().numpy(), numbered, range(1, count + 1))
+    turns[1:] = TURN * np.round(np.asarray(means) / TURN)
+    result = result - torch.from_numpy(turns[numbered]).to(result)
     return torch.where(mask, result, torch.zeros_like(result))
 
 

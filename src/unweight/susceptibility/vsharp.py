@@ -3,7 +3,7 @@
 The mean over a sphere leaves a harmonic field as it is, so (δ − ρ) ∗ B = (δ − ρ) ∗ B_local wherever the
 sphere lies in the mask. Deep in it a large sphere is used, near its edge ever smaller ones, down to the
 smallest, which the mask is eroded by. The local field comes from dividing by the kernel of the largest
-sphere, where that is not too small.
+sphere that is used, where that is not too small.
 
 References: Schweser et al., NeuroImage 54:2789, 2011 (SHARP); Wu et al., Magn Reson Med 67:137, 2012.
 """
@@ -21,6 +21,7 @@ from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.sphere import eroded_by, sphere_kernel
 
 GROWTH = 1.35  # of the radius from sphere to sphere
+FEWEST = 0.02  # of the mask, voxels that a sphere fits around
 
 
 def vsharp(
@@ -34,6 +35,9 @@ def vsharp(
 ) -> LocalField:
     """Return the local field.
 
+    Only spheres that fit around a fiftieth of the mask are used: in thin pieces those are small, and
+    dividing by the kernel of larger ones would take most of the local field away.
+
     Args:
         field: Total field.
         mask: Where it is known.
@@ -45,6 +49,8 @@ def vsharp(
     Raises:
         InputError: Not even the smallest sphere fits into the mask.
     """
+    few = FEWEST * int(mask.sum())
+    largest: Float[Tensor, "kx ky half"] | None = None
     radii = _radii(max(geometry.voxel_mm), largest_mm)
     reach = [2 * math.ceil(largest_mm / size) + 2 for size in geometry.voxel_mm]
     grid = grid_around(mask.shape, reach)
@@ -55,12 +61,13 @@ def vsharp(
     for radius in reversed(radii):
         kernel = sphere_kernel(grid, geometry.voxel_mm, radius).to(field)
         fits = eroded_by(mask, kernel, grid)
+        if largest is None and radius > radii[0] and int(fits.sum()) <= few:
+            continue
+        largest = 1 - kernel if largest is None else largest
         here = fits & ~done
         left = torch.where(here, field - grid.values(spectrum * kernel), left)
         done = done | fits
-        if radius == radii[-1]:
-            largest = 1 - kernel
-    if not bool(done.any()):
+    if largest is None or not bool(done.any()):
         raise InputError(
             "the mask is thinner than the smallest sphere: no background field can be told there",
             remedy="Check the mask, or give a larger one.",
