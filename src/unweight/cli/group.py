@@ -3,7 +3,7 @@
 import argparse
 
 from unweight.bids.atomic import write_bytes_atomic
-from unweight.cli.terminal import console
+from unweight.cli.terminal import console, error_line
 from unweight.core.errors import UsageError
 from unweight.report.study import study_page
 from unweight.run.group import LabelTree, study_of, write_study
@@ -21,6 +21,8 @@ def run_group(arguments: argparse.Namespace) -> int:
     written = [*write_study(arguments.out_dir, study), arguments.out_dir / PAGE]
     write_bytes_atomic(written[-1], study_page(study))
     screen = console(quiet=arguments.quiet)
+    for remark in study.remarks:
+        error_line(remark)
     subjects = len({row.subject for row in study.qc})
     screen.print(f"{subjects} subjects, {len(study.qc)} maps, {len(study.failures)} failures")
     for path in written:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unweight.bids.collection import Collection, find_collections
+from unweight.bids.collection import Collection, Unreadable, find_collections, with_absent
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
@@ -80,17 +80,20 @@ def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFile
 
 def _in_tree(root: Path, subjects: list[str] | None) -> Iterator[tuple[str, dict[str, Path] | InputError]]:
     """Give the images of each subject and session of a BIDS tree."""
-    collections = find_collections(root.absolute(), CONTRASTS, subjects)
-    before = [one for one in collections if "ce" not in one.entities]  # a contrast agent
+    found = find_collections(root.absolute(), CONTRASTS, subjects)
+    found = with_absent(found, CONTRASTS, subjects)
+    before = [one for one in found if "ce" not in one.entities]  # a contrast agent
     if not before:
         raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
-    visits: dict[str, list[Collection]] = {}
+    visits: dict[str, list[Collection | Unreadable]] = {}
     for one in before:
         label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
         visits.setdefault(label, []).append(one)
-    for label, series in visits.items():
+    for label, members in visits.items():
+        fault = next((one.error for one in members if isinstance(one, Unreadable)), None)
+        series = [one for one in members if isinstance(one, Collection)]
         try:
-            yield label, weighted_images(series)
+            yield label, weighted_images(series) if fault is None else fault
         except InputError as error:
             yield label, error
 
