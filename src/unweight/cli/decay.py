@@ -49,6 +49,7 @@ def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside:
         beside: Gives further images of the set.
     """
     screen = console(quiet=arguments.quiet)
+    device_for(arguments.device)  # an error before any file is read
     given = Given(
         echo_time=None if arguments.te is None else tuple(arguments.te),
         mask=arguments.mask,

@@ -19,6 +19,8 @@ from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Estimator
+from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
@@ -40,11 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Map every examination found; one that fails does not stop the others."""
     screen = console(quiet=arguments.quiet)
     found = list(_examinations(arguments))
+    estimator = estimator_for(arguments)  # what is wrong with weights or device is an error of the call
 
     def work(label: str, files: MapsFiles | InputError) -> str:
         if isinstance(files, InputError):
             raise files
-        return _map(label, files, arguments, screen)
+        return _map(label, files, (estimator, arguments, screen))
 
     return each_with_page(found, work, arguments, screen, "examinations")
 
@@ -114,10 +117,12 @@ def _contrast(option: str | None) -> str | None:
     return next((name for name in CONTRASTS if name.lower() == option), None)
 
 
-def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> str:
+def _map(
+    label: str, files: MapsFiles, how: tuple[Estimator[Examination], argparse.Namespace, Console]
+) -> str:
     """Map one examination; return the label of its subject."""
+    estimator, arguments, screen = how
     began = time.perf_counter()
-    estimator = estimator_for(arguments)
     read = read_examination(files)
     entities = read.entities if arguments.rec is None else {**read.entities, "rec": arguments.rec}
     refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)

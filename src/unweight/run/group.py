@@ -39,6 +39,7 @@ from unweight.run.plan import PIPELINES, Refusal, plan_run, told
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
+N_NAMED = 5
 NOT_LABELS = ("status", "invalid", "brain")
 
 
@@ -85,6 +86,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
     """
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
+    unlabelled: list[str] = []
     failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
     failures += [
         _failure(one.label, one.pipeline or "plan", one.reason) for one in _unusable(raw) if one.fault
@@ -101,7 +103,9 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
             try:
                 measured = list(_measured(one))
                 qc += [row for row, _, _ in measured]
-                if labels is not None:
+                if labels is not None and labels.of(one) is None:
+                    unlabelled.append(one.name.stem)
+                elif labels is not None:
                     regions += _regions(one, measured, labels)
             except UnweightError as error:
                 failures.append(_failure(one.name.stem, "group", told(error, out)))
@@ -113,7 +117,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
         failures=tuple(failures),
         participants=participants.people,
         pages=pages,
-        remarks=participants.remarks,
+        remarks=(*participants.remarks, *_unlabelled(unlabelled)),
     )
 
 
@@ -135,6 +139,14 @@ def write_study(out: Path, study: Study) -> tuple[Path, ...]:
         write_table(path, content, columns)
         written.append(path)
     return tuple(written)
+
+
+def _unlabelled(names: Sequence[str]) -> tuple[str, ...]:
+    """Say which sets of maps have no label image."""
+    if not names:
+        return ()
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return (f"no label image goes with {', '.join(names[:N_NAMED])}{more}",)
 
 
 Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
