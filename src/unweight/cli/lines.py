@@ -39,7 +39,7 @@ def open_closed_streams() -> None:
             try:
                 os.fstat(number)
             except OSError:
-                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 (its only form)
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             nowhere = io.FileIO(os.devnull, "r" if name == "stdin" else "w")
             setattr(sys, name, io.TextIOWrapper(nowhere))
 
