@@ -99,9 +99,9 @@ def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) ->
     regions = sorted({*(named or ())} - {0})
     if regions and not {*there} & {*regions}:
         raise InputError(
-            f"holds labels such as {there[0]}, and none of those that are named, such as {regions[0]}",
+            f"none of its labels has a name: they are {there[0]} …, and the names are of {regions[0]} …",
             remedy="Give the names of these labels.",
-            path=labels,
+            path=given or labels,
         )
     both = {index: str(index) for index in there} | (named or {})
     return dict(sorted(both.items()))
