@@ -7,9 +7,8 @@ For each plate of the system phantom (spheres 1 to 10) and the tubes of another 
     holds 90     voxels whose 90 % interval holds the median of their sphere, mean over spheres [%]
     short        T1 of spheres 10 to 12 against that of the fit [%]
 
-What spreads in a sphere is noise, ringing and inhomogeneity; what all voxels of a sphere share does not show.
-For the brain: the same of white matter (fitted T1 0.7 to 1.1 s), about the median of the fit over 5 × 5
-neighbours. Needs the folders named below of the shared data beside the repository; those that are absent are
+What spreads in a sphere is noise, ringing and inhomogeneity; what all its voxels share does not show. For
+the brain: the same of white matter (fitted T1 0.7 to 1.1 s), about the median of the fit over 5 × 5 neighbours. Needs the folders named below of the shared data beside the repository; those that are absent are
 left out, with a line.
 """
 
@@ -168,14 +167,17 @@ def brain(posterior: PosteriorT1) -> Iterator[str]:
         holds = ((lower <= middle) & (middle <= upper))[white].double().mean()
         stated = (maps.deviation("T1") / maps.value("T1"))[:, :, 0][white].median()
         taken = "taken" if (name == "fit") == bool(doubts.fall_back) else ""
-        yield f"brain_ir_se_fsantini, white matter | {name} | {100 * stated:.1f} % | {100 * holds:.0f} | {taken}"
+        cells = f"{100 * stated:.1f} % | {100 * holds:.0f} | {taken}"
+        yield f"brain_ir_se_fsantini, white matter | {name} | {cells}"
 
 
 def main() -> None:
     posterior, _ = load_estimator("t1-posterior", None)
     if not isinstance(posterior, PosteriorT1):
         raise SystemExit("the weights of t1-posterior are not those of a posterior")
-    print("set | method | nominal % | sd/spread | holds 90 % | short vs fit % | sd/bound | B | taken by auto")
+    print(
+        "set | method | nominal % | sd/spread | holds 90 % | short vs fit % | sd/bound | B | taken by auto"
+    )
     print("--- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---")
     for folder, read in SETS:
         if not (SHARED / folder).is_dir():

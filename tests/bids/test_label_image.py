@@ -48,7 +48,7 @@ def test_a_table_of_something_else_names_nothing(image: Path, tmp_path: Path) ->
         (b"index\tname\n1\tA\n1\tB\n", "names label 1 twice"),
         (b"index\tname\n-1\tA\n", "'-1' is no label number"),
         (b"index\tname\n1\n", "label 1 has no usable name"),
-        (b"index\tname\n1\t\xff\n", "is not UTF-8 text"),
+        (b"\xff\xfei\x00n", "is no text"),
     ],
 )
 def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, message: str) -> None:
@@ -78,3 +78,15 @@ def test_a_series_is_no_label_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a series of 3 volumes") as caught:
         one_volume(path, "the mask")
     assert caught.value.remedy == "Give the mask as one volume."
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_names_are_read_as_spreadsheets_write_them(image: Path, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_bytes("index\tname\r1\tRäume\r".encode(encoding))
+    assert read_label_image(image).names[1] == "Räume"
+
+
+def test_names_of_other_labels_are_refused(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_text("index\tname\n0\tnone\n1001\tA\n1002\tB\n")
+    with pytest.raises(InputError, match="and the names are of 1001"):
+        read_label_image(image)

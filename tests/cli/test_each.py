@@ -1,3 +1,4 @@
+import errno
 from argparse import Namespace
 
 import pytest
@@ -41,16 +42,42 @@ def test_a_lone_failure_is_an_error_of_the_call() -> None:
         each([("a", 1), ("b", 2)], fail, Namespace(debug=True))
 
 
-def test_a_full_disk_stops_everything() -> None:
+@pytest.mark.parametrize(
+    ("path", "reason"), [("maps/sub-01/anat/x.nii.gz", errno.ENOSPC), ("maps/README.md", errno.EACCES)]
+)
+def test_a_full_disk_or_closed_folder_stops_everything(path: str, reason: int) -> None:
     tried: list[str] = []
 
     def fail(label: str, _: int) -> None:
         tried.append(label)
-        raise OutputError("no space left")
+        raise OutputError("could not be written", path=path) from OSError(reason, "no")
 
-    with pytest.raises(OutputError, match="no space left"):
+    with pytest.raises(OutputError, match="could not be written"):
         each([("a", 1), ("b", 2)], fail, QUIET)
     assert tried == ["a"]
+
+
+def test_results_of_one_subject_that_cannot_be_written_stop_no_other(capsys: CAPTURE) -> None:
+    done: list[str] = []
+
+    def work(label: str, path: str) -> None:
+        if path:
+            raise OutputError("leads out of the folder", path=path)
+        done.append(label)
+
+    assert each([("a", "maps/sub-01/anat"), ("b", "")], work, QUIET) == 1
+    assert done == ["b"] and "a: maps/sub-01/anat: leads out" in capsys.readouterr().err
+
+
+def test_a_bug_is_shown_when_the_others_are_done(capsys: CAPTURE) -> None:
+    done: list[str] = []
+
+    def work(label: str, number: int) -> None:
+        done.append(f"{label}{1 // number}")
+
+    with pytest.raises(ZeroDivisionError):
+        each([("a", 0), ("b", 1)], work, QUIET)
+    assert done == ["b1"] and "a: unexpected ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_a_bug_is_not_hidden() -> None:

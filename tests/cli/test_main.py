@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 import time
@@ -55,3 +56,18 @@ def test_doctor_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for word in ("unweight", "torch", "threads", "memory", "dcm2niix"):
         assert word in shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")
+@pytest.mark.parametrize(
+    ("output", "code"), [(">/dev/full", 3), (">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0)]
+)
+def test_a_command_does_its_work_whatever_becomes_of_its_output(
+    tmp_path: Path, output: str, code: int
+) -> None:
+    settings = tmp_path / "settings.toml"
+    call = f"{shlex.quote(sys.executable)} -m unweight init {shlex.quote(str(settings))} {output}"
+    ended = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
+    assert ended.returncode == code and "Traceback" not in ended.stderr
+    assert settings.is_file()
+    assert ("standard output could not be written" in ended.stderr) == (code == 3)

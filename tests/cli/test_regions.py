@@ -119,7 +119,7 @@ def test_unusable_images_are_refused(
     empty = save(tmp_path / "empty.nii", np.zeros(shape, dtype=np.int16))
     assert "empty.nii: holds no region, only 0" in refusal([t1, "--labels", empty], capsys)
     moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))
-    said = refusal([t1, moved, "--labels", labels], capsys)
+    said = refusal([moved, "--labels", labels], capsys)
     assert "moved.nii: lies elsewhere than sub-01_dseg.nii.gz" in said and "one grid" in said
     series = save(tmp_path / "series.nii", np.ones((*shape, 3), dtype=np.float32))
     assert "series.nii: is a series of 3 volumes" in refusal([series, "--labels", labels], capsys)
@@ -137,7 +137,8 @@ def test_unusable_images_are_refused(
         ("n.tsv", "index\tname\n1\tcube\n01\tagain\n", "names label 1 twice"),
         ("n.tsv", "index\tname\n1.5\tcube\n", "'1.5' is no label number"),
         ("n.tsv", "index\tname\n1\n", "label 1 has no usable name"),
-        ("n.tsv", b"index\tname\n1\t\xff\n", "is not UTF-8 text"),
+        ("n.tsv", b"\xff\xfei\x00n", "is no text"),
+        ("n.tsv", "index\tname\n7\tcube\n8\tplate\n", "and the names are of 7"),
         ("n.json", '{"one": "cube"}', "does not name regions"),
         ("n.json", '{"1": 7}', "label 1 has no usable name"),
         ("n.json", '{"1": "a", "1": "b"}', "is not valid JSON"),
@@ -158,3 +159,24 @@ def test_unusable_names_are_refused(
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     said = refusal([t1, "--labels", labels, "--names", str(path)], capsys)
     assert message in said and name in said
+
+
+def test_a_map_that_cannot_be_measured_stops_no_other(
+    labels: str, t1: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hollow = np.full((12, 8, 8), np.nan, dtype=np.float32)
+    hollow[0] = 1.0  # outside all regions
+    empty, out = save(tmp_path / "hollow.nii", hollow), tmp_path / "regions.tsv"
+    assert main(["regions", empty, t1, "--labels", labels, "-o", str(out)]) == 1
+    assert {row[0] for row in table_of(out)[1:]} == {"sub-01_T1map"}
+    assert "hollow.nii: has no value in any region" in capsys.readouterr().err
+
+
+def test_a_selection_without_a_voxel_is_an_error(
+    labels: str, t1: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = np.zeros((12, 8, 8), dtype=np.uint8)
+    beside[11] = 1
+    mask = save(tmp_path / "beside.nii", beside)
+    assert "holds no voxel of any region" in refusal([t1, "--labels", labels, "--mask", mask], capsys)
+    assert "has no value in any region" in refusal([t1, "--labels", labels, "--erode", "9"], capsys)

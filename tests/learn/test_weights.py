@@ -1,9 +1,10 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from tests.learn.test_card import CARD
@@ -89,6 +90,23 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
     }
     with pytest.raises(InputError, match=messages.get(damage, "is damaged, or not what its card is about")):
         load_weights(NAME, tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    path = save_weights(tmp_path, TENSORS, CARD)
+    content = save({**TENSORS, "bias": torch.full_like(TENSORS["bias"], value)})
+    path.write_bytes(content)
+    card = path.with_suffix(".json")
+    card.write_text(json.dumps(json.loads(card.read_bytes()) | {"sha256": fingerprint(content)}))
+    with pytest.raises(InputError, match="has values that are not finite, in bias"):
+        load_weights(NAME, tmp_path)
+
+
+def test_weights_of_another_type_are_refused() -> None:
+    whole = {name: TENSORS[name].to(torch.int64) for name in ("weight", "bias")}
+    with pytest.raises(InputError, match=r"weight is of torch.int64, not torch.float32"):
+        fill(nn.Linear(3, 1), whole)
 
 
 def test_available_are_those_with_a_card(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ import re
 
 import pytest
 
+from unweight.bids.participants import Participant
 from unweight.core.errors import UsageError
 from unweight.report.study import (
     Failure,
-    Participant,
     QcRow,
     RegionValue,
     Study,

@@ -1,4 +1,5 @@
 import csv
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import torch
 
 from tests.bids.files import write_nifti
 from tests.bids.maps import AFFINE, SPECS
+from tests.run.trees import inversions, put
 from unweight.bids.provenance import Provenance
 from unweight.bids.write import write_maps
 from unweight.core.errors import InputError
 from unweight.core.maps import ParameterMaps, VoxelStatus
-from unweight.run.group import LabelTree, participants_of, study_of, write_study
+from unweight.report.study import study_page
+from unweight.run.group import LabelTree, study_of, write_study
 from unweight.run.record import Record, State, write_record
 
 SHAPE = (4, 4, 4)
@@ -116,15 +119,23 @@ def test_steps_that_failed_are_listed(out: Path, tmp_path: Path) -> None:
     assert (failure.subject, failure.session, failure.step, failure.reason) == ("03", "a", "t1", "is torn")
 
 
-def test_age_and_sex_as_the_table_tells_them(tmp_path: Path) -> None:
-    (tmp_path / "participants.tsv").write_text(
-        "participant_id\tage\tsex\nsub-01\t31\tfemale\nsub-02\tn/a\tM\nsub-03\t89+\tn/a\n"
+def test_whatever_the_table_of_participants_holds_the_study_is_made(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "participants.tsv").write_bytes(
+        "participant_id\tage\tsite\nsub-01\t31\tZürich\nsub-02\told\tx\n".encode("latin-1")
     )
-    found = participants_of(tmp_path)
-    assert [(one.participant_id, one.age, one.sex) for one in found] == [
-        *(("01", 31.0, "F"), ("02", None, "M"), ("03", None, "")),
-    ]
-    assert participants_of(tmp_path / "none") == ()
+    study = study_of(out, tmp_path)
+    assert [(one.participant_id, one.age) for one in study.participants] == [("01", 31.0), ("02", None)]
+    assert study.remarks == ("participants.tsv: not read as ages: sub-02 'old'",)
+    assert study.remarks[0] in unescape(study_page(study).decode())
+
+
+def test_a_folder_that_is_no_label_is_a_failure_of_its_name(out: Path, tmp_path: Path) -> None:
+    put(tmp_path, *inversions("09"))
+    (tmp_path / "sub-09").rename(tmp_path / "sub-09 (copy)")
+    study = study_of(out, tmp_path)
+    (failure,) = study.failures
+    assert failure.subject == "sub-09 (copy)" and "cannot be a label" in failure.reason
+    assert "09 (copy)" in study_page(study).decode()
 
 
 def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:

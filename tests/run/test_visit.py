@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.run.trees import echoes, inversions, put
+from unweight.bids.collection import Unreadable
 from unweight.core.errors import InputError
-from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
+from unweight.run.visit import Visit, visits_of, weighted_images
 
 
 def found(root: Path, **chosen: list[str]) -> list[Visit]:
@@ -52,8 +53,17 @@ def test_what_is_wrong_with_one_subject_does_not_stop_the_others(tmp_path: Path)
     first, second, third = visits_of(tmp_path)
     assert isinstance(first, Visit) and isinstance(third, Visit)
     assert isinstance(second, Unreadable)
-    assert second.subject == "sub-02"
+    assert second.label == "sub-02"
     assert "is not named as BIDS asks" in str(second.error)
+
+
+def test_a_doubled_file_spoils_its_own_series(tmp_path: Path) -> None:
+    (path,) = put(tmp_path, *inversions("01"), *echoes("01"), "sub-01_T1w")[-1:]
+    path.with_suffix(".nii.gz").write_bytes(gzip.compress(path.read_bytes()))
+    fault, visit = visits_of(tmp_path)
+    assert isinstance(fault, Unreadable) and fault.label == "sub-01_T1w"
+    assert isinstance(visit, Visit) and visit.spoilt == {"T1w"} and visit.has("T1w", "PDw")
+    assert [one.suffix for one in visit.series] == ["IRT1", "MEGRE"]
 
 
 def test_a_subject_that_is_not_there_is_said(tmp_path: Path) -> None:

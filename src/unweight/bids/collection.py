@@ -2,7 +2,8 @@
 
 Series are found by their suffix. `IRT1` is linked by `inv`, `MEGRE` and `MESE` by `echo`, `VFA` by
 `flip`; `T1w`, `T2w`, `PDw` and `FLAIR` stand alone. Files that differ in any other entity belong to
-different series; magnitude, phase, real and imaginary parts stay apart within one.
+different series; magnitude, phase, real and imaginary parts stay apart within one. What is wrong with one
+series, session or subject does not stop the others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
+from unweight.bids.folders import has_files, is_folder, is_link, labelled_folders, listed, unreadable
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
 from unweight.core.errors import InputError
 
@@ -26,6 +28,7 @@ LINKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "FLAIR": (),
     }
 )
+ANNEX = ("annex", "objects")  # folders in which git-annex keeps content
 
 
 @final
@@ -51,17 +54,45 @@ class Collection:
         return BidsName(entities=self.entities, suffix=self.suffix).stem
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """Files in a tree that do not make a series.
+
+    Attributes:
+        entities: Whose they are: `sub` at least, as the name of the folder gives it.
+        suffix: Of the series; empty if it is all of the subject or session.
+        error: What is wrong.
+    """
+
+    entities: Mapping[str, str]
+    suffix: str = ""
+    error: InputError
+
+    @property
+    def label(self) -> str:
+        """A name for messages: `sub-01_ses-a_IRT1`, or `sub-01`."""
+        return BidsName(entities=self.entities, suffix=self.suffix).stem.removesuffix("_")
+
+
+Found = Collection | Unreadable
+Key = tuple[str, tuple[tuple[str, str], ...]]  # suffix and entities of a series
+
+
 def looks_like_bids(folder: Path) -> bool:
     """Whether a folder is the root of a BIDS tree."""
-    if (folder / "dataset_description.json").is_file():
-        return True
-    return folder.is_dir() and any(path.is_dir() for path in folder.glob("sub-*"))
+    try:
+        if (folder / "dataset_description.json").is_file():
+            return True
+        return any(is_folder(path) for path in labelled_folders(folder, "sub"))
+    except (OSError, InputError):
+        return False
 
 
 def find_collections(
     root: Path, suffixes: Sequence[str] = ("IRT1",), subjects: Sequence[str] | None = None
-) -> tuple[Collection, ...]:
-    """Find the series of a BIDS tree, subject by subject.
+) -> tuple[Found, ...]:
+    """Find the series of a BIDS tree, subject by subject; what cannot be used is among them.
 
     Args:
         root: Root of the tree.
@@ -69,29 +100,92 @@ def find_collections(
         subjects: Labels without `sub-`; None for all.
 
     Raises:
-        InputError: A name is malformed, a file lies outside the tree, or a number occurs twice.
+        InputError: There is no such folder, it may not be read, or series of a suffix are not read.
     """
     unknown = [suffix for suffix in suffixes if suffix not in LINKS]
     if unknown:
         raise InputError(
             f"series of suffix {', '.join(unknown)} are not read", remedy="Known: " + ", ".join(LINKS) + "."
         )
-    found: list[Collection] = []
-    for subject in _subjects(root, subjects):
-        groups: dict[tuple[str, tuple[tuple[str, str], ...]], dict[tuple[str, ...], Path]] = {}
-        for path, name in _images(root, subject, suffixes):
-            links = LINKS[name.suffix]
-            shared = {k: v for k, v in name.entities.items() if k not in links and k != "part"}
-            members = groups.setdefault((name.suffix, tuple(sorted(shared.items()))), {})
-            key = (name.entities.get("part", ""), *(_link(path, name, link) for link in links))
-            if key in members:
-                raise InputError(
-                    f"stands for the same volume as {members[key].name}", remedy="Keep one.", path=path
-                )
-            members[key] = path
-        for (suffix, shared_items), members in sorted(groups.items()):
-            found.append(_collection(root, suffix, dict(shared_items), members))
-    return tuple(found)
+    if not is_folder(root):
+        raise InputError("there is no such folder", remedy="Check the path.", path=root)
+    if subjects is None:
+        labels = [path.name.removeprefix("sub-") for path in labelled_folders(root, "sub")]
+    else:
+        labels = [label.removeprefix("sub-") for label in subjects]
+    return tuple(one for label in labels for one in _of_subject(root, label, suffixes))
+
+
+def with_absent(
+    found: Sequence[Found], suffixes: Sequence[str], subjects: Sequence[str] | None
+) -> tuple[Found, ...]:
+    """Return what was found, and after it that a subject asked for has none of these series.
+
+    Args:
+        found: In a tree.
+        suffixes: That were looked for.
+        subjects: That were asked for, without `sub-`; None for all there are.
+    """
+    there = {one.entities["sub"] for one in found}
+    error = InputError(f"has no {' or '.join(suffixes)} series", remedy="Check the label.")
+    asked = dict.fromkeys(label.removeprefix("sub-") for label in subjects or ())
+    absent = (Unreadable(entities={"sub": label}, error=error) for label in asked if label not in there)
+    return (*found, *(absent if found else ()))
+
+
+def _of_subject(root: Path, label: str, suffixes: Sequence[str]) -> Iterator[Found]:
+    """Give the series of one subject."""
+    entities = {"sub": label}
+    try:
+        subject = root / f"sub-{check_label(label, 'a subject')}"
+        if not (is_link(subject) or is_folder(subject)):
+            raise InputError("there is no such subject", remedy="Check the label.", path=subject)
+        sessions = labelled_folders(subject, "ses")
+        if not has_files(subject):
+            raise InputError("holds no files", remedy="Fetch the data, or remove the folder.", path=subject)
+    except InputError as error:
+        yield Unreadable(entities=entities, error=error)
+        return
+    for folder in (subject, *sessions):
+        inner = {} if folder == subject else {"ses": folder.name.removeprefix("ses-")}
+        try:
+            yield from _series_in(root, _images(subject, folder, suffixes))
+        except InputError as error:
+            yield Unreadable(entities=entities | inner, error=error)
+
+
+def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Found]:
+    """Sort the images of one folder into series; an image that is in doubt spoils its own."""
+    groups: dict[Key, dict[tuple[str, ...], Path]] = {}
+    spoilt: dict[Key, InputError] = {}
+    for path, name in images:
+        links = LINKS[name.suffix]
+        shared = {k: v for k, v in name.entities.items() if k not in links and k != "part"}
+        key = (name.suffix, tuple(sorted(shared.items())))
+        try:
+            _add(root, path, name, groups.setdefault(key, {}))
+        except InputError as error:
+            spoilt.setdefault(key, error)
+    found: list[Found] = []
+    for key, members in sorted(groups.items()):
+        suffix, entities = key[0], dict(key[1])
+        if key in spoilt:
+            found.append(Unreadable(entities=entities, suffix=suffix, error=spoilt[key]))
+        else:
+            found.append(_collection(root, suffix, entities, members))
+    return found
+
+
+def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], Path]) -> None:
+    """Add an image to its series."""
+    links = (_link(path, name, link) for link in LINKS[name.suffix])
+    volume = (name.entities.get("part", ""), *links)
+    if volume in members:
+        raise InputError(
+            f"stands for the same volume as {members[volume].name}", remedy="Keep one.", path=path
+        )
+    _check_inside(root, path)
+    members[volume] = path
 
 
 def _collection(
@@ -105,34 +199,18 @@ def _collection(
     return Collection(root=root, entities=entities, suffix=suffix, files=files)
 
 
-def _subjects(root: Path, wanted: Sequence[str] | None) -> list[Path]:
-    if not root.is_dir():
-        raise InputError("there is no such folder", remedy="Check the path.", path=root)
-    if wanted is None:
-        return [path for path in sorted(root.glob("sub-*")) if path.is_dir()]
-    folders = [root / f"sub-{check_label(label.removeprefix('sub-'), 'a subject')}" for label in wanted]
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError("there is no such subject", remedy="Check the label.", path=folder)
-    return folders
-
-
-def _images(root: Path, subject: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, BidsName]]:
-    """Give the images of one subject that have one of the suffixes, names checked."""
-    check_label(subject.name.removeprefix("sub-"), "a subject")
-    sessions = [path for path in sorted(subject.glob("ses-*")) if path.is_dir()]
-    for folder in [subject, *sessions]:
-        for path in sorted((folder / "anat").glob("sub-*")):
-            stem = image_stem(path)
-            if stem is None or stem.rpartition("_")[2] not in suffixes:
-                continue
-            name = parse_stem(stem)
-            if name is None or not _belongs(name, subject, folder):
-                raise InputError(
-                    "is not named as BIDS asks, for the folder it is in", remedy="Rename it.", path=path
-                )
-            _check_inside(root, path)
-            yield path, name
+def _images(subject: Path, folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, BidsName]]:
+    """Give the images of a subject or session that have one of the suffixes, names checked."""
+    for path in listed(folder / "anat"):
+        stem = image_stem(path)
+        if not path.name.startswith("sub-") or stem is None or stem.rpartition("_")[2] not in suffixes:
+            continue
+        name = parse_stem(stem)
+        if name is None or not _belongs(name, subject, folder):
+            raise InputError(
+                "is not named as BIDS asks, for the folder it is in", remedy="Rename it.", path=path
+            )
+        yield path, name
 
 
 def _belongs(name: BidsName, subject: Path, folder: Path) -> bool:
@@ -143,12 +221,20 @@ def _belongs(name: BidsName, subject: Path, folder: Path) -> bool:
 
 
 def _check_inside(root: Path, path: Path) -> None:
+    """Refuse an image that a link leads out of the tree, unless it is content that git-annex keeps."""
     try:
-        inside = path.resolve(strict=True).is_relative_to(root.resolve())
+        target = path.resolve(strict=True)
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     except (OSError, RuntimeError) as error:
         raise InputError("is a link to nothing", remedy="Fetch the data.", path=path) from error
-    if not inside:
+    if not (target.is_relative_to(root.resolve()) or _is_annexed(target)):
         raise InputError("leads out of the tree it is in", remedy="Copy the file into the tree.", path=path)
+
+
+def _is_annexed(target: Path) -> bool:
+    """Whether a file is content of a git-annex: of a clone that shares it, or of a superdataset."""
+    return ANNEX in zip(target.parts, target.parts[1:], strict=False)
 
 
 def _link(path: Path, name: BidsName, link: str) -> str:

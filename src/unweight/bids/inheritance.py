@@ -8,6 +8,7 @@ with more entities wins, and equals must not contradict each other.
 import re
 from pathlib import Path
 
+from unweight.bids.folders import listed
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.part import Entry
 from unweight.bids.sidecar import Part, Sidecar, part_of, read_sidecar
@@ -75,7 +76,9 @@ def _folders(root: Path, image: Path) -> list[Path]:
 def _applicable(folder: Path, name: BidsName) -> list[tuple[int, Path]]:
     """Return the JSON files of one folder that apply, those with fewest entities first."""
     found: list[tuple[int, Path]] = []
-    for path in folder.glob(f"*{name.suffix}.json"):
+    for path in listed(folder):
+        if not path.name.endswith(f"{name.suffix}.json"):
+            continue
         other = parse_stem(path.name.removesuffix(".json"))
         if other is None or other.suffix != name.suffix:
             continue

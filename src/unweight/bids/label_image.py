@@ -12,6 +12,7 @@ from torch import Tensor
 from unweight.bids.grid import Grid
 from unweight.bids.names import image_stem
 from unweight.bids.sidecar import read_sidecar
+from unweight.bids.text import lines_of
 from unweight.bids.volume import Volume, open_volume
 from unweight.core.errors import InputError
 
@@ -92,10 +93,17 @@ def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) ->
             remedy='Give a .tsv file with the columns index and name, or JSON such as {"1": "caudate"}.',
             path=given,
         )
-    unnamed = {index: str(index) for index in _found(numbers)}
-    both = unnamed | (named or {})
-    if not both:
+    there = _found(numbers)
+    if not there:
         raise InputError("holds no region, only 0", remedy="Number the regions from 1.", path=labels)
+    regions = sorted({*(named or ())} - {0})
+    if regions and not {*there} & {*regions}:
+        raise InputError(
+            f"none of its labels has a name: they are {there[0]} …, and the names are of {regions[0]} …",
+            remedy="Give the names of these labels.",
+            path=given or labels,
+        )
+    both = {index: str(index) for index in there} | (named or {})
     return dict(sorted(both.items()))
 
 
@@ -124,14 +132,14 @@ def _names_of_tsv(path: Path) -> dict[int, str] | None:
     try:
         if path.stat().st_size > LARGEST_TABLE:
             raise InputError("is too large for a table of regions", remedy="Check the path.", path=path)
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = lines_of(path.read_bytes())
     except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", remedy="Save it as UTF-8.", path=path) from error
+        raise InputError("is no text", remedy="Save it as UTF-8.", path=path) from error
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", remedy="Check the path.", path=path
         ) from error
-    rows = [[cell.strip() for cell in line.split("\t")] for line in lines if line.strip()]
+    rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
     if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
         return None
     cells = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]

@@ -12,8 +12,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.collection import Collection, find_collections, looks_like_bids
+from unweight.bids.collection import (
+    Collection,
+    Unreadable,
+    find_collections,
+    looks_like_bids,
+    with_absent,
+)
 from unweight.bids.dicom import converted, looks_like_dicom
+from unweight.bids.folders import is_folder, listed
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
@@ -72,22 +79,23 @@ class Series:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FoundSeries:
-    """A series that was found and can be read.
+    """A series that was found.
 
     Attributes:
-        origin: A collection of a BIDS tree, NIfTI files, or a folder of NIfTI or DICOM files.
+        origin: A collection of a BIDS tree or what is wrong with it, NIfTI files, or a folder of NIfTI or
+            DICOM files.
         given: What the caller says about it.
         entities: BIDS entities that name what is derived from it.
     """
 
-    origin: Collection | tuple[Path, ...] | Path
+    origin: Collection | Unreadable | tuple[Path, ...] | Path
     given: Given = NOTHING_GIVEN
     entities: Mapping[str, str] = field(default_factory=lambda: dict(UNNAMED))
 
     @property
     def label(self) -> str:
         """A name for messages and progress."""
-        if isinstance(self.origin, Collection):
+        if isinstance(self.origin, Collection | Unreadable):
             return self.origin.label
         return "_".join(f"{key}-{label}" for key, label in self.entities.items())
 
@@ -97,6 +105,8 @@ class FoundSeries:
         Raises:
             InputError: A file is unusable, or the files do not make one series.
         """
+        if isinstance(self.origin, Unreadable):
+            raise self.origin.error
         if isinstance(self.origin, Collection):
             return _read_collection(self.origin, self.given)
         if isinstance(self.origin, tuple):
@@ -111,7 +121,7 @@ def find_inputs(
     suffixes: Sequence[str] = ("IRT1",),
     subjects: Sequence[str] | None = None,
 ) -> tuple[FoundSeries, ...]:
-    """Find out what was given, without reading it.
+    """Find out what was given, without reading it; what is wrong with a series is raised when it is read.
 
     Args:
         paths: One BIDS tree, one folder (of DICOM or NIfTI), or NIfTI files.
@@ -124,7 +134,7 @@ def find_inputs(
     """
     if not paths:
         raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
-    if len(paths) > 1 or not paths[0].is_dir():
+    if len(paths) > 1 or not is_folder(paths[0]):
         return (FoundSeries(origin=tuple(paths), given=given, entities=entities_of(paths)),)
     folder = paths[0]
     if looks_like_bids(folder):
@@ -280,7 +290,8 @@ def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
 def _find_in_tree(
     root: Path, given: Given, suffixes: Sequence[str], subjects: Sequence[str] | None
 ) -> tuple[FoundSeries, ...]:
-    collections = find_collections(root.absolute(), suffixes, subjects)
+    found = find_collections(root.absolute(), suffixes, subjects)
+    collections = with_absent(found, suffixes, subjects)
     if not collections:
         raise InputError(
             f"no {' or '.join(suffixes)} series in this BIDS tree",
@@ -298,13 +309,9 @@ def _find_in_tree(
 
 
 def _images_of(folder: Path) -> tuple[Path, ...]:
-    try:
-        inside = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", remedy="Check who may read it.", path=folder
-        ) from error
-    return tuple(path for path in inside if image_stem(path) is not None and not path.name.startswith("."))
+    return tuple(
+        path for path in listed(folder) if image_stem(path) is not None and not path.name.startswith(".")
+    )
 
 
 def _same(path: Path, other: Path) -> bool:

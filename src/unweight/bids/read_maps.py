@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.bids.derivatives import set_desc
+from unweight.bids.folders import labelled_folders, listed
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
@@ -45,16 +46,19 @@ class StoredMaps:
 def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     """Return the sidecars of all sets of maps whose first map has this suffix.
 
+    A folder that may not be read is among them, and so is a sidecar that cannot be: `read_maps` says why.
+
     Raises:
         InputError: There is no such folder, or no set in it.
     """
     if not out_dir.is_dir():
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
-    found = []
-    for path in sorted(out_dir.glob(f"sub-*/**/anat/*_{suffix}.json")):
-        name = parse_stem(path.name.removesuffix(".json"))
-        if name is not None and "desc" not in name.entities and OWN in read_sidecar(path):
-            found.append(path)
+    found = [
+        path
+        for subject in labelled_folders(out_dir, "sub")
+        for path in _sidecars(subject, suffix)
+        if _is_own(path)
+    ]
     if not found:
         raise InputError(
             f"holds no {suffix} made by this program",
@@ -62,6 +66,38 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
             path=out_dir,
         )
     return tuple(found)
+
+
+def _sidecars(subject: Path, suffix: str) -> list[Path]:
+    """Return the sidecars of one subject that are named like those of maps, or what cannot be read."""
+    try:
+        folders = [subject, *labelled_folders(subject, "ses")]
+    except InputError:
+        return [subject]
+    found: list[Path] = []
+    for folder in folders:
+        try:
+            inside = listed(folder / "anat")
+        except InputError:
+            found.append(folder / "anat")
+            continue
+        named = [
+            (path, parse_stem(path.name.removesuffix(".json"))) for path in inside if path.suffix == ".json"
+        ]
+        found += [
+            path
+            for path, name in named
+            if name is not None and name.suffix == suffix and "desc" not in name.entities
+        ]
+    return found
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a sidecar is one this program wrote, or cannot be read."""
+    try:
+        return path.suffix != ".json" or OWN in read_sidecar(path)
+    except InputError:
+        return True
 
 
 def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> StoredMaps:
@@ -75,6 +111,8 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
     Raises:
         InputError: The set is incomplete or was changed, or an image is unusable.
     """
+    if sidecar.suffix != ".json":
+        listed(sidecar)
     name = parse_stem(sidecar.name.removesuffix(".json"))
     if name is None or not is_complete(out_dir, name.entities, name.suffix):
         raise InputError(

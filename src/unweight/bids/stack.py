@@ -92,6 +92,7 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
         affine=frames[0].grid.affine,
         saturated=_saturated(frames),
     )
+    _check_usable(acquisition, given.mask or frames[0].entry.path)
     return Stack(
         acquisition=acquisition,
         entries=_each_once(frames),
@@ -130,6 +131,7 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
         affine=first[0].grid.affine,
         saturated=_saturated(first) if Part.PHASE in parts else _saturated([*first, *second]),
     )
+    _check_usable(acquisition, given.mask or first[0].entry.path)
     return Stack(
         acquisition=acquisition,
         entries=_each_once([*first, *second]),
@@ -177,6 +179,24 @@ def _check_filled(frames: Sequence[Frame]) -> None:
             "a volume of it is 0 everywhere, and others of the series are not",
             remedy="Copy or convert it again, or leave it out.",
             path=empty[0].entry.path,
+        )
+
+
+def _check_usable(acquisition: Acquisition, path: Path) -> None:
+    """Refuse images or a mask that leave no voxel to map."""
+    signal = acquisition.signal
+    usable = torch.isfinite(signal).all(-1) & (signal != 0).any(-1)
+    if not bool(usable.any()):
+        raise InputError(
+            "no voxel has a finite value in every volume and a signal in one",
+            remedy="Check what wrote the images.",
+            path=path,
+        )
+    if acquisition.mask is not None and not bool((usable & acquisition.mask).any()):
+        raise InputError(
+            "the mask holds no voxel in which the images have a signal",
+            remedy="Give the mask of these images.",
+            path=path,
         )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.bids.atomic import fingerprint_of
+from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
@@ -105,10 +106,9 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     Raises:
         InputError: There is no such folder, or no subject in it.
     """
-    if not out_dir.is_dir():
+    if not is_folder(out_dir):
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
-    folders = sorted(path for path in out_dir.glob("sub-*") if path.is_dir())
-    labels = [path.name.removeprefix("sub-") for path in folders]
+    labels = [path.name.removeprefix("sub-") for path in labelled_folders(out_dir, "sub")]
     found = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
     if not found:
         raise InputError("holds no subject", remedy="Make the maps first.", path=out_dir)
@@ -119,15 +119,20 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
     """Return what a folder holds of one subject.
 
     Raises:
-        InputError: The label is not allowed, or there is no such subject.
+        InputError: The label is not allowed, there is no such subject, or its folder may not be read.
     """
     folder = out_dir / f"sub-{check_label(label, 'a subject')}"
-    if not folder.is_dir() or not folder.resolve().is_relative_to(out_dir.resolve()):
+    if not is_folder(folder) or not folder.resolve().is_relative_to(out_dir.resolve()):
         raise InputError(
             f"holds no subject {label}", remedy="Make its maps first, or check the label.", path=out_dir
         )
-    sets, problems = [], []
-    for path in sorted([*folder.glob("anat/*.json"), *folder.glob("ses-*/anat/*.json")]):
+    sets, problems, files = [], [], list[Path]()
+    for one in (folder, *labelled_folders(folder, "ses")):
+        try:
+            files += listed(one / "anat")
+        except InputError as error:
+            problems.append(f"{one.name}/anat {error.problem}")
+    for path in sorted(path for path in files if path.suffix == ".json"):
         name = parse_stem(path.name.removesuffix(".json"))
         if name is None or name.entities.get("sub") != label:
             continue
@@ -139,7 +144,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         images = _images(path, fields)
         if images:
             sets.append(StoredSet(sidecar=path, name=name, fields=fields, images=images))
-    tables = sorted([*folder.glob("anat/*.tsv"), *folder.glob("ses-*/anat/*.tsv")])
+    tables = sorted(path for path in files if path.suffix == ".tsv")
     return StoredSubject(label=label, sets=tuple(sets), tables=tuple(tables), problems=tuple(problems))
 
 

@@ -25,6 +25,7 @@ from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unweight.bids.folders import unreadable
 from unweight.bids.grid import Grid
 from unweight.bids.placement import UNREADABLE, Header, Placement, bad_header, placement_of
 from unweight.bids.saturation import at_ceiling
@@ -151,6 +152,8 @@ class _Layout:
 def _check_file(path: Path) -> None:
     try:
         status = path.stat()
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     except (OSError, ValueError) as error:
         raise InputError("there is no such file", remedy="Check the path.", path=path) from error
     if not stat.S_ISREG(status.st_mode):

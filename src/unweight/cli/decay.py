@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unweight.bids.collection import Collection
+from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.derivatives import DerivedImage
 from unweight.bids.given import Given
 from unweight.bids.names import image_stem, parse_stem
@@ -55,6 +55,7 @@ def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside:
         beside: Gives further images of the set.
     """
     screen = console(quiet=arguments.quiet)
+    device_for(arguments.device)  # an error before any file is read
     given = Given(
         echo_time=None if arguments.te is None else tuple(arguments.te),
         mask=arguments.mask,
@@ -130,11 +131,11 @@ def _without_phase(one: FoundSeries) -> FoundSeries:
     return replace(one, given=replace(one.given, kind=kind))
 
 
-def _parts(origin: Collection | tuple[Path, ...] | Path) -> set[str]:
+def _parts(origin: Collection | Unreadable | tuple[Path, ...] | Path) -> set[str]:
     """Return the parts that names tell of."""
     if isinstance(origin, Collection):
         return set(origin.files)
-    if isinstance(origin, Path):
+    if isinstance(origin, Path | Unreadable):
         return set()
     names = [parse_stem(image_stem(path) or "") for path in origin]
     return {"" if name is None else name.entities.get("part", "") for name in names}

@@ -1,6 +1,7 @@
 """One thing after the other, each as far as it goes: what fails is said and does not stop the rest."""
 
 import argparse
+import errno
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ from unweight.cli.terminal import error_line
 from unweight.core.errors import OutputError, UnweightError
 
 Thing = TypeVar("Thing")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def each(
@@ -18,7 +20,8 @@ def each(
 ) -> int:
     """Work on each thing and return the exit code.
 
-    A lone thing that fails is an error of the call; among several the others are done.
+    A lone thing that fails is an error of the call; among several the others are done. A fault of the
+    program is raised when they are.
 
     Args:
         found: Things by name.
@@ -26,17 +29,30 @@ def each(
         arguments: Of the command.
         what: They are, in the plural.
     """
-    failed = []
+    failed: list[str] = []
+    fault: Exception | None = None
     for label, thing in found:
         try:
             work(label, thing)
-        except OutputError:
-            raise
-        except UnweightError as error:
-            if len(found) == 1 or arguments.debug:
+        except Exception as error:
+            if len(found) == 1 or arguments.debug or _stops_all(error):
                 raise
             failed.append(label)
-            error_line(f"{label}: {error}")
+            if isinstance(error, UnweightError):
+                error_line(f"{label}: {error}")
+                continue
+            fault = fault or error
+            error_line(f"{label}: unexpected {type(error).__name__}: {error}")
     if failed:
         error_line(f"{len(failed)} of {len(found)} {what} failed: {', '.join(failed)}")
+    if fault is not None:
+        raise fault
     return 1 if failed else 0
+
+
+def _stops_all(error: Exception) -> bool:
+    """Whether the others would fail as well: a full disk, a folder that may not be written, no reader."""
+    if isinstance(error, OutputError):
+        full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
+        return full or error.path is None or not any(part.startswith("sub-") for part in error.path.parts)
+    return isinstance(error, OSError) and error.filename is None

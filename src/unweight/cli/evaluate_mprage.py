@@ -176,6 +176,8 @@ def _people(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[str,
         found = paired_subjects([arguments.bids])
         for left in found.left_out:
             shown.line(f"left out: {left.label} {left.reason}")
+        for remark in found.remarks:
+            shown.line(remark)
         yield REAL, (real_pair(one) for one in found.subjects), len(found.subjects)
         if chosen is None:
             return

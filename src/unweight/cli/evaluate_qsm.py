@@ -6,6 +6,7 @@ from dataclasses import asdict
 import torch
 
 from unweight.bids.grid import check_same_grid
+from unweight.bids.label_image import read_label_image
 from unweight.bids.stack import read_mask
 from unweight.bids.volume import open_volume
 from unweight.cli.scored import show, write
@@ -56,11 +57,17 @@ def _score_own(arguments: argparse.Namespace, given: list[str]) -> int:
         if volume.data.ndim != 3:
             raise InputError("is not one volume", remedy="Give one volume.", path=volume.grid.path)
     mask = read_mask(arguments.chi_mask, chi.grid)
+    if not bool((mask & torch.isfinite(chi.data) & torch.isfinite(truth.data)).any()):
+        raise InputError(
+            "the mask holds no voxel in which both maps have a value",
+            remedy="Give the mask of these maps.",
+            path=arguments.chi_mask,
+        )
     labels = None
     if arguments.chi_labels is not None:
-        volume = open_volume(arguments.chi_labels)
-        check_same_grid([chi.grid, volume.grid])
-        labels = volume.data.round().to(torch.int64)
+        image = read_label_image(arguments.chi_labels)
+        check_same_grid([chi.grid, image.grid])
+        labels = image.labels
     numbers: dict[str, float] = asdict(susceptibility_scores(chi.data, truth.data, mask, labels))
     if labels is not None:
         agreed = slope_through_regions(chi.data, truth.data, labels, mask)

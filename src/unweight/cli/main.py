@@ -17,8 +17,8 @@ from unweight import __version__
 from unweight.cli.arguments import COMMON
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import log_lines, say_in_any_encoding
-from unweight.core.errors import UnweightError
+from unweight.cli.lines import keep_going, log_lines, open_closed_streams, say_in_any_encoding
+from unweight.core.errors import OutputError, UnweightError
 from unweight.core.printable import printable
 
 INTERRUPTED = 130
@@ -60,15 +60,26 @@ def main(words: Sequence[str] | None = None) -> int:
     Args:
         words: Of the call; None for those of the program, whose process is then its own to set up.
     """
+    output = None
     if words is None:
         keep_memory()
+        open_closed_streams()
         say_in_any_encoding()
+        output = keep_going()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
     try:
         command = importlib.import_module(COMMANDS[arguments.command].module)
-        return int(command.run(arguments))
+        code = int(command.run(arguments))
+        sys.stdout.flush()
+        if output is None or output.lost is None:
+            return code
+        reason = (
+            f"standard output could not be written ({output.lost.strerror}); what is on disk is complete"
+        )
+        print(f"unweight {arguments.command}: {reason}", file=sys.stderr)
+        return OutputError.exit_code
     except UnweightError as error:
         if arguments.debug:
             raise

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unweight.bids.collection import Collection, find_collections
+from unweight.bids.collection import Collection, Unreadable, find_collections, with_absent
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
@@ -19,6 +19,8 @@ from unweight.cli.pages import each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Estimator
+from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
@@ -40,11 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Map every examination found; one that fails does not stop the others."""
     screen = console(quiet=arguments.quiet)
     found = list(_examinations(arguments))
+    estimator = estimator_for(arguments)  # what is wrong with weights or device is an error of the call
 
     def work(label: str, files: MapsFiles | InputError) -> str:
         if isinstance(files, InputError):
             raise files
-        return _map(label, files, arguments, screen)
+        return _map(label, files, (estimator, arguments, screen))
 
     return each_with_page(found, work, arguments, screen, "examinations")
 
@@ -80,17 +83,20 @@ def _examinations(arguments: argparse.Namespace) -> Iterator[tuple[str, MapsFile
 
 def _in_tree(root: Path, subjects: list[str] | None) -> Iterator[tuple[str, dict[str, Path] | InputError]]:
     """Give the images of each subject and session of a BIDS tree."""
-    collections = find_collections(root.absolute(), CONTRASTS, subjects)
-    before = [one for one in collections if "ce" not in one.entities]  # a contrast agent
+    found = find_collections(root.absolute(), CONTRASTS, subjects)
+    found = with_absent(found, CONTRASTS, subjects)
+    before = [one for one in found if "ce" not in one.entities]  # a contrast agent
     if not before:
         raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
-    visits: dict[str, list[Collection]] = {}
+    visits: dict[str, list[Collection | Unreadable]] = {}
     for one in before:
         label = "_".join(f"{key}-{one.entities[key]}" for key in ("sub", "ses") if key in one.entities)
         visits.setdefault(label, []).append(one)
-    for label, series in visits.items():
+    for label, members in visits.items():
+        fault = next((one.error for one in members if isinstance(one, Unreadable)), None)
+        series = [one for one in members if isinstance(one, Collection)]
         try:
-            yield label, weighted_images(series)
+            yield label, weighted_images(series) if fault is None else fault
         except InputError as error:
             yield label, error
 
@@ -111,10 +117,12 @@ def _contrast(option: str | None) -> str | None:
     return next((name for name in CONTRASTS if name.lower() == option), None)
 
 
-def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> str:
+def _map(
+    label: str, files: MapsFiles, how: tuple[Estimator[Examination], argparse.Namespace, Console]
+) -> str:
     """Map one examination; return the label of its subject."""
+    estimator, arguments, screen = how
     began = time.perf_counter()
-    estimator = estimator_for(arguments)
     read = read_examination(files)
     entities = read.entities if arguments.rec is None else {**read.entities, "rec": arguments.rec}
     refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)

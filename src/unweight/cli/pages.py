@@ -33,9 +33,14 @@ def each_with_page(
     def remembered(label: str, thing: Thing) -> None:
         subjects[work(label, thing)] = None
 
+    def written(_: str, subject: str) -> None:
+        screen.print(str(write_subject_page(arguments.out, subject)))
+
+    code = 1
     try:
-        return each(found, remembered, arguments, what)
+        code = each(found, remembered, arguments, what)
     finally:
-        if not arguments.no_report:
-            for subject in subjects:
-                screen.print(str(write_subject_page(arguments.out, subject)))
+        if subjects and not arguments.no_report:
+            pages = [(f"sub-{subject}", subject) for subject in subjects]
+            code = max(code, each(pages, written, arguments, "pages"))
+    return code

@@ -17,8 +17,9 @@ from unweight.bids.grid import TOLERANCE, farthest_mm
 from unweight.bids.read import find_inputs
 from unweight.bids.read_maps import StoredMaps, find_maps, read_maps
 from unweight.bids.table import write_table
+from unweight.cli.each import each
 from unweight.cli.standing import figure_path
-from unweight.cli.terminal import console, error_line, table
+from unweight.cli.terminal import console, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
 from unweight.evaluate.phantom import FoundPlate, find_plates
@@ -49,23 +50,21 @@ COLUMNS = (
 def run(arguments: argparse.Namespace) -> int:
     """Measure every T1 map in a folder; one without a phantom does not stop the others."""
     screen = console(quiet=arguments.quiet)
-    sidecars = _sidecars(arguments)
-    failed, subjects = 0, dict[str, None]()
-    for sidecar in sidecars:
-        try:
-            stored = read_maps(arguments.out, sidecar, (T1, PD, B))
-            images = _images(arguments.images, stored) if arguments.images else _explained(stored)
-            _measure(stored, images, arguments, screen)
-            subjects[stored.entities["sub"]] = None
-        except InputError as error:
-            if len(sidecars) == 1 or arguments.debug:
-                raise
-            failed += 1
-            error_line(f"{sidecar.name}: {error}")
-    for subject in subjects:
-        if (arguments.out / f"sub-{subject}.html").exists():
-            screen.print(str(write_subject_page(arguments.out, subject)))
-    return 1 if failed else 0
+    subjects = dict[str, None]()
+
+    def measured(_: str, sidecar: Path) -> None:
+        stored = read_maps(arguments.out, sidecar, (T1, PD, B))
+        images = _images(arguments.images, stored) if arguments.images else _explained(stored)
+        _measure(stored, images, arguments, screen)
+        subjects[stored.entities["sub"]] = None
+
+    def written(_: str, subject: str) -> None:
+        screen.print(str(write_subject_page(arguments.out, subject)))
+
+    found = [(path.relative_to(arguments.out).as_posix(), path) for path in _sidecars(arguments)]
+    code = each(found, measured, arguments, "maps")
+    pages = [(f"sub-{one}", one) for one in subjects if (arguments.out / f"sub-{one}.html").exists()]
+    return max(code, each(pages, written, arguments, "pages"))
 
 
 def _sidecars(arguments: argparse.Namespace) -> tuple[Path, ...]:
@@ -74,7 +73,7 @@ def _sidecars(arguments: argparse.Namespace) -> tuple[Path, ...]:
     if arguments.subjects is None:
         return found
     wanted = {f"sub-{label}" for label in arguments.subjects}
-    kept = tuple(path for path in found if path.name.split("_")[0] in wanted)
+    kept = tuple(path for path in found if path.relative_to(arguments.out).parts[0] in wanted)
     if not kept:
         raise InputError(
             f"holds no T1 map of {', '.join(sorted(wanted))}", remedy="Check the label.", path=arguments.out

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="unweight qsm bids_tree -o maps",
         )
     fit = _fit(arguments)
+    device_for(arguments.device)  # an error before any file is read
     if any(files):
         series = [("series", read_complex(arguments.mag, arguments.phase, given))]
         return each_with_page(

@@ -11,7 +11,9 @@ from unweight.bids.label_image import one_volume, read_label_image
 from unweight.bids.names import image_stem
 from unweight.bids.stack import read_mask
 from unweight.bids.table import ABSENT, write_table
+from unweight.cli.each import each
 from unweight.cli.terminal import console, table
+from unweight.core.errors import InputError, UsageError
 from unweight.evaluate.regions import RegionRow, region_table
 
 COLUMNS = ("map", "region", "index", "voxels", "missing", "mean", "sd", "median", "unit")
@@ -19,20 +21,35 @@ Row = tuple[str, str, int, int, int, float, float, float, str | None]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every map in every region, show the table and write it if asked to."""
+    """Measure every map in every region, show the table and write it; a map that fails stops no other."""
+    if arguments.erode < 0:
+        raise UsageError(f"a region cannot be eroded {arguments.erode} times", remedy="Give 0 or more.")
     labelled = read_label_image(arguments.labels, arguments.names)
     mask = None if arguments.mask is None else read_mask(arguments.mask, labelled.grid)
+    if mask is not None and not bool((mask & (labelled.labels != 0)).any()):
+        raise InputError(
+            "the mask holds no voxel of any region",
+            remedy="Give the mask of these labels.",
+            path=arguments.mask,
+        )
     rows: list[Row] = []
-    for path, shown in zip(arguments.maps, _distinct_names(arguments.maps), strict=True):
+
+    def work(shown: str, path: Path) -> None:
         volume = one_volume(path, "a map")
         check_same_grid([labelled.grid, volume.grid])
         unit = _unit(path)
         measured = region_table(volume.data, labelled.labels, labelled.names, mask, arguments.erode)
-        rows += [_row(shown, one, unit) for one in measured]
-    console(quiet=arguments.quiet).print(table(COLUMNS, [_shown(row) for row in rows]))
-    if arguments.out is not None:
+        if all(one.n_voxels == one.n_missing for one in measured):
+            raise InputError("has no value in any region", remedy="Erode less, or check both.", path=path)
+        rows.extend(_row(shown, one, unit) for one in measured)
+
+    names = _distinct_names(arguments.maps)
+    code = each(list(zip(names, arguments.maps, strict=True)), work, arguments, "maps")
+    if rows:
+        console(quiet=arguments.quiet).print(table(COLUMNS, [_shown(row) for row in rows]))
+    if rows and arguments.out is not None:
         write_table(arguments.out, rows, COLUMNS)
-    return 0
+    return code
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from unweight.bids.dataset import prepare_derivatives
 from unweight.bids.write import IGNORED, README
+from unweight.cli.device import device_for
 from unweight.cli.group import run_group
 from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_plan import planned
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     faults = sum(one.fault for one in plan.refusals)
     if arguments.dry_run:
         return 1 if faults else 0
+    _check_device(settings, arguments)
     jobs = _jobs(plan, settings, arguments)
     account = Account(total=len(jobs))
     with course(quiet=arguments.quiet) as shown:
@@ -145,6 +147,13 @@ def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.N
             f"{memory / GIGA:.1f} GB",
             remedy=f"{remedy}, or say with --memory how much there is.",
         )
+
+
+def _check_device(settings: RunSettings, arguments: argparse.Namespace) -> None:
+    """Refuse a GPU that is not here, unless workers are elsewhere."""
+    wanted = arguments.gpu or any("cuda" in words for words in settings.options.values())
+    if wanted and not (arguments.cluster or arguments.scheduler):
+        device_for("cuda")
 
 
 def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:

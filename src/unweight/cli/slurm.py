@@ -9,7 +9,7 @@ from pathlib import Path
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.cli.run_plan import planned
 from unweight.cli.run_settings import filled, read_settings
-from unweight.cli.terminal import console
+from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.run.cost import bytes_of, seconds_of_run
 from unweight.run.plan import Plan, Task
@@ -37,15 +37,19 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="`unweight run … --dry-run` tells why.",
             path=arguments.bids_dir.absolute(),
         )
+    faults = [one for one in plan.refusals if one.fault]
+    for one in faults:
+        error_line(f"{one.label}: {one.reason}")
+    code = 1 if faults else 0
     text = script(plan, arguments)
     if arguments.script is None:
         screen = console()
         for line in text.splitlines():
             screen.print(line)
-        return 0
+        return code
     write_bytes_atomic(arguments.script, text.encode())
     console(quiet=arguments.quiet).print(f"sbatch {shlex.quote(str(arguments.script))}")
-    return 0
+    return code
 
 
 def script(plan: Plan, arguments: argparse.Namespace) -> str:

@@ -30,13 +30,20 @@ def refuse_other_sources(
     """
     check_within(out, subject_folder(out, entities) / "anat")
     check_within(out, out / f"sub-{entities['sub']}" / "figures")
-    there = sources_of(out, entities, suffix, desc)
+    try:
+        there = sources_of(out, entities, suffix, desc)
+    except PermissionError as error:
+        raise OutputError(
+            "may not be read, so what stands there is not known",
+            remedy="Choose another folder with -o.",
+            path=out / f"sub-{entities['sub']}",
+        ) from error
     if there is not None and there != sources:
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
         raise OutputError(
             f"maps of other images stand there under the name {name}",
             remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
-            path=out,
+            path=out / f"sub-{entities['sub']}",
         )
 
 

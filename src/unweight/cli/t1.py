@@ -18,7 +18,7 @@ from unweight.cli.account import voxel_table
 from unweight.cli.device import device_for
 from unweight.cli.pages import each_with_page
 from unweight.cli.standing import figure_path, refuse_other_sources
-from unweight.cli.t1_method import T1Method, fit_from, fitted_method, method_for
+from unweight.cli.t1_method import T1Method, check_method, fitted_method, method_for
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
@@ -33,7 +33,8 @@ from unweight.signals.inversion_recovery import T1
 def run(arguments: argparse.Namespace) -> int:
     """Map every series found; a series that fails does not stop the others."""
     screen = console(quiet=arguments.quiet)
-    fit_from(arguments)  # a wrong setting is said before any file is read
+    check_method(arguments)  # a wrong setting is an error before any file is read
+    device_for(arguments.device)
     found = find_inputs(arguments.inputs, given_from(arguments), subjects=arguments.subjects)
     return each_with_page(
         [(one.label, one) for one in found], lambda _, one: _map(one, arguments, screen), arguments, screen

@@ -102,6 +102,20 @@ def method_for(acquisition: Acquisition, arguments: argparse.Namespace) -> T1Met
     return chosen
 
 
+def check_method(arguments: argparse.Namespace) -> None:
+    """Look at settings and weights before any series is read.
+
+    Raises:
+        UsageError: A setting is impossible.
+        InputError: The weights asked for are absent or damaged.
+    """
+    fit_from(arguments)
+    if arguments.method in LEARNED:
+        _learned(arguments.method, arguments)
+    elif arguments.method == "auto" and LEARNED["posterior"][0] in available(arguments.weights):
+        _learned("posterior", arguments)
+
+
 def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
     """Configure the fit from the command line."""
     low, high = arguments.efficiency_range or (B.lower, B.upper)

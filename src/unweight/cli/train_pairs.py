@@ -251,6 +251,8 @@ def _source(arguments: argparse.Namespace, recipe: Recipe, screen: Console) -> _
     found = paired_subjects([arguments.bids], labels=arguments.labels)
     for left in found.left_out:
         screen.print(f"left out: {left.label} {left.reason}")
+    for remark in found.remarks:
+        screen.print(remark)
     by_label = {one.label: one for one in _with_labels(found, arguments)}
     if len(by_label) < FEWEST_REAL:
         needed = "MEGRE, T1w and labels" if arguments.labels is not None else "both MEGRE and T1w"

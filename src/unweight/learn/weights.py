@@ -55,7 +55,7 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         folder: Where they lie; None for those that come with the package.
 
     Raises:
-        InputError: They are absent, damaged, or not what their name says.
+        InputError: They are absent, damaged, not finite, or not what their name says.
         UsageError: No weights can have this name.
     """
     check_name(name)
@@ -79,6 +79,9 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         tensors = load(content)
     except SafetensorError as error:
         raise InputError("holds no tensors", remedy=remedy, path=str(path)) from error
+    broken = [key for key, one in tensors.items() if not bool(torch.isfinite(one).all())]
+    if broken:
+        raise InputError(f"has values that are not finite, in {broken[0]}", remedy=remedy, path=str(path))
     return {key: one.float() if one.is_floating_point() else one for key, one in tensors.items()}, card
 
 
@@ -95,6 +98,11 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         f"{name} is {tuple(tensors[name].shape)}, not {tuple(one.shape)}"
         for name, one in own.items()
         if name in tensors and tensors[name].shape != one.shape
+    ]
+    faults += [
+        f"{name} is of {tensors[name].dtype}, not {one.dtype}"
+        for name, one in own.items()
+        if name in tensors and tensors[name].is_floating_point() != one.is_floating_point()
     ]
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import final
 from urllib.parse import quote
 
+from unweight.bids.participants import Participant
 from unweight.core.errors import UsageError
 from unweight.report.charts import Dot, number, room, scatter, shares, strip
 from unweight.report.document import render
@@ -92,7 +93,7 @@ class Failure:
     """One step that failed for one subject.
 
     Attributes:
-        subject: Label, with or without `sub-`.
+        subject: Label, with or without `sub-`; or the name of a folder that is no label.
         session: Label, or nothing.
         step: What was done, `t1`.
         reason: What was wrong, in a sentence.
@@ -106,22 +107,6 @@ class Failure:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Participant:
-    """What `participants.tsv` says of one subject.
-
-    Attributes:
-        participant_id: Label, with or without `sub-`.
-        age: [years]; None if it is not told.
-        sex: As it is told; nothing if it is not.
-    """
-
-    participant_id: str
-    age: float | None = None
-    sex: str = ""
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
 class Study:
     """The tables of a study, as they were read.
 
@@ -131,6 +116,7 @@ class Study:
         failures: One row a failed step.
         participants: Age and sex, where they are known.
         pages: Labels of the subjects that have a page; None if all in `qc` have one.
+        remarks: What could not be read and stopped nothing, in sentences.
     """
 
     qc: tuple[QcRow, ...] = ()
@@ -138,10 +124,10 @@ class Study:
     failures: tuple[Failure, ...] = ()
     participants: tuple[Participant, ...] = ()
     pages: frozenset[str] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        told = [row.subject for row in self.qc]
-        told += [row.subject for row in self.regions] + [row.subject for row in self.failures]
+        told = [row.subject for row in self.qc] + [row.subject for row in self.regions]
         for subject in (*told, *(one.participant_id for one in self.participants)):
             if LABEL.fullmatch(plain_label(subject)) is None:
                 raise UsageError(f"{subject[:80]!r} is no label of a subject")
@@ -180,6 +166,7 @@ def study_page(study: Study) -> bytes:
             "rows": [_row(row, strange, pages) for row in sorted(study.qc, key=_place)],
             "regions": _regions(study),
             "by_age": _by_age(study),
+            "remarks": study.remarks,
             "failures": [
                 {"row": row, "label": _label(row), "link": _link(row.subject, pages)}
                 for row in sorted(study.failures, key=lambda one: (one.subject, one.session, one.step))

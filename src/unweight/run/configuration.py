@@ -10,7 +10,7 @@ from pathlib import Path
 from unweight import __version__
 from unweight.bids.atomic import fingerprint, write_bytes_atomic
 from unweight.bids.dataset import json_bytes
-from unweight.learn.weights import available, digest_of
+from unweight.learn.weights import available, digest_of, load_weights
 from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS
 
@@ -26,13 +26,17 @@ PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image", "distributed")
 def weights_of(pipeline: str, folder: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the weights a command may use, by name.
 
+    Weights that do not come with the package are looked through, once for all steps.
+
     Raises:
-        InputError: A card is damaged.
+        InputError: A card is damaged, or weights of a folder are.
     """
     if pipeline not in WEIGHTS:
         return {}
     names = [name for name in available(folder) if WEIGHTS[pipeline].fullmatch(name)]
-    return {name: digest_of(name, folder) for name in names}
+    if folder is not None:
+        return {name: load_weights(name, folder)[1].sha256 for name in names}
+    return {name: digest_of(name) for name in names}
 
 
 def write_configuration(

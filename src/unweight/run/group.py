@@ -16,15 +16,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.bids.derivatives import set_desc
+from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.grid import check_same_grid
 from unweight.bids.label_image import read_label_image
-from unweight.bids.names import parse_stem
+from unweight.bids.names import image_stem, parse_stem
+from unweight.bids.participants import read_participants
 from unweight.bids.stored_sets import (
     Condition,
     StoredImage,
     StoredSet,
     read_image,
-    read_table,
     stored_subject,
     subjects_in,
 )
@@ -33,11 +34,12 @@ from unweight.bids.volume import open_grid
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.evaluate.regions import region_table
-from unweight.report.study import Failure, Participant, QcRow, RegionValue, Study
+from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import PIPELINES, Refusal, plan_run, told
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
+N_NAMED = 5
 NOT_LABELS = ("status", "invalid", "brain")
 
 
@@ -60,7 +62,8 @@ class LabelTree:
         folder = self.folder / f"sub-{entities['sub']}"
         if "ses" in entities:
             folder = folder / f"ses-{entities['ses']}"
-        found = [*sorted(folder.glob("*_dseg.nii*")), *sorted(folder.glob("anat/*_dseg.nii*"))]
+        inside = [*listed(folder), *listed(folder / "anat")]
+        found = [path for path in inside if (image_stem(path) or "").endswith("_dseg")]
         names = [(path, parse_stem(path.name.partition(".")[0])) for path in found]
         usable = [
             path
@@ -83,29 +86,38 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
     """
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
+    unlabelled: list[str] = []
     failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
     failures += [
         _failure(one.label, one.pipeline or "plan", one.reason) for one in _unusable(raw) if one.fault
     ]
-    subjects = () if failures and not any(out.glob("sub-*")) else subjects_in(out)
+    subjects = () if failures and not labelled_folders(out, "sub") else subjects_in(out)
     for label in subjects:
-        subject = stored_subject(out, label)
+        try:
+            subject = stored_subject(out, label)
+        except InputError as error:
+            failures.append(Failure(subject=label, step="read", reason=told(error, out)))
+            continue
         failures += [Failure(subject=label, step="read", reason=problem) for problem in subject.problems]
         for one in subject.sets:
             try:
                 measured = list(_measured(one))
                 qc += [row for row, _, _ in measured]
-                if labels is not None:
+                if labels is not None and labels.of(one) is None:
+                    unlabelled.append(one.name.stem)
+                elif labels is not None:
                     regions += _regions(one, measured, labels)
             except UnweightError as error:
                 failures.append(_failure(one.name.stem, "group", told(error, out)))
+    participants = read_participants(raw, subjects)
     pages = frozenset(label for label in subjects if (out / f"sub-{label}.html").is_file())
     return Study(
         qc=tuple(qc),
         regions=tuple(regions),
         failures=tuple(failures),
-        participants=participants_of(raw),
+        participants=participants.people,
         pages=pages,
+        remarks=(*participants.remarks, *_unlabelled(unlabelled)),
     )
 
 
@@ -129,17 +141,12 @@ def write_study(out: Path, study: Study) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def participants_of(raw: Path) -> tuple[Participant, ...]:
-    """Return age and sex, as `participants.tsv` tells them."""
-    return tuple(
-        Participant(
-            participant_id=row["participant_id"].removeprefix("sub-"),
-            age=_number(row.get("age", "")),
-            sex="" if row.get("sex", "n/a") == "n/a" else row["sex"][:1].upper(),
-        )
-        for row in read_table(raw / "participants.tsv")
-        if row.get("participant_id")
-    )
+def _unlabelled(names: Sequence[str]) -> tuple[str, ...]:
+    """Say which sets of maps have no label image."""
+    if not names:
+        return ()
+    more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
+    return (f"no label image goes with {', '.join(names[:N_NAMED])}{more}",)
 
 
 Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
@@ -220,7 +227,7 @@ def _regions(one: StoredSet, measured: list[Measured], labels: LabelTree) -> Ite
 
 def _unusable(raw: Path) -> Sequence[Refusal]:
     """Return what is wrong with the raw tree, if it is still there."""
-    return plan_run(raw.absolute(), tuple(PIPELINES)).refusals if raw.is_dir() else ()
+    return plan_run(raw.absolute(), tuple(PIPELINES)).refusals if is_folder(raw) else ()
 
 
 def _failed(out: Path) -> Iterator[Any]:
@@ -248,11 +255,3 @@ def _cell(value: object) -> str | float | int | None:
     if isinstance(value, str):
         return value or None
     return value if isinstance(value, float | int) else None
-
-
-def _number(text: str) -> float | None:
-    try:
-        found = float(text)
-    except ValueError:
-        return None
-    return found if math.isfinite(found) else None

@@ -145,6 +145,12 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     how = "found by intensity and shape" if given is None else "given"
     x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
     mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
+    if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
+        raise InputError(
+            "the mask holds no voxel in which the images have a signal",
+            remedy="Give the mask of these images.",
+            path=files.mask or grid.path,
+        )
     if files.correct_bias:
         signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
         notes.append("bias fields were taken out by N4")

@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.collection import Collection
+from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.names import BidsName
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.volume import open_grid
 from unweight.bids.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.printable import printable
-from unweight.run.visit import Unreadable, Visit, visits_of, weighted_images
+from unweight.run.visit import Visit, visits_of, weighted_images
 
 FEWEST_TIMES, FEWEST_ECHOES = 3, 2
 # The folders of an absolute path; in `1/s` and `https://` there is none.
@@ -133,7 +133,7 @@ def plan_run(
     for visit in visits_of(root, subjects, sessions):
         if isinstance(visit, Unreadable):
             refusals.append(
-                Refusal(label=visit.subject, pipeline="", reason=told(visit.error, root), fault=True)
+                Refusal(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
         made = list(_told_apart([one for name in pipelines for one in PIPELINES[name](root, visit)]))
@@ -141,7 +141,7 @@ def plan_run(
         why = [one for one in made if isinstance(one, Refusal)]
         if steps:
             tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
-        refusals.extend(why or (() if steps else (_nothing(visit, pipelines),)))
+        refusals.extend(why or (() if steps or visit.spoilt else (_nothing(visit, pipelines),)))
     return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
 
 
@@ -198,7 +198,7 @@ def _inversion_recovery(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
 
 def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
     series = [one for one in visit.series if one.suffix in CONTRASTS]
-    if not series:
+    if not series or visit.spoilt & {*CONTRASTS}:
         return
     try:
         images = weighted_images(series)
@@ -214,7 +214,7 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         )
         return
     inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
-    taken = bool(visit.of("IRT1") or visit.of("MESE"))
+    taken = visit.has("IRT1", "MESE")
     entities = dict(entities_of(tuple(images.values())))
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
@@ -231,7 +231,7 @@ def _magnitudes(pipeline: str, suffix: str) -> Callable[[Path, Visit], Iterator[
         for one in visit.of(suffix):
             paths = _chosen(one, (("mag",), ("",), ("real", "imag")))
             yield _step(pipeline, root, one, paths, FEWEST_ECHOES)
-        if suffix == "MEGRE" and not visit.of(suffix):
+        if suffix == "MEGRE" and not visit.has(suffix):
             yield from _single_echo(pipeline, visit)
 
     return steps
@@ -259,7 +259,7 @@ def _complex(
                 yield _step(pipeline, root, one, (), FEWEST_ECHOES)
             else:
                 yield Refusal(label=one.label, pipeline=pipeline, reason="has no phase images", fault=False)
-        if not visit.of("MEGRE"):
+        if not visit.has("MEGRE"):
             yield from _single_echo(pipeline, visit)
 
     return steps

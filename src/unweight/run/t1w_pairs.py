@@ -6,24 +6,22 @@ is meant cannot be known. T1w after a contrast agent (`ce`) do not count. Age an
 `participants.tsv`.
 """
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, final
 
 from unweight.bids.atomic import fingerprint
-from unweight.bids.collection import Collection
+from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.names import image_stem, parse_stem
+from unweight.bids.participants import read_participants
 from unweight.bids.read import FoundSeries, find_inputs, source_of
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 
 ECHOES, T1W, LABELS = "MEGRE", "T1w", "dseg"
-PARTICIPANTS = "participants.tsv"
-MALE = {"m": True, "male": True, "f": False, "female": False}
+MALE = {"M": True, "F": False}
 CONTRAST_AGENT = "ce"
 OF_LABELS = ("desc", "seg", "atlas", "part")  # on which the name of a label image may differ from its T1w's
 LAST = 10**9  # a run that has no number
@@ -81,10 +79,12 @@ class FoundPairs:
     Attributes:
         subjects: Who has both images; at least one.
         left_out: Who has not.
+        remarks: What could not be read of age and sex, in sentences.
     """
 
     subjects: tuple[PairedSubject, ...]
     left_out: tuple[LeftOut, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class _Member(NamedTuple):
@@ -109,25 +109,32 @@ def paired_subjects(
         labels: A BIDS derivatives folder with `_dseg` images in the space of the T1w; None for none.
 
     Raises:
-        InputError: This is no BIDS tree, nobody in it has both images, or its table is unusable.
+        InputError: This is no BIDS tree, or nobody in it has both images.
     """
     if labels is not None and not labels.is_dir():
         raise InputError("there is no such folder of labels", remedy="Check the path.", path=labels)
     sessions: dict[str, list[_Member]] = {}
+    paired, left = [], []
     for series in find_inputs(inputs, given, suffixes=(ECHOES, T1W), subjects=subjects):
+        if isinstance(series.origin, Unreadable):
+            left.append(LeftOut(series.label, series.origin.error.problem))
+            continue
         if not isinstance(series.origin, Collection):
             raise InputError("pairs are found in a BIDS tree only", remedy="Give its root.", path=inputs[0])
         sessions.setdefault(_session(series.origin.entities), []).append(_Member(series, series.origin))
-    root = next(iter(sessions.values()))[0].collection.root
-    people = _participants(root / PARTICIPANTS)
-    paired, left = [], []
+    root = next((members[0].collection.root for members in sessions.values()), inputs[0])
+    subjects_there = tuple(members[0].collection.entities["sub"] for members in sessions.values())
+    table = read_participants(root, subjects_there)
+    people = {one.participant_id: one for one in table.people}
     for label, members in sorted(sessions.items()):
         one = _paired(label, members, labels)
         if isinstance(one, LeftOut):
             left.append(one)
             continue
-        age, male = people.get(label.partition("_")[0], (None, None))
-        paired.append(replace(one, age=age, male=male))
+        person = people.get(members[0].collection.entities["sub"])
+        if person is not None:
+            one = replace(one, age=person.age, male=MALE.get(person.sex))
+        paired.append(one)
     if not paired:
         told = "; ".join(f"{one.label}: {one.reason}" for one in left[:N_NAMED])
         more = f"; and {len(left) - N_NAMED} more" if len(left) > N_NAMED else ""
@@ -136,7 +143,7 @@ def paired_subjects(
             remedy="Both must be in one session.",
             path=inputs[0],
         )
-    return FoundPairs(subjects=tuple(paired), left_out=tuple(left))
+    return FoundPairs(subjects=tuple(paired), left_out=tuple(left), remarks=table.remarks)
 
 
 def _session(entities: Mapping[str, str]) -> str:
@@ -219,36 +226,3 @@ def _labels_of(t1w: Path, folder: Path) -> tuple[Path, ...]:
         if said == wanted or said == wanted | {"space": T1W}:
             found.append(path)
     return tuple(found)
-
-
-def _participants(path: Path) -> dict[str, tuple[float | None, bool | None]]:
-    """Return age and sex by subject; what is no number of years, or no sex that is known, is not told.
-
-    Raises:
-        InputError: The table cannot be read.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(
-                csv.DictReader(file, delimiter="\t", restval="", restkey="", quoting=csv.QUOTE_NONE)
-            )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("cannot be read as a table", remedy="Mend or remove it.", path=path) from error
-    return {
-        row["participant_id"].strip(): (
-            _years(row.get("age", "")),
-            MALE.get(row.get("sex", "").strip().lower()),
-        )
-        for row in rows
-        if "participant_id" in row
-    }
-
-
-def _years(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from unweight.bids.collection import Collection, find_collections
+from unweight.bids.collection import Collection, Found, Unreadable, find_collections
+from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import image_stem
 from unweight.bids.weighted import CONTRASTS
-from unweight.core.errors import InputError, UnweightError
+from unweight.core.errors import InputError
 
 SUFFIXES = ("IRT1", "MEGRE", "MESE", *CONTRASTS)
 FEWEST_WEIGHTED = 2
@@ -24,12 +25,14 @@ class Visit:
         session: Its label; empty where there are no sessions.
         series: That maps can be made of.
         folder: Where its files are.
+        spoilt: Suffixes of further series, which cannot be used.
     """
 
     subject: str
     session: str
     series: tuple[Collection, ...]
     folder: Path
+    spoilt: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:
@@ -39,26 +42,20 @@ class Visit:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Suffixes of all its images, in the folders of any kind of data."""
-        stems = (image_stem(path) for path in self.folder.glob("*/sub-*"))
+        kinds = (
+            path for path in listed(self.folder) if is_folder(path) and not path.name.startswith("ses-")
+        )
+        names = (path for folder in kinds for path in listed(folder) if path.name.startswith("sub-"))
+        stems = (image_stem(path) for path in names)
         return tuple(sorted({stem.rpartition("_")[2] for stem in stems if stem is not None}))
 
     def of(self, suffix: str) -> tuple[Collection, ...]:
         """Return the series of one suffix."""
         return tuple(one for one in self.series if one.suffix == suffix)
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Unreadable:
-    """A subject whose files cannot even be sorted.
-
-    Attributes:
-        subject: The name of its folder.
-        error: What is wrong.
-    """
-
-    subject: str
-    error: UnweightError
+    def has(self, *suffixes: str) -> bool:
+        """Whether there are series of these suffixes, usable or not."""
+        return bool({*suffixes} & {*self.spoilt, *(one.suffix for one in self.series)})
 
 
 def visits_of(
@@ -74,34 +71,38 @@ def visits_of(
     Raises:
         InputError: There is no such folder.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError("there is no such folder", remedy="Check the path.", path=root)
     if subjects is None:
-        subjects = [one.name.removeprefix("sub-") for one in sorted(root.glob("sub-*")) if one.is_dir()]
+        subjects = [one.name.removeprefix("sub-") for one in labelled_folders(root, "sub")]
     for subject in subjects:
-        try:
-            found = find_collections(root, SUFFIXES, [subject])
-        except UnweightError as error:
-            yield Unreadable(subject=f"sub-{subject}", error=error)
-            continue
-        yield from _visits(root, subject, found, sessions)
+        found = find_collections(root, SUFFIXES, [subject])
+        faults = [one for one in found if isinstance(one, Unreadable)]
+        yield from (
+            one for one in faults if sessions is None or one.entities.get("ses", "") in ("", *sessions)
+        )
+        if not faults or len(faults) < len(found) or any(one.suffix for one in faults):
+            yield from _visits(root, subject, found, sessions)
 
 
 def _visits(
-    root: Path, subject: str, found: Sequence[Collection], sessions: Sequence[str] | None
+    root: Path, subject: str, found: Sequence[Found], sessions: Sequence[str] | None
 ) -> Iterator[Visit]:
     folders = _sessions(root / f"sub-{subject}")
     wanted = [one for one in folders if sessions is None or one in sessions]
     for session in wanted:
-        series = tuple(one for one in found if one.entities.get("ses", "") == session)
-        if not series and not session and len(folders) > 1:
-            continue  # everything lies in sessions
-        yield Visit(subject=subject, session=session, series=series, folder=folders[session])
+        of_session = [one for one in found if one.entities.get("ses", "") == session]
+        series = tuple(one for one in of_session if isinstance(one, Collection))
+        faults = [one for one in of_session if isinstance(one, Unreadable) and "ce" not in one.entities]
+        spoilt = frozenset(one.suffix for one in faults)
+        if "" in spoilt or (not of_session and not session and len(folders) > 1):
+            continue  # nothing of it can be used, or everything lies in sessions
+        yield Visit(subject=subject, session=session, series=series, folder=folders[session], spoilt=spoilt)
 
 
 def _sessions(subject: Path) -> Mapping[str, Path]:
     """Return the folder of each session, under the empty label that of files outside them."""
-    inner = {one.name.removeprefix("ses-"): one for one in sorted(subject.glob("ses-*")) if one.is_dir()}
+    inner = {one.name.removeprefix("ses-"): one for one in labelled_folders(subject, "ses")}
     return {"": subject, **inner}
 
 

@@ -1,0 +1,277 @@
+"""Age and sex of subjects, from `participants.tsv` as people and their spreadsheets write it.
+
+What can be meant in one way only is read: columns between tabs, semicolons, commas or spaces, labels with
+or without `sub-`, ages such as 31, 31.5, 31,5, 031Y and 89+. Everything else is a remark and nothing more.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+from unweight.bids.names import LABEL
+from unweight.bids.sidecar import read_sidecar
+from unweight.bids.text import lines_of
+from unweight.core.errors import InputError
+
+FILE = "participants.tsv"
+LARGEST = 16 * 2**20  # [byte]
+OLDEST = 130.0  # [years]; a larger number is in another unit
+N_NAMED = 5
+SEPARATORS = ("\t", ";", ",", None)  # None is any blank
+ABSENT = frozenset({"", "n/a", "na", "nan", "none", "null", "unknown", "-", "?", "."})
+IDENTIFIERS = ("participant_id", "participant", "subject_id", "subject", "sub_id", "sub", "id")
+SEXES: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("m", "male", "man", "boy"), "M")
+    | dict.fromkeys(("f", "female", "woman", "girl"), "F")
+    | dict.fromkeys(("o", "other"), "O")
+)
+YEARS: Mapping[str, float] = MappingProxyType(  # of one unit, by the words for it
+    dict.fromkeys(("y", "yr", "yrs", "year", "years"), 1.0)
+    | dict.fromkeys(("m", "mo", "month", "months"), 1 / 12)
+    | dict.fromkeys(("w", "wk", "week", "weeks"), 7 / 365.25)
+    | dict.fromkeys(("d", "day", "days"), 1 / 365.25)
+)
+AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*([a-z]*)\s*(\+?)")
+AGE_COLUMN = re.compile(r"age(?:_(?:in_)?([a-z]+))?")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Participant:
+    """What a table says of one subject.
+
+    Attributes:
+        participant_id: Label, with or without `sub-`.
+        age: [years]; None if it is not known.
+        sex: M, F or O; empty if it is not known.
+    """
+
+    participant_id: str
+    age: float | None = None
+    sex: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Participants:
+    """What a table says of all subjects.
+
+    Attributes:
+        people: Each subject once.
+        remarks: What could not be read, in sentences.
+    """
+
+    people: tuple[Participant, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def read_participants(root: Path, subjects: Sequence[str]) -> Participants:
+    """Read age and sex of subjects; never fails, for nothing else depends on them.
+
+    Args:
+        root: Of the BIDS tree.
+        subjects: Their labels, without `sub-`; what the table says of others is passed over.
+    """
+    try:
+        header, rows = _table(root / FILE)
+        columns = _columns(header)
+        unit, remark = _unit(root, header, columns.age)
+    except InputError as error:
+        return Participants(remarks=(f"{FILE} {error.problem}; no age and sex are taken from it",))
+    read = _Reading(columns=columns, unit=unit, subjects=tuple(subjects))
+    people = read.people(rows)
+    return Participants(people=people, remarks=(*remark, *read.remarks()))
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows; nothing if there is no such file."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError("is too large for a table of subjects")
+        lines = lines_of(path.read_bytes())
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise InputError("is a link to nothing") from error
+        return [], []
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise InputError("is no text") from error
+    if not lines:
+        raise InputError("is empty")
+    for separator in SEPARATORS:
+        header = _cells(lines[0], separator)
+        if {*map(_plain, header)} & {*IDENTIFIERS}:
+            return header, [_cells(line, separator) for line in lines[1:]]
+    raise InputError("has no column participant_id")
+
+
+def _cells(line: str, separator: str | None) -> list[str]:
+    """Take a line apart; quotes hold a cell together where there are two of each."""
+    if separator is None:
+        return line.split()
+    if line.count('"') and line.count('"') % 2 == 0:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    return [cell.strip() for cell in line.split(separator)]
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column in small letters and underscores: `Age (years)` is `age_years`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Where in a row things stand; None where there is no such column."""
+
+    count: int
+    label: int | None
+    age: int | None
+    sex: int | None
+
+
+def _columns(header: Sequence[str]) -> _Columns:
+    names = [_plain(name) for name in header]
+    ages = [name for name in names if _age_unit(name) is not None]
+
+    def first(wanted: Iterable[str]) -> int | None:
+        return next((names.index(name) for name in wanted if name in names), None)
+
+    return _Columns(
+        count=len(names),
+        label=first(IDENTIFIERS),
+        age=first(sorted(ages, key=len)),
+        sex=first(("sex", "gender")),
+    )
+
+
+def _age_unit(name: str) -> float | None:
+    """Return the unit [years] that a column of ages names, years by default; None for another column."""
+    found = AGE_COLUMN.fullmatch(name)
+    return None if found is None else YEARS.get(found[1] or "years")
+
+
+def _unit(root: Path, header: Sequence[str], column: int | None) -> tuple[float, tuple[str, ...]]:
+    """Return the unit of ages [years]: of the name of the column, else of `participants.json`."""
+    if column is None:
+        return 1.0, ()
+    named, beside = _age_unit(_plain(header[column])) or 1.0, (root / FILE).with_suffix(".json")
+    if _plain(header[column]) != "age" or not beside.is_file():
+        return named, ()
+    try:
+        about = read_sidecar(beside).get(header[column])
+    except InputError as error:
+        return named, (f"{beside.name} {error.problem}; ages are taken as years",)
+    unit = about.get("Units") if isinstance(about, Mapping) else None
+    if not isinstance(unit, str) or not unit.strip():
+        return named, ()
+    known = YEARS.get(_plain(unit))
+    if known is None:
+        return math.nan, (f"{beside.name} gives ages in {unit[:40]!r}, a unit that is not known",)
+    return known, ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """Reads rows, and keeps what it could not.
+
+    Attributes:
+        columns: Where things stand.
+        unit: Of ages [years].
+        subjects: That are asked for.
+        doubts: Rows or subjects, by what is the matter with them.
+    """
+
+    columns: _Columns
+    unit: float
+    subjects: tuple[str, ...]
+    doubts: dict[str, list[str]] = field(default_factory=dict)
+
+    def people(self, rows: Sequence[Sequence[str]]) -> tuple[Participant, ...]:
+        """Return what the rows say of the subjects."""
+        found: dict[str, list[Participant]] = {}
+        for number, row in enumerate(rows, start=2):
+            name = _cell(row, self.columns.label)
+            label = self._label(name)
+            if label is None:
+                continue
+            if any(row[self.columns.count :]):
+                self._doubt("more cells than columns", f"line {number} ({name})")
+                continue
+            age, sex = _cell(row, self.columns.age), _cell(row, self.columns.sex)
+            person = Participant(participant_id=label, age=self._age(age, label), sex=self._sex(sex, label))
+            found.setdefault(label, []).append(person)
+        if rows and not found:
+            self._doubt("of none of the subjects that have maps", f"{len(rows)} lines")
+        return tuple(self._one(label, people) for label, people in found.items())
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what could not be read, a sentence for each kind."""
+        return tuple(
+            f"{FILE}: {kind}: {', '.join(named[:N_NAMED])}"
+            + (f" and {len(named) - N_NAMED} more" if len(named) > N_NAMED else "")
+            for kind, named in self.doubts.items()
+        )
+
+    def _doubt(self, kind: str, about: str) -> None:
+        self.doubts.setdefault(kind, []).append(about)
+
+    def _label(self, name: str) -> str | None:
+        """Return which subject is meant, or None: leading zeros and case do not matter if one is left."""
+        label = re.sub(r"^sub-", "", name, flags=re.IGNORECASE)
+        if label in self.subjects:
+            return label
+        alike = [one for one in self.subjects if _alike(one) == _alike(label)]
+        if len(alike) > 1:
+            self._doubt("could be one of several subjects", f"{name} ({', '.join(alike)})")
+        elif not alike and LABEL.fullmatch(label) is None:
+            self._doubt("no label of a subject", repr(name[:40]))
+        return alike[0] if len(alike) == 1 else None
+
+    def _age(self, text: str, label: str) -> float | None:
+        if text.casefold() in ABSENT or math.isnan(self.unit):
+            return None
+        found = AGE.fullmatch(text.casefold())
+        unit = None if found is None else YEARS.get(found[2]) if found[2] else self.unit
+        years = None if found is None or unit is None else float(found[1].replace(",", ".")) * unit
+        if found is None or years is None or years > OLDEST:
+            self._doubt("not read as ages", f"sub-{label} {text[:40]!r}")
+            return None
+        if found[3]:
+            self._doubt("ages known as a lower limit, which is taken", f"sub-{label} {text!r}")
+        return years
+
+    def _sex(self, text: str, label: str) -> str:
+        word = text.casefold()
+        if word not in ABSENT and word not in SEXES:
+            self._doubt("not read as sexes", f"sub-{label} {text[:40]!r}")
+        return SEXES.get(word, "")
+
+    def _one(self, label: str, people: Sequence[Participant]) -> Participant:
+        """Return what several rows about one subject agree on."""
+        ages = {one.age for one in people if one.age is not None}
+        sexes = {one.sex for one in people if one.sex}
+        if len(ages) > 1 or len(sexes) > 1:
+            self._doubt(
+                "lines about one subject that differ; nothing is taken where they do", f"sub-{label}"
+            )
+        return Participant(
+            participant_id=label,
+            age=ages.pop() if len(ages) == 1 else None,
+            sex=sexes.pop() if len(sexes) == 1 else "",
+        )
+
+
+def _alike(label: str) -> str:
+    return (label.lstrip("0") or "0") if label.isdigit() else label.casefold()
+
+
+def _cell(row: Sequence[str], place: int | None) -> str:
+    return row[place] if place is not None and place < len(row) else ""
