@@ -163,7 +163,7 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("unweight.cli.train.teach", lambda *_, **__: None)
     timed: list[float] = []
 
-    def choose(recipe: Recipe, heads: object, device: object, minutes: float, base: object) -> Recipe:
+    def choose(recipe: Recipe, heads: object, device: object, minutes: float, *_: object) -> Recipe:
         timed.append(minutes)
         return replace(recipe, plan=replace(recipe.plan, n_steps=700))
 
