@@ -34,6 +34,7 @@ import torch
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
 from unweight.learn.lesson import Heads, Listener, teach
+from unweight.learn.precision import PrecisionChoice
 from unweight.learn.presets import recipe_for
 from unweight.learn.training import Step
 from unweight.learn.weights import load_weights, save_weights
@@ -100,6 +101,10 @@ class Notes(Listener):
 
     def making(self, what: str) -> None:
         """Hear that slabs are made."""
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Hear what losses are computed in: bfloat16 where this is faster on this machine."""
+        print(*choices, sep=", then ")
 
     def step(self, step: Step) -> None:
         """Hear of the training."""

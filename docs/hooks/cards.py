@@ -62,6 +62,7 @@ def card_page(card: Card, size: int) -> str:
             if card.preset == "cpu"
             else f"{card.seconds / 60:.0f} min",
         ),
+        ("computed in", _prose(card.precision)),
         ("SHA-256 of the tensors", f"`{card.sha256}`"),
     )
     lines = [f"# Weights {card.name}", "", _prose(card.summary), ""]

@@ -1,18 +1,25 @@
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
-from tests.learn.lessons import tiny
+from tests.learn.lessons import heads, tiny
 from unweight.cli.learning_commands import TRAINED
 from unweight.cli.main import main
 from unweight.cli.training_talk import step_line
-from unweight.learn.assemble import load_estimator, load_weighted_maps
+from unweight.cli.training_time import with_time
+from unweight.learn.assemble import load_estimator, load_weighted_maps, task_of
+from unweight.learn.gather import gather
+from unweight.learn.lesson import pool_of
 from unweight.learn.recipe import METHODS, POSTERIOR, Recipe
+from unweight.learn.slab_set import slab_set
 from unweight.learn.training import Step
 from unweight.learn.weights import load_weights
 
@@ -124,12 +131,39 @@ def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:
     assert (first.seed, second.recipe["n_slabs"], second.recipe["plan"]["n_steps"]) == (3, 5, 12)
 
 
+def test_precision_is_told_and_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, "--precision", "bfloat16") == 0
+    assert "computed in bfloat16 (as asked for)" in capsys.readouterr().out
+    assert load_weights("t1-resnet", tmp_path)[1].precision == "bfloat16 (as asked for)"
+
+
+def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many short trainings are timed, and none of them is timed with the trial."""
+    ratios: list[float] = []
+
+    def ratio(_: object) -> float:
+        ratios.append(3.0)
+        time.sleep(0.2)
+        return ratios[-1]
+
+    monkeypatch.setattr("unweight.learn.precision.has_bfloat16", lambda: False)
+    monkeypatch.setattr("unweight.learn.precision.time_ratio", ratio)
+    monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 0.1)
+    recipe = replace(tiny("t1-resnet"), plan=replace(tiny("t1-resnet").plan, bfloat16=True))
+    slabs = gather(slab_set(recipe, heads().train, part="timing", length=2))
+    task = partial(task_of, recipe)
+    timed = with_time(recipe, task, pool_of(recipe, slabs), torch.device("cpu"), minutes=1.0)
+    assert len(ratios) == 1
+    # Sixty seconds of steps far below the time of the trial.
+    assert timed.plan.n_steps > 60 / 0.2
+
+
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
     monkeypatch.setattr("unweight.cli.train.teach", lambda *_, **__: None)
     timed: list[float] = []
 
-    def choose(recipe: Recipe, heads: object, device: object, minutes: float, base: object) -> Recipe:
+    def choose(recipe: Recipe, heads: object, device: object, minutes: float, *_: object) -> Recipe:
         timed.append(minutes)
         return replace(recipe, plan=replace(recipe.plan, n_steps=700))
 

@@ -16,9 +16,10 @@ from unweight.cli.training_talk import step_line
 from unweight.learn.card import Card
 from unweight.learn.pair import Pair
 from unweight.learn.pair_cohort import CohortRecipe
+from unweight.learn.processes import TORCHRUN
 from unweight.learn.recipe import STRUCTURES, T1W, T1W_UNET, Recipe
 from unweight.learn.t1w_assemble import load_network, load_synthesiser
-from unweight.learn.training import TORCHRUN, Step
+from unweight.learn.training import Step
 from unweight.learn.weights import available, load_weights
 from unweight.run.t1w_pairs import PairedSubject
 from unweight.synth.anatomy import Anatomy
@@ -88,6 +89,8 @@ def test_weights_are_written_and_told_of(
     assert {path.name for path in out.iterdir()} == {f"{method}.json", f"{method}.safetensors", "training"}
     load_synthesiser(method, out)
     card = card_of(out, method)
+    assert "computed in float32 (the plan allows no other)" in told
+    assert card.precision == "float32 (the plan allows no other)"
     assert "2 simulated people of 50 to 50 years" in card.trained_on
     assert "Trained on simulated people alone" in card.limits and "users gave" not in card.limits
     assert (card.stored, card.recipe["plan"]["n_steps"]) == ("float16", 3)

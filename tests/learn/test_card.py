@@ -22,12 +22,19 @@ CARD = Card(
     calibration={"temperature": 1.02},
     metrics={"coverage": 0.68},
     seconds=12.5,
+    precision="float32 (as asked for)",
 )
 
 
 def test_round_trip() -> None:
     card = replace(CARD, sha256="0f" * 32, stored="float16")
     assert card_from_json(card.to_json()) == card
+
+
+def test_an_older_card_notes_no_precision() -> None:
+    values = json.loads(CARD.to_json())
+    del values["precision"]
+    assert card_from_json(json.dumps(values).encode()) == replace(CARD, precision="")
 
 
 def test_file_is_for_readers() -> None:

@@ -23,6 +23,7 @@ from unweight.learn.conformal import conformal_from_plain
 from unweight.learn.lesson import Base, Heads, Listener, held_out, shelves, teach
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_examination import yardstick_for
+from unweight.learn.precision import PrecisionChoice, describe_precision
 from unweight.learn.protocol_range import range_from_plain
 from unweight.learn.recipe import (
     DIFFUSOR,
@@ -55,6 +56,7 @@ class Ear(Listener):
     stop: int | None = None
     heard: list[Step] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    computed: str = ""
 
     def making(self, what: str) -> Progress:
         def report(done: int, total: int) -> None:
@@ -62,6 +64,9 @@ class Ear(Listener):
                 self.made.append(f"{what} {total}")
 
         return report
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        self.computed = describe_precision(choices)
 
     def step(self, step: Step) -> None:
         self.heard.append(step)
@@ -102,6 +107,7 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     expected = [f"validation {n_validation}", "train 4"]
     assert ear.made == expected + ([f"calibration {n_calibration}"] if n_calibration else [])
     assert loaded.seconds > 0
+    assert loaded.precision == ear.computed == "float32 (the plan allows no other)"
     for name in ("procedural", "4 simulated slabs of 32 x 32", "Scored on"):
         assert name in loaded.trained_on
     assert "not a medical device" in loaded.limits

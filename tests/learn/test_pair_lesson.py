@@ -20,6 +20,7 @@ from unweight.learn.echo_channels import LEVEL, MASK, N_CHANNELS
 from unweight.learn.lesson import Listener
 from unweight.learn.pair import Pair, half
 from unweight.learn.pair_lesson import GLANCE, PairExamination, PairParts, glance, teach_pairs
+from unweight.learn.precision import PrecisionChoice, describe_precision
 from unweight.learn.presets import recipe_for
 from unweight.learn.recipe import (
     FROM_PAIRS,
@@ -54,9 +55,13 @@ class InterruptionError(Exception):
 class Ear(Listener):
     stop: int | None = None
     heard: list[Step] = field(default_factory=list)
+    computed: str = ""
 
     def making(self, what: str) -> Progress | None:
         return None
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        self.computed = describe_precision(choices)
 
     def step(self, step: Step) -> None:
         self.heard.append(step)
@@ -90,7 +95,9 @@ PARTS = PairParts(train=(pair("a"), pair("b")), validation=(pair("c"),))
 
 def tiny(method: str) -> Recipe:
     recipe = recipe_for(method, "cpu")
+    # float32, so that what is tested does not depend on the CPU.
     plan = replace(recipe.plan, n_steps=3, batch_size=2, warm_up=1, check_every=2, save_every=2)
+    plan = replace(plan, bfloat16=False)
     return replace(recipe, network=narrow(recipe.network), patch=16, n_slabs=2, plan=plan)
 
 

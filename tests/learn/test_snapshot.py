@@ -1,14 +1,19 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.plan import TrainingPlan
+from unweight.learn.precision import Precision, PrecisionChoice
 from unweight.learn.snapshot import (
     GROUPS,
+    HEADER,
     NUMBERS,
     Snapshot,
     read_snapshot,
@@ -19,6 +24,10 @@ from unweight.learn.snapshot import (
 PLAN = TrainingPlan(n_steps=10, batch_size=2, warm_up=1)
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 DIGEST = training_digest(PLAN, 1, NETWORK, 1)
+CHOICES = (
+    PrecisionChoice(precision=Precision.BFLOAT16, reason="on cuda"),
+    PrecisionChoice(precision=Precision.FLOAT32, reason="as asked for", first_step=5),
+)
 
 
 def snapshot() -> Snapshot:
@@ -29,6 +38,7 @@ def snapshot() -> Snapshot:
         skipped=3,
         in_row=1,
         seconds=0.1 + 0.2,
+        choices=CHOICES,
         network=NETWORK.state_dict(),
         average=NETWORK.state_dict(),
         first={name: torch.randn_like(one) for name, one in parameters.items()},
@@ -42,7 +52,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "a.safetensors", written)
     read = read_snapshot(tmp_path / "a.safetensors", DIGEST)
     assert read is not None
-    for name in NUMBERS:
+    for name in (*NUMBERS, "choices"):
         assert getattr(read, name) == getattr(written, name)
     for group in GROUPS:
         one, other = getattr(read, group), getattr(written, group)
@@ -50,6 +60,17 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
         assert all(
             torch.equal(one[name], other[name]) and one[name].dtype == other[name].dtype for name in one
         )
+
+
+def test_an_older_snapshot_notes_no_precision(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_snapshot(path, snapshot())
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[HEADER])
+    del header["precision"]
+    save_file(load_file(path), path, metadata={HEADER: json.dumps(header)})
+    read = read_snapshot(path, DIGEST)
+    assert read is not None and read.choices == () and read.step == 7
 
 
 def test_same_snapshot_gives_the_same_bytes(tmp_path: Path) -> None:

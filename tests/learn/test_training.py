@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.plan import TrainingPlan
+from unweight.learn.precision import Precision
 from unweight.learn.task import Batch, Task
 from unweight.learn.training import LOG, SNAPSHOT, Step, train
 
@@ -96,7 +97,8 @@ def test_known_solution_is_found() -> None:
 
 
 def test_autocast_comes_close() -> None:
-    weights = train(Line(), draw, replace(LONG, n_steps=200, bfloat16=True), seed=1, device=CPU)
+    plan = replace(LONG, n_steps=200)
+    weights = train(Line(), draw, plan, seed=1, device=CPU, precision=Precision.BFLOAT16)
     assert weights["weight"].dtype == torch.float32
     # bfloat16 keeps eight bits.
     torch.testing.assert_close(weights["weight"], SLOPES, atol=0.03, rtol=0)
@@ -171,6 +173,7 @@ def test_interrupted_training_goes_on_exactly(tmp_path: Path, at: int) -> None:
     assert [one["step"] for one in kept[0]] == [4, 6, 8, 12, 16, 18, 20]
     seconds = [json.loads(one)["seconds"] for one in logs[1]]
     assert seconds == sorted(seconds)
+    assert {one["precision"] for one in kept[1]} == {"float32 (the plan allows no other)"}
 
 
 def test_finished_training_is_not_repeated(tmp_path: Path) -> None:

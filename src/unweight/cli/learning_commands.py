@@ -111,6 +111,13 @@ TRAIN = Command(
         ),
         argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train"),
         argument(
+            "--precision",
+            default="auto",
+            choices=("auto", "float32", "bfloat16"),
+            help="what losses are computed in; auto: bfloat16 where preset and hardware have it, or where "
+            "a trial shows it faster (default)",
+        ),
+        argument(
             "--workers", type=int, metavar="N", help="processes that make slabs (default: one per core)"
         ),
     ),

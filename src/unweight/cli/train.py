@@ -25,6 +25,7 @@ from unweight.learn.assemble import load_posterior_network, task_of
 from unweight.learn.card import Card
 from unweight.learn.gather import Shelf, gather
 from unweight.learn.lesson import Base, Heads, Silence, place, pool_of, shelves, teach
+from unweight.learn.precision import Precision
 from unweight.learn.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, Recipe
 from unweight.learn.slab_set import slab_set
 from unweight.learn.weights import available, load_weights, save_weights
@@ -74,10 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
         _summarise(screen, load_weights(asked.method, arguments.out)[1], arguments.out)
         return 0
     heads = _heads(arguments, chosen)
+    precision = Precision(arguments.precision)
     if recipe is None:
-        recipe = (
-            asked if arguments.minutes is None else _timed(asked, heads, device, arguments.minutes, base)
-        )
+        recipe = asked
+        if arguments.minutes is not None:
+            recipe = _timed(asked, heads, device, arguments.minutes, base, precision)
         if here.rank == 0:
             record.write(recipe)
     n_workers = arguments.workers if arguments.workers is not None else n_cores() // here.n
@@ -88,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             recipe,
             heads,
             device=device,
+            precision=precision,
             n_workers=n_workers if n_workers > 1 else 0,
             folder=record.folder,
             report=Silence() if quiet else Teller(shown=shown),
@@ -145,10 +148,18 @@ def _base(arguments: argparse.Namespace) -> Base | None:
     return Base(network=network, sha256=card.sha256)
 
 
-def _timed(recipe: Recipe, heads: Heads, device: torch.device, minutes: float, base: Base | None) -> Recipe:
+def _timed(
+    recipe: Recipe,
+    heads: Heads,
+    device: torch.device,
+    minutes: float,
+    base: Base | None,
+    precision: Precision,
+) -> Recipe:
     slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
     network = None if base is None else base.network
-    return with_time(recipe, partial(task_of, recipe, network), pool_of(recipe, slabs), device, minutes)
+    pool = pool_of(recipe, slabs)
+    return with_time(recipe, partial(task_of, recipe, network), pool, device, minutes, precision)
 
 
 def _introduce(screen: Console, recipe: Recipe, heads: Heads, device: torch.device) -> None:

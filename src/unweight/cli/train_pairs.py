@@ -27,6 +27,7 @@ from unweight.learn.pair_cohort import CohortRecipe, person_pair
 from unweight.learn.pair_lesson import PairParts, teach_pairs
 from unweight.learn.pair_pool import PairPool
 from unweight.learn.pair_set import make_pairs
+from unweight.learn.precision import Precision
 from unweight.learn.recipe import FROM_PAIRS, STRUCTURES, T1W, T1W_UNET, Recipe
 from unweight.learn.t1w_assemble import T1wBase, load_base, t1w_task
 from unweight.learn.weights import available, load_weights, save_weights
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     quiet = arguments.quiet or place().rank > 0
     screen = console(quiet=quiet)
-    device = device_for(arguments.device)
+    device, precision = device_for(arguments.device), Precision(arguments.precision)
     asked = _recipe(arguments)
     base = _base(arguments, screen)
     start = None
@@ -112,7 +113,7 @@ def _train(arguments: argparse.Namespace) -> int:
     with course(quiet=quiet) as shown:
         parts = source.parts(n_workers if n_workers > 1 else 0, shown)
         if recipe is None:
-            recipe = _timed(asked, parts, device, arguments.minutes, base)
+            recipe = _timed(asked, parts, device, arguments.minutes, base, precision)
             record.write(recipe)
         shown.line(
             f"{recipe.method}, preset {recipe.preset}, on {device.type}: {recipe.plan.n_steps} steps, "
@@ -122,6 +123,7 @@ def _train(arguments: argparse.Namespace) -> int:
             recipe,
             parts,
             device=device,
+            precision=precision,
             folder=record.folder,
             report=Silence() if quiet else Teller(shown=shown, what="people"),
             start=None if start is None else start[0],
@@ -163,12 +165,17 @@ def _base(arguments: argparse.Namespace, screen: Console) -> T1wBase | None:
 
 
 def _timed(
-    recipe: Recipe, parts: PairParts, device: torch.device, minutes: float | None, base: T1wBase | None
+    recipe: Recipe,
+    parts: PairParts,
+    device: torch.device,
+    minutes: float | None,
+    base: T1wBase | None,
+    precision: Precision,
 ) -> Recipe:
     if minutes is None:
         return recipe
     pool = PairPool(parts.train[:2], recipe.patch, recipe.plan.batch_size)
-    return with_time(recipe, partial(t1w_task, recipe, base), pool, device, minutes)
+    return with_time(recipe, partial(t1w_task, recipe, base), pool, device, minutes, precision)
 
 
 @final

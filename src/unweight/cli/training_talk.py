@@ -6,6 +6,7 @@ from typing import final
 from unweight.cli.terminal import Course
 from unweight.core.estimator import Progress
 from unweight.learn.lesson import Listener
+from unweight.learn.precision import PrecisionChoice, describe_precision
 from unweight.learn.training import Step
 
 
@@ -25,6 +26,11 @@ class Teller(Listener):
     def making(self, what: str) -> Progress:
         """Show a bar of what is made."""
         return self.shown.bar(f"{self.what} for {what}")
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Say what the training is computed in, and why."""
+        if choices:
+            self.shown.line(f"computed in {describe_precision(choices)}")
 
     def step(self, step: Step) -> None:
         """Say a line at each check."""

@@ -4,10 +4,12 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from unweight.cli.recipe_choice import with_steps
+from unweight.learn.precision import Precision, PrecisionChoice
 from unweight.learn.recipe import Recipe
 from unweight.learn.task import Batches, Task
 from unweight.learn.training import train
@@ -22,6 +24,7 @@ def with_time(
     batches: Batches,
     device: torch.device,
     minutes: float,
+    precision: Precision = Precision.AUTO,
 ) -> Recipe:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds.
 
@@ -31,15 +34,19 @@ def with_time(
         batches: A few of them are enough.
         device: Where to train.
         minutes: Of the training alone.
+        precision: Of the losses.
     """
+    taken: list[tuple[PrecisionChoice, ...]] = []
     count, seconds = 1, 0.0
     while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
         count *= 4
         plan = replace(with_steps(recipe, count).plan, check_every=count, save_every=count)
         task = make_task()
-        train(task, batches, plan, seed=recipe.seed, device=device)  # the first pass also warms up
+        go = partial(train, task, batches, plan, seed=recipe.seed, device=device)
+        go(precision=precision, announce=taken.append)  # the first pass also warms up
+        precision = taken[-1][-1].precision  # a trial is made once
         began = time.perf_counter()
-        train(task, batches, plan, seed=recipe.seed, device=device)
+        go(precision=precision)
         seconds = time.perf_counter() - began
     wanted = 60 * minutes / (seconds / count)
     return with_steps(recipe, max(LEAST_STEPS, 100 * round(wanted / 100)))

@@ -39,6 +39,7 @@ class Card:
         seconds: Time of the training [s].
         sha256: Of the file with the tensors; empty until it is written.
         stored: Type of the tensors in the file, `float16` or `float32`.
+        precision: What the training was computed in, and why; empty where no card noted it yet.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Card:
     seconds: float
     sha256: str = ""
     stored: str = "float32"
+    precision: str = ""
 
     not_a_medical_device: ClassVar[str] = NOT_A_MEDICAL_DEVICE
 
@@ -89,6 +91,7 @@ class Card:
             raise UsageError(f"Card.{name} is {getattr(self, name)!r}", remedy=remedy)
 
 
+NEWER = {"precision"}  # fields that older cards lack
 MAPPINGS = ("recipe", "ranges", "calibration", "metrics")
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(MAPPINGS, (dict,)),
@@ -126,7 +129,10 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
     if not isinstance(values, dict):
         raise InputError("is no card: not a table of values", path=path)
     expected = {one.name for one in fields(Card)} | {"not_a_medical_device"}
-    for what, names in (("unknown", values.keys() - expected), ("missing", expected - values.keys())):
+    for what, names in (
+        ("unknown", values.keys() - expected),
+        ("missing", expected - NEWER - values.keys()),
+    ):
         if names:
             raise InputError(
                 f"is no card of this version: {what} {', '.join(sorted(names))}",

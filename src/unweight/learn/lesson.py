@@ -31,10 +31,12 @@ from unweight.learn.pair_cohort import CohortRecipe
 from unweight.learn.pool import SlabPool
 from unweight.learn.portrait import Seen, card_of
 from unweight.learn.posterior_examination import PosteriorExamination, yardstick_for
+from unweight.learn.precision import Precision, PrecisionChoice, describe_precision
+from unweight.learn.processes import TORCHRUN
 from unweight.learn.recipe import DIFFUSOR, FROM_FITS, FROM_WEIGHTED, POSTERIOR, RESIDUAL, Recipe
 from unweight.learn.residual_examination import ResidualExamination
 from unweight.learn.slab_set import slab_set
-from unweight.learn.training import LOG, TORCHRUN, Step, train
+from unweight.learn.training import LOG, Step, train
 from unweight.learn.weighted_slabs import WHOLE
 from unweight.learn.weights import fill
 from unweight.nets.unet import UNet
@@ -86,6 +88,10 @@ class Listener(ABC):
         """Return what is told of slabs made and to make; `what` is `training`, `validation` …."""
 
     @abstractmethod
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Hear before the first step what losses are computed in, first to last."""
+
+    @abstractmethod
     def step(self, step: Step) -> None:
         """Hear of the training, at each check and each snapshot."""
 
@@ -98,6 +104,9 @@ class Silence(Listener):
     def making(self, what: str) -> Progress | None:
         """Return nothing to tell."""
         return None
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Let it pass."""
 
     def step(self, step: Step) -> None:
         """Let it pass."""
@@ -127,6 +136,7 @@ def teach(
     heads: Heads,
     *,
     device: torch.device,
+    precision: Precision = Precision.AUTO,
     n_workers: int = 0,
     folder: Path | None = None,
     report: Listener = SILENCE,
@@ -139,6 +149,7 @@ def teach(
         recipe: What to train.
         heads: To cut slabs from.
         device: Where to train; under torchrun `cuda` becomes the device of the process.
+        precision: Of the losses; `auto` is the faster one.
         n_workers: Processes that make slabs; 0 to make them here.
         folder: Where snapshot, log and slabs are kept; a training found there goes on.
         report: Told how it goes, in the first process only.
@@ -174,9 +185,11 @@ def teach(
         recipe.plan,
         seed=recipe.seed,
         device=device,
+        precision=precision,
         folder=folder,
         check=None if examination is None else examination.check,
         report=clock,
+        announce=clock.hear,
     )
     if examination is None:
         return None
@@ -196,7 +209,15 @@ def teach(
     )
     metrics = examination.score(network, calibration)
     seconds = clock.seconds or _logged_seconds(folder)
-    return tensors, card_of(recipe, seen, calibration=calibration, metrics=metrics, seconds=seconds)
+    card = card_of(
+        recipe,
+        seen,
+        calibration=calibration,
+        metrics=metrics,
+        seconds=seconds,
+        precision=clock.precision,
+    )
+    return tensors, card
 
 
 def pool_of(recipe: Recipe, slabs: Mapping[str, Tensor]) -> SlabPool:
@@ -265,15 +286,22 @@ class _Maker:
 @final
 @dataclass(kw_only=True)
 class Clock:
-    """Remembers how long the training has taken, and passes on what it hears.
+    """Remembers how long the training has taken and in what precision, and passes on what it hears.
 
     Attributes:
         report: Told of each step.
         seconds: So far.
+        precision: In words.
     """
 
     report: Listener
     seconds: float = field(default=0.0)
+    precision: str = field(default="")
+
+    def hear(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Hear of the precision."""
+        self.precision = describe_precision(choices)
+        self.report.precision(choices)
 
     def __call__(self, step: Step) -> None:
         """Hear of a step."""

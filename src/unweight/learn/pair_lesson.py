@@ -5,7 +5,7 @@ pairs of validation → scores, and the factor on standard deviations by which 9
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from unweight.learn.pair import Pair
 from unweight.learn.pair_pool import PairPool
 from unweight.learn.pair_portrait import pair_card
 from unweight.learn.planar_denoiser import Planes
+from unweight.learn.precision import Precision
 from unweight.learn.recipe import STRUCTURES, T1W_FAST, Recipe
 from unweight.learn.structure_task import find_structures
 from unweight.learn.t1w_assemble import T1wBase, synthesiser_of, t1w_task
@@ -64,6 +65,7 @@ def teach_pairs(
     parts: PairParts,
     *,
     device: torch.device,
+    precision: Precision = Precision.AUTO,
     folder: Path | None = None,
     report: Listener = SILENCE,
     start: Mapping[str, Tensor] | None = None,
@@ -75,6 +77,7 @@ def teach_pairs(
         recipe: What to train.
         parts: Whom to learn from.
         device: Where to train.
+        precision: Of the losses; `auto` is the faster one.
         folder: Where snapshot and log are kept; a training found there goes on.
         report: Told how it goes, in the first process only.
         start: Weights to start from instead of random ones.
@@ -102,9 +105,11 @@ def teach_pairs(
         recipe.plan,
         seed=recipe.seed,
         device=device,
+        precision=precision,
         folder=folder,
         check=examination.check if place().rank == 0 else None,
         report=clock,
+        announce=clock.hear,
     )
     if place().rank > 0:
         return None
@@ -115,7 +120,7 @@ def teach_pairs(
     if base is not None:
         calibration = {**calibration, "base": base.sha256}
     card = pair_card(recipe, parts.train, parts.validation, calibration=calibration, metrics=metrics)
-    return tensors, Card(**{**vars(card), "seconds": round(clock.seconds, 3)})
+    return tensors, replace(card, seconds=round(clock.seconds, 3), precision=clock.precision)
 
 
 @final

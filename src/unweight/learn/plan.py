@@ -28,7 +28,7 @@ class TrainingPlan:
         weight_decay: Decay of AdamW, on parameters with two axes or more.
         clip: Largest norm of the gradient over all parameters.
         ema_decay: Decay of the moving average of the weights.
-        bfloat16: Whether the loss is computed under autocast to bfloat16.
+        bfloat16: Whether the loss may be computed under autocast to bfloat16, where that is faster.
         check_every: Steps between checks.
         save_every: Steps between snapshots.
     """

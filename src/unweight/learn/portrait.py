@@ -78,6 +78,7 @@ def card_of(
     calibration: Mapping[str, Any],
     metrics: Mapping[str, float],
     seconds: float,
+    precision: str = "",
 ) -> Card:
     """Return the card of weights."""
     weighted = recipe.method in FROM_WEIGHTED
@@ -96,6 +97,7 @@ def card_of(
         calibration=calibration,
         metrics=metrics,
         seconds=round(seconds, 3),
+        precision=precision,
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn, uint8
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.plan import TrainingPlan
+from unweight.learn.precision import Precision, PrecisionChoice
 
 HEADER = "unweight"
 REMEDY = "Remove it to train from the start, or choose another folder."
@@ -35,6 +36,7 @@ class Snapshot:
         skipped: Steps without an update because the loss was not finite.
         in_row: How many of these came last, one after the other.
         seconds: Time spent so far [s].
+        choices: What the losses were computed in, first to last; none in snapshots of older versions.
         network: State of the network by name.
         average: State of the network with the averaged weights.
         first: First moment of AdamW by parameter.
@@ -47,6 +49,7 @@ class Snapshot:
     skipped: int
     in_row: int
     seconds: float
+    choices: tuple[PrecisionChoice, ...] = ()
     network: Mapping[str, Tensor]
     average: Mapping[str, Tensor]
     first: Mapping[str, Tensor]
@@ -76,7 +79,11 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
         for group in GROUPS
         for name, tensor in getattr(snapshot, group).items()
     }
-    header = {name: getattr(snapshot, name) for name in NUMBERS} | {"sha256": _digest(tensors)}
+    header = {
+        **{name: getattr(snapshot, name) for name in NUMBERS},
+        "precision": [asdict(one) for one in snapshot.choices],
+        "sha256": _digest(tensors),
+    }
     write_bytes_atomic(path, save(tensors, metadata={HEADER: json.dumps(header)}))
 
 
@@ -94,6 +101,10 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
             header = json.loads((file.metadata() or {})[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         numbers: dict[str, Any] = {name: kind(header[name]) for name, kind in NUMBERS.items()}
+        choices = tuple(
+            PrecisionChoice(**{**one, "precision": Precision(one["precision"])})
+            for one in header.get("precision", ())
+        )
         whole = header["sha256"] == _digest(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError("is damaged, or no snapshot", remedy=REMEDY, path=path) from error
@@ -110,7 +121,7 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
     for name, tensor in tensors.items():
         group, _, rest = name.partition("/")
         groups[group][rest] = tensor
-    return Snapshot(**numbers, **groups)
+    return Snapshot(**numbers, choices=choices, **groups)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

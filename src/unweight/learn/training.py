@@ -9,33 +9,34 @@ kept: a training that was stopped goes on as if it had not been.
 
 import copy
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from math import isfinite, nan
 from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.plan import TrainingPlan
+from unweight.learn.precision import (
+    Precision,
+    PrecisionChoice,
+    StepTrial,
+    autocast,
+    choose_precision,
+)
+from unweight.learn.processes import Processes, joined_processes
 from unweight.learn.snapshot import Snapshot, read_snapshot, training_digest, write_snapshot
 from unweight.learn.task import Batch, Batches, Task
 
 SNAPSHOT = "snapshot.safetensors"
 LOG = "log.jsonl"
 MAX_SKIPPED = 100
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-# The others wait while the first process checks.
-PATIENCE = timedelta(hours=2)
 
 Check = Callable[[nn.Module], Mapping[str, float]]
 
@@ -65,6 +66,7 @@ class Step:
 
 
 Report = Callable[[Step], None]
+Announce = Callable[[tuple[PrecisionChoice, ...]], None]
 
 
 def train(
@@ -74,9 +76,11 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    precision: Precision = Precision.AUTO,
     folder: Path | None = None,
     check: Check | None = None,
     report: Report | None = None,
+    announce: Announce | None = None,
 ) -> dict[str, Tensor]:
     """Train the network of a task in place and return the moving average of its weights.
 
@@ -89,9 +93,11 @@ def train(
         plan: Steps, rates and batch size.
         seed: Of batches and losses; the weights the network has when this is called are the start.
         device: Where to train; under torchrun `cuda` becomes the device of the process.
+        precision: Of the loss; the weights are float32 in any case.
         folder: Where a snapshot and the log are kept; a training found there goes on.
         check: Given a copy of the network with the averaged weights, in `eval` mode.
         report: Told how it goes, at each check and each snapshot.
+        announce: Told before the first step what the losses are computed in, first to last.
 
     Returns:
         The averaged weights by the names of the state dict, float32, on the CPU.
@@ -101,7 +107,7 @@ def train(
         InputError: The snapshot or the log is damaged.
         OutputError: The folder cannot be written to.
     """
-    with _processes(device) as processes:
+    with joined_processes(device) as processes:
         network = task.network.to(processes.device)
         wrapped = processes.wrap(network)
         state = _State.start(network, plan)
@@ -109,13 +115,17 @@ def train(
         books = _Books(folder=folder, digest=digest)
         books.resume(state)
         processes.agree(state.step)
+        course = _Course(task=task, batches=batches, plan=plan, seed=seed, processes=processes)
+        if state.step < plan.n_steps:
+            state.compute_in(processes.agreed(course.choice(precision, state)))
+        if processes.rank == 0 and announce is not None:
+            announce(state.choices)
         if processes.rank == 0 and state.step == 0:
             books.keep(state)
-        course = _Course(task=task, batches=batches, plan=plan, seed=seed, processes=processes)
         for step in course.steps(state, wrapped):
             if processes.rank == 0:
                 told = _tell(state, step, check)
-                books.enter(told)
+                books.enter(told, state.choices[-1])
                 if step.step % plan.save_every == 0 or step.step == plan.n_steps:
                     books.keep(state)
                 if report is not None:
@@ -136,6 +146,7 @@ class _State:
     skipped: int = 0
     in_row: int = 0
     seconds: float = 0.0
+    choices: tuple[PrecisionChoice, ...] = ()
 
     @classmethod
     def start(cls, network: nn.Module, plan: TrainingPlan) -> "_State":
@@ -149,6 +160,11 @@ class _State:
         optimizer = torch.optim.AdamW([one for one in groups if one["params"]], lr=plan.learning_rate)
         average = copy.deepcopy(network).requires_grad_(False).eval()
         return cls(network=network.train(), average=average, optimizer=optimizer)
+
+    def compute_in(self, choice: PrecisionChoice) -> None:
+        """Keep the precision of the steps to come, if it is another than before."""
+        if not self.choices or self.choices[-1].precision is not choice.precision:
+            self.choices = (*self.choices, replace(choice, first_step=self.step))
 
     def update(self, plan: TrainingPlan) -> None:
         for group in self.optimizer.param_groups:
@@ -181,6 +197,7 @@ class _State:
             skipped=self.skipped,
             in_row=self.in_row,
             seconds=self.seconds,
+            choices=self.choices,
             network=self.network.state_dict(),
             average=self.average.state_dict(),
             first={name: one["exp_avg"] for name, one in moments.items()},
@@ -191,6 +208,7 @@ class _State:
     def restore(self, snapshot: Snapshot) -> None:
         self.step, self.seconds = snapshot.step, snapshot.seconds
         self.skipped, self.in_row = snapshot.skipped, snapshot.in_row
+        self.choices = snapshot.choices
         self.network.load_state_dict(dict(snapshot.network))
         self.average.load_state_dict(dict(snapshot.average))
         for name, one in self.network.named_parameters():
@@ -203,58 +221,6 @@ class _State:
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class _Processes:
-    """This process among those that train together."""
-
-    rank: int
-    n: int
-    device: torch.device
-    together: bool
-
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """Return what averages gradients over the processes; all start from the weights of the first."""
-        if not self.together:
-            return network
-        return DistributedDataParallel(network, [self.device] if self.device.type == "cuda" else None)
-
-    def agree(self, step: int) -> None:
-        """Refuse to go on where some processes found a snapshot that others did not."""
-        mean = float(self.mean(torch.tensor(float(step), device=self.device)))
-        if mean != step:
-            raise UsageError(
-                "the processes found different snapshots", remedy="Give a folder that all of them see."
-            )
-
-    def mean(self, numbers: Tensor) -> Tensor:
-        """Return the mean over the processes."""
-        if self.together:
-            distributed.all_reduce(numbers)
-        return numbers / self.n
-
-
-@contextmanager
-def _processes(device: torch.device) -> Iterator[_Processes]:
-    if not all(name in os.environ for name in TORCHRUN):
-        yield _Processes(rank=0, n=1, device=device, together=False)
-        return
-    cuda = device.type == "cuda"
-    if cuda:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    ours = not distributed.is_initialized()
-    if ours:
-        backend = "nccl" if cuda else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE, device_id=device if cuda else None)
-    try:
-        rank, n = distributed.get_rank(), distributed.get_world_size()
-        yield _Processes(rank=rank, n=n, device=device, together=True)
-    finally:
-        if ours:
-            distributed.destroy_process_group()
-
-
-@final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Course:
     """The steps of a training."""
@@ -263,7 +229,7 @@ class _Course:
     batches: Batches
     plan: TrainingPlan
     seed: int
-    processes: _Processes
+    processes: Processes
 
     def steps(self, state: _State, wrapped: nn.Module) -> Iterator[Step]:
         """Make the steps that are left, and give those to be told of."""
@@ -298,6 +264,26 @@ class _Course:
                 )
                 losses = []
 
+    def choice(self, wish: Precision, state: _State) -> PrecisionChoice:
+        """Return what the next losses are to be computed in."""
+        trial = StepTrial(
+            task=self.task,
+            network=state.network,
+            device=self.processes.device,
+            draw=lambda: self._draw(state.step),
+            generator=lambda: self._noise(state.step),
+        )
+        return choose_precision(
+            wish,
+            allowed=self.plan.bfloat16,
+            device=self.processes.device,
+            seconds=trial,
+            before=state.choices[-1] if state.choices else None,
+        )
+
+    def _noise(self, step: int) -> torch.Generator:
+        return seeded_generator(self.seed, "loss", step, self.processes.rank)
+
     def _draw(self, step: int) -> Batch:
         return self.batches(seeded_generator(self.seed, "batch", step, self.processes.rank))
 
@@ -305,10 +291,9 @@ class _Course:
         """Compute clipped gradients; return the loss and their norm, the same in all processes."""
         device = self.processes.device
         moved = {name: tensor.to(device) for name, tensor in batch.items()}
-        generator = seeded_generator(self.seed, "loss", state.step, self.processes.rank)
         state.optimizer.zero_grad()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.plan.bfloat16):
-            loss = self.task.loss(wrapped, moved, generator)
+        with autocast(device, state.choices[-1].precision):
+            loss = self.task.loss(wrapped, moved, self._noise(state.step))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
         norm = nn.utils.clip_grad_norm_(state.network.parameters(), self.plan.clip)
         return self.processes.mean(torch.stack([loss.detach().float(), norm.float()]))
@@ -368,7 +353,7 @@ class _Books:
         if self.folder is not None:
             write_snapshot(self.folder / SNAPSHOT, state.snapshot(self.digest))
 
-    def enter(self, step: Step) -> None:
+    def enter(self, step: Step, choice: PrecisionChoice) -> None:
         if self.folder is None:
             return
         line = {
@@ -378,6 +363,7 @@ class _Books:
             "checks": None if step.checks is None else {k: _plain(v) for k, v in step.checks.items()},
             "seconds": round(step.seconds, 3),
             "skipped": step.skipped,
+            "precision": str(choice),
         }
         self.lines.append(json.dumps(line, allow_nan=False))
         write_bytes_atomic(self.folder / LOG, "".join(f"{one}\n" for one in self.lines).encode())
