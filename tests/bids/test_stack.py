@@ -133,6 +133,22 @@ def test_negative_values_must_be_explained(tmp_path: Path) -> None:
         stacked([path])
 
 
+def test_small_negative_values_of_a_magnitude_image_are_interpolation(tmp_path: Path) -> None:
+    values = ramp(4, 3, 2, 2) + 100.0
+    values[0, 0, 0, 0] = -1.0
+    path = write_nifti(tmp_path / "ir.nii", values, {"InversionTime": [0.1, 0.5]})
+    with pytest.raises(InputError, match="negative values") as caught:
+        stacked([path])
+    assert "--magnitude" in caught.value.remedy
+    read = stacked([path], kind=SignalKind.MAGNITUDE)
+    assert float(read.acquisition.signal.min()) == 0.0
+    assert any("1 negative values" in note for note in read.notes)
+    values[0, 0, 0, 0] = -50.0
+    write_nifti(path, values, {"InversionTime": [0.1, 0.5]})
+    with pytest.raises(InputError, match="negative values"):
+        stacked([path], kind=SignalKind.MAGNITUDE)
+
+
 def test_magnitude_is_taken_if_both_are_there_and_said(tmp_path: Path) -> None:
     magnitude = write_inversion_series(tmp_path, TIMES, ImageType=["M"])
     real = write_inversion_series(tmp_path, TIMES, stem="re", ImageType=["R"])

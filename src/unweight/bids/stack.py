@@ -29,6 +29,7 @@ from unweight.core.errors import InputError
 from unweight.core.protocol import Protocol
 
 LOG = logging.getLogger(__name__)
+UNDERSHOOT = 0.02  # of the largest value, by which interpolation can leave magnitudes below 0
 HALF = 0.5  # of a voxel
 
 
@@ -78,6 +79,9 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     chosen, kind, notes = choose_part(entries, given.kind)
     notes += check_recovery(chosen, given)
     ((frames, more),) = _read([chosen], given)
+    if given.kind is SignalKind.MAGNITUDE:
+        frames, undershot = _without_undershoot(frames)
+        more += undershot
     if kind is SignalKind.MAGNITUDE:
         _check_sign(frames)
     _check_filled(frames)
@@ -200,6 +204,22 @@ def _check_usable(acquisition: Acquisition, path: Path) -> None:
         )
 
 
+def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
+    """Set small negative values of magnitude images to 0, as interpolation leaves them, and say so."""
+    kept, notes = [], []
+    for frame in frames:
+        negative = frame.data < 0
+        lowest, highest = float(frame.data.nan_to_num().min()), float(frame.data.nan_to_num().max())
+        if -UNDERSHOOT * highest <= lowest < 0:
+            frame = replace(frame, data=frame.data.masked_fill(negative, 0.0))
+            notes.append(
+                f"{frame.entry.path.name}: {int(negative.sum())} negative values, at least {lowest:.3g}, "
+                "are taken as 0, as interpolation of a magnitude image leaves them"
+            )
+        kept.append(frame)
+    return kept, notes
+
+
 def _check_sign(frames: Sequence[Frame]) -> None:
     for frame in frames:
         n_negative = int((frame.data < 0).sum())
@@ -213,7 +233,7 @@ def _check_sign(frames: Sequence[Frame]) -> None:
             )
         raise InputError(
             f"has {n_negative} negative values, and nothing says that it is a real-part image",
-            remedy="Say that it is signed (--signed) if it is; resampling can make negative values too.",
+            remedy="Give --signed if it is one, or --magnitude if resampling left a few small negative values.",
             path=frame.entry.path,
         )
 
