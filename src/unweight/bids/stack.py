@@ -208,15 +208,15 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
     """Set small negative values of magnitude images to 0, as interpolation leaves them, and say so."""
     kept, notes = [], []
     for frame in frames:
-        negative = frame.data < 0
-        lowest, highest = float(frame.data.nan_to_num().min()), float(frame.data.nan_to_num().max())
-        if -UNDERSHOOT * highest <= lowest < 0:
-            frame = replace(frame, data=frame.data.masked_fill(negative, 0.0))
+        negative, finite = frame.data < 0, frame.data.nan_to_num()
+        lowest, highest = float(finite.min()), float(finite.max())
+        small = -UNDERSHOOT * highest <= lowest < 0
+        kept.append(replace(frame, data=frame.data.masked_fill(negative, 0.0)) if small else frame)
+        if small:
             notes.append(
                 f"{frame.entry.path.name}: {int(negative.sum())} negative values, at least {lowest:.3g}, "
                 "are taken as 0, as interpolation of a magnitude image leaves them"
             )
-        kept.append(frame)
     return kept, notes
 
 
@@ -233,7 +233,7 @@ def _check_sign(frames: Sequence[Frame]) -> None:
             )
         raise InputError(
             f"has {n_negative} negative values, and nothing says that it is a real-part image",
-            remedy="Give --signed if it is one, or --magnitude if resampling left a few small negative values.",
+            remedy="Give --signed if it is one, or --magnitude if resampling left small negative values.",
             path=frame.entry.path,
         )
 
