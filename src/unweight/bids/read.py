@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import final
 
 from unweight.bids.collection import Collection, find_collections, looks_like_bids
-from unweight.bids.dicom import converted, looks_like_dicom
+from unweight.bids.dicom import converted
+from unweight.bids.dicom_folder import looks_like_dicom
+from unweight.bids.dicom_selection import advice, select_converted
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
@@ -22,7 +24,8 @@ from unweight.bids.selection import select_series
 from unweight.bids.sidecar import Part
 from unweight.bids.stack import Stack, stack
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import InputError, ProtocolError
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.core.natural import natural_key
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Series:
         root: Root of the BIDS tree, if there is one.
         sidecar: Fields on which all sidecars agree.
         notes: What a careful reader should know.
+        faults: Files and volumes that should be there and could not be used, in sentences.
     """
 
     acquisition: Acquisition
@@ -62,6 +66,7 @@ class Series:
     root: Path | None = None
     sidecar: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @final
@@ -120,9 +125,11 @@ def find_inputs(
     if not paths:
         raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
     if len(paths) > 1 or not paths[0].is_dir():
+        _refuse_numbers(given, paths[0])
         return (FoundSeries(origin=tuple(paths), given=given, entities=entities_of(paths)),)
     folder = paths[0]
     if looks_like_bids(folder):
+        _refuse_numbers(given, folder)
         return _find_in_tree(folder, given, suffixes, subjects)
     if folder.name.startswith("sub-") and looks_like_bids(folder.parent):
         return _find_in_tree(folder.parent, given, suffixes, [folder.name])
@@ -207,9 +214,27 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
 def _read_folder(folder: Path, given: Given) -> Series:
     images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
     if images:
+        _refuse_numbers(given, folder)
         return _read_selected(folder, [entry_of(image) for image in images], given)
-    with converted(folder) as converted_images:
-        return _read_selected(folder, [entry_beside(image) for image in converted_images], given)
+    return _read_dicom(folder, given)
+
+
+def _read_dicom(folder: Path, given: Given) -> Series:
+    """Read the one series of a folder of DICOM; errors name what else lies there, and what is missing."""
+    by_hand = given.inversion_time is not None or given.echo_time is not None
+    with converted(folder, numbers=given.series, by_hand=by_hand) as conversion:
+        try:
+            chosen, notes, faults = select_converted(folder, conversion, given)
+            return replace(_series(stack(chosen, given), notes), faults=faults)
+        except InputError as error:
+            problem = "; ".join((error.problem.rstrip("."), *conversion.faults))
+            remedy = " ".join(part for part in (error.remedy, advice(conversion)) if part)
+            raise type(error)(problem, remedy=remedy, path=error.path) from error
+
+
+def _refuse_numbers(given: Given, path: Path) -> None:
+    if given.series is not None:
+        raise UsageError(f"--series chooses series of a folder of DICOM, and {path} is none")
 
 
 def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Series:
@@ -287,7 +312,7 @@ def _find_in_tree(
 
 def _images_of(folder: Path) -> tuple[Path, ...]:
     try:
-        inside = sorted(folder.iterdir())
+        inside = sorted(folder.iterdir(), key=natural_key)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", remedy="Check who may read it.", path=folder

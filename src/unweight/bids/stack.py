@@ -16,7 +16,7 @@ from unweight.bids.grid import Grid, check_same_grid
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
 from unweight.bids.sidecar import Part
-from unweight.bids.timeline import in_order, protocol_of
+from unweight.bids.timeline import in_order, protocol_of, times_beside_files
 from unweight.bids.volume import open_volume
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
@@ -119,7 +119,8 @@ def _read(entries: Sequence[Entry], given: Given) -> tuple[list[Frame], list[str
     volumes = [open_volume(entry.path) for entry in entries]
     check_same_grid([volume.grid for volume in volumes])
     notes = [f"{volume.grid.path.name}: {note}" for volume in volumes for note in volume.notes]
-    return in_order(frames_of(entries, volumes, given)), notes
+    frames = frames_of(entries, volumes, given)
+    return in_order(frames), [*notes, *times_beside_files(frames, given)]
 
 
 def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:

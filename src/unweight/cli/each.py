@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from unweight.cli.terminal import error_line
-from unweight.core.errors import OutputError, UnweightError
+from unweight.core.errors import IncompleteError, OutputError, UnweightError
 
 Thing = TypeVar("Thing")
 
@@ -18,7 +18,8 @@ def each(
 ) -> int:
     """Work on each thing and return the exit code.
 
-    A lone thing that fails is an error of the call; among several the others are done.
+    A lone thing that fails is an error of the call; among several the others are done. What is done in
+    part, or without any value, is said and counts as failed.
 
     Args:
         found: Things by name.
@@ -26,12 +27,16 @@ def each(
         arguments: Of the command.
         what: They are, in the plural.
     """
-    failed = []
+    failed: list[str] = []
+    incomplete: list[str] = []
     for label, thing in found:
         try:
             work(label, thing)
         except OutputError:
             raise
+        except IncompleteError as error:
+            incomplete.append(label)
+            error_line(f"{label}: {error}")
         except UnweightError as error:
             if len(found) == 1 or arguments.debug:
                 raise
@@ -39,4 +44,6 @@ def each(
             error_line(f"{label}: {error}")
     if failed:
         error_line(f"{len(failed)} of {len(found)} {what} failed: {', '.join(failed)}")
-    return 1 if failed else 0
+    if incomplete and len(found) > 1:
+        error_line(f"{len(incomplete)} of {len(found)} {what} are incomplete: {', '.join(incomplete)}")
+    return 1 if failed or incomplete else 0

@@ -15,7 +15,7 @@ from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
 from unweight.bids.write import write_maps
 from unweight.cli.maps_method import estimator_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     found = list(_examinations(arguments))
 
-    def work(label: str, files: MapsFiles | InputError) -> str:
+    def work(label: str, files: MapsFiles | InputError) -> Mapped:
         if isinstance(files, InputError):
             raise files
         return _map(label, files, arguments, screen)
@@ -111,8 +111,8 @@ def _contrast(option: str | None) -> str | None:
     return next((name for name in CONTRASTS if name.lower() == option), None)
 
 
-def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> str:
-    """Map one examination; return the label of its subject."""
+def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Console) -> Mapped:
+    """Map one examination."""
     began = time.perf_counter()
     estimator = estimator_for(arguments)
     read = read_examination(files)
@@ -120,6 +120,7 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)
     with progress(label, quiet=arguments.quiet) as report:
         upright = estimator(read.examination, report)
+    check_any_value(upright)
     again = resynthesise(upright, read.examination)
     maps = _on_reference(upright, read)
     written = write_maps(
@@ -134,7 +135,7 @@ def _map(label: str, files: MapsFiles, arguments: argparse.Namespace, screen: Co
     screen.print(str(written.images["T1"].parent))
     if picture is not None:
         screen.print(str(picture))
-    return read.entities["sub"]
+    return Mapped(subject=read.entities["sub"])
 
 
 def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:
