@@ -13,6 +13,7 @@ from typing import final
 
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
 from unweight.core.errors import InputError
+from unweight.core.natural import NaturalKey, natural_key
 
 LINKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -89,9 +90,16 @@ def find_collections(
                     f"stands for the same volume as {members[key].name}", remedy="Keep one.", path=path
                 )
             members[key] = path
-        for (suffix, shared_items), members in sorted(groups.items()):
+        for suffix, shared_items in sorted(groups, key=lambda group: _natural_order(*group)):
+            members = groups[suffix, shared_items]
             found.append(_collection(root, suffix, dict(shared_items), members))
     return tuple(found)
+
+
+def _natural_order(
+    suffix: str, shared: tuple[tuple[str, str], ...]
+) -> tuple[str, tuple[tuple[str, NaturalKey], ...]]:
+    return suffix, tuple((name, natural_key(label)) for name, label in shared)
 
 
 def _collection(
@@ -109,7 +117,7 @@ def _subjects(root: Path, wanted: Sequence[str] | None) -> list[Path]:
     if not root.is_dir():
         raise InputError("there is no such folder", remedy="Check the path.", path=root)
     if wanted is None:
-        return [path for path in sorted(root.glob("sub-*")) if path.is_dir()]
+        return [path for path in sorted(root.glob("sub-*"), key=natural_key) if path.is_dir()]
     folders = [root / f"sub-{check_label(label.removeprefix('sub-'), 'a subject')}" for label in wanted]
     for folder in folders:
         if not folder.is_dir():
@@ -120,9 +128,9 @@ def _subjects(root: Path, wanted: Sequence[str] | None) -> list[Path]:
 def _images(root: Path, subject: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, BidsName]]:
     """Give the images of one subject that have one of the suffixes, names checked."""
     check_label(subject.name.removeprefix("sub-"), "a subject")
-    sessions = [path for path in sorted(subject.glob("ses-*")) if path.is_dir()]
+    sessions = [path for path in sorted(subject.glob("ses-*"), key=natural_key) if path.is_dir()]
     for folder in [subject, *sessions]:
-        for path in sorted((folder / "anat").glob("sub-*")):
+        for path in sorted((folder / "anat").glob("sub-*"), key=natural_key):
             stem = image_stem(path)
             if stem is None or stem.rpartition("_")[2] not in suffixes:
                 continue

@@ -19,7 +19,7 @@ from typing import final
 import dcm2niix
 import pydicom
 from nibabel.nifti1 import Nifti1Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from unweight.bids.dicom_folder import scan
 from unweight.bids.dicom_header import DicomImage
@@ -39,13 +39,12 @@ LOG = logging.getLogger(__name__)
 LONGEST_SECONDS = 1800.0
 # Exit codes of dcm2niix where a folder holds no DICOM image, and where some files were not converted.
 NOTHING_CONVERTED, IN_PART = 2, 8
-# Transfer syntaxes that dcm2niix does not read, or not well.
-WRITTEN_ANEW = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 TOLD = re.compile(r"\b(Warning|Error): *(.+)")
 # What dcm2niix says of files without a fault that matters for maps.
 HARMLESS = re.compile(
     r"Patient Position|slice tim|autoBids|bvec|b-value|diffusion|anonymi|Check that 2D|mirror|"
     r"phase encoding|not specified|Siemens XA|Converted \d+ of|ambiguous|Saving uncompressed|"
+    r"GE protocol data block|"
     r"0018,1310|reorient",
     re.IGNORECASE,
 )
@@ -199,16 +198,11 @@ def _convert(
 
 
 def _put(image: DicomImage, path: Path) -> None:
-    """Link a file to where it is converted, or write it there in a transfer syntax dcm2niix reads."""
-    if image.syntax not in WRITTEN_ANEW:
+    """Link a file to where it is converted; dcm2niix reads all transfer syntaxes but the deflated one."""
+    if image.syntax != DeflatedExplicitVRLittleEndian:
         path.symlink_to(image.path.absolute())
         return
     dataset = pydicom.dcmread(image.path)
-    if image.syntax == ExplicitVRBigEndian and dataset.BitsAllocated == 16:
-        swapped = memoryview(dataset.PixelData).cast("B")
-        dataset.PixelData = bytes(
-            byte for pair in zip(swapped[1::2], swapped[::2], strict=True) for byte in pair
-        )
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, implicit_vr=False, little_endian=True)
 

@@ -95,8 +95,9 @@ def read_image(path: Path) -> DicomImage | None:
 
 
 def _dataset(path: Path) -> FileDataset:
-    size = path.stat().st_size
-    if size == 0:
+    if not path.exists():
+        raise _unusable(path, "it is a link to nothing")
+    if path.stat().st_size == 0:
         raise _unusable(path, "it is empty")
     with path.open("rb") as file:
         start = file.read(PREAMBLE + len(MAGIC))

@@ -38,6 +38,7 @@ def select_converted(
         chosen, more = _of_as_many(folder, entries, given)
     used = list({id(one): one for one in (portions[entry.path] for entry in chosen)}.values())
     _check_order(folder, used, given)
+    _check_taken_apart(folder, used)
     shifted = _slices_that_differ(folder, used)
     faults = (*conversion.faults, *gaps(used))
     if given.kind is SignalKind.COMPLEX and conversion.n_lost:
@@ -140,6 +141,19 @@ def _check_one_time_per_volume(folder: Path, portions: Sequence[Portion], given:
         f"{names}; T1 is then right, and the inversion efficiency takes up the difference.",
         path=folder,
     )
+
+
+def _check_taken_apart(folder: Path, used: Sequence[Portion]) -> None:
+    """Refuse files of many frames that hold several times: dcm2niix tells one of them."""
+    for image in (image for portion in used for image in portion.images if image.n_frames > 1):
+        for label, times in (("inversion", image.inversion_times), ("echo", image.echo_times)):
+            if len(times) > 1:
+                raise ProtocolError(
+                    f"{image.path.name} holds {len(times)} {label} times in {image.n_frames} frames, which "
+                    "cannot be told apart once it is converted",
+                    remedy="Export it with one file for each time, or as classic DICOM.",
+                    path=folder,
+                )
 
 
 def _slices_that_differ(folder: Path, used: Sequence[Portion]) -> tuple[str, ...]:

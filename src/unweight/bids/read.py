@@ -225,7 +225,8 @@ def _read_dicom(folder: Path, given: Given) -> Series:
     with converted(folder, numbers=given.series, by_hand=by_hand) as conversion:
         try:
             chosen, notes, faults = select_converted(folder, conversion, given)
-            return replace(_series(stack(chosen, given), notes), faults=faults)
+            series = _series(stack(chosen, given), notes)
+            return replace(series, faults=(*faults, *series.faults))
         except InputError as error:
             problem = "; ".join((error.problem.rstrip("."), *conversion.faults))
             remedy = " ".join(part for part in (error.remedy, advice(conversion)) if part)
@@ -261,6 +262,7 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         root=root,
         sidecar=agreed_fields(stacked.entries),
         notes=notes + stacked.notes,
+        faults=stacked.faults,
     )
 
 

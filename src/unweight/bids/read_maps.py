@@ -16,6 +16,7 @@ from unweight.bids.volume import open_grid, open_volume
 from unweight.bids.write import is_complete
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import ParameterMaps
+from unweight.core.natural import natural_key
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol, protocol_from_values
 
@@ -51,7 +52,7 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     if not out_dir.is_dir():
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
     found = []
-    for path in sorted(out_dir.glob(f"sub-*/**/anat/*_{suffix}.json")):
+    for path in sorted(out_dir.glob(f"sub-*/**/anat/*_{suffix}.json"), key=natural_key):
         name = parse_stem(path.name.removesuffix(".json"))
         if name is not None and "desc" not in name.entities and OWN in read_sidecar(path):
             found.append(path)

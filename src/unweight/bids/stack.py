@@ -13,6 +13,7 @@ from torch import Tensor
 from unweight.bids.frame import Frame, frames_of
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.grid import Grid, check_same_grid
+from unweight.bids.incoherent import incoherent_slices
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
 from unweight.bids.sidecar import Part
@@ -23,6 +24,7 @@ from unweight.core.errors import InputError
 from unweight.core.protocol import Protocol
 
 LOG = logging.getLogger(__name__)
+MOST_NAMED = 6  # slices
 
 
 @final
@@ -34,11 +36,13 @@ class Stack:
         acquisition: The volumes in order.
         entries: The files the volumes come from, in the order of the volumes, each once.
         notes: What a careful reader should know.
+        faults: What is damaged, and has no value in maps.
     """
 
     acquisition: Acquisition
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
 
 def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
@@ -55,7 +59,51 @@ def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
     stacked = _stack_complex(entries, given) if given.kind is SignalKind.COMPLEX else _stack(entries, given)
     for note in stacked.notes:
         LOG.warning(note)
-    return stacked
+    return _without_noise_for_images(stacked)
+
+
+def _without_noise_for_images(stacked: Stack) -> Stack:
+    """Mask slices in which a volume holds noise where the others hold an image.
+
+    Raises:
+        InputError: There is no other slice, or the image is complex, whose slices hang together.
+    """
+    acquisition = stacked.acquisition
+    if acquisition.signal.ndim != 4:
+        return stacked
+    found = incoherent_slices(acquisition.signal)
+    damaged = found.any(dim=-1)
+    if not bool(damaged.any()):
+        return stacked
+    places = found.nonzero().tolist()
+    told = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
+    problem = f"noise where the other volumes show an image, in {', '.join(told)}"
+    if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
+        raise InputError(
+            problem,
+            remedy="Copy or convert it again, or leave the volume out.",
+            path=_entry_of(stacked, places[0][1]).path,
+        )
+    mask = (
+        torch.ones(acquisition.voxels, dtype=torch.bool) if acquisition.mask is None else acquisition.mask
+    )
+    fault = f"{problem}; these slices have no value"
+    return replace(
+        stacked,
+        acquisition=replace(acquisition, mask=mask & ~damaged),
+        faults=(*stacked.faults, fault),
+    )
+
+
+def _entry_of(stacked: Stack, volume: int) -> Entry:
+    """Return the file of a volume; the first, where files hold several."""
+    one_each = len(stacked.entries) == stacked.acquisition.signal.shape[-1]
+    return stacked.entries[volume if one_each else 0]
+
+
+def _volume(stacked: Stack, volume: int) -> str:
+    name = _entry_of(stacked, volume).path.name
+    return name if len(stacked.entries) > 1 else f"volume {volume + 1} of {name}"
 
 
 def _stack(entries: Sequence[Entry], given: Given) -> Stack:

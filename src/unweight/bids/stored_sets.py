@@ -18,6 +18,7 @@ from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 DISCRETE = ("dseg", "mask")
 
@@ -107,7 +108,7 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     """
     if not out_dir.is_dir():
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
-    folders = sorted(path for path in out_dir.glob("sub-*") if path.is_dir())
+    folders = sorted((path for path in out_dir.glob("sub-*") if path.is_dir()), key=natural_key)
     labels = [path.name.removeprefix("sub-") for path in folders]
     found = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
     if not found:
@@ -127,7 +128,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
             f"holds no subject {label}", remedy="Make its maps first, or check the label.", path=out_dir
         )
     sets, problems = [], []
-    for path in sorted([*folder.glob("anat/*.json"), *folder.glob("ses-*/anat/*.json")]):
+    for path in sorted([*folder.glob("anat/*.json"), *folder.glob("ses-*/anat/*.json")], key=natural_key):
         name = parse_stem(path.name.removesuffix(".json"))
         if name is None or name.entities.get("sub") != label:
             continue
@@ -139,7 +140,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         images = _images(path, fields)
         if images:
             sets.append(StoredSet(sidecar=path, name=name, fields=fields, images=images))
-    tables = sorted([*folder.glob("anat/*.tsv"), *folder.glob("ses-*/anat/*.tsv")])
+    tables = sorted([*folder.glob("anat/*.tsv"), *folder.glob("ses-*/anat/*.tsv")], key=natural_key)
     return StoredSubject(label=label, sets=tuple(sets), tables=tuple(tables), problems=tuple(problems))
 
 

@@ -118,6 +118,8 @@ def _make(
     (synthesise, card), arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
+    if series.faults:
+        raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     left_out = set(arguments.without or ())
     estimator = EchoT1w(
         synthesise=synthesise,

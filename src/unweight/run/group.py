@@ -32,6 +32,7 @@ from unweight.bids.table import write_table
 from unweight.bids.volume import open_grid
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
+from unweight.core.natural import natural_key
 from unweight.evaluate.regions import region_table
 from unweight.report.study import Failure, Participant, QcRow, RegionValue, Study
 from unweight.run.plan import PIPELINES, Refusal, plan_run, told
@@ -60,7 +61,10 @@ class LabelTree:
         folder = self.folder / f"sub-{entities['sub']}"
         if "ses" in entities:
             folder = folder / f"ses-{entities['ses']}"
-        found = [*sorted(folder.glob("*_dseg.nii*")), *sorted(folder.glob("anat/*_dseg.nii*"))]
+        found = [
+            *sorted(folder.glob("*_dseg.nii*"), key=natural_key),
+            *sorted(folder.glob("anat/*_dseg.nii*"), key=natural_key),
+        ]
         names = [(path, parse_stem(path.name.partition(".")[0])) for path in found]
         usable = [
             path

@@ -20,6 +20,7 @@ from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.read import FoundSeries, find_inputs, source_of
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 ECHOES, T1W, LABELS = "MEGRE", "T1w", "dseg"
 PARTICIPANTS = "participants.tsv"
@@ -121,7 +122,7 @@ def paired_subjects(
     root = next(iter(sessions.values()))[0].collection.root
     people = _participants(root / PARTICIPANTS)
     paired, left = [], []
-    for label, members in sorted(sessions.items()):
+    for label, members in sorted(sessions.items(), key=lambda one: natural_key(one[0])):
         one = _paired(label, members, labels)
         if isinstance(one, LeftOut):
             left.append(one)
@@ -211,7 +212,7 @@ def _labels_of(t1w: Path, folder: Path) -> tuple[Path, ...]:
     wanted = {key: label for key, label in name.entities.items() if key not in OF_LABELS}
     inside = folder.joinpath(*(f"{key}-{wanted[key]}" for key in ("sub", "ses") if key in wanted), "anat")
     found = []
-    for path in sorted(inside.glob(f"*_{LABELS}.nii*")):
+    for path in sorted(inside.glob(f"*_{LABELS}.nii*"), key=natural_key):
         other = parse_stem(image_stem(path) or "")
         if other is None or other.suffix != LABELS:
             continue

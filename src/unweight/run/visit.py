@@ -9,6 +9,7 @@ from unweight.bids.collection import Collection, find_collections
 from unweight.bids.names import image_stem
 from unweight.bids.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
+from unweight.core.natural import natural_key
 
 SUFFIXES = ("IRT1", "MEGRE", "MESE", *CONTRASTS)
 FEWEST_WEIGHTED = 2
@@ -77,7 +78,11 @@ def visits_of(
     if not root.is_dir():
         raise InputError("there is no such folder", remedy="Check the path.", path=root)
     if subjects is None:
-        subjects = [one.name.removeprefix("sub-") for one in sorted(root.glob("sub-*")) if one.is_dir()]
+        subjects = [
+            one.name.removeprefix("sub-")
+            for one in sorted(root.glob("sub-*"), key=natural_key)
+            if one.is_dir()
+        ]
     for subject in subjects:
         try:
             found = find_collections(root, SUFFIXES, [subject])
@@ -101,7 +106,11 @@ def _visits(
 
 def _sessions(subject: Path) -> Mapping[str, Path]:
     """Return the folder of each session, under the empty label that of files outside them."""
-    inner = {one.name.removeprefix("ses-"): one for one in sorted(subject.glob("ses-*")) if one.is_dir()}
+    inner = {
+        one.name.removeprefix("ses-"): one
+        for one in sorted(subject.glob("ses-*"), key=natural_key)
+        if one.is_dir()
+    }
     return {"": subject, **inner}
 
 
