@@ -20,6 +20,7 @@ from unweight.core.maps import VoxelStatus
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 
 WITHIN = 0.02
+TENTHS = tuple(0.1 * tenths for tenths in range(10))
 BY_HAND = Given(inversion_time=TIMES, repetition_time=(REPETITION,))
 
 
