@@ -8,7 +8,7 @@ For each plate of the system phantom (spheres 1 to 10) and the tubes of another 
     short        T1 of spheres 10 to 12 against that of the fit [%]
 
 What spreads in a sphere is noise, ringing and inhomogeneity; what all its voxels share does not show. For
-the brain: the same of white matter (fitted T1 0.7 to 1.1 s), about the median of the fit over 5 × 5 neighbours.
+the brain: the same of white matter (fitted T1 0.7 to 1.1 s), about the fit's median over 5 × 5 neighbours.
 Needs the folders named below of the shared data beside the repository; those that are absent are left out,
 with a line.
 """

@@ -21,6 +21,7 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 DOORS = {
     "nibabel": {"bids"},
     "dcm2niix": {"bids"},
+    "pydicom": {"bids"},
     "SimpleITK": {"prepare"},
     "skimage": {"susceptibility"},
     "matplotlib": {"report"},

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import subprocess
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import torch
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from unweight.bids.dicom import converted, looks_like_dicom
-from unweight.bids.dicom_header import dicom_facts
+from unweight.bids.dicom import converted
+from unweight.bids.dicom_folder import looks_like_dicom
+from unweight.bids.dicom_header import read_image, starts_like_dicom
 from unweight.bids.given import Given
 from unweight.bids.read import Series, read_inputs
 from unweight.core.acquisition import SignalKind
@@ -146,9 +148,10 @@ def test_nothing_that_names_a_person_comes_out(shared_data: Find, tmp_path: Path
         image.PatientName, image.PatientID, image.PatientBirthDate = "Doe^Jane", "ID4711", "19700101"
         image.AccessionNumber = "ACC0815"
     folder = save(tmp_path, images)
-    with converted(folder) as paths:
+    with converted(folder) as conversion:
+        paths = [image.path for image in conversion.images]
         text = "".join(path.with_suffix(".json").read_text() for path in paths)
-        text += "".join(path.name for path in paths)
+        text += "".join(path.name for path in paths) + repr(conversion.notes)
     series = read(folder)
     text += repr(series.sidecar) + repr(series.sources) + repr(series.entities)
     for secret in ("Doe", "Jane", "ID4711", "19700101", "ACC0815"):
@@ -158,22 +161,24 @@ def test_nothing_that_names_a_person_comes_out(shared_data: Find, tmp_path: Path
 def test_facts_agree_with_another_reader(shared_data: Find, tmp_path: Path) -> None:
     paths = [*(shared_data("nist_ir_hazen") / "T1").rglob("*"), *shared_data("fmap_dcm_qa").rglob("*.dcm")]
     for path in paths:
-        if path.is_file():
-            image, facts = pydicom.dcmread(path), dicom_facts(path)
+        if starts_like_dicom(path):
+            image, facts = pydicom.dcmread(path), read_image(path)
             assert facts is not None
             assert facts.series == image.SeriesInstanceUID
-            assert float(facts.inversion_time or -1) == float(image.get("InversionTime", -1))
+            assert facts.inversion_times == tuple(
+                float(time) for time in [image.get("InversionTime")] if time is not None
+            )
     nested = phantom(shared_data)[0]
     nested.ReferencedImageSequence = [Dataset(), Dataset()]
     nested.ReferencedImageSequence[0].ReferencedSOPInstanceUID = generate_uid()
     nested["ReferencedImageSequence"].is_undefined_length = True
     save(tmp_path / "nested", [nested])
-    facts = dicom_facts(tmp_path / "nested" / "001.dcm")
+    facts = read_image(tmp_path / "nested" / "001.dcm")
     assert facts is not None
-    assert float(facts.inversion_time) == 50.0
+    assert facts.inversion_times == (50.0,)
 
 
-def test_damaged_headers_have_no_facts_and_do_no_harm(shared_data: Find, tmp_path: Path) -> None:
+def test_damaged_headers_are_refused_with_a_reason(shared_data: Find, tmp_path: Path) -> None:
     source = next(
         iter((shared_data("nist_ir_hazen") / "T1" / "site3_ge" / "plate5").iterdir())
     ).read_bytes()
@@ -184,7 +189,8 @@ def test_damaged_headers_have_no_facts_and_do_no_harm(shared_data: Find, tmp_pat
         for position in generator.integers(0, 6000, 20):
             content[position] = generator.integers(0, 256)
         path.write_bytes(content[: generator.integers(1, 6000)])
-        dicom_facts(path)
+        with contextlib.suppress(InputError):
+            read_image(path)
 
 
 def test_folders_without_usable_images(tmp_path: Path) -> None:

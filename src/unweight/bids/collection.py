@@ -15,6 +15,7 @@ from typing import final
 from unweight.bids.folders import has_files, is_folder, is_link, labelled_folders, listed, unreadable
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
 from unweight.core.errors import InputError
+from unweight.core.natural import NaturalKey, natural_key
 
 LINKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -167,7 +168,7 @@ def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Foun
         except InputError as error:
             spoilt.setdefault(key, error)
     found: list[Found] = []
-    for key, members in sorted(groups.items()):
+    for key, members in sorted(groups.items(), key=lambda group: _natural_order(*group[0])):
         suffix, entities = key[0], dict(key[1])
         if key in spoilt:
             found.append(Unreadable(entities=entities, suffix=suffix, error=spoilt[key]))
@@ -186,6 +187,12 @@ def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], 
         )
     _check_inside(root, path)
     members[volume] = path
+
+
+def _natural_order(
+    suffix: str, shared: tuple[tuple[str, str], ...]
+) -> tuple[str, tuple[tuple[str, NaturalKey], ...]]:
+    return suffix, tuple((name, natural_key(label)) for name, label in shared)
 
 
 def _collection(

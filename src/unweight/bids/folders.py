@@ -8,16 +8,17 @@ from pathlib import Path
 
 from unweight.bids.names import LABEL
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 
 def listed(folder: Path) -> tuple[Path, ...]:
-    """Return what a folder holds, in order of name; nothing if there is no such folder.
+    """Return what a folder holds, in natural order of name; nothing if there is no such folder.
 
     Raises:
         InputError: It may not be read, or is a link to nothing.
     """
     try:
-        return tuple(sorted(folder.iterdir()))
+        return tuple(sorted(folder.iterdir(), key=natural_key))
     except (FileNotFoundError, NotADirectoryError) as error:
         if is_link(folder):
             raise InputError("is a link to nothing", remedy="Fetch the data.", path=folder) from error

@@ -27,6 +27,12 @@ GIVEN_LABELS = {
 }
 
 
+OPTIONS = {
+    "inversion_time": "--ti",
+    "repetition_time": "--tr",
+    "echo_time": "--te",
+    "readout_time": "--readout-time",
+}
 LARGEST_TIME = 1e9  # that can stand in a sidecar and be compared [s]
 
 
@@ -44,6 +50,7 @@ class Given:
         mask: A NIfTI file on the same grid, not 0 where to work.
         phase: What the numbers of phase images are.
         field_strength: Where no sidecar tells it, and instead of what they tell [T].
+        series: Numbers of the series of a folder of DICOM to read, in the order of the times.
     """
 
     inversion_time: tuple[float, ...] | None = None
@@ -54,6 +61,7 @@ class Given:
     mask: Path | None = None
     phase: PhaseScaling = AS_RECOGNISED
     field_strength: float | None = None
+    series: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         strength = self.field_strength
@@ -67,7 +75,10 @@ NOTHING_GIVEN = Given()
 
 
 def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list[dict[str, float]]:
-    """Return the given times of each volume."""
+    """Return the given times of each volume.
+
+    Inversion times may be given once each where the sidecars say which volumes repeat one.
+    """
     overrides: list[dict[str, float]] = [{} for _ in range(n_volumes)]
     for name in GIVEN_LABELS:
         values = getattr(given, name)
@@ -75,16 +86,30 @@ def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list
             continue
         if len(values) == 1 and name != "inversion_time":
             values = values * n_volumes
+        if name == "inversion_time":
+            values = _repeated(values, n_volumes, entries)
         if len(values) != n_volumes:
             raise ProtocolError(
                 f"{len(values)} values of {name} for {n_volumes} volumes",
-                remedy="Give one value per volume, in the order of the files.",
+                remedy=f"Give {OPTIONS[name]} one value per volume, in the order of the files: "
+                f"{', '.join(entry.path.name for entry in entries)}.",
                 path=entries[0].path,
             )
         _check_order(name, values, entries)
         for times, value in zip(overrides, values, strict=True):
             times[name] = float(value)
     return overrides
+
+
+def _repeated(values: tuple[float, ...], n_volumes: int, entries: Sequence[Entry]) -> tuple[float, ...]:
+    """Return one time for each volume, where fewer are given and the sidecars say which repeat."""
+    known = [entry.sidecar.fields.get(GIVEN_LABELS["inversion_time"][0]) for entry in entries]
+    if len(entries) != n_volumes or not all(isinstance(time, int | float) for time in known):
+        return values
+    distinct = list(dict.fromkeys(known))
+    if len(distinct) != len(values):
+        return values
+    return tuple(values[distinct.index(time)] for time in known)
 
 
 def override(sidecar: Sidecar, given: Mapping[str, float]) -> Sidecar:

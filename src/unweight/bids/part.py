@@ -26,11 +26,13 @@ class Entry:
         path: The image.
         sidecar: Its sidecar, inherited fields included; empty without one.
         part: Which part of the complex image it is, if that is known.
+        scan: What images of one scan share, if that is known; images of a scan may repeat a time.
     """
 
     path: Path
     sidecar: Sidecar
     part: Part | None = None
+    scan: str | None = None
 
 
 def choose_part(

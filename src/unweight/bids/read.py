@@ -19,7 +19,9 @@ from unweight.bids.collection import (
     looks_like_bids,
     with_absent,
 )
-from unweight.bids.dicom import converted, looks_like_dicom
+from unweight.bids.dicom import converted
+from unweight.bids.dicom_folder import looks_like_dicom
+from unweight.bids.dicom_selection import advice, select_converted
 from unweight.bids.folders import is_folder, listed
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
@@ -30,7 +32,7 @@ from unweight.bids.selection import select_series
 from unweight.bids.sidecar import Part, Sidecar
 from unweight.bids.stack import Stack, stack
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import InputError, ProtocolError
+from unweight.core.errors import InputError, ProtocolError, UsageError
 
 LOG = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Series:
         notes: What a careful reader should know.
         placement: Where the headers of the images place the voxels.
         sidecars: Of each file.
+        faults: Files and volumes that should be there and could not be used, in sentences.
     """
 
     acquisition: Acquisition
@@ -74,6 +77,7 @@ class Series:
     notes: tuple[str, ...] = ()
     placement: Placement | None = None
     sidecars: tuple[Sidecar, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @final
@@ -135,9 +139,11 @@ def find_inputs(
     if not paths:
         raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
     if len(paths) > 1 or not is_folder(paths[0]):
+        _refuse_numbers(given, paths[0])
         return (FoundSeries(origin=tuple(paths), given=given, entities=entities_of(paths)),)
     folder = paths[0]
     if looks_like_bids(folder):
+        _refuse_numbers(given, folder)
         return _find_in_tree(folder, given, suffixes, subjects)
     if folder.name.startswith("sub-") and looks_like_bids(folder.parent):
         return _find_in_tree(folder.parent, given, suffixes, [folder.name])
@@ -227,9 +233,28 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
 def _read_folder(folder: Path, given: Given) -> Series:
     images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
     if images:
+        _refuse_numbers(given, folder)
         return _read_selected(folder, [entry_of(image) for image in images], given)
-    with converted(folder) as converted_images:
-        return _read_selected(folder, [entry_beside(image) for image in converted_images], given)
+    return _read_dicom(folder, given)
+
+
+def _read_dicom(folder: Path, given: Given) -> Series:
+    """Read the one series of a folder of DICOM; errors name what else lies there, and what is missing."""
+    by_hand = given.inversion_time is not None or given.echo_time is not None
+    with converted(folder, numbers=given.series, by_hand=by_hand) as conversion:
+        try:
+            chosen, notes, faults = select_converted(folder, conversion, given)
+            series = _series(stack(chosen, given), notes)
+            return replace(series, faults=(*faults, *series.faults))
+        except InputError as error:
+            problem = "; ".join((error.problem.rstrip("."), *conversion.faults))
+            remedy = " ".join(part for part in (error.remedy, advice(conversion)) if part)
+            raise type(error)(problem, remedy=remedy, path=error.path) from error
+
+
+def _refuse_numbers(given: Given, path: Path) -> None:
+    if given.series is not None:
+        raise UsageError(f"--series chooses series of a folder of DICOM, and {path} is none")
 
 
 def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Series:
@@ -258,6 +283,7 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         notes=notes + stacked.notes,
         placement=stacked.placement,
         sidecars=tuple(entry.sidecar for entry in stacked.entries),
+        faults=stacked.faults,
     )
 
 

@@ -15,6 +15,7 @@ from unweight.bids.canonical import turned_onto
 from unweight.bids.frame import Frame, frames_of
 from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.grid import Grid, check_same_grid
+from unweight.bids.incoherent import incoherent_slices
 from unweight.bids.pair import check_pair, completed
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
@@ -22,7 +23,7 @@ from unweight.bids.philips import rescalings
 from unweight.bids.placement import SCANNER, Placement
 from unweight.bids.readout import check_recovery
 from unweight.bids.sidecar import Part
-from unweight.bids.timeline import in_order, protocol_of
+from unweight.bids.timeline import in_order, protocol_of, times_beside_files
 from unweight.bids.volume import open_volume
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
@@ -31,6 +32,7 @@ from unweight.core.protocol import Protocol
 LOG = logging.getLogger(__name__)
 UNDERSHOOT = 0.02  # of the largest value, by which interpolation can leave magnitudes below 0
 HALF = 0.5  # of a voxel
+MOST_NAMED = 6  # slices
 
 
 @final
@@ -43,12 +45,14 @@ class Stack:
         entries: The files the volumes come from, in the order of the volumes, each once.
         notes: What a careful reader should know.
         placement: Where the headers of the files place the voxels.
+        faults: What is damaged, and has no value in maps.
     """
 
     acquisition: Acquisition
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
     placement: Placement
+    faults: tuple[str, ...] = ()
 
 
 class _Read(NamedTuple):
@@ -72,7 +76,51 @@ def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
     stacked = _stack_complex(entries, given) if given.kind is SignalKind.COMPLEX else _stack(entries, given)
     for note in stacked.notes:
         LOG.warning(note)
-    return stacked
+    return _without_noise_for_images(stacked)
+
+
+def _without_noise_for_images(stacked: Stack) -> Stack:
+    """Mask slices in which a volume holds noise where the others hold an image.
+
+    Raises:
+        InputError: There is no other slice, or the image is complex, whose slices hang together.
+    """
+    acquisition = stacked.acquisition
+    if acquisition.signal.ndim != 4:
+        return stacked
+    found = incoherent_slices(acquisition.signal)
+    damaged = found.any(dim=-1)
+    if not bool(damaged.any()):
+        return stacked
+    places = found.nonzero().tolist()
+    told = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
+    problem = f"noise where the other volumes show an image, in {', '.join(told)}"
+    if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
+        raise InputError(
+            problem,
+            remedy="Copy or convert it again, or leave the volume out.",
+            path=_entry_of(stacked, places[0][1]).path,
+        )
+    mask = (
+        torch.ones(acquisition.voxels, dtype=torch.bool) if acquisition.mask is None else acquisition.mask
+    )
+    fault = f"{problem}; these slices have no value"
+    return replace(
+        stacked,
+        acquisition=replace(acquisition, mask=mask & ~damaged),
+        faults=(*stacked.faults, fault),
+    )
+
+
+def _entry_of(stacked: Stack, volume: int) -> Entry:
+    """Return the file of a volume; the first, where files hold several."""
+    one_each = len(stacked.entries) == stacked.acquisition.signal.shape[-1]
+    return stacked.entries[volume if one_each else 0]
+
+
+def _volume(stacked: Stack, volume: int) -> str:
+    name = _entry_of(stacked, volume).path.name
+    return name if len(stacked.entries) > 1 else f"volume {volume + 1} of {name}"
 
 
 def _stack(entries: Sequence[Entry], given: Given) -> Stack:
@@ -154,7 +202,8 @@ def _read(parts: Sequence[Sequence[Entry]], given: Given) -> list[_Read]:
     for entries, members in zip(parts, volumes, strict=True):
         own, scalings = scalings[: len(entries)], scalings[len(entries) :]
         notes = [f"{volume.grid.path.name}: {note}" for volume in members for note in volume.notes]
-        read.append(_Read(frames=in_order(frames_of(entries, members, own, given)), notes=notes))
+        frames = frames_of(entries, members, own, given)
+        read.append(_Read(frames=in_order(frames), notes=[*notes, *times_beside_files(frames, given)]))
     return read
 
 

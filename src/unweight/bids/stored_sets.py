@@ -19,6 +19,7 @@ from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 DISCRETE = ("dseg", "mask")
 
@@ -132,7 +133,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
             files += listed(one / "anat")
         except InputError as error:
             problems.append(f"{one.name}/anat {error.problem}")
-    for path in sorted(path for path in files if path.suffix == ".json"):
+    for path in sorted((path for path in files if path.suffix == ".json"), key=natural_key):
         name = parse_stem(path.name.removesuffix(".json"))
         if name is None or name.entities.get("sub") != label:
             continue
@@ -144,7 +145,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         images = _images(path, fields)
         if images:
             sets.append(StoredSet(sidecar=path, name=name, fields=fields, images=images))
-    tables = sorted(path for path in files if path.suffix == ".tsv")
+    tables = sorted((path for path in files if path.suffix == ".tsv"), key=natural_key)
     return StoredSubject(label=label, sets=tuple(sets), tables=tuple(tables), problems=tuple(problems))
 
 

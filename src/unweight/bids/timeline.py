@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from unweight.bids.frame import Frame
-from unweight.bids.given import same_time
+from unweight.bids.given import Given, same_time
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
 
@@ -13,6 +13,32 @@ MAY_DIFFER = {
     "inversion_time": {"inversion_time", "repetition_time"},
     "echo_time": {"echo_time", "readout_time"},
 }
+
+
+def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
+    """Return a sentence on times given one per volume, each beside the file it was taken for.
+
+    Args:
+        frames: In the order of the files.
+        given: What the caller says.
+    """
+    told = []
+    for name in MAY_DIFFER:
+        values = getattr(given, name)
+        if values is None or len(values) < 2:
+            continue
+        pairs = [
+            f"{_known(frame, name):g} s {_volume_name(frames, index)}" for index, frame in enumerate(frames)
+        ]
+        told.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
+    return told
+
+
+def _volume_name(frames: Sequence[Frame], index: int) -> str:
+    """Return the name of a volume's file, and its place in the file if there are others."""
+    path = frames[index].entry.path
+    same = [place for place, frame in enumerate(frames) if frame.entry.path == path]
+    return path.name if len(same) == 1 else f"{path.name} volume {same.index(index) + 1}"
 
 
 def in_order(frames: Sequence[Frame]) -> list[Frame]:
@@ -40,7 +66,7 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
             lacking = frames[values.index(None)]
             raise ProtocolError(
                 f"{name} is known for {len(known)} of {len(values)} volumes, not for this one",
-                remedy="Complete the sidecars, or give the times.",
+                remedy="Complete the sidecars, or give the times (--ti, --te, --tr).",
                 path=lacking.entry.path,
             )
         if order is not None and name not in MAY_DIFFER[order]:
@@ -49,7 +75,8 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
     if not collected:
         raise ProtocolError(
             "no timing is known: no sidecar beside it says any, and none was given",
-            remedy="Add a JSON sidecar (EchoTime, InversionTime … in seconds), or give the times.",
+            remedy="Add a JSON sidecar (EchoTime, InversionTime … in seconds), or give the times "
+            "(--ti, --te, --tr).",
             path=frames[0].entry.path,
         )
     try:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
+MOST_SERIES = 10_000  # in a range
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,20 @@ def flag(*names: str, help: str) -> Argument:  # noqa: A002 (argparse's own word
 def label(text: str) -> str:
     """Take a subject label with or without `sub-`."""
     return text.removeprefix("sub-")
+
+
+def series_range(text: str) -> tuple[int, ...]:
+    """Take the number of a series, or a range of numbers: `8` or `8-13`."""
+    first, _, last = text.partition("-")
+    numbers = range(int(first), int(last or first) + 1)
+    if not 0 < len(numbers) <= MOST_SERIES:
+        raise ValueError(text)
+    return tuple(numbers)
+
+
+def series_numbers(ranges: list[tuple[int, ...]] | None) -> tuple[int, ...] | None:
+    """Return the numbers of all ranges, in their order; None if none were given."""
+    return None if ranges is None else tuple(number for one in ranges for number in one)
 
 
 WEIGHTED = ("t1w", "t2w", "flair")
@@ -75,14 +91,24 @@ INPUTS = argument(
 )
 TE = argument("--te", nargs="+", type=float, metavar="S", help="echo time [s], one or one per volume")
 MASK = argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0")
+CHOSEN_SERIES = argument(
+    "--series",
+    nargs="+",
+    type=series_range,
+    metavar="N",
+    help="of a folder of DICOM, only the series of these numbers (8, or 8-13); times given by hand count "
+    "their volumes in this order",
+)
 SERIES = (
     INPUTS,
+    CHOSEN_SERIES,
     argument(
         "--ti",
         nargs="+",
         type=float,
         metavar="S",
-        help="inversion times [s], one per volume, in file order",
+        help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
+        "series",
     ),
     argument("--tr", nargs="+", type=float, metavar="S", help="repetition time [s], one or one per volume"),
     TE,

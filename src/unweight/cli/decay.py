@@ -18,8 +18,9 @@ from unweight.bids.read import FoundSeries, find_inputs
 from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.write import write_maps
 from unweight.cli.account import voxel_table
+from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
@@ -59,10 +60,11 @@ def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside:
     given = Given(
         echo_time=None if arguments.te is None else tuple(arguments.te),
         mask=arguments.mask,
+        series=series_numbers(arguments.series),
     )
     found = find_inputs(arguments.inputs, given, suffixes=(suffix,), subjects=arguments.subjects)
 
-    def work(_: str, one: FoundSeries) -> str:
+    def work(_: str, one: FoundSeries) -> Mapped:
         return _map(one, arguments, screen, (maker, beside))
 
     return each_with_page([(one.label, one) for one in found], work, arguments, screen)
@@ -75,8 +77,8 @@ def simple_solver(method: str) -> DecaySolver:
 
 def _map(
     one: FoundSeries, arguments: argparse.Namespace, screen: Console, parts: tuple[Maker, Beside]
-) -> str:
-    """Map one series; return the label of its subject."""
+) -> Mapped:
+    """Map one series."""
     maker, beside = parts
     began = time.perf_counter()
     series = _without_phase(one).read()
@@ -93,6 +95,7 @@ def _map(
     refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = fit(acquisition, report)
+    check_any_value(maps)
     how, reference = SOLVERS[arguments.method]
     settings = {
         "Method": arguments.method,
@@ -114,7 +117,7 @@ def _map(
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
-    return series.entities["sub"]
+    return Mapped(subject=series.entities["sub"], faults=series.faults)
 
 
 def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:

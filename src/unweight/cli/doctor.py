@@ -19,6 +19,7 @@ PACKAGES = (
     "nibabel",
     "matplotlib",
     "dcm2niix",
+    "pydicom",
     "jaxtyping",
     "rich",
     "SimpleITK",

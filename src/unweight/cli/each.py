@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from unweight.cli.terminal import error_line
-from unweight.core.errors import OutputError, UnweightError
+from unweight.core.errors import IncompleteError, OutputError, UnweightError
 
 Thing = TypeVar("Thing")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -20,8 +20,8 @@ def each(
 ) -> int:
     """Work on each thing and return the exit code.
 
-    A lone thing that fails is an error of the call; among several the others are done. A fault of the
-    program is raised when they are.
+    A lone thing that fails is an error of the call; among several the others are done. What is done in
+    part, or without any value, is reported and counts as failed. A fault of the program is raised last.
 
     Args:
         found: Things by name.
@@ -30,10 +30,14 @@ def each(
         what: They are, in the plural.
     """
     failed: list[str] = []
+    incomplete: list[str] = []
     fault: Exception | None = None
     for label, thing in found:
         try:
             work(label, thing)
+        except IncompleteError as error:
+            incomplete.append(label)
+            error_line(f"{label}: {error}")
         except Exception as error:
             if len(found) == 1 or arguments.debug or _stops_all(error):
                 raise
@@ -45,9 +49,11 @@ def each(
             error_line(f"{label}: unexpected {type(error).__name__}: {error}")
     if failed:
         error_line(f"{len(failed)} of {len(found)} {what} failed: {', '.join(failed)}")
+    if incomplete and len(found) > 1:
+        error_line(f"{len(incomplete)} of {len(found)} {what} are incomplete: {', '.join(incomplete)}")
     if fault is not None:
         raise fault
-    return 1 if failed else 0
+    return 1 if failed or incomplete else 0
 
 
 def _stops_all(error: Exception) -> bool:

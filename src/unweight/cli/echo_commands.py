@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import DEVICE, INPUTS, MASK, OUT, PICTURES, SUBJECTS, TE, argument, flag
+from unweight.cli.arguments import (
+    CHOSEN_SERIES,
+    DEVICE,
+    INPUTS,
+    MASK,
+    OUT,
+    PICTURES,
+    SUBJECTS,
+    TE,
+    argument,
+    flag,
+)
 from unweight.cli.command import Command
 
 DECAY_METHODS = ("log-linear", "arlo", "nonlinear")
@@ -14,7 +25,7 @@ T1W_COMPARED = ("residual", "unet", "gan", "fastddpm")
 T1W_SETS = ("healthy", "iron_overload", "demyelination")
 T1W_PLANES = ("axial", "alternate", "three")
 REFERENCES = ("mean", "csf", "none")
-ECHOES = (INPUTS, OUT, TE, MASK, SUBJECTS)
+ECHOES = (INPUTS, CHOSEN_SERIES, OUT, TE, MASK, SUBJECTS)
 DECAY_END = (
     argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
     DEVICE,
@@ -71,6 +82,7 @@ COMPLEX_SERIES = (
         help="a BIDS tree with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
         "whose names or sidecars tell the parts; or give them with --mag and --phase",
     ),
+    CHOSEN_SERIES,
     argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
     argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
     OUT,

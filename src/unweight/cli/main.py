@@ -1,7 +1,7 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
-Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be
-used; 3 a result could not be written; 130 interrupted.
+Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or the
+input cannot be used; 3 a result could not be written; 130 interrupted.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from unweight.core.printable import printable
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be "
-    "used; 3 a result could not be written; 130 interrupted."
+    "Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or "
+    "the input cannot be used; 3 a result could not be written; 130 interrupted."
 )
 
 

@@ -15,7 +15,7 @@ from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
 from unweight.bids.write import write_maps
 from unweight.cli.maps_method import estimator_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(_examinations(arguments))
     estimator = estimator_for(arguments)  # what is wrong with weights or device is an error of the call
 
-    def work(label: str, files: MapsFiles | InputError) -> str:
+    def work(label: str, files: MapsFiles | InputError) -> Mapped:
         if isinstance(files, InputError):
             raise files
         return _map(label, files, (estimator, arguments, screen))
@@ -119,8 +119,8 @@ def _contrast(option: str | None) -> str | None:
 
 def _map(
     label: str, files: MapsFiles, how: tuple[Estimator[Examination], argparse.Namespace, Console]
-) -> str:
-    """Map one examination; return the label of its subject."""
+) -> Mapped:
+    """Map one examination."""
     estimator, arguments, screen = how
     began = time.perf_counter()
     read = read_examination(files)
@@ -128,6 +128,7 @@ def _map(
     refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)
     with progress(label, quiet=arguments.quiet) as report:
         upright = estimator(read.examination, report)
+    check_any_value(upright)
     again = resynthesise(upright, read.examination)
     maps = _on_reference(upright, read)
     written = write_maps(
@@ -142,7 +143,7 @@ def _map(
     screen.print(str(written.images["T1"].parent))
     if picture is not None:
         screen.print(str(picture))
-    return read.entities["sub"]
+    return Mapped(subject=read.entities["sub"])
 
 
 def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:

@@ -16,9 +16,10 @@ from unweight.bids.read import Series, find_inputs, read_complex, read_inputs, s
 from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.volume import open_volume
 from unweight.bids.write import write_maps
+from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
@@ -105,6 +106,7 @@ def _given(arguments: argparse.Namespace) -> Given:
         echo_time=None if arguments.te is None else tuple(arguments.te),
         kind=SignalKind.MAGNITUDE if arguments.no_phase else SignalKind.COMPLEX,
         mask=arguments.mask,
+        series=series_numbers(arguments.series),
         phase=PhaseScaling(inverted=arguments.invert_phase),
         field_strength=arguments.field,
     )
@@ -112,11 +114,13 @@ def _given(arguments: argparse.Namespace) -> Given:
 
 def _make(
     label: str, series: Series, how: tuple[tuple[Synthesiser, Card], argparse.Namespace, Console]
-) -> str:
-    """Make an image of one series; return the label of its subject."""
+) -> Mapped:
+    """Make an image of one series."""
     (synthesise, card), arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
+    if series.faults:
+        raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
     left_out = set(arguments.without or ())
     given = _maps_given(arguments, series)
@@ -138,6 +142,7 @@ def _make(
     screen.print(f"{label}: {card.name}, about {_told(ahead)}")
     with progress(label, quiet=arguments.quiet) as report:
         maps = estimator.make(prepared, series.acquisition.affine, report)
+    check_any_value(maps)
     remarks = (*series.notes, *estimator.remarks(prepared), card.limits)
     settings = {
         "Weights": card.name,
@@ -172,7 +177,7 @@ def _make(
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
-    return series.entities["sub"]
+    return Mapped(subject=series.entities["sub"], faults=series.faults)
 
 
 def _paths_given(arguments: argparse.Namespace) -> dict[str, Path]:

@@ -13,9 +13,10 @@ from unweight.bids.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex
 from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.write import write_maps
+from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import redraw, refuse_other_sources
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
@@ -67,6 +68,7 @@ def _given(arguments: argparse.Namespace) -> Given:
         echo_time=None if arguments.te is None else tuple(arguments.te),
         kind=SignalKind.COMPLEX,
         mask=arguments.mask,
+        series=series_numbers(arguments.series),
         phase=PhaseScaling(
             turn=None if turn is None else (turn[0], turn[1]),
             whole_range=arguments.phase_full_range,
@@ -100,8 +102,8 @@ def _inversion_name(arguments: argparse.Namespace) -> str:
     return "rts" if arguments.qsmxt and arguments.inversion == "wtv" else str(arguments.inversion)
 
 
-def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> str:
-    """Map one series; return the label of its subject."""
+def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> Mapped:
+    """Map one series."""
     fit, arguments, screen = how
     began = time.perf_counter()
     refuse_other_sources(arguments.out, series.entities, series.sources, CHI.suffix)
@@ -112,6 +114,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     series = replace(series, acquisition=series.acquisition.to(device_for(arguments.device)))
     with progress(label, quiet=arguments.quiet) as report:
         made = map_susceptibility(series, fit, report)
+    check_any_value(made.maps)
     names = {"background": arguments.background, "inversion": _inversion_name(arguments)}
     provenance = provenance_of(
         series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=made.settings
@@ -129,7 +132,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
-    return series.entities["sub"]
+    return Mapped(subject=series.entities["sub"], faults=series.faults)
 
 
 def _nameless(series: Series, notes: tuple[str, ...]) -> tuple[str, ...]:

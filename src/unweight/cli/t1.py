@@ -15,8 +15,9 @@ from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
 from unweight.bids.write import WrittenMaps, write_maps
 from unweight.cli.account import voxel_table
+from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
-from unweight.cli.pages import each_with_page
+from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.cli.t1_method import T1Method, check_method, fitted_method, method_for
 from unweight.cli.terminal import console, progress
@@ -57,11 +58,12 @@ def given_from(arguments: argparse.Namespace) -> Given:
         readout_time=times(arguments.readout_time),
         kind=kind,
         mask=arguments.mask,
+        series=series_numbers(arguments.series),
     )
 
 
-def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> str:
-    """Map one series; return the label of its subject."""
+def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Mapped:
+    """Map one series."""
     began = time.perf_counter()
     series = one.read()
     refuse_other_sources(arguments.out, series.entities, series.sources, T1.suffix)
@@ -78,6 +80,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> st
                 maps = method.estimator(acquisition, report)
             elif doubts.fall_back:
                 remarks = (*remarks, f"{doubts.fall_back}; --method ml is the better answer")
+    check_any_value(maps)
     provenance = replace(
         provenance_of(
             series, algorithm=method.algorithm, reference=method.reference, settings=method.settings
@@ -92,7 +95,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> st
         write_bytes_atomic(figure, draw_maps(maps, one.label))
     seconds = time.perf_counter() - began
     _summarise(screen, series, (method, maps, remarks), (written, figure), seconds)
-    return series.entities["sub"]
+    return Mapped(subject=series.entities["sub"], faults=series.faults)
 
 
 def _remove_outdated(image: Path, picture: Path) -> None:

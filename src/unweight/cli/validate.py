@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=arguments.quiet)
     given = given_from(arguments)
     found = find_inputs(arguments.inputs, given, suffixes=tuple(LINKS), subjects=arguments.subjects)
-    wrong, mapped = 0, 0
+    wrong, mapped, incomplete = 0, 0, 0
     for one in found:
         try:
             series = one.read()
@@ -33,14 +33,18 @@ def run(arguments: argparse.Namespace) -> int:
             error_line(f"{one.label}: {error}")
             continue
         _describe(one.label, series, screen)
+        incomplete += bool(series.faults)
+        for fault in series.faults:
+            error_line(f"{one.label}: {fault}")
     screen.print(f"{len(found) - wrong} of {len(found)} series can be read, {mapped} can be mapped by t1")
-    return 2 if wrong == len(found) else 1 if wrong else 0
+    return 2 if wrong == len(found) else 1 if wrong or incomplete else 0
 
 
 def _describe(label: str, series: Series, screen: Console) -> None:
     acquisition = series.acquisition
     shape = " x ".join(str(size) for size in acquisition.voxels)
-    screen.print(f"{label}: good, {acquisition.kind.value}, {shape} voxels")
+    state = "incomplete" if series.faults else "good"
+    screen.print(f"{label}: {state}, {acquisition.kind.value}, {shape} voxels")
     for name, values in acquisition.protocol.as_dict().items():
         screen.print(f"  {name}: {values}")
     if acquisition.saturated is not None and bool(acquisition.saturated.any()):

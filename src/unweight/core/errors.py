@@ -4,6 +4,7 @@ UnweightError
 ├── UsageError      the call cannot be understood (exit code 2)
 ├── InputError      a file or a value read from it is unusable (exit code 2)
 │   └── ProtocolError   the timings do not fit the model or the method (exit code 2)
+├── IncompleteError the result lacks what was there to be used, or holds no value (exit code 1)
 └── OutputError     a result could not be written; nothing old was lost (exit code 3)
 
 Each says what is wrong, in which file, and what to do about it.
@@ -47,6 +48,12 @@ class InputError(UnweightError):
 
 class ProtocolError(InputError):
     """The timings are impossible, missing, or do not fit the model or the method."""
+
+
+class IncompleteError(UnweightError):
+    """The work was done, and its result lacks files or volumes that were there, or holds no value."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class OutputError(UnweightError):

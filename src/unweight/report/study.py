@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from unweight.bids.participants import Participant
 from unweight.core.errors import UsageError
+from unweight.core.natural import NaturalKey, natural_key
 from unweight.report.charts import Dot, number, room, scatter, shares, strip
 from unweight.report.document import render
 
@@ -141,8 +142,8 @@ def plain_label(subject: str) -> str:
 def study_page(study: Study) -> bytes:
     """Return the page of a study; it links to `sub-<label>.html` beside it."""
     strange = outliers(study.qc)
-    subjects = sorted({plain_label(row.subject) for row in study.qc})
-    failed = sorted({plain_label(row.subject) for row in study.failures})
+    subjects = sorted({plain_label(row.subject) for row in study.qc}, key=natural_key)
+    failed = sorted({plain_label(row.subject) for row in study.failures}, key=natural_key)
     pages = frozenset(subjects) if study.pages is None else frozenset(map(plain_label, study.pages))
     sections = [
         ("maps", "Maps"),
@@ -160,7 +161,7 @@ def study_page(study: Study) -> bytes:
             "subjects": subjects,
             "failed": failed,
             "complete": [one for one in subjects if one not in failed],
-            "marked": sorted({subject for subject, *_ in strange}),
+            "marked": sorted({subject for subject, *_ in strange}, key=natural_key),
             "several": any(row.set for row in study.qc),
             "maps": _maps(study, strange),
             "rows": [_row(row, strange, pages) for row in sorted(study.qc, key=_place)],
@@ -169,7 +170,7 @@ def study_page(study: Study) -> bytes:
             "remarks": study.remarks,
             "failures": [
                 {"row": row, "label": _label(row), "link": _link(row.subject, pages)}
-                for row in sorted(study.failures, key=lambda one: (one.subject, one.session, one.step))
+                for row in sorted(study.failures, key=_place_of_failure)
             ],
         },
     )
@@ -220,8 +221,12 @@ def _key(row: QcRow) -> tuple[str, str, str, str]:
     return (plain_label(row.subject), row.session, row.set, row.map)
 
 
-def _place(row: QcRow) -> tuple[str, str, str, str]:
-    return _key(row)
+def _place(row: QcRow) -> tuple[NaturalKey, ...]:
+    return tuple(natural_key(part) for part in _key(row))
+
+
+def _place_of_failure(failure: Failure) -> tuple[NaturalKey, NaturalKey, str]:
+    return natural_key(failure.subject), natural_key(failure.session), failure.step
 
 
 def _label(row: QcRow | RegionValue | Failure) -> str:

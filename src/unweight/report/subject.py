@@ -12,6 +12,7 @@ from markupsafe import Markup
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.stored_sets import StoredSubject, stored_subject
 from unweight.core.maps import VoxelStatus
+from unweight.core.natural import NaturalKey, natural_key
 from unweight.report import methods
 from unweight.report.charts import histogram, number, shares
 from unweight.report.colour_bar import colour_bar
@@ -82,11 +83,11 @@ def subject_page(out_dir: Path, label: str) -> bytes:
     return _rendered(content, [one for of_set in packed for one in of_set])
 
 
-def _place(shown: ShownSet) -> tuple[str, int, str]:
+def _place(shown: ShownSet) -> tuple[NaturalKey, int, NaturalKey]:
     return (
-        shown.stored.name.entities.get("ses", ""),
+        natural_key(shown.stored.name.entities.get("ses", "")),
         ORDER.index(kind_of(shown)),
-        shown.stored.sidecar.name,
+        natural_key(shown.stored.sidecar.name),
     )
 
 

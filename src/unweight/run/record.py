@@ -14,6 +14,7 @@ from unweight.bids.atomic import fingerprint_of, write_bytes_atomic
 from unweight.bids.dataset import json_bytes
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 LOGS = "logs"
 STEPS = "steps"
@@ -86,7 +87,7 @@ def read_record(out: Path, name: str) -> Record | None:
 
 def records_of(out: Path) -> Iterator[Record]:
     """Give what is known of all steps, by name."""
-    for path in sorted((out / LOGS / STEPS).glob("*.json")):
+    for path in sorted((out / LOGS / STEPS).glob("*.json"), key=natural_key):
         record = _understood(path)
         if record is not None:
             yield record

@@ -19,6 +19,7 @@ from unweight.bids.participants import read_participants
 from unweight.bids.read import FoundSeries, find_inputs, source_of
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
+from unweight.core.natural import natural_key
 
 ECHOES, T1W, LABELS = "MEGRE", "T1w", "dseg"
 MALE = {"M": True, "F": False}
@@ -126,7 +127,7 @@ def paired_subjects(
     subjects_there = tuple(members[0].collection.entities["sub"] for members in sessions.values())
     table = read_participants(root, subjects_there)
     people = {one.participant_id: one for one in table.people}
-    for label, members in sorted(sessions.items()):
+    for label, members in sorted(sessions.items(), key=lambda one: natural_key(one[0])):
         one = _paired(label, members, labels)
         if isinstance(one, LeftOut):
             left.append(one)
@@ -218,7 +219,7 @@ def _labels_of(t1w: Path, folder: Path) -> tuple[Path, ...]:
     wanted = {key: label for key, label in name.entities.items() if key not in OF_LABELS}
     inside = folder.joinpath(*(f"{key}-{wanted[key]}" for key in ("sub", "ses") if key in wanted), "anat")
     found = []
-    for path in sorted(inside.glob(f"*_{LABELS}.nii*")):
+    for path in sorted(inside.glob(f"*_{LABELS}.nii*"), key=natural_key):
         other = parse_stem(image_stem(path) or "")
         if other is None or other.suffix != LABELS:
             continue
