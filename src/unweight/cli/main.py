@@ -8,6 +8,7 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -63,6 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if words is None:
         keep_memory()
         say_in_any_encoding()
+        _interrupt_on_termination()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
@@ -81,6 +83,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED
+
+
+def _interrupt_on_termination() -> None:
+    """Take a request to end like an interrupt from the keyboard: what runs is tidied up, workers end."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 if __name__ == "__main__":
