@@ -53,5 +53,14 @@ def test_errors_are_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_doctor_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for word in ("unweight", "torch", "threads", "memory", "dcm2niix"):
+    for word in ("unweight", "torch", "threads", "memory", "dcm2niix", "extra cluster"):
         assert word in shown
+
+
+def test_doctor_names_the_extra_that_is_absent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert main(["doctor"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "cryptography" in shown and "unweight[cluster]" in shown

@@ -5,6 +5,7 @@ used; 3 a result could not be written; 130 interrupted.
 """
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -81,6 +82,8 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
+        if words is None:
+            gc.freeze()  # or Python looks through all objects of its libraries before it ends
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED
 

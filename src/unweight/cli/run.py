@@ -31,6 +31,7 @@ MOST_SHOWN = 20
 DERIVATIVES = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
 GIGA = 1e9
 ENCRYPTED, PLAIN = "tls", "tcp"
+ELSEWHERE = "unweight.cli.run_cluster"  # loads Dask
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -153,6 +154,8 @@ def _check_elsewhere(arguments: argparse.Namespace) -> None:
             remedy="Start it with certificates and give tls://HOST:PORT; where nobody else can reach it, "
             "--insecure takes it as it is.",
         )
+    if scheme == ENCRYPTED:
+        importlib.import_module(ELSEWHERE).check_certificates()
 
 
 def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
@@ -222,7 +225,7 @@ def _carry_out(
 ) -> None:
     workers, memory = means
     if arguments.cluster or arguments.scheduler:
-        elsewhere = importlib.import_module("unweight.cli.run_cluster")
+        elsewhere = importlib.import_module(ELSEWHERE)
         elsewhere.carry_out_elsewhere(jobs, tell, means, arguments)
         return
     count = min(workers, len(jobs))

@@ -46,6 +46,15 @@ def carry_out_elsewhere(
         run_on(Workers(scheduler=cluster, gpu=gpu), jobs, work, tell)
 
 
+def check_certificates() -> None:
+    """Refuse to go to a scheduler at `tls://` without certificates.
+
+    Raises:
+        UsageError: The configuration of Dask names none that can be used.
+    """
+    certificates_of_user()
+
+
 def batch_job(arguments: argparse.Namespace, system: str, gigabytes: float) -> BatchJob:
     """Return what a job of a batch system asks for, as the command line says."""
     return BatchJob(

@@ -119,8 +119,6 @@ class BatchJob:
 class _FilesForShell(Security):  # type: ignore[misc]  # distributed has no types here
     """Certificates in files, whose names a job script takes as words of the shell."""
 
-    __slots__ = ()
-
     def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
         """Return the settings of a role; only those of workers go into a script."""
         found: dict[str, Any] = super().get_tls_config_for_role(role)
