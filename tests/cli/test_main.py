@@ -54,7 +54,7 @@ def test_errors_are_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_doctor_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for word in ("unweight", "torch", "threads", "memory", "dcm2niix"):
+    for word in ("unweight", "torch", "threads", "memory", "dcm2niix", "extra cluster"):
         assert word in shown
 
 
@@ -71,3 +71,12 @@ def test_a_command_does_its_work_whatever_becomes_of_its_output(
     assert ended.returncode == code and "Traceback" not in ended.stderr
     assert settings.is_file()
     assert ("standard output could not be written" in ended.stderr) == (code == 3)
+
+
+def test_doctor_names_the_extra_that_is_absent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert main(["doctor"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "cryptography" in shown and "unweight[cluster]" in shown

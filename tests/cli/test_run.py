@@ -37,7 +37,7 @@ SUBJECTS = ("01", "02", "03")
 PROGRAM = (sys.executable, "-m", "unweight", "run")
 
 
-def here_instead(jobs: Sequence[Job], _: Child, tell: Tell) -> None:
+def here_instead(jobs: Sequence[Job], _: Sequence[Child], tell: Tell) -> None:
     """Carry out jobs in this process, which spares the seconds in which another one starts."""
     for job in jobs:
         tell(job, outcomes_from_json(work(job.to_json())))
@@ -164,6 +164,10 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
         (("--memory", "0"), "the memory must be positive"),
         (("--memory", "0.01"), "needs about 0.5 GB"),
         (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "exclude each other"),
+        (("--scheduler", "tcp://127.0.0.1:9"), "takes work from anybody who can reach it"),
+        (("--scheduler", "127.0.0.1:9"), "takes work from anybody who can reach it"),
+        (("--scheduler", "ws://127.0.0.1:9", "--insecure"), "is no address of a scheduler"),
+        (("--scheduler", "tls://127.0.0.1:9"), "wants to see a certificate, and none is named"),
         (("--set", "t1.method=magic"), "invalid choice"),
         (("--config", "none.toml"), "`unweight init` writes one"),
         (("--participant-label", "99"), "nothing here that maps can be made of"),
@@ -176,6 +180,23 @@ def test_calls_that_cannot_be_understood_give_2(
     assert call(raw, out, *words) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("words", [("--cluster", "slurm"), ("--scheduler", "tls://127.0.0.1:9")])
+@pytest.mark.parametrize("package", ["dask", "distributed", "dask_jobqueue", "cryptography"])
+def test_workers_elsewhere_need_an_extra_that_is_named(
+    raw: Path,
+    tmp_path: Path,
+    capsys: CAPTURE,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, str],
+    package: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert call(raw, tmp_path / "out", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{words[0]} needs {package.replace('_', '-')}, which is not installed here" in said
+    assert "pip install 'unweight[cluster]'" in said and "unweight slurm" in said
 
 
 def test_a_batch_system_is_told_of_memory(raw: Path, tmp_path: Path, capsys: CAPTURE) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import poisoned_worker
+from tests.cli.processes import workers_of
 from tests.cli.test_run import PROGRAM, WORDS, call, steps
 from tests.run.trees import content_of, write_study
 from unweight.cli import run as module
@@ -67,27 +68,13 @@ def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[str]") ->
         time.sleep(0.05)
 
 
-def children_of(process: int) -> list[int]:
-    """Return the worker processes that a run has started."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (folder / "cmdline").read_bytes()
-        except (OSError, IndexError, ValueError):
-            continue
-        if parent == process and b"spawn_main" in words:
-            found.append(int(folder.name))
-    return sorted(found)
-
-
 def test_workers_that_are_killed_are_replaced(
     raw: Path, expected: Mapping[str, bytes], tmp_path: Path
 ) -> None:
     run = start(raw, tmp_path, "--workers", "2")
     for kill in range(KILLS):
         wait_until(lambda least=5 * kill + 1: complete(tmp_path) >= least, run)  # type: ignore[misc]
-        workers = children_of(run.pid)
+        workers = workers_of(run.pid)
         assert workers
         os.kill(workers[kill % len(workers)], signal.SIGKILL)
     said, _ = run.communicate(timeout=PATIENCE)
@@ -132,16 +119,28 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator["tuple[str, Callable[[], ExitStack]]"]:
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Give words by which the programs of Dask take a certificate, and name it in the settings of Dask."""
+    module = pytest.importorskip("unweight.run.cluster")
+    with module.certificates(tmp_path) as made:
+        files = (made.tls_ca_file, made.tls_client_cert, made.tls_client_key)
+        for name, file in zip(("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"), files, strict=True):
+            monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", file)
+        options = ("--tls-ca-file", "--tls-cert", "--tls-key")
+        yield [word for pair in zip(options, files, strict=True) for word in pair]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, certificate: list[str]) -> Iterator["tuple[str, Callable[[], ExitStack]]"]:
     """Give an address on this machine, and what starts a scheduler and two workers there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
+    address = f"tls://127.0.0.1:{port}"
     running = []
 
     def begin() -> ExitStack:
-        here = ("--host", "127.0.0.1")
+        here = ("--host", "127.0.0.1", "--protocol", "tls", *certificate)
         scheduler = ("scheduler", *here, "--port", str(port), "--dashboard-address", "127.0.0.1:0")
         worker = ("worker", address, *here, "--nthreads", "1", "--no-dashboard", "--no-nanny")
         stack = ExitStack()

@@ -25,7 +25,7 @@ def test_every_visit_ends_when_a_host_is_unplugged(tmp_path: Path) -> None:
                     on(host, "distributed.cli.dask_worker", ADDRESS, "--nthreads", "1", "--no-dashboard")
                 )
             words = ("unweight", "run", str(raw), str(out), "participant", "--scheduler", ADDRESS)
-            run = on(HOSTS[0], *words, "--no-report", "--set", "t1.method=ml")
+            run = on(HOSTS[0], *words, "--insecure", "--no-report", "--set", "t1.method=ml")
             running.append(run)
             wait_for(out / "logs" / "steps", "*.json", 4, 120)
             unplug(HOSTS[2])

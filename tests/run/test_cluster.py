@@ -1,24 +1,65 @@
-"""Workers of Dask on this machine, and the scripts of those on batch systems."""
+"""Workers of Dask, the doors of their scheduler, and the scripts of those on batch systems."""
 
 import json
 import os
+import shlex
+import socket
+import ssl
+import stat
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from distributed import LocalCluster
 
+pytest.importorskip("dask_jobqueue")
+pytest.importorskip("cryptography")
+import dask
+from distributed import Client, LocalCluster
+from distributed.security import Security
+
+from tests.cli.processes import Listener, listeners, need_proc
 from tests.run.jobs import job_of
-from unweight.core.errors import UsageError
+from unweight.core.errors import OutputError, UsageError
 from unweight.run import cluster as module
-from unweight.run.cluster import BatchJob, Workers, batch_cluster, local_workers, quiet_dask, run_on
+from unweight.run.cluster import (
+    BatchJob,
+    Workers,
+    batch_cluster,
+    certificates,
+    certificates_of_user,
+    quiet_dask,
+    run_on,
+)
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step, Task
 
-pytest.importorskip("dask_jobqueue")
 GIGA = 10**9
+TEMPORARY = Security.temporary()
+SHORT = {"distributed.comm.timeouts.connect": "2s"}
+
+
+@contextmanager
+def local_workers(count: int) -> Iterator[LocalCluster]:
+    """Give workers like those of a batch system, on this machine."""
+    with LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        memory_limit=GIGA,
+        dashboard_address="127.0.0.1:0",
+        security=TEMPORARY,
+    ) as cluster:
+        yield cluster
+
+
+@contextmanager
+def batch_system(folder: Path, **asked_for: object) -> Iterator[Any]:
+    """Give the cluster of a batch system to which no job is submitted."""
+    batch = BatchJob(**{"system": "slurm", "gigabytes": 4, **asked_for})  # type: ignore[arg-type]
+    with quiet_dask(), certificates(folder) as security, batch_cluster(batch, security) as cluster:
+        yield cluster
 
 
 def job(subject: str, folder: Path) -> Job:
@@ -41,7 +82,7 @@ def trivial(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[LocalCluster]:
-    with quiet_dask(), local_workers(2, GIGA) as cluster:
+    with quiet_dask(), local_workers(2) as cluster:
         yield cluster
 
 
@@ -88,7 +129,7 @@ def test_a_visit_that_always_kills_its_worker_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(module, "DASK", {**module.DASK, "distributed.scheduler.allowed-failures": 1})
-    with quiet_dask(), local_workers(1, GIGA) as cluster:
+    with quiet_dask(), local_workers(1) as cluster:
         found = carried_out(cluster, tmp_path, ["01", "poison", "02", "03"])
     states = {name: one.state for name, one in found.items()}
     assert states.pop("sub-poison_t1") == "failed"
@@ -115,30 +156,161 @@ def test_no_jobs_need_no_scheduler(tmp_path: Path) -> None:
 
 
 def test_settings_of_dask_are_as_before_after_the_block() -> None:
-    import dask
-
     with dask.config.set({"distributed.worker.memory.pause": 0.8}):
         with quiet_dask():
             assert dask.config.get("distributed.worker.memory.pause") is False
         assert dask.config.get("distributed.worker.memory.pause") == 0.8
 
 
+# Who may talk to a scheduler.
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The scheduler of a batch system, which waits for its workers."""
+    with batch_system(tmp_path_factory.mktemp("waiting")) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("shown", ["another certificate", "no encryption"])
+def test_a_client_without_the_certificate_is_refused(waiting: Any, tmp_path: Path, shown: str) -> None:
+    """What a client may do is to have a function called on the scheduler: this one would leave a file."""
+    address = waiting.scheduler_address
+    security: Security | None = Security.temporary()
+    if shown == "no encryption":
+        address, security = address.replace("tls://", "tcp://"), None
+    with pytest.raises(OSError), dask.config.set(SHORT), ExitStack() as stack:
+        client = stack.enter_context(Client(address, security=security, timeout=2))
+        client.run_on_scheduler((tmp_path / "code-ran").touch)
+    assert not (tmp_path / "code-ran").exists()
+
+
+def test_the_certificate_of_the_run_is_taken(waiting: Any, tmp_path: Path) -> None:
+    """So that the refusals above are due to the certificate."""
+    with Client(waiting.scheduler_address, security=waiting.security) as client:
+        client.run_on_scheduler((tmp_path / "code-ran").touch)
+    assert (tmp_path / "code-ran").exists()
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_connection_gets_a_word_for_its_certificate_alone(waiting: Any, shown: bool) -> None:
+    """The same with the socket library alone: a server of Dask greets whom it takes."""
+    host, port = waiting.scheduler_address.removeprefix("tls://").rsplit(":", 1)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if shown:
+        context.load_cert_chain(waiting.security.tls_client_cert, waiting.security.tls_client_key)
+    heard = b""
+    with (
+        suppress(OSError),
+        socket.create_connection((host, int(port)), timeout=10) as plain,
+        context.wrap_socket(plain) as stream,
+    ):
+        heard = stream.recv(100)
+    assert bool(heard) is shown
+
+
+def test_a_batch_system_listens_at_one_address_and_has_no_pages(tmp_path: Path) -> None:
+    need_proc()
+    before = listeners([os.getpid()])
+    with batch_system(tmp_path) as cluster:
+        assert cluster.scheduler_address.startswith("tls://")
+        host, port = cluster.scheduler_address.removeprefix("tls://").rsplit(":", 1)
+        assert listeners([os.getpid()]) - before == {Listener("tcp", host, int(port))}
+
+
+def test_the_interface_can_be_chosen(tmp_path: Path) -> None:
+    with batch_system(tmp_path, interface="lo") as cluster:
+        assert cluster.scheduler_address.startswith("tls://127.0.0.1:")
+        assert "--interface lo" in cluster.job_script()
+
+
+def test_an_interface_that_is_none_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match="'nonet' is not a valid network interface") as caught,
+        batch_system(tmp_path, interface="nonet"),
+    ):
+        pass
+    assert "--interface" in caught.value.remedy
+
+
+def test_the_certificate_is_private_and_goes_with_the_run(tmp_path: Path) -> None:
+    with certificates(tmp_path):
+        (private,) = tmp_path.iterdir()
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        names = sorted(path.name for path in private.iterdir())
+        assert names == ["certificate.pem", "key.pem"]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in private.iterdir()} == {0o600}
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OutputError, match="cannot be written to"), certificates(tmp_path / "none"):
+        pass
+
+
+# Certificates of the user, for a scheduler that runs.
+
+
+def test_a_scheduler_at_tls_needs_a_certificate_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none is named") as caught:
+        certificates_of_user()
+    assert "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT" in caught.value.remedy
+    named = {
+        f"distributed.comm.tls.{name}": str(tmp_path / "none.pem")
+        for name in ("ca-file", "client.cert", "client.key")
+    }
+    with dask.config.set(named), pytest.raises(UsageError, match=r"cannot be used \(No such file"):
+        certificates_of_user()
+
+
+def test_certificates_of_the_user_are_shown(tmp_path: Path) -> None:
+    with batch_system(tmp_path) as cluster, certificates(tmp_path) as other:
+        for security, taken in ((cluster.security, True), (other, False)):
+            named = {
+                "distributed.comm.tls.ca-file": security.tls_ca_file,
+                "distributed.comm.tls.client.cert": security.tls_client_cert,
+                "distributed.comm.tls.client.key": security.tls_client_key,
+            }
+            with dask.config.set(named):
+                workers = Workers(scheduler=cluster.scheduler_address, security=certificates_of_user())
+            if taken:
+                with Client(workers.scheduler, security=workers.security) as client:
+                    assert client.scheduler_info()["workers"] == {}
+            else:
+                with pytest.raises(UsageError, match="do not take each other's certificates"):
+                    run_on(workers, [job("01", tmp_path)], trivial, lambda *_: None)
+
+
 # Batch systems.
 
 
-def script(**asked_for: object) -> str:
-    batch = BatchJob(system="slurm", gigabytes=4, **asked_for)  # type: ignore[arg-type]
-    with quiet_dask(), batch_cluster(batch) as cluster:
+@pytest.fixture(scope="module")
+def full_script(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of a job that asks for everything; its certificates lie in a folder with a hard name."""
+    folder = tmp_path_factory.mktemp("it's a $HOME; folder")
+    asked_for: dict[str, object] = {
+        "walltime": "02:00:00",
+        "queue": "long",
+        "account": "brain",
+        "gpu": True,
+    }
+    with batch_system(folder, directives=("--constraint=intel",), **asked_for) as cluster:
         text = cluster.job_script()
     assert isinstance(text, str)
     return text
 
 
-@pytest.fixture(scope="module")
-def full_script() -> str:
-    return script(
-        walltime="02:00:00", queue="long", account="brain", gpu=True, directives=("--constraint=intel",)
-    )
+def test_the_script_names_the_certificates(full_script: str) -> None:
+    (line,) = (line for line in full_script.splitlines() if "dask_worker" in line)
+    words = shlex.split(line)
+    assert words[words.index("--protocol") + 1] == "tls://"
+    for option, name in (("ca-file", "certificate"), ("cert", "certificate"), ("key", "key")):
+        path = Path(words[words.index(f"--tls-{option}") + 1])
+        assert path.name == f"{name}.pem" and path.parent.parent.name.startswith("it's a $HOME; folder")
+
+
+def test_workers_show_no_pages_and_never_pause(full_script: str) -> None:
+    assert "--no-dashboard" in full_script and "--preload unweight.run.no_pages" in full_script
+    for name, value in (("PAUSE", "False"), ("SPILL", "False"), ("TERMINATE", "0.95")):
+        assert f"export DASK_DISTRIBUTED__WORKER__MEMORY__{name}={value}" in full_script
 
 
 def test_slurm_script_asks_for_what_was_said(full_script: str) -> None:
@@ -178,40 +350,26 @@ def test_lifetime_follows_the_walltime(walltime: str, seconds: int) -> None:
 @pytest.mark.parametrize("walltime", ["4h", "30", "", "-1:00:00", "00:00:00", "1:2:3:4"])
 def test_a_walltime_that_is_none_is_refused(walltime: str) -> None:
     with pytest.raises(UsageError, match="time") as caught:
-        batch_cluster(BatchJob(system="slurm", gigabytes=4, walltime=walltime))
+        batch_cluster(BatchJob(system="slurm", gigabytes=4, walltime=walltime), TEMPORARY)
     assert "hours:minutes:seconds" in caught.value.remedy
 
 
 @pytest.mark.parametrize("system", list(module.BATCH_SYSTEMS))
-def test_every_batch_system_has_a_script(system: str) -> None:
-    with quiet_dask(), batch_cluster(BatchJob(system=system, gigabytes=2)) as cluster:
-        assert "dask" in cluster.job_script()
+def test_every_batch_system_has_a_script(system: str, tmp_path: Path) -> None:
+    with batch_system(tmp_path, system=system) as cluster:
+        script = cluster.job_script()
+    assert "dask_worker" in script and "--tls-key" in script
 
 
 @pytest.mark.parametrize(
     ("system", "word"), [("pbs", "-A brain"), ("sge", "-P brain"), ("lsf", "-P brain")]
 )
-def test_every_batch_system_has_its_own_words(system: str, word: str) -> None:
-    batch = BatchJob(system=system, gigabytes=2, queue="long", account="brain")
-    with quiet_dask(), batch_cluster(batch) as cluster:
+def test_every_batch_system_has_its_own_words(system: str, word: str, tmp_path: Path) -> None:
+    with batch_system(tmp_path, system=system, queue="long", account="brain") as cluster:
         text = cluster.job_script()
     assert word in text.replace('"', "") and "-q long" in text
 
 
 def test_htcondor_has_no_queue() -> None:
     with pytest.raises(UsageError, match="HTCondor knows no queue"):
-        batch_cluster(BatchJob(system="htcondor", gigabytes=2, queue="long"))
-
-
-def test_pages_of_dask_are_not_shown_to_the_network(workers: LocalCluster) -> None:
-    """`distributed.scheduler` listens for its own pages beside its port for workers."""
-    sockets = workers.scheduler.http_server._sockets.values()
-    assert {one.getsockname()[0] for one in sockets} == {"127.0.0.1"}
-    assert workers.scheduler_address.startswith("tcp://127.0.0.1:")
-
-
-def test_without_jobqueue_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(UsageError, match="dask-jobqueue") as caught:
-        batch_cluster(BatchJob(system="slurm", gigabytes=2))
-    assert "unweight slurm" in caught.value.remedy
+        batch_cluster(BatchJob(system="htcondor", gigabytes=2, queue="long"), TEMPORARY)

@@ -1,7 +1,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def job(subject: str) -> Job:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Return what makes a worker whose program does something before it answers."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
     def child(body: str) -> Child:
         (tmp_path / "told_worker.py").write_text(ANSWER.format(body=body))
@@ -50,9 +50,11 @@ def asked(folder: Path) -> list[list[str]]:
     return [line.split() for line in (folder / "asked").read_text().splitlines()]
 
 
-def carried_out(child: Child, *subjects: str) -> list[Outcome]:
+def carried_out(child: Child, *subjects: str, more: Sequence[Child] = ()) -> list[Outcome]:
     found: list[Outcome] = []
-    run_locally([job(one) for one in subjects], child, lambda _, outcomes: found.extend(outcomes))
+    jobs = [job(one) for one in subjects]
+    run_locally(jobs, [child, *more], lambda _, outcomes: found.extend(outcomes))
+    assert all(one.process is None for one in (child, *more))
     return found
 
 
@@ -66,7 +68,46 @@ def test_one_process_does_all_in_order(make: Make, tmp_path: Path) -> None:
     subjects, _, processes = zip(*asked(tmp_path), strict=True)
     assert subjects == ("02", "01")
     assert len(set(processes)) == 1 and str(os.getpid()) not in processes
-    assert child.process is None
+
+
+def test_two_workers_share_the_jobs_and_work_at_a_time(make: Make, tmp_path: Path) -> None:
+    """Each waits in its first job until both have one, which one after the other would never have."""
+    child = make(
+        "until = time.monotonic() + 20\n"
+        "    while len({line.split()[2] for line in open(here / 'asked')}) < 2:\n"
+        "        time.sleep(0.01); assert time.monotonic() < until\n"
+    )
+    subjects = [f"{n:02d}" for n in range(1, 9)]
+    found = told(carried_out(child, *subjects, more=[Child(module=child.module, most_bytes=AMPLE)]))
+    assert found == {f"sub-{one}_t1": "done" for one in subjects}
+    names, _, processes = zip(*asked(tmp_path), strict=True)
+    assert sorted(names) == subjects and len(set(processes)) == 2
+
+
+def test_of_two_workers_one_that_dies_does_not_stop_the_other(make: Make, tmp_path: Path) -> None:
+    child = make("if subject == '02': os.kill(os.getpid(), 9)")
+    found = told(
+        carried_out(child, "01", "02", "03", "04", more=[Child(module=child.module, most_bytes=AMPLE)])
+    )
+    assert found == {f"sub-0{n}_t1": "failed" if n == 2 else "done" for n in range(1, 5)}
+    assert sum(line[0] != "02" for line in asked(tmp_path)) == 3
+
+
+def test_no_worker_is_left_when_the_run_is_interrupted(make: Make, tmp_path: Path) -> None:
+    children = [
+        make("time.sleep(60 if subject == '02' else 0)"),
+        Child(module="told_worker", most_bytes=AMPLE),
+    ]
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_locally([job("01"), job("02")], children, interrupt)
+    assert time.monotonic() - began < 20 and [one.process for one in children] == [None, None]
+    for _, _, process in asked(tmp_path):
+        assert not Path(f"/proc/{process}").exists()
 
 
 def test_what_another_run_is_busy_with_comes_last_and_waits(make: Make, tmp_path: Path) -> None:
@@ -94,7 +135,8 @@ def test_a_visit_that_always_kills_its_worker_is_given_up(make: Make, tmp_path: 
 
 def test_a_worker_killed_from_outside_between_two_visits_is_replaced(make: Make) -> None:
     child = make("")
-    assert child.ask(job("01").to_json()) is not None
+    child.ask(job("01"))
+    assert child.answer() is not None
     assert child.process is not None
     child.process.send_signal(signal.SIGKILL)
     time.sleep(0.2)

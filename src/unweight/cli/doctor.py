@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from unweight import __version__
+from unweight.cli.cluster_extra import INSTALL, absent
 from unweight.cli.terminal import console, table
 
 PACKAGES = (
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("processors", f"{_processors()} usable, {torch.get_num_threads()} threads"),
         ("memory", _memory()),
         ("cuda", _cuda()),
+        ("extra cluster", _cluster()),
         ("dcm2niix program", "found" if _has_dcm2niix() else "not found: DICOM cannot be read"),
         ("bids-validator-deno", "found" if shutil.which("bids-validator-deno") else "not found (optional)"),
     ]
@@ -69,6 +71,13 @@ def _cuda() -> str:
         return "none; everything runs on the processor"
     name, size = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
     return f"{name}, {size / 2**30:.0f} GiB"
+
+
+def _cluster() -> str:
+    missing = absent()
+    if not missing:
+        return "installed"
+    return f"not installed: {', '.join(missing)} ({INSTALL}, for --cluster and --scheduler)"
 
 
 def _has_dcm2niix() -> bool:

@@ -5,9 +5,11 @@ input cannot be used; 3 a result could not be written; 130 interrupted.
 """
 
 import argparse
+import gc
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -65,6 +67,7 @@ def main(words: Sequence[str] | None = None) -> int:
         keep_memory()
         open_closed_streams()
         say_in_any_encoding()
+        _interrupt_on_termination()
         output = keep_going()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
@@ -90,8 +93,16 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
+        if words is None:
+            gc.freeze()  # or Python looks through all objects of its libraries before it ends
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED
+
+
+def _interrupt_on_termination() -> None:
+    """Take a request to end like an interrupt from the keyboard: what runs is tidied up, workers end."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """`unweight run`: a whole BIDS tree, from what is there to maps, tables and pages."""
 
 import argparse
+import importlib
 import secrets
 import shlex
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from unweight.bids.dataset import prepare_derivatives
 from unweight.bids.write import IGNORED, README
+from unweight.cli.cluster_extra import check_installed
 from unweight.cli.device import device_for
 from unweight.cli.group import run_group
 from unweight.cli.run_commands import RUN_PIPELINES
@@ -20,17 +21,18 @@ from unweight.cli.run_settings import RunSettings, filled, read_settings
 from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
-from unweight.run.cluster import BatchJob, Workers, batch_cluster, local_workers, quiet_dask, run_on
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings
-from unweight.run.local import Child, run_locally
+from unweight.run.local import Child, Tell, run_locally
 from unweight.run.memory import free_bytes
 from unweight.run.plan import Plan
 
 MOST_SHOWN = 20
 DERIVATIVES = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
 GIGA = 1e9
+ENCRYPTED, PLAIN = "tls", "tcp"
+ELSEWHERE = "unweight.cli.run_cluster"  # loads Dask
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,8 +123,7 @@ def _means(arguments: argparse.Namespace) -> tuple[int, float]:
     workers = 1 if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UsageError(f"{workers} workers do nothing", remedy="Give 1 or more.")
-    if arguments.cluster and arguments.scheduler:
-        raise UsageError("--cluster and --scheduler exclude each other")
+    _check_elsewhere(arguments)
     if arguments.memory is not None and not arguments.memory > 0:
         raise UsageError("the memory must be positive", remedy="Give it in gigabytes.")
     if arguments.memory is not None:
@@ -133,6 +134,30 @@ def _means(arguments: argparse.Namespace) -> tuple[int, float]:
             remedy="Give --memory, in gigabytes for all workers together.",
         )
     return workers, 0.9 * free_bytes() / workers
+
+
+def _check_elsewhere(arguments: argparse.Namespace) -> None:
+    """Refuse workers elsewhere that cannot be had, or to whom anybody could talk."""
+    if arguments.cluster and arguments.scheduler:
+        raise UsageError("--cluster and --scheduler exclude each other")
+    if arguments.cluster:
+        check_installed("--cluster")
+    if not arguments.scheduler:
+        return
+    check_installed("--scheduler")
+    scheme = arguments.scheduler.rpartition("://")[0] or PLAIN
+    if scheme not in (ENCRYPTED, PLAIN):
+        raise UsageError(
+            f"{arguments.scheduler!r} is no address of a scheduler", remedy="Give tls://HOST:PORT."
+        )
+    if scheme == PLAIN and not arguments.insecure:
+        raise UsageError(
+            f"the scheduler at {arguments.scheduler} takes work from anybody who can reach it",
+            remedy="Start it with certificates and give tls://HOST:PORT; where nobody else can reach it, "
+            "--insecure takes it as it is.",
+        )
+    if scheme == ENCRYPTED:
+        importlib.import_module(ELSEWHERE).check_certificates()
 
 
 def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
@@ -205,40 +230,16 @@ def _weights_folder(words: Sequence[str]) -> Path | None:
 
 
 def _carry_out(
-    jobs: Sequence[Job], tell: Any, means: tuple[int, float], arguments: argparse.Namespace
+    jobs: Sequence[Job], tell: Tell, means: tuple[int, float], arguments: argparse.Namespace
 ) -> None:
     workers, memory = means
-    if workers == 1 and not arguments.cluster and not arguments.scheduler:
-        child = Child(module=work.__module__, most_bytes=int(memory))
-        run_locally(jobs, child, tell)
+    if arguments.cluster or arguments.scheduler:
+        elsewhere = importlib.import_module(ELSEWHERE)
+        elsewhere.carry_out_elsewhere(jobs, tell, means, arguments)
         return
-    with quiet_dask(), _cluster(workers, memory, arguments) as cluster:
-        scheduler = arguments.scheduler if cluster is None else cluster
-        run_on(Workers(scheduler=scheduler, gpu=bool(arguments.gpu)), jobs, work, tell)
-
-
-def _cluster(workers: int, memory: float, arguments: argparse.Namespace) -> Any:
-    """Return the cluster to start, which ends with the block; None where a scheduler runs already."""
-    if arguments.scheduler:
-        return nullcontext(None)
-    if arguments.cluster is None:
-        return local_workers(workers, int(memory), gpu=bool(arguments.gpu))
-    cluster = batch_cluster(batch_job(arguments, arguments.cluster, memory / GIGA))
-    cluster.scale(workers)
-    return cluster
-
-
-def batch_job(arguments: argparse.Namespace, system: str, gigabytes: float) -> BatchJob:
-    """Return what a job of a batch system asks for, as the command line says."""
-    return BatchJob(
-        system=system,
-        gigabytes=gigabytes,
-        walltime=arguments.walltime or "04:00:00",
-        queue=arguments.queue or "",
-        account=arguments.account or "",
-        gpu=bool(arguments.gpu),
-        directives=tuple(arguments.directives or ()),
-    )
+    count = min(workers, len(jobs))
+    children = [Child(module=work.__module__, most_bytes=int(memory)) for _ in range(count)]
+    run_locally(jobs, children, tell)
 
 
 def _duration(seconds: float) -> str:

@@ -81,7 +81,17 @@ RUN = Command(
         flag("--dry-run", help="say what would be done, with estimates of time and memory"),
         argument("--workers", type=int, metavar="N", help="visits at a time (default 1)"),
         argument("--cluster", choices=BATCH, help="let the workers be jobs of a batch system"),
-        argument("--scheduler", metavar="ADDRESS", help="use the workers of a Dask scheduler that runs"),
+        argument(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="use the workers of a Dask scheduler that runs, at tls://HOST:PORT",
+        ),
+        flag("--insecure", help="take a scheduler at tcp:// too, where anybody can have code run"),
+        argument(
+            "--interface",
+            metavar="NAME",
+            help="with --cluster: network interface that scheduler and workers listen on, as ib0",
+        ),
         *BATCH_JOB,
         argument(
             "--labels",

@@ -20,7 +20,7 @@ WEIGHTS = {
     "maps": re.compile(r"maps(-.*)?"),
     "mprage": re.compile(r"mprage(-.*)?"),
 }
-PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image", "distributed")
+PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image")
 
 
 def weights_of(pipeline: str, folder: Path | None) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""One worker without a scheduler: a process that is asked for one visit after the other.
+"""Workers of this machine: processes that are each asked for one visit after the other.
 
-It is a process of its own, so that whatever a visit does to it (a crash, too much memory) the run goes on
-with a new one.
+Each is a process of its own, so that whatever a visit does to it (a crash, too much memory) the run goes on
+with a new one. Questions and answers are lines of text in pipes between parent and worker: nothing listens,
+and no other account can ask. A worker does not outlive its parent.
 """
 
 import contextlib
@@ -10,8 +11,9 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -21,10 +23,11 @@ from unweight.run.job import Job, Outcome, outcomes_from_json
 Tell = Callable[[Job, tuple[Outcome, ...]], None]
 LOOK_SECONDS = 0.25
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+STARTER = "unweight.run.child_process"
 
 
 @final
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Child:
     """A worker process; it is started when it is first asked, and again after it died.
 
@@ -38,55 +41,48 @@ class Child:
     module: str
     most_bytes: int
     process: "subprocess.Popen[bytes] | None" = None
-    last_words: str = field(default="")
+    last_words: str = ""
 
-    def ask(self, line: str) -> str | None:
-        """Return its answer to a line, or None if it died over it."""
+    def ask(self, job: Job) -> None:
+        """Give it a job; if it cannot take it, there will be no answer."""
         process = self._running()
-        if process.stdin is None or process.stdout is None:
-            return None
+        if process.stdin is None:
+            return
         try:
-            process.stdin.write(line.encode() + b"\n")
+            process.stdin.write(job.to_json().encode() + b"\n")
             process.stdin.flush()
         except OSError:
             self._bury("it ended before it was asked")
+
+    def answer(self) -> tuple[Outcome, ...] | None:
+        """Return the outcomes of the job, once they are there, or None if it died over it."""
+        if self.process is None or self.process.stdout is None:
             return None
-        while not select.select([process.stdout], [], [], LOOK_SECONDS)[0]:
-            if _resident_bytes(process.pid) > self.most_bytes:
-                process.kill()
-                self._bury(f"it took more than {self.most_bytes / 2**30:.1f} GiB of memory")
-                return None
-        answer = process.stdout.readline()
-        if not answer.endswith(b"\n"):
+        line = self.process.stdout.readline()
+        if not line.endswith(b"\n"):
             self._bury("")
             return None
-        return answer.decode(errors="replace")
+        try:
+            return outcomes_from_json(line.decode(errors="replace"))
+        except (ValueError, TypeError):  # what it says next would be taken for another answer
+            self.end("it answered what cannot be understood")
+            return None
 
-    def dismiss(self, why: str) -> None:
-        """End the process at once, since what it says cannot be trusted."""
+    def check_memory(self) -> None:
+        """End the process if it has more memory than it may."""
+        if self.process is not None and _resident_bytes(self.process.pid) > self.most_bytes:
+            self.end(f"it took more than {self.most_bytes / 2**30:.1f} GiB of memory")
+
+    def end(self, why: str = "") -> None:
+        """End the process at once, if it runs: what is complete is on the disk already."""
         if self.process is not None:
             self.process.kill()
             self._bury(why)
 
-    def end(self) -> None:
-        """End the process, if it runs."""
-        if self.process is None:
-            return
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self.process = None
-
     def _running(self) -> "subprocess.Popen[bytes]":
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-m", STARTER, str(os.getpid()), self.module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**ONE_THREAD, **os.environ},
@@ -108,39 +104,61 @@ class Child:
         )
 
 
-def run_locally(jobs: Sequence[Job], child: Child, tell: Tell) -> None:
-    """Carry out jobs one after the other; those that another run is busy with come last.
+def run_locally(jobs: Sequence[Job], children: Sequence[Child], tell: Tell) -> None:
+    """Carry out jobs, one at a time by each worker; those that another run is busy with come last.
 
     Args:
         jobs: What is to be done.
-        child: Who does it.
+        children: Who does it; all have ended when this returns.
         tell: Is called when a job has ended.
     """
-    later: list[Job] = []
+    pending = deque(jobs)
+    at_work: dict[Child, Job] = {}
+    deaths: Counter[str] = Counter()
     try:
-        for job in jobs:
-            outcomes = _asked(job, child)
-            if any(one.state == "busy" for one in outcomes):
-                later.append(replace(job, wait=True))
-            else:
-                tell(job, outcomes)
-        for job in later:
-            tell(job, _asked(job, child))
+        while pending or at_work:
+            for child in children:
+                if pending and child not in at_work:
+                    at_work[child] = pending.popleft()
+                    child.ask(at_work[child])
+            for child in _ready(at_work):
+                job = at_work.pop(child)
+                outcomes = _outcomes(child, job, deaths)
+                if outcomes is None:
+                    pending.appendleft(job)
+                elif any(one.state == "busy" for one in outcomes):
+                    pending.append(replace(job, wait=True))
+                else:
+                    tell(job, outcomes)
     finally:
-        child.end()
+        for child in children:
+            child.end()
 
 
-def _asked(job: Job, child: Child) -> tuple[Outcome, ...]:
-    """Ask until there is an answer; a step that kills its worker is given up by the worker itself."""
-    deaths = MOST_ATTEMPTS * len(job.task.steps) + 2  # each step may take some, and so may the start
-    for _ in range(deaths):
-        answer = child.ask(job.to_json())
-        if answer is not None:
-            try:
-                return outcomes_from_json(answer)
-            except (ValueError, TypeError):
-                child.dismiss("it answered what cannot be understood")
+def _ready(children: Collection[Child]) -> list[Child]:
+    """Return those that have answered or died, after a moment at the most; end those that take too much."""
+    processes = {child: child.process for child in children if child.process is not None}
+    streams = {child: process.stdout for child, process in processes.items() if process.stdout is not None}
+    lost = [child for child in children if child not in streams]
+    if lost:
+        return lost
+    answered, _, _ = select.select(list(streams.values()), [], [], LOOK_SECONDS)
+    for child, stream in streams.items():
+        if stream not in answered:
+            child.check_memory()
+    return [child for child, stream in streams.items() if stream in answered]
+
+
+def _outcomes(child: Child, job: Job, deaths: Counter[str]) -> tuple[Outcome, ...] | None:
+    """Return what became of a job, or None if its worker died and another is to try."""
+    outcomes = child.answer()
+    if outcomes is not None:
+        return outcomes
+    deaths[job.task.label] += 1
+    # Each step may take some workers before `carry_out` gives it up, and so may the start.
+    if deaths[job.task.label] < MOST_ATTEMPTS * len(job.task.steps) + 2:
         time.sleep(LOOK_SECONDS)
+        return None
     return given_up(job, f"its worker ended again and again ({child.last_words})")
 
 
