@@ -1,0 +1,113 @@
+"""Where magnitudes end: the noise floor, and what measures it.
+
+A magnitude M over a signal A in n channels of noise σ (n = 1: Rician; more: noncentral χ) has the moments
+
+    E[M²] = A² + F,    var M² = 4σ²·(A² + F/2),    F = 2nσ²,
+
+exactly, whatever A is. In air M²/2σ² follows the gamma law of shape n, the quartiles of which tell n and
+σ. Channels that are correlated or combined with weights keep the form of the law, with n in between.
+
+Without air F is bounded from two sides that both can only be too high: the residuals of a fit hold
+physiology and misfit beside the noise, and the power of samples whose signal has decayed holds what is
+left of it. The lower of both is taken, with n = 1.
+
+References: Gudbjartsson, Patz, Magn Reson Med 34:910, 1995 (Rician); Constantinides et al., Magn Reson
+Med 38:852, 1997 (several channels); Aja-Fernández et al., Magn Reson Imaging 29:272, 2011 (effective n).
+"""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.special import gammaln
+from scipy.stats import gamma
+from torch import Tensor
+
+from unweight.core.errors import UsageError
+from unweight.fit.noise_level import MIN_GROUP, bright
+
+SAMPLE = 1 << 17  # voxels, evenly spread, that tell the floor to better than 1 %
+STILL_DECAYS = 1.25  # power of early over late echoes above which dark voxels are not air
+CHANNELS = np.geomspace(1, 64, 200)
+AIR_IS_BELOW = 0.9999963  # probability; for one channel 5 σ
+
+
+class FloorSource(Enum):
+    """What tells the noise floor."""
+
+    GIVEN = "the noise given"
+    BACKGROUND = "the background"
+    RESIDUALS = "the residuals of the fit"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NoiseFloor:
+    """The noise of magnitudes, or of real parts.
+
+    Attributes:
+        sigma: Noise of one channel [unit of the signal].
+        n_channels: Effective channels of magnitudes; 0 for real parts, which have no floor.
+        source: What tells them.
+    """
+
+    sigma: float
+    n_channels: float = 1.0
+    source: FloorSource = FloorSource.GIVEN
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma < math.inf or not 0 <= self.n_channels < math.inf:
+            raise UsageError(
+                f"a noise floor of sigma {self.sigma:g} and {self.n_channels:g} channels",
+                remedy="Give a positive sigma and 0 or more channels.",
+            )
+
+    @property
+    def power(self) -> float:
+        """F, the mean square of magnitudes of noise alone."""
+        return 2 * self.n_channels * self.sigma**2
+
+    @property
+    def mean(self) -> float:
+        """The mean of magnitudes of noise alone; for one channel σ·√(π/2)."""
+        if self.n_channels == 0:
+            return 0.0
+        ratio = math.exp(float(gammaln(self.n_channels + 0.5) - gammaln(self.n_channels)))
+        return math.sqrt(2) * self.sigma * ratio
+
+    @property
+    def top(self) -> float:
+        """What a sample of noise alone does not exceed."""
+        n = max(self.n_channels, 1.0)
+        return self.sigma * math.sqrt(2 * float(gamma.ppf(AIR_IS_BELOW, n)))
+
+
+def floor_of_background(signal: Float[Tensor, "voxels echoes"]) -> NoiseFloor | None:
+    """Return the noise floor of the air around an object, or None if there is none.
+
+    Air are the voxels below Otsu's threshold whose power does not decay. Voxels that are zero in most
+    echoes were not measured. The later half of the echoes tells it, for there ghosts are weakest.
+
+    Args:
+        signal: Magnitudes by rising echo time; all voxels of the image, air included.
+    """
+    measured = torch.isfinite(signal).all(-1) & ((signal > 0).double().mean(-1) > 0.5)
+    sample = signal[measured]
+    if not len(sample):
+        return None
+    dark = sample[~bright(sample.amax(-1))].double()
+    if len(dark) < MIN_GROUP:
+        return None
+    half = dark.shape[1] // 2
+    early, late = dark[:, :half].square().reshape(-1), dark[:, half:].square().reshape(-1)
+    power, lower = float(late.median()), float(late.kthvalue(len(late) // 4 + 1).values)
+    if power <= 0 or (half > 0 and float(early.median()) > STILL_DECAYS * power):
+        return None
+    ratios = gamma.ppf(0.25, CHANNELS) / gamma.ppf(0.5, CHANNELS)
+    n_channels = float(np.interp(lower / power, ratios, CHANNELS))
+    sigma = math.sqrt(power / 2 / float(gamma.ppf(0.5, n_channels)))
+    return NoiseFloor(sigma=sigma, n_channels=n_channels, source=FloorSource.BACKGROUND)
