@@ -30,7 +30,8 @@ from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.decay_fit import FittedDecay, fit_decay, floor_of_residuals, noise_of
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
-from unweight.fit.noise_floor import SAMPLE, NoiseFloor, floor_of_background
+from unweight.fit.noise_floor import DIM, SAMPLE, NoiseFloor, floor_of_background
+from unweight.fit.noise_level import bright
 from unweight.signals.parameters import R2STAR
 
 S0 = ParameterSpec(
@@ -46,7 +47,7 @@ WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
 IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
 NOISE_VOXELS = 1 << 18  # as many, evenly spread, tell the noise to 0.1 %
 FLOOR_VOXELS = 1 << 15  # and as many to better than 1 %, which suffices for the floor
-FOLLOWED = 7.0  # sigma in all echoes after the first, below which they do not tell a fast decay
+FOLLOWED = 6.5  # sigma in all echoes after the first, below which they do not tell a fast decay
 
 Row = Float[Tensor, " voxels"]
 
@@ -144,10 +145,14 @@ class RelaxationFit(Estimator[Acquisition]):
         signed = acquisition.kind is SignalKind.SIGNED
         if acquisition.noise_sd is not None:
             return NoiseFloor(sigma=acquisition.noise_sd, n_channels=0.0 if signed else 1.0)
-        air = None if signed else floor_of_background(echoes.everywhere())
-        if air is not None:
-            return air
         sample = echoes.take(slice(None, None, len(echoes) // FLOOR_VOXELS | 1))
+        if not signed:
+            plain = fit_decay(sample, echoes.times, self.solver, None)
+            lit = plain.take(bright(plain.strength.clamp(min=1e-30), DIM))
+            residual = noise_of(lit, len(echoes.times) - 2, None)
+            air = floor_of_background(echoes.everywhere(), residual)
+            if air is not None:
+                return air
         return floor_of_residuals(sample, echoes.times, self.solver, 0.0 if signed else 1.0)
 
     def _judge(self, fitted: FittedDecay, noise: "_Noise", degrees: int) -> "_Judged":
