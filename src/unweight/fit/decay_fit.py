@@ -22,14 +22,13 @@ from torch import Tensor
 
 from unweight.fit.decay_solver import Decay, DecaySolver
 from unweight.fit.floored_decay import FlooredDecay
-from unweight.fit.noise_floor import FloorSource, NoiseFloor, law_of_noise
+from unweight.fit.noise_floor import FloorSource, NoiseFloor
 from unweight.fit.noise_level import MIN_GROUP, noise_from_residuals
 from unweight.fit.nonlinear_decay import NonlinearDecay
 
 NEAR = 10.0  # σ·√n: a latest echo above it biases the log-linear fit by less than its deviation
 LEVEL = 0.5  # mean energy of later echoes over that of the first, above which the decay is slow
 DIMMEST = 0.05  # share of the voxels that may be at the floor
-ENOUGH, ALIKE = 400, 1.15  # voxels that tell the law of noise; noise by it over that of residuals at most
 MOST_ROUNDS, SAME = 8, 0.01  # of the noise from residuals; share by which it still changes
 UNLIT = 0.8  # of what noise alone does not exceed: voxels below it hold no signal
 MEDIAN_POWER = 2 * math.log(2)  # of magnitudes of noise alone, over σ²
@@ -113,7 +112,8 @@ def floor_of_residuals(
 ) -> NoiseFloor | None:
     """Return the noise floor from what fits leave over and from what faded signal ends on, or None.
 
-    Both can only be too high: the first holds misfit, the second the rest of the signal.
+    Both can only be too high: the first holds misfit, the second the rest of the signal. A floor of several
+    channels cannot be told from an even signal, so that there is one.
 
     Args:
         rows: By rising echo time.
@@ -126,31 +126,27 @@ def floor_of_residuals(
         sigma = noise_of(fit_decay(rows, times, solver, floor), len(times) - 2, floor)
         if not 0 < sigma < math.inf:
             return None
-        before = floor
         if n_channels > 0:
-            sigma, n_channels = _faded(rows, sigma)
+            sigma = min(sigma, _faded(rows, sigma))
+        before = floor
         floor = NoiseFloor(sigma=sigma, n_channels=n_channels, source=FloorSource.RESIDUALS)
-        if before is not None and abs(floor.spread / before.spread - 1) < SAME:
+        if before is not None and abs(sigma / before.sigma - 1) < SAME:
             break
     return floor
 
 
-def _faded(rows: Float[Tensor, "echoes voxels"], sigma: float) -> tuple[float, float]:
-    """Return the noise and the channels, given the noise from residuals.
+def _faded(rows: Float[Tensor, "echoes voxels"], sigma: float) -> float:
+    """Return the noise by the last echo of the dimmest voxels; infinite if they are few.
 
-    The dimmest voxels by the last echo but one, which is independent of the last, tell them by the last, if
-    these follow the law of noise alone. If they do not, there is one channel.
+    They are the dimmest by the last echo but one, which noise of the last has no part in.
     """
     usable = (rows[-2:] > 0).all(0) & (rows.amax(0) > NEAR * sigma)
     by, last = rows[-2, usable], rows[-1, usable]
     count = int(DIMMEST * len(by))
     if count < MIN_GROUP:
-        return sigma, 1.0
+        return math.inf
     faded = last[by <= by.kthvalue(count).values]
-    found, n_channels = law_of_noise(faded)
-    if count >= ENOUGH and 0 < found < ALIKE * sigma:
-        return min(found, sigma), n_channels
-    return min(sigma, math.sqrt(float(faded.double().square().median()) / MEDIAN_POWER)), 1.0
+    return math.sqrt(float(faded.double().square().median()) / MEDIAN_POWER)
 
 
 def _fitted(

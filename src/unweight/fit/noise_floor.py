@@ -49,7 +49,7 @@ class FloorSource(Enum):
 
     GIVEN = "the noise given"
     BACKGROUND = "the background"
-    RESIDUALS = "the residuals of the fit"
+    RESIDUALS = "the residuals of the fit, as of one channel"
 
 
 @final
@@ -119,13 +119,13 @@ def floor_of_background(signal: Float[Tensor, "voxels echoes"], residual: float)
         dark = sample[~bright(sample.amax(-1), apart)]
         if len(dark) < MIN_GROUP or _decays(dark) or (apart < APART and _persists(dark)):
             continue
-        sigma, n_channels = law_of_noise(dark[:, dark.shape[1] // 2 :])
+        sigma, n_channels = _law(dark[:, dark.shape[1] // 2 :])
         if 0 < sigma < AGREES * residual:
             return NoiseFloor(sigma=sigma, n_channels=n_channels, source=FloorSource.BACKGROUND)
     return None
 
 
-def law_of_noise(samples: Float[Tensor, "*samples"]) -> tuple[float, float]:
+def _law(samples: Float[Tensor, "*samples"]) -> tuple[float, float]:
     """Return the noise of one channel and the effective channels of magnitudes of noise alone."""
     power = _powers(samples)
     lower, middle = (float(power.kthvalue(max(1, len(power) * part // 4)).values) for part in (1, 2))
