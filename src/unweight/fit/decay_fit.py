@@ -17,7 +17,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweight.fit.decay_solver import Decay, DecaySolver
@@ -62,38 +62,44 @@ class FittedDecay(NamedTuple):
     latest: Row
     followed: Row
 
-    def take(self, block: slice | Tensor) -> "FittedDecay":
+    def take(self, which: slice | Tensor) -> "FittedDecay":
         """Return some of the voxels."""
-        return FittedDecay(*(row[block] for row in self))
+        return FittedDecay(*(row[which] for row in self))
+
+    def near(self, floor: NoiseFloor) -> Int[Tensor, " near"]:
+        """Return the voxels with signal whose latest echo is not well above the floor."""
+        lit = self.strength > UNLIT * floor.top
+        return (lit & ~(self.latest > NEAR * floor.spread)).nonzero()[:, 0]
+
+    def replaced(self, which: Int[Tensor, " some"], others: "FittedDecay") -> "FittedDecay":
+        """Return all voxels, some of them others."""
+        if len(which) == len(self.rate):
+            return others
+        return FittedDecay(
+            *(mine.index_copy(0, which, theirs) for mine, theirs in zip(self, others, strict=True))
+        )
 
 
-def fit_decay(
-    rows: Float[Tensor, "echoes voxels"],
-    times: Float[Tensor, " echoes"],
-    solver: DecaySolver,
-    floor: NoiseFloor | None,
+def fit_plain(
+    rows: Float[Tensor, "echoes voxels"], times: Float[Tensor, " echoes"], solver: DecaySolver
 ) -> FittedDecay:
-    """Fit every voxel, near the noise floor above it.
+    """Fit every voxel as if there were no floor.
 
     Args:
         rows: By rising echo time.
         times: Echo times [s].
-        solver: Of voxels well above the floor.
-        floor: None if nothing is known of it.
+        solver: How the decay is found.
     """
-    fitted = _fitted(rows, times, solver(rows.T, times), None)
-    if floor is None:
-        return fitted
-    lit = fitted.strength > UNLIT * floor.top
-    near = (lit & ~(fitted.latest > NEAR * floor.spread)).nonzero()[:, 0]
-    again: DecaySolver = FlooredDecay(floor=floor) if floor.n_channels > 0 else NonlinearDecay()
-    if not len(near) or (floor.n_channels == 0 and len(times) < 3):
-        return fitted
-    chosen = rows[:, near]
-    better = _fitted(chosen, times, again(chosen.T, times), floor)
-    return FittedDecay(
-        *(all_of.index_copy(0, near, these) for all_of, these in zip(fitted, better, strict=True))
-    )
+    return _fitted(rows, times, solver(rows.T, times), None)
+
+
+def fit_above(
+    rows: Float[Tensor, "echoes voxels"], times: Float[Tensor, " echoes"], floor: NoiseFloor
+) -> FittedDecay:
+    """Fit every voxel above the floor: magnitudes by their squares, real parts by least squares."""
+    if floor.n_channels > 0:
+        return _fitted(rows, times, FlooredDecay(floor=floor)(rows.T, times), floor)
+    return _fitted(rows, times, NonlinearDecay()(rows.T, times), floor)
 
 
 def noise_of(fitted: FittedDecay, degrees: int, floor: NoiseFloor | None) -> float:
@@ -107,7 +113,7 @@ def noise_of(fitted: FittedDecay, degrees: int, floor: NoiseFloor | None) -> flo
 def floor_of_residuals(
     rows: Float[Tensor, "echoes voxels"],
     times: Float[Tensor, " echoes"],
-    solver: DecaySolver,
+    plain: FittedDecay,
     n_channels: float,
 ) -> NoiseFloor | None:
     """Return the noise floor from what fits leave over and from what faded signal ends on, or None.
@@ -118,12 +124,13 @@ def floor_of_residuals(
     Args:
         rows: By rising echo time.
         times: Echo times [s].
-        solver: Of voxels well above the floor.
+        plain: Their fit as if there were no floor.
         n_channels: 1 for magnitudes, 0 for real parts.
     """
     floor: NoiseFloor | None = None
+    fitted = plain
     for _ in range(MOST_ROUNDS):
-        sigma = noise_of(fit_decay(rows, times, solver, floor), len(times) - 2, floor)
+        sigma = noise_of(fitted, len(times) - 2, floor)
         if not 0 < sigma < math.inf:
             return None
         if n_channels > 0:
@@ -132,6 +139,8 @@ def floor_of_residuals(
         floor = NoiseFloor(sigma=sigma, n_channels=n_channels, source=FloorSource.RESIDUALS)
         if before is not None and abs(sigma / before.sigma - 1) < SAME:
             break
+        near = plain.near(floor)
+        fitted = plain.replaced(near, fit_above(rows[:, near], times, floor))
     return floor
 
 
@@ -162,16 +171,16 @@ def _fitted(
     at_first = decay.amplitude / since_zero
     decayed = torch.exp(-decay.rate * elapsed)
     model = at_first * decayed
-    latest = model[-1]
+    latest = model[-1].clone()
     followed = torch.full_like(at_first, math.inf)
     if floor is None:
         rss = (rows - model).square_().sum(0)
         weight = decayed.square()
     else:
         mean_of, left, known = _moments(model, floor)
-        rss = ((rows - mean_of).square_() / left).sum(0)
-        weight = decayed.square() * known
-        energy = model.square() * known
+        rss = mean_of.sub_(rows).square_().div_(left).sum(0)
+        energy = model.square_().mul_(known)
+        weight = decayed.square_().mul_(known)
         after = energy[elapsed[:, 0] > 0]
         later = after.sum(0)
         followed = torch.where(later < LEVEL * len(after) * energy[0], later, followed)
@@ -201,9 +210,10 @@ def _moments(
     The last is the Fisher information over that of a sample without a floor.
     """
     if floor.n_channels == 0:
-        return signal, torch.ones_like(signal), torch.ones_like(signal)
+        return signal.clone(), torch.ones_like(signal), torch.ones_like(signal)
     square = signal.square()
     varies = square + floor.power / 2
-    left = varies / (square + floor.power)
-    mean = (square + floor.power - floor.sigma**2 * left).clamp(min=0).sqrt()
-    return mean, left, square / varies
+    ended = square + floor.power
+    left = varies / ended
+    mean = ended.sub_(left, alpha=floor.sigma**2).clamp_(min=0).sqrt_()
+    return mean, left, square.div_(varies)

@@ -20,17 +20,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unweight.fit.decay_solver import Decay, DecaySolver, require_echoes
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_floor import NoiseFloor
 
-N_STEPS, N_PLAIN = 30, 8  # of which as long as the scoring says; the others are shortened
+N_STEPS = 12
 LONGEST_STEP = 1.0  # of ln P, and of one over the shortest spacing of echoes
-BACK = 0.25  # how much the steps are shortened
-UNSETTLED = 1e-3  # of R, and of one over the span of TE: a step that says the fit did not settle
+SETTLED = 0.1  # of the standard deviation of R: a step after which no other is made
 
 Row = Float[Tensor, " voxels"]
 
@@ -56,76 +55,95 @@ class FlooredDecay(DecaySolver):
         self, signal: Float[Tensor, "voxels echoes"], echo_time: Float[Tensor, " echoes"]
     ) -> Decay:
         """Fit every voxel."""
-        rows = signal.T.contiguous()
-        strongest = rows.amax(0).clamp(min=torch.finfo(rows.dtype).tiny)
-        rows = rows / strongest
-        power = self.floor.power / strongest.square()
-        above = (rows.square() - power).clamp(min=0).sqrt()
-        start = LogLinear()(above.T, echo_time)
+        strongest = signal.amax(-1).clamp(min=torch.finfo(signal.dtype).tiny)
+        rows = (signal / strongest[:, None]).T.contiguous()
+        measured = rows > 0
+        half_floor = self.floor.power / 2 / strongest.square()
+        pure = rows.square_() - 2 * half_floor
+        start = LogLinear()(pure.clamp(min=0).sqrt_().T, echo_time)
         # From the first echo on, so that a fast decay does not underflow.
-        elapsed = (echo_time - echo_time[0])[:, None]
-        decayed_first = torch.exp(-start.rate * echo_time[0])
-        at_first = (start.amplitude * decayed_first).nan_to_num(nan=1.0).clamp(0.1, 10)
-        place = _Place(start.rate.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0), 2 * at_first.log())
-        place, settled = _scored(rows, elapsed, power / 2, place)
-        amplitude = strongest * torch.exp(place.level / 2 + place.rate * echo_time[0])
-        return Decay(place.rate, amplitude, settled & torch.isfinite(amplitude))
+        at_first = start.amplitude * torch.exp(-start.rate * echo_time[0])
+        left = _Left(
+            pure=pure,
+            measured=None if bool(measured.all()) else measured,
+            half_floor=half_floor,
+            least=half_floor * (SETTLED**2 / self.floor.n_channels),
+            rate=start.rate.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0),
+            level=2 * at_first.nan_to_num(nan=1.0).clamp(0.1, 10).log(),
+        )
+        rate, level, settled = _scored((echo_time - echo_time[0])[:, None], left)
+        amplitude = strongest * torch.exp(level / 2 + rate * echo_time[0])
+        return Decay(rate, amplitude, settled & torch.isfinite(amplitude))
 
 
-class _Place(NamedTuple):
-    """R, and ln P."""
+class _Left(NamedTuple):
+    """What is still to settle.
 
-    rate: Row
-    level: Row
+    Attributes:
+        pure: M² − F.
+        measured: Which samples are; None for all.
+        half_floor: F/2.
+        least: What a step may still change, of the energy of the signal.
+        rate: R.
+        level: ln P.
+    """
+
+    pure: Float[Tensor, "echoes left"]
+    measured: Bool[Tensor, "echoes left"] | None
+    half_floor: Float[Tensor, " left"]
+    least: Float[Tensor, " left"]
+    rate: Float[Tensor, " left"]
+    level: Float[Tensor, " left"]
+
+    def take(self, which: Int[Tensor, " some"]) -> "_Left":
+        """Return some of the voxels."""
+        return _Left(
+            pure=self.pure[:, which],
+            measured=None if self.measured is None else self.measured[:, which],
+            half_floor=self.half_floor[which],
+            least=self.least[which],
+            rate=self.rate[which],
+            level=self.level[which],
+        )
 
 
-def _scored(
-    rows: Float[Tensor, "echoes voxels"],
-    elapsed: Float[Tensor, "echoes 1"],
-    half_floor: Row,
-    place: _Place,
-) -> tuple[_Place, Bool[Tensor, " voxels"]]:
-    """Return where Fisher scoring ends, and where it settled; voxels that did are left alone."""
+def _scored(elapsed: Float[Tensor, "echoes 1"], start: _Left) -> tuple[Row, Row, Bool[Tensor, " voxels"]]:
+    """Return R and ln P where Fisher scoring ends, and where it settled."""
     spacing = elapsed[:, 0].diff()
     longest = LONGEST_STEP / spacing[spacing > 0].min()
-    least = UNSETTLED / elapsed[-1, 0]
-    settled = torch.zeros_like(place.rate, dtype=torch.bool)
-    active: Tensor | slice = slice(None)
-    excess = rows.square() - 2 * half_floor
-    measured = rows > 0
-    rate, level = place.rate.clone(), place.level.clone()
-    here = (excess, measured, half_floor, rate, level)
-    for step in range(N_STEPS):
-        shrink = 1.0 if step < N_PLAIN else BACK
-        by_rate, by_level = _step(elapsed, *here)
-        moved = here[3] + shrink * by_rate.clamp(-longest, longest)
-        lifted = here[4] + shrink * by_level.clamp(-LONGEST_STEP, LONGEST_STEP)
-        done = by_rate.abs() <= UNSETTLED * moved.abs() + least
-        rate[active], level[active], settled[active] = moved, lifted, done
+    rate, level = start.rate, start.level
+    settled = torch.zeros_like(rate, dtype=torch.bool)
+    left, index = start, None
+    for _ in range(N_STEPS):
+        by_rate, by_level, information = _step(elapsed, left)
+        done = by_rate.square().mul_(information) <= left.least
+        moved = left.rate + by_rate.clamp_(-longest, longest)
+        lifted = left.level + by_level.clamp_(-LONGEST_STEP, LONGEST_STEP)
+        if index is None:
+            rate, level, settled = moved, lifted, done
+        else:
+            rate[index], level[index], settled[index] = moved, lifted, done
         if bool(done.all()):
             break
-        left = (~done).nonzero()[:, 0]
-        active = left if isinstance(active, slice) else active[left]
-        here = (here[0][:, left], here[1][:, left], here[2][left], moved[left], lifted[left])
-    return _Place(rate, level), settled
+        left = left._replace(rate=moved, level=lifted)
+        others = (~done).nonzero()[:, 0]
+        if 2 * len(others) < len(done):  # before that, to go on with all is faster than to pick some
+            left, index = left.take(others), others if index is None else index[others]
+    return rate, level, settled
 
 
-def _step(
-    elapsed: Float[Tensor, "echoes 1"],
-    power: Float[Tensor, "echoes voxels"],
-    measured: Bool[Tensor, "echoes voxels"],
-    half_floor: Row,
-    rate: Row,
-    level: Row,
-) -> tuple[Row, Row]:
-    """Return the steps of Fisher scoring in R and ln P."""
-    pure = torch.exp(level - 2 * rate * elapsed)
-    share = pure / (pure + half_floor) * measured
-    excess = (power - pure).mul_(share)
+def _step(elapsed: Float[Tensor, "echoes 1"], left: _Left) -> tuple[Row, Row, Row]:
+    """Return the steps of Fisher scoring in R and ln P, and the information on R times σ²."""
+    pure = torch.exp(left.level - 2 * left.rate * elapsed)
+    share = pure / (pure + left.half_floor)
+    if left.measured is not None:
+        share = share.mul_(left.measured)
+    excess = (left.pure - pure).mul_(share)
     weight = share.mul_(pure)
     total = weight.sum(0)
-    mean = (elapsed * weight).sum(0) / total
+    mean = (elapsed[:, 0] @ weight) / total
     time = elapsed - mean
-    slope = (time * excess).sum(0)
-    by_rate = -0.5 * slope / weight.mul_(time.square_()).sum(0)
-    return by_rate, excess.sum(0) / total + 2 * mean * by_rate
+    by_rate = -0.5 * (time * excess).sum(0)
+    information = weight.mul_(time.square_()).sum(0)
+    by_rate.div_(information)
+    return by_rate, excess.sum(0) / total + 2 * mean * by_rate, information

@@ -30,7 +30,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.fit.noise_level import APART, MIN_GROUP, bright
 
-SAMPLE = 1 << 17  # voxels, evenly spread, that tell the floor to better than 1 %
+SAMPLE = 1 << 15  # voxels, evenly spread, that tell the floor to 1 %
 STILL_DECAYS = 1.25  # power of early over late echoes above which dark voxels are not air
 DIM = 1.5  # of the mean signal over that of air: the least contrast with which air is looked for
 AGREES, ENOUGH = (

@@ -27,7 +27,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
-from unweight.fit.decay_fit import FittedDecay, fit_decay, floor_of_residuals, noise_of
+from unweight.fit.decay_fit import FittedDecay, fit_above, fit_plain, floor_of_residuals, noise_of
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_floor import DIM, SAMPLE, NoiseFloor, floor_of_background
@@ -46,7 +46,7 @@ SIGNAL_TO_NOISE = 5.0  # the strongest echo of a voxel that holds signal, over s
 WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
 IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
 NOISE_VOXELS = 1 << 18  # as many, evenly spread, tell the noise to 0.1 %
-FLOOR_VOXELS = 1 << 15  # and as many to better than 1 %, which suffices for the floor
+NOTHING = 1e-30  # stands for a signal of zero in a logarithm
 FOLLOWED = 6.5  # sigma in all echoes after the first, below which they do not tell a fast decay
 
 Row = Float[Tensor, " voxels"]
@@ -122,15 +122,17 @@ class RelaxationFit(Estimator[Acquisition]):
     ) -> ParameterMaps:
         echoes = _echoes(acquisition, inside, self.skip_first)
         where = Where(device=inside.device, n_threads=n_threads)
-
-        floor = self._floor(acquisition, echoes)
-
-        def fit(block: slice) -> FittedDecay:
-            return fit_decay(echoes.take(block), echoes.times, self.solver, floor)
-
-        blocks = each_block(len(echoes), fit, where, progress)
-        fitted = FittedDecay(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
         degrees = len(echoes.times) - 2
+        plain = _joined(
+            each_block(
+                len(echoes),
+                lambda block: fit_plain(echoes.take(block), echoes.times, self.solver),
+                where,
+                progress,
+            )
+        )
+        floor = _floor(acquisition, echoes, plain)
+        fitted = plain if floor is None else _above(echoes, plain, floor, where)
         # An odd stride does not fall on the same column of a grid again and again.
         sample = fitted.take(slice(None, None, len(echoes) // NOISE_VOXELS | 1))
         noise = _Noise(sigma=acquisition.noise_sd or noise_of(sample, degrees, floor), floor=floor)
@@ -139,21 +141,6 @@ class RelaxationFit(Estimator[Acquisition]):
         )
         judged = _Judged(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
         return self._on_grid(acquisition, echoes, judged, noise)
-
-    def _floor(self, acquisition: Acquisition, echoes: "_Echoes") -> NoiseFloor | None:
-        """Return the noise floor, or None if nothing tells it."""
-        signed = acquisition.kind is SignalKind.SIGNED
-        if acquisition.noise_sd is not None:
-            return NoiseFloor(sigma=acquisition.noise_sd, n_channels=0.0 if signed else 1.0)
-        sample = echoes.take(slice(None, None, len(echoes) // FLOOR_VOXELS | 1))
-        if not signed:
-            plain = fit_decay(sample, echoes.times, self.solver, None)
-            lit = plain.take(bright(plain.strength.clamp(min=1e-30), DIM))
-            residual = noise_of(lit, len(echoes.times) - 2, None)
-            air = floor_of_background(echoes.everywhere(), residual)
-            if air is not None:
-                return air
-        return floor_of_residuals(sample, echoes.times, self.solver, 0.0 if signed else 1.0)
 
     def _judge(self, fitted: FittedDecay, noise: "_Noise", degrees: int) -> "_Judged":
         """Return values, their standard deviations, misfit and status of each voxel."""
@@ -266,8 +253,8 @@ class _Echoes:
     def __len__(self) -> int:
         return len(self.signal) if self.index is None else len(self.index)
 
-    def take(self, block: slice) -> Float[Tensor, "echoes block"]:
-        """Return a range of voxels, echo by echo, for then each step runs along memory."""
+    def take(self, block: slice | Int[Tensor, " block"]) -> Float[Tensor, "echoes block"]:
+        """Return some voxels, echo by echo, for then each step runs along memory."""
         voxels = self.signal[block] if self.index is None else self.signal[self.index[block]]
         if voxels.is_complex():
             voxels = voxels.abs()
@@ -306,3 +293,35 @@ def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_firs
         volumes=None if in_order else order.to(signal.device),
         index=None if bool(inside.all()) else inside.reshape(-1).nonzero()[:, 0],
     )
+
+
+def _joined(blocks: list[FittedDecay]) -> FittedDecay:
+    return FittedDecay(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _floor(acquisition: Acquisition, echoes: _Echoes, plain: FittedDecay) -> NoiseFloor | None:
+    """Return the noise floor, or None if nothing tells it."""
+    signed = acquisition.kind is SignalKind.SIGNED
+    if acquisition.noise_sd is not None:
+        return NoiseFloor(sigma=acquisition.noise_sd, n_channels=0.0 if signed else 1.0)
+    every = slice(None, None, len(echoes) // SAMPLE | 1)
+    sample = plain.take(every)
+    if not signed:
+        lit = sample.take(bright(sample.strength.clamp(min=NOTHING), DIM))
+        residual = noise_of(lit, len(echoes.times) - 2, None)
+        air = floor_of_background(echoes.everywhere(), residual)
+        if air is not None:
+            return air
+    return floor_of_residuals(echoes.take(every), echoes.times, sample, 0.0 if signed else 1.0)
+
+
+def _above(echoes: _Echoes, plain: FittedDecay, floor: NoiseFloor, where: Where) -> FittedDecay:
+    """Fit voxels near the floor again, above it."""
+    near = plain.near(floor)
+    # Real parts have no floor, and two echoes nothing to fit.
+    if not len(near) or (floor.n_channels == 0 and len(echoes.times) < 3):
+        return plain
+    blocks = each_block(
+        len(near), lambda block: fit_above(echoes.take(near[block]), echoes.times, floor), where
+    )
+    return plain.replaced(near, _joined(blocks))
