@@ -29,6 +29,7 @@ from unweight.fit.nonlinear_decay import NonlinearDecay
 NEAR = 10.0  # σ·√n: a latest echo above it biases the log-linear fit by less than its deviation
 LEVEL = 0.5  # mean energy of later echoes over that of the first, above which the decay is slow
 DIMMEST = 0.05  # share of the voxels that may be at the floor
+NOISELESS = 1e-6  # σ over the signal, below which there is rounding and no noise
 MOST_ROUNDS, SAME = 8, 0.01  # of the noise from residuals; share by which it still changes
 UNLIT = 0.8  # of what noise alone does not exceed: voxels below it hold no signal
 MEDIAN_POWER = 2 * math.log(2)  # of magnitudes of noise alone, over σ²
@@ -128,10 +129,10 @@ def floor_of_residuals(
         n_channels: 1 for magnitudes, 0 for real parts.
     """
     floor: NoiseFloor | None = None
-    fitted = plain
+    fitted, typical = plain, float(plain.strength[plain.strength > 0].median())
     for _ in range(MOST_ROUNDS):
         sigma = noise_of(fitted, len(times) - 2, floor)
-        if not 0 < sigma < math.inf:
+        if not NOISELESS * typical < sigma < math.inf:
             return None
         if n_channels > 0:
             sigma = min(sigma, _faded(rows, sigma))
@@ -178,7 +179,9 @@ def _fitted(
         weight = decayed.square()
     else:
         mean_of, left, known = _moments(model, floor)
-        rss = mean_of.sub_(rows).square_().div_(left).sum(0)
+        off = mean_of.sub_(rows).square_().div_(left)
+        # A magnitude of exactly zero was not measured.
+        rss = (off.mul_(rows > 0) if floor.n_channels > 0 else off).sum(0)
         energy = model.square_().mul_(known)
         weight = decayed.square_().mul_(known)
         after = energy[elapsed[:, 0] > 0]

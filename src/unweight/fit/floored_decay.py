@@ -30,6 +30,7 @@ from unweight.fit.noise_floor import NoiseFloor
 N_STEPS = 12
 LONGEST_STEP = 1.0  # of ln P, and of one over the shortest spacing of echoes
 SETTLED = 0.1  # of the standard deviation of R: a step after which no other is made
+EXACT = 10.0  # of what the precision of the signal resolves: the same
 
 Row = Float[Tensor, " voxels"]
 
@@ -55,6 +56,7 @@ class FlooredDecay(DecaySolver):
         self, signal: Float[Tensor, "voxels echoes"], echo_time: Float[Tensor, " echoes"]
     ) -> Decay:
         """Fit every voxel."""
+        exact = (EXACT * torch.finfo(signal.dtype).eps) ** 2
         strongest = signal.amax(-1).clamp(min=torch.finfo(signal.dtype).tiny)
         rows = (signal / strongest[:, None]).T.contiguous()
         measured = rows > 0
@@ -67,7 +69,7 @@ class FlooredDecay(DecaySolver):
             pure=pure,
             measured=None if bool(measured.all()) else measured,
             half_floor=half_floor,
-            least=half_floor * (SETTLED**2 / self.floor.n_channels),
+            least=(half_floor * (SETTLED**2 / self.floor.n_channels)).clamp(min=exact),
             rate=start.rate.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0),
             level=2 * at_first.nan_to_num(nan=1.0).clamp(0.1, 10).log(),
         )

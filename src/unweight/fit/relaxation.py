@@ -216,7 +216,7 @@ class _Noise(NamedTuple):
         if kind is SignalKind.SIGNED:
             return {"noise_floor_from": "none: values with a sign have no floor"}
         if self.floor is None:
-            return {"noise_floor_from": "unknown: neither background nor residuals tell it"}
+            return {"noise_floor_from": "unknown: neither background nor residuals show noise"}
         return {
             "noise_floor": self.floor.mean,
             "noise_floor_channels": round(self.floor.n_channels, 2),
