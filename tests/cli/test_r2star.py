@@ -208,7 +208,7 @@ def test_two_echoes_take_their_noise_from_the_air(mask: str, tmp_path: Path) -> 
 
 
 def test_fast_decay_is_right_or_has_no_value(tmp_path: Path, capsys: CAPTURE) -> None:
-    """Iron of 50 to 1000 1/s at SNR 100; the median of 300 1/s was 185 and its deviation half of the true."""
+    """Iron of 50 to 1000 1/s at SNR 100; 300 1/s were 185, with half of the true deviation."""
     rates = (50.0, 100.0, 200.0, 300.0, 1000.0)
     sigma, shape = 10.0, (40, 32, 6)
     times = tuple(0.004 * (echo + 1) for echo in range(8))
