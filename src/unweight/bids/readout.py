@@ -10,6 +10,7 @@ time of its own. Spin echoes decay with T2, and their phase does not grow with e
 decay with T2*.
 """
 
+import sys
 from collections.abc import Sequence
 from enum import Enum
 
@@ -135,10 +136,11 @@ def _inversion_times(entries: Sequence[Entry], given: Given) -> list[list[float]
 
 
 def _numbers(sidecar: Sidecar, name: str) -> list[float]:
-    """Return the numbers of a field; what is none is refused elsewhere."""
+    """Return the finite numbers of a field; what is none is refused elsewhere."""
     value = sidecar.fields.get(name)
     listed = value if isinstance(value, list) else [value]
-    return [float(one) for one in listed if isinstance(one, int | float) and not isinstance(one, bool)]
+    numbers = [one for one in listed if isinstance(one, int | float) and not isinstance(one, bool)]
+    return [float(one) for one in numbers if abs(one) <= sys.float_info.max]
 
 
 def _flip(sidecar: Sidecar) -> float | None:

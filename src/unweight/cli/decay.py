@@ -29,6 +29,7 @@ from unweight.fit.arlo import Arlo
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
+from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.signals.parameters import R2STAR, T2
 
@@ -42,17 +43,16 @@ ECHOES = {
     T2.suffix: (Echoes.SPIN, "Gradient echoes decay with T2*; use unweight r2star."),
 }
 FEW = 2  # echoes, that say nothing of their noise
-Maker = Callable[[Acquisition, argparse.Namespace], RelaxationFit]
 Beside = Callable[[ParameterMaps], list[DerivedImage]]
 
 
-def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside: Beside) -> int:
+def map_decays(arguments: argparse.Namespace, suffix: str, fit: RelaxationFit, beside: Beside) -> int:
     """Map every series found; a series that fails does not stop the others.
 
     Args:
         arguments: Of the command.
         suffix: Of the images in a BIDS tree.
-        maker: Gives the fit for an acquisition.
+        fit: What maps them.
         beside: Gives further images of the set.
     """
     screen = console(quiet=arguments.quiet)
@@ -65,21 +65,23 @@ def map_decays(arguments: argparse.Namespace, suffix: str, maker: Maker, beside:
     found = find_inputs(arguments.inputs, given, suffixes=(suffix,), subjects=arguments.subjects)
 
     def work(_: str, one: FoundSeries) -> Mapped:
-        return _map(one, arguments, screen, (maker, beside))
+        return _map(one, arguments, screen, (fit, beside))
 
     return each_with_page([(one.label, one) for one in found], work, arguments, screen)
 
 
-def simple_solver(method: str) -> DecaySolver:
-    """Return a solver that needs no settings."""
+def solver_of(method: str) -> DecaySolver:
+    """Return what a method is called on the command line."""
+    if method == "nonlinear":
+        return NonlinearDecay()
     return Arlo() if method == "arlo" else LogLinear()
 
 
 def _map(
-    one: FoundSeries, arguments: argparse.Namespace, screen: Console, parts: tuple[Maker, Beside]
+    one: FoundSeries, arguments: argparse.Namespace, screen: Console, parts: tuple[RelaxationFit, Beside]
 ) -> Mapped:
     """Map one series."""
-    maker, beside = parts
+    fit, beside = parts
     began = time.perf_counter()
     series = _without_phase(one).read()
     acquisition = series.acquisition.to(device_for(arguments.device))
@@ -89,7 +91,6 @@ def _map(
         acquisition = replace(acquisition, noise_sd=arguments.noise_sd)
     if acquisition.noise_sd is None and acquisition.protocol.n_volumes == FEW:
         acquisition = _with_noise_of_background(acquisition)
-    fit = maker(acquisition, arguments)
     spec = fit.parameters[0]
     check_echoes(series.sidecars, series.suffix, *ECHOES[spec.suffix])
     refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
@@ -100,7 +101,7 @@ def _map(
     settings = {
         "Method": arguments.method,
         "SkipFirst": fit.skip_first,
-        "NoiseFloor": fit.solver.noise_floor,
+        "NoiseFloor": maps.notes.get("noise_floor"),
     }
     provenance = provenance_of(
         series, algorithm=f"{spec.name} by {how}", reference=reference, settings=settings
@@ -113,11 +114,18 @@ def _map(
     screen.print(f"{shape} voxels, TE {times} ms, {how}, {seconds:.1f} s")
     for note in series.notes:
         screen.print(f"note: {note}")
+    screen.print(_floor_of(maps))
     summarise(screen, maps)
     for path in (*written.images.values(), picture):
         if path is not None:
             screen.print(str(path))
     return Mapped(subject=series.entities["sub"], faults=series.faults)
+
+
+def _floor_of(maps: ParameterMaps) -> str:
+    """Return the noise floor in words."""
+    level, source = maps.notes.get("noise_floor"), maps.notes["noise_floor_from"]
+    return f"noise floor {source}" if level is None else f"noise floor {level:.4g}, from {source}"
 
 
 def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:

@@ -5,22 +5,16 @@ import argparse
 import torch
 
 from unweight.bids.derivatives import DerivedImage
-from unweight.cli.decay import map_decays, simple_solver
-from unweight.core.acquisition import Acquisition
+from unweight.cli.decay import map_decays, solver_of
 from unweight.core.maps import ParameterMaps
-from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.signals.parameters import R2STAR, T2STAR
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Map every series found."""
-    return map_decays(arguments, "MEGRE", _fit, _times)
-
-
-def _fit(_: Acquisition, arguments: argparse.Namespace) -> RelaxationFit:
-    solver = NonlinearDecay() if arguments.method == "nonlinear" else simple_solver(arguments.method)
-    return RelaxationFit(solver=solver, quantity=R2STAR)
+    fit = RelaxationFit(solver=solver_of(arguments.method), quantity=R2STAR)
+    return map_decays(arguments, "MEGRE", fit, _times)
 
 
 def _times(maps: ParameterMaps) -> list[DerivedImage]:

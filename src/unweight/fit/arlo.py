@@ -34,11 +34,6 @@ class Arlo(DecaySolver):
     by a factor of 1.1 with 8 echoes and 1.6 with 32.
     """
 
-    @property
-    def noise_floor(self) -> float | None:
-        """None."""
-        return None
-
     def accept(self, echo_time: Float[Tensor, " echoes"]) -> None:
         """Return if there are three echoes, all at different times."""
         require_echoes(echo_time, 3, "ARLO")

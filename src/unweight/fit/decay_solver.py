@@ -32,11 +32,6 @@ class Decay(NamedTuple):
 class DecaySolver(ABC):
     """Fits one exponential to every voxel. Frozen: its fields are its configuration."""
 
-    @property
-    @abstractmethod
-    def noise_floor(self) -> float | None:
-        """N of its model sqrt(S² + N²) [unit of the signal]; None if its model is S."""
-
     @abstractmethod
     def accept(self, echo_time: Float[Tensor, " echoes"]) -> None:
         """Return if these rising echo times can be worked on.

@@ -36,11 +36,6 @@ class LogLinear(DecaySolver):
     It works in the precision of the signal. Two echoes suffice.
     """
 
-    @property
-    def noise_floor(self) -> float | None:
-        """None."""
-        return None
-
     def accept(self, echo_time: Float[Tensor, " echoes"]) -> None:
         """Return if there are two different echo times."""
         require_echoes(echo_time, 2, "the log-linear fit")

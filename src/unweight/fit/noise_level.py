@@ -17,6 +17,7 @@ from torch import Tensor
 
 N_BINS = 256
 MIN_GROUP = 50  # voxels
+APART = 5.0  # of the mean signal over that of the background
 
 
 def noise_from_residuals(
@@ -58,11 +59,15 @@ def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
     return math.sqrt(float(energy.median()) / float(chi2.median(2 * signal.shape[-1])))
 
 
-def bright(strength: Float[Tensor, " voxels"]) -> Bool[Tensor, " voxels"]:
+def bright(strength: Float[Tensor, " voxels"], apart: float = APART) -> Bool[Tensor, " voxels"]:
     """Return the voxels above Otsu's threshold on the logarithm, if it splits two separate groups.
 
-    The split counts only if the groups' means lie a factor of 5 apart and the upper one holds at
-    least 50 voxels; otherwise all voxels are taken for signal (Otsu, IEEE Trans SMC 9:62, 1979).
+    The split counts only if the groups' means lie a factor apart and the upper one holds at least 50
+    voxels; otherwise all voxels are taken for signal (Otsu, IEEE Trans SMC 9:62, 1979).
+
+    Args:
+        strength: Positive values.
+        apart: The factor.
     """
     everything = torch.ones_like(strength, dtype=torch.bool)
     level = torch.log(strength.double())
@@ -77,5 +82,5 @@ def bright(strength: Float[Tensor, " voxels"]) -> Bool[Tensor, " voxels"]:
     above = level > centres[int(between[:-1].argmax())]
     if int(above.sum()) < MIN_GROUP or bool(above.all()):
         return everything
-    separate = float(level[above].mean() - level[~above].mean()) > math.log(5.0)
+    separate = float(level[above].mean() - level[~above].mean()) > math.log(apart)
     return above if separate else everything

@@ -1,17 +1,14 @@
 """R2*, R2 or T2 and the signal at echo time zero, from echoes: S(TE) = S0·exp(−TE·R).
 
-1. A solver (`fit.decay_solver`) fits every voxel.
-2. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given. At a
-   noise floor N residuals are smaller than sigma, which is then taken to be at least N/sqrt(π/2).
-3. Standard deviations from the Cramér–Rao bound at the estimate, for Gaussian noise in S. With
-   e = exp(−TE·R), weights w = e² and weighted means ⟨·⟩, W = Σ w and V = Σ w·(TE − ⟨TE⟩)²
-
-       var R = σ²/(S0²·V),    var S0 = σ²·(1/W + ⟨TE⟩²/V)
-
-   A solver whose model ends in a noise floor, M = sqrt(S² + N²), has w = e²·(S/M)².
-   Least squares reaches the bound, and so does the log-linear fit above the noise floor. ARLO does not
-   (`fit.arlo`): its error is larger than the standard deviation that is told.
-4. A status for every voxel. Real decay is often not exponential (fat, fields that vary within the voxel,
+1. The noise floor (`fit.noise_floor`): from the noise, if that is given, else from the background, else
+   from the residuals.
+2. A solver (`fit.decay_solver`) fits every voxel; near the floor the fit is repeated above it
+   (`fit.decay_fit`). A voxel is OUT_OF_RANGE where echoes after the first hold too little to tell its rate.
+3. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given.
+4. Standard deviations from the Cramér–Rao bound at the estimate. Least squares reaches it, and so does the
+   log-linear fit above the noise floor. ARLO does not (`fit.arlo`): its error is larger than the standard
+   deviation that is told.
+5. A status for every voxel. Real decay is often not exponential (fat, fields that vary within the voxel,
    stimulated echoes); such voxels keep their value and are IMPLAUSIBLE.
 """
 
@@ -24,15 +21,17 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy.stats import chi2
 from torch import Tensor
 
-from unweight.core.acquisition import Acquisition
+from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
-from unweight.fit.decay_solver import Decay, DecaySolver
+from unweight.fit.decay_fit import FittedDecay, fit_above, fit_plain, floor_of_residuals, noise_of
+from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
-from unweight.fit.noise_level import noise_from_residuals
+from unweight.fit.noise_floor import DIM, SAMPLE, NoiseFloor, floor_of_background
+from unweight.fit.noise_level import bright
 from unweight.signals.parameters import R2STAR
 
 S0 = ParameterSpec(
@@ -47,7 +46,8 @@ SIGNAL_TO_NOISE = 5.0  # the strongest echo of a voxel that holds signal, over s
 WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
 IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
 NOISE_VOXELS = 1 << 18  # as many, evenly spread, tell the noise to 0.1 %
-RAYLEIGH_MEAN = math.sqrt(math.pi / 2)  # of the magnitude of noise alone, over sigma
+NOTHING = 1e-30  # stands for a signal of zero in a logarithm
+FOLLOWED = 6.5  # sigma in all echoes after the first, below which they do not tell a fast decay
 
 Row = Float[Tensor, " voxels"]
 
@@ -122,24 +122,29 @@ class RelaxationFit(Estimator[Acquisition]):
     ) -> ParameterMaps:
         echoes = _echoes(acquisition, inside, self.skip_first)
         where = Where(device=inside.device, n_threads=n_threads)
-
-        def fit(block: slice) -> _Fitted:
-            rows = echoes.take(block)
-            decay = self.solver(rows.T, echoes.times)
-            return _fitted(rows, echoes.times, decay, self.solver.noise_floor)
-
-        blocks = each_block(len(echoes), fit, where, progress)
-        fitted = _Fitted(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
         degrees = len(echoes.times) - 2
-        sigma = acquisition.noise_sd or _noise(fitted, degrees, self.solver.noise_floor)
+        plain = _joined(
+            each_block(
+                len(echoes),
+                lambda block: fit_plain(echoes.take(block), echoes.times, self.solver),
+                where,
+                progress,
+            )
+        )
+        floor = _floor(acquisition, echoes, plain)
+        fitted = plain if floor is None else _above(echoes, plain, floor, where)
+        # An odd stride does not fall on the same column of a grid again and again.
+        sample = fitted.take(slice(None, None, len(echoes) // NOISE_VOXELS | 1))
+        noise = _Noise(sigma=acquisition.noise_sd or noise_of(sample, degrees, floor), floor=floor)
         parts = each_block(
-            len(echoes), lambda block: self._judge(fitted.take(block), sigma, degrees), where
+            len(echoes), lambda block: self._judge(fitted.take(block), noise, degrees), where
         )
         judged = _Judged(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-        return self._on_grid(acquisition, echoes, judged, sigma)
+        return self._on_grid(acquisition, echoes, judged, noise)
 
-    def _judge(self, fitted: "_Fitted", sigma: float, degrees: int) -> "_Judged":
+    def _judge(self, fitted: FittedDecay, noise: "_Noise", degrees: int) -> "_Judged":
         """Return values, their standard deviations, misfit and status of each voxel."""
+        sigma = noise.sigma
         rate, rate_std = fitted.rate, fitted.rate_std * sigma
         value, std = rate, rate_std
         negative = rate + WITHIN_NOISE * rate_std < 0
@@ -153,9 +158,11 @@ class RelaxationFit(Estimator[Acquisition]):
         if degrees > 0:
             limit = float(chi2.isf(IMPLAUSIBLE, degrees)) / degrees
             status.masked_fill_(misfit > limit, int(VoxelStatus.IMPLAUSIBLE))
-        status.masked_fill_(beyond, int(VoxelStatus.OUT_OF_RANGE))
+        unknown = fitted.followed < (FOLLOWED * sigma) ** 2
         status.masked_fill_(~fitted.settled, int(VoxelStatus.NOT_CONVERGED))
-        empty = (fitted.strength <= SIGNAL_TO_NOISE * sigma) | (fitted.strength <= 0)
+        beyond = (beyond & fitted.settled) | unknown
+        status.masked_fill_(beyond, int(VoxelStatus.OUT_OF_RANGE))
+        empty = (fitted.strength <= noise.top) | (fitted.strength <= 0)
         status.masked_fill_(empty, int(VoxelStatus.NO_SIGNAL))
         failed = beyond | ~fitted.settled | empty
         return _Judged(
@@ -168,7 +175,7 @@ class RelaxationFit(Estimator[Acquisition]):
         )
 
     def _on_grid(
-        self, acquisition: Acquisition, echoes: "_Echoes", judged: "_Judged", sigma: float
+        self, acquisition: Acquisition, echoes: "_Echoes", judged: "_Judged", noise: "_Noise"
     ) -> ParameterMaps:
         """Put the voxels back where they came from."""
         values, std, misfit, status = judged
@@ -182,26 +189,39 @@ class RelaxationFit(Estimator[Acquisition]):
             std=echoes.spread(std, math.nan, acquisition),
             status=status,
             misfit=echoes.spread(misfit, math.nan, acquisition) if len(echoes.times) > 2 else None,
-            noise_sd=sigma if math.isfinite(sigma) else None,
+            noise_sd=noise.sigma if math.isfinite(noise.sigma) else None,
             affine=acquisition.affine,
-            notes={"solver": type(self.solver).__name__, "echoes": len(echoes.times)},
+            notes={
+                "solver": type(self.solver).__name__,
+                "echoes": len(echoes.times),
+                **noise.notes(acquisition.kind),
+            },
         )
 
 
-class _Fitted(NamedTuple):
-    """What is known of each voxel before the noise is; deviations are for unit noise."""
+class _Noise(NamedTuple):
+    """The noise that standard deviations rest on, and where magnitudes end."""
 
-    rate: Row
-    amplitude: Row
-    settled: Bool[Tensor, " voxels"]
-    rate_std: Row
-    amplitude_std: Row
-    rss: Row
-    strength: Row
+    sigma: float
+    floor: NoiseFloor | None
 
-    def take(self, block: slice) -> "_Fitted":
-        """Return a range of voxels."""
-        return _Fitted(*(row[block] for row in self))
+    @property
+    def top(self) -> float:
+        """What a voxel without signal does not exceed."""
+        least = SIGNAL_TO_NOISE * self.sigma
+        return least if self.floor is None else max(least, self.floor.top)
+
+    def notes(self, kind: SignalKind) -> dict[str, str | float]:
+        """Return what sidecars say of the floor."""
+        if kind is SignalKind.SIGNED:
+            return {"noise_floor_from": "none: values with a sign have no floor"}
+        if self.floor is None:
+            return {"noise_floor_from": "unknown: neither background nor residuals show noise"}
+        return {
+            "noise_floor": self.floor.mean,
+            "noise_floor_channels": round(self.floor.n_channels, 2),
+            "noise_floor_from": self.floor.source.value,
+        }
 
 
 class _Judged(NamedTuple):
@@ -233,13 +253,19 @@ class _Echoes:
     def __len__(self) -> int:
         return len(self.signal) if self.index is None else len(self.index)
 
-    def take(self, block: slice) -> Float[Tensor, "echoes block"]:
-        """Return a range of voxels, echo by echo, for then each step runs along memory."""
+    def take(self, block: slice | Int[Tensor, " block"]) -> Float[Tensor, "echoes block"]:
+        """Return some voxels, echo by echo, for then each step runs along memory."""
         voxels = self.signal[block] if self.index is None else self.signal[self.index[block]]
         if voxels.is_complex():
             voxels = voxels.abs()
         rows = voxels.T if self.volumes is None else voxels.T[self.volumes]
         return rows.contiguous()
+
+    def everywhere(self) -> Float[Tensor, "voxels echoes"]:
+        """Return the magnitudes of no more voxels than the floor takes, by rising echo time."""
+        voxels = self.signal[:: len(self.signal) // SAMPLE | 1]
+        voxels = voxels.abs() if voxels.is_complex() else voxels
+        return voxels if self.volumes is None else voxels[:, self.volumes]
 
     def spread(self, inside: Tensor, outside: float, acquisition: Acquisition) -> Tensor:
         """Return values on the grid of the acquisition, with another value outside."""
@@ -269,38 +295,33 @@ def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_firs
     )
 
 
-def _fitted(
-    rows: Float[Tensor, "echoes block"],
-    times: Float[Tensor, " echoes"],
-    decay: Decay,
-    floor: float | None,
-) -> _Fitted:
-    """Add residuals and, for unit noise, the Cramér–Rao bound."""
-    # From the first echo on, so that a fast decay does not underflow.
-    elapsed = (times - times[0])[:, None]
-    since_zero = torch.exp(decay.rate * times[0])
-    at_first = decay.amplitude / since_zero
-    decayed = torch.exp(-decay.rate * elapsed)
-    model = at_first * decayed
-    if floor is not None:
-        ended = (model.square() + floor**2).sqrt()
-        decayed = decayed * (model / ended)
-        model = ended
-    rss = (rows - model).square_().sum(0)
-    weight = decayed.square()
-    total = weight.sum(0)
-    mean = (elapsed[:, 0] @ weight) / total
-    spread = weight.mul_((elapsed - mean).square_()).sum(0)
-    rate_std = 1 / (at_first.abs() * spread.sqrt())
-    amplitude_std = since_zero * (1 / total + (mean + times[0]).square() / spread).sqrt()
-    strength = rows.amax(0)
-    return _Fitted(decay.rate, decay.amplitude, decay.settled, rate_std, amplitude_std, rss, strength)
+def _joined(blocks: list[FittedDecay]) -> FittedDecay:
+    return FittedDecay(*(torch.cat(parts) for parts in zip(*blocks, strict=True)))
 
 
-def _noise(fitted: _Fitted, degrees: int, floor: float | None) -> float:
-    """Return sigma, from no more voxels than that takes."""
-    # An odd stride does not fall on the same column of a grid again and again.
-    stride = len(fitted.rss) // NOISE_VOXELS | 1
-    sigma = noise_from_residuals(fitted.rss[::stride], degrees, fitted.strength[::stride])
-    thermal = 0.0 if floor is None else floor / RAYLEIGH_MEAN
-    return thermal if sigma < thermal else sigma
+def _floor(acquisition: Acquisition, echoes: _Echoes, plain: FittedDecay) -> NoiseFloor | None:
+    """Return the noise floor, or None if nothing tells it."""
+    signed = acquisition.kind is SignalKind.SIGNED
+    if acquisition.noise_sd is not None:
+        return NoiseFloor(sigma=acquisition.noise_sd, n_channels=0.0 if signed else 1.0)
+    every = slice(None, None, len(echoes) // SAMPLE | 1)
+    sample = plain.take(every)
+    if not signed:
+        lit = sample.take(bright(sample.strength.clamp(min=NOTHING), DIM))
+        residual = noise_of(lit, len(echoes.times) - 2, None)
+        air = floor_of_background(echoes.everywhere(), residual)
+        if air is not None:
+            return air
+    return floor_of_residuals(echoes.take(every), echoes.times, sample, 0.0 if signed else 1.0)
+
+
+def _above(echoes: _Echoes, plain: FittedDecay, floor: NoiseFloor, where: Where) -> FittedDecay:
+    """Fit voxels near the floor again, above it."""
+    near = plain.near(floor)
+    # Real parts have no floor, and two echoes nothing to fit.
+    if not len(near) or (floor.n_channels == 0 and len(echoes.times) < 3):
+        return plain
+    blocks = each_block(
+        len(near), lambda block: fit_above(echoes.take(near[block]), echoes.times, floor), where
+    )
+    return plain.replaced(near, _joined(blocks))

@@ -87,6 +87,8 @@ def maps_of_echoes(
     mask = acquisition.inside & (magnitude > 0).any(-1)
     r2star = given.get("R2star")
     if r2star is None:
+        # Not `RelaxationFit`, which is right near the noise floor too: the networks have learned from this
+        # R2*, and its error is part of what they know. Another estimator wants another training.
         solver = LogLinear()
         solver.accept(times)
         r2star = torch.full(mask.shape, torch.nan).to(magnitude)
