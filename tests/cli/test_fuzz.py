@@ -1,6 +1,7 @@
 """Mutated inputs through whole commands: a result or one paragraph, and nothing else.
 
-The quick tests draw the same few hundred examples each time; the slow ones ten thousand.
+The quick tests draw the same few hundred examples each time; the slow ones ten thousand, with those of
+`test_fuzz_dicom`.
 """
 
 import gzip
@@ -21,19 +22,21 @@ from tests.cli.outcome import called, check_outcome, state
 
 T1_TIMES = (0.05, 0.4, 1.1, 2.5)
 ECHO_TIMES = (0.004, 0.010, 0.016)
-SHAPE = (8, 8, 4)
+SHAPE, WEIGHTED_SHAPE = (8, 8, 4), (12, 12, 4)
 WIDE = np.array(
     [[-8.0, 0, 0, 10], [0, 8, 0, -20], [0, 0, 9, 5], [0, 0, 0, 1.0]]
 )  # few to a sphere of 30 mm
 NUMBERS = itertools.count()
+FAST = {"t1": ("--method", "ml"), "qsm": ("--inversion", "tkd")}
 QUICK = settings(
-    max_examples=150,
+    max_examples=90,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-LONG = settings(QUICK, max_examples=5000, derandomize=False, print_blob=True)
+FEW = settings(QUICK, max_examples=25)
+LONG = settings(QUICK, max_examples=3000, derandomize=False, print_blob=True)
 NUMBER = st.sampled_from(("0", "-1", "nan", "inf", "1e400", "0.05", "2.5", "5000", "x", "1e-30", "0x1"))
 T1_OPTIONS = st.one_of(
     *[st.just(())] * 5,
@@ -57,10 +60,24 @@ QSM_OPTIONS = st.one_of(
     st.tuples(st.just("--background"), st.sampled_from(("vsharp", "resharp", "pdf"))),
     st.tuples(st.just("--inversion"), st.sampled_from(("wtv", "tv", "rts", "tkd", "tikhonov"))),
 )
+R2STAR_OPTIONS = st.one_of(
+    *[st.just(())] * 5,
+    st.tuples(st.just("--te"), *[NUMBER] * 3),
+    st.tuples(st.sampled_from(("--noise-sd",)), NUMBER),
+    st.tuples(st.just("--method"), st.sampled_from(("log-linear", "arlo", "nonlinear"))),
+)
+MAPS_OPTIONS = st.one_of(
+    *[st.just(())] * 5,
+    st.tuples(st.sampled_from(("--field", "--flair-ti", "--t1w-tr", "--t2w-te")), NUMBER),
+    st.tuples(st.just("--reference"), st.sampled_from(("t1w", "t2w", "flair"))),
+)
 # As a tree, as a folder of images that lie side by side, as files, in one file.
 SHAPES = st.sampled_from(("tree", "tree", "tree", "flat", "files", "image"))
 HOW = st.tuples(
     SHAPES, st.sampled_from(("mask", "mask", "no mask")), st.sampled_from(("out", "[/out]", "a\x1b[1m"))
+)
+TREE = st.tuples(
+    st.just("tree"), st.sampled_from(("mask", "no mask")), st.sampled_from(("out", "[/out]", "a\x1b[1m"))
 )
 
 
@@ -81,6 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("fuzz")
     _write_t1(place / "t1")
     _write_qsm(place / "qsm")
+    _write_maps(place / "maps")
     return place
 
 
@@ -121,6 +139,23 @@ def _write_qsm(root: Path) -> None:
                 )
 
 
+def _write_maps(root: Path) -> None:
+    rng = np.random.default_rng(3)
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in WEIGHTED_SHAPE], indexing="ij")
+    t1 = np.where(x**2 + y**2 + z**2 < 0.4, 0.9, 1.4)
+    write_nifti(root / "mask.nii", np.ones(WEIGHTED_SHAPE, np.uint8), affine=WIDE)
+    _describe(root / "raw", "T1w", '{"MagneticFieldStrength": 3}')
+    spin = {"MagneticFieldStrength": 3, "ScanningSequence": "SE"}
+    exam = {
+        "T1w": (np.exp(-0.5 / t1), {**spin, "RepetitionTime": 0.5, "EchoTime": 0.012}),
+        "T2w": (t1, {**spin, "RepetitionTime": 5.0, "EchoTime": 0.09}),
+        "FLAIR": (2 - t1, {**spin, "RepetitionTime": 9.0, "EchoTime": 0.1, "InversionTime": 2.4}),
+    }
+    for suffix, (signal, fields) in exam.items():
+        values = np.abs(1000 * signal + rng.normal(0, 5, WEIGHTED_SHAPE)).astype(np.float32)
+        write_nifti(root / "raw" / "sub-01" / "anat" / f"sub-01_{suffix}.nii.gz", values, fields, WIDE)
+
+
 def _describe(root: Path, suffix: str, inherited: str) -> None:
     root.mkdir(parents=True)
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
@@ -138,7 +173,7 @@ def _inputs(command: str, raw: Path, shape: str) -> list[Path]:
     if shape == "flat":
         return [flat]
     images = sorted(flat.glob("*.nii.gz"))
-    if shape == "files" or command == "qsm":
+    if shape == "files" or command != "t1":
         return images
     volumes = [np.frombuffer(_plain(path)[352:], np.float32).reshape(SHAPE, order="F") for path in images]
     (raw.parent / "one").mkdir()
@@ -157,7 +192,7 @@ def try_one(
     """Make the files, spoil them, call the command, and look at what came of it."""
     shape, mask, out_name = how
     here = place / f"{command}{next(NUMBERS)}"
-    shutil.copytree(place / command, here)
+    shutil.copytree(place / {"r2star": "qsm"}.get(command, command), here)
     inputs = _inputs(command, here / "raw", shape)
     spoilt = here / {"tree": "raw", "image": "one"}.get(shape, "flat")
     for change in changes:
@@ -168,7 +203,7 @@ def try_one(
         options = ["--ti", *map(str, T1_TIMES), "--tr", "5", *options]
     if mask == "mask" and "--mask" not in words:
         options += ["--mask", str(here / "mask.nii")]
-    fast = ["--method", "ml"] if command == "t1" else ["--inversion", "tkd"]
+    fast = list(FAST.get(command, ()))
     fast = [] if set(fast) & set(options) else fast
     outcome = called([command, *inputs, "-o", here / out_name, "--no-figures", *fast, *options])
     check_outcome(outcome, here / out_name)
@@ -194,18 +229,44 @@ def test_qsm_gives_a_result_or_one_paragraph(place, changes, words, how):  # typ
     try_one("qsm", place, changes, words, how)
 
 
+@QUICK
+@given(mutations(), R2STAR_OPTIONS, HOW)
+def test_r2star_gives_a_result_or_one_paragraph(place, changes, words, how):  # type: ignore[no-untyped-def]
+    try_one("r2star", place, changes, words, how)
+
+
+@FEW
+@given(mutations(), MAPS_OPTIONS, TREE)
+def test_maps_gives_a_result_or_one_paragraph(place, changes, words, how):  # type: ignore[no-untyped-def]
+    try_one("maps", place, changes, words, how)
+
+
 @pytest.mark.slow
 @LONG
 @given(mutations(), T1_OPTIONS, HOW)
-def test_t1_five_thousand_times(place, changes, words, how):  # type: ignore[no-untyped-def]
+def test_t1_thousands_of_times(place, changes, words, how):  # type: ignore[no-untyped-def]
     try_one("t1", place, changes, words, how)
 
 
 @pytest.mark.slow
 @LONG
 @given(mutations(), QSM_OPTIONS, HOW)
-def test_qsm_five_thousand_times(place, changes, words, how):  # type: ignore[no-untyped-def]
+def test_qsm_thousands_of_times(place, changes, words, how):  # type: ignore[no-untyped-def]
     try_one("qsm", place, changes, words, how)
+
+
+@pytest.mark.slow
+@LONG
+@given(mutations(), R2STAR_OPTIONS, HOW)
+def test_r2star_thousands_of_times(place, changes, words, how):  # type: ignore[no-untyped-def]
+    try_one("r2star", place, changes, words, how)
+
+
+@pytest.mark.slow
+@settings(LONG, max_examples=500)
+@given(mutations(), MAPS_OPTIONS, TREE)
+def test_maps_hundreds_of_times(place, changes, words, how):  # type: ignore[no-untyped-def]
+    try_one("maps", place, changes, words, how)
 
 
 def test_every_hostile_name_is_tried() -> None:
