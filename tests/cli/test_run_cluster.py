@@ -79,7 +79,7 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def other_account() -> list[str]:
-    """Return the words by which another account, which can load Dask, runs a command; none if none can."""
+    """Return the words that have another account run a command; none where it could not load Dask."""
     words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
     trial = [*words, sys.executable, "-c", "import distributed"]
     able = (
