@@ -2,8 +2,8 @@
 
 Each file is written under a hidden name in its own folder, flushed to the disk, and then given its
 name in one step. A set of files is written out completely before the first of them gets its name, so
-that a full disk leaves the older set as it was. Files left over by a killed process are removed by
-the next one that writes the same name, after an hour.
+that a full disk leaves the older set as it was. A request to end waits until all have their names. Files
+left over by a killed process are removed by the next one that writes the same name, after an hour.
 """
 
 import errno
@@ -12,8 +12,13 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
+import signal
+import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from unweight.core.errors import OutputError
@@ -31,6 +36,7 @@ REMEDIES = {
     errno.EPERM: "Choose a folder you may write to.",
     errno.EROFS: "Choose a folder you may write to.",
 }
+Staged = Sequence[tuple[Path, Path]]  # hidden name, name
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
@@ -52,30 +58,95 @@ def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
         OutputError: They could not be written; what stood there before is untouched, unless the
             fault struck between the names (then every file is whole, old or new).
     """
-    staged: list[tuple[Path, Path]] = []
+    with staged(files) as written, ending_later():
+        give_names(written)
+
+
+@contextmanager
+def staged(files: Iterable[tuple[Path, bytes]]) -> Iterator[Staged]:
+    """Write files out under hidden names; those without a name at the end of the block are removed.
+
+    Raises:
+        OutputError: They could not be written, or the block met a fault of the system.
+    """
+    written: list[tuple[Path, Path]] = []
     try:
         for path, content in files:
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
-            staged.append((temporary, path))
+            written.append((temporary, path))
             _make_folder(path.parent)
             _write_through(temporary, content)
-        for index, (temporary, path) in enumerate(staged):
-            if index == len(staged) - 1:
-                _settle([done for _, done in staged[:-1]])
-            _rename(temporary, path)
-        _settle([path for _, path in staged[-1:]])
+        yield written
     except OSError as error:
-        where = staged[-1][1] if staged else None
-        raise OutputError(
-            f"could not be written ({error.strerror or error})",
-            remedy=REMEDIES.get(error.errno or 0, "Nothing old was changed."),
-            path=where,
-        ) from error
+        raise not_written(error, written[-1][1] if written else None) from error
     finally:
-        for temporary, _ in staged:
+        for temporary, _ in written:
             _remove(temporary)
-    for _, path in staged:
+    for _, path in written:
         _remove_abandoned(path)
+
+
+def give_names(written: Staged) -> None:
+    """Give staged files their names, in order; the last one when the others have theirs for good."""
+    for index, (temporary, path) in enumerate(written):
+        if index == len(written) - 1:
+            _settle([done for _, done in written[:-1]])
+        _rename(temporary, path)
+    _settle([path for _, path in written[-1:]])
+
+
+@contextmanager
+def ending_later() -> Iterator[None]:
+    """Put a request to end (an interrupt, a termination) off until the block is through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught: list[int] = []
+    taken = [number for number, handler in before.items() if callable(handler)]
+    for number in taken:
+        signal.signal(number, lambda found, _: caught.append(found))
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+        if caught:
+            signal.raise_signal(caught[0])
+
+
+def check_room(root: Path, folder: Path, n_bytes: int) -> None:
+    """Refuse a folder where so much cannot be written, before it is worked for; nothing is left behind.
+
+    Args:
+        root: Of the results. Nothing is tried outside it: where it is not there yet, the system is asked.
+        folder: In it, or the root; it need not be there.
+        n_bytes: That are written at least.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    there = folder
+    try:
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        if there.is_relative_to(root):
+            with tempfile.TemporaryFile(dir=there) as file:
+                file.write(bytes(n_bytes))
+        elif not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        elif shutil.disk_usage(there).free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise not_written(error, there) from error
+
+
+def not_written(error: OSError, path: Path | None) -> OutputError:
+    """Return what is to be said of a file or folder that the system does not let be written."""
+    return OutputError(
+        f"could not be written ({error.strerror or error})",
+        remedy=REMEDIES.get(error.errno or 0, "Nothing old was changed."),
+        path=path,
+    )
 
 
 def remove_file(path: Path) -> None:

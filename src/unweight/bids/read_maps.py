@@ -14,9 +14,11 @@ from unweight.bids.folders import labelled_folders, listed
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
+from unweight.bids.whole_set import unchanged, unfinished_in
 from unweight.bids.write import is_complete
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import ParameterMaps
+from unweight.core.natural import natural_key
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol, protocol_from_values
 
@@ -46,7 +48,8 @@ class StoredMaps:
 def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     """Return the sidecars of all sets of maps whose first map has this suffix.
 
-    A folder that may not be read is among them, and so is a sidecar that cannot be: `read_maps` says why.
+    A folder that may not be read is among them, and so is a sidecar that cannot be, or that an unfinished
+    set does not have yet: `read_maps` says why.
 
     Raises:
         InputError: There is no such folder, or no set in it.
@@ -56,8 +59,8 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     found = [
         path
         for subject in labelled_folders(out_dir, "sub")
-        for path in _sidecars(subject, suffix)
-        if _is_own(path)
+        for path in sorted(_sidecars(subject, suffix), key=natural_key)
+        if not path.exists() or _is_own(path)
     ]
     if not found:
         raise InputError(
@@ -81,6 +84,7 @@ def _sidecars(subject: Path, suffix: str) -> list[Path]:
         except InputError:
             found.append(folder / "anat")
             continue
+        inside = tuple({*inside, *unfinished_in(folder / "anat")})
         named = [
             (path, parse_stem(path.name.removesuffix(".json"))) for path in inside if path.suffix == ".json"
         ]
@@ -109,10 +113,15 @@ def read_maps(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) ->
         specs: The maps to read.
 
     Raises:
-        InputError: The set is incomplete or was changed, or an image is unusable.
+        InputError: The set is unfinished, incomplete or was changed, or an image is unusable.
     """
     if sidecar.suffix != ".json":
         listed(sidecar)
+    with unchanged(sidecar):
+        return _read(out_dir, sidecar, specs)
+
+
+def _read(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> StoredMaps:
     name = parse_stem(sidecar.name.removesuffix(".json"))
     if name is None or not is_complete(out_dir, name.entities, name.suffix):
         raise InputError(

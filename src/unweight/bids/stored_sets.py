@@ -18,6 +18,7 @@ from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.bids.volume import open_grid, open_volume
+from unweight.bids.whole_set import unfinished, unfinished_in
 from unweight.core.errors import InputError
 from unweight.core.natural import natural_key
 
@@ -92,7 +93,7 @@ class StoredSubject:
         label: Without `sub-`.
         sets: In order of their names.
         tables: Tables beside the maps.
-        problems: Sidecars that could not be read, in sentences.
+        problems: Sidecars that could not be read, and sets that are unfinished, in sentences.
     """
 
     label: str
@@ -127,15 +128,17 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         raise InputError(
             f"holds no subject {label}", remedy="Make its maps first, or check the label.", path=out_dir
         )
-    sets, problems, files = [], [], list[Path]()
+    sets, problems, files, without = [], list[str](), list[Path](), list[Path]()
     for one in (folder, *labelled_folders(folder, "ses")):
         try:
             files += listed(one / "anat")
         except InputError as error:
             problems.append(f"{one.name}/anat {error.problem}")
+        without += unfinished_in(one / "anat")
+    problems += [f"{path.name} {unfinished(path).problem}" for path in without]
     for path in sorted((path for path in files if path.suffix == ".json"), key=natural_key):
         name = parse_stem(path.name.removesuffix(".json"))
-        if name is None or name.entities.get("sub") != label:
+        if name is None or name.entities.get("sub") != label or path in without:
             continue
         try:
             fields = read_sidecar(path)
@@ -146,7 +149,23 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         if images:
             sets.append(StoredSet(sidecar=path, name=name, fields=fields, images=images))
     tables = sorted((path for path in files if path.suffix == ".tsv"), key=natural_key)
-    return StoredSubject(label=label, sets=tuple(sets), tables=tuple(tables), problems=tuple(problems))
+    return StoredSubject(
+        label=label,
+        sets=tuple(sets),
+        tables=tuple(tables),
+        problems=tuple(problems),
+    )
+
+
+def unfinished_sets(out_dir: Path, label: str) -> tuple[str, ...]:
+    """Return the sets of a subject whose writing was not ended, by the name of their first map.
+
+    Raises:
+        InputError: The folder of the subject may not be read.
+    """
+    folder = out_dir / f"sub-{label}"
+    found = (unfinished_in(one / "anat") for one in (folder, *labelled_folders(folder, "ses")))
+    return tuple(path.name.removesuffix(".json") for paths in found for path in paths)
 
 
 def read_image(image: StoredImage) -> Float[Tensor, "x y z"]:

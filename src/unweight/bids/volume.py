@@ -30,6 +30,7 @@ from unweight.bids.grid import Grid
 from unweight.bids.placement import UNREADABLE, Header, Placement, bad_header, placement_of
 from unweight.bids.saturation import at_ceiling
 from unweight.bids.scaling import AS_STORED, Scaling, scaling_of
+from unweight.bids.whole_set import check_finished
 from unweight.core.errors import InputError
 
 LARGEST_BYTES = 8 * 2**30
@@ -74,8 +75,10 @@ def open_volume(path: Path, *, complex_wanted: bool = False, largest: int = LARG
         largest: Bytes of voxel data that are read at most.
 
     Raises:
-        InputError: The file is missing, damaged, too large, or not an image this package can use.
+        InputError: The file is missing, damaged, too large, of an unfinished set, or not an image this
+            package can use.
     """
+    check_finished(path)
     with _opened(path) as stream:
         layout = _read_layout(path, stream, largest)
         stored = _read_voxels(path, stream, layout)

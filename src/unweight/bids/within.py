@@ -1,8 +1,11 @@
 """Nothing is written outside the folder that was named: links in it that lead out are refused."""
 
 from pathlib import Path
+from typing import Final
 
 from unweight.core.errors import OutputError
+
+DERIVATIVES: Final = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
 
 
 def check_within(root: Path, folder: Path) -> None:
@@ -22,15 +25,20 @@ def check_within(root: Path, folder: Path) -> None:
 
 
 def check_not_among_raw(folder: Path, raw: Path) -> None:
-    """Refuse a folder of results among the raw images of subjects.
+    """Refuse a folder of results in the raw dataset.
 
     Raises:
-        OutputError: It is the root of the raw data, or lies in the folder of a subject.
+        OutputError: It is in it, and not in its `derivatives`.
     """
-    out, root = folder.resolve(), raw.resolve()
-    if out.is_relative_to(root) and (out == root or out.relative_to(root).parts[0].startswith("sub-")):
+    if is_among_raw(folder, raw):
         raise OutputError(
             "lies among the raw images, which stay as they are",
             remedy="Choose another folder; derivatives/unweight in their dataset is the custom.",
             path=folder,
         )
+
+
+def is_among_raw(folder: Path, raw: Path) -> bool:
+    """Whether a folder of results is the root of the raw data or lies in it, its `derivatives` apart."""
+    out, root = folder.resolve(), raw.resolve()
+    return out.is_relative_to(root) and not (out != root and out.relative_to(root).parts[0] == DERIVATIVES)

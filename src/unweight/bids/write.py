@@ -7,29 +7,29 @@ its interval (`desc-lower90`, `desc-upper90`); once for all, the reduced chi-squ
 (`desc-invalid_mask`); other sets than those of T1 have the name of their first map before these words
 (`desc-R2starstatus_dseg`), so that several sets share a folder. The sidecar of the first map is written
 last and holds the SHA-256 of every image: a set without it, or one that does not agree with it, is not
-complete.
+complete (`bids.whole_set`).
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from unweight.bids.atomic import fingerprint, fingerprint_of, write_together
+from unweight.bids.atomic import fingerprint
 from unweight.bids.dataset import json_bytes, prepare_derivatives
 from unweight.bids.derivatives import DerivedImage, derived_images, facts_of, sidecar_of, status_key
 from unweight.bids.image import image_bytes
+from unweight.bids.lock import awaited
 from unweight.bids.names import BidsName, image_stem, subject_folder
 from unweight.bids.provenance import Provenance
 from unweight.bids.read import KEPT_ENTITIES
-from unweight.bids.sidecar import OWN, read_sidecar
+from unweight.bids.sidecar import read_sidecar
+from unweight.bids.whole_set import commit, images_of, is_whole
 from unweight.bids.within import check_within
-from unweight.core.errors import InputError
 from unweight.core.maps import ParameterMaps
 
-LOG = logging.getLogger(__name__)
-
+LOCK = ".unweight.lock"
 # Suffixes that BIDS does not know; validators are told to pass over them.
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
@@ -90,7 +90,41 @@ def write_maps(
         InputError: An entity or label is not allowed.
         OutputError: The folder holds another dataset, or cannot be written.
     """
-    folder = _folder(out_dir, entities)
+    with visit_locked(out_dir, entities):
+        return write_maps_locked(maps, out_dir, entities, provenance, beside)
+
+
+def visit_locked(out_dir: Path, entities: Mapping[str, str]) -> AbstractContextManager[None]:
+    """Keep others from writing the maps of a subject and session; wait for those who do.
+
+    Raises:
+        InputError: An entity or label is not allowed.
+        OutputError: The lock cannot be had.
+    """
+    folder = subject_folder(out_dir, entities)
+    check_within(out_dir, folder)
+    return awaited(folder / LOCK, folder.relative_to(out_dir).as_posix())
+
+
+def write_maps_locked(
+    maps: ParameterMaps,
+    out_dir: Path,
+    entities: Mapping[str, str],
+    provenance: Provenance,
+    beside: Sequence[DerivedImage] = (),
+    outdated: Sequence[Path] = (),
+) -> WrittenMaps:
+    """Write maps as `write_maps` does, where the visit is locked already.
+
+    Args:
+        maps: As there.
+        out_dir: As there.
+        entities: As there.
+        provenance: As there.
+        beside: As there.
+        outdated: What was drawn and measured from the set before, which is removed.
+    """
+    folder = anat_folder(out_dir, entities)
     check_within(out_dir, folder)
     prepare_derivatives(out_dir, provenance.root, IGNORED, README)
     images = (*derived_images(maps), *beside)
@@ -98,28 +132,28 @@ def write_maps(
         image.key: folder / f"{_stem_of(entities, image.desc, image.suffix)}.nii.gz" for image in images
     }
     primary = _beside(paths[images[0].key], ".json")
-    before = _listed(primary).keys()
-    write_together(_files(maps, images, paths, provenance))
-    _remove_outdated(folder, before - {path.name for path in paths.values()})
+    commit(primary, _files(maps, images, paths, provenance), outdated)
     return WrittenMaps(images=paths, sidecar=primary)
 
 
 def is_complete(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = "") -> bool:
     """Whether a set of maps is there, whole and unchanged: every image has the SHA-256 it was given."""
-    folder = _folder(out_dir, entities)
-    listed = _listed(folder / f"{_stem_of(entities, desc, suffix)}.json")
-    return bool(listed) and all(fingerprint_of(folder / name) == digest for name, digest in listed.items())
+    return is_whole(sidecar_path(out_dir, entities, suffix, desc))
+
+
+def sidecar_path(out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = "") -> Path:
+    """Return where the sidecar of the first map of a set is, or would be."""
+    return anat_folder(out_dir, entities) / f"{_stem_of(entities, desc, suffix)}.json"
 
 
 def files_of(
     out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = ""
 ) -> tuple[Path, ...]:
     """Return all files of a set of maps, its sidecars among them; nothing if no set was completed."""
-    folder = _folder(out_dir, entities)
-    primary = folder / f"{_stem_of(entities, desc, suffix)}.json"
+    primary = sidecar_path(out_dir, entities, suffix, desc)
     found = {primary} if primary.is_file() else set()
-    for name in _listed(primary):
-        found |= {_beside(folder / name, ending) for ending in (".nii.gz", ".json", ".tsv")}
+    for name in images_of(primary):
+        found |= {_beside(primary.with_name(name), ending) for ending in (".nii.gz", ".json", ".tsv")}
     return tuple(sorted(one for one in found if one.is_file()))
 
 
@@ -127,7 +161,7 @@ def sources_of(
     out_dir: Path, entities: Mapping[str, str], suffix: str = "T1map", desc: str = ""
 ) -> tuple[str, ...] | None:
     """Return the sources that a set of maps names, or None if there is no set."""
-    path = _folder(out_dir, entities) / f"{_stem_of(entities, desc, suffix)}.json"
+    path = sidecar_path(out_dir, entities, suffix, desc)
     if not path.is_file():
         return None
     listed = read_sidecar(path).get("Sources")
@@ -153,7 +187,8 @@ def _files(
     yield _beside(paths[first.key], ".json"), content
 
 
-def _folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
+def anat_folder(out_dir: Path, entities: Mapping[str, str]) -> Path:
+    """Return the folder of the maps of a subject and session."""
     return subject_folder(out_dir, entities) / "anat"
 
 
@@ -168,31 +203,3 @@ def _kept(entities: Mapping[str, str]) -> dict[str, str]:
 
 def _beside(image: Path, ending: str) -> Path:
     return image.with_name(f"{image_stem(image)}{ending}")
-
-
-def _listed(primary: Path) -> dict[str, str]:
-    """Return the SHA-256 of each image of a set, by file name; nothing if no set was completed."""
-    if not primary.is_file():
-        return {}
-    try:
-        own = read_sidecar(primary).get(OWN)
-    except InputError:
-        return {}
-    listed = own.get("SHA256") if isinstance(own, Mapping) else None
-    if not isinstance(listed, Mapping):
-        return {}
-    return {
-        name: digest
-        for name, digest in listed.items()
-        if isinstance(digest, str) and Path(name).name == name and name.endswith(".nii.gz")
-    }
-
-
-def _remove_outdated(folder: Path, names: Set[str]) -> None:
-    """Remove images of the set before that this one does not have, with what is beside them."""
-    for name in names:
-        for ending in (".nii.gz", ".json", ".tsv"):
-            try:
-                _beside(folder / name, ending).unlink(missing_ok=True)
-            except OSError:
-                LOG.warning("%s is outdated, and could not be removed", name)

@@ -16,12 +16,11 @@ from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, find_inputs
 from unweight.bids.readout import Echoes, check_echoes
-from unweight.bids.write import write_maps
 from unweight.cli.account import voxel_table
 from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.standing import redraw, refuse_other_sources
+from unweight.cli.standing import Destination, keep
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
@@ -93,7 +92,14 @@ def _map(
         acquisition = _with_noise_of_background(acquisition)
     spec = fit.parameters[0]
     check_echoes(series.sidecars, series.suffix, *ECHOES[spec.suffix])
-    refuse_other_sources(arguments.out, series.entities, series.sources, spec.suffix)
+    where = Destination(
+        out=arguments.out,
+        entities=series.entities,
+        sources=series.sources,
+        root=series.root,
+        first=spec,
+    )
+    where.check(acquisition.voxels)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = fit(acquisition, report)
     check_any_value(maps)
@@ -106,8 +112,7 @@ def _map(
     provenance = provenance_of(
         series, algorithm=f"{spec.name} by {how}", reference=reference, settings=settings
     )
-    written = write_maps(maps, arguments.out, series.entities, provenance, beside(maps))
-    picture = redraw(maps, written.images[spec.name], one.label, arguments)
+    written, picture = keep(maps, where, provenance, one.label, arguments, beside(maps))
     seconds = time.perf_counter() - began
     times = ", ".join(f"{1e3 * te:g}" for te in acquisition.protocol.require("echo_time", "decay").tolist())
     shape = " x ".join(str(size) for size in acquisition.voxels)

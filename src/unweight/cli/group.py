@@ -8,6 +8,7 @@ from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.report.study import study_page
 from unweight.run.group import LabelTree, study_of, write_study
+from unweight.run.record import check_logs
 
 PAGE = "study.html"
 
@@ -21,6 +22,7 @@ def run_group(arguments: argparse.Namespace) -> int:
         raise InputError(
             "there is no such folder of labels", remedy="Check the path.", path=arguments.labels
         )
+    check_logs(arguments.out_dir)
     labels = None if arguments.labels is None else LabelTree(folder=arguments.labels, erode=erode)
     study = study_of(arguments.out_dir, arguments.bids_dir, labels)
     written = [*write_study(arguments.out_dir, study), arguments.out_dir / PAGE]

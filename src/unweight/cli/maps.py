@@ -13,10 +13,9 @@ from unweight.bids.collection import Collection, Unreadable, find_collections, w
 from unweight.bids.derivatives import brain_image
 from unweight.bids.provenance import Provenance
 from unweight.bids.weighted import CONTRASTS, GivenWeighting
-from unweight.bids.write import write_maps
 from unweight.cli.maps_method import estimator_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.standing import redraw, refuse_other_sources
+from unweight.cli.standing import Destination, keep
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
@@ -125,20 +124,27 @@ def _map(
     began = time.perf_counter()
     read = read_examination(files)
     entities = read.entities if arguments.rec is None else {**read.entities, "rec": arguments.rec}
-    refuse_other_sources(arguments.out, entities, read.sources, T1.suffix)
+    where = Destination(
+        out=arguments.out,
+        entities=entities,
+        sources=read.sources,
+        root=read.root,
+        first=T1,
+    )
+    where.check(read.examination.mask.shape)
     with progress(label, quiet=arguments.quiet) as report:
         upright = estimator(read.examination, report)
     check_any_value(upright)
     again = resynthesise(upright, read.examination)
     maps = _on_reference(upright, read)
-    written = write_maps(
+    written, picture = keep(
         maps,
-        arguments.out,
-        entities,
+        where,
         _provenance(read, arguments.method, again),
+        label,
+        arguments,
         [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
     )
-    picture = redraw(maps, written.images["T1"], label, arguments)
     _summarise(screen, (read, maps, again), time.perf_counter() - began)
     screen.print(str(written.images["T1"].parent))
     if picture is not None:

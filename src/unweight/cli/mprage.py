@@ -15,12 +15,11 @@ from unweight.bids.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex, read_inputs, source_of
 from unweight.bids.readout import Echoes, check_echoes
 from unweight.bids.volume import open_volume
-from unweight.bids.write import write_maps
 from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.standing import redraw, refuse_other_sources
+from unweight.cli.standing import Destination, keep
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
@@ -118,7 +117,14 @@ def _make(
     """Make an image of one series."""
     (synthesise, card), arguments, screen = how
     began = time.perf_counter()
-    refuse_other_sources(arguments.out, series.entities, series.sources, T1W_IMAGE.suffix, T1W_IMAGE.desc)
+    where = Destination(
+        out=arguments.out,
+        entities=series.entities,
+        sources=series.sources,
+        root=series.root,
+        first=T1W_IMAGE,
+    )
+    where.check(series.acquisition.voxels)
     if series.faults:
         raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
@@ -167,8 +173,7 @@ def _make(
         acquired={name: series.sidecar[name] for name in COPIED if name in series.sidecar},
         skull_stripped=True,
     )
-    written = write_maps(maps, arguments.out, series.entities, provenance, made_beside(maps, prepared.mask))
-    picture = redraw(maps, written.images[T1W_IMAGE.name], label, arguments)
+    written, picture = keep(maps, where, provenance, label, arguments, made_beside(maps, prepared.mask))
     shape = " x ".join(str(size) for size in series.acquisition.voxels)
     screen.print(f"{shape} voxels, {time.perf_counter() - began:.1f} s")
     for note in (*series.notes, *estimator.remarks(prepared)):

@@ -12,12 +12,11 @@ from unweight.bids.phase import PhaseScaling
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex
 from unweight.bids.readout import Echoes, check_echoes
-from unweight.bids.write import write_maps
 from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.standing import redraw, refuse_other_sources
+from unweight.cli.standing import Destination, keep
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
@@ -106,7 +105,14 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
     """Map one series."""
     fit, arguments, screen = how
     began = time.perf_counter()
-    refuse_other_sources(arguments.out, series.entities, series.sources, CHI.suffix)
+    where = Destination(
+        out=arguments.out,
+        entities=series.entities,
+        sources=series.sources,
+        root=series.root,
+        first=CHI,
+    )
+    where.check(series.acquisition.voxels)
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "Phase of spin echoes tells no field.")
     found = direction_of(series, fit.direction)
     fit = replace(fit, direction=found.direction)
@@ -120,8 +126,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
         series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=made.settings
     )
     provenance = replace(provenance, notes=_nameless(series, made.notes))
-    written = write_maps(made.maps, arguments.out, series.entities, provenance, made.beside)
-    picture = redraw(made.maps, written.images[CHI.name], label, arguments)
+    written, picture = keep(made.maps, where, provenance, label, arguments, made.beside)
     protocol, seconds = series.acquisition.protocol, time.perf_counter() - began
     times = ", ".join(f"{1e3 * te:g}" for te in protocol.require("echo_time", "qsm").tolist())
     shape = " x ".join(str(size) for size in series.acquisition.voxels)

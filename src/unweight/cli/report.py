@@ -2,10 +2,10 @@
 
 import argparse
 
-from unweight.bids.stored_sets import subjects_in
+from unweight.bids.stored_sets import subjects_in, unfinished_sets
 from unweight.cli.each import each
 from unweight.cli.terminal import console
-from unweight.core.errors import InputError
+from unweight.core.errors import IncompleteError, InputError
 from unweight.report.subject import write_subject_page
 
 
@@ -24,5 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     def work(_: str, label: str) -> None:
         screen.print(str(write_subject_page(arguments.out, label)))
+        missing = unfinished_sets(arguments.out, label)
+        if missing:
+            raise IncompleteError(
+                f"its page is without the unfinished {', '.join(missing)}", remedy="Make these maps again."
+            )
 
     return each([(f"sub-{label}", label) for label in wanted], work, arguments, "subjects")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.bids.dataset import prepare_derivatives
+from unweight.bids.within import DERIVATIVES, is_among_raw
 from unweight.bids.write import IGNORED, README
 from unweight.cli.cluster_extra import check_installed
 from unweight.cli.device import device_for
@@ -27,9 +28,9 @@ from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, Tell, run_locally
 from unweight.run.memory import free_bytes
 from unweight.run.plan import Plan
+from unweight.run.record import check_logs
 
 MOST_SHOWN = 20
-DERIVATIVES = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
 GIGA = 1e9
 ENCRYPTED, PLAIN = "tls", "tcp"
 ELSEWHERE = "unweight.cli.run_cluster"  # loads Dask
@@ -111,7 +112,7 @@ def _told(one: Outcome) -> str:
 
 def _check_apart(raw: Path, out: Path) -> None:
     """Refuse to write among the raw images."""
-    if out == raw or (out.is_relative_to(raw) and not out.is_relative_to(raw / DERIVATIVES)):
+    if is_among_raw(out, raw):
         raise UsageError(
             "results would stand among the raw images, where nothing is written",
             remedy=f"Give another folder; {DERIVATIVES}/unweight in the tree is the custom.",
@@ -208,6 +209,7 @@ def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace
 
 def _jobs(plan: Plan, settings: RunSettings, arguments: argparse.Namespace) -> list[Job]:
     root, out = arguments.bids_dir.absolute(), arguments.out_dir.absolute()
+    check_logs(out)
     prepare_derivatives(out, root, IGNORED, README)
     pipelines = sorted({step.pipeline for step in plan.steps})
     device = ("--device", "cuda") if arguments.gpu else ()

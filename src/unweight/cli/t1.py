@@ -9,16 +9,15 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from unweight.bids.atomic import remove_file, write_bytes_atomic
 from unweight.bids.given import Given
 from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, Series, find_inputs
-from unweight.bids.write import WrittenMaps, write_maps
+from unweight.bids.write import WrittenMaps
 from unweight.cli.account import voxel_table
 from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.standing import figure_path, refuse_other_sources
+from unweight.cli.standing import Destination, keep
 from unweight.cli.t1_method import T1Method, check_method, fitted_method, method_for
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
@@ -27,7 +26,6 @@ from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_doubts import posterior_doubts
-from unweight.report.figures import draw_maps
 from unweight.signals.inversion_recovery import T1
 
 
@@ -66,7 +64,14 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
     """Map one series."""
     began = time.perf_counter()
     series = one.read()
-    refuse_other_sources(arguments.out, series.entities, series.sources, T1.suffix)
+    where = Destination(
+        out=arguments.out,
+        entities=series.entities,
+        sources=series.sources,
+        root=series.root,
+        first=T1,
+    )
+    where.check(series.acquisition.voxels)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:
@@ -87,26 +92,10 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
         ),
         notes=remarks,
     )
-    written = write_maps(maps, arguments.out, series.entities, provenance)
-    picture = figure_path(arguments.out, written.images["T1"], series.entities["sub"])
-    _remove_outdated(written.images["T1"], picture)
-    figure = None if arguments.no_figures else picture
-    if figure is not None:
-        write_bytes_atomic(figure, draw_maps(maps, one.label))
+    written, figure = keep(maps, where, provenance, one.label, arguments)
     seconds = time.perf_counter() - began
     _summarise(screen, series, (method, maps, remarks), (written, figure), seconds)
     return Mapped(subject=series.entities["sub"], faults=series.faults)
-
-
-def _remove_outdated(image: Path, picture: Path) -> None:
-    """Remove what was drawn and measured from the maps before these."""
-    stem = image.name.removesuffix(f"_{T1.suffix}.nii.gz")
-    remove_file(picture)
-    for old in (
-        *image.parent.glob(f"{stem}_desc-plate?_phantom.tsv"),
-        *picture.parent.glob(f"{stem}_desc-plate?_phantom.png"),
-    ):
-        remove_file(old)
 
 
 def _prepared(acquisition: Acquisition, arguments: argparse.Namespace) -> Acquisition:

@@ -18,14 +18,17 @@ from unweight.bids.atomic import UNFINISHED
 from unweight.bids.inheritance import entry_in_tree
 from unweight.bids.lock import locked
 from unweight.bids.names import subject_folder
-from unweight.bids.write import files_of, sources_of
+from unweight.bids.whole_set import withdraw
+from unweight.bids.write import files_of, sidecar_path, sources_of, visit_locked
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step, nameless, nameless_word, told
 from unweight.run.record import (
+    LOCKS,
     LOGS,
     Record,
     State,
+    check_logs,
     hash_of,
     read_record,
     remove_record,
@@ -73,7 +76,8 @@ def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
     """
     ended: list[Outcome] = []
     try:
-        with locked(job.out / LOGS / "locks" / f"{job.task.label}.lock", wait=job.wait) as held:
+        check_logs(job.out)
+        with locked(job.out / LOGS / LOCKS / f"{job.task.label}.lock", wait=job.wait) as held:
             if not held:
                 return tuple(
                     Outcome(name=step.name, pipeline=step.pipeline, state="busy") for step in job.task.steps
@@ -157,14 +161,15 @@ def key_of(step: Step, job: Job) -> str:
 
 
 def _clear(step: Step, out: Path) -> None:
-    """Remove what a process that died left half-written; nobody else works on a visit that is locked."""
+    """Remove what a process that died left half-written."""
     maps, pictures = (
         subject_folder(out, step.entities) / "anat",
         out / f"sub-{step.entities['sub']}/figures",
     )
-    for folder in (maps, pictures):
-        for left in folder.glob(f".*{UNFINISHED}"):
-            left.unlink(missing_ok=True)
+    with visit_locked(out, step.entities):
+        for folder in (maps, pictures):
+            for left in folder.glob(f".*{UNFINISHED}"):
+                left.unlink(missing_ok=True)
 
 
 def _attempts(before: Record | None, key: str, run: str) -> int:
@@ -196,14 +201,19 @@ def _ended(record: Record, job: Job, began: float) -> Outcome:
 
 def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
     """Remove what this step made of other images than it has now; a command would not write over it."""
-    sources = sources_of(out, step.entities, *FIRST_MAPS[step.pipeline])
+    first = FIRST_MAPS[step.pipeline]
+    sources = sources_of(out, step.entities, *first)
     now = {Path(path).name for paths in step.inputs.values() for path in paths}
     if sources is None or {source.rpartition("/")[2] for source in sources} == now:
         return
     root = out.resolve()
-    for path, digest in made.items():
-        if (out / path).resolve().is_relative_to(root) and hash_of(out / path) == digest:
-            (out / path).unlink()
+    with visit_locked(out, step.entities):
+        own = [
+            out / path
+            for path, digest in made.items()
+            if (out / path).resolve().is_relative_to(root) and hash_of(out / path) == digest
+        ]
+        withdraw(sidecar_path(out, step.entities, *first), own)
 
 
 def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outcome:
@@ -242,7 +252,7 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
     ):
         return ()
     began = time.perf_counter()
-    with locked(job.out / LOGS / "locks" / f"sub-{subject}.page.lock", wait=True):
+    with locked(job.out / LOGS / LOCKS / f"sub-{subject}.page.lock", wait=True):
         said = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
     if said.code == 0:
         return ()

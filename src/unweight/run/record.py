@@ -13,11 +13,12 @@ from typing import final
 from unweight.bids.atomic import fingerprint_of, write_bytes_atomic
 from unweight.bids.dataset import json_bytes
 from unweight.bids.sidecar import read_sidecar
+from unweight.bids.within import check_within
 from unweight.core.errors import InputError
 from unweight.core.natural import natural_key
 
 LOGS = "logs"
-STEPS = "steps"
+STEPS, LOCKS = "steps", "locks"
 
 
 class State(StrEnum):
@@ -63,6 +64,16 @@ class Record:
         if self.state is not State.COMPLETE or self.key != key or not self.files:
             return False
         return all(hash_of(out / path) == digest for path, digest in self.files.items())
+
+
+def check_logs(out: Path) -> None:
+    """Refuse folders of records that a link leads out of the results.
+
+    Raises:
+        OutputError: One of them is led out.
+    """
+    for folder in (out / LOGS, out / LOGS / STEPS, out / LOGS / LOCKS):
+        check_within(out, folder)
 
 
 def write_record(out: Path, record: Record) -> None:
