@@ -70,7 +70,6 @@ class Given:
                 f"a field strength of {strength:g} T is not possible", remedy="Give it in tesla."
             )
 
-
     @property
     def by_volume(self) -> bool:
         """Whether times are given that tell one volume from the next."""
