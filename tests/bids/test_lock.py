@@ -123,11 +123,13 @@ def test_who_waits_says_so_and_gives_up_in_the_end(
 ) -> None:
     monkeypatch.setattr(lock, "LONGEST_WAIT", 0.3)
     with awaited(tmp_path / ".lock", "sub-01"):
-        with pytest.raises(
-            OutputError, match=r"held by another process, which has written sub-01"
-        ) as caught:
-            with awaited(tmp_path / ".lock", "sub-01"):
-                pytest.fail("two hold it")
+        with (
+            pytest.raises(
+                OutputError, match=r"held by another process, which has written sub-01"
+            ) as caught,
+            awaited(tmp_path / ".lock", "sub-01"),
+        ):
+            pytest.fail("two hold it")
         assert caught.value.exit_code == 3
         assert caplog.messages == ["sub-01: another process writes there; waiting for it"]
         assert not taken(tmp_path / ".lock")
