@@ -9,9 +9,9 @@ import pytest
 
 from tests.bids.killed_writer import ENTITIES, KINDS, Writer, write_version, writer
 from unweight.bids.read_maps import find_maps, read_maps
-from unweight.bids.stored_sets import Condition, read_image, stored_subject, unfinished_sets
+from unweight.bids.stored_sets import Condition, check_same, read_image, stored_subject, unfinished_sets
 from unweight.bids.volume import open_volume
-from unweight.bids.whole_set import commit, is_whole, unfinished_in
+from unweight.bids.whole_set import commit, is_whole, unchanged, unfinished_in
 from unweight.bids.write import anat_folder, sidecar_path, visit_locked
 from unweight.core.errors import InputError, OutputError
 
@@ -167,3 +167,23 @@ def test_a_full_disk_sets_no_mark(tmp_path: Path) -> None:
         commit(sidecar, files())
     assert version_of(sidecar) == 1
     assert list(anat_folder(tmp_path, ENTITIES).glob(".*")) == []
+
+
+def test_a_set_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    write_version("qsm", 1, tmp_path)
+    [found] = stored_subject(tmp_path, "01").sets
+    check_same(found)
+    write_version("qsm", 2, tmp_path)
+    with pytest.raises(InputError, match="is the unfinished set sub-01_ses-a_Chimap"):
+        check_same(found)
+    [now] = stored_subject(tmp_path, "01").sets
+    check_same(now)
+
+
+def test_maps_replaced_while_they_are_read_are_refused(tmp_path: Path) -> None:
+    write_version("qsm", 1, tmp_path)
+    sidecar = first_of("qsm", tmp_path)
+    with pytest.raises(InputError, match="is the unfinished set"), unchanged(sidecar):
+        write_version("qsm", 2, tmp_path)
+    with unchanged(sidecar):
+        assert version_of(sidecar) == 2
