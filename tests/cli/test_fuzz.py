@@ -29,13 +29,13 @@ WIDE = np.array(
 NUMBERS = itertools.count()
 FAST = {"t1": ("--method", "ml"), "qsm": ("--inversion", "tkd")}
 QUICK = settings(
-    max_examples=90,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-FEW = settings(QUICK, max_examples=25)
+QUICK_QSM, QUICK_R2STAR, QUICK_MAPS = (settings(QUICK, max_examples=count) for count in (80, 60, 20))
 LONG = settings(QUICK, max_examples=3000, derandomize=False, print_blob=True)
 NUMBER = st.sampled_from(("0", "-1", "nan", "inf", "1e400", "0.05", "2.5", "5000", "x", "1e-30", "0x1"))
 T1_OPTIONS = st.one_of(
@@ -223,19 +223,19 @@ def test_t1_gives_a_result_or_one_paragraph(place, changes, words, how):  # type
     try_one("t1", place, changes, words, how)
 
 
-@QUICK
+@QUICK_QSM
 @given(mutations(), QSM_OPTIONS, HOW)
 def test_qsm_gives_a_result_or_one_paragraph(place, changes, words, how):  # type: ignore[no-untyped-def]
     try_one("qsm", place, changes, words, how)
 
 
-@QUICK
+@QUICK_R2STAR
 @given(mutations(), R2STAR_OPTIONS, HOW)
 def test_r2star_gives_a_result_or_one_paragraph(place, changes, words, how):  # type: ignore[no-untyped-def]
     try_one("r2star", place, changes, words, how)
 
 
-@FEW
+@QUICK_MAPS
 @given(mutations(), MAPS_OPTIONS, TREE)
 def test_maps_gives_a_result_or_one_paragraph(place, changes, words, how):  # type: ignore[no-untyped-def]
     try_one("maps", place, changes, words, how)
