@@ -24,7 +24,7 @@ from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, run_locally
-from unweight.run.memory import free_bytes
+from unweight.core.memory import free_bytes
 from unweight.run.plan import Plan
 
 MOST_SHOWN = 20
