@@ -44,6 +44,8 @@ class Given:
         mask: A NIfTI file on the same grid, not 0 where to work.
         phase: What the numbers of phase images are.
         field_strength: Where no sidecar tells it, and instead of what they tell [T].
+        sampled: Whether of a large series some voxels of each slice suffice, in little memory; all are read
+            and judged.
     """
 
     inversion_time: tuple[float, ...] | None = None
@@ -54,6 +56,7 @@ class Given:
     mask: Path | None = None
     phase: PhaseScaling = AS_RECOGNISED
     field_strength: float | None = None
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         strength = self.field_strength

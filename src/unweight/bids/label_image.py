@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unweight.bids.content import read_text
 from unweight.bids.grid import Grid
 from unweight.bids.names import image_stem
 from unweight.bids.sidecar import read_sidecar
@@ -121,16 +122,7 @@ def _names_of_json(path: Path) -> dict[int, str] | None:
 
 
 def _names_of_tsv(path: Path) -> dict[int, str] | None:
-    try:
-        if path.stat().st_size > LARGEST_TABLE:
-            raise InputError("is too large for a table of regions", remedy="Check the path.", path=path)
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", remedy="Save it as UTF-8.", path=path) from error
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", remedy="Check the path.", path=path
-        ) from error
+    lines = read_text(path, LARGEST_TABLE).splitlines()
     rows = [[cell.strip() for cell in line.split("\t")] for line in lines if line.strip()]
     if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
         return None

@@ -52,6 +52,7 @@ class Series:
         root: Root of the BIDS tree, if there is one.
         sidecar: Fields on which all sidecars agree.
         notes: What a careful reader should know.
+        shape: Of the volumes in the files; those of an acquisition may be a sample.
     """
 
     acquisition: Acquisition
@@ -62,6 +63,7 @@ class Series:
     root: Path | None = None
     sidecar: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 @final
@@ -236,6 +238,7 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         root=root,
         sidecar=agreed_fields(stacked.entries),
         notes=notes + stacked.notes,
+        shape=stacked.shape,
     )
 
 

@@ -1,4 +1,4 @@
-"""How much memory is free: the least of what the system, a container or batch job, and `ulimit -v` leave."""
+"""How much memory is free: the least of what the system, a container or job, and `ulimit -v` leave."""
 
 import os
 import resource

@@ -24,6 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json, read_text
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.plan import TrainingPlan
@@ -32,6 +33,7 @@ from unweight.learn.task import Batch, Batches, Task
 
 SNAPSHOT = "snapshot.safetensors"
 LOG = "log.jsonl"
+LARGEST_LOG = 256 * 2**20
 MAX_SKIPPED = 100
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 # The others wait while the first process checks.
@@ -357,9 +359,9 @@ class _Books:
         state.restore(snapshot)
         path = self.folder / LOG
         try:
-            lines = path.read_text().splitlines() if path.exists() else []
-            self.lines.extend(line for line in lines if int(json.loads(line)["step"]) <= state.step)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            lines = read_text(path, LARGEST_LOG).splitlines() if path.exists() else []
+            self.lines.extend(line for line in lines if int(parse_json(line)["step"]) <= state.step)
+        except (InputError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 "is not the log of a training", remedy="Move it away; it is only a record.", path=path
             ) from error
