@@ -43,7 +43,7 @@ def read_content(path: Path, largest: int) -> bytes:
         raise InputError(f"cannot be read ({why})", remedy="Check the path.", path=path) from error
     if left <= 0:
         raise InputError(
-            f"holds more than {_size(largest)}, the most that is read of such a file",
+            f"is too large: more than {_size(largest)} are not read of such a file",
             remedy="Check the path.",
             path=path,
         )

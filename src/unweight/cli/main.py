@@ -1,7 +1,8 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
 Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be
-used; 3 a result could not be written; 130 interrupted.
+used; 3 a result could not be written; 70 a failure that was not foreseen, as of too little memory;
+130 interrupted.
 """
 
 import argparse
@@ -17,15 +18,19 @@ from unweight import __version__
 from unweight.cli.arguments import COMMON
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import log_lines, say_in_any_encoding
+from unweight.cli.lines import log_lines, log_warnings, say_in_any_encoding
+from unweight.cli.unexpected import explained
 from unweight.core.errors import UnweightError
+from unweight.core.memory import free_bytes
 from unweight.core.printable import printable
 
 INTERRUPTED = 130
+LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some series failed, the others are done; 2 the call or the input cannot be "
-    "used; 3 a result could not be written; 130 interrupted."
+    "used; 3 a result could not be written; 70 a failure that was not foreseen, as of too little memory; "
+    "130 interrupted."
 )
 
 
@@ -63,10 +68,13 @@ def main(words: Sequence[str] | None = None) -> int:
     if words is None:
         keep_memory()
         say_in_any_encoding()
+        log_warnings()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
     try:
+        if free_bytes() < LIBRARIES_BYTES:
+            raise MemoryError  # they would end the process without a word
         command = importlib.import_module(COMMANDS[arguments.command].module)
         return int(command.run(arguments))
     except UnweightError as error:
@@ -81,6 +89,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        paragraph, code = explained(error)
+        print(printable(f"unweight {arguments.command}: {paragraph}"), file=sys.stderr)
+        return code
 
 
 if __name__ == "__main__":

@@ -125,9 +125,8 @@ def digest_of(name: str, folder: Path | None = None) -> str:
     """
     check_name(name)
     path = _shelf(folder) / f"{name}{CARD}"
-    return card_from_json(
-        _read(path, f"Make them with `unweight train {name}`.", LARGEST_CARD), str(path)
-    ).sha256
+    content = _read(path, f"Make them with `unweight train {name}`.", LARGEST_CARD)
+    return card_from_json(content, str(path)).sha256
 
 
 def _shelf(folder: Path | None) -> Traversable:
