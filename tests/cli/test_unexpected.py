@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from unweight.cli import lines, main as entry
+from unweight.cli import lines
+from unweight.cli import main as entry
 from unweight.cli.main import main
 from unweight.cli.unexpected import UNEXPECTED, explained
 
