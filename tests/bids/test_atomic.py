@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from unweight.bids import atomic
-from unweight.bids.atomic import compressed, fingerprint, write_bytes_atomic, write_together
+from unweight.bids.atomic import (
+    check_room,
+    compressed,
+    ending_later,
+    fingerprint,
+    write_bytes_atomic,
+    write_together,
+)
 from unweight.core.errors import OutputError
 
 WRITER = """
@@ -171,3 +178,27 @@ def test_a_limit_on_file_size_leaves_the_older_set(tmp_path: Path) -> None:
     assert b"File too large" in done.stdout
     assert [(tmp_path / name).read_bytes() for name in ("small.bin", "large.bin")] == [b"old"] * 2
     assert names(tmp_path) == {"small.bin", "large.bin"}
+
+
+def test_room_is_tried_and_nothing_left(small_disk: Path) -> None:
+    check_room(small_disk, small_disk / "sub-01" / "anat", 1000)
+    with pytest.raises(OutputError, match="No space left on device"):
+        check_room(small_disk, small_disk / "sub-01" / "anat", 300_000)
+    with pytest.raises(OutputError, match="No space left on device"):
+        check_room(small_disk / "new", small_disk / "new" / "sub-01", 300_000)
+    assert names(small_disk) == set()
+
+
+def test_there_is_no_room_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(OutputError, match="could not be written"):
+        check_room(tmp_path / "out", tmp_path / "out" / "sub-01", 10)
+
+
+def test_a_request_to_end_waits_for_the_end_of_the_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), ending_later():
+        signal.raise_signal(signal.SIGINT)
+        done.append(True)
+    assert done == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bids.files import write_nifti
 from tests.cli.outcome import called, state
+from unweight.bids.write import visit_locked
 
 TIMES = (0.05, 0.4, 1.1, 2.5)
 OPENED: list[str] = []
@@ -113,7 +114,9 @@ def test_a_result_whose_name_is_a_link_to_raw_data_replaces_the_link(tmp_path: P
     assert code == 3 or not any(path.is_symlink() for path in out.rglob("*T1map*"))
 
 
-@pytest.mark.parametrize("within", [".", "sub-01", "sub-01/anat", "sub-01/derivatives"])
+@pytest.mark.parametrize(
+    "within", [".", "sub-01", "sub-01/anat", "sub-01/derivatives", "maps", "code/maps"]
+)
 def test_results_do_not_lie_among_raw_images(tmp_path: Path, within: str) -> None:
     raw = raw_tree(tmp_path / "raw")
     before = state(raw)
@@ -147,3 +150,41 @@ def test_images_and_results_in_one_folder_are_the_same_images_again(tmp_path: Pa
     assert called(words).code == 0
     for path in (tmp_path / "sub-01").rglob("*.json"):
         assert "Doe" not in path.read_text()
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, out = raw_tree(tmp_path / "raw"), tmp_path / "out"
+    out.write_text("mine")
+    monkeypatch.setattr("unweight.cli.t1.method_for", lambda *_: pytest.fail("it computes already"))
+    code, said = t1(raw, out)
+    assert code == 3
+    assert "could not be written" in said
+    assert out.read_text() == "mine"
+
+
+def test_records_are_not_written_through_a_link(tmp_path: Path) -> None:
+    raw, out, elsewhere = raw_tree(tmp_path / "raw"), tmp_path / "out", tmp_path / "elsewhere"
+    for link in ("logs", "logs/steps", "logs/locks"):
+        elsewhere.mkdir()
+        (out / link).parent.mkdir(parents=True)
+        (out / link).symlink_to(elsewhere)
+        for level in ("participant", "group"):
+            outcome = called(["run", raw, out, level, "--quiet"])
+            assert outcome.code == 3
+            assert "leads out of" in outcome.err
+        assert list(elsewhere.iterdir()) == []
+        shutil.rmtree(out)
+        elsewhere.rmdir()
+
+
+def test_a_second_writer_of_a_subject_waits_then_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, out = raw_tree(tmp_path / "raw"), tmp_path / "out"
+    monkeypatch.setattr("unweight.bids.lock.LONGEST_WAIT", 0.2)
+    with visit_locked(out, {"sub": "01"}):
+        code, said = t1(raw, out)
+        assert code == 3
+        assert "held by another process, which has written sub-01" in said
+    assert not list(out.rglob("*.nii.gz"))
+    assert t1(raw, out) == (0, "")

@@ -101,3 +101,14 @@ def test_where_there_is_nothing() -> None:
     assert "--mask" in str(refused.value.remedy)
     with pytest.raises(InputError):
         find_brain_in_echoes(torch.full((4, 4, 4, 3), torch.nan), (2.0, 2.0, 2.0))
+
+
+def test_one_object_on_a_dark_background_is_its_own_mask() -> None:
+    """A phantom of 40 mm is no head, and yet there is nothing else to take."""
+    x, y, z = torch.meshgrid(*[torch.linspace(-48, 48, 48) for _ in range(3)], indexing="ij")
+    inside = (x / 38) ** 2 + (y / 42) ** 2 + (z / 30) ** 2 < 1
+    noise = 5 * torch.randn(48, 48, 48, 2, generator=seeded_generator(1)).abs()
+    echoes = inside[..., None] * torch.tensor([900.0, 700.0]) + noise
+    mask = find_brain_in_echoes(echoes, (2.0, 2.0, 2.0))
+    assert float((mask & inside).sum() / inside.sum()) > 0.75
+    assert not bool((mask & ~inside).any())

@@ -22,7 +22,7 @@ from nibabel.nifti1 import Nifti1Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from unweight.bids.dicom_folder import scan
-from unweight.bids.dicom_header import DicomImage
+from unweight.bids.dicom_header import NO_NUMBER, DicomImage
 from unweight.bids.dicom_series import (
     DicomSeries,
     Portion,
@@ -173,7 +173,8 @@ def _names(portions: Sequence[Portion]) -> list[str]:
     for portion in portions:
         number = portion.series.number
         seen[number] += 1
-        names.append(f"series-{number}" + (f"_{seen[number]}" if counts[number] > 1 else ""))
+        name = "series" if number == NO_NUMBER else f"series-{number}"
+        names.append(f"{name}_{seen[number]}" if counts[number] > 1 else name)
     return names
 
 

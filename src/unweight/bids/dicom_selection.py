@@ -32,7 +32,7 @@ def select_converted(
     portions = {image.path: image.portion for image in conversion.images}
     entries, notes = _originals([_entry(image) for image in conversion.images], portions, given)
     _check_one_time_per_volume(folder, list(portions.values()), given)
-    if given.inversion_time is None and given.echo_time is None:
+    if not given.by_volume:
         chosen, more = select_series(folder, entries, given.kind)
     else:
         chosen, more = _of_as_many(folder, entries, given)

@@ -73,6 +73,11 @@ class Given:
                 f"a field strength of {strength:g} T is not possible", remedy="Give it in tesla."
             )
 
+    @property
+    def by_volume(self) -> bool:
+        """Whether times are given that tell one volume from the next."""
+        return self.inversion_time is not None or (self.echo_time is not None and len(self.echo_time) > 1)
+
 
 NOTHING_GIVEN = Given()
 

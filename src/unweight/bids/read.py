@@ -242,7 +242,7 @@ def _read_folder(folder: Path, given: Given) -> Series:
 
 def _read_dicom(folder: Path, given: Given) -> Series:
     """Read the one series of a folder of DICOM; errors name what else lies there, and what is missing."""
-    by_hand = given.inversion_time is not None or given.echo_time is not None
+    by_hand = given.by_volume
     with converted(folder, numbers=given.series, by_hand=by_hand) as conversion:
         try:
             chosen, notes, faults = select_converted(folder, conversion, given)

@@ -181,6 +181,19 @@ def read_image(image: StoredImage) -> Float[Tensor, "x y z"]:
     return volume.data
 
 
+def check_same(stored: StoredSet) -> None:
+    """Refuse a set that another process has replaced since it was found here, or is replacing.
+
+    Raises:
+        InputError: It has, or its sidecar cannot be read any more.
+    """
+    if (
+        stored.sidecar in unfinished_in(stored.sidecar.parent)
+        or read_sidecar(stored.sidecar) != stored.fields
+    ):
+        raise unfinished(stored.sidecar)
+
+
 def affine_of(image: StoredImage) -> Float[Tensor, "4 4"]:
     """Return where the voxels of an image are [mm].
 

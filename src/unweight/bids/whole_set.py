@@ -77,8 +77,8 @@ def unfinished(sidecar: Path, path: Path | None = None) -> InputError:
     """Return what is to be said of a set whose writing was not ended, or of one file of it."""
     stem = sidecar.name.removesuffix(".json")
     return InputError(
-        f"{'is' if path is None else 'belongs to'} the unfinished set {stem}: the command that wrote it was "
-        "ended before it was through, or is still at work",
+        f"{'is' if path is None else 'belongs to'} the unfinished set {stem}: the command that wrote it "
+        "was ended before it was through, or is still at work",
         remedy="Make the maps again.",
         path=path or sidecar,
     )

@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         missing = unfinished_sets(arguments.out, label)
         if missing:
             raise IncompleteError(
-                f"its page is without the unfinished {', '.join(missing)}", remedy="Make these maps again."
+                f"its page is without the unfinished set {', '.join(missing)}",
+                remedy="Make these maps again.",
             )
 
     return each([(f"sub-{label}", label) for label in wanted], work, arguments, "subjects")

@@ -7,6 +7,8 @@ saturation of fat, there is nothing to choose, and all that is bright is taken. 
 bone, is taken off.
 """
 
+import logging
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -18,9 +20,11 @@ from unweight.core.errors import InputError
 from unweight.prepare.brain_mask import find_brain
 from unweight.susceptibility.pieces import largest_piece, without_holes
 
+LOG = logging.getLogger(__name__)
 COARSE_MM = 3.0
 ROUGH = 0.6  # of COARSE_MM
 LIT = 0.4  # of the 95th percentile: bright
+MOSTLY, DARK = 0.9, 0.2  # share of what is bright in one object; of its level: background
 ALONE = 0.3  # of what is bright, below which no brain was found among it
 
 
@@ -47,7 +51,14 @@ def find_brain_in_echoes(
     ]
     coarse = avg_pool3d(late[None, None].float().cpu(), steps, ceil_mode=True)[0, 0]
     x, y, z = (step * size for step, size in zip(steps, voxel_mm, strict=True))
-    found, lit = find_brain([coarse], (x, y, z)), _lit(coarse)
+    lit = _lit(coarse)
+    try:
+        found = find_brain([coarse], (x, y, z))
+    except InputError:
+        if not _is_alone(coarse, lit):
+            raise
+        LOG.warning("no brain is found; the one object in the images is taken as the mask")
+        found = lit
     if int(found.sum()) < ALONE * int(lit.sum()):
         found = lit
     scale = tuple(float(step) for step in steps)
@@ -59,6 +70,17 @@ def find_brain_in_echoes(
     depth = ndimage.distance_transform_edt(whole, sampling=voxel_mm)
     peeled = max(peeled_mm, *voxel_mm) if peeled_mm > 0 else 0.0
     return torch.from_numpy(depth > peeled).to(magnitude.device)
+
+
+def _is_alone(image: Float[Tensor, "x y z"], lit: Bool[Tensor, "x y z"]) -> bool:
+    """Whether one bright object stands before a dark background, as a phantom or a stripped brain does."""
+    around = image[~lit]
+    if not int(lit.sum()) or not len(around):
+        return False
+    bright = image > LIT * float(image[lit].median())
+    return int((bright & lit).sum()) > MOSTLY * int(bright.sum()) and float(around.median()) < DARK * float(
+        image[lit].median()
+    )
 
 
 def _lit(image: Float[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.bids.canonical import Turn, turn_of
-from unweight.bids.stored_sets import Condition, StoredImage, StoredSet, affine_of, read_image
+from unweight.bids.stored_sets import (
+    Condition,
+    StoredImage,
+    StoredSet,
+    affine_of,
+    check_same,
+    read_image,
+)
 from unweight.core.errors import InputError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
@@ -154,6 +161,11 @@ def show_set(stored: StoredSet) -> ShownSet:
             values[image.path.name] = read_image(image)
         except InputError as error:
             problems.append(f"{image.path.name} {error.problem}")
+    try:
+        check_same(stored)
+    except InputError as error:
+        problems.append(f"{stored.sidecar.name} {error.problem}")
+        values = {}
     shapes = {tuple(one.shape) for one in values.values()}
     if len(shapes) > 1:
         problems.append("its images have different shapes, so none is shown")

@@ -25,6 +25,7 @@ from unweight.bids.stored_sets import (
     Condition,
     StoredImage,
     StoredSet,
+    check_same,
     read_image,
     stored_subject,
     subjects_in,
@@ -168,6 +169,7 @@ def _measured(one: StoredSet) -> Iterator[Measured]:
         if image.unit and image.desc == first.desc:
             values = read_image(image)
             yield _row(one, image, (values, status), misfit), values, usable
+    check_same(one)
 
 
 def _row(
