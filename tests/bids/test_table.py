@@ -17,3 +17,8 @@ def test_rows_that_would_break_it(tmp_path: Path, rows: list[list[str | int]]) -
     with pytest.raises(UsageError):
         write_table(tmp_path / "a.tsv", rows, ["x", "y"])
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_shown_is_escaped(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.tsv", [["a\x1b[31m", "\u202egnp"]], ["x\u200f", "y"])
+    assert (tmp_path / "a.tsv").read_text() == "x\\u200f\ty\na\\x1b[31m\t\\u202egnp\n"

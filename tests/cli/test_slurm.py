@@ -1,3 +1,4 @@
+import json
 import os
 import shlex
 import stat
@@ -118,3 +119,22 @@ def test_jobs_that_would_start_workers_are_refused(tree: Path, capsys: CAPTURE, 
 def test_a_tree_with_nothing_to_do_is_said(tree: Path, capsys: CAPTURE) -> None:
     assert main(["slurm", str(tree), "maps", "--participant-label", "06"]) == 2
     assert "nothing here that maps can be made of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--queue", "--account", "--walltime", "--directive"])
+@pytest.mark.parametrize("value", ["a\nrm -rf x", "a\r#", "\u202egnp", "\x1b[1m", "\u2028x"])
+def test_what_would_add_lines_to_a_job_is_refused(
+    tree: Path, tmp_path: Path, capsys: CAPTURE, option: str, value: str
+) -> None:
+    """On the command line, and in the settings of a file, for `slurm` and for the jobs of `run`."""
+    script = tmp_path / "job"
+    with pytest.raises(SystemExit) as ended:
+        main(["slurm", str(tree), "maps", f"{option}={value}", "-o", str(script)])
+    assert ended.value.code == 2 and not script.exists()
+    with pytest.raises(SystemExit):
+        main(["run", str(tree), "maps", "participant", "--dry-run", f"{option}={value}"])
+    config = tmp_path / "a.toml"
+    config.write_text(f"[run]\n{option[2:]} = {json.dumps(value)}\n")
+    assert main(["slurm", str(tree), "maps", "--config", str(config), "-o", str(script)]) == 2
+    assert not script.exists()
+    capsys.readouterr()

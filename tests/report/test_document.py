@@ -2,8 +2,10 @@ import base64
 import hashlib
 import re
 
-from unweight.report.document import niivue, packaged
-from unweight.report.study import Study, study_page
+from markupsafe import Markup
+
+from unweight.report.document import Ours, niivue, niivue_terms, packaged, shown
+from unweight.report.study import Failure, Study, study_page
 
 
 def test_policy_names_every_script_and_style_by_its_hash() -> None:
@@ -34,3 +36,34 @@ def test_viewer_cannot_close_its_script() -> None:
     assert "<!--" not in code
     assert "Niivue" in code
     assert "</script" not in packaged("page.js")
+
+
+def test_what_cannot_be_shown_is_escaped_and_lines_stay() -> None:
+    """Text of a template, of a drawing (already markup), and what is not to be touched."""
+    assert shown("a\x1b[31m\u202eb\nc") == "a\\x1b[31m\\u202eb\nc"
+    drawing = shown(Markup("<text>{}</text>").format("<\u202e>"))
+    assert drawing == "<text>&lt;\\u202e&gt;</text>" and isinstance(drawing, Markup)
+    assert shown(Ours("\x0b")) == "\x0b" and shown(3) == 3
+
+
+def test_a_page_of_hostile_names() -> None:
+    failure = Failure(subject="sub-1", step="t1\x1b[31m", reason="\u2066<b>\u2069\x07")
+    page = study_page(Study(failures=(failure,))).decode()
+    body = re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+    assert r"t1\x1b[31m" in body and r"\u2066&lt;b&gt;\u2069\x07" in body
+    assert not [one for one in body if not one.isprintable() and one != "\n"]
+
+
+def test_the_libraries_within_the_viewer_have_their_notices() -> None:
+    terms = niivue_terms()
+    assert "Copyright (c) 2021, Niivue" in terms
+    for name in (
+        "fflate",
+        "gl-matrix",
+        "nifti-reader-js",
+        "zarrita",
+        "numcodecs",
+        "structured-clone",
+        "Zstandard",
+    ):
+        assert name in terms

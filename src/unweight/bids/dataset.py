@@ -2,19 +2,23 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unweight import __version__
-from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.atomic import fingerprint_of, write_bytes_atomic
+from unweight.bids.content import read_content, read_text
 from unweight.bids.sidecar import read_sidecar
 from unweight.bids.within import check_not_among_raw
 from unweight.core.errors import InputError, OutputError
 
 GENERATOR = "unweight"
 BIDS_VERSION = "1.10.0"
+LARGEST_TEXT = 2**20
 DESCRIPTION = "dataset_description.json"
 # Folders that the way to the raw data may be told through; any other name can be that of a person.
+DOI = re.compile(r"10\.\d{4,9}/[!-~]+")
 NAMELESS = ("..", "bids", "raw", "rawdata", "data", "dataset")
 
 
@@ -39,20 +43,16 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
     """
     if raw is not None:
         check_not_among_raw(folder, raw)
-    content: dict[str, object] = {
-        "Name": "Quantitative maps",
+    # What a user has written into it, as authors or a licence, stays.
+    found = _check_ours(folder, "derivative")
+    content: dict[str, object] = {"Name": "Quantitative maps"} | {
+        **found,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *_other_makers(found)],
     }
-    links = _existing_links(folder)
     if raw is not None:
-        way = Path(os.path.relpath(raw.resolve(), folder.resolve()))
-        links.pop("raw", None)
-        if all(part in NAMELESS for part in way.parts):
-            links["raw"] = way.as_posix()
-    if links:
-        content["DatasetLinks"] = links
+        content |= _source(folder, raw, found)
     _write_if_new(folder / DESCRIPTION, json_bytes(content))
     _extend(folder / ".bidsignore", ignored)
     if not (folder / "README.md").exists():
@@ -77,11 +77,46 @@ def prepare_raw(folder: Path, name: str, readme: str) -> None:
         write_bytes_atomic(folder / "README.md", readme.encode())
 
 
-def _existing_links(folder: Path) -> dict[str, str]:
-    links = _check_ours(folder, "derivative").get("DatasetLinks", {})
-    if not isinstance(links, Mapping):
-        return {}
-    return {key: link for key, link in links.items() if isinstance(link, str)}
+def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, object]:
+    """Return what BIDS asks about the raw dataset, without names that it does not publish itself.
+
+    `DatasetLinks` says what `raw` stands for in the sources of images: the relative path if it names
+    nobody, else the DOI, else the SHA-256 of the description of the raw dataset, by which its owner can
+    recognise it. `Authors` are those that the raw dataset publishes, unless others were written here.
+    """
+    path = raw / DESCRIPTION
+    try:
+        described: Mapping[str, object] = read_sidecar(path)
+    except InputError:
+        described = {}
+    digest = fingerprint_of(path)
+    doi = DOI.search(str(described.get("DatasetDOI", "")))
+    identity = f"doi:{doi[0]}" if doi else f"hash://sha256/{digest}" if digest else ""
+    way = Path(os.path.relpath(raw.resolve(), folder.resolve()))
+    links, linked = found.get("DatasetLinks"), identity
+    if all(part in NAMELESS for part in way.parts):
+        linked = way.as_posix()
+    kept = links if isinstance(links, Mapping) else {}
+    content: dict[str, object] = {
+        "DatasetLinks": {
+            **{key: link for key, link in kept.items() if isinstance(link, str) and key != "raw"},
+            **({"raw": linked} if linked else {}),
+        }
+    }
+    if identity:
+        content["SourceDatasets"] = [{"DOI" if doi else "URL": identity}]
+    authors = described.get("Authors")
+    if "Authors" not in found and isinstance(authors, list) and authors:
+        content["Authors"] = [author for author in authors if isinstance(author, str)]
+    return content
+
+
+def _other_makers(found: Mapping[str, object]) -> list[object]:
+    """Return what other programs are named as makers of the dataset."""
+    makers = found.get("GeneratedBy")
+    if not isinstance(makers, list):
+        return []
+    return [one for one in makers if isinstance(one, dict) and one.get("Name") != GENERATOR]
 
 
 def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
@@ -117,9 +152,9 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
 def _write_if_new(path: Path, content: bytes) -> None:
     """Write a file unless it has this content: many processes may share the folder."""
     try:
-        if path.read_bytes() == content:
+        if read_content(path, len(content)) == content:
             return
-    except OSError:
+    except InputError:
         pass
     write_bytes_atomic(path, content)
 
@@ -127,8 +162,8 @@ def _write_if_new(path: Path, content: bytes) -> None:
 def _extend(path: Path, lines: Sequence[str]) -> None:
     """Add the lines a text file does not have."""
     try:
-        old = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        old = read_text(path, LARGEST_TEXT).splitlines()
+    except InputError:
         old = []
     missing = [line for line in lines if line not in old]
     if missing:

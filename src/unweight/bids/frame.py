@@ -9,10 +9,12 @@ from torch import Tensor
 
 from unweight.bids.given import GIVEN_LABELS, Given, override, overrides_of
 from unweight.bids.grid import Grid
+from unweight.bids.incoherent import SliceFacts
 from unweight.bids.part import Entry
 from unweight.bids.philips import Rescaling
 from unweight.bids.sidecar import Sidecar, Timing, timing_of
 from unweight.bids.volume import Volume
+from unweight.bids.voxels import Signs, signs_of
 from unweight.core.errors import ProtocolError
 
 LISTED = {
@@ -30,7 +32,9 @@ class Frame:
     """One volume of a series.
 
     Attributes:
-        data: Its values.
+        data: Its values, or those that were kept.
+        signs: Of all its values.
+        slices: Of all its values, where some are kept; None if they are not known.
         saturated: Voxels clipped by the stored number format; None where that cannot be known.
         grid: Where its voxels are.
         entry: The file it comes from.
@@ -38,6 +42,8 @@ class Frame:
     """
 
     data: Float[Tensor, "x y z"]
+    signs: Signs
+    slices: SliceFacts | None
     saturated: Bool[Tensor, "x y z"] | None
     grid: Grid
     entry: Entry
@@ -52,15 +58,20 @@ def frames_of(
     overrides = overrides_of(given, sum(counts), entries)
     frames: list[Frame] = []
     for entry, volume, scaling, n_volumes in zip(entries, volumes, scalings, counts, strict=True):
-        shape = (*volume.grid.shape, n_volumes)
+        shape = (*volume.data.shape[:3], n_volumes)
         data = volume.data.reshape(shape)
         saturated = None if volume.saturated is None else volume.saturated.reshape(shape)
         for index in range(n_volumes):
             given_here = overrides[len(frames)]
             told = override(_of_volume(entry.sidecar, index, n_volumes, set(given_here)), given_here)
+            values = _rescaled(data[..., index], scaling)
+            looked_at = bool(volume.slices) and not scaling.offset
+            counted = bool(volume.signs) and scaling == Rescaling()
             frames.append(
                 Frame(
-                    data=_rescaled(data[..., index], scaling),
+                    data=values,
+                    signs=volume.signs[index] if counted else signs_of(values.numpy()),
+                    slices=volume.slices[index].times(scaling.factor) if looked_at else None,
                     saturated=None if saturated is None else saturated[..., index],
                     grid=volume.grid,
                     entry=entry,

@@ -51,6 +51,8 @@ class Given:
         phase: What the numbers of phase images are.
         field_strength: Where no sidecar tells it, and instead of what they tell [T].
         series: Numbers of the series of a folder of DICOM to read, in the order of the times.
+        sampled: Whether of a large series some voxels of each slice suffice, in little memory; all are read
+            and judged.
     """
 
     inversion_time: tuple[float, ...] | None = None
@@ -62,6 +64,7 @@ class Given:
     phase: PhaseScaling = AS_RECOGNISED
     field_strength: float | None = None
     series: tuple[int, ...] | None = None
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         strength = self.field_strength

@@ -5,6 +5,10 @@ small as those of a volume without signal. Such a slice in one volume makes a ma
 noise is estimated from residuals, not even implausible.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
@@ -18,15 +22,36 @@ FEWEST_VOXELS = 256  # of a slice, for a correlation to be told from 0
 FEWEST_VOLUMES = 3
 
 
-def incoherent_slices(
-    signal: Float[Tensor, "x y z volumes"] | Complex[Tensor, "x y z volumes"],
-) -> Bool[Tensor, "z volumes"]:
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SliceFacts:
+    """What the magnitudes of the slices of one volume are.
+
+    Attributes:
+        likeness: Correlation of neighbours.
+        evenness: Mean over SD.
+        energy: Mean square.
+        n_voxels: Of one slice.
+    """
+
+    likeness: Float[Tensor, " z"]
+    evenness: Float[Tensor, " z"]
+    energy: Float[Tensor, " z"]
+    n_voxels: int
+
+    def times(self, factor: float) -> "SliceFacts":
+        """Return the facts of the volume times a number."""
+        return replace(self, energy=self.energy * factor**2)
+
+
+def incoherent_slices(volumes: Sequence[SliceFacts]) -> Bool[Tensor, "z volumes"]:
     """Return which slices of which volumes hold noise of the strength of an image, or more."""
-    n_slices, n_volumes = signal.shape[2:]
-    if n_volumes < FEWEST_VOLUMES or signal.shape[0] * signal.shape[1] < FEWEST_VOXELS:
+    n_slices, n_volumes = len(volumes[0].energy), len(volumes)
+    if n_volumes < FEWEST_VOLUMES or volumes[0].n_voxels < FEWEST_VOXELS:
         return torch.zeros(n_slices, n_volumes, dtype=torch.bool)
-    facts = [_facts(signal[..., volume].abs().nan_to_num()) for volume in range(n_volumes)]
-    likeness, evenness, energy = (torch.stack(one, dim=-1) for one in zip(*facts, strict=True))
+    likeness = torch.stack([volume.likeness for volume in volumes], dim=-1)
+    evenness = torch.stack([volume.evenness for volume in volumes], dim=-1)
+    energy = torch.stack([volume.energy for volume in volumes], dim=-1)
     found = torch.zeros_like(likeness, dtype=torch.bool)
     for volume in range(n_volumes):
         others = [other for other in range(n_volumes) if other != volume]
@@ -37,18 +62,27 @@ def incoherent_slices(
     return found
 
 
-def _facts(
-    volume: Float[Tensor, "x y z"],
-) -> tuple[Float[Tensor, " z"], Float[Tensor, " z"], Float[Tensor, " z"]]:
-    """Return the correlation of neighbours in each slice, its mean over SD, and its energy."""
-    values = volume.double()
+def facts_of(volume: Float[Tensor, "x y z"] | Complex[Tensor, "x y z"]) -> SliceFacts:
+    """Return what the magnitudes of each slice are."""
+    values = volume.abs().nan_to_num().double()
     mean = values.mean(dim=(0, 1))
     centred = values - mean
     variance = centred.square().mean(dim=(0, 1)).clamp(min=torch.finfo(torch.float64).tiny)
     along_x = (centred[1:] * centred[:-1]).mean(dim=(0, 1))
     along_y = (centred[:, 1:] * centred[:, :-1]).mean(dim=(0, 1))
-    return (
-        torch.maximum(along_x, along_y) / variance,
-        mean / variance.sqrt(),
-        values.square().mean(dim=(0, 1)),
+    return SliceFacts(
+        likeness=torch.maximum(along_x, along_y) / variance,
+        evenness=mean / variance.sqrt(),
+        energy=values.square().mean(dim=(0, 1)),
+        n_voxels=values.shape[0] * values.shape[1],
+    )
+
+
+def joined(parts: Sequence[SliceFacts]) -> SliceFacts:
+    """Return the facts of a volume from those of its parts, each of whole slices, in order."""
+    return SliceFacts(
+        likeness=torch.cat([part.likeness for part in parts]),
+        evenness=torch.cat([part.evenness for part in parts]),
+        energy=torch.cat([part.energy for part in parts]),
+        n_voxels=parts[0].n_voxels,
     )

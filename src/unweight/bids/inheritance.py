@@ -6,7 +6,10 @@ with more entities wins, and equals must not contradict each other.
 """
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from unweight.bids.folders import listed
 from unweight.bids.names import BidsName, image_stem, parse_stem
@@ -45,7 +48,7 @@ def entry_in_tree(root: Path, image: Path) -> Entry:
     for folder in _folders(root, image):
         ranks: dict[str, int] = {}
         for rank, path in _applicable(folder, name):
-            for key, value in read_sidecar(path).items():
+            for key, value in _fields(path).items():
                 if ranks.get(key) == rank and fields[key] != value:
                     raise InputError(
                         f"{key} contradicts {origins[key].name}, which applies to {image.name} as well",
@@ -54,6 +57,20 @@ def entry_in_tree(root: Path, image: Path) -> Entry:
                     )
                 fields[key], origins[key], ranks[key] = value, path, rank
     return _entry(image, Sidecar(image=image, fields=fields, origins=origins))
+
+
+def _fields(path: Path) -> Mapping[str, object]:
+    """Read a file that many images inherit: as long as it does not change it is in memory once."""
+    try:
+        status = path.stat()
+    except OSError:
+        return read_sidecar(path)  # which says what is wrong
+    return _unchanged(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=4)
+def _unchanged(path: Path, _: tuple[int, ...]) -> Mapping[str, object]:
+    return MappingProxyType(read_sidecar(path))
 
 
 def _is_there(path: Path) -> bool:

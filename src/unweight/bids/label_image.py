@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from unweight.bids.content import read_content
 from unweight.bids.grid import Grid
 from unweight.bids.names import image_stem
 from unweight.bids.sidecar import read_sidecar
@@ -130,15 +131,9 @@ def _names_of_json(path: Path) -> dict[int, str] | None:
 
 def _names_of_tsv(path: Path) -> dict[int, str] | None:
     try:
-        if path.stat().st_size > LARGEST_TABLE:
-            raise InputError("is too large for a table of regions", remedy="Check the path.", path=path)
-        lines = lines_of(path.read_bytes())
+        lines = lines_of(read_content(path, LARGEST_TABLE))
     except UnicodeDecodeError as error:
         raise InputError("is no text", remedy="Save it as UTF-8.", path=path) from error
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", remedy="Check the path.", path=path
-        ) from error
     rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
     if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
         return None

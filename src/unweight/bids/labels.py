@@ -3,13 +3,13 @@
 {"0": "background", "2": "white_matter", "3": "grey_matter", "10": "thalamus", ...}
 """
 
-import json
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from unweight.bids.content import parse_json, read_content
 from unweight.bids.upright import upright_anatomy
 from unweight.bids.volume import open_volume
 from unweight.core.errors import InputError
@@ -46,12 +46,8 @@ def read_label_names(path: Path) -> dict[int, str]:
         InputError: The file is not such a table, or names something that is no material.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise InputError("is too large for a table of labels", path=path)
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})", path=path) from error
-    except (ValueError, RecursionError) as error:
+        table = parse_json(read_content(path, LARGEST_JSON))
+    except ValueError as error:
         raise InputError(f"is not JSON ({error})", path=path) from error
     if not isinstance(table, dict) or not table:
         raise InputError('must be a table {"label number": "material"}', path=path)

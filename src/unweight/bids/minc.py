@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from unweight.bids.upright import upright_anatomy
 from unweight.core.errors import InputError
+from unweight.core.memory import check_free
 from unweight.synth.anatomy import Anatomy
 from unweight.synth.materials import INDEX
 
@@ -99,7 +100,8 @@ def _read_minc(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
             image = MINC.from_file_map({"image": FileHolder(fileobj=io.BytesIO(content))})
             if len(image.shape) != 3 or np.prod(image.shape, dtype=np.float64) > LARGEST_BYTES:
                 raise InputError(f"has {image.shape} voxels; a head has three axes", path=path)
-            values = np.asanyarray(image.dataobj)
+            check_free(np.prod(image.shape, dtype=np.float64), "reading it", path)
+            labels = _whole(image, path)
             affine = np.asarray(image.affine, dtype=np.float64)
     except UNREADABLE as error:
         raise InputError(
@@ -108,14 +110,14 @@ def _read_minc(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     # Not a number fails the first; voxels of no size, and axes along one another, the second.
     if not (np.abs(affine) < FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_MM3:
         raise InputError("does not say where its voxels are", remedy="Download it again.", path=path)
-    with np.errstate(all="ignore"):
-        return _whole(values, path), affine
+    return labels, affine
 
 
-def _whole(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+def _whole(image: Any, path: Path) -> NDArray[np.uint8]:
     """Return labels as small integers, one slice at a time, if that is what they are."""
-    labels = np.empty(values.shape, dtype=np.uint8)
-    for index, plane in enumerate(values):
+    labels = np.empty(image.shape, dtype=np.uint8)
+    for index in range(image.shape[0]):
+        plane = np.asanyarray(image.dataobj[index])
         whole = np.rint(plane)
         # Not a number fails both.
         if not ((np.abs(plane - whole) < 1e-3) & (whole >= 0) & (whole <= 255)).all():

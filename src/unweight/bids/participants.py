@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
+from unweight.bids.content import read_content
 from unweight.bids.names import LABEL
 from unweight.bids.sidecar import read_sidecar
 from unweight.bids.text import lines_of
@@ -91,15 +92,13 @@ def read_participants(root: Path, subjects: Sequence[str]) -> Participants:
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows; nothing if there is no such file."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError("is too large for a table of subjects")
-        lines = lines_of(path.read_bytes())
-    except FileNotFoundError as error:
+        lines = lines_of(read_content(path, LARGEST))
+    except InputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         if path.is_symlink():
             raise InputError("is a link to nothing") from error
         return [], []
-    except OSError as error:
-        raise InputError(f"cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise InputError("is no text") from error
     if not lines:

@@ -65,6 +65,7 @@ class Series:
         placement: Where the headers of the images place the voxels.
         sidecars: Of each file.
         faults: Files and volumes that should be there and could not be used, in sentences.
+        shape: Of the volumes in the files; those of an acquisition may be a sample.
     """
 
     acquisition: Acquisition
@@ -78,6 +79,7 @@ class Series:
     placement: Placement | None = None
     sidecars: tuple[Sidecar, ...] = ()
     faults: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
 
 
 @final
@@ -284,6 +286,7 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
         placement=stacked.placement,
         sidecars=tuple(entry.sidecar for entry in stacked.entries),
         faults=stacked.faults,
+        shape=stacked.shape,
     )
 
 

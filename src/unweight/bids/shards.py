@@ -14,10 +14,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from unweight.bids.atomic import fingerprint, write_bytes_atomic
+from unweight.bids.content import parse_json, read_content
 from unweight.core.errors import InputError, UsageError
 from unweight.core.ragged import stack_ragged
 
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST, LARGEST_SHARD = 64 * 2**20, 16 * 2**30
 
 
 def write_shards(
@@ -62,9 +64,9 @@ def read_shards(folder: Path) -> Iterator[dict[str, Tensor]]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(read_content(path, LARGEST_MANIFEST))
         shards = [(str(one["file"]), str(one["sha256"])) for one in manifest["shards"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "is not the manifest of a set", remedy="Write the set again.", path=path
         ) from error
@@ -74,9 +76,9 @@ def read_shards(folder: Path) -> Iterator[dict[str, Tensor]]:
 
 def _samples(path: Path, digest: str) -> Iterator[dict[str, Tensor]]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError("cannot be read", remedy="Write the set again.", path=path) from error
+        content = read_content(path, LARGEST_SHARD)
+    except InputError as error:
+        raise InputError(error.problem, remedy="Write the set again.", path=path) from error
     if fingerprint(content) != digest:
         raise InputError("is not the shard the manifest names", remedy="Write the set again.", path=path)
     try:

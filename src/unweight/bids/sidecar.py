@@ -5,7 +5,6 @@ the file it stands in. What BIDS has no field for stands in the object `unweight
 `write_raw` writes it.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
+from unweight.bids.content import parse_json, read_content
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.protocol import protocol_from_values
 
@@ -125,23 +125,13 @@ def read_sidecar(path: Path) -> dict[str, object]:
     Raises:
         InputError: Not UTF-8, not JSON, not an object, a name twice, or a number that is not finite.
     """
+    content = read_content(path, LARGEST_BYTES)
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST_BYTES and path.is_file() else None
-    except (OSError, ValueError) as error:
-        raise InputError("the sidecar cannot be read", remedy="Check the path.", path=path) from error
-    if content is None:
-        raise InputError(
-            "is not a sidecar (not a file, or above 16 MiB)", remedy="Check the path.", path=path
-        )
-    try:
-        value = json.loads(
+        value = parse_json(
             content.decode("utf-8-sig"), object_pairs_hook=_distinct, parse_constant=_refuse_constant
         )
     except UnicodeDecodeError as error:
         raise InputError("the sidecar is not UTF-8 text", remedy="Save it as UTF-8.", path=path) from error
-    except RecursionError as error:
-        raise InputError("the sidecar is nested too deeply", remedy="Correct it.", path=path) from error
     except ValueError as error:
         raise InputError(
             f"the sidecar is not valid JSON ({error})", remedy="Correct it.", path=path

@@ -4,18 +4,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from unweight.bids.canonical import turned_onto
 from unweight.bids.frame import Frame, frames_of
 from unweight.bids.given import NOTHING_GIVEN, Given
-from unweight.bids.grid import Grid, check_same_grid
-from unweight.bids.incoherent import incoherent_slices
+from unweight.bids.grid import check_same_grid
+from unweight.bids.incoherent import SliceFacts, facts_of, incoherent_slices
+from unweight.bids.mask import read_mask
 from unweight.bids.pair import check_pair, completed
 from unweight.bids.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.phase import phase_in_radians, slices_turned_back
@@ -24,15 +25,19 @@ from unweight.bids.placement import SCANNER, Placement
 from unweight.bids.readout import check_recovery
 from unweight.bids.sidecar import Part
 from unweight.bids.timeline import in_order, protocol_of, times_beside_files
-from unweight.bids.volume import open_volume
+from unweight.bids.volume import count_values, open_volume
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
+from unweight.core.memory import check_free
 from unweight.core.protocol import Protocol
 
 LOG = logging.getLogger(__name__)
 UNDERSHOOT = 0.02  # of the largest value, by which interpolation can leave magnitudes below 0
-HALF = 0.5  # of a voxel
 MOST_NAMED = 6  # slices
+
+# What a stored number takes while a series is brought together: as read, stacked, and in phase and complex.
+REAL_BYTES, COMPLEX_BYTES = 8, 16
+SAMPLED_VALUES = 2**24
 
 
 @final
@@ -45,14 +50,23 @@ class Stack:
         entries: The files the volumes come from, in the order of the volumes, each once.
         notes: What a careful reader should know.
         placement: Where the headers of the files place the voxels.
+        shape: Of the volumes in the files.
         faults: What is damaged, and has no value in maps.
+        slices: Of each volume, as the files have them; nothing if they were not looked at.
     """
 
     acquisition: Acquisition
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
     placement: Placement
+    shape: tuple[int, ...]
     faults: tuple[str, ...] = ()
+    slices: tuple[SliceFacts, ...] = ()
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the acquisition holds some of the voxels."""
+        return self.acquisition.voxels != self.shape
 
 
 class _Read(NamedTuple):
@@ -74,6 +88,12 @@ def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
         ProtocolError: A timing is missing, impossible, or not one per volume.
     """
     stacked = _stack_complex(entries, given) if given.kind is SignalKind.COMPLEX else _stack(entries, given)
+    try:
+        _check_usable(stacked.acquisition, given.mask or stacked.entries[0].path)
+    except InputError:
+        if not stacked.is_sample:
+            raise
+        return stack(entries, replace(given, sampled=False))
     for note in stacked.notes:
         LOG.warning(note)
     return _without_noise_for_images(stacked)
@@ -88,7 +108,14 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
     acquisition = stacked.acquisition
     if acquisition.signal.ndim != 4:
         return stacked
-    found = incoherent_slices(acquisition.signal)
+    slices = (
+        stacked.slices
+        if stacked.is_sample
+        else [facts_of(volume) for volume in acquisition.signal.unbind(-1)]
+    )
+    if not slices:
+        return stacked
+    found = incoherent_slices(slices)
     damaged = found.any(dim=-1)
     if not bool(damaged.any()):
         return stacked
@@ -105,9 +132,10 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
         torch.ones(acquisition.voxels, dtype=torch.bool) if acquisition.mask is None else acquisition.mask
     )
     fault = f"{problem}; these slices have no value"
+    every = ceil(len(damaged) / mask.shape[-1])
     return replace(
         stacked,
-        acquisition=replace(acquisition, mask=mask & ~damaged),
+        acquisition=replace(acquisition, mask=mask & ~damaged[::every]),
         faults=(*stacked.faults, fault),
     )
 
@@ -126,7 +154,8 @@ def _volume(stacked: Stack, volume: int) -> str:
 def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     chosen, kind, notes = choose_part(entries, given.kind)
     notes += check_recovery(chosen, given)
-    ((frames, more),) = _read([chosen], given)
+    every = _kept_of(chosen, given, REAL_BYTES)
+    ((frames, more),) = _read([chosen], given, every)
     if given.kind is SignalKind.MAGNITUDE:
         frames, undershot = _without_undershoot(frames)
         more += undershot
@@ -134,22 +163,23 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
         _check_sign(frames)
     _check_filled(frames)
     signal = torch.stack([frame.data for frame in frames], dim=-1)
-    if not bool((signal != 0).any()):
+    if not any(frame.signs.filled for frame in frames) and not bool((signal != 0).any()):
         raise InputError("all volumes are 0", remedy="Check what wrote them.", path=frames[0].entry.path)
     acquisition = Acquisition(
         signal=signal,
         protocol=_protocol(frames, given),
         kind=kind,
-        mask=None if given.mask is None else read_mask(given.mask, frames[0].grid),
+        mask=None if given.mask is None else read_mask(given.mask, frames[0].grid, every),
         affine=frames[0].grid.affine,
         saturated=_saturated(frames),
     )
-    _check_usable(acquisition, given.mask or frames[0].entry.path)
     return Stack(
         acquisition=acquisition,
         entries=_each_once(frames),
         notes=(*notes, *more),
         placement=_placement(frames),
+        shape=frames[0].grid.shape,
+        slices=_slices(frames),
     )
 
 
@@ -158,7 +188,8 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     parts = choose_parts_of_complex(entries)
     pair = completed(*parts.values())
     units = [[part] for part in pair] if Part.PHASE in parts else [pair]
-    (first, notes), (second, more) = [read for unit in units for read in _read(unit, given)]
+    every = _kept_of([*chain(*pair)], given, COMPLEX_BYTES)
+    (first, notes), (second, more) = [read for unit in units for read in _read(unit, given, every)]
     check_same_grid([frame.grid for frame in (*first, *second)])
     if Part.PHASE in parts:
         _check_filled(first)
@@ -179,22 +210,36 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
         signal=signal,
         protocol=protocol,
         kind=SignalKind.COMPLEX,
-        mask=None if given.mask is None else read_mask(given.mask, first[0].grid),
+        mask=None if given.mask is None else read_mask(given.mask, first[0].grid, every),
         affine=first[0].grid.affine,
         saturated=_saturated(first) if Part.PHASE in parts else _saturated([*first, *second]),
     )
-    _check_usable(acquisition, given.mask or first[0].entry.path)
     return Stack(
         acquisition=acquisition,
         entries=_each_once([*first, *second]),
         notes=(*notes, *more),
         placement=_placement([*first, *second]),
+        shape=first[0].grid.shape,
+        slices=_slices(first) if Part.PHASE in parts else (),
     )
 
 
-def _read(parts: Sequence[Sequence[Entry]], given: Given) -> list[_Read]:
+def _kept_of(entries: Sequence[Entry], given: Given, bytes_each: int) -> int:
+    """Return which voxels of a slice are kept, 1 for all, from what the headers announce.
+
+    Raises:
+        InputError: A header is unusable, or there is not enough memory for the series.
+    """
+    n_values = sum(count_values(entry.path) for entry in entries)
+    if given.sampled:
+        return max(1, ceil(n_values / SAMPLED_VALUES))
+    check_free(n_values * bytes_each, "the series", entries[0].path)
+    return 1
+
+
+def _read(parts: Sequence[Sequence[Entry]], given: Given, every: int) -> list[_Read]:
     """Read parts of one series, each in order and on one grid; all of them are brought to one unit."""
-    volumes = [[open_volume(entry.path) for entry in entries] for entries in parts]
+    volumes = [[open_volume(entry.path, every=every) for entry in entries] for entries in parts]
     for members in volumes:
         check_same_grid([volume.grid for volume in members])
     scalings = rescalings([entry.sidecar for entries in parts for entry in entries], [*chain(*volumes)])
@@ -213,6 +258,12 @@ def _placement(frames: Sequence[Frame]) -> Placement:
     return next((one for one in every if one.of_code(SCANNER)), every[0])
 
 
+def _slices(frames: Sequence[Frame]) -> tuple[SliceFacts, ...]:
+    """Return what is known of the slices of all volumes; nothing if it is not of each."""
+    known = tuple(frame.slices for frame in frames if frame.slices is not None)
+    return known if len(known) == len(frames) else ()
+
+
 def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:
     protocol = protocol_of(frames)
     if given.field_strength is None:
@@ -226,7 +277,7 @@ def _each_once(frames: Sequence[Frame]) -> tuple[Entry, ...]:
 
 def _check_filled(frames: Sequence[Frame]) -> None:
     """Refuse a volume without any signal among others that have some."""
-    empty = [frame for frame in frames if not bool((frame.data.nan_to_num() != 0).any())]
+    empty = [frame for frame in frames if not frame.signs.filled]
     if empty and len(empty) < len(frames):
         raise InputError(
             "a volume of it is 0 everywhere, and others of the series are not",
@@ -257,21 +308,22 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
     """Set small negative values of magnitude images to 0, as interpolation leaves them, and say so."""
     kept, notes = [], []
     for frame in frames:
-        negative, finite = frame.data < 0, frame.data.nan_to_num()
-        lowest, highest = float(finite.min()), float(finite.max())
-        small = -UNDERSHOOT * highest <= lowest < 0
-        kept.append(replace(frame, data=frame.data.masked_fill(negative, 0.0)) if small else frame)
-        if small:
-            notes.append(
-                f"{frame.entry.path.name}: {int(negative.sum())} negative values, at least {lowest:.3g}, "
-                "are taken as 0, as interpolation of a magnitude image leaves them"
-            )
+        signs = frame.signs
+        if not -UNDERSHOOT * signs.highest <= signs.lowest < 0:
+            kept.append(frame)
+            continue
+        data = frame.data.masked_fill(frame.data < 0, 0.0)
+        kept.append(replace(frame, data=data, signs=replace(signs, n_negative=0, lowest=0.0)))
+        notes.append(
+            f"{frame.entry.path.name}: {signs.n_negative} negative values, at least {signs.lowest:.3g}, "
+            "are taken as 0, as interpolation of a magnitude image leaves them"
+        )
     return kept, notes
 
 
 def _check_sign(frames: Sequence[Frame]) -> None:
     for frame in frames:
-        n_negative = int((frame.data < 0).sum())
+        n_negative = frame.signs.n_negative
         if n_negative == 0:
             continue
         if frame.entry.part is Part.MAGNITUDE:
@@ -291,37 +343,3 @@ def _saturated(frames: Sequence[Frame]) -> Bool[Tensor, "x y z"] | None:
     """Return the voxels clipped in any volume; None if no volume can tell."""
     known = [frame.saturated for frame in frames if frame.saturated is not None]
     return torch.stack(known).any(0) if known else None
-
-
-def read_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
-    """Read a mask on the grid of the volumes, in any order of its axes: what is not 0 is inside.
-
-    Where a mask holds shares of 1, as resampling and soft segmentation leave them, a half is inside.
-
-    Raises:
-        InputError: It is unusable, on another grid, or empty.
-    """
-    volume = open_volume(path)
-    if volume.data.ndim != 3:
-        raise InputError("a mask has three dimensions", remedy="Give one volume.", path=path)
-    values = volume.data
-    if not volume.grid.same_as(grid):
-        turned = turned_onto(values, volume.grid, grid)
-        if turned is None:
-            check_same_grid([grid, volume.grid])
-        else:
-            values = turned
-    mask = _inside(values, path)
-    if not bool(mask.any()):
-        raise InputError("the mask is empty", remedy="Mark voxels with 1.", path=path)
-    return mask
-
-
-def _inside(values: Float[Tensor, "x y z"], path: Path) -> Bool[Tensor, "x y z"]:
-    """Return what a mask marks: what is not 0, or in a mask of shares of 1, at least half."""
-    known = values.nan_to_num()
-    shares = bool(((known >= 0) & (known <= 1)).all()) and float(known.max()) >= HALF
-    if shares and bool((known != known.round()).any()):
-        LOG.warning("%s holds shares of 1; voxels of at least a half are inside", path.name)
-        return known >= HALF
-    return torch.isfinite(values) & (values != 0)

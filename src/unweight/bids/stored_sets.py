@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.bids.atomic import fingerprint_of
+from unweight.bids.content import read_text
 from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_stem
 from unweight.bids.sidecar import OWN, read_sidecar
@@ -210,10 +211,8 @@ def read_table(path: Path, largest: int = 2**22) -> list[dict[str, str]]:
         largest: Bytes that are read at most.
     """
     try:
-        if path.stat().st_size > largest:
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_text(path, largest).splitlines()
+    except InputError:
         return []
     cells = [line.split("\t") for line in lines if line.strip()]
     return [dict(zip(cells[0], row, strict=True)) for row in cells[1:] if len(row) == len(cells[0])]

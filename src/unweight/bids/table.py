@@ -1,4 +1,7 @@
-"""Tables of tab-separated values, as BIDS writes them: `n/a` where there is no value."""
+"""Tables of tab-separated values, as BIDS writes them: `n/a` where there is no value.
+
+Control and right-to-left characters of names stand in them as their escapes.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from unweight.bids.atomic import write_bytes_atomic
 from unweight.core.errors import UsageError
+from unweight.core.printable import printable
 
 Cell = str | float | int | None
 ABSENT = "n/a"
@@ -36,4 +40,4 @@ def _text(cell: Cell) -> str:
     text = str(cell)
     if any(mark in text for mark in "\t\n\r"):
         raise UsageError(f"a cell with a tab or a line break: {text[:60]!r}")
-    return text
+    return printable(text)

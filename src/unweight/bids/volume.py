@@ -1,8 +1,8 @@
 """One NIfTI file, opened safely: whatever is wrong with it becomes one InputError.
 
-The header is judged before any voxel is read, and no more bytes are read or decompressed than the
-header accounts for. Stored numbers become `slope · stored + intercept` where the slope is not 0, as NIfTI
-defines it; a slope or intercept that is no number (NaN) counts as 0, as in the reference library.
+The header is judged before any voxel is read. Stored numbers become `slope · stored + intercept` where the
+slope is not 0, as NIfTI defines it; a slope or intercept that is no number (NaN) counts as 0, as in the
+reference library.
 """
 
 import gzip
@@ -13,33 +13,27 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Complex, Float
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.bids.folders import unreadable
 from unweight.bids.grid import Grid
-from unweight.bids.placement import UNREADABLE, Header, Placement, bad_header, placement_of
-from unweight.bids.saturation import at_ceiling
-from unweight.bids.scaling import AS_STORED, Scaling, scaling_of
+from unweight.bids.incoherent import SliceFacts
+from unweight.bids.placement import UNREADABLE, Header, bad_header, placement_of
+from unweight.bids.scaling import AS_STORED, Scaling
+from unweight.bids.voxels import Layout, Signs, Stream, read_voxels, truncated
 from unweight.bids.whole_set import check_finished
 from unweight.core.errors import InputError
 
 LARGEST_BYTES = 8 * 2**30
-PADDING_ALLOWED = 4096
 LONGEST_EXTENSION = 64 * 2**20
-CHUNK = 4 * 2**20
-DEFLATE_LIMIT = 1032
-LARGEST_VALUE = 1e18
-Stream = BufferedReader | gzip.GzipFile
+LARGEST_SERIES = 2**16  # volumes of one file
 GZIP_MAGIC = b"\x1f\x8b"
 HEADERS: dict[int, Header] = {348: Nifti1Header, 540: Nifti2Header}
 MAGICS = {348: b"n+1\0", 540: b"n+2\0"}
@@ -56,6 +50,8 @@ class Volume:
         grid: Where the voxels are, and which file this is.
         saturated: Voxels clipped by the stored number format; None where that cannot be known.
         scaling: What the header says of the stored numbers.
+        signs: Of each volume, over all of its voxels; nothing if they were not counted.
+        slices: Of each volume, over all of its voxels, where some of them were kept.
         notes: What a careful reader should know about the file.
     """
 
@@ -63,16 +59,21 @@ class Volume:
     grid: Grid
     saturated: Bool[Tensor, "x y z *volumes"] | None
     scaling: Scaling = AS_STORED
+    signs: tuple[Signs, ...] = ()
+    slices: tuple[SliceFacts, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def open_volume(path: Path, *, complex_wanted: bool = False, largest: int = LARGEST_BYTES) -> Volume:
+def open_volume(
+    path: Path, *, complex_wanted: bool = False, largest: int = LARGEST_BYTES, every: int = 1
+) -> Volume:
     """Read one NIfTI file.
 
     Args:
         path: A `.nii` or `.nii.gz` file, or a link to one.
         complex_wanted: Whether complex numbers are expected; they are refused otherwise.
         largest: Bytes of voxel data that are read at most.
+        every: Which voxels of a slice are kept; all are read and judged. Those kept of a slice are one row.
 
     Raises:
         InputError: The file is missing, damaged, too large, of an unfinished set, or not an image this
@@ -81,20 +82,21 @@ def open_volume(path: Path, *, complex_wanted: bool = False, largest: int = LARG
     check_finished(path)
     with _opened(path) as stream:
         layout = _read_layout(path, stream, largest)
-        stored = _read_voxels(path, stream, layout)
-    if stored.dtype.kind == "c" and not complex_wanted:
-        raise InputError(
-            "holds complex numbers, which were not asked for",
-            remedy="Give magnitude or real-part images.",
-            path=path,
-        )
-    data, notes = _scale(path, stored, layout)
+        if layout.is_complex and not complex_wanted:
+            raise InputError(
+                "holds complex numbers, which were not asked for",
+                remedy="Give magnitude or real-part images.",
+                path=path,
+            )
+        voxels = read_voxels(path, stream, layout, every)
     return Volume(
-        data=torch.from_numpy(data),
+        data=voxels.data,
         grid=_grid(path, layout),
-        saturated=_saturation(stored, layout),
+        saturated=voxels.saturated,
         scaling=layout.scaling,
-        notes=layout.notes + notes,
+        signs=voxels.signs,
+        slices=voxels.slices,
+        notes=layout.notes + voxels.notes,
     )
 
 
@@ -108,7 +110,17 @@ def open_grid(path: Path) -> Grid:
         return _grid(path, _read_layout(path, stream, LARGEST_BYTES))
 
 
-def _grid(path: Path, layout: "_Layout") -> Grid:
+def count_values(path: Path) -> int:
+    """Return how many numbers one NIfTI file announces, voxels times volumes.
+
+    Raises:
+        InputError: As `open_grid`.
+    """
+    with _opened(path) as stream:
+        return _read_layout(path, stream, LARGEST_BYTES).n_values
+
+
+def _grid(path: Path, layout: Layout) -> Grid:
     return Grid(shape=layout.shape[:3], path=path, placement=layout.placement)
 
 
@@ -122,34 +134,11 @@ def _opened(path: Path) -> Iterator[Stream]:
             file.seek(0)
             yield gzip.GzipFile(fileobj=file) if compressed else file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _truncated(path) from error
+        raise truncated(path) from error
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", remedy="Check the file.", path=path
         ) from error
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Layout:
-    """Where the voxels lie in the file, and what they mean."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    offset: int
-    consumed: int
-    slope: float
-    intercept: float
-    placement: Placement
-    notes: tuple[str, ...]
-
-    @property
-    def n_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def scaling(self) -> Scaling:
-        return scaling_of(self.dtype, self.slope, self.intercept)
 
 
 def _check_file(path: Path) -> None:
@@ -167,14 +156,6 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _truncated(path: Path) -> InputError:
-    return InputError(
-        "ends before its header says it should, or its compression is damaged",
-        remedy="Copy or convert the file again.",
-        path=path,
-    )
-
-
 def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
     """Read the header of NIfTI-1 or NIfTI-2, in either byte order, and return it with its size."""
     block = stream.read(348)
@@ -187,7 +168,7 @@ def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
     size = sizes[order]
     block += stream.read(size - 348)
     if len(block) < size:
-        raise _truncated(path)
+        raise truncated(path)
     magic = block[344:348] if size == 348 else block[4:8]
     if magic in PAIRS:
         raise InputError(
@@ -198,12 +179,12 @@ def _read_header(path: Path, stream: Stream) -> tuple[Header, int]:
     return HEADERS[size](block, endianness=order, check=False), size
 
 
-def _read_layout(path: Path, stream: Stream, largest: int) -> _Layout:
+def _read_layout(path: Path, stream: Stream, largest: int) -> Layout:
     """Read and judge the header."""
     header, size = _read_header(path, stream)
     placement, notes = placement_of(path, header)
     slope, intercept = _scaling(path, header)
-    layout = _Layout(
+    layout = Layout(
         shape=_shape(path, header),
         dtype=_stored_type(path, header),
         offset=_offset(path, header, size),
@@ -258,6 +239,8 @@ def _shape(path: Path, header: Header) -> tuple[int, ...]:
             remedy="Give three-dimensional volumes, or a series along the fourth dimension.",
             path=path,
         )
+    if len(shape) == 4 and shape[3] > LARGEST_SERIES:
+        raise bad_header(path, f"it claims {shape[3]} volumes")
     return tuple(shape + [1] * (3 - len(shape)))
 
 
@@ -280,60 +263,3 @@ def _scaling(path: Path, header: Header) -> tuple[float, float]:
             path=path,
         )
     return (1.0, 0.0) if slope == 0 else (slope, intercept)
-
-
-def _read_voxels(path: Path, stream: Stream, layout: _Layout) -> NDArray[np.generic]:
-    """Read what the header accounts for, and make sure that it was the end."""
-    most = path.stat().st_size * (DEFLATE_LIMIT if isinstance(stream, gzip.GzipFile) else 1)
-    if layout.offset + layout.n_bytes > most:
-        raise _truncated(path)
-    _read_exactly(path, stream, layout.offset - layout.consumed)
-    content = _read_exactly(path, stream, layout.n_bytes)
-    if len(stream.read(PADDING_ALLOWED + 1)) > PADDING_ALLOWED:
-        raise bad_header(path, "the file holds more data than it describes")
-    return np.frombuffer(content, dtype=layout.dtype).reshape(layout.shape, order="F")
-
-
-def _read_exactly(path: Path, stream: Stream, n_bytes: int) -> bytearray:
-    content = bytearray()
-    while len(content) < n_bytes:
-        piece = stream.read(min(CHUNK, n_bytes - len(content)))
-        if not piece:
-            raise _truncated(path)
-        content += piece
-    return content
-
-
-def _scale(
-    path: Path, stored: NDArray[np.generic], layout: _Layout
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Apply slope and intercept volume by volume, in double precision, and keep single precision."""
-    wide: type[np.generic] = np.complex128 if stored.dtype.kind == "c" else np.float64
-    data: NDArray[Any] = np.empty(stored.shape, np.complex64 if wide is np.complex128 else np.float32)
-    n_lost = 0
-    for index in np.ndindex(*stored.shape[3:]):
-        where = (..., *index)
-        with np.errstate(all="ignore"):
-            values: NDArray[Any] = stored[where].astype(wide)
-            if (layout.slope, layout.intercept) != (1.0, 0.0):
-                values = values * layout.slope + layout.intercept
-            finite = np.isfinite(values)
-            n_lost += int(finite.size - np.count_nonzero(finite))
-            if bool((np.abs(values[finite]) > LARGEST_VALUE).any()):
-                raise InputError(
-                    f"has values beyond {LARGEST_VALUE:g}", remedy="Check what wrote the file.", path=path
-                )
-            data[where] = values
-    if n_lost == data.size:
-        raise InputError("has no finite value", remedy="Check what wrote the file.", path=path)
-    notes = (f"{n_lost} of {data.size} values are not finite; those voxels are masked",) if n_lost else ()
-    return data, notes
-
-
-def _saturation(stored: NDArray[Any], layout: _Layout) -> Bool[Tensor, "x y z *volumes"] | None:
-    if stored.dtype.kind not in "iu":
-        return None
-    flags = np.zeros(stored.shape, dtype=bool)
-    for index in np.ndindex(*stored.shape[3:]):
-        flags[(..., *index)] = at_ceiling(stored[(..., *index)], zero=-layout.intercept / layout.slope)
-    return torch.from_numpy(flags)

@@ -7,7 +7,7 @@ import torch
 
 from unweight.bids.grid import check_same_grid
 from unweight.bids.label_image import read_label_image
-from unweight.bids.stack import read_mask
+from unweight.bids.mask import read_mask
 from unweight.bids.volume import open_volume
 from unweight.cli.scored import show, write
 from unweight.cli.terminal import console, progress

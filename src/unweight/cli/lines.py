@@ -4,9 +4,12 @@ import io
 import logging
 import os
 import sys
-from typing import Any, final
+import warnings
+from typing import Any, TextIO, final
 
 from unweight.core.printable import printable
+
+LOG = logging.getLogger(__name__)
 
 
 @final
@@ -23,6 +26,24 @@ def log_lines(level: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter())
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def log_warnings() -> None:
+    """Let what libraries warn of be records of level debug: it is meant for programmers, not for users."""
+    warnings.showwarning = _log_warning
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what PyTorch warns of below Python
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Take the place of `warnings.showwarning`."""
+    LOG.debug("%s:%d: %s: %s", filename, lineno, category.__name__, message)
 
 
 def say_in_any_encoding() -> None:

@@ -1,7 +1,8 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
 Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or the
-input cannot be used; 3 a result could not be written; 130 interrupted.
+input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen, as of too little
+memory; 130 interrupted.
 """
 
 import argparse
@@ -19,15 +20,25 @@ from unweight import __version__
 from unweight.cli.arguments import COMMON
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import keep_going, log_lines, open_closed_streams, say_in_any_encoding
+from unweight.cli.lines import (
+    keep_going,
+    log_lines,
+    log_warnings,
+    open_closed_streams,
+    say_in_any_encoding,
+)
+from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
+from unweight.core.memory import free_bytes
 from unweight.core.printable import printable
 
 INTERRUPTED = 130
+LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
     "Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or "
-    "the input cannot be used; 3 a result could not be written; 130 interrupted."
+    "the input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen, as of "
+    "too little memory; 130 interrupted."
 )
 
 
@@ -67,12 +78,15 @@ def main(words: Sequence[str] | None = None) -> int:
         keep_memory()
         open_closed_streams()
         say_in_any_encoding()
+        log_warnings()
         _interrupt_on_termination()
         output = keep_going()
     arguments = parser().parse_args(words)
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
     try:
+        if free_bytes() < LIBRARIES_BYTES:
+            raise MemoryError  # they would end the process without a word
         command = importlib.import_module(COMMANDS[arguments.command].module)
         code = int(command.run(arguments))
         sys.stdout.flush()
@@ -97,6 +111,12 @@ def main(words: Sequence[str] | None = None) -> int:
             gc.freeze()  # or Python looks through all objects of its libraries before it ends
         print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if arguments.debug:
+            raise
+        paragraph, code = explained(error)
+        print(printable(f"unweight {arguments.command}: {paragraph}"), file=sys.stderr)
+        return code
 
 
 def _interrupt_on_termination() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from unweight.bids.grid import check_same_grid
 from unweight.bids.inheritance import entry_beside
 from unweight.bids.label_image import one_volume, read_label_image
+from unweight.bids.mask import read_mask
 from unweight.bids.names import image_stem
-from unweight.bids.stack import read_mask
 from unweight.bids.table import ABSENT, write_table
 from unweight.cli.each import each
 from unweight.cli.terminal import console, table

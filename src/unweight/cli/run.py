@@ -22,11 +22,11 @@ from unweight.cli.run_settings import RunSettings, filled, read_settings
 from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
+from unweight.core.memory import free_bytes
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, Tell, run_locally
-from unweight.run.memory import free_bytes
 from unweight.run.plan import Plan
 from unweight.run.record import check_logs
 

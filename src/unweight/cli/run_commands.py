@@ -15,6 +15,13 @@ def session(text: str) -> str:
     return text.removeprefix("ses-")
 
 
+def line(text: str) -> str:
+    """Take one line of printable characters: further lines would be further orders of a job script."""
+    if not text.isprintable():
+        raise ValueError("line breaks and control characters are not allowed")
+    return text
+
+
 TREES = (
     argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw BIDS tree; nothing is written there"),
     argument("out_dir", metavar="OUT_DIR", type=Path, help="derivatives go here; made if absent"),
@@ -55,13 +62,16 @@ CHOICE = (
     flag("--no-report", help="write no page for each subject"),
 )
 BATCH_JOB = (
-    argument("--walltime", metavar="H:M:S", help="of one job of a batch system (default 04:00:00)"),
-    argument("--queue", metavar="NAME", help="or partition, of a batch system"),
-    argument("--account", metavar="NAME", help="or project, of a batch system"),
+    argument(
+        "--walltime", type=line, metavar="H:M:S", help="of one job of a batch system (default 04:00:00)"
+    ),
+    argument("--queue", type=line, metavar="NAME", help="or partition, of a batch system"),
+    argument("--account", type=line, metavar="NAME", help="or project, of a batch system"),
     argument(
         "--directive",
         dest="directives",
         action="append",
+        type=line,
         metavar="TEXT",
         help="a further line of the script of a job, without its prefix: --directive=--constraint=intel",
     ),

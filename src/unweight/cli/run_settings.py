@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+from unweight.bids.content import check_depth, read_content
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parser
@@ -75,17 +76,13 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
 
 def _table(path: Path) -> dict[str, dict[str, object]]:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError("is too large for settings", path=path)
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = _toml(read_content(path, LARGEST_BYTES).decode("utf-8"))
+    except InputError as error:
+        raise InputError(error.problem, remedy="`unweight init` writes one.", path=path) from error
+    except ValueError as error:
         raise InputError(
-            f"cannot be read ({error.strerror or error})",
-            remedy="`unweight init` writes one.",
-            path=path,
+            f"is not TOML ({error})", remedy="`unweight init` writes one.", path=path
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"is not TOML ({error})", remedy="Correct it.", path=path) from error
     wrong = [name for name, section in content.items() if not isinstance(section, dict)]
     if wrong:
         raise InputError(
@@ -153,9 +150,19 @@ def _assigned(text: str) -> tuple[str, str, object]:
     if not (equals and dot and section and key):
         raise UsageError(f"{text!r} is not SECTION.KEY=VALUE", remedy="--set t1.method=ml")
     try:
-        return section, key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return section, key, _toml(f"value = {value}")["value"]
+    except ValueError:
         return section, key, value.strip()
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Return what TOML says; whatever is wrong with it is a ValueError."""
+    try:
+        content = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    check_depth(content)
+    return content
 
 
 def _wrong(problem: str, remedy: str, path: Path | None) -> InputError | UsageError:

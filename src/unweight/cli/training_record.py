@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, final
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json, read_content
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.recipe import Recipe, recipe_from_plain
 
 FOLDER, RECORD = "training", "recipe.json"
+LARGEST_BYTES = 16 * 2**20
 
 
 @final
@@ -32,9 +34,9 @@ class TrainingRecord:
         if not path.exists():
             return None
         try:
-            content = json.loads(path.read_bytes())
+            content = parse_json(read_content(path, LARGEST_BYTES))
             told, recipe = content["asked"], recipe_from_plain(content["recipe"])
-        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 "is not the record of a training", remedy="Choose another folder with -o.", path=path
             ) from error

@@ -1,6 +1,8 @@
 """`unweight validate`: read everything, run nothing, say what is wrong and what would be done."""
 
 import argparse
+import math
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -17,7 +19,7 @@ MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anyt
 def run(arguments: argparse.Namespace) -> int:
     """Read every series of a kind this program knows, and judge those that `unweight t1` would map."""
     screen = console(quiet=arguments.quiet)
-    given = given_from(arguments)
+    given = replace(given_from(arguments), sampled=True)
     found = find_inputs(arguments.inputs, given, suffixes=tuple(LINKS), subjects=arguments.subjects)
     wrong, mapped, incomplete = 0, 0, 0
     for one in found:
@@ -42,12 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _describe(label: str, series: Series, screen: Console) -> None:
     acquisition = series.acquisition
-    shape = " x ".join(str(size) for size in acquisition.voxels)
+    shape = " x ".join(str(size) for size in series.shape)
     state = "incomplete" if series.faults else "good"
     screen.print(f"{label}: {state}, {acquisition.kind.value}, {shape} voxels")
     for name, values in acquisition.protocol.as_dict().items():
         screen.print(f"  {name}: {values}")
     if acquisition.saturated is not None and bool(acquisition.saturated.any()):
-        screen.print(f"  {int(acquisition.saturated.sum())} voxels are clipped (saturated)")
+        share = float(acquisition.saturated.double().mean())
+        n_clipped = max(1, round(share * math.prod(series.shape)))
+        screen.print(f"  about {n_clipped} voxels are clipped (saturated)")
     for note in series.notes:
         screen.print(f"  note: {note}")

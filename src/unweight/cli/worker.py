@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 
 from unweight.cli.kept_memory import keep_memory
+from unweight.cli.lines import log_warnings
 from unweight.cli.main import main
+from unweight.cli.unexpected import UNEXPECTED
 from unweight.run.carry_out import Said, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
-
-UNEXPECTED = 70
 
 
 def work(text: str) -> str:
@@ -29,6 +29,7 @@ def work(text: str) -> str:
         Its outcomes as JSON.
     """
     keep_memory()
+    log_warnings()
     return outcomes_to_json(carry_out(job_from_json(text), call))
 
 

@@ -1,8 +1,14 @@
-"""Text as a terminal may have it: what is no printable character is shown as its escape.
+"""Text as a terminal, a page or a table may have it: what cannot be printed is shown as its escape.
 
 Names of files and what stands in them come from others. Printed as they are, an escape sequence could
-recolour or retitle the terminal, and a line break could forge a line of output.
+recolour or retitle the terminal, a line break could forge a line of output, and a right-to-left mark show
+a name as another.
 """
+
+
+def printable_lines(text: str) -> str:
+    """Return the text as `printable` does, its line breaks kept."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+from unweight.bids.content import parse_json
 from unweight.core.errors import InputError, UsageError
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -123,9 +124,9 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
         InputError: It is no card, or has unknown, missing or impossible values.
     """
     try:
-        values = json.loads(content)
+        values = parse_json(content)
     except ValueError as error:
-        raise InputError("is no card: not JSON", path=path) from error
+        raise InputError(f"is no card: not JSON ({error})", path=path) from error
     if not isinstance(values, dict):
         raise InputError("is no card: not a table of values", path=path)
     expected = {one.name for one in fields(Card)} | {"not_a_medical_device"}

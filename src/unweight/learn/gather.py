@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unweight.bids.shards import MANIFEST, read_shards, write_shards
+from unweight.bids.content import parse_json, read_content
+from unweight.bids.shards import LARGEST_MANIFEST, MANIFEST, read_shards, write_shards
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 
@@ -109,7 +110,8 @@ def _taken(shelf: Shelf, first: Sample, tensors: dict[str, Tensor]) -> bool:
         return False
     length = len(next(iter(tensors.values())))
     try:
-        about = json.loads((shelf.folder / MANIFEST).read_bytes())["about"]
+        manifest = parse_json(read_content(shelf.folder / MANIFEST, LARGEST_MANIFEST))
+        about = manifest["about"]
         if about != json.loads(json.dumps(dict(shelf.about))):
             raise InputError("made from other values", path=shelf.folder)
         count = 0

@@ -7,7 +7,6 @@ Under torchrun every process makes its share of the slabs; the first alone score
 """
 
 import dataclasses
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unweight.bids.content import parse_json, read_text
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.learn.assemble import task_of
@@ -36,7 +36,7 @@ from unweight.learn.processes import TORCHRUN
 from unweight.learn.recipe import DIFFUSOR, FROM_FITS, FROM_WEIGHTED, POSTERIOR, RESIDUAL, Recipe
 from unweight.learn.residual_examination import ResidualExamination
 from unweight.learn.slab_set import slab_set
-from unweight.learn.training import LOG, Step, train
+from unweight.learn.training import LARGEST_LOG, LOG, Step, train
 from unweight.learn.weighted_slabs import WHOLE
 from unweight.learn.weights import fill
 from unweight.nets.unet import UNet
@@ -324,5 +324,5 @@ def _logged_seconds(folder: Path | None) -> float:
     path = None if folder is None else folder / LOG
     if path is None or not path.exists():
         return 0.0
-    lines = path.read_text().splitlines()
-    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+    lines = read_text(path, LARGEST_LOG).splitlines()
+    return float(parse_json(lines[-1])["seconds"]) if lines else 0.0

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json
 from unweight.core.errors import InputError
 
 SUFFIX = ".safetensors"
@@ -64,7 +65,7 @@ def load_pair(path: Path) -> Pair:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()[ABOUT])
+            about = parse_json(file.metadata()[ABOUT])
             tensors = {name: file.get_tensor(name) for name in TENSORS}
         x, y, z = (float(size) for size in about.pop("voxel_mm"))
         name = str(about.pop("name"))

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json, read_content
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.learn.pair import SUFFIX, Pair, load_pair
 
 MANIFEST = "pairs.json"
+LARGEST_BYTES = 16 * 2**20
 MakePair = Callable[[int], Pair]
 
 
@@ -105,8 +107,8 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
         write_bytes_atomic(path, (json.dumps(told, indent=2) + "\n").encode())
         return
     try:
-        known = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        known = parse_json(read_content(path, LARGEST_BYTES))
+    except (InputError, ValueError) as error:
         raise InputError(
             "is no list of what pairs are made from", remedy="Move it away.", path=path
         ) from error

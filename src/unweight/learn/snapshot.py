@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn, uint8
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.plan import TrainingPlan
 from unweight.learn.precision import Precision, PrecisionChoice
@@ -98,7 +99,7 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
+            header = parse_json((file.metadata() or {})[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         numbers: dict[str, Any] = {name: kind(header[name]) for name, kind in NUMBERS.items()}
         choices = tuple(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json, read_text
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.plan import TrainingPlan
@@ -36,6 +37,7 @@ from unweight.learn.task import Batch, Batches, Task
 
 SNAPSHOT = "snapshot.safetensors"
 LOG = "log.jsonl"
+LARGEST_LOG = 256 * 2**20
 MAX_SKIPPED = 100
 
 Check = Callable[[nn.Module], Mapping[str, float]]
@@ -342,9 +344,9 @@ class _Books:
         state.restore(snapshot)
         path = self.folder / LOG
         try:
-            lines = path.read_text().splitlines() if path.exists() else []
-            self.lines.extend(line for line in lines if int(json.loads(line)["step"]) <= state.step)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            lines = read_text(path, LARGEST_LOG).splitlines() if path.exists() else []
+            self.lines.extend(line for line in lines if int(parse_json(line)["step"]) <= state.step)
+        except (InputError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 "is not the log of a training", remedy="Move it away; it is only a record.", path=path
             ) from error

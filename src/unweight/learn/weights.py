@@ -5,7 +5,7 @@ The card holds the SHA-256 of the tensors and is written last: weights without t
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.resources import files
+from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from unweight.bids.atomic import fingerprint, write_together
+from unweight.bids.content import read_content
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.card import Card, card_from_json, check_name
 
 SHELF = "weights"
 TENSORS = ".safetensors"
 CARD = ".json"
+LARGEST_CARD, LARGEST_TENSORS = 16 * 2**20, 2**30
 
 
 def save_weights(folder: Path, tensors: Mapping[str, Tensor], card: Card, *, half: bool = False) -> Path:
@@ -69,10 +71,10 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
                 path=str(one),
             )
     remedy = f"Get them again, or make them with `unweight train {name}`."
-    card = card_from_json(_read(card_path, remedy), str(card_path))
+    card = card_from_json(_read(card_path, remedy, LARGEST_CARD), str(card_path))
     if card.name != name:
         raise InputError(f"is the card of {card.name}, not of {name}", remedy=remedy, path=str(card_path))
-    content = _read(path, remedy)
+    content = _read(path, remedy, LARGEST_TENSORS)
     if fingerprint(content) != card.sha256:
         raise InputError("is damaged, or not what its card is about", remedy=remedy, path=str(path))
     try:
@@ -131,18 +133,20 @@ def digest_of(name: str, folder: Path | None = None) -> str:
     """
     check_name(name)
     path = _shelf(folder) / f"{name}{CARD}"
-    return card_from_json(_read(path, f"Make them with `unweight train {name}`."), str(path)).sha256
+    content = _read(path, f"Make them with `unweight train {name}`.", LARGEST_CARD)
+    return card_from_json(content, str(path)).sha256
 
 
 def _shelf(folder: Path | None) -> Traversable:
     return files("unweight") / SHELF if folder is None else folder
 
 
-def _read(path: Traversable, remedy: str) -> bytes:
+def _read(path: Traversable, remedy: str, largest: int) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError("cannot be read", remedy=remedy, path=str(path)) from error
+        with as_file(path) as file:
+            return read_content(file, largest)
+    except InputError as error:
+        raise InputError(error.problem, remedy=remedy, path=str(path)) from error
 
 
 def _stored(name: str, tensor: Tensor, kind: torch.dtype) -> Tensor:

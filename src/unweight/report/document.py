@@ -1,28 +1,48 @@
 """A page of HTML that is whole in one file: style, scripts and data inside, nothing fetched.
 
-Whatever comes from files is escaped by the template. The policy in the head of the page allows the scripts
-and the style that were written here, by their SHA-256, and no others; no request may leave the page.
+Whatever comes from files is escaped by the template, control and right-to-left characters too. The policy
+in the head of the page allows the scripts and the style that were written here, by their SHA-256, and no
+others; no request may leave the page.
 """
 
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from typing import final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unweight import __version__
+from unweight.core.printable import printable_lines
 
 TEMPLATES = files("unweight.report") / "templates"
 NIIVUE = files("unweight.report") / "vendor" / "niivue.umd.js"
-NIIVUE_LICENCE = files("unweight.report") / "vendor" / "LICENSE.niivue"
+NIIVUE_TERMS = ("LICENSE.niivue", "NOTICES.niivue")
 POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; object-src 'none'; "
     "img-src data: blob:; connect-src data: blob:; font-src data:; worker-src blob:; "
     "style-src {style}; script-src {scripts}"
 )
+
+
+@final
+class Ours(Markup):
+    """A script or the style of this package, which must stand in a page as it is."""
+
+
+def shown(value: object) -> object:
+    """Return what a template puts into a page: text with what cannot be printed escaped."""
+    if isinstance(value, Ours):
+        return value
+    if isinstance(value, Markup):
+        return Markup(printable_lines(value))
+    return printable_lines(value) if isinstance(value, str) else value
+
+
 ENVIRONMENT = Environment(
+    finalize=shown,
     loader=PackageLoader("unweight.report", "templates"),
     autoescape=True,
     undefined=StrictUndefined,
@@ -45,8 +65,8 @@ def render(template: str, content: Mapping[str, object], scripts: Sequence[str] 
     page = ENVIRONMENT.get_template(template).render(
         **content,
         policy=policy,
-        style=Markup(style),
-        scripts=[Markup(one) for one in told],
+        style=Ours(style),
+        scripts=[Ours(one) for one in told],
         version=__version__,
     )
     return page.encode()
@@ -61,6 +81,12 @@ def niivue() -> str:
     """Return the viewer, fit to stand within a script element."""
     code = NIIVUE.read_text(encoding="utf-8")
     return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def niivue_terms() -> str:
+    """Return the licence of the viewer, and the notices of the libraries within it."""
+    folder = files("unweight.report") / "vendor"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in NIIVUE_TERMS)
 
 
 def data_url(kind: str, content: bytes) -> str:

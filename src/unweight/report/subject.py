@@ -13,10 +13,11 @@ from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.stored_sets import StoredSubject, stored_subject
 from unweight.core.maps import VoxelStatus
 from unweight.core.natural import NaturalKey, natural_key
+from unweight.core.printable import printable
 from unweight.report import methods
 from unweight.report.charts import histogram, number, shares
 from unweight.report.colour_bar import colour_bar
-from unweight.report.document import NIIVUE_LICENCE, data_url, niivue, packaged, render
+from unweight.report.document import data_url, niivue, niivue_terms, packaged, render
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
@@ -111,7 +112,7 @@ def _content(contents: Contents) -> Mapping[str, object]:
         "sets": [_set(contents, place, firsts[place]) for place in range(len(shown))],
         "regions": regions,
         "citations": methods.citations(shown),
-        "licence": NIIVUE_LICENCE.read_text(encoding="utf-8"),
+        "licence": niivue_terms(),
     }
 
 
@@ -138,9 +139,18 @@ def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> byt
     )
 
 
+def _printable(value: object) -> object:
+    """Return plain values with what cannot be printed escaped."""
+    if isinstance(value, Mapping):
+        return {key: _printable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(one) for one in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def _script_json(value: object) -> Markup:
     """Return JSON that cannot leave the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_printable(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for mark, code in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(mark, code)
     return Markup(text)

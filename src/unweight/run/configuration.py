@@ -1,7 +1,6 @@
 """The settings of a run as they took effect, beside the results: options, weights, versions."""
 
 import importlib.metadata
-import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,9 @@ from pathlib import Path
 
 from unweight import __version__
 from unweight.bids.atomic import fingerprint, write_bytes_atomic
+from unweight.bids.content import parse_json, read_content
 from unweight.bids.dataset import json_bytes
+from unweight.core.errors import InputError
 from unweight.learn.weights import available, digest_of, load_weights
 from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS
@@ -20,6 +21,7 @@ WEIGHTS = {
     "maps": re.compile(r"maps(-.*)?"),
     "mprage": re.compile(r"mprage(-.*)?"),
 }
+LARGEST_BYTES = 16 * 2**20
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image")
 
 
@@ -76,8 +78,8 @@ def read_configuration(out: Path, name: str) -> Mapping[str, object]:
     """Return what was written under a name; nothing if it is not there."""
     path = out / LOGS / Path(name).name
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = parse_json(read_content(path, LARGEST_BYTES))
+    except (InputError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

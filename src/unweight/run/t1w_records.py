@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from unweight.bids.atomic import write_bytes_atomic
+from unweight.bids.content import parse_json, read_text
 from unweight.core.errors import InputError
 from unweight.evaluate.feature_similarity import fsim
 from unweight.evaluate.gradient_similarity import gmsd
@@ -36,6 +37,7 @@ from unweight.learn.t1w_intensity import DATA_RANGE
 Volume = Float[Tensor, "x y z"]
 Segment = Callable[[Volume, Bool[Tensor, "x y z"]], UInt8[Tensor, "x y z"]]
 Make = Callable[[Pair], Volume]
+LARGEST_BYTES = 256 * 2**20
 TRUTH = "truth"  # the name of the true image among the ways
 CONTRASTS = {
     "cnr white-grey": ("white_matter", "grey_matter"),
@@ -236,9 +238,10 @@ class RecordBook:
         if not self.path.exists():
             return self
         try:
-            lines = self.path.read_text().splitlines()
-            told, read = json.loads(lines[0]), [Record(**json.loads(line)) for line in lines[1:]]
-        except (OSError, ValueError, TypeError, IndexError) as error:
+            lines = read_text(self.path, LARGEST_BYTES).splitlines()
+            told, *rows = [parse_json(line) for line in lines]
+            read = [Record(**row) for row in rows if isinstance(row, dict)]
+        except (InputError, ValueError, TypeError) as error:
             raise InputError("is no book of records", remedy="Move it away.", path=self.path) from error
         if told != json.loads(json.dumps(dict(self.about))):
             raise InputError(
