@@ -105,6 +105,7 @@ def test_warnings_of_libraries_go_to_the_log(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "INFO")
     lines.log_warnings()
     with warnings.catch_warnings():
@@ -115,6 +116,17 @@ def test_warnings_of_libraries_go_to_the_log(
     assert capsys.readouterr().err == ""
     (record,) = caplog.records
     assert record.levelname == "DEBUG" and "RuntimeWarning: invalid value" in record.getMessage()
+
+
+def test_no_traceback_of_what_fails_while_it_is_tidied_up() -> None:
+    code = (
+        "from unweight.cli.lines import log_warnings\n"
+        "class Careless:\n"
+        "    def __del__(self): raise AttributeError('_shutdown')\n"
+        "log_warnings(); Careless()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_no_warning_reaches_the_user(tmp_path: Path) -> None:

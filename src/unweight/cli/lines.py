@@ -29,8 +29,12 @@ def log_lines(level: int) -> None:
 
 
 def log_warnings() -> None:
-    """Let what libraries warn of be records of level debug: it is meant for programmers, not for users."""
+    """Let what libraries warn of be records of level debug: it is meant for programmers, not for users.
+
+    So is what they fail in while they tidy up, which Python can only show.
+    """
     warnings.showwarning = _log_warning
+    sys.unraisablehook = _log_unraisable
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what PyTorch warns of below Python
 
 
@@ -44,6 +48,11 @@ def _log_warning(
 ) -> None:
     """Take the place of `warnings.showwarning`."""
     LOG.debug("%s:%d: %s: %s", filename, lineno, category.__name__, message)
+
+
+def _log_unraisable(failed: "sys.UnraisableHookArgs") -> None:
+    """Take the place of `sys.unraisablehook`."""
+    LOG.debug("%s in %r: %s", failed.err_msg or "ignored", failed.object, failed.exc_value)
 
 
 def say_in_any_encoding() -> None:

@@ -240,7 +240,7 @@ class RecordBook:
         try:
             lines = read_text(self.path, LARGEST_BYTES).splitlines()
             told, *rows = [parse_json(line) for line in lines]
-            read = [Record(**row) for row in rows if isinstance(row, dict)]
+            read = [Record(**row) for row in rows]
         except (InputError, ValueError, TypeError) as error:
             raise InputError("is no book of records", remedy="Move it away.", path=self.path) from error
         if told != json.loads(json.dumps(dict(self.about))):
