@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
 from tests.bids.files import nifti_bytes, write_inversion_series, write_nifti
 from unweight.bids import stack, voxels
+from unweight.bids.mask import read_mask
 from unweight.bids.volume import count_values, open_volume
 from unweight.cli.main import main
 from unweight.core import memory
@@ -168,3 +170,39 @@ def test_validate_says_the_same_of_a_sample(
     write_nifti(tmp_path / "ir_2.nii", data)
     assert main(call) == 2
     assert "has 1 negative values" in capsys.readouterr().err
+
+
+def test_a_damaged_slice_and_undershoot_are_seen_in_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neighbours that the sample does not keep, and the one negative voxel of an image."""
+    generator = np.random.default_rng(5)
+    times = (0.05, 0.4, 1.1, 2.5)
+    files = write_inversion_series(tmp_path, times)
+    t1 = np.where(np.arange(64) < 32, 0.6, 1.2)[:, None, None] * np.ones((64, 63, 5))
+    for index, (path, time) in enumerate(zip(files, times, strict=True)):
+        data = np.abs(1000 * (1 - 2 * np.exp(-time / t1)) + generator.normal(0, 10, t1.shape))
+        if index == 2:
+            data[:, :, 3] = generator.integers(0, 4096, (64, 63))
+        if index == 3:
+            data[63, 62, 4] = -1.0
+        write_nifti(path, data.astype("f4"))
+    call = ["validate", *(str(path) for path in files), "--magnitude"]
+    assert main(call) == 1
+    whole = capsys.readouterr().out
+    assert "incomplete" in whole and "1 negative values, at least -1" in whole
+    monkeypatch.setattr(stack, "SAMPLED_VALUES", 1000)
+    assert main(call) == 1
+    assert capsys.readouterr().out == whole
+
+
+def test_a_mask_with_turned_axes_is_sampled_as_the_images_are(tmp_path: Path) -> None:
+    inside = np.random.default_rng(6).integers(0, 2, (30, 21, 6)).astype("u1")
+    image = write_nifti(tmp_path / "image.nii", inside.astype("f4"))
+    straight = nibabel.Nifti1Image(inside, np.eye(4))
+    flipped = nibabel.Nifti1Image(inside[::-1], np.diag([-1.0, 1.0, 1.0, 1.0]) + np.eye(4, k=3) * 29)
+    nibabel.save(flipped, tmp_path / "flipped.nii")
+    nibabel.save(straight, tmp_path / "straight.nii")
+    sample = open_volume(write_nifti(image, inside.astype("f4"), affine=np.eye(4)), every=7)
+    for name in ("flipped.nii", "straight.nii"):
+        assert torch.equal(read_mask(tmp_path / name, sample.grid, every=7), sample.data != 0)
