@@ -63,19 +63,24 @@ def incoherent_slices(volumes: Sequence[SliceFacts]) -> Bool[Tensor, "z volumes"
 
 
 def facts_of(volume: Float[Tensor, "x y z"] | Complex[Tensor, "x y z"]) -> SliceFacts:
-    """Return what the magnitudes of each slice are."""
-    values = volume.abs().nan_to_num().double()
-    mean = values.mean(dim=(0, 1))
-    centred = values - mean
-    variance = centred.square().mean(dim=(0, 1)).clamp(min=torch.finfo(torch.float64).tiny)
-    along_x = (centred[1:] * centred[:-1]).mean(dim=(0, 1))
-    along_y = (centred[:, 1:] * centred[:, :-1]).mean(dim=(0, 1))
+    """Return what the magnitudes of each slice are; one slice at a time, for volumes can be large."""
+    n_slices = volume.shape[2]
+    rows = torch.empty(3, n_slices, dtype=torch.float64, device=volume.device)
+    for index in range(n_slices):
+        rows[:, index] = _of_slice(volume[:, :, index].abs().nan_to_num().double())
     return SliceFacts(
-        likeness=torch.maximum(along_x, along_y) / variance,
-        evenness=mean / variance.sqrt(),
-        energy=values.square().mean(dim=(0, 1)),
-        n_voxels=values.shape[0] * values.shape[1],
+        likeness=rows[0], evenness=rows[1], energy=rows[2], n_voxels=volume.shape[0] * volume.shape[1]
     )
+
+
+def _of_slice(values: Float[Tensor, "x y"]) -> Float[Tensor, "3"]:
+    """Return likeness, evenness and energy of one slice."""
+    mean = values.mean()
+    centred = values - mean
+    variance = centred.square().mean().clamp(min=torch.finfo(torch.float64).tiny)
+    along_x, along_y = (centred[1:] * centred[:-1]).mean(), (centred[:, 1:] * centred[:, :-1]).mean()
+    likeness = torch.maximum(along_x, along_y) / variance
+    return torch.stack([likeness, mean / variance.sqrt(), values.square().mean()])
 
 
 def joined(parts: Sequence[SliceFacts]) -> SliceFacts:
