@@ -3,9 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.bids.files import write_inversion_series
+from tests.bids.files import write_nifti
 from unweight.cli.lines import PrintableFormatter
 from unweight.cli.main import main
 from unweight.cli.terminal import console, error_line, table
@@ -43,7 +44,10 @@ def test_every_way_to_the_terminal_escapes(capsys: pytest.CaptureFixture[str]) -
 def test_hostile_names_in_errors_and_notes(tmp_path: Path) -> None:
     """In a process of its own, as a terminal sees it; brackets in names are no markup."""
     folder = tmp_path / "[/bold]\x1b[31m\nunweight t1: all is well"
-    write_inversion_series(folder, (0.05, 0.4, 1.1, 2.5), shape=(8, 8, 2))
+    for index, ti in enumerate((0.05, 0.4, 1.1, 2.5)):
+        signal = np.abs(1000 * (1 - 1.96 * np.exp(-ti / 0.8) + np.exp(-5.0 / 0.8)))
+        values = np.full((8, 8, 2), signal, dtype=np.float32)
+        write_nifti(folder / f"ir_{index}.nii", values, {"InversionTime": ti, "RepetitionTime": 5.0})
     (folder / "extra.nii").write_bytes((folder / "ir_0.nii").read_bytes())
     call = [sys.executable, "-m", "unweight.cli.main", "t1", str(folder), "--method", "ml", "--no-figures"]
     ended = subprocess.run([*call, "-o", str(folder / "out")], capture_output=True, text=True, check=False)

@@ -23,6 +23,7 @@ from unweight.core.errors import InputError, UsageError
 RUN = "run"
 # What a run says for each series itself, or what belongs to a single one.
 NOT_SETTINGS = {
+    "series",  # of a folder of DICOM; a run works on a tree
     *("inputs", "out", "subjects", "mask", "mag", "phase", "r2star", "chi", "rec", "t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
 }
