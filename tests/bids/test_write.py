@@ -10,6 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -271,7 +273,7 @@ def _check_whole(out: Path) -> None:
     folder = out / "sub-01" / "anat"
     versions = set()
     for path in folder.glob("sub-01_*map.nii.gz"):
-        version = round(float(open_volume(path).data.nan_to_num().max()))
+        version = round(float(np.nanmax(nib.load(path).get_fdata())))  # also of an unfinished set
         if not any(word in path.name for word in ("std", "lower", "upper", "misfit")):
             versions.add(version)
     assert max(versions) - min(versions) <= 1

@@ -200,6 +200,8 @@ def test_own_protocol_is_the_only_one_in_the_ranges() -> None:
         "shortest": (0.05, 0.05),
         "longest": (2.5, 2.5),
         "repetition_time": (2.55, 2.55),
+        "efficiency": (1.35, 2.05),
+        "snr": (15.0, 300.0),
     }
     assert "Inversion times 0.05, 0.4, 1.1, 2.5 s, repetition time 2.55 s" in card.trained_on
 

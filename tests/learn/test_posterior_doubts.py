@@ -27,10 +27,14 @@ def test_a_narrow_posterior_is_not_doubted() -> None:
     assert not posterior_doubts(maps(), RANGE).fall_back
 
 
-def test_a_wide_one_is_remarked_upon_and_a_very_wide_one_left() -> None:
-    wide = posterior_doubts(maps(**{SD_OVER_BOUND: 1.8}), RANGE)
-    assert not wide.fall_back and "1.8 times" in wide.remarks[0]
-    assert "2.8 times" in posterior_doubts(maps(**{SD_OVER_BOUND: 2.8}), RANGE).fall_back
+def test_a_wide_one_is_remarked_upon() -> None:
+    for ratio, snr in ((1.8, 50.0), (2.8, 50.0), (1.8, 480.0)):
+        wide = posterior_doubts(maps(**{SD_OVER_BOUND: ratio, SNR: snr}), RANGE)
+        assert not wide.fall_back and f"{ratio} times" in wide.remarks[0]
+
+
+def test_a_very_wide_one_beyond_the_trained_snr_is_left() -> None:
+    assert "2.8 times" in posterior_doubts(maps(**{SD_OVER_BOUND: 2.8, SNR: 480.0}), RANGE).fall_back
 
 
 def test_an_efficiency_outside_the_training_is_left() -> None:

@@ -71,8 +71,8 @@ def test_it_is_the_scan_over_pd_and_b(protocol: Protocol, kind: SignalKind, comp
     acquisition = acquire(theta, sigma, protocol=protocol, kind=kind, complete=complete)
     found = profile(acquisition.signal, nodes_of(acquisition, complete), sigma)
     assert found.shape == (N_NODES, 12)
-    # The best B may lie half a step, 0.00008, off the scan: (PD·|v|·0.00008/sigma)²/2 with |v| up to 2.6.
-    torch.testing.assert_close(found, brute_force(acquisition, complete, sigma), rtol=0, atol=1e-3)
+    # The best B may lie half a step, 0.0001, off the scan: (PD·|v|·0.0001/sigma)²/2 with |v| up to 2.6.
+    torch.testing.assert_close(found, brute_force(acquisition, complete, sigma), rtol=0, atol=2e-3)
 
 
 def test_without_a_repetition_time_b_has_more_room() -> None:

@@ -44,10 +44,10 @@ def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDo
             fall_back=f"the inversion efficiency of this scan is {efficiency:.2f}, and the network was "
             f"trained for {low:g} to {high:g}"
         )
-    if ratio is not None and ratio > TOO_WIDE:
+    if ratio is not None and ratio > TOO_WIDE and snr is not None and snr > trained.snr[1]:
         return PosteriorDoubts(
-            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit: noise, "
-            "inversion or errors between the volumes are unlike those it was trained on"
+            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit, at an SNR "
+            f"of {snr:.0f} where it was trained up to {trained.snr[1]:g}"
         )
     remarks = []
     if ratio is not None and ratio > WIDE:
