@@ -46,8 +46,8 @@ def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDo
         )
     if ratio is not None and ratio > TOO_WIDE and snr is not None and snr > trained.snr[1]:
         return PosteriorDoubts(
-            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit, at an SNR "
-            f"of {snr:.0f} where it was trained up to {trained.snr[1]:g}"
+            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit, at an "
+            f"SNR of {snr:.0f} where it was trained up to {trained.snr[1]:g}"
         )
     remarks = []
     if ratio is not None and ratio > WIDE:
