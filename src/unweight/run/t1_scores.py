@@ -29,12 +29,12 @@ from unweight.evaluate.calibration import ROBUST, Prediction, grouped_calibratio
 from unweight.evaluate.contrast import recovered_contrast
 from unweight.evaluate.scores import Score, Subject, scores_by_group
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.learn.conformal import GAUSSIAN
 from unweight.run.t1_methods import evaluations_per_slice
 from unweight.run.t1_sets import ALL, EXACT, TRUTH, TrialSet
 
 Watch = Callable[[str], AbstractContextManager[Progress]]
 INTERVAL_LEVEL = 0.9
-Z_90 = 1.6449  # of a normal law
 SECONDS = {"mean": "s", "median": "s", "sd": "s"}
 
 
@@ -214,7 +214,7 @@ def _sharpness_scores(
         if trial_set.spheres and len(t1 := said.t1[valued]) > 1:
             middle = t1.median()
             spread = ROBUST * median((t1 - middle).abs())
-            lower, upper = said.ends or (said.t1 - Z_90 * said.sd, said.t1 + Z_90 * said.sd)
+            lower, upper = said.ends or (said.t1 - GAUSSIAN * said.sd, said.t1 + GAUSSIAN * said.sd)
             measured["sd_over_spread"] = median(said.sd[valued]) / spread if spread > 0 else math.nan
             measured["median_in_90"] = interval_coverage(lower[valued], upper[valued], middle.expand_as(t1))
         return measured
