@@ -30,6 +30,7 @@ from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
+from unweight.run.computing_memory import check_memory
 from unweight.signals.parameters import R2STAR, T2
 
 SOLVERS = {
@@ -83,6 +84,8 @@ def _map(
     fit, beside = parts
     began = time.perf_counter()
     series = _without_phase(one).read()
+    command = "t2" if fit.quantity is T2 else "r2star"
+    check_memory(command, series.acquisition.signal.shape, device_for(arguments.device))
     acquisition = series.acquisition.to(device_for(arguments.device))
     if acquisition.kind is SignalKind.COMPLEX:
         acquisition = replace(acquisition, signal=acquisition.signal.abs(), kind=SignalKind.MAGNITUDE)

@@ -27,9 +27,10 @@ from unweight.cli.lines import (
     open_closed_streams,
     say_in_any_encoding,
 )
+from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
-from unweight.core.memory import free_bytes
+from unweight.core.memory import is_free
 from unweight.core.printable import printable
 
 INTERRUPTED = 130
@@ -82,10 +83,12 @@ def main(words: Sequence[str] | None = None) -> int:
         _interrupt_on_termination()
         output = keep_going()
     arguments = parser().parse_args(words)
+    if words is None:
+        use_private_caches()
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
     try:
-        if free_bytes() < LIBRARIES_BYTES:
+        if not is_free(LIBRARIES_BYTES):
             raise MemoryError  # they would end the process without a word
         command = importlib.import_module(COMMANDS[arguments.command].module)
         code = int(command.run(arguments))

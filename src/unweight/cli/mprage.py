@@ -31,6 +31,7 @@ from unweight.learn.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
 from unweight.learn.t1w_assemble import load_synthesiser
 from unweight.learn.t1w_estimator import T1W_IMAGE, EchoT1w
 from unweight.learn.t1w_synthesis import Synthesiser, seconds_ahead
+from unweight.run.computing_memory import check_memory
 from unweight.run.qsm_series import FieldDirection, direction_of
 from unweight.run.t1w_series import made_beside
 
@@ -125,6 +126,8 @@ def _make(
         first=T1W_IMAGE,
     )
     where.check(series.acquisition.voxels)
+    shape, device = series.acquisition.signal.shape, device_for(arguments.device)
+    check_memory("mprage", shape, device, arguments.method)
     if series.faults:
         raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")

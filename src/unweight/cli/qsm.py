@@ -21,6 +21,7 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.susceptibility import Reference, SusceptibilityFit
+from unweight.run.computing_memory import check_memory
 from unweight.run.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
 from unweight.run.qsmxt import qsmxt_background, qsmxt_inversion
 from unweight.signals.parameters import CHI
@@ -113,6 +114,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
         first=CHI,
     )
     where.check(series.acquisition.voxels)
+    check_memory("qsm", series.acquisition.signal.shape, device_for(arguments.device))
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "Phase of spin echoes tells no field.")
     found = direction_of(series, fit.direction)
     fit = replace(fit, direction=found.direction)

@@ -26,6 +26,7 @@ from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.learn.posterior import PosteriorT1
 from unweight.learn.posterior_doubts import posterior_doubts
+from unweight.run.computing_memory import check_memory
 from unweight.signals.inversion_recovery import T1
 
 
@@ -72,6 +73,8 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
         first=T1,
     )
     where.check(series.acquisition.voxels)
+    shape, device = series.acquisition.signal.shape, device_for(arguments.device)
+    check_memory("t1", shape, device, arguments.method)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
     with progress(one.label, quiet=arguments.quiet) as report:

@@ -129,6 +129,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
     strength = _field_strength(read, files.field_strength)
     grid = read[home].grid
+    check_memory("maps", (*grid.shape, len(read)))
     turn = turn_of(grid.affine, grid.shape, grid.path)
     notes: list[str] = []
     moved: dict[str, object] = {}
