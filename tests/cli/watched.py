@@ -1,4 +1,4 @@
-"""A command in a process of its own, whose home is empty, and of which Python tells what it opens and asks."""
+"""A command in a process of its own with an empty home; Python tells what it opens and whom it asks."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def tell(kind, value):
 def watch(event, values):
     if event == "open" and isinstance(values[2], int) and values[2] & WRITES:
         tell("write", values[0])
-    elif event in CHANGES:
+    elif event in CHANGES and values[-1] in (-1, None):  # else a name within a folder that is open
         for value in values[:2]:
             tell("write", value)
     elif event in ASKS:

@@ -73,10 +73,9 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
         first=T1,
     )
     where.check(series.acquisition.voxels)
-    shape, device = series.acquisition.signal.shape, device_for(arguments.device)
-    check_memory("t1", shape, device, arguments.method)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
+    check_memory("t1", acquisition.signal.shape, acquisition.signal.device, method.name)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = _on(acquisition.signal.device, method.estimator)(acquisition, report)
         remarks: tuple[str, ...] = ()

@@ -14,18 +14,6 @@ MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
 MEMBERSHIP = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
-HEAP_FIELDS = [
-    "arena",
-    "ordblks",
-    "smblks",
-    "hblks",
-    "hblkhd",
-    "usmblks",
-    "fsmblks",
-    "uordblks",
-    "fordblks",
-    "keepcost",
-]
 REMEDY = "Free some memory, raise the limit of the job, or crop or split the image."
 # Limit, use, and the line of `memory.stat` for what of it the system would give up, in versions 2 and 1.
 VERSION_2 = ("memory.max", "memory.current", "inactive_file")
@@ -61,7 +49,7 @@ def check_free(needed: float, what: str, path: Path | None = None, remedy: str =
 
 
 def is_free(needed: float) -> bool:
-    """Whether so much memory [byte] is free, at the latest when this process has returned what it keeps unused."""
+    """Whether so much memory [byte] is free, at the latest when the C library gave back what it kept."""
     if needed <= free_bytes():
         return True
     _return_unused()
@@ -119,9 +107,9 @@ def _address_space() -> Iterator[int]:
 
 
 class _Heap(ctypes.Structure):
-    """`struct mallinfo2` of glibc."""
+    """`struct mallinfo2` of glibc: ten numbers, of which the ninth is the space that is free."""
 
-    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in HEAP_FIELDS]
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in (*"abcdefgh", "fordblks", "keepcost")]
 
 
 def _unused() -> int:

@@ -35,6 +35,7 @@ from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.prepare.rigid import RigidRegistration
+from unweight.run.computing_memory import check_memory
 
 LOG = logging.getLogger(__name__)
 NOTHING_GIVEN = GivenWeighting()
