@@ -67,13 +67,13 @@ class Demand:
 # By command, and by command and method where that takes another amount.
 DEMANDS: Mapping[str, Demand] = MappingProxyType(
     {
-        "t1": Demand(voxel=593.0, value=225.0),
-        "t1 ml": Demand(voxel=470.0),
+        "t1": Demand(voxel=800.0, value=80.0, least=2**28),
+        "t1 ml": Demand(voxel=430.0),
         "maps": Demand(voxel=275.0),
         "r2star": Demand(voxel=110.0),
         "t2": Demand(voxel=110.0),
-        "qsm": Demand(voxel=350.0),
-        "mprage": Demand(voxel=400.0),
+        "qsm": Demand(voxel=330.0),
+        "mprage": Demand(voxel=230.0, value=28.0),
     }
 )
 
