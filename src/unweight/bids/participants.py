@@ -13,11 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.content import read_content
 from unweight.bids.names import LABEL
 from unweight.bids.sidecar import read_sidecar
-from unweight.bids.text import lines_of
 from unweight.core.errors import InputError
+from unweight.files.content import read_content
+from unweight.files.text import lines_of
 
 FILE = "participants.tsv"
 LARGEST = 16 * 2**20  # [byte]

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.synth.materials import DEEP_GREY, INDEX
-from unweight.synth.tissue import DECAY_PER_PPM, TissueDraw
+from unweight.synth.tissue.materials import DEEP_GREY, INDEX
+from unweight.synth.tissue.prior import DECAY_PER_PPM, TissueDraw
 
 REFERENCE_AGE = 30.0
 IRON: Mapping[str, tuple[float, float, float]] = MappingProxyType(

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from unweight.synth.anatomy import Anatomy, counts_of
+from unweight.synth.anatomy.labels import Anatomy, counts_of
+from unweight.synth.anatomy.structure_volume import scale_structures
+from unweight.synth.anatomy.warp import Warp, WarpRange, draw_warp
 from unweight.synth.cohort import Subject, volumes
-from unweight.synth.materials import INDEX
-from unweight.synth.structure_volume import scale_structures
-from unweight.synth.warp import Warp, WarpRange, draw_warp
+from unweight.synth.tissue.materials import INDEX
 
 AGEING = ("caudate", "putamen", "pallidum", "thalamus")
 LEAST_VOXELS = 50  # of a nucleus that is worth resizing
