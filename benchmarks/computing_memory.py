@@ -1,8 +1,8 @@
-"""Memory that a command takes beside the images it has read, as `run/cost.py` states it.
+"""Memory that a command takes beside the images it has read, as `prepare/computing_memory.py` states it.
 
     python benchmarks/computing_memory.py t1 images.nii --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o maps
 
-Carries out one command of `unweight`. When it looks whether its memory is free, what the process keeps unused
+Carries out one command. When it looks whether its memory is free, what the process keeps unused
 is given back and the highest mark of memory begins anew (Linux alone). Fits of `Demand` come from two sizes
 and two numbers of volumes.
 """
@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from unweight.cli.kept_memory import keep_memory
 from unweight.cli.main import main
 from unweight.core import memory
-from unweight.run import computing_memory
+from unweight.prepare import computing_memory
 
 STATUS, MARK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

@@ -12,25 +12,26 @@ import pytest
 import torch
 
 from tests.bids.files import write_nifti
-from tests.learn.test_pair_lesson import PARTS, tiny
-from tests.run.test_t1w_pairs import echoes_of, named
+from tests.learn.mprage.test_real_subjects import echoes_of, named
+from tests.learn.mprage.test_trainer import PARTS, tiny
+from unweight.benchmark.mprage import methods as t1w_ways
+from unweight.benchmark.mprage import people as t1w_people
+from unweight.benchmark.mprage.records import outermost
 from unweight.cli.echo_commands import QSM_COMPARED, T1W_COMPARED, T1W_SETS
 from unweight.cli.learning_commands import MAPS_SETS
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.image_quality import psnr
-from unweight.evaluate.scores import COLUMNS
-from unweight.learn.echo_channels import LEVEL, MASK, N_CHANNELS
-from unweight.learn.pair import Pair, half
-from unweight.learn.pair_cohort import CohortRecipe
-from unweight.learn.pair_lesson import teach_pairs
-from unweight.learn.recipe import STRUCTURES, T1W_UNET
-from unweight.learn.t1w_assemble import load_synthesiser
-from unweight.learn.weights import save_weights
-from unweight.run import t1w_people, t1w_ways
-from unweight.run.t1w_pairs import PairedSubject
-from unweight.run.t1w_records import outermost
-from unweight.synth.anatomy import Anatomy
+from unweight.learn.mprage.assemble import load_synthesiser
+from unweight.learn.mprage.cohort import CohortRecipe
+from unweight.learn.mprage.echo_channels import LEVEL, MASK, N_CHANNELS
+from unweight.learn.mprage.pair import Pair, half
+from unweight.learn.mprage.real_subjects import PairedSubject
+from unweight.learn.mprage.trainer import teach_pairs
+from unweight.learn.training.recipe import STRUCTURES, T1W_UNET
+from unweight.learn.training.weights import save_weights
+from unweight.metrics.image_quality import psnr
+from unweight.metrics.scores import COLUMNS
+from unweight.synth.anatomy.labels import Anatomy
 
 CAPTURE = pytest.CaptureFixture[str]
 MONKEY = pytest.MonkeyPatch

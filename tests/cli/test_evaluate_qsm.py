@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmark.qsm.test_heads import coarse_anatomy, use_coarse_head
 from tests.bids.files import AFFINE, write_nifti
-from tests.run.test_qsm_heads import coarse_anatomy, use_coarse_head
+from unweight.benchmark.qsm import heads as qsm_heads
+from unweight.benchmark.qsm import scores as qsm_scores
 from unweight.cli.echo_commands import BACKGROUNDS, INVERSIONS, QSM_COMPARED, QSM_SETS
 from unweight.cli.learning_commands import MAPS_SETS
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.scores import COLUMNS
-from unweight.evaluate.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.run import qsm_heads, qsm_scores, qsm_series
+from unweight.metrics.scores import COLUMNS
+from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
+from unweight.prepare import qsm_series
 
 SHAPE = (20, 18, 16)
 ORACLE_NAMES = ("nrmse", "nrmse_detrend", "correlation", "xsim", "coverage", "hfen")

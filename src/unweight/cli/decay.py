@@ -10,12 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from unweight.bids.collection import Collection, Unreadable
-from unweight.bids.derivatives import DerivedImage
-from unweight.bids.given import Given
+from unweight.bids.derivatives.description import DerivedImage
+from unweight.bids.derivatives.provenance import provenance_of
 from unweight.bids.names import image_stem, parse_stem
-from unweight.bids.provenance import provenance_of
 from unweight.bids.read import FoundSeries, find_inputs
-from unweight.bids.readout import Echoes, check_echoes
+from unweight.bids.series.overrides import Given
+from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.cli.account import voxel_table
 from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
@@ -30,7 +30,7 @@ from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
-from unweight.run.computing_memory import check_memory
+from unweight.prepare.computing_memory import check_memory
 from unweight.signals.parameters import R2STAR, T2
 
 SOLVERS = {

@@ -4,13 +4,13 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_settings import RUN, settings_of
 from unweight.cli.terminal import console
 from unweight.core.errors import OutputError
+from unweight.files.atomic import write_bytes_atomic
 
 WIDTH = 100
 HEAD = """\

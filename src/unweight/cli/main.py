@@ -31,7 +31,7 @@ from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
 from unweight.core.memory import is_free
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 INTERRUPTED = 130
 LIBRARIES_BYTES = 2**29

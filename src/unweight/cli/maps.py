@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from unweight.bids.collection import Collection, Unreadable, find_collections, with_absent
-from unweight.bids.derivatives import brain_image
-from unweight.bids.provenance import Provenance
-from unweight.bids.weighted import CONTRASTS, GivenWeighting
+from unweight.bids.derivatives.description import brain_image
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.series.weighted import CONTRASTS, GivenWeighting
 from unweight.cli.maps_method import estimator_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import Destination, keep
@@ -22,8 +22,8 @@ from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
-from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
-from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
+from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
+from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
 from unweight.run.visit import weighted_images
 from unweight.signals.parameters import T1
 

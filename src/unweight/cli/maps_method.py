@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import replace
 
+from unweight.benchmark.weighted.methods import maps_methods
 from unweight.cli.device import device_for
 from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
-from unweight.learn.weighted_maps import WeightedMaps
-from unweight.run.maps_methods import maps_methods
+from unweight.learn.weighted.estimator import WeightedMaps
 
 
 def estimator_for(arguments: argparse.Namespace) -> Estimator[Examination]:

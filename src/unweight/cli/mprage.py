@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from torch import Tensor
 
-from unweight.bids.given import Given
-from unweight.bids.grid import check_same_grid
-from unweight.bids.phase import PhaseScaling
-from unweight.bids.provenance import provenance_of
+from unweight.bids.derivatives.provenance import provenance_of
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.volume import open_volume
 from unweight.bids.read import Series, find_inputs, read_complex, read_inputs, source_of
-from unweight.bids.readout import Echoes, check_echoes
-from unweight.bids.volume import open_volume
+from unweight.bids.series.overrides import Given
+from unweight.bids.series.phase import PhaseScaling
+from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
@@ -24,16 +24,16 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.learn.card import Card
-from unweight.learn.echo_channels import Conditions
-from unweight.learn.planar_denoiser import Planes
-from unweight.learn.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
-from unweight.learn.t1w_assemble import load_synthesiser
-from unweight.learn.t1w_estimator import T1W_IMAGE, EchoT1w
-from unweight.learn.t1w_synthesis import Synthesiser, seconds_ahead
-from unweight.run.computing_memory import check_memory
-from unweight.run.qsm_series import FieldDirection, direction_of
-from unweight.run.t1w_series import made_beside
+from unweight.learn.mprage.assemble import load_synthesiser
+from unweight.learn.mprage.echo_channels import Conditions
+from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
+from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from unweight.prepare.computing_memory import check_memory
+from unweight.prepare.qsm_series import FieldDirection, direction_of
+from unweight.prepare.t1w_companions import made_beside
 
 WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
 ALGORITHM = {

@@ -7,11 +7,11 @@ from functools import partial
 
 from rich.console import Console
 
-from unweight.bids.given import Given
-from unweight.bids.phase import PhaseScaling
-from unweight.bids.provenance import provenance_of
+from unweight.bids.derivatives.provenance import provenance_of
 from unweight.bids.read import Series, find_inputs, read_complex
-from unweight.bids.readout import Echoes, check_echoes
+from unweight.bids.series.overrides import Given
+from unweight.bids.series.phase import PhaseScaling
+from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.cli.arguments import series_numbers
 from unweight.cli.decay import summarise
 from unweight.cli.device import device_for
@@ -21,9 +21,9 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.susceptibility import Reference, SusceptibilityFit
-from unweight.run.computing_memory import check_memory
-from unweight.run.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
-from unweight.run.qsmxt import qsmxt_background, qsmxt_inversion
+from unweight.prepare.computing_memory import check_memory
+from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
+from unweight.prepare.qsmxt import qsmxt_background, qsmxt_inversion
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
 from unweight.susceptibility.inversion import DipoleInversion

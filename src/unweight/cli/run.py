@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import final
 
-from unweight.bids.dataset import prepare_derivatives
-from unweight.bids.within import DERIVATIVES, is_among_raw
-from unweight.bids.write import IGNORED, README
+from unweight.bids.derivatives.dataset import prepare_derivatives
+from unweight.bids.derivatives.write import IGNORED, README
 from unweight.cli.cluster_extra import check_installed
 from unweight.cli.device import device_for
 from unweight.cli.group import run_group
@@ -23,6 +22,7 @@ from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
+from unweight.files.atomic import DERIVATIVES, is_among_raw
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings

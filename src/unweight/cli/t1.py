@@ -9,10 +9,10 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from unweight.bids.given import Given
-from unweight.bids.provenance import provenance_of
+from unweight.bids.derivatives.provenance import provenance_of
+from unweight.bids.derivatives.write import WrittenMaps
 from unweight.bids.read import FoundSeries, Series, find_inputs
-from unweight.bids.write import WrittenMaps
+from unweight.bids.series.overrides import Given
 from unweight.cli.account import voxel_table
 from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
@@ -24,9 +24,9 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.posterior_doubts import posterior_doubts
-from unweight.run.computing_memory import check_memory
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.prepare.computing_memory import check_memory
 from unweight.signals.inversion_recovery import T1
 
 

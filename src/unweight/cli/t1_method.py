@@ -11,11 +11,11 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.assemble import load_estimator, with_draws
-from unweight.learn.card import Card
-from unweight.learn.diffusor import DiffusorT1
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.weights import available
+from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.training.assemble import load_estimator, with_draws
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.weights import available
 from unweight.signals.parameters import B
 
 FITTED = (

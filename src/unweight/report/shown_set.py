@@ -12,8 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unweight.bids.canonical import Turn, turn_of
-from unweight.bids.stored_sets import (
+from unweight.bids.derivatives.stored import (
     Condition,
     StoredImage,
     StoredSet,
@@ -21,6 +20,7 @@ from unweight.bids.stored_sets import (
     check_same,
     read_image,
 )
+from unweight.bids.nifti.canonical import Turn, turn_of
 from unweight.core.errors import InputError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for

@@ -9,11 +9,10 @@ from typing import final
 import numpy as np
 from markupsafe import Markup
 
-from unweight.bids.atomic import write_bytes_atomic
-from unweight.bids.stored_sets import StoredSubject, stored_subject
+from unweight.bids.derivatives.stored import StoredSubject, stored_subject
 from unweight.core.maps import VoxelStatus
-from unweight.core.natural import NaturalKey, natural_key
-from unweight.core.printable import printable
+from unweight.core.text import NaturalKey, natural_key, printable
+from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
 from unweight.report.charts import histogram, number, shares
 from unweight.report.colour_bar import colour_bar

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import final
 
 from unweight import __version__
-from unweight.bids.atomic import UNFINISHED
+from unweight.bids.derivatives.whole_set import withdraw
+from unweight.bids.derivatives.write import files_of, sidecar_path, sources_of, visit_locked
 from unweight.bids.inheritance import entry_in_tree
-from unweight.bids.lock import locked
 from unweight.bids.names import subject_folder
-from unweight.bids.whole_set import withdraw
-from unweight.bids.write import files_of, sidecar_path, sources_of, visit_locked
 from unweight.core.errors import InputError, OutputError, UnweightError
+from unweight.files.atomic import UNFINISHED
+from unweight.files.lock import locked
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step, nameless, nameless_word, told
 from unweight.run.record import (

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unweight import __version__
-from unweight.bids.atomic import fingerprint, write_bytes_atomic
-from unweight.bids.content import parse_json, read_content
-from unweight.bids.dataset import json_bytes
+from unweight.bids.derivatives.dataset import json_bytes
 from unweight.core.errors import InputError
-from unweight.learn.weights import available, digest_of, load_weights
+from unweight.files.atomic import fingerprint, write_bytes_atomic
+from unweight.files.text_files import parse_json, read_content
+from unweight.learn.training.weights import available, digest_of, load_weights
 from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS
 

@@ -2,9 +2,6 @@
 
 Both grow with voxels times images, measured on heads of 1 mm on one core (`benchmarks/run_cost.py`);
 another machine takes another time, and a larger brain shifts both by some tens of per cent.
-
-What a series of given shape takes beside its images, from reading to writing, was measured on cubes of 64
-to 128 voxels (`benchmarks/computing_memory.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,46 +39,6 @@ RATES: Mapping[str, Rate] = MappingProxyType(
         "t2": Rate(nanoseconds=400.0, bytes=18.0),
     }
 )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """Memory that a command takes at the most while it computes.
-
-    Attributes:
-        voxel: Of each voxel of the grid [byte].
-        value: Of each voxel of each image [byte].
-        least: Of any series [byte].
-    """
-
-    voxel: float
-    value: float = 0.0
-    least: float = 48 * 2**20
-
-    def bytes(self, voxels: int, volumes: int) -> float:
-        """Return it for a grid and a number of images."""
-        return self.least + voxels * (self.voxel + self.value * volumes)
-
-
-# By command, and by command and method where that takes another amount.
-DEMANDS: Mapping[str, Demand] = MappingProxyType(
-    {
-        "t1": Demand(voxel=800.0, value=80.0, least=2**28),
-        "t1 ml": Demand(voxel=430.0),
-        "maps": Demand(voxel=275.0),
-        "r2star": Demand(voxel=110.0),
-        "t2": Demand(voxel=110.0),
-        "qsm": Demand(voxel=330.0),
-        "mprage": Demand(voxel=230.0, value=28.0),
-    }
-)
-
-
-def computing_bytes(command: str, voxels: int, volumes: int, method: str = "") -> float:
-    """Return about how much memory a command takes beside the images that it has read [byte]."""
-    demand = DEMANDS.get(f"{command} {method}", DEMANDS[command])
-    return demand.bytes(voxels, volumes)
 
 
 def seconds_of(step: Step) -> float:

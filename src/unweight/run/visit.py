@@ -8,7 +8,7 @@ from typing import final
 from unweight.bids.collection import Collection, Found, Unreadable, find_collections
 from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import image_stem
-from unweight.bids.weighted import CONTRASTS
+from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError
 
 SUFFIXES = ("IRT1", "MEGRE", "MESE", *CONTRASTS)
