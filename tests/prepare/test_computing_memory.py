@@ -119,27 +119,31 @@ def test_of_several_series_those_that_fit_are_mapped(
     out = tmp_path / "maps"
     assert main(["t1", str(tmp_path / "bids"), "-o", str(out), "--method", "ml", "--no-report", "-q"]) == 1
     said = capsys.readouterr().err
-    assert "sub-001: t1 of 7 volumes of 24 x 24 x 3 voxels needs" in said and "1 of 2 series failed" in said
+    assert (
+        "sub-001_IRT1: t1 of 7 volumes of 24 x 24 x 3 voxels needs" in said
+        and "1 of 2 series failed" in said
+    )
     assert (out / "sub-000").is_dir() and not (out / "sub-001").exists()
 
 
 def test_a_limit_of_the_address_space(tmp_path: Path) -> None:
-    """11 million voxels, which a few kilobytes hold, under `ulimit -v` of 6 GiB."""
+    """11 million voxels, which a few kilobytes hold, under `ulimit -v` of 4 GiB."""
     image = nib.Nifti1Image(np.full((224, 224, 224, 4), 100, np.int16), np.eye(4))
     path = tmp_path / "ir.nii.gz"
     path.write_bytes(gzip.compress(image.to_bytes(), 1))
     words = f"t1 {path} --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o {tmp_path / 'out'} --method ml --device cpu"
-    call = f"ulimit -v {6 * 2**20}; exec {sys.executable} -m unweight {words}"
+    call = f"ulimit -v {4 * 2**20}; exec {sys.executable} -m unweight {words}"
     done = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "t1 of 4 volumes of 224 x 224 x 224 voxels needs 4.5" in done.stderr
-    assert done.stderr.count("\n") == 1 and not list((tmp_path / "out").rglob("*"))
+    assert "Traceback" not in done.stderr and not list((tmp_path / "out").rglob("*"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is not told by /proc here")
 def test_a_demand_is_what_was_measured(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).uniform(100, 900, (80, 80, 80, 4)).astype(np.float32)
-    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "mag.nii")
+    noise = np.random.default_rng(0).normal(0, 5, (80, 80, 80, 4))
+    values = 900 * np.exp(-30 * np.array([0.004, 0.008, 0.012, 0.016])) + noise
+    nib.save(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), tmp_path / "mag.nii")
     words = ["r2star", tmp_path / "mag.nii", "--te", 0.004, 0.008, 0.012, 0.016, "-o", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *map(str, words), "--no-report", "--device", "cpu"],

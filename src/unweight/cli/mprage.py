@@ -126,8 +126,7 @@ def _make(
         first=T1W_IMAGE,
     )
     where.check(series.acquisition.voxels)
-    shape, device = series.acquisition.signal.shape, device_for(arguments.device)
-    check_memory("mprage", shape, device, arguments.method)
+    check_memory("mprage", series.acquisition.signal.shape, device_for(arguments.device))
     if series.faults:
         raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
