@@ -37,9 +37,9 @@ INTERRUPTED = 130
 LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others are "
-    "done; 2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that was "
-    "not foreseen, as of too little memory; 130 interrupted."
+    "Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others "
+    "are done; 2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that "
+    "was not foreseen, as of too little memory; 130 interrupted."
 )
 
 
