@@ -1,0 +1,242 @@
+"""The methods of all families, in the order of help: one record each."""
+
+from unweight.registry.records import Method
+
+_PHYSICS_DRIVEN = "Physics-driven network with parameter embedding, arXiv 2508.08123"
+_FAST_DDPM = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
+_DIFFUSOR = "Wang et al., qMRI Diffusor, arXiv 2407.16477"
+_LOAD_T1 = "unweight.learn.training.assemble:load_estimator"
+_LOAD_WEIGHTED = "unweight.learn.training.assemble:load_weighted_maps"
+_LOAD_T1W = "unweight.learn.mprage.assemble:load_synthesiser"
+METHODS = (
+    Method(
+        name="posterior",
+        family="t1",
+        summary="fit, then one pass of a network, with 90 % intervals",
+        target=_LOAD_T1,
+        weights="t1-posterior",
+        algorithm="Posterior median by a network that sees the maximum-likelihood fit and its likelihood, "
+        "trained on simulated scenes; conformal 90 % intervals",
+        reference="Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, Springer (2005)",
+        card="T1, PD and inversion efficiency with 90 % intervals from inversion recovery with any "
+        "inversion times: a U-Net corrects the maximum-likelihood fit of each voxel by what its neighbours "
+        "say.",
+        usage="t1",
+        rank=1,
+        draws=True,
+    ),
+    Method(
+        name="ml",
+        family="t1",
+        summary="maximum likelihood",
+        target="unweight.fit.inversion_recovery:InversionRecoveryFit",
+        algorithm="Maximum likelihood over every polarity by variable projection; standard deviations from "
+        "the Cramer-Rao bound at the estimated noise",
+        reference="Barral et al., Magn Reson Med 64:1057 (2010); Golub and Pereyra, SIAM J Numer Anal "
+        "10:413 (1973)",
+    ),
+    Method(
+        name="residual",
+        family="t1",
+        summary="draws around the posterior",
+        target="unweight.learn.training.assemble:with_draws",
+        weights="t1-residual",
+        card="Draws of T1, PD and inversion efficiency maps around the posterior, whose errors go together "
+        "as those of neighbours do: few-step diffusion of the whitened residual, for how sure regions are.",
+        base="t1-posterior",
+        usage="t1 --draws N",
+        offered=False,
+        compared=False,
+        rank=1,
+    ),
+    Method(
+        name="resnet",
+        family="t1",
+        summary="as published",
+        target=_LOAD_T1,
+        weights="t1-resnet",
+        algorithm="Residual network trained on simulated brains; standard deviations from validation",
+        reference=_DIFFUSOR,
+        card="T1, PD and inversion efficiency from weighted images by a residual network, as published.",
+        rank=1,
+    ),
+    Method(
+        name="rim",
+        family="t1",
+        summary="as published",
+        target=_LOAD_T1,
+        weights="t1-rim",
+        algorithm="Recurrent inference machine trained on simulated brains; standard deviations from "
+        "validation",
+        reference="Sabidussi et al., Medical Image Analysis 74:102220 (2021)",
+        card="T1, PD and inversion efficiency by a recurrent inference machine, as published.",
+        rank=1,
+    ),
+    Method(
+        name="diffusor",
+        family="t1",
+        summary="as published",
+        target=_LOAD_T1,
+        weights="t1-diffusor",
+        algorithm="Mean and standard deviation of draws of a conditional diffusion model trained on "
+        "simulated brains",
+        reference=_DIFFUSOR,
+        card="Draws of T1, PD and inversion efficiency by conditional diffusion (qMRI Diffusor).",
+        rank=1,
+        draws=True,
+    ),
+    Method(
+        name="embedding",
+        family="weighted",
+        summary="a network told how the images were made",
+        target=_LOAD_WEIGHTED,
+        weights="maps",
+        algorithm="T1, T2 and PD from weighted images by a U-Net that is told how each image was made",
+        reference=_PHYSICS_DRIVEN,
+        card="T1, T2 and relative PD with 90 % intervals from T1w, T2w and FLAIR of any timings: a U-Net "
+        "that is told how each image was made, and what each voxel says by itself.",
+        rank=4,
+    ),
+    Method(
+        name="no-embedding",
+        family="weighted",
+        summary="networks that are not",
+        target=_LOAD_WEIGHTED,
+        weights="maps-no-embedding",
+        algorithm="T1, T2 and PD from weighted images by a U-Net that is not told how they were made",
+        reference=_PHYSICS_DRIVEN,
+        card="The network `maps` without what tells it how images were made: the ablation.",
+        rank=3,
+    ),
+    Method(
+        name="unet",
+        family="weighted",
+        summary="networks that are not",
+        target=_LOAD_WEIGHTED,
+        weights="maps-unet",
+        algorithm="T1, T2 and PD from weighted images by a plain U-Net",
+        reference=_PHYSICS_DRIVEN,
+        card="T1, T2 and relative PD from T1w, T2w and FLAIR by a plain U-Net that is told no timings.",
+        rank=1,
+    ),
+    Method(
+        name="pgan",
+        family="weighted",
+        summary="networks that are not",
+        target=_LOAD_WEIGHTED,
+        weights="maps-pgan",
+        algorithm="T1, T2 and PD from weighted images by a conditional GAN",
+        reference=_PHYSICS_DRIVEN,
+        card="T1, T2 and relative PD from T1w, T2w and FLAIR by a conditional GAN, told no timings.",
+        rank=2,
+    ),
+    Method(
+        name="physics",
+        family="weighted",
+        summary="each voxel by itself",
+        target="unweight.learn.weighted.physics_maps:PhysicsMaps",
+        algorithm="T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
+        reference=_PHYSICS_DRIVEN,
+    ),
+    Method(
+        name="log-linear",
+        family="decay",
+        summary="weighted with the square of the signal",
+        target="unweight.fit.log_linear:LogLinear",
+        algorithm="log-linear least squares, weighted with the square of the signal",
+    ),
+    Method(
+        name="arlo",
+        family="decay",
+        summary="auto-regression",
+        target="unweight.fit.arlo:Arlo",
+        algorithm="auto-regression on linear operations",
+        reference="Pei et al., Magn Reson Med 73:843, 2015",
+    ),
+    Method(
+        name="nonlinear",
+        family="decay",
+        summary="least squares",
+        target="unweight.fit.nonlinear_decay:NonlinearDecay",
+        algorithm="nonlinear least squares",
+    ),
+    *(
+        Method(
+            name=name,
+            family="qsm",
+            stage=stage,
+            summary=summary,
+            target=f"unweight.susceptibility.{target}",
+        )
+        for stage, name, summary, target in (
+            ("background", "vsharp", "spherical mean values of several radii", "vsharp:vsharp"),
+            ("background", "resharp", "spherical mean values, regularised", "resharp:resharp"),
+            ("background", "pdf", "projection onto dipole fields", "pdf:pdf"),
+            (
+                "inversion",
+                "wtv",
+                "total variation, weighted with trust",
+                "total_variation:weighted_total_variation",
+            ),
+            ("inversion", "tv", "total variation", "total_variation:total_variation"),
+            ("inversion", "rts", "rapid two-step", "rts:rts"),
+            ("inversion", "tkd", "truncated k-space division", "tkd:tkd"),
+            ("inversion", "tikhonov", "least squares with a penalty", "tikhonov:tikhonov"),
+        )
+    ),
+    Method(
+        name="residual",
+        family="mprage",
+        summary="a U-Net, corrected by diffusion of what it leaves",
+        target=_LOAD_T1W,
+        weights="mprage",
+        algorithm="U-Net from {told}, and what it leaves by diffusion",
+        reference=_FAST_DDPM,
+        card="A T1w (MPRAGE) image from multi-echo gradient echo: what a regression leaves, by diffusion "
+        "in few steps. Needs the weights mprage-unet.",
+        base="mprage-unet",
+        draws=True,
+    ),
+    Method(
+        name="unet",
+        family="mprage",
+        summary="without",
+        target=_LOAD_T1W,
+        weights="mprage-unet",
+        algorithm="U-Net from {told}",
+        reference=_FAST_DDPM,
+        card="A T1w (MPRAGE) image from multi-echo gradient echo by a U-Net, with the scale of its error.",
+    ),
+    Method(
+        name="gan",
+        family="mprage",
+        summary="conditional GAN",
+        target=_LOAD_T1W,
+        weights="mprage-gan",
+        algorithm="Conditional GAN from {told}",
+        reference=_FAST_DDPM,
+        card="A T1w (MPRAGE) image from multi-echo gradient echo by a conditional GAN.",
+    ),
+    Method(
+        name="fastddpm",
+        family="mprage",
+        summary="conditional Fast-DDPM",
+        target=_LOAD_T1W,
+        weights="mprage-fastddpm",
+        algorithm="Conditional Fast-DDPM from {told}",
+        reference=_FAST_DDPM,
+        card="Draws of a T1w (MPRAGE) image from multi-echo gradient echo by a conditional Fast-DDPM.",
+        draws=True,
+    ),
+    Method(
+        name="structures",
+        family="segmentation",
+        summary="structures of the brain in T1w images",
+        target="unweight.learn.mprage.assemble:load_network",
+        weights="structures",
+        card="Structures of the brain in T1w images, to judge images by.",
+        usage="evaluate mprage",
+        offered=False,
+        compared=False,
+    ),
+)
