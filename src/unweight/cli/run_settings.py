@@ -17,7 +17,7 @@ from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parser
 from unweight.core.errors import InputError, UsageError
-from unweight.files.content import check_depth, read_content
+from unweight.files.text_files import check_depth, read_content
 from unweight.registry import commands
 
 RUN = "run"

@@ -180,8 +180,8 @@ METHODS = (
             ),
             ("inversion", "tv", "total variation", "total_variation:total_variation"),
             ("inversion", "rts", "rapid two-step", "rts:rts"),
-            ("inversion", "tkd", "truncated k-space division", "tkd:tkd"),
-            ("inversion", "tikhonov", "least squares with a penalty", "tikhonov:tikhonov"),
+            ("inversion", "tkd", "truncated k-space division", "closed_form:tkd"),
+            ("inversion", "tikhonov", "least squares with a penalty", "closed_form:tikhonov"),
         )
     ),
     Method(
