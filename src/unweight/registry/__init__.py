@@ -14,6 +14,8 @@ from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from itertools import product
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -97,6 +99,20 @@ def load(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def build(method: Method, folder: Path | None = None) -> Any:
+    """Return what a method is: an estimator, a solver …; a learned one with its weights.
+
+    Args:
+        method: With the defaults of its class.
+        folder: Of the weights; None for those that come with the package.
+
+    Raises:
+        InputError: The weights are absent, damaged, or of another version of the program.
+    """
+    target = load(method.target)
+    return target(method.weights, folder)[0] if method.learned else target()
+
+
 def methods(family: str, stage: str = "") -> tuple[Method, ...]:
     """Return the methods of a family, in the order of help."""
     return tuple(item for item in records().methods if item.family == family and item.stage == stage)
@@ -124,6 +140,20 @@ def offered(family: str, stage: str = "") -> tuple[str, ...]:
 def compared(family: str) -> tuple[Method, ...]:
     """Return the methods that a benchmark compares, in the order of its tables."""
     return tuple(sorted((item for item in methods(family) if item.compared), key=lambda item: item.rank))
+
+
+def compared_names(family: str) -> tuple[str, ...]:
+    """Return the names that a benchmark takes; of a family with stages, one method of each, `a+b`."""
+    members = [item for item in records().methods if item.family == family and item.compared]
+    stages = dict.fromkeys(item.stage for item in members)
+    ranked = sorted(members, key=lambda item: item.rank)
+    names = [[item.name for item in ranked if item.stage == stage] for stage in stages]
+    return tuple("+".join(parts) for parts in product(*names)) if members else ()
+
+
+def benchmarks() -> tuple[Pipeline, ...]:
+    """Return the pipelines that have a benchmark."""
+    return tuple(item for item in pipelines() if item.benchmark)
 
 
 def trained_methods() -> tuple[Method, ...]:

@@ -2,7 +2,6 @@
 
 from unweight.registry.records import Method
 
-_PHYSICS_DRIVEN = "Physics-driven network with parameter embedding, arXiv 2508.08123"
 _FAST_DDPM = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
 _DIFFUSOR = "Wang et al., qMRI Diffusor, arXiv 2407.16477"
 _LOAD_T1 = "unweight.learn.training.assemble:load_estimator"
@@ -92,7 +91,7 @@ METHODS = (
         target=_LOAD_WEIGHTED,
         weights="maps",
         algorithm="T1, T2 and PD from weighted images by a U-Net that is told how each image was made",
-        reference=_PHYSICS_DRIVEN,
+        reference="Physics-driven network with parameter embedding, arXiv 2508.08123",
         card="T1, T2 and relative PD with 90 % intervals from T1w, T2w and FLAIR of any timings: a U-Net "
         "that is told how each image was made, and what each voxel says by itself.",
         rank=4,
@@ -104,7 +103,6 @@ METHODS = (
         target=_LOAD_WEIGHTED,
         weights="maps-no-embedding",
         algorithm="T1, T2 and PD from weighted images by a U-Net that is not told how they were made",
-        reference=_PHYSICS_DRIVEN,
         card="The network `maps` without what tells it how images were made: the ablation.",
         rank=3,
     ),
@@ -115,7 +113,6 @@ METHODS = (
         target=_LOAD_WEIGHTED,
         weights="maps-unet",
         algorithm="T1, T2 and PD from weighted images by a plain U-Net",
-        reference=_PHYSICS_DRIVEN,
         card="T1, T2 and relative PD from T1w, T2w and FLAIR by a plain U-Net that is told no timings.",
         rank=1,
     ),
@@ -126,7 +123,6 @@ METHODS = (
         target=_LOAD_WEIGHTED,
         weights="maps-pgan",
         algorithm="T1, T2 and PD from weighted images by a conditional GAN",
-        reference=_PHYSICS_DRIVEN,
         card="T1, T2 and relative PD from T1w, T2w and FLAIR by a conditional GAN, told no timings.",
         rank=2,
     ),
@@ -136,7 +132,6 @@ METHODS = (
         summary="each voxel by itself",
         target="unweight.learn.weighted.physics_maps:PhysicsMaps",
         algorithm="T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
-        reference=_PHYSICS_DRIVEN,
     ),
     Method(
         name="log-linear",
@@ -160,29 +155,62 @@ METHODS = (
         target="unweight.fit.nonlinear_decay:NonlinearDecay",
         algorithm="nonlinear least squares",
     ),
-    *(
-        Method(
-            name=name,
-            family="qsm",
-            stage=stage,
-            summary=summary,
-            target=f"unweight.susceptibility.{target}",
-        )
-        for stage, name, summary, target in (
-            ("background", "vsharp", "spherical mean values of several radii", "vsharp:vsharp"),
-            ("background", "resharp", "spherical mean values, regularised", "resharp:resharp"),
-            ("background", "pdf", "projection onto dipole fields", "pdf:pdf"),
-            (
-                "inversion",
-                "wtv",
-                "total variation, weighted with trust",
-                "total_variation:weighted_total_variation",
-            ),
-            ("inversion", "tv", "total variation", "total_variation:total_variation"),
-            ("inversion", "rts", "rapid two-step", "rts:rts"),
-            ("inversion", "tkd", "truncated k-space division", "closed_form:tkd"),
-            ("inversion", "tikhonov", "least squares with a penalty", "closed_form:tikhonov"),
-        )
+    Method(
+        name="vsharp",
+        family="qsm",
+        stage="background",
+        summary="spherical mean values of several radii",
+        target="unweight.susceptibility.vsharp:vsharp",
+    ),
+    Method(
+        name="resharp",
+        family="qsm",
+        stage="background",
+        summary="spherical mean values, regularised",
+        target="unweight.susceptibility.resharp:resharp",
+    ),
+    Method(
+        name="pdf",
+        family="qsm",
+        stage="background",
+        summary="projection onto dipole fields",
+        target="unweight.susceptibility.pdf:pdf",
+    ),
+    Method(
+        name="wtv",
+        family="qsm",
+        stage="inversion",
+        summary="total variation, weighted with trust",
+        target="unweight.susceptibility.total_variation:weighted_total_variation",
+        substitute="rts",
+    ),
+    Method(
+        name="tv",
+        family="qsm",
+        stage="inversion",
+        summary="total variation",
+        target="unweight.susceptibility.total_variation:total_variation",
+    ),
+    Method(
+        name="rts",
+        family="qsm",
+        stage="inversion",
+        summary="rapid two-step",
+        target="unweight.susceptibility.rts:rts",
+    ),
+    Method(
+        name="tkd",
+        family="qsm",
+        stage="inversion",
+        summary="truncated k-space division",
+        target="unweight.susceptibility.closed_form:tkd",
+    ),
+    Method(
+        name="tikhonov",
+        family="qsm",
+        stage="inversion",
+        summary="least squares with a penalty",
+        target="unweight.susceptibility.closed_form:tikhonov",
     ),
     Method(
         name="residual",

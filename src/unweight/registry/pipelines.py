@@ -23,6 +23,8 @@ PIPELINES = (
             "the head.",
         ),
         page="t1.md",
+        benchmark="unweight.cli.evaluate_t1:run",
+        compares="from inversion recovery",
     ),
     Pipeline(
         command="maps",
@@ -44,6 +46,8 @@ PIPELINES = (
             "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
         ),
         page="maps.md",
+        benchmark="unweight.cli.evaluate_maps:run",
+        compares="T1, T2 and PD from weighted images",
     ),
     Pipeline(
         command="r2star",
@@ -96,6 +100,8 @@ PIPELINES = (
             "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
         ),
         page="qsm.md",
+        benchmark="unweight.cli.evaluate_qsm:run",
+        compares="R2* and susceptibility from multi-echo gradient echo",
     ),
     Pipeline(
         command="mprage",
@@ -117,6 +123,8 @@ PIPELINES = (
             "from normal.",
         ),
         page="mprage.md",
+        benchmark="unweight.cli.evaluate_mprage:run",
+        compares="T1w images from the same",
     ),
 )
 MODELS = (

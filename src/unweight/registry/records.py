@@ -30,6 +30,7 @@ class Method:
         compared: Whether a benchmark includes it where it is not asked for.
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
         draws: Whether `--draws` goes with it.
+        substitute: The method that an external program takes in its place; empty for the same name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Method:
     compared: bool = True
     rank: int = 0
     draws: bool = False
+    substitute: str = ""
 
     @property
     def learned(self) -> bool:
@@ -77,6 +79,8 @@ class Pipeline:
         synthetic: Whether it writes an image that was not measured.
         caveats: What its results must not be used for, in sentences.
         page: Page of the documentation that explains it.
+        benchmark: Target of its benchmark; empty if there is none.
+        compares: What the benchmark compares, for help.
     """
 
     command: str
@@ -95,6 +99,8 @@ class Pipeline:
     synthetic: bool = False
     caveats: tuple[str, ...] = ()
     page: str = ""
+    benchmark: str = ""
+    compares: str = ""
 
 
 @final
