@@ -45,14 +45,14 @@ def records() -> Records:
     total = OWN
     for entry in sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name):
         try:
-            total = _joined(total, entry.load())
+            total = joined(total, entry.load())
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             LOG.warning("the plug-in %s (%s) is left out: %s", entry.name, entry.value, reason)
     return total
 
 
-def _joined(total: Records, added: object) -> Records:
+def joined(total: Records, added: object) -> Records:
     """Return the records with those that a plug-in adds.
 
     Raises:
@@ -172,6 +172,14 @@ def trained_method(weights: str) -> Method:
             return item
     known = ", ".join(item.weights for item in trained_methods())
     raise UsageError(f"nothing is called {weights}", remedy=f"There are {known}.")
+
+
+def usage(method: Method) -> str:
+    """Return the command that uses the weights of a method, without its other arguments."""
+    if method.usage:
+        return f"unweight {method.usage}"
+    command = next(item.command for item in pipelines() if item.family == method.family)
+    return f"unweight {command} --method {method.name}"
 
 
 def pipelines() -> tuple[Pipeline, ...]:

@@ -94,6 +94,7 @@ METHODS = (
         reference="Physics-driven network with parameter embedding, arXiv 2508.08123",
         card="T1, T2 and relative PD with 90 % intervals from T1w, T2w and FLAIR of any timings: a U-Net "
         "that is told how each image was made, and what each voxel says by itself.",
+        usage="maps",
         rank=4,
     ),
     Method(
@@ -223,6 +224,7 @@ METHODS = (
         card="A T1w (MPRAGE) image from multi-echo gradient echo: what a regression leaves, by diffusion "
         "in few steps. Needs the weights mprage-unet.",
         base="mprage-unet",
+        usage="mprage",
         draws=True,
     ),
     Method(
