@@ -1,6 +1,6 @@
 """Pipelines, signal models, simulated data sets and quantities: one record each."""
 
-from unweight.registry.records import Dataset, Model, Pipeline, Quantity
+from unweight.registry.records import Dataset, Demand, Model, Pipeline, Quantity
 
 _PLAN = "unweight.run.plan:"
 PIPELINES = (
@@ -13,6 +13,7 @@ PIPELINES = (
         fewest=3,
         nanoseconds=2000.0,
         bytes=199.0,
+        demand=Demand(voxel=800.0, value=80.0, least=2**28),
         title="T1 from inversion recovery",
         short="T1",
         marks=("IEmap",),
@@ -35,6 +36,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=1370.0,
         bytes=82.0,
+        demand=Demand(voxel=275.0),
         title="T1, T2 and PD from routine images",
         short="T1 T2 PD",
         marks=("T2map",),
@@ -58,6 +60,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=173.0,
         bytes=18.0,
+        demand=Demand(voxel=110.0),
         title="R2* and T2*",
         short="R2*",
         caveats=(
@@ -75,6 +78,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=400.0,
         bytes=18.0,
+        demand=Demand(voxel=110.0),
         title="T2",
         caveats=(
             "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
@@ -90,6 +94,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=400.0,
         bytes=30.0,
+        demand=Demand(voxel=330.0),
         title="Magnetic susceptibility (QSM)",
         short="χ",
         caveats=(
@@ -113,6 +118,7 @@ PIPELINES = (
         without_phase=("--no-phase",),
         nanoseconds=1000.0,
         bytes=33.0,
+        demand=Demand(voxel=230.0, value=28.0),
         title="T1w image, made and not measured",
         short="T1w",
         synthetic=True,

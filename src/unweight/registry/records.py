@@ -9,6 +9,26 @@ from typing import final
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Demand:
+    """Memory that a command takes at the most while it computes.
+
+    Attributes:
+        voxel: Of each voxel of the grid [byte].
+        value: Of each voxel of each image [byte].
+        least: Of any series [byte].
+    """
+
+    voxel: float
+    value: float = 0.0
+    least: float = 48 * 2**20
+
+    def bytes(self, voxels: int, volumes: int) -> float:
+        """Return it for a grid and a number of images."""
+        return self.least + voxels * (self.voxel + self.value * volumes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """One method, classical or learned.
 
@@ -30,6 +50,7 @@ class Method:
         compared: Whether a benchmark includes it where it is not asked for.
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
         draws: Whether `--draws` goes with it.
+        demand: Memory it takes where that differs from its pipeline.
         substitute: The method that an external program takes in its place; empty for the same name.
     """
 
@@ -49,6 +70,7 @@ class Method:
     compared: bool = True
     rank: int = 0
     draws: bool = False
+    demand: Demand | None = None
     substitute: str = ""
 
     @property
@@ -71,7 +93,8 @@ class Pipeline:
         fewest: Images of a series.
         without_phase: Options with which it takes magnitudes alone; empty if it cannot.
         nanoseconds: Of one core, for each voxel of each image.
-        bytes: Of memory, likewise.
+        bytes: Of memory of the process, likewise.
+        demand: Memory of one series while it is computed, beside its images.
         title: Of its sets on a page.
         short: The same in the navigation of a page; empty for the title.
         marks: Suffixes that tell its sets from others with the same first image.
@@ -92,6 +115,7 @@ class Pipeline:
     without_phase: tuple[str, ...] = ()
     nanoseconds: float
     bytes: float
+    demand: Demand
     title: str
     short: str = ""
     marks: tuple[str, ...] = ()
