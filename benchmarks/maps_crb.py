@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.benchmark.weighted.heads import FACTOR, procedural_heads
 from unweight.core.seeding import seeded_generator
-from unweight.run.maps_heads import FACTOR, procedural_heads
 from unweight.signals.model import derivative
 from unweight.signals.noise import Rician
-from unweight.synth.compose import compose
-from unweight.synth.measure import reference_intensity
-from unweight.synth.protocols import routine_contrasts
-from unweight.synth.tissue import TissuePrior
-from unweight.synth.tissue_table import TISSUES
+from unweight.synth.protocols.standard import routine_contrasts
+from unweight.synth.scanner.measure import reference_intensity
+from unweight.synth.tissue.compose import compose
+from unweight.synth.tissue.materials import TISSUES
+from unweight.synth.tissue.prior import TissuePrior
 
 SNR = 50.0
 TISSUE = ("white_matter", "grey_matter", "csf", "ms_lesion")

@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from unweight.bids.volume import open_volume
-from unweight.bids.weighted import GivenWeighting
+from unweight.bids.nifti.volume import open_volume
+from unweight.bids.series.weighted import GivenWeighting
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
-from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
-from unweight.learn.assemble import load_weighted_maps
+from unweight.learn.training.assemble import load_weighted_maps
+from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
+from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
 from unweight.report.colours import colour_map
-from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
 
 NAMES = {"T1w": "T1_", "T2w": "T2_", "FLAIR": "FLAIR_"}
 ASSUMED = {

@@ -10,9 +10,9 @@ import time
 import torch
 
 from unweight.core.examination import Examination, WeightedImage
-from unweight.learn.assemble import load_weighted_maps
-from unweight.synth.examine import weighting_of
-from unweight.synth.protocols import routine_contrasts
+from unweight.learn.training.assemble import load_weighted_maps
+from unweight.synth.protocols.standard import routine_contrasts
+from unweight.synth.simulate_weighted import weighting_of
 
 SHAPE = (182, 218, 182)
 RADII = (68.0, 85.0, 65.0)  # of an ellipsoid of 1.6 litres

@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import torch
 
-from unweight.learn.pair_cohort import CohortRecipe, scan_person
-from unweight.learn.pair_making import maps_of_echoes
-from unweight.learn.t1w_assemble import load_synthesiser
-from unweight.learn.weights import available
-from unweight.run.t1w_people import heads_of_tests
-from unweight.run.t1w_ways import WEIGHTS
-from unweight.synth.protocols import eight_echoes
+from unweight.benchmark.mprage.methods import WEIGHTS
+from unweight.benchmark.mprage.people import heads_of_tests
+from unweight.learn.mprage.assemble import load_synthesiser
+from unweight.learn.mprage.cohort import CohortRecipe, scan_person
+from unweight.learn.mprage.pair_making import maps_of_echoes
+from unweight.learn.training.weights import available
+from unweight.synth.protocols.standard import eight_echoes
 
 VOXEL_MM, PRODUCT = 1.0, 2048
 

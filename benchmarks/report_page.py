@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from playwright.sync_api import sync_playwright
 
-from unweight.bids.provenance import Provenance
-from unweight.bids.write import write_maps
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.report.subject import write_subject_page
 from unweight.signals.parameters import PD, T1, B
-from unweight.synth.materials import BRAIN, INDEX, SILENT
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.tissue.materials import BRAIN, INDEX, SILENT
 
 SHAPE = (181, 217, 181)
 NOISE = 0.03

@@ -13,15 +13,12 @@ import scipy.io
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from unweight.bids.minc import find_brainweb, read_brainweb
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.compose import compose, divisible
-from unweight.synth.materials import BRAIN, INDEX
-from unweight.synth.measure import MeasurementPrior
-from unweight.synth.nuclei import with_nuclei
-from unweight.synth.protocols import (
+from unweight.heads.brainweb import find_brainweb, read_brainweb
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.protocols.standard import (
     INVERSION_RECOVERY,
     Scan,
     eight_echoes,
@@ -29,8 +26,11 @@ from unweight.synth.protocols import (
     routine_contrasts,
     seven_inversions,
 )
+from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
-from unweight.synth.tissue import TissuePrior
+from unweight.synth.tissue.compose import compose, divisible
+from unweight.synth.tissue.materials import BRAIN, INDEX
+from unweight.synth.tissue.prior import TissuePrior
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 STILL = MeasurementPrior(snr=(40.0, 40.0), moving=0.0, rounding=0.0)

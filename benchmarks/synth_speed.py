@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from unweight.bids.minc import find_brainweb, read_brainweb
 from unweight.core.seeding import seeded_generator
+from unweight.heads.brainweb import find_brainweb, read_brainweb
 from unweight.signals.parameters import PD, T1, B
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.compose import compose, divisible
-from unweight.synth.measure import MeasurementPrior
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocols import Scan, seven_inversions
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.standard import Scan, seven_inversions
+from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import SampleStream, collate, scanned
-from unweight.synth.tissue import TissuePrior
+from unweight.synth.tissue.compose import compose, divisible
+from unweight.synth.tissue.prior import TissuePrior
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brainweb_crisp"
 CROPS, BATCH = 1600, 32

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
+from unweight.benchmark.t1.heads import brains_set, brainweb_slices
 from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.assemble import load_estimator
-from unweight.run.t1_heads import brains_set, brainweb_slices
+from unweight.learn.training.assemble import load_estimator
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brainweb_crisp"
 NAMES = ("all brain", "white matter", "grey matter", "CSF", "mixed")

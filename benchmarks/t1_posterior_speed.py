@@ -12,15 +12,15 @@ import torch
 
 from unweight.core.acquisition import Acquisition
 from unweight.core.seeding import seeded_generator
-from unweight.learn.assemble import load_estimator
-from unweight.learn.diffusor import published_unet
+from unweight.learn.t1.diffusor import published_unet
+from unweight.learn.training.assemble import load_estimator
 from unweight.nets.time_unet import TimeUNet
+from unweight.phantom.digital import SliceGrid, digital_phantom
+from unweight.phantom.facts import sphere_array
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
-from unweight.synth.digital_phantom import SliceGrid, digital_phantom
-from unweight.synth.protocols import seven_inversions
+from unweight.synth.protocols.standard import seven_inversions
 from unweight.synth.simulate import simulate_phantom
-from unweight.synth.system_phantom import sphere_array
 
 REPEATS, SLICES = 7, 30
 STEPS, DRAWS = 1000, 10

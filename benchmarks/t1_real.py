@@ -16,9 +16,9 @@ from scipy import ndimage
 from unweight.bids.read import find_inputs
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.protocol import protocol_from_values
-from unweight.evaluate.phantom import find_plates
-from unweight.evaluate.spheres import measure_t1, sphere_signals
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.phantom.finder import find_plates
+from unweight.phantom.spheres import measure_t1, sphere_signals
 from unweight.report.figures import draw_maps
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

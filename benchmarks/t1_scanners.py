@@ -29,12 +29,12 @@ from unweight.bids.read import find_inputs
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
 from unweight.core.protocol import protocol_from_values
-from unweight.evaluate.phantom import find_plates
-from unweight.evaluate.spheres import ROI_RADIUS_MM
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.assemble import load_estimator
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.posterior_doubts import posterior_doubts
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.learn.training.assemble import load_estimator
+from unweight.phantom.finder import find_plates
+from unweight.phantom.spheres import ROI_RADIUS_MM
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 Z_90, ROBUST = 1.6449, 1.4826

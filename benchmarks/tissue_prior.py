@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from unweight.core.seeding import seeded_generator
-from unweight.synth.materials import BRAIN, INDEX
-from unweight.synth.tissue import RandomTissuePrior, TissuePrior
+from unweight.synth.tissue.materials import BRAIN, INDEX
+from unweight.synth.tissue.prior import RandomTissuePrior, TissuePrior
 
 SHOWN = [name for name in BRAIN if name not in ("tumour", "oedema")]
 COLOURS = (

@@ -31,8 +31,8 @@ import numpy as np
 
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.synth.materials import MATERIALS
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.tissue.materials import MATERIALS
 
 work = Path(tempfile.mkdtemp(prefix="unweight-"))
 head = procedural_head(

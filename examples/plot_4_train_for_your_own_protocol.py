@@ -33,16 +33,16 @@ import torch
 
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.learn.lesson import Heads, Listener, teach
-from unweight.learn.precision import PrecisionChoice
-from unweight.learn.presets import recipe_for
-from unweight.learn.training import Step
-from unweight.learn.weights import load_weights, save_weights
+from unweight.learn.training.loop import Step
+from unweight.learn.training.precision import PrecisionChoice
+from unweight.learn.training.presets import recipe_for
+from unweight.learn.training.trainer import Heads, Listener, teach
+from unweight.learn.training.weights import load_weights, save_weights
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
 from unweight.signals.precision import cramer_rao_bound
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocols import four_inversions
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.standard import four_inversions
 
 times, repetition = (0.05, 0.40, 1.10, 2.50), 2.55
 recipe = recipe_for("t1-posterior", "cpu").for_protocol(times, repetition, 0.0)

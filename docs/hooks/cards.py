@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from unweight.learn.card import Card, card_from_json
-from unweight.learn.weights import CARD, SHELF, TENSORS, available
+from unweight.learn.training.model_card import Card, card_from_json
+from unweight.learn.training.weights import CARD, SHELF, TENSORS, available
 
 USES = {
     "t1-posterior": "unweight t1",

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
-from unweight.bids.derivatives import DerivedImage
-from unweight.bids.provenance import Provenance
-from unweight.bids.write import WrittenMaps, write_maps
+from unweight.bids.derivatives.description import DerivedImage
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import WrittenMaps, write_maps
 from unweight.cli.main import main
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
-from unweight.learn.t1w_estimator import T1W_IMAGE
+from unweight.learn.mprage.estimator import T1W_IMAGE
 from unweight.signals.inversion_recovery import PD, T1, B
 from unweight.signals.parameters import CHI, T2
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.bids.files import write_inversion_series, write_nifti
-from unweight.bids.dataset import json_bytes
-from unweight.bids.given import Given
+from unweight.bids.derivatives.dataset import json_bytes
+from unweight.bids.derivatives.provenance import COPIED_NUMBERS, COPIED_WORDS, copied_fields
 from unweight.bids.inheritance import entry_beside
-from unweight.bids.provenance import COPIED_NUMBERS, COPIED_WORDS, copied_fields
 from unweight.bids.read import read_inputs, source_of, tree_of
+from unweight.bids.series.overrides import Given
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError, UsageError
-from unweight.susceptibility.bipolar_phase import bipolar_phase
+from unweight.susceptibility.phase_offset import bipolar_phase
 
 
 def test_a_link_that_leads_to_itself_is_said(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import torch
 
 from tests.bids.maps import AFFINE
 from tests.bids.validator import validator_errors
-from unweight.bids.given import Given
 from unweight.bids.raw import write_raw
 from unweight.bids.read import read_inputs
+from unweight.bids.series.overrides import Given
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import OutputError, UsageError
 from unweight.core.protocol import Protocol, protocol_from_values

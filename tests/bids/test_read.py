@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.bids.files import AFFINE, ramp, write_bids_series, write_inversion_series, write_nifti
-from unweight.bids.given import Given
 from unweight.bids.read import find_inputs, read_inputs, read_series
+from unweight.bids.series.overrides import Given
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, ProtocolError
 

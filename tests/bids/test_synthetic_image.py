@@ -9,13 +9,13 @@ import torch
 
 from tests.bids.maps import AFFINE, made_up_maps
 from tests.bids.validator import validator_errors
-from unweight.bids.derivatives import derived_images
-from unweight.bids.provenance import Provenance
-from unweight.bids.volume import open_volume
-from unweight.bids.write import is_complete, sources_of, write_maps
+from unweight.bids.derivatives.description import derived_images
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import is_complete, sources_of, write_maps
+from unweight.bids.nifti.volume import open_volume
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.run.t1w_series import made_beside
+from unweight.prepare.t1w_companions import made_beside
 
 ENTITIES = {"sub": "01", "ses": "a"}
 MADE = Provenance(sources=("e1.nii.gz", "e2.nii.gz"), algorithm="A network")

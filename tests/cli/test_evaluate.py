@@ -5,16 +5,13 @@ import nibabel as nib
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
+from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.t1.methods import METHODS
+from unweight.benchmark.t1.published import SPHERE_NAMES
+from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
 from unweight.cli.training_heads import chosen_heads
-from unweight.evaluate.scores import COLUMNS
-from unweight.run import maps_methods, maps_plan
-from unweight.run.t1_heads import heads_for_test
-from unweight.run.t1_methods import METHODS
-from unweight.run.t1_plan import SETS
-from unweight.run.t1_published import SPHERE_NAMES
-from unweight.run.t1_stability import changed_images
+from unweight.metrics.scores import COLUMNS
 
 SEVEN = ("phantom", "brains", "detail")
 
@@ -26,18 +23,11 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 def test_stability_of_the_default_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *_ = changed_images()
-    monkeypatch.setattr("unweight.run.t1_stability.changed_images", lambda: (first, second))
+    monkeypatch.setattr("unweight.benchmark.t1.stability.changed_images", lambda: (first, second))
     words = ["evaluate", "t1", "-o", str(tmp_path), "--methods", "ml", "--sets", "stability", "--quiet"]
     assert main(words) == 0
     assert {(row["method"], row["group"]) for row in rows_of(tmp_path)} == {("ml", second.name)}
     assert not list(tmp_path.glob("*.png"))
-
-
-def test_names_of_the_catalogue() -> None:
-    assert T1_COMPARED == METHODS
-    assert T1_SETS == SETS
-    assert MAPS_COMPARED == maps_methods.MAPS_COMPARED
-    assert MAPS_SETS == maps_plan.MAPS_SETS
 
 
 # The bins of the posterior's intervals take one map out of several; torch says that it copies it first.

@@ -6,7 +6,7 @@ import pytest
 from tests.run.heads import small_head
 from tests.run.told_maps import ToldMaps
 from unweight.cli.main import main
-from unweight.evaluate.scores import COLUMNS
+from unweight.metrics.scores import COLUMNS
 
 METHODS = {
     "physics": ToldMaps(level=(1.0, 0.08, 0.75)),
@@ -22,7 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda names, weights: {name: METHODS[name] for name in names},
     )
     monkeypatch.setattr(
-        "unweight.run.maps_plan.procedural_heads", lambda n_heads: (small_head(),) * n_heads
+        "unweight.benchmark.weighted.plan.procedural_heads", lambda n_heads: (small_head(),) * n_heads
     )
 
 

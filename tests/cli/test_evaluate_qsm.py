@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmark.qsm.test_heads import coarse_anatomy, use_coarse_head
 from tests.bids.files import AFFINE, write_nifti
-from tests.run.test_qsm_heads import coarse_anatomy, use_coarse_head
-from unweight.cli.echo_commands import BACKGROUNDS, INVERSIONS, QSM_COMPARED, QSM_SETS
-from unweight.cli.learning_commands import MAPS_SETS
+from unweight.benchmark.qsm import scores as qsm_scores
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.scores import COLUMNS
-from unweight.evaluate.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.run import qsm_heads, qsm_scores, qsm_series
+from unweight.metrics.scores import COLUMNS
+from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
+from unweight.prepare import qsm_series
 
 SHAPE = (20, 18, 16)
 ORACLE_NAMES = ("nrmse", "nrmse_detrend", "correlation", "xsim", "coverage", "hfen")
@@ -23,12 +22,6 @@ ORACLE_NAMES = ("nrmse", "nrmse_detrend", "correlation", "xsim", "coverage", "hf
 def rows_of(out: Path) -> list[dict[str, str]]:
     with (out / "scores.tsv").open() as lines:
         return list(csv.DictReader(lines, delimiter="\t"))
-
-
-def test_names_of_the_catalogue() -> None:
-    assert qsm_scores.pairs() == QSM_COMPARED
-    assert QSM_SETS == qsm_heads.QSM_SETS
-    assert tuple(qsm_series.BACKGROUNDS) == BACKGROUNDS and tuple(qsm_series.INVERSIONS) == INVERSIONS
 
 
 @pytest.fixture
@@ -166,8 +159,8 @@ def test_series_are_not_one_map(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["qsm", "--methods", "physics"], "`evaluate qsm` has no method called physics. There are vsharp"),
         (
-            ["qsm", "--sets", MAPS_SETS[0]],
-            f"`evaluate qsm` has no set called {MAPS_SETS[0]}. There are plain",
+            ["qsm", "--sets", "internal"],
+            "`evaluate qsm` has no set called internal. There are plain",
         ),
         (["qsm", "--phantom", "."], "`evaluate qsm` takes no --phantom"),
         (["maps", "--chi", "a.nii"], "`evaluate maps` takes no --chi"),

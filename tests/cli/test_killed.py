@@ -9,8 +9,8 @@ from tests.bids.files import write_nifti
 from tests.bids.killed_writer import writer
 from tests.cli.outcome import called
 from tests.cli.test_within import raw_tree
-from unweight.bids.volume import open_volume
-from unweight.bids.write import is_complete
+from unweight.bids.derivatives.write import is_complete
+from unweight.bids.nifti.volume import open_volume
 
 NAME = "sub-01_T1map"
 OLD, NEW = 1.8, 1.9  # efficiencies, by which the maps can be told apart

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from unweight.bids.read_maps import read_maps
+from unweight.bids.derivatives.read import read_maps
 from unweight.cli.main import main
 from unweight.core.maps import VoxelStatus
-from unweight.learn.weighted_maps import SPECS
+from unweight.learn.weighted.estimator import SPECS
 
 
 def plain(root: Path, suffix: str) -> Path:

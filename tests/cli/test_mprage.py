@@ -33,15 +33,13 @@ from tests.cli.gradient_echoes import (
     write_mask,
     write_tree,
 )
-from tests.learn.test_pair_lesson import PARTS, tiny
-from unweight.bids.write import is_complete
-from unweight.cli.echo_commands import T1W_COMPARED
-from unweight.cli.mprage import WEIGHTS
+from tests.learn.mprage.test_trainer import PARTS, tiny
+from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus
-from unweight.learn.card import Card
-from unweight.learn.pair_lesson import teach_pairs
-from unweight.learn.recipe import T1W_UNET
-from unweight.learn.weights import load_weights, save_weights
+from unweight.learn.mprage.trainer import teach_pairs
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.recipe import T1W_UNET
+from unweight.learn.training.weights import load_weights, save_weights
 
 CAPTURE = pytest.CaptureFixture[str]
 IMAGE, STD = "desc-synth_T1w", "desc-std_T1w"
@@ -113,10 +111,6 @@ def told(out: Path) -> dict[str, object]:
 
 def remarks(out: Path) -> str:
     return " ".join(sidecar(out, IMAGE)["unweight"]["Remarks"])
-
-
-def test_names_of_the_catalogue() -> None:
-    assert tuple(WEIGHTS) == T1W_COMPARED
 
 
 def test_the_files_of_the_set(made: Path) -> None:

@@ -35,7 +35,7 @@ from tests.cli.gradient_echoes import (
     write_tree,
 )
 from tests.susceptibility.scenes import correlation, places
-from unweight.bids.write import is_complete
+from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus
 from unweight.susceptibility.geometry import Triple
 

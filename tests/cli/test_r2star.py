@@ -23,7 +23,7 @@ from tests.cli.gradient_echoes import (
     write_mask,
     write_tree,
 )
-from unweight.bids.write import is_complete
+from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 

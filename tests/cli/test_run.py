@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.run.trees import SMALL, T1, content_of, inversions, put, write_study
-from unweight.bids.write import is_complete
+from unweight.bids.derivatives.write import is_complete
 from unweight.cli import run as module
 from unweight.cli.main import main
 from unweight.cli.worker import work

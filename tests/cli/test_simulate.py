@@ -6,14 +6,14 @@ import nibabel as nib
 import pytest
 import torch
 
-from unweight.bids.given import Given
+from unweight.bids.derivatives.read import find_maps, read_maps
 from unweight.bids.read import find_inputs
-from unweight.bids.read_maps import find_maps, read_maps
+from unweight.bids.series.overrides import Given
 from unweight.cli.main import main
 from unweight.core.acquisition import SignalKind
 from unweight.signals.parameters import PD, T1, B
-from unweight.synth.materials import MATERIALS
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.tissue.materials import MATERIALS
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweight.bids.provenance import Provenance
-from unweight.bids.write import write_maps
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.core.errors import OutputError
 from unweight.core.maps import ParameterMaps

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from unweight.bids.read_maps import find_maps, read_maps
+from unweight.bids.derivatives.read import find_maps, read_maps
 from unweight.cli.main import main
 from unweight.core.maps import VoxelStatus
 from unweight.signals.inversion_recovery import PD, T1, B

@@ -16,11 +16,11 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.diffusor import DiffusorT1
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.recurrent import RecurrentT1
-from unweight.learn.regression import RegressionT1
-from unweight.learn.weights import load_weights
+from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.t1.recurrent import RecurrentT1
+from unweight.learn.t1.regression import RegressionT1
+from unweight.learn.training.weights import load_weights
 
 KINDS = {
     "posterior": PosteriorT1,

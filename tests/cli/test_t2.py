@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.cli.gradient_echoes import AXIAL, WORDS, apart, image, run, sidecar, store, write_mask
+from unweight.bids.derivatives.write import is_complete
 from unweight.bids.raw import write_raw
-from unweight.bids.write import is_complete
 from unweight.core.acquisition import Acquisition
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator

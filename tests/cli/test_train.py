@@ -11,17 +11,16 @@ import pytest
 import torch
 
 from tests.learn.lessons import heads, tiny
-from unweight.cli.learning_commands import TRAINED
 from unweight.cli.main import main
 from unweight.cli.training_talk import step_line
 from unweight.cli.training_time import with_time
-from unweight.learn.assemble import load_estimator, load_weighted_maps, task_of
-from unweight.learn.gather import gather
-from unweight.learn.lesson import pool_of
-from unweight.learn.recipe import METHODS, POSTERIOR, Recipe
-from unweight.learn.slab_set import slab_set
-from unweight.learn.training import Step
-from unweight.learn.weights import load_weights
+from unweight.learn.training.assemble import load_estimator, load_weighted_maps, task_of
+from unweight.learn.training.loop import Step
+from unweight.learn.training.recipe import POSTERIOR, Recipe
+from unweight.learn.training.sample_cache import gather
+from unweight.learn.training.slab_set import slab_set
+from unweight.learn.training.trainer import pool_of
+from unweight.learn.training.weights import load_weights
 
 TIMES = (0.05, 0.4, 1.1, 2.5)
 
@@ -32,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
     monkeypatch.setattr("unweight.cli.train.HEAD_SHAPE", (180, 216, 8))
     # After six steps hardly any estimate is possible; a few will do.
-    monkeypatch.setattr("unweight.learn.image_examination.FEWEST", 1)
+    monkeypatch.setattr("unweight.learn.t1.image_validator.FEWEST", 1)
     monkeypatch.setattr("unweight.cli.train.N_TRAIN", 1)
     monkeypatch.setattr("unweight.cli.train.N_VALIDATION", 1)
 
@@ -43,10 +42,6 @@ def preset(method: str, name: str) -> Recipe:
 
 def train(out: Path, *words: str, method: str = "t1-resnet") -> int:
     return main(["train", method, "-o", str(out), "--device", "cpu", "--workers", "1", *words])
-
-
-def test_catalogue_names_what_there_is() -> None:
-    assert TRAINED == METHODS
 
 
 def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +70,7 @@ def test_a_network_of_weighted_images(
     method: str,
     use: str,
 ) -> None:
-    monkeypatch.setattr("unweight.learn.weighting_range.N_DRAWS", 50)
+    monkeypatch.setattr("unweight.learn.weighted.protocol_range.N_DRAWS", 50)
     assert train(tmp_path, method=method) == 0
     told = capsys.readouterr().out
     assert "step 6 of 6: loss" in told and "PSNR T1 " in told and "ln T1" not in told
@@ -146,8 +141,8 @@ def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.2)
         return ratios[-1]
 
-    monkeypatch.setattr("unweight.learn.precision.has_bfloat16", lambda: False)
-    monkeypatch.setattr("unweight.learn.precision.time_ratio", ratio)
+    monkeypatch.setattr("unweight.learn.training.precision.has_bfloat16", lambda: False)
+    monkeypatch.setattr("unweight.learn.training.precision.time_ratio", ratio)
     monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 0.1)
     recipe = replace(tiny("t1-resnet"), plan=replace(tiny("t1-resnet").plan, bfloat16=True))
     slabs = gather(slab_set(recipe, heads().train, part="timing", length=2))

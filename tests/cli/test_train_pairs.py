@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.learn.test_pair_lesson import pair, tiny
-from tests.run.test_t1w_pairs import echoes_of, named
-from unweight.bids.image import image_bytes
+from tests.learn.mprage.test_real_subjects import echoes_of, named
+from tests.learn.mprage.test_trainer import pair, tiny
+from unweight.bids.nifti.image import image_bytes
 from unweight.cli.main import main
 from unweight.cli.training_talk import step_line
-from unweight.learn.card import Card
-from unweight.learn.pair import Pair
-from unweight.learn.pair_cohort import CohortRecipe
-from unweight.learn.processes import TORCHRUN
-from unweight.learn.recipe import STRUCTURES, T1W, T1W_UNET, Recipe
-from unweight.learn.t1w_assemble import load_network, load_synthesiser
-from unweight.learn.training import Step
-from unweight.learn.weights import available, load_weights
-from unweight.run.t1w_pairs import PairedSubject
-from unweight.synth.anatomy import Anatomy
+from unweight.learn.mprage.assemble import load_network, load_synthesiser
+from unweight.learn.mprage.cohort import CohortRecipe
+from unweight.learn.mprage.pair import Pair
+from unweight.learn.mprage.real_subjects import PairedSubject
+from unweight.learn.training.loop import Step
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.processes import TORCHRUN
+from unweight.learn.training.recipe import STRUCTURES, T1W, T1W_UNET, Recipe
+from unweight.learn.training.weights import available, load_weights
+from unweight.synth.anatomy.labels import Anatomy
 
 CAPTURE = pytest.CaptureFixture[str]
 MONKEY = pytest.MonkeyPatch
@@ -51,8 +51,8 @@ def made(monkeypatch: MONKEY) -> list[str]:
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
     monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
-    monkeypatch.setattr("unweight.synth.whole_head.SHAPE", HEAD_SHAPE)
-    monkeypatch.setattr("unweight.synth.whole_head.VOXEL_MM", HEAD_MM)
+    monkeypatch.setattr("unweight.synth.anatomy.whole_head.SHAPE", HEAD_SHAPE)
+    monkeypatch.setattr("unweight.synth.anatomy.whole_head.VOXEL_MM", HEAD_MM)
     monkeypatch.setattr("unweight.cli.train_pairs.N_DRAWN", {"train": 1, "validation": 1})
     monkeypatch.setattr("unweight.cli.train_pairs.person_pair", person)
     monkeypatch.setattr("unweight.cli.train_pairs.real_pair", real)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bids.files import write_nifti
 from tests.cli.outcome import called, state
-from unweight.bids.write import visit_locked
+from unweight.bids.derivatives.write import visit_locked
 
 TIMES = (0.05, 0.4, 1.1, 2.5)
 OPENED: list[str] = []
@@ -181,7 +181,7 @@ def test_a_second_writer_of_a_subject_waits_then_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, out = raw_tree(tmp_path / "raw"), tmp_path / "out"
-    monkeypatch.setattr("unweight.bids.lock.LONGEST_WAIT", 0.2)
+    monkeypatch.setattr("unweight.files.lock.LONGEST_WAIT", 0.2)
     with visit_locked(out, {"sub": "01"}):
         code, said = t1(raw, out)
         assert code == 3

@@ -7,8 +7,8 @@ from unweight.core.errors import ProtocolError
 from unweight.core.protocol import PER_VOLUME, protocol_from_values
 from unweight.core.weighting import READOUTS, Readout, Weighting, completed
 from unweight.signals.weighted import COLUMN, N_TIMINGS, weighted_signal
-from unweight.synth.examine import weighting_of
-from unweight.synth.protocols import mprage, routine_contrasts
+from unweight.synth.protocols.standard import mprage, routine_contrasts
+from unweight.synth.simulate_weighted import weighting_of
 
 
 def weighting(readout: Readout, **timings: float) -> Weighting:

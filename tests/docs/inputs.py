@@ -16,8 +16,8 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.signals.noise import Rician
 from unweight.signals.spin_echo import SpinEcho
-from unweight.synth.materials import MATERIALS
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.tissue.materials import MATERIALS
 
 MM = 4.0
 SHAPE = (45, 54, 45)

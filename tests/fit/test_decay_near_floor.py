@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tests.fit.decays import BRAIN, decays, magnitudes
-from unweight.bids.given import Given
+from unweight.bids.nifti.volume import open_volume
 from unweight.bids.read import read_inputs
-from unweight.bids.volume import open_volume
+from unweight.bids.series.overrides import Given
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.protocol import protocol_from_values

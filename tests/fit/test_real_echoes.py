@@ -6,9 +6,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from unweight.bids.given import Given
-from unweight.bids.phase import PhaseScaling
 from unweight.bids.read import read_complex
+from unweight.bids.series.overrides import Given
+from unweight.bids.series.phase import PhaseScaling
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.fit.relaxation import RelaxationFit
 from unweight.fit.susceptibility import SusceptibilityFit

@@ -11,7 +11,6 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.phantom import FoundPlate, find_plates
 from unweight.fit.arlo import Arlo
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.floored_decay import FlooredDecay
@@ -19,6 +18,7 @@ from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_floor import NoiseFloor
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
+from unweight.phantom.finder import FoundPlate, find_plates
 from unweight.signals.noise import Gaussian, NoiseModel, Rician
 from unweight.signals.parameters import B1, T2
 from unweight.signals.precision import cramer_rao_bound

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from unweight.fit.weighted_posterior import VoxelPosterior, WeightedPosterior, moments
 from unweight.signals.weighted import weighted_signal
-from unweight.synth.examine import weighting_of
-from unweight.synth.protocols import mprage, routine_contrasts
+from unweight.synth.protocols.standard import mprage, routine_contrasts
+from unweight.synth.simulate_weighted import weighting_of
 
 SPIN, T2W, FLUID = (weighting_of(scan).row() for scan in routine_contrasts())
 CONTRASTS = {

@@ -8,8 +8,8 @@ from torch import Tensor
 from unweight.core.examination import Examination, WeightedImage
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
-from unweight.learn.weighted_features import anchors_of, features_of
-from unweight.learn.weighted_slabs import rows_of
+from unweight.learn.weighted.features import anchors_of, features_of
+from unweight.learn.weighted.slabs import rows_of
 from unweight.signals.weighted import weighted_signal
 
 # T1, T2 [s] and PD relative to CSF: white matter, cortex, deep grey matter, CSF.

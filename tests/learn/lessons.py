@@ -4,19 +4,19 @@ from dataclasses import replace
 from functools import cache
 
 from unweight.core.seeding import seeded_generator
-from unweight.learn.lesson import Heads
-from unweight.learn.posterior_task import posterior_config
-from unweight.learn.presets import recipe_for
-from unweight.learn.recipe import POSTERIOR, Network, Recipe
-from unweight.learn.slabs import SlabRecipe
+from unweight.learn.t1.posterior_task import posterior_config
+from unweight.learn.t1.slabs import SlabRecipe
+from unweight.learn.training.presets import recipe_for
+from unweight.learn.training.recipe import POSTERIOR, Network, Recipe
+from unweight.learn.training.trainer import Heads
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import PganConfig
 from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 from unweight.nets.unet import UNetConfig
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.procedural_head import procedural_head
 
 HEAD_SHAPE = (180, 216, 16)
 

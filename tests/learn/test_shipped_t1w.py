@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from unweight.core.seeding import seeded_generator
-from unweight.evaluate.image_quality import psnr
-from unweight.evaluate.structures import LABELS
-from unweight.learn.echo_channels import LEVEL, MASK, Conditions
-from unweight.learn.pair import Pair
-from unweight.learn.pair_cohort import CohortRecipe, person_pair
-from unweight.learn.recipe import FROM_ECHOES, STRUCTURES
-from unweight.learn.structure_task import find_structures
-from unweight.learn.t1w_assemble import load_network, load_synthesiser
-from unweight.learn.t1w_intensity import DATA_RANGE
-from unweight.synth.procedural_head import procedural_head
+from unweight.learn.mprage.assemble import load_network, load_synthesiser
+from unweight.learn.mprage.cohort import CohortRecipe, person_pair
+from unweight.learn.mprage.echo_channels import LEVEL, MASK, Conditions
+from unweight.learn.mprage.intensity import DATA_RANGE
+from unweight.learn.mprage.pair import Pair
+from unweight.learn.segmentation.task import find_structures
+from unweight.learn.training.recipe import FROM_ECHOES, STRUCTURES
+from unweight.metrics.image_quality import psnr
+from unweight.metrics.structures import LABELS
+from unweight.synth.anatomy.procedural_head import procedural_head
 
 
 @functools.cache

@@ -6,16 +6,16 @@ import torch
 from tests.fit.acquisitions import SEVEN, acquire
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
-from unweight.learn.assemble import load_estimator, load_weighted_maps, with_draws
-from unweight.learn.physics_maps import PhysicsMaps
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
-from unweight.learn.t1w_assemble import load_network
-from unweight.learn.weights import available, load_weights
-from unweight.synth.examine import Examined, examine
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocols import mprage, routine_contrasts
-from unweight.synth.tissue import TissuePrior
+from unweight.learn.mprage.assemble import load_network
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.training.assemble import load_estimator, load_weighted_maps, with_draws
+from unweight.learn.training.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
+from unweight.learn.training.weights import available, load_weights
+from unweight.learn.weighted.physics_maps import PhysicsMaps
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.standard import mprage, routine_contrasts
+from unweight.synth.simulate_weighted import Examined, examine
+from unweight.synth.tissue.prior import TissuePrior
 
 SIGMA = 0.02
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.learn.examinations import FLUID, examination, mprage, turbo
-from tests.learn.test_weighted_maps import estimator
+from tests.learn.weighted.test_estimator import estimator
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import VoxelStatus
 from unweight.core.weighting import completed
-from unweight.learn.physics_maps import PhysicsMaps
+from unweight.learn.weighted.physics_maps import PhysicsMaps
 
 
 @pytest.mark.parametrize("made", [PhysicsMaps(), estimator()], ids=["physics", "maps"])

@@ -9,19 +9,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tests.prepare.published import transform_of
-from unweight.bids.volume import Volume, open_volume
+from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.core.errors import InputError
 from unweight.core.weighting import Weighting
 from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.signals.weighted import weighted_signal
-from unweight.synth.anatomy import brain_table
-from unweight.synth.examine import weighting_of
-from unweight.synth.materials import MATERIALS
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocols import mprage, routine_contrasts
-from unweight.synth.tissue_table import TISSUES
+from unweight.synth.anatomy.labels import brain_table
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.standard import mprage, routine_contrasts
+from unweight.synth.simulate_weighted import weighting_of
+from unweight.synth.tissue.materials import MATERIALS, TISSUES
 
 Head = tuple[dict[str, Tensor], Tensor]
 VOXEL = (2.0, 2.0, 2.0)

@@ -8,9 +8,9 @@ from torch import Tensor
 from unweight.core.errors import InputError
 from unweight.core.seeding import seeded_generator
 from unweight.prepare.echo_mask import find_brain_in_echoes
-from unweight.synth.materials import BRAIN, INDEX, PROPERTIES
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.tissue import TissuePrior
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.tissue.materials import BRAIN, INDEX, PROPERTIES
+from unweight.synth.tissue.prior import TissuePrior
 
 SIZE = 1.5
 VOXEL = (SIZE, SIZE, SIZE)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.prepare.heads import image, inside, lattice, points_of, rigid
 from tests.prepare.published import transform_of
-from unweight.bids.volume import open_volume
+from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled_mask

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweight.bids.provenance import Provenance
-from unweight.bids.write import write_maps
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.core.maps import PHASE_RESIDUAL, RMS_OF_LOG, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import protocol_from_values
-from unweight.learn.t1w_estimator import T1W_IMAGE
+from unweight.learn.mprage.estimator import T1W_IMAGE
 from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
 
 SHAPE = (20, 24, 22)

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from tests.report.conftest import SHAPE
-from unweight.bids.stored_sets import StoredSet, stored_subject
+from unweight.bids.derivatives.stored import StoredSet, stored_subject
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.report.shown_set import show_set
 

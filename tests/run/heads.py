@@ -2,9 +2,9 @@
 
 from functools import cache
 
+from unweight.benchmark.weighted.heads import MapsHead
 from unweight.core.seeding import seeded_generator
-from unweight.run.maps_heads import MapsHead
-from unweight.synth.procedural_head import procedural_head
+from unweight.synth.anatomy.procedural_head import procedural_head
 
 SHAPE = (330, 360, 24)  # voxels of 0.5 mm; smaller than a slice of the stack, which is filled up
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.bids.maps import made_up_maps
 from tests.run.trees import inversions, put
-from unweight.bids.provenance import Provenance
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.bids.read import entities_of
-from unweight.bids.write import write_maps
 from unweight.run.carry_out import Said
 from unweight.run.job import Job, Settings
 from unweight.run.plan import Task, plan_run

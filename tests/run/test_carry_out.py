@@ -8,8 +8,8 @@ import pytest
 
 from tests.run.jobs import Pretended, planned_job
 from tests.run.trees import SMALL, inversions, put
-from unweight.bids.lock import locked
 from unweight.core.errors import OutputError
+from unweight.files.lock import locked
 from unweight.run import carry_out as module
 from unweight.run.carry_out import MOST_ATTEMPTS, NOT_NOW, Said, carry_out, key_of
 from unweight.run.job import Job, Outcome

@@ -6,7 +6,7 @@ import pytest
 
 from unweight import __version__
 from unweight.core.errors import InputError, OutputError
-from unweight.learn.weights import available, load_weights
+from unweight.learn.training.weights import available, load_weights
 from unweight.run.configuration import read_configuration, weights_of, write_configuration
 
 OPTIONS = {"t1": ("--method", "ml", "--weights", "/home/someone/weights"), "maps": ()}

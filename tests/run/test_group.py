@@ -9,8 +9,8 @@ import torch
 from tests.bids.files import write_nifti
 from tests.bids.maps import AFFINE, SPECS
 from tests.run.trees import inversions, put
-from unweight.bids.provenance import Provenance
-from unweight.bids.write import write_maps
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.core.errors import InputError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.report.study import study_page

@@ -8,14 +8,14 @@ from typing import final
 import torch
 from torch import Tensor
 
+from unweight.benchmark.weighted.sets import MapsSet, MapsTrial
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
-from unweight.run.maps_sets import MapsSet, MapsTrial
-from unweight.synth.examine import SPECS
+from unweight.synth.simulate_weighted import SPECS
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from tests.learn.examinations import ANY_TIMINGS
 from tests.learn.lessons import tiny
-from unweight.learn.assemble import task_of
-from unweight.learn.card import Card
-from unweight.learn.conformal import Conformal
-from unweight.learn.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
-from unweight.learn.weights import save_weights
-from unweight.run.t1_methods import WEIGHTS
+from unweight.benchmark.t1.methods import WEIGHTS
+from unweight.learn.training.assemble import task_of
+from unweight.learn.training.conformal import Conformal
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
+from unweight.learn.training.weights import save_weights
 
 RANGES = {
     "n_inversions": (4.0, 12.0),

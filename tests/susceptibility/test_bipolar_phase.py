@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from tests.susceptibility.echoes import TIMES, echoes
-from unweight.susceptibility.bipolar_phase import bipolar_phase, even_turned_back, fit_plane
+from unweight.susceptibility.phase_offset import bipolar_phase, even_turned_back, fit_plane
 from unweight.susceptibility.unwrap import wrapped
-from unweight.synth.bipolar import BipolarPhase, alternate
+from unweight.synth.scanner.bipolar import BipolarPhase, alternate
 
 
 def plane(phase: BipolarPhase, shape: tuple[int, ...]) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from tests.susceptibility.echoes import SHAPE, TIMES, VOXEL, Echoes, echoes, nrmse
 from unweight.core.errors import ProtocolError
 from unweight.susceptibility.field_map import FieldMap, field_map
-from unweight.synth.bipolar import BipolarPhase, alternate
+from unweight.synth.scanner.bipolar import BipolarPhase, alternate
 
 SIGMA = 0.02
 

@@ -6,8 +6,8 @@ import torch
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.synth.cohort import Cohort, Group, Sex, Subject, adjust, iron, iron_ratio, volumes
-from unweight.synth.materials import DEEP_GREY, INDEX
-from unweight.synth.tissue import RandomTissuePrior, TissuePrior
+from unweight.synth.tissue.materials import DEEP_GREY, INDEX
+from unweight.synth.tissue.prior import RandomTissuePrior, TissuePrior
 
 N_DRAWS = 300
 

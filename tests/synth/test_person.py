@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unweight.synth import person as of_interest
-from unweight.synth.anatomy import Anatomy, centred_affine
-from unweight.synth.cohort import Sex, Subject, volumes
-from unweight.synth.materials import INDEX
-from unweight.synth.person import of_person
-from unweight.synth.warp import WarpRange, draw_warp
+from unweight.synth import cohort as of_interest
+from unweight.synth.anatomy.labels import Anatomy, centred_affine
+from unweight.synth.anatomy.warp import WarpRange, draw_warp
+from unweight.synth.cohort import Sex, Subject, of_person, volumes
+from unweight.synth.tissue.materials import INDEX
 
 SHAPE, VOXEL = (76, 76, 76), (1.0, 1.0, 1.0)
 NUCLEI = {"caudate": (-11, -11), "putamen": (-11, 11), "pallidum": (11, -11), "thalamus": (11, 11)}

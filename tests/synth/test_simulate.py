@@ -7,11 +7,11 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
+from unweight.phantom.digital import VOID, WATER, DigitalPhantom, SliceGrid, digital_phantom
+from unweight.phantom.facts import sphere_array
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Gaussian, Rician
-from unweight.synth.digital_phantom import VOID, WATER, DigitalPhantom, SliceGrid, digital_phantom
 from unweight.synth.simulate import simulate, simulate_phantom
-from unweight.synth.system_phantom import sphere_array
 
 SEVEN = protocol_from_values(
     inversion_time=[0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50], repetition_time=[10.0] * 7

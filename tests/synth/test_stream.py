@@ -5,14 +5,14 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.signals.parameters import PD, T1, T2
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.measure import MeasurementPrior
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocol_prior import ContrastPrior, InversionPrior, draw_contrasts, draw_inversions
-from unweight.synth.protocols import Scan, seven_inversions
-from unweight.synth.scenes import random_shapes
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.prior import ContrastPrior, InversionPrior, draw_contrasts, draw_inversions
+from unweight.synth.protocols.standard import Scan, seven_inversions
+from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import Sample, SampleStream, collate
-from unweight.synth.tissue import MixedPrior, RandomTissuePrior, TissuePrior
+from unweight.synth.tissue.prior import MixedPrior, RandomTissuePrior, TissuePrior
+from unweight.synth.tissue.scenes import random_shapes
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from unweight.bids.folders import listed
 from unweight.bids.names import BidsName, image_stem, parse_stem
-from unweight.bids.part import Entry
+from unweight.bids.series.part import Entry
 from unweight.bids.sidecar import Part, Sidecar, part_of, read_sidecar
 from unweight.core.errors import InputError
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.content import read_content
 from unweight.bids.names import LABEL
 from unweight.bids.sidecar import read_sidecar
-from unweight.bids.text import lines_of
 from unweight.core.errors import InputError
+from unweight.files.text_files import lines_of, read_content
 
 FILE = "participants.tsv"
 LARGEST = 16 * 2**20  # [byte]

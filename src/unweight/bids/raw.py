@@ -6,15 +6,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unweight.bids.atomic import write_together
 from unweight.bids.collection import LINKS
-from unweight.bids.dataset import json_bytes, prepare_raw
-from unweight.bids.image import image_bytes
+from unweight.bids.derivatives.dataset import json_bytes, prepare_raw
 from unweight.bids.names import BidsName, subject_folder
+from unweight.bids.nifti.image import image_bytes
 from unweight.bids.sidecar import OWN, OWN_FIELDS, Part
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.protocol import Protocol
+from unweight.files.atomic import write_together
 
 FIELDS = {"echo_time": "EchoTime", "inversion_time": "InversionTime"}
 README = """# Images

@@ -19,18 +19,18 @@ from unweight.bids.collection import (
     looks_like_bids,
     with_absent,
 )
-from unweight.bids.dicom import converted
-from unweight.bids.dicom_folder import looks_like_dicom
-from unweight.bids.dicom_selection import advice, select_converted
+from unweight.bids.dicom.convert import converted
+from unweight.bids.dicom.folder import looks_like_dicom
+from unweight.bids.dicom.selection import advice, select_converted
 from unweight.bids.folders import is_folder, listed
-from unweight.bids.given import NOTHING_GIVEN, Given
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
-from unweight.bids.part import Entry
-from unweight.bids.placement import Placement
-from unweight.bids.selection import select_series
+from unweight.bids.nifti.grid import Placement
+from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.part import Entry
+from unweight.bids.series.selection import select_series
+from unweight.bids.series.stack import Stack, stack
 from unweight.bids.sidecar import Part, Sidecar
-from unweight.bids.stack import Stack, stack
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 

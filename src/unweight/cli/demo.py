@@ -19,11 +19,11 @@ from unweight.cli.terminal import console
 from unweight.core.errors import UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
+from unweight.phantom.digital import Pose, SliceGrid, digital_phantom
+from unweight.phantom.facts import sphere_array
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
-from unweight.synth.digital_phantom import Pose, SliceGrid, digital_phantom
 from unweight.synth.simulate import simulate_phantom
-from unweight.synth.system_phantom import sphere_array
 
 INVERSION_TIMES = (0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50)
 REPETITION_TIME = 10.0

@@ -6,15 +6,14 @@ from pathlib import Path
 from unweight.bids.raw import write_raw
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.seeding import seeded_generator
-from unweight.synth.cohort import Cohort, Subject, adjust
-from unweight.synth.compose import compose, with_phase
-from unweight.synth.measure import MeasurementPrior
-from unweight.synth.person import of_person
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocols import Scan, eight_echoes, routine_contrasts, seven_inversions
-from unweight.synth.scene import Scene
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.protocols.standard import Scan, eight_echoes, routine_contrasts, seven_inversions
+from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
-from unweight.synth.tissue import TissuePrior
+from unweight.synth.tissue.compose import compose, with_phase
+from unweight.synth.tissue.prior import TissuePrior
+from unweight.synth.tissue.scene import Scene
 
 SHAPE, VOXEL_MM, MIDDLE_MM = (180, 216, 180), (1.0, 1.0, 1.0), (0.0, -16.0, 12.0)
 FACTOR = (2, 2, 2)  # voxels of the anatomy that make one of the scanner's

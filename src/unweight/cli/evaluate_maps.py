@@ -3,18 +3,18 @@
 import argparse
 from contextlib import AbstractContextManager
 
+from unweight.benchmark.core.overlap import check_cards
+from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.weighted.figures import maps_figures
+from unweight.benchmark.weighted.measures import loss_scores, scores_of
+from unweight.benchmark.weighted.methods import MAPS_COMPARED, WEIGHTS, maps_methods, maps_without_weights
+from unweight.benchmark.weighted.plan import MAPS_SETS, MapsPlan
+from unweight.benchmark.weighted.scores import try_methods
+from unweight.benchmark.weighted.tables import maps_tables
 from unweight.cli.scored import show, write
 from unweight.cli.terminal import console, progress
 from unweight.core.estimator import Progress
-from unweight.evaluate.scores import Score
-from unweight.run.maps_figures import maps_figures
-from unweight.run.maps_measures import loss_scores, scores_of
-from unweight.run.maps_methods import MAPS_COMPARED, WEIGHTS, maps_methods, maps_without_weights
-from unweight.run.maps_plan import MAPS_SETS, MapsPlan
-from unweight.run.maps_scores import try_methods
-from unweight.run.maps_tables import maps_tables
-from unweight.run.t1_heads import heads_for_test
-from unweight.run.unseen import check_cards
+from unweight.metrics.scores import Score
 
 
 def run(arguments: argparse.Namespace) -> int:

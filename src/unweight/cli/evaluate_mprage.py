@@ -8,25 +8,8 @@ from typing import final
 
 from torch import Tensor
 
-from unweight.cli.device import device_for
-from unweight.cli.scored import show, write
-from unweight.cli.terminal import Course, console, course
-from unweight.cli.training_time import n_cores
-from unweight.core.errors import UsageError
-from unweight.learn.pair import Pair, load_pair
-from unweight.learn.recipe import STRUCTURES
-from unweight.learn.weights import load_weights
-from unweight.run.t1_heads import heads_for_test
-from unweight.run.t1_tables import TextTable
-from unweight.run.t1w_figures import age_figure, gain_figure, way_figure
-from unweight.run.t1w_pairs import contents_of, paired_subjects
-from unweight.run.t1w_people import N_HEALTHY, N_OTHERS, N_QUICK, T1W_SETS, heads_of_tests, people_of
-from unweight.run.t1w_real import RealT1w, look_at, seen_by
-from unweight.run.t1w_real_pair import real_pair
-from unweight.run.t1w_records import TRUTH, Make, RecordBook, Segment, measure_person
-from unweight.run.t1w_scores import FEWEST, biology, biology_scores, gains, image_scores
-from unweight.run.t1w_tables import GAINED, biology_tables, gain_table, t1w_tables
-from unweight.run.t1w_ways import (
+from unweight.benchmark.mprage.figures import age_figure, gain_figure, way_figure
+from unweight.benchmark.mprage.methods import (
     ABLATED,
     CONDITIONS,
     DRAWN_WAYS,
@@ -37,6 +20,30 @@ from unweight.run.t1w_ways import (
     ways_of,
     weights_of,
 )
+from unweight.benchmark.mprage.people import (
+    N_HEALTHY,
+    N_OTHERS,
+    N_QUICK,
+    T1W_SETS,
+    heads_of_tests,
+    people_of,
+)
+from unweight.benchmark.mprage.real import RealT1w, look_at, seen_by
+from unweight.benchmark.mprage.records import TRUTH, Make, RecordBook, Segment, measure_person
+from unweight.benchmark.mprage.scores import FEWEST, biology, biology_scores, gains, image_scores
+from unweight.benchmark.mprage.tables import GAINED, biology_tables, gain_table, t1w_tables
+from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.t1.tables import TextTable
+from unweight.cli.device import device_for
+from unweight.cli.scored import show, write
+from unweight.cli.terminal import Course, console, course
+from unweight.cli.training_time import n_cores
+from unweight.core.errors import UsageError
+from unweight.learn.mprage.pair import Pair, load_pair
+from unweight.learn.mprage.real_pair import real_pair
+from unweight.learn.mprage.real_subjects import contents_of, paired_subjects
+from unweight.learn.training.recipe import STRUCTURES
+from unweight.learn.training.weights import load_weights
 
 HEALTHY, REAL = "healthy", "real"
 BOOK, KEPT = "records.jsonl", "people"

@@ -5,20 +5,20 @@ from dataclasses import asdict
 
 import torch
 
-from unweight.bids.grid import check_same_grid
-from unweight.bids.label_image import read_label_image
-from unweight.bids.mask import read_mask
-from unweight.bids.volume import open_volume
+from unweight.benchmark.qsm.figures import qsm_figures
+from unweight.benchmark.qsm.heads import QSM_SETS, qsm_heads
+from unweight.benchmark.qsm.scores import UNITS, pairs, try_head
+from unweight.benchmark.qsm.tables import qsm_tables
+from unweight.benchmark.t1.tables import TextTable
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.label_image import read_label_image
+from unweight.bids.nifti.volume import open_volume
+from unweight.bids.series.mask import read_mask
 from unweight.cli.scored import show, write
 from unweight.cli.terminal import console, progress
 from unweight.core.errors import InputError, UsageError
-from unweight.evaluate.scores import Score
-from unweight.evaluate.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.run.qsm_figures import qsm_figures
-from unweight.run.qsm_heads import QSM_SETS, qsm_heads
-from unweight.run.qsm_scores import UNITS, pairs, try_head
-from unweight.run.qsm_tables import qsm_tables
-from unweight.run.t1_tables import TextTable
+from unweight.metrics.scores import Score
+from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
 
 OWN = ("chi", "truth", "chi_mask")
 

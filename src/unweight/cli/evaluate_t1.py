@@ -6,18 +6,11 @@ from contextlib import AbstractContextManager
 
 from rich.console import Console
 
-from unweight.bids.given import NOTHING_GIVEN, Given
-from unweight.cli.scored import show, write
-from unweight.cli.terminal import console, progress
-from unweight.core.acquisition import Acquisition
-from unweight.core.errors import UsageError
-from unweight.core.estimator import Estimator, Progress
-from unweight.evaluate.scores import Score
-from unweight.run.t1_figures import figures_of
-from unweight.run.t1_heads import heads_for_test
-from unweight.run.t1_methods import check_unseen, default_method, t1_methods, without_weights
-from unweight.run.t1_plan import N_SEEDS, QUICK_SEEDS, SETS, T1Plan
-from unweight.run.t1_real import (
+from unweight.benchmark.t1.figures import figures_of
+from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.t1.methods import check_unseen, default_method, t1_methods, without_weights
+from unweight.benchmark.t1.plan import N_SEEDS, QUICK_SEEDS, SETS, T1Plan
+from unweight.benchmark.t1.real import (
     REAL_BRAIN,
     REAL_PHANTOM,
     RealSeries,
@@ -25,10 +18,17 @@ from unweight.run.t1_real import (
     real_brain_set,
     real_phantom_set,
 )
-from unweight.run.t1_scores import Watch, evaluate_set
-from unweight.run.t1_sets import TrialSet
-from unweight.run.t1_stability import STABILITY, refusal_of_stability, stability_scores
-from unweight.run.t1_tables import tables
+from unweight.benchmark.t1.scores import Watch, evaluate_set
+from unweight.benchmark.t1.sets import TrialSet
+from unweight.benchmark.t1.stability import STABILITY, refusal_of_stability, stability_scores
+from unweight.benchmark.t1.tables import tables
+from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.cli.scored import show, write
+from unweight.cli.terminal import console, progress
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.metrics.scores import Score
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,10 +2,10 @@
 
 import argparse
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.bids.folders import is_folder
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
+from unweight.files.atomic import write_bytes_atomic
 from unweight.report.study import study_page
 from unweight.run.group import LabelTree, study_of, write_study
 from unweight.run.record import check_logs

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from unweight.bids.collection import Collection, Unreadable, find_collections, with_absent
-from unweight.bids.derivatives import brain_image
-from unweight.bids.provenance import Provenance
-from unweight.bids.weighted import CONTRASTS, GivenWeighting
+from unweight.bids.derivatives.description import brain_image
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.series.weighted import CONTRASTS, GivenWeighting
 from unweight.cli.maps_method import estimator_for
 from unweight.cli.pages import Mapped, check_any_value, each_with_page
 from unweight.cli.standing import Destination, keep
@@ -22,19 +22,12 @@ from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
-from unweight.evaluate.resynthesis import SynthesisedImage, resynthesise
-from unweight.run.maps_inputs import MapsFiles, ReadExamination, read_examination
+from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
+from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
+from unweight.registry import method
+from unweight.registry.records import Method
 from unweight.run.visit import weighted_images
 from unweight.signals.parameters import T1
-
-ALGORITHMS = {
-    "embedding": "T1, T2 and PD from weighted images by a U-Net that is told how each image was made",
-    "no-embedding": "T1, T2 and PD from weighted images by a U-Net that is not told how they were made",
-    "unet": "T1, T2 and PD from weighted images by a plain U-Net",
-    "pgan": "T1, T2 and PD from weighted images by a conditional GAN",
-    "physics": "T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
-}
-REFERENCE = "Physics-driven network with parameter embedding, arXiv 2508.08123"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -140,7 +133,7 @@ def _map(
     written, picture = keep(
         maps,
         where,
-        _provenance(read, arguments.method, again),
+        _provenance(read, method(arguments.method, "weighted"), again),
         label,
         arguments,
         [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
@@ -170,14 +163,14 @@ def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:
     )
 
 
-def _provenance(read: ReadExamination, method: str, again: tuple[SynthesisedImage, ...]) -> Provenance:
+def _provenance(read: ReadExamination, method: Method, again: tuple[SynthesisedImage, ...]) -> Provenance:
     checked = {one.name: {"Correlation": round(one.correlation, 4)} for one in again}
     return Provenance(
         sources=read.sources,
-        algorithm=ALGORITHMS[method],
-        reference=REFERENCE if method == "embedding" else "",
+        algorithm=method.algorithm,
+        reference=method.reference,
         root=read.root,
-        settings={**read.settings, "Method": method, "MadeAgain": checked},
+        settings={**read.settings, "Method": method.name, "MadeAgain": checked},
         acquired=read.acquired,
         skull_stripped=read.skull_stripped,
         placement=read.placement,

@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unweight.bids.atomic import write_bytes_atomic
-from unweight.bids.grid import TOLERANCE, farthest_mm
+from unweight.bids.derivatives.read import StoredMaps, find_maps, read_maps
+from unweight.bids.nifti.grid import TOLERANCE, farthest_mm
 from unweight.bids.read import find_inputs
-from unweight.bids.read_maps import StoredMaps, find_maps, read_maps
-from unweight.bids.table import write_table
 from unweight.cli.each import each
 from unweight.cli.standing import figure_path
 from unweight.cli.terminal import console, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
-from unweight.evaluate.phantom import FoundPlate, find_plates
-from unweight.evaluate.spheres import SphereT1, measure_t1, sphere_signals
+from unweight.files.atomic import write_bytes_atomic
+from unweight.files.text_files import write_table
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.phantom.finder import FoundPlate, find_plates
+from unweight.phantom.spheres import SphereT1, measure_t1, sphere_signals
 from unweight.report.figures import SphereMark, draw_phantom
 from unweight.report.subject import write_subject_page
 from unweight.signals.inversion_recovery import PD, T1, B, InversionRecovery

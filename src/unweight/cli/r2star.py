@@ -4,7 +4,7 @@ import argparse
 
 import torch
 
-from unweight.bids.derivatives import DerivedImage
+from unweight.bids.derivatives.description import DerivedImage
 from unweight.cli.decay import map_decays, solver_of
 from unweight.core.maps import ParameterMaps
 from unweight.fit.relaxation import RelaxationFit

@@ -8,9 +8,9 @@ from unweight.bids.read import find_inputs
 from unweight.bids.sidecar import Sidecar, read_sidecar, timing_of
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.protocol import Protocol, protocol_from_values
-from unweight.learn.lesson import place
-from unweight.learn.presets import recipe_for
-from unweight.learn.recipe import Recipe
+from unweight.learn.training.presets import recipe_for
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainer import place
 
 WARM_UP_SHARE = 0.25  # of a short training
 CHECKS = 20  # at least so many in a training

@@ -5,16 +5,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweight.bids.grid import check_same_grid
 from unweight.bids.inheritance import entry_beside
-from unweight.bids.label_image import one_volume, read_label_image
-from unweight.bids.mask import read_mask
 from unweight.bids.names import image_stem
-from unweight.bids.table import ABSENT, write_table
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.label_image import one_volume, read_label_image
+from unweight.bids.series.mask import read_mask
 from unweight.cli.each import each
 from unweight.cli.terminal import console, table
 from unweight.core.errors import InputError, UsageError
-from unweight.evaluate.regions import RegionRow, region_table
+from unweight.files.text_files import ABSENT, write_table
+from unweight.metrics.regions import RegionRow, region_table
 
 COLUMNS = ("map", "region", "index", "voxels", "missing", "mean", "sd", "median", "unit")
 Row = tuple[str, str, int, int, int, float, float, float, str | None]

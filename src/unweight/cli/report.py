@@ -2,7 +2,7 @@
 
 import argparse
 
-from unweight.bids.stored_sets import subjects_in, unfinished_sets
+from unweight.bids.derivatives.stored import subjects_in, unfinished_sets
 from unweight.cli.each import each
 from unweight.cli.terminal import console
 from unweight.core.errors import IncompleteError, InputError

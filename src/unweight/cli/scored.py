@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unweight.bids.atomic import write_together
-from unweight.bids.table import write_table
+from unweight.benchmark.t1.tables import TextTable
 from unweight.cli.terminal import table
-from unweight.evaluate.scores import Score, scores_table
-from unweight.run.t1_tables import TextTable
+from unweight.files.atomic import write_together
+from unweight.files.text_files import write_table
+from unweight.metrics.scores import Score, scores_table
 
 SCORES = "scores.tsv"
 

@@ -7,30 +7,26 @@ from pathlib import Path
 
 import torch
 
-from unweight.bids.atomic import write_bytes_atomic
-from unweight.bids.labels import read_labels
-from unweight.bids.minc import find_brainweb, read_brainweb
-from unweight.bids.mni152 import read_mni152
-from unweight.bids.provenance import Provenance
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
-from unweight.bids.table import write_table
-from unweight.bids.write import write_maps
 from unweight.cli.terminal import console
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
+from unweight.files.atomic import write_bytes_atomic
+from unweight.files.text_files import write_table
+from unweight.heads.brainweb import find_brainweb, read_brainweb
+from unweight.heads.labels import read_labels
+from unweight.heads.mni152 import read_mni152
 from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.cohort import Cohort, Subject, adjust
-from unweight.synth.compose import Factor, compose, divisible, with_phase
-from unweight.synth.lesions import with_plaques
-from unweight.synth.materials import BRAIN, INDEX
-from unweight.synth.measure import MeasurementPrior
-from unweight.synth.nuclei import with_nuclei
-from unweight.synth.person import of_person
-from unweight.synth.procedural_head import procedural_head
-from unweight.synth.protocol_prior import (
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.lesions import with_plaques
+from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,
     InversionPrior,
@@ -38,10 +34,19 @@ from unweight.synth.protocol_prior import (
     draw_echoes,
     draw_inversions,
 )
-from unweight.synth.protocols import Scan, eight_echoes, mprage, routine_contrasts, seven_inversions
-from unweight.synth.scene import Scene
+from unweight.synth.protocols.standard import (
+    Scan,
+    eight_echoes,
+    mprage,
+    routine_contrasts,
+    seven_inversions,
+)
+from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
-from unweight.synth.tissue import TissuePrior
+from unweight.synth.tissue.compose import Factor, compose, divisible, with_phase
+from unweight.synth.tissue.materials import BRAIN, INDEX
+from unweight.synth.tissue.prior import TissuePrior
+from unweight.synth.tissue.scene import Scene
 
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
     "ir": (T1, PD, B),

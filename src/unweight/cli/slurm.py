@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweight.bids.atomic import write_bytes_atomic
 from unweight.cli.run_plan import planned
 from unweight.cli.run_settings import filled, read_settings
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
+from unweight.files.atomic import write_bytes_atomic
 from unweight.run.cost import bytes_of, seconds_of_run
 from unweight.run.plan import Plan, Task
 

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from unweight.bids.atomic import check_room, write_bytes_atomic
-from unweight.bids.derivatives import DerivedImage
-from unweight.bids.names import subject_folder
-from unweight.bids.provenance import Provenance
-from unweight.bids.within import check_not_among_raw, check_within
-from unweight.bids.write import (
+from unweight.bids.derivatives.description import DerivedImage
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import (
     WrittenMaps,
     anat_folder,
     sidecar_path,
@@ -20,9 +17,11 @@ from unweight.bids.write import (
     visit_locked,
     write_maps_locked,
 )
+from unweight.bids.names import subject_folder
 from unweight.core.errors import OutputError
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
+from unweight.files.atomic import check_not_among_raw, check_room, check_within, write_bytes_atomic
 from unweight.report.figures import draw_maps
 from unweight.signals.inversion_recovery import T1
 

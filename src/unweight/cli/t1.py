@@ -9,10 +9,10 @@ from types import MappingProxyType
 import torch
 from rich.console import Console
 
-from unweight.bids.given import Given
-from unweight.bids.provenance import provenance_of
+from unweight.bids.derivatives.provenance import provenance_of
+from unweight.bids.derivatives.write import WrittenMaps
 from unweight.bids.read import FoundSeries, Series, find_inputs
-from unweight.bids.write import WrittenMaps
+from unweight.bids.series.overrides import Given
 from unweight.cli.account import voxel_table
 from unweight.cli.arguments import series_numbers
 from unweight.cli.device import device_for
@@ -24,8 +24,9 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
-from unweight.learn.posterior import PosteriorT1
-from unweight.learn.posterior_doubts import posterior_doubts
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.prepare.computing_memory import check_memory
 from unweight.signals.inversion_recovery import T1
 
 
@@ -74,6 +75,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
     where.check(series.acquisition.voxels)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
+    check_memory("t1", acquisition.signal.shape, acquisition.signal.device, method.name)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = _on(acquisition.signal.device, method.estimator)(acquisition, report)
         remarks: tuple[str, ...] = ()

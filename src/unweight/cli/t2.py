@@ -5,7 +5,7 @@ Late echoes end on the noise floor of magnitude images, which looks like a long 
 
 import argparse
 
-from unweight.bids.derivatives import DerivedImage
+from unweight.bids.derivatives.description import DerivedImage
 from unweight.cli.decay import map_decays, solver_of
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps

@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from unweight.bids.minc import read_brainweb
 from unweight.cli import train_pairs
 from unweight.cli.device import device_for
 from unweight.cli.recipe_choice import recipe_from
@@ -21,17 +20,18 @@ from unweight.cli.training_talk import Teller
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.assemble import load_posterior_network, task_of
-from unweight.learn.card import Card
-from unweight.learn.gather import Shelf, gather
-from unweight.learn.lesson import Base, Heads, Silence, place, pool_of, shelves, teach
-from unweight.learn.precision import Precision
-from unweight.learn.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, Recipe
-from unweight.learn.slab_set import slab_set
-from unweight.learn.weights import available, load_weights, save_weights
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.nuclei import with_nuclei
-from unweight.synth.procedural_head import procedural_head
+from unweight.heads.brainweb import read_brainweb
+from unweight.learn.training.assemble import load_posterior_network, task_of
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.precision import Precision
+from unweight.learn.training.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, Recipe
+from unweight.learn.training.sample_cache import Shelf, gather
+from unweight.learn.training.slab_set import slab_set
+from unweight.learn.training.trainer import Base, Heads, Silence, place, pool_of, shelves, teach
+from unweight.learn.training.weights import available, load_weights, save_weights
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.anatomy.procedural_head import procedural_head
 
 SHIPPED = "shipped"
 # Of heads drawn from random numbers: eight centimetres around the deep nuclei.

@@ -11,7 +11,6 @@ from typing import final
 import torch
 from rich.console import Console
 
-from unweight.bids.minc import read_brainweb
 from unweight.cli.device import device_for
 from unweight.cli.recipe_choice import recipe_from
 from unweight.cli.terminal import Course, console, course, table
@@ -20,23 +19,24 @@ from unweight.cli.training_record import FOLDER, TrainingRecord
 from unweight.cli.training_talk import Teller
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
-from unweight.learn.card import Card
-from unweight.learn.lesson import Silence, place
-from unweight.learn.pair import Pair, load_pair
-from unweight.learn.pair_cohort import CohortRecipe, person_pair
-from unweight.learn.pair_lesson import PairParts, teach_pairs
-from unweight.learn.pair_pool import PairPool
-from unweight.learn.pair_set import make_pairs
-from unweight.learn.precision import Precision
-from unweight.learn.recipe import FROM_PAIRS, STRUCTURES, T1W, T1W_UNET, Recipe
-from unweight.learn.t1w_assemble import T1wBase, load_base, t1w_task
-from unweight.learn.weights import available, load_weights, save_weights
-from unweight.run.t1w_pairs import FoundPairs, PairedSubject, contents_of, paired_subjects
-from unweight.run.t1w_real_pair import real_pair
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.nuclei import with_nuclei
-from unweight.synth.split import split_subjects
-from unweight.synth.whole_head import whole_head
+from unweight.heads.brainweb import read_brainweb
+from unweight.learn.mprage.assemble import T1wBase, load_base, t1w_task
+from unweight.learn.mprage.cohort import CohortRecipe, person_pair
+from unweight.learn.mprage.pair import Pair, load_pair
+from unweight.learn.mprage.pair_set import make_pairs
+from unweight.learn.mprage.pool import PairPool
+from unweight.learn.mprage.real_pair import real_pair
+from unweight.learn.mprage.real_subjects import FoundPairs, PairedSubject, contents_of, paired_subjects
+from unweight.learn.mprage.trainer import PairParts, teach_pairs
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.precision import Precision
+from unweight.learn.training.recipe import FROM_PAIRS, STRUCTURES, T1W, T1W_UNET, Recipe
+from unweight.learn.training.trainer import Silence, place
+from unweight.learn.training.weights import available, load_weights, save_weights
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.anatomy.split import split_subjects
+from unweight.synth.anatomy.whole_head import whole_head
 
 PAIRS = "pairs"
 SHIPPED = "shipped"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from unweight.bids.minc import find_brainweb, subject_of
 from unweight.core.errors import UsageError
-from unweight.synth.split import split_subjects
+from unweight.heads.brainweb import find_brainweb, subject_of
+from unweight.synth.anatomy.split import split_subjects
 
 LEARNING = ("train", "validation")
 

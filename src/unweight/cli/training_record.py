@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from unweight.bids.atomic import write_bytes_atomic
-from unweight.bids.content import parse_json, read_content
 from unweight.core.errors import InputError, UsageError
-from unweight.learn.recipe import Recipe, recipe_from_plain
+from unweight.files.atomic import write_bytes_atomic
+from unweight.files.text_files import parse_json, read_content
+from unweight.learn.training.recipe import Recipe, recipe_from_plain
 
 FOLDER, RECORD = "training", "recipe.json"
 LARGEST_BYTES = 16 * 2**20

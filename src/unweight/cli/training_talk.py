@@ -5,9 +5,9 @@ from typing import final
 
 from unweight.cli.terminal import Course
 from unweight.core.estimator import Progress
-from unweight.learn.lesson import Listener
-from unweight.learn.precision import PrecisionChoice, describe_precision
-from unweight.learn.training import Step
+from unweight.learn.training.loop import Step
+from unweight.learn.training.precision import PrecisionChoice, describe_precision
+from unweight.learn.training.trainer import Listener
 
 
 @final

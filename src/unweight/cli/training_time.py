@@ -9,10 +9,10 @@ from functools import partial
 import torch
 
 from unweight.cli.recipe_choice import with_steps
-from unweight.learn.precision import Precision, PrecisionChoice
-from unweight.learn.recipe import Recipe
-from unweight.learn.task import Batches, Task
-from unweight.learn.training import train
+from unweight.learn.training.loop import train
+from unweight.learn.training.precision import Precision, PrecisionChoice
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.task import Batches, Task
 
 MEASURED_SECONDS, MOST_MEASURED = 4.0, 256
 LEAST_STEPS = 100

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from unweight.bids.derivatives.stored import read_table
 from unweight.bids.names import parse_stem
-from unweight.bids.stored_sets import read_table
 from unweight.report.charts import number
 
 SPHERES = {

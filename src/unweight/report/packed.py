@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unweight.bids.compact import LIMIT, compact_labels, compact_values
+from unweight.files.compact import LIMIT, compact_labels, compact_values
 from unweight.report.colours import linear_lut
 from unweight.report.shown_set import Layer, ShownSet
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.protocol import Protocol
+from unweight.phantom.digital import VOID, DigitalPhantom
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.model import Signal, SignalModel
 from unweight.signals.noise import NoiseModel, Rician
-from unweight.synth.digital_phantom import VOID, DigitalPhantom
 
 
 def simulate(

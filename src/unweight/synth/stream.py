@@ -18,17 +18,16 @@ from unweight.core.parameter import ParameterSpec
 from unweight.core.ragged import stack_ragged
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, T1, B
-from unweight.synth.anatomy import Anatomy
-from unweight.synth.bent_slab import draw_bent_slab
-from unweight.synth.bipolar import alternate, draw_bipolar_phase
-from unweight.synth.chance import draw_count, draw_event
-from unweight.synth.compose import Factor, compose
-from unweight.synth.crop import draw_crop
-from unweight.synth.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
-from unweight.synth.protocols import Scan
-from unweight.synth.scene import Scene
-from unweight.synth.tissue import Prior
-from unweight.synth.warp import WarpRange
+from unweight.synth.anatomy.crop import draw_bent_slab, draw_crop
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.warp import WarpRange
+from unweight.synth.protocols.standard import Scan
+from unweight.synth.sampling import draw_count, draw_event
+from unweight.synth.scanner.bipolar import alternate, draw_bipolar_phase
+from unweight.synth.scanner.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
+from unweight.synth.tissue.compose import Factor, compose
+from unweight.synth.tissue.prior import Prior
+from unweight.synth.tissue.scene import Scene
 
 ANY_MEASUREMENT, ANY_WARP = MeasurementPrior(seam=8), WarpRange()
 CPU = torch.device("cpu")

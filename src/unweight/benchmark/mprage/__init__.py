@@ -1,0 +1,1 @@
+"""MPRAGE from multi-echo gradient echo."""

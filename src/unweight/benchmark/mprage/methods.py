@@ -1,0 +1,132 @@
+"""The ways of making a T1w image that an evaluation compares, and what finds structures in the images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from unweight.benchmark.mprage.records import Make, Segment
+from unweight.benchmark.mprage.scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
+from unweight.core.errors import InputError, UsageError
+from unweight.learn.mprage.assemble import load_network, load_synthesiser
+from unweight.learn.mprage.echo_channels import EVERYTHING, Conditions
+from unweight.learn.mprage.pair import Pair
+from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.synthesis import Synthesiser
+from unweight.learn.segmentation.task import find_structures
+from unweight.learn.training.recipe import STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from unweight.learn.training.weights import available, load_weights
+from unweight.prepare.segmenters import FastSurfer, Segmenter, SynthSeg, segment
+
+WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
+ABLATED = "unet"
+CONDITIONS = {
+    ALONE: Conditions(r2star=False, chi=False),
+    WITH_R2STAR: Conditions(r2star=True, chi=False),
+    WITH_CHI: Conditions(r2star=False, chi=True),
+    BOTH: EVERYTHING,
+}
+DRAWN = "fastddpm"  # one draw, as published
+DRAWN_WAYS = {"fastddpm axial": (Planes.AXIAL, 1)}
+EXTERNAL: dict[str, type[Segmenter]] = {"synthseg": SynthSeg, "fastsurfer": FastSurfer}
+
+
+def ways_of(
+    methods: Sequence[str] | None, folder: Path | None, device: torch.device, *, further: bool = True
+) -> dict[str, Make]:
+    """Return what makes images, by name.
+
+    Args:
+        methods: Of `WEIGHTS`; None for all that there are weights for.
+        folder: Of weights; None for those of the package.
+        device: Where networks run.
+        further: Also the U-Net without some conditions, and the Fast-DDPM in axial slices.
+
+    Raises:
+        InputError: There are no weights for a method that was asked for, or for any.
+    """
+    there = available(folder)
+    chosen = [name for name in WEIGHTS if WEIGHTS[name] in there] if methods is None else list(methods)
+    unknown = [name for name in chosen if name not in WEIGHTS]
+    if unknown:
+        raise UsageError(f"no methods: {', '.join(unknown)}", remedy=f"There are {', '.join(WEIGHTS)}.")
+    if not chosen:
+        raise InputError(
+            "there are no weights that make T1w images", remedy="Make them with `unweight train mprage`."
+        )
+    ways: dict[str, Make] = {}
+    for name in chosen:
+        n_draws = 1 if name == DRAWN else None
+        made, _ = load_synthesiser(WEIGHTS[name], folder, device=device, n_draws=n_draws)
+        ways[name] = maker(made)
+        if further and name == ABLATED:
+            for told, conditions in CONDITIONS.items():
+                if conditions != EVERYTHING:
+                    ways[told_name(told)] = maker(made, conditions)
+        if further and name == DRAWN:
+            for other, (planes, count) in DRAWN_WAYS.items():
+                made, _ = load_synthesiser(
+                    WEIGHTS[name], folder, device=device, planes=planes, n_draws=count
+                )
+                ways[other] = maker(made)
+    return ways
+
+
+def weights_of(way: str, folder: Path | None) -> str:
+    """Return the SHA-256 of the weights that a way rests on."""
+    names = [name for name in WEIGHTS if way == name or way.startswith((f"{name} ", f"{name}:"))]
+    if not names:
+        return ""
+    digest = load_weights(WEIGHTS[names[0]], folder)[1].sha256
+    base = load_weights(T1W_UNET, folder)[1].sha256 if names[0] == "residual" else ""
+    return f"{digest}{base}"
+
+
+def told_name(told: str) -> str:
+    """Return the name of the way in which the U-Net is told these conditions."""
+    return ABLATED if told == BOTH else f"{ABLATED}: {told}"
+
+
+def maker(synthesise: Synthesiser, conditions: Conditions = EVERYTHING) -> Make:
+    """Return what makes the image of a pair's echoes."""
+
+    def make(pair: Pair) -> Float[Tensor, "x y z"]:
+        return synthesise(pair.channels.float(), conditions).mean
+
+    return make
+
+
+def own_segmenter(folder: Path | None, device: torch.device) -> Segment:
+    """Return the network that finds structures, trained on true simulated images only.
+
+    Raises:
+        InputError: There are no weights.
+    """
+    network, _, _ = load_network(STRUCTURES, folder)
+    network = network.to(device)
+
+    def find(image: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> UInt8[Tensor, "x y z"]:
+        share = find_structures(network, image.float(), mask.float())
+        return (share.argmax(0) * mask).to(torch.uint8)
+
+    return find
+
+
+def external_segmenter(name: str, voxel_mm: tuple[float, float, float]) -> Segment:
+    """Return an installed program, for images on a grid without a turn.
+
+    Args:
+        name: Of `EXTERNAL`.
+        voxel_mm: Size of a voxel [mm].
+    """
+    if name not in EXTERNAL:
+        raise UsageError(f"no segmenter is called {name}", remedy=f"There are {', '.join(EXTERNAL)}.")
+    program = EXTERNAL[name]()
+    affine = torch.diag(torch.tensor([*voxel_mm, 1.0]))
+
+    def find(image: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> UInt8[Tensor, "x y z"]:
+        return (segment(program, image, affine) * mask).to(torch.uint8)
+
+    return find

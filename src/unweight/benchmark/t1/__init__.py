@@ -1,0 +1,1 @@
+"""T1 from inversion recovery."""

@@ -1,0 +1,104 @@
+"""The T1 methods that can be compared, by name, and what each costs in evaluations of its network."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unweight.benchmark.core.overlap import check_cards
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import UsageError
+from unweight.core.estimator import Estimator
+from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.posterior import PosteriorT1
+from unweight.learn.t1.recurrent import RecurrentT1
+from unweight.learn.t1.regression import RegressionT1
+from unweight.learn.training.assemble import load_estimator
+from unweight.learn.training.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM
+from unweight.learn.training.weights import available
+
+FIT = "ml"
+WEIGHTS = {"posterior": POSTERIOR, "resnet": RESNET, "rim": RIM, "diffusor": DIFFUSOR}
+METHODS = (FIT, *WEIGHTS)
+
+
+def t1_methods(
+    names: Sequence[str] | None = None,
+    weights: Path | None = None,
+    *,
+    n_draws: int | None = None,
+    n_steps: int | None = None,
+) -> dict[str, Estimator[Acquisition]]:
+    """Return estimators by name.
+
+    Args:
+        names: Some of METHODS; None for all that there are weights for.
+        weights: Folder of the weights; None for those that come with the package.
+        n_draws: Of the diffusor, instead of what its card says.
+        n_steps: Likewise.
+
+    Raises:
+        UsageError: There is no such method, or the diffusor cannot draw so often.
+        InputError: A method asked for by name has no weights, or weights are damaged.
+    """
+    unknown = [name for name in names or () if name not in METHODS]
+    if unknown or (names is not None and not names):
+        raise UsageError(
+            f"no T1 method called {', '.join(unknown) or 'nothing'}",
+            remedy=f"There are {', '.join(METHODS)}.",
+        )
+    there = available(weights)
+    wanted = [one for one in METHODS if one == FIT or WEIGHTS[one] in there] if names is None else names
+    methods: dict[str, Estimator[Acquisition]] = {}
+    for name in wanted:
+        estimator: Estimator[Acquisition] = InversionRecoveryFit()
+        if name != FIT:
+            estimator, _ = load_estimator(WEIGHTS[name], weights)
+        methods[name] = _drawing(estimator, n_draws, n_steps)
+    return methods
+
+
+def without_weights(weights: Path | None = None) -> tuple[str, ...]:
+    """Return the methods that there are no weights for."""
+    there = available(weights)
+    return tuple(name for name, stored in WEIGHTS.items() if stored not in there)
+
+
+def check_unseen(subjects: Sequence[str], methods: Sequence[str], weights: Path | None = None) -> None:
+    """Refuse heads that a method knows from its training, its checks or its calibration.
+
+    Args:
+        subjects: Whose heads are to be evaluated on.
+        methods: What `t1_methods` was asked for.
+        weights: As given there.
+
+    Raises:
+        UsageError: The card of a method names one of them.
+    """
+    check_cards(subjects, {name: WEIGHTS[name] for name in methods if name != FIT}, weights)
+
+
+def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:
+    """Return how often the network is evaluated for one slice; 0 for what has none."""
+    if isinstance(estimator, DiffusorT1):
+        return estimator.n_steps * estimator.n_draws
+    if isinstance(estimator, RecurrentT1):
+        return estimator.network.config.n_steps
+    return 1 if isinstance(estimator, PosteriorT1 | RegressionT1) else 0
+
+
+def default_method(methods: Sequence[str]) -> str:
+    """Return the method a user gets who names none: the posterior, else the fit, else the first."""
+    return next((name for name in ("posterior", FIT) if name in methods), methods[0])
+
+
+def _drawing(
+    estimator: Estimator[Acquisition], n_draws: int | None, n_steps: int | None
+) -> Estimator[Acquisition]:
+    if not isinstance(estimator, DiffusorT1):
+        return estimator
+    return replace(
+        estimator,
+        n_draws=estimator.n_draws if n_draws is None else n_draws,
+        n_steps=estimator.n_steps if n_steps is None else n_steps,
+    )

@@ -1,0 +1,85 @@
+"""Which simulated sets an evaluation has, and how large they are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.benchmark.t1.detail import DETAIL, detail_set
+from unweight.benchmark.t1.heads import (
+    BRAINS,
+    BRAINS_BLURRED,
+    BRAINS_OTHER,
+    N_HEADS,
+    N_SLICES,
+    brains_blurred_set,
+    brains_other_set,
+    brains_set,
+    brainweb_slices,
+    procedural_slices,
+)
+from unweight.benchmark.t1.sets import (
+    PHANTOM,
+    SCATTERED,
+    SCATTERED_SHAPE,
+    TrialSet,
+    phantom_set,
+    scattered_set,
+)
+from unweight.benchmark.t1.stability import STABILITY
+from unweight.core.errors import UsageError
+from unweight.synth.anatomy.labels import Anatomy
+
+SETS = (PHANTOM, BRAINS, BRAINS_OTHER, BRAINS_BLURRED, SCATTERED, DETAIL, STABILITY)
+HEADED = (BRAINS, BRAINS_OTHER, BRAINS_BLURRED)
+N_SEEDS, QUICK_SEEDS = 5, 1
+QUICK_SHAPE = (16, 16)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class T1Plan:
+    """The extent of an evaluation.
+
+    Attributes:
+        sets: Some of SETS.
+        n_seeds: Noise seeds of the phantom and of small structures.
+        heads: Folder of BrainWeb heads, of which the test part is used; None for procedural heads.
+        quick: One head, one slice, fewer scattered voxels.
+    """
+
+    sets: tuple[str, ...] = SETS
+    n_seeds: int = N_SEEDS
+    heads: Path | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.sets if name not in SETS]
+        if unknown:
+            raise UsageError(f"no set called {', '.join(unknown)}", remedy=f"There are {', '.join(SETS)}.")
+        if self.n_seeds < 1:
+            raise UsageError(f"{self.n_seeds} noise seeds", remedy="Give at least one.")
+
+    def trial_sets(self) -> Iterator[TrialSet]:
+        """Make the simulated sets, each when it is asked for; `stability` is none."""
+        slices = self._slices() if set(HEADED) & set(self.sets) else ()
+        each_head = slices[:: 1 if self.quick else N_SLICES]
+        for name in self.sets:
+            if name == PHANTOM:
+                yield phantom_set(self.n_seeds)
+            elif name == BRAINS:
+                yield brains_set(slices)
+            elif name == BRAINS_OTHER:
+                yield brains_other_set(slices)
+            elif name == BRAINS_BLURRED:
+                yield brains_blurred_set(each_head)
+            elif name == SCATTERED:
+                yield scattered_set(QUICK_SHAPE if self.quick else SCATTERED_SHAPE)
+            elif name == DETAIL:
+                yield detail_set(self.n_seeds)
+
+    def _slices(self) -> tuple[Anatomy, ...]:
+        n_slices = 1 if self.quick else N_SLICES
+        if self.heads is not None:
+            return brainweb_slices(self.heads, 1 if self.quick else None, n_slices)
+        return procedural_slices(1 if self.quick else N_HEADS, n_slices)

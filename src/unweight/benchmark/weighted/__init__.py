@@ -1,0 +1,1 @@
+"""T1, T2 and PD from weighted images."""

@@ -1,0 +1,1 @@
+"""Derivatives: written as whole sets with provenance, and read back."""

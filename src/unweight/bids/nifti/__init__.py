@@ -1,0 +1,1 @@
+"""One NIfTI file: its header, its grid, its scaling and its voxels."""

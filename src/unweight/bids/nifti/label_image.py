@@ -1,0 +1,169 @@
+"""A label image and the names of its regions: NIfTI of whole numbers, and a table beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from unweight.bids.names import image_stem
+from unweight.bids.nifti.grid import Grid
+from unweight.bids.nifti.volume import Volume, open_volume
+from unweight.bids.sidecar import read_sidecar
+from unweight.core.errors import InputError
+from unweight.files.text_files import lines_of, read_content
+
+LARGEST_LABEL = 2**24  # beyond it whole numbers are not exact in the single precision of a volume
+LARGEST_TABLE = 16 * 2**20  # [byte]
+MOST_DIGITS = 9
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelImage:
+    """Regions on a grid.
+
+    Attributes:
+        labels: Number of the region of each voxel; 0 is none.
+        names: Of the regions, by number in order; a number without a name is its own.
+        grid: Where the voxels are.
+    """
+
+    labels: Int64[Tensor, "x y z"]
+    names: dict[int, str]
+    grid: Grid
+
+
+def read_label_image(path: Path, given: Path | None = None) -> LabelImage:
+    """Read a label image, with the names given or those in a file beside it.
+
+    Args:
+        path: A NIfTI file of whole numbers.
+        given: A `.tsv` or JSON file of names; None for the one of the same name.
+
+    Raises:
+        InputError: A file is unusable, or there is no region.
+    """
+    volume = one_volume(path, "labels")
+    labels = _whole_numbers(volume, path)
+    return LabelImage(labels=labels, names=_names(path, given, labels), grid=volume.grid)
+
+
+def one_volume(path: Path, what: str) -> Volume:
+    """Read an image of one volume.
+
+    Args:
+        path: A NIfTI file.
+        what: It is, in the plural or with its article.
+
+    Raises:
+        InputError: It is unusable, or holds several volumes.
+    """
+    volume = open_volume(path)
+    if volume.data.ndim != 3:
+        raise InputError(
+            f"is a series of {volume.data.shape[3]} volumes",
+            remedy=f"Give {what} as one volume.",
+            path=path,
+        )
+    return volume
+
+
+def read_region_names(path: Path) -> dict[int, str] | None:
+    """Read the names of label numbers; None if the file is about something else.
+
+    Args:
+        path: A `.tsv` file with the columns index and name, or JSON such as {"1": "caudate"}.
+
+    Raises:
+        InputError: It cannot be read, or is such a table with an unusable or repeated number.
+    """
+    return _names_of_json(path) if path.suffix == ".json" else _names_of_tsv(path)
+
+
+def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) -> dict[int, str]:
+    """Return the names given, or those in a file beside the labels; numbers stand for what has none."""
+    named = _names_beside(labels) if given is None else read_region_names(given)
+    if named is None and given is not None:
+        raise InputError(
+            "does not name regions",
+            remedy='Give a .tsv file with the columns index and name, or JSON such as {"1": "caudate"}.',
+            path=given,
+        )
+    there = _found(numbers)
+    if not there:
+        raise InputError("holds no region, only 0", remedy="Number the regions from 1.", path=labels)
+    regions = sorted({*(named or ())} - {0})
+    if regions and not {*there} & {*regions}:
+        raise InputError(
+            f"none of its labels has a name: they are {there[0]} …, and the names are of {regions[0]} …",
+            remedy="Give the names of these labels.",
+            path=given or labels,
+        )
+    both = {index: str(index) for index in there} | (named or {})
+    return dict(sorted(both.items()))
+
+
+def _found(labels: Int64[Tensor, "x y z"]) -> list[int]:
+    return [int(index) for index in torch.unique(labels).tolist() if index != 0]
+
+
+def _names_beside(labels: Path) -> dict[int, str] | None:
+    stem = image_stem(labels)
+    for ending in (".tsv", ".json"):
+        beside = labels.with_name(f"{stem}{ending}")
+        named = read_region_names(beside) if beside.is_file() else None
+        if named is not None:
+            return named
+    return None
+
+
+def _names_of_json(path: Path) -> dict[int, str] | None:
+    fields = read_sidecar(path)
+    if not fields or not all(_is_number(key) for key in fields):
+        return None
+    return _checked([(key, name if isinstance(name, str) else "") for key, name in fields.items()], path)
+
+
+def _names_of_tsv(path: Path) -> dict[int, str] | None:
+    try:
+        lines = lines_of(read_content(path, LARGEST_TABLE))
+    except UnicodeDecodeError as error:
+        raise InputError("is no text", remedy="Save it as UTF-8.", path=path) from error
+    rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
+    if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
+        return None
+    cells = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+    return _checked([(row.get("index", ""), row.get("name", "")) for row in cells], path)
+
+
+def _checked(pairs: Sequence[tuple[str, str]], path: Path) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for key, name in pairs:
+        if not _is_number(key):
+            raise InputError(f"{key!r} is no label number", remedy="Write whole numbers from 0.", path=path)
+        if not name or any(mark in name for mark in "\t\n\r"):
+            raise InputError(f"label {key} has no usable name", remedy="Name it in one line.", path=path)
+        if int(key) in names:
+            raise InputError(f"names label {int(key)} twice", remedy="Keep one of the two.", path=path)
+        names[int(key)] = name
+    return names
+
+
+def _is_number(key: str) -> bool:
+    return key.isascii() and key.isdigit() and len(key) <= MOST_DIGITS
+
+
+def _whole_numbers(volume: Volume, path: Path) -> Int64[Tensor, "x y z"]:
+    values = volume.data
+    wrong = ~torch.isfinite(values) | (values != values.round()) | (values < 0) | (values > LARGEST_LABEL)
+    if bool(wrong.any()):
+        raise InputError(
+            f"holds what is no label in {int(wrong.sum())} voxels, {float(values[wrong][0]):g} for one",
+            remedy="Give whole numbers from 0, brought onto the grid without interpolation.",
+            path=path,
+        )
+    return values.long()

@@ -1,0 +1,1 @@
+"""Several files become one series: parts, timings, geometry, overrides by the caller."""

@@ -1,0 +1,215 @@
+"""How a T1w, T2w or FLAIR was made, from its sidecar and what the caller says.
+
+TR, TE and TI are not required by BIDS; here they are, and what is absent is asked for by its name. TR of an
+MPRAGE runs from inversion to inversion (`RepetitionTimePreparation`, else `RepetitionTime`), and
+`RepetitionTimeExcitation` is then the time between excitations.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import degrees, pi
+from pathlib import Path
+from typing import final
+
+from unweight.bids.series.overrides import override
+from unweight.bids.series.readout import EXCITATION, MPRAGE_WORDS, described, scanning_codes
+from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
+from unweight.core.errors import ProtocolError
+from unweight.core.protocol import protocol_from_values
+from unweight.core.weighting import Readout, Weighting
+
+CONTRASTS = ("T1w", "T2w", "FLAIR")
+OPTIONS = {"repetition_time": "tr", "echo_time": "te", "inversion_time": "ti", "flip_angle": "flip"}
+FIELDS = {
+    "repetition_time": "RepetitionTime",
+    "echo_time": "EchoTime",
+    "inversion_time": "InversionTime",
+    "flip_angle": "FlipAngle",
+}
+LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class GivenWeighting:
+    """What the caller says of one image; it wins over its sidecar.
+
+    Attributes:
+        repetition_time: TR [s].
+        echo_time: TE [s].
+        inversion_time: TI [s].
+        flip_angle: [degrees]
+        readout: What was read out.
+    """
+
+    repetition_time: float | None = None
+    echo_time: float | None = None
+    inversion_time: float | None = None
+    flip_angle: float | None = None
+    readout: Readout | None = None
+
+
+def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> Weighting:
+    """Return how an image was made.
+
+    Args:
+        contrast: One of CONTRASTS.
+        sidecar: Of the image.
+        given: What the caller says.
+
+    Raises:
+        InputError: A field has the wrong type.
+        ProtocolError: A timing is absent or impossible, or the readout has no model here.
+    """
+    times = {name: getattr(given, name) for name in ("repetition_time", "echo_time", "inversion_time")}
+    told = override(sidecar, {name: value for name, value in times.items() if value is not None})
+    fields = dict(told.fields)
+    if given.flip_angle is not None:
+        fields["FlipAngle"] = given.flip_angle
+    readout = given.readout or _readout(contrast, told.with_fields(fields))
+    spacing = None
+    if readout is Readout.MPRAGE:
+        spacing = _spacing(sidecar)
+        if given.repetition_time is None and spacing is not None and _prepared(fields):
+            fields.pop(EXCITATION, None)
+        _check_inversions(told.with_fields(fields), sidecar.image)
+    timing = timing_of(told.with_fields(fields))
+    values = _needed(contrast, readout, timing, sidecar)
+    if readout is Readout.MPRAGE:
+        values |= _train(timing, spacing, fields.get("NumberShots"))
+    elif readout is Readout.TURBO_SPIN_ECHO:
+        end = timing.readout_time if timing.readout_time is not None else _end_of_train(sidecar)
+        values |= {} if end is None else {"readout_time": end}
+    try:
+        protocol = protocol_from_values(
+            field_strength=timing.field_strength, **{name: [value] for name, value in values.items()}
+        )
+        return Weighting(readout=readout, protocol=protocol)
+    except ProtocolError as error:
+        raise ProtocolError(error.problem, remedy=error.remedy, path=sidecar.image) from error
+
+
+def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -> dict[str, float]:
+    """Return the timings that the readout cannot do without."""
+    names = ["repetition_time", "echo_time"]
+    if contrast == "FLAIR" or readout is Readout.MPRAGE:
+        names.append("inversion_time")
+    if readout is Readout.MPRAGE:
+        names.append("flip_angle")
+    values: dict[str, float] = {}
+    for name in names:
+        value = getattr(timing, name)
+        if value is None or (name == "inversion_time" and value == 0):
+            field = FIELDS[name]
+            if readout is Readout.MPRAGE and name == "repetition_time":
+                field = "RepetitionTimePreparation"
+            raise ProtocolError(
+                f"nothing tells {field} of this {contrast}",
+                remedy=f"Write it into its sidecar, or give --{contrast.lower()}-{OPTIONS[name]}.",
+                path=sidecar.image,
+            )
+        values[name] = value
+    if readout is not Readout.MPRAGE and timing.inversion_time:
+        values["inversion_time"] = timing.inversion_time
+    # In a turbo spin echo scanners write the refocusing angle there.
+    if readout is Readout.SPIN_ECHO and timing.flip_angle is not None and timing.flip_angle <= pi / 2:
+        values["flip_angle"] = timing.flip_angle
+    return values
+
+
+def _spacing(sidecar: Sidecar) -> float | None:
+    """Return the time between the excitations of an MPRAGE; some scanners write it where TR belongs."""
+    for label in (EXCITATION, "EchoSpacing", "RepetitionTime"):
+        value = sidecar.number(label)
+        if value is not None and 0 < value <= LONGEST_SPACING:
+            return value
+    return None
+
+
+def _end_of_train(sidecar: Sidecar) -> float | None:
+    """Return the time from excitation to the last echo, where a sidecar tells the spacing of echoes."""
+    length, spacing = sidecar.number("EchoTrainLength"), sidecar.number("EchoSpacing")
+    return length * spacing if length and spacing else None
+
+
+def _check_inversions(sidecar: Sidecar, path: Path) -> None:
+    """Refuse the time between excitations where the time between inversions belongs.
+
+    What is told goes before its sidecar, so the first of these fields that is there is what counts.
+    """
+    label = next((name for name in REPETITION_OF_INVERSION if sidecar.number(name) is not None), None)
+    repeat = None if label is None else sidecar.number(label)
+    inversion = sidecar.number("InversionTime") or LONGEST_SPACING
+    if label is not None and repeat is not None and repeat <= inversion:
+        raise ProtocolError(
+            f"{label} {repeat:g} s of an MPRAGE is not the time from inversion to inversion",
+            remedy="Some scanners write the time between excitations there. Write "
+            "RepetitionTimePreparation, 1 to 4 s, into its sidecar, or give --t1w-tr.",
+            path=path,
+        )
+
+
+def _train(timing: Timing, spacing: float | None, shots: object) -> dict[str, float]:
+    """Return what is known of the train of an MPRAGE."""
+    values: dict[str, float] = {}
+    between = timing.echo_spacing if timing.echo_spacing is not None else spacing
+    if between is not None:
+        values["echo_spacing"] = between
+    if timing.train_length is not None:
+        values["train_length"] = timing.train_length
+    if isinstance(shots, int | float) and not isinstance(shots, bool):
+        values.setdefault("train_length", float(shots))
+    if isinstance(shots, list) and len(shots) == 2 and all(isinstance(one, int | float) for one in shots):
+        values.setdefault("train_length", float(sum(shots)))
+        values["centre_index"] = float(shots[0])
+    if timing.centre_index is not None:
+        values["centre_index"] = timing.centre_index
+    return values
+
+
+def _readout(contrast: str, sidecar: Sidecar) -> Readout:
+    """Return what the sidecar says was read out.
+
+    Raises:
+        ProtocolError: A gradient echo without inversion, of which there is no model here.
+    """
+    codes, text = scanning_codes(sidecar), described(sidecar)
+    inverted = bool(sidecar.fields.get("InversionTime"))
+    gradient = "GR" in codes
+    if "mp2rage" in text:
+        raise ProtocolError(
+            f"this {contrast} is of an MP2RAGE, which has no model here",
+            remedy="Give an MPRAGE or a spin echo, or leave it out.",
+            path=sidecar.image,
+        )
+    if contrast == "T1w":
+        named = any(word in text for word in MPRAGE_WORDS)
+        if named or (inverted and (gradient or "SE" not in codes)):
+            return Readout.MPRAGE
+    if gradient and "SE" not in codes:
+        raise ProtocolError(
+            f"this {contrast} is a gradient echo without inversion, which has no model here",
+            remedy="Give a spin echo, a turbo spin echo or an MPRAGE; if it is one, say so with "
+            f"--{contrast.lower()}-readout.",
+            path=sidecar.origin("ScanningSequence"),
+        )
+    length = sidecar.number("EchoTrainLength")
+    if contrast == "T1w":
+        return Readout.TURBO_SPIN_ECHO if length is not None and length > 1 else Readout.SPIN_ECHO
+    single = length == 1 and contrast == "T2w"
+    return Readout.SPIN_ECHO if single else Readout.TURBO_SPIN_ECHO
+
+
+def _prepared(fields: Mapping[str, object]) -> bool:
+    """Whether another field than that between excitations tells TR."""
+    return any(fields.get(name) is not None for name in ("RepetitionTimePreparation", "RepetitionTime"))
+
+
+def told_of(weighting: Weighting) -> dict[str, float | str]:
+    """Return readout and timings as BIDS names them, for sidecars; angles in degrees."""
+    told: dict[str, float | str] = {"Readout": str(weighting.readout)}
+    for name, field in FIELDS.items():
+        value = weighting.time(name)
+        if value is not None:
+            told[field] = round(degrees(value), 6) if name == "flip_angle" else round(value, 9)
+    return told

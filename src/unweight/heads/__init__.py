@@ -1,0 +1,1 @@
+"""Heads to simulate, from files: BrainWeb, MNI152, and any label image."""

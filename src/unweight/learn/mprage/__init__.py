@@ -1,0 +1,1 @@
+"""Learned synthesis of MPRAGE from multi-echo gradient echo."""

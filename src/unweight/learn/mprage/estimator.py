@@ -1,0 +1,169 @@
+"""A T1w image of multi-echo gradient echo, as an estimator: echoes in, image with standard deviation out.
+
+The image is made, not measured: what cannot be seen in gradient echoes is what it is in most people it was
+trained on. A voxel is AT_LIMIT where decay, level, R2* or χ lie beyond what the network is ever shown.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.bids.nifti.canonical import turn_of
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import ProtocolError, UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec
+from unweight.fit.susceptibility import SusceptibilityFit
+from unweight.learn.mprage.echo_channels import (
+    CHI,
+    DECAY_LIMIT,
+    DECAYS,
+    LEVEL,
+    LEVEL_LIMIT,
+    MASK,
+    OTHER_LIMIT,
+    R2STAR,
+    Conditions,
+)
+from unweight.learn.mprage.pair_making import EchoMaps, maps_of_echoes
+from unweight.learn.mprage.synthesis import Synthesis, Synthesiser
+
+T1W_IMAGE = ParameterSpec(
+    name="T1w",
+    unit="arbitrary",
+    lower=0.0,
+    upper=2.0,
+    suffix="T1w",
+    description="T1w (MPRAGE) image made of gradient echoes, not measured; white matter has about 1",
+    desc="synth",
+)
+TRAINED_FIELD, FIELD_TOLERANCE = 3.0, 0.25  # [T]
+LIMITS = (*((channel, DECAY_LIMIT) for channel in DECAYS), (LEVEL, LEVEL_LIMIT))
+SIZES = (0.7, 1.3)  # of the range of voxel sizes trained for, what is still taken without a word
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EchoT1w(Estimator[Acquisition]):
+    """Makes T1w images by a trained network.
+
+    Attributes:
+        synthesise: The network.
+        conditions: Which of R2* and χ it is told; χ is left out where there is no phase.
+        fit: How χ is found.
+        given: Maps that are known already, `R2star` [1/s] or `Chi` [ppm].
+        voxel_mm: Smallest and largest voxels it was trained on [mm].
+    """
+
+    synthesise: Synthesiser
+    conditions: Conditions = field(default_factory=Conditions)
+    fit: SusceptibilityFit = field(default_factory=SusceptibilityFit)
+    given: Mapping[str, Float[Tensor, "x y z"]] = field(default_factory=lambda: MappingProxyType({}))
+    voxel_mm: tuple[float, float] = (1.0, 1.5)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.given) - {"R2star", "Chi"}
+        if unknown:
+            raise UsageError(f"no conditions: {', '.join(sorted(unknown))}", remedy="Give R2star or Chi.")
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """The image."""
+        return (T1W_IMAGE,)
+
+    def accept(self, measured: Acquisition, /) -> None:
+        """Return if these are echoes of a volume at the field it was trained for.
+
+        Raises:
+            ProtocolError: They are not.
+        """
+        measured.protocol.require("echo_time", "a T1w image")
+        strength = measured.protocol.field_strength
+        if strength is not None and abs(strength - TRAINED_FIELD) > FIELD_TOLERANCE:
+            raise ProtocolError(
+                f"echoes at {strength:g} T; the network was trained at {TRAINED_FIELD:g} T",
+                remedy="Train one for this field, or say --field 3 to see what comes out.",
+            )
+        if measured.affine is None or len(measured.voxels) != 3:
+            raise ProtocolError("echoes of a volume with three axes and an affine are needed")
+
+    def __call__(self, measured: Acquisition, /, progress: Progress | None = None) -> ParameterMaps:
+        """Find the brain, R2* and χ, and make the image."""
+        self.accept(measured)
+        fit = self.fit if self.conditions.chi else None
+        return self.make(self.prepare(measured, fit), measured.affine, progress)
+
+    def prepare(self, measured: Acquisition, fit: SusceptibilityFit | None) -> EchoMaps:
+        """Return brain, R2* and χ; without a fit χ is left out, unless it is given."""
+        if fit is None and "Chi" not in self.given:
+            measured = Acquisition(
+                signal=measured.signal.abs(),
+                protocol=measured.protocol,
+                affine=measured.affine,
+                mask=measured.mask,
+            )
+        return maps_of_echoes(measured, fit, self.given)
+
+    def make(
+        self,
+        maps: EchoMaps,
+        affine: Float[Tensor, "4 4"] | None = None,
+        progress: Progress | None = None,
+    ) -> ParameterMaps:
+        """Make the image of what was prepared, with axes to the right, front and top, and turn it back."""
+        channels = maps.channels()
+        told = Conditions(r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None)
+        turn = turn_of(torch.eye(4) if affine is None else affine, tuple(maps.mask.shape))
+        upright = turn.apply(channels.movedim(0, -1)).movedim(-1, 0)
+        found = self.synthesise(upright, told, progress)
+        made = Synthesis(
+            mean=turn.undo(found.mean),
+            sd=turn.undo(found.sd),
+            draws=tuple(turn.undo(one) for one in found.draws),
+        )
+        inside = channels[MASK] > 0
+        nothing = torch.full_like(made.mean, math.nan)
+        status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
+        status[inside & _beyond(channels, told)] = int(VoxelStatus.AT_LIMIT)
+        draws = None
+        if made.draws:
+            draws = torch.stack([torch.where(inside, one, nothing) for one in made.draws])[..., None]
+        return ParameterMaps(
+            specs=self.parameters,
+            values=torch.where(inside, made.mean, nothing)[..., None],
+            std=torch.where(inside, made.sd, nothing)[..., None],
+            status=status,
+            draws=draws,
+            affine=affine,
+            notes={"told_r2star": int(told.r2star), "told_chi": int(told.chi)},
+        )
+
+    def remarks(self, maps: EchoMaps) -> tuple[str, ...]:
+        """Return what a careful reader should know of these echoes."""
+        low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
+        sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
+        told = list(maps.notes)
+        if not all(low <= size <= high for size in maps.voxel_mm):
+            told.append(
+                f"voxels of {sizes} mm; the network was trained with {self.voxel_mm[0]:g} to "
+                f"{self.voxel_mm[1]:g} mm, and other sizes make worse images"
+            )
+        if maps.chi is None and self.conditions.chi:
+            told.append("no phase: the image is made without susceptibility")
+        return tuple(told)
+
+
+def _beyond(channels: Float[Tensor, "7 x y z"], told: Conditions) -> Tensor:
+    limits = list(LIMITS)
+    limits += [(R2STAR, OTHER_LIMIT)] * told.r2star + [(CHI, OTHER_LIMIT)] * told.chi
+    beyond = torch.zeros_like(channels[0], dtype=torch.bool)
+    for channel, limit in limits:
+        beyond |= channels[channel].abs() >= limit
+    return beyond

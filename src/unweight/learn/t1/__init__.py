@@ -1,0 +1,1 @@
+"""Learned estimators of T1 from inversion recovery."""

@@ -1,0 +1,1 @@
+"""Training that any network shares: loop, sample cache, checkpoints, weights, calibration, model cards."""

@@ -1,0 +1,202 @@
+"""T1, T2 and PD maps of an examination: slice by slice through a network, with intervals and a check.
+
+Of the images re-synthesised from the maps, with one free gain per image and slice and the receive
+sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
+`implausible`. PD is relative: CSF has 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from unweight.core.errors import ProtocolError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.examination import Examination
+from unweight.core.maps import RMS_OF_LOG, ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec, Scale
+from unweight.core.weighting import completed
+from unweight.learn.training.conformal import LEVEL, Conformal
+from unweight.learn.weighted.conditioning import NAMES
+from unweight.learn.weighted.features import anchors_of, features_of
+from unweight.learn.weighted.protocol_range import WeightingRange
+from unweight.learn.weighted.slabs import rows_of
+from unweight.learn.weighted.task import N_MAPS, View, answer_maps, unexplained
+from unweight.signals.parameters import T1, T2
+
+RELATIVE_PD = ParameterSpec(
+    name="PD",
+    unit="1",
+    lower=0.0,
+    upper=2.0,
+    suffix="PDmap",
+    scale=Scale.LINEAR,
+    description="Proton density relative to cerebrospinal fluid, which has 1",
+)
+SPECS = (T1, T2, RELATIVE_PD)
+N_AT_ONCE = 8
+FEWEST_IMAGES = 2
+IMPLAUSIBLE = 0.35  # of the logarithm of an image
+TOO_DARK = -1.2  # an image so far below an ordinary brain says nothing in a voxel
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightedMaps(Estimator[Examination]):
+    """Maps by a network of `learn.weighted.task`.
+
+    Attributes:
+        network: Trained, in `eval` mode.
+        view: How it is asked.
+        weightings: What it was trained for.
+        intervals: Half-widths of ln T1, ln T2 and ln PD.
+        name: For messages.
+    """
+
+    network: nn.Module
+    view: View
+    weightings: WeightingRange
+    intervals: tuple[Conformal, Conformal, Conformal]
+    name: str = "maps"
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T1, T2 and relative PD."""
+        return SPECS
+
+    def accept(self, measured: Examination, /) -> None:
+        """Return if the examination is one of those trained for.
+
+        Raises:
+            ProtocolError: It has too few images, one twice, or timings that were not trained.
+        """
+        names = [one.name for one in measured.images]
+        if len(set(names)) < max(FEWEST_IMAGES, len(names)) or not set(names) <= set(NAMES):
+            raise ProtocolError(
+                f"{self.name} needs two or three of {', '.join(NAMES)}, each once, not {', '.join(names)}",
+                remedy="Give one image of each contrast.",
+            )
+        if len(measured.voxels) != 3:
+            raise ProtocolError(
+                f"images of {len(measured.voxels)} axes", remedy="Give volumes of three axes."
+            )
+        self.weightings.check(measured, self.name)
+
+    def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
+        """Make the maps, axial slice by axial slice (across the third axis)."""
+        self.accept(measured)
+        inside = measured.inside
+        columns = {
+            name: torch.full((*measured.voxels, N_MAPS), torch.nan).to(measured.images[0].signal)
+            for name in ("free", "reach", "sd")
+        }
+        left = torch.full(measured.voxels, torch.nan).to(columns["free"])
+        layers = inside.flatten(0, 1).any(0).nonzero()[:, 0]
+        done = 0
+        for some, batch in self._batches(measured, layers):
+            with torch.no_grad():
+                free, sd = answer_maps(self.view(self.network, batch))
+                over, counts = unexplained(free, batch | {"target": free}, dark=TOO_DARK)
+            here = inside[:, :, some]
+            reach = torch.stack(
+                [sd[:, i] * one.half_width(free[:, i]) for i, one in enumerate(self.intervals)], dim=1
+            )
+            for name, part in (("free", free), ("reach", reach), ("sd", sd)):
+                laid = part.permute(2, 3, 0, 1).to(columns[name])
+                columns[name][:, :, some] = laid.masked_fill(~here[..., None], torch.nan)
+            mean = (over.square().sum(1) / counts.sum(1).clamp(min=1)).sqrt().permute(1, 2, 0)
+            left[:, :, some] = mean.to(left).masked_fill(~here, torch.nan)
+            done += int(here.sum())
+            if progress is not None:
+                progress(done, int(inside.sum()))
+        return _maps(measured, inside, columns, left)
+
+    def _batches(self, measured: Examination, layers: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Give what the network sees of a few slices at a time, the images in the order of NAMES."""
+        device = next(self.network.parameters()).device
+        by_name = {one.name: one for one in measured.images}
+        present = torch.tensor([name in by_name for name in NAMES])
+        first = measured.images[0].signal
+        inside = measured.inside
+        signals = torch.stack(
+            [
+                by_name[name].signal.to(first) if name in by_name else torch.zeros_like(first)
+                for name in NAMES
+            ]
+        ).float()
+        signals = torch.where(inside, signals.nan_to_num(), 0.0)
+        given = anchors_of(signals[present], inside, tuple(name for name in NAMES if name in by_name))
+        anchors = replace(
+            given,
+            median=torch.ones(len(NAMES)).masked_scatter(present, given.median.cpu()),
+            bright=torch.ones(len(NAMES)).masked_scatter(present, given.bright.cpu()),
+            levels=torch.zeros(len(NAMES), given.levels.shape[1]).masked_scatter(
+                present[:, None], given.levels.cpu()
+            ),
+        )
+        rows = torch.full((len(NAMES), rows_of(measured).shape[1]), torch.nan, dtype=torch.float64)
+        known = replace(measured, images=tuple(by_name[name] for name in NAMES if name in by_name))
+        rows[present] = rows_of(known)
+        for some in torch.split(layers, N_AT_ONCE):
+            planes = signals[..., some].movedim(-1, 0).to(device)
+            seen = inside[:, :, some].movedim(-1, 0).to(device)
+            features = features_of(
+                planes, seen, anchors, rows.float().to(device), measured.field_strength, present.to(device)
+            )
+            count = len(some)
+            yield (
+                some,
+                {
+                    "images": features.images,
+                    "physics": features.physics,
+                    "rows": rows.float().to(device).expand(count, -1, -1),
+                    "levels": anchors.levels.to(device).expand(count, -1, -1),
+                    "present": present.to(device).float().expand(count, -1),
+                    "field": torch.full((count, 1), measured.field_strength, device=device),
+                },
+            )
+
+
+def notes_of(measured: Examination) -> dict[str, str | float | int]:
+    """Return what is to be said of maps of an examination: the unit of PD, and what was assumed."""
+    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
+    told = [note for one in measured.images for note in completed(one.weighting)[1]]
+    if told:
+        notes["Assumed"] = "; ".join(told)
+    return notes
+
+
+def without_signal(measured: Examination) -> Bool[Tensor, "*voxels"]:
+    """Return voxels of the brain in which every image is 0."""
+    return measured.inside & torch.stack([one.signal == 0 for one in measured.images]).all(0)
+
+
+def _maps(
+    measured: Examination,
+    inside: Bool[Tensor, "*voxels"],
+    columns: dict[str, Float[Tensor, "*voxels 3"]],
+    left: Float[Tensor, "*voxels"],
+) -> ParameterMaps:
+    """Carry everything back from the real line."""
+    status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
+    status[inside & (left > IMPLAUSIBLE)] = int(VoxelStatus.IMPLAUSIBLE)
+    silent = without_signal(measured)
+    status[silent] = int(VoxelStatus.NO_SIGNAL)
+    columns = {name: one.masked_fill(silent[..., None], torch.nan) for name, one in columns.items()}
+    values = columns["free"].exp()
+    return ParameterMaps(
+        specs=SPECS,
+        values=values,
+        std=values * columns["sd"],
+        status=status,
+        lower=(columns["free"] - columns["reach"]).exp(),
+        upper=(columns["free"] + columns["reach"]).exp(),
+        interval_level=LEVEL,
+        misfit=left.masked_fill(silent, torch.nan),
+        misfit_meaning=RMS_OF_LOG,
+        affine=measured.affine,
+        notes=notes_of(measured),
+    )

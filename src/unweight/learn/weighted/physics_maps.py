@@ -1,0 +1,96 @@
+"""T1, T2 and PD of each voxel by itself, without any network: the images against the signal equation.
+
+The gain of each image is what makes its median over the brain that of an ordinary brain; then each voxel
+has the posterior of `fit.weighted_posterior`. What three images of one voxel cannot tell, neighbours and
+anatomy must: this is the baseline that shows it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unweight.core.errors import ProtocolError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.examination import Examination
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec
+from unweight.learn.training.conformal import GAUSSIAN, LEVEL
+from unweight.learn.weighted.estimator import FEWEST_IMAGES, N_AT_ONCE, SPECS, notes_of, without_signal
+from unweight.learn.weighted.features import anchors_of, features_of
+from unweight.learn.weighted.slabs import rows_of
+from unweight.signals.parameters import T2
+
+LOWEST_R2 = 1 / T2.upper
+
+
+@final
+@dataclass(frozen=True)
+class PhysicsMaps(Estimator[Examination]):
+    """Maps voxel by voxel; no field of its own."""
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T1, T2 and relative PD."""
+        return SPECS
+
+    def accept(self, measured: Examination, /) -> None:
+        """Return if there are at least two images, as volumes.
+
+        Raises:
+            ProtocolError: There are not.
+        """
+        if len(measured.images) < FEWEST_IMAGES or len(measured.voxels) != 3:
+            raise ProtocolError(
+                f"{len(measured.images)} images of shape {tuple(measured.voxels)}",
+                remedy="Give two or three volumes of three axes.",
+            )
+
+    def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
+        """Make the maps."""
+        self.accept(measured)
+        inside = measured.inside
+        signals = torch.stack([one.signal for one in measured.images]).float()
+        signals = torch.where(inside, signals.nan_to_num(), 0.0)
+        anchors = anchors_of(signals, inside, tuple(one.name for one in measured.images))
+        rows, present = rows_of(measured).float(), torch.ones(len(signals), dtype=torch.bool)
+        parts: dict[str, list[Tensor]] = {name: [] for name in ("free", "sd")}
+        done = 0
+        for some in torch.split(torch.arange(measured.voxels[2]), N_AT_ONCE):
+            planes, seen = signals[..., some].movedim(-1, 0), inside[..., some].movedim(-1, 0)
+            found = features_of(planes, seen, anchors, rows, measured.field_strength, present).posterior
+            r2 = found.r2.clamp(min=LOWEST_R2)
+            free = torch.stack([found.ln_t1, -r2.log(), found.ln_pd], dim=-1)
+            sd = torch.stack([found.ln_t1_sd, found.r2_sd / r2, found.ln_pd_sd], dim=-1)
+            parts["free"].append(free.movedim(0, 2))
+            parts["sd"].append(sd.movedim(0, 2))
+            done += int(seen.sum())
+            if progress is not None:
+                progress(done, int(inside.sum()))
+        return _maps(measured, {name: torch.cat(part, dim=2) for name, part in parts.items()})
+
+
+def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps:
+    signal, silent = measured.images[0].signal, without_signal(measured)
+    inside = measured.inside & ~silent
+    status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
+    status[silent] = int(VoxelStatus.NO_SIGNAL)
+    values, sd = columns["free"].exp(), columns["sd"]
+    reach = GAUSSIAN * sd
+    ends = ((columns["free"] - reach).exp(), (columns["free"] + reach).exp())
+    values, std, lower, upper = (
+        one.to(signal).masked_fill(~inside[..., None], torch.nan) for one in (values, values * sd, *ends)
+    )
+    return ParameterMaps(
+        specs=SPECS,
+        values=values,
+        std=std,
+        status=status,
+        lower=lower,
+        upper=upper,
+        interval_level=LEVEL,
+        affine=measured.affine,
+        notes=notes_of(measured),
+    )

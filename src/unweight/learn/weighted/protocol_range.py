@@ -1,0 +1,107 @@
+"""Which timings a network of weighted images was trained for; beyond them an examination is refused.
+
+The ends are those of many draws from the protocols of the training, for each contrast and readout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from unweight.core.errors import InputError, ProtocolError
+from unweight.core.examination import Examination, WeightedImage
+from unweight.core.seeding import seeded_generator
+from unweight.learn.weighted.slabs import draw_training_scans
+from unweight.synth.simulate_weighted import weighting_of
+
+Ends = tuple[float, float]
+CHECKED = {
+    "repetition_time": "TR",
+    "echo_time": "TE",
+    "inversion_time": "TI",
+}
+FIELD = "field_strength"
+N_DRAWS = 3000
+TOLERANCE = 0.05
+FIELD_TOLERANCE = 0.15
+
+
+@final
+@dataclass(frozen=True)
+class WeightingRange:
+    """The smallest and the largest of each timing.
+
+    Attributes:
+        ends: By contrast, readout and timing, `T1w mprage repetition_time` [s]; and `field_strength` [T].
+    """
+
+    ends: Mapping[str, Ends]
+
+    def check(self, examination: Examination, name: str) -> None:
+        """Return if all images lie in the range.
+
+        Raises:
+            ProtocolError: One does not; says which, and what was trained.
+        """
+        low, high = self._known(FIELD)
+        field = examination.field_strength
+        if not low - FIELD_TOLERANCE <= field <= high + FIELD_TOLERANCE:
+            raise ProtocolError(
+                f"{name} was trained for {low:g} to {high:g} T, not for {field:g} T",
+                remedy="Train it for this field, or map with a method that knows it.",
+            )
+        for image in examination.images:
+            self._check_image(image, name)
+
+    def to_plain(self) -> dict[str, Ends]:
+        """Return it as the card keeps it."""
+        return dict(self.ends)
+
+    def _check_image(self, image: WeightedImage, name: str) -> None:
+        kind = f"{image.name} {image.weighting.readout}"
+        if f"{kind} echo_time" not in self.ends:
+            known = sorted({" ".join(key.split()[:2]) for key in self.ends if key != FIELD})
+            raise ProtocolError(
+                f"{name} was not trained for a {kind}", remedy=f"It knows {', '.join(known)}."
+            )
+        for timing, short in CHECKED.items():
+            found, key = image.weighting.time(timing), f"{kind} {timing}"
+            if (found is None) is (key in self.ends):
+                said = "has no" if found is None else "should have no"
+                raise ProtocolError(
+                    f"the {image.name} {said} {timing}", remedy=f"Check {short}, and which image is which."
+                )
+            if found is None:
+                continue
+            low, high = self._known(key)
+            if not low * (1 - TOLERANCE) <= found <= high * (1 + TOLERANCE):
+                raise ProtocolError(
+                    f"{short} {found:g} s of the {image.name} ({image.weighting.readout}) lies outside "
+                    f"{low:.3g} to {high:.3g} s, which {name} was trained for",
+                    remedy="Check it, in seconds; else train for it with `unweight train maps`.",
+                )
+
+    def _known(self, key: str) -> Ends:
+        if key not in self.ends:
+            raise InputError(f"the card of the weights does not tell the range of {key}")
+        return self.ends[key]
+
+
+def trained_range() -> WeightingRange:
+    """Return the range of the protocols of the training."""
+    generator = seeded_generator(0, "weighting range")
+    ends: dict[str, Ends] = {}
+
+    def widen(key: str, value: float) -> None:
+        low, high = ends.get(key, (value, value))
+        ends[key] = (min(low, value), max(high, value))
+
+    for _ in range(N_DRAWS):
+        for scan in draw_training_scans(generator):
+            weighting = weighting_of(scan)
+            for timing in CHECKED:
+                found = weighting.time(timing)
+                if found is not None:
+                    widen(f"{scan.name} {weighting.readout} {timing}", found)
+            if weighting.protocol.field_strength is not None:
+                widen(FIELD, weighting.protocol.field_strength)
+    return WeightingRange({key: (round(low, 6), round(high, 6)) for key, (low, high) in ends.items()})

@@ -1,0 +1,106 @@
+"""How well a network does that makes maps from weighted images: errors, PSNR, and its intervals."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unweight.learn.training.conformal import GAUSSIAN, Conformal, calibrate, conformal_from_plain
+from unweight.learn.training.validator import Calibration, Examination, Slabs
+from unweight.learn.weighted.task import N_MAPS, RANGES, answer_maps, view_of
+
+NAMES = ("T1", "T2", "PD")
+EDGES = ((0.6, 0.9, 1.3, 2.0, 3.0), (0.06, 0.09, 0.15, 0.4), (0.7, 0.8, 0.9))
+N_AT_ONCE = 8
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FreeAnswers:
+    """What a network says of the voxels that count.
+
+    Attributes:
+        free: Estimates of ln T1, ln T2 and ln PD.
+        sd: Their standard deviations.
+        truth: What they should be.
+    """
+
+    free: Float[Tensor, "voxels 3"]
+    sd: Float[Tensor, "voxels 3"]
+    truth: Float[Tensor, "voxels 3"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MapsExamination(Examination):
+    """Examines a network of `learn.weighted.task`.
+
+    Attributes:
+        slabs: For validation, as `learn.weighted.slabs` makes them.
+    """
+
+    slabs: Slabs
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Return the scores of a network in training, intervals not calibrated."""
+        found = free_answers(network, self.slabs)
+        return _errors(found) | {
+            "coverage_90": _coverage(found, (Conformal(edges=(), factors=(GAUSSIAN,)),) * 3)
+        }
+
+    def calibrate(self, network: nn.Module, slabs: Slabs | None) -> Calibration:
+        """Return conformal half-widths of each map by bins of its estimate."""
+        found = free_answers(network, self.slabs if slabs is None else slabs)
+        return {
+            name: calibrate(
+                found.free[:, index], found.sd[:, index], found.truth[:, index], edges
+            ).to_plain()
+            for index, (name, edges) in enumerate(zip(NAMES, EDGES, strict=True))
+        }
+
+    def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
+        """Return the scores with calibrated intervals."""
+        found = free_answers(network, self.slabs)
+        scores = _errors(found)
+        for index, name in enumerate(NAMES):
+            interval = conformal_from_plain(calibration[name])
+            scores[f"coverage_90_{name.lower()}"] = _covered(found, index, interval)
+        return scores
+
+
+def free_answers(network: nn.Module, slabs: Slabs) -> FreeAnswers:
+    """Return what a network says of the voxels of slabs that count, on the processor."""
+    device, view = next(network.parameters()).device, view_of(network)
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
+    with torch.no_grad():
+        for some in torch.split(torch.arange(len(slabs["images"])), N_AT_ONCE):
+            part = {name: one[some].to(device).float() for name, one in slabs.items()}
+            free, sd = answer_maps(view(network, part))
+            counts = torch.isfinite(part["target"]).all(1)
+            free, sd, truth = (one.movedim(1, -1)[counts].cpu() for one in (free, sd, part["target"]))
+            rows.append((free, sd, truth))
+    free, sd, truth = (torch.cat(column) for column in zip(*rows, strict=True))
+    return FreeAnswers(free=free, sd=sd, truth=truth)
+
+
+def _errors(found: FreeAnswers) -> dict[str, float]:
+    truth, estimate = found.truth.double().exp(), found.free.double().exp()
+    scores: dict[str, float] = {}
+    for index, name in enumerate(NAMES):
+        away = estimate[:, index] - truth[:, index]
+        rms = max(float(away.square().mean().sqrt()), 1e-9)
+        scores[f"psnr_{name.lower()}"] = 20 * float(torch.log10(torch.tensor(RANGES[index] / rms)))
+        scores[f"percentage_error_{name.lower()}"] = 100 * float((away.abs() / truth[:, index]).mean())
+    return scores
+
+
+def _coverage(found: FreeAnswers, intervals: tuple[Conformal, ...]) -> float:
+    each = [_covered(found, index, interval) for index, interval in enumerate(intervals)]
+    return sum(each) / N_MAPS
+
+
+def _covered(found: FreeAnswers, index: int, interval: Conformal) -> float:
+    reach = found.sd[:, index] * interval.half_width(found.free[:, index])
+    return float(((found.free[:, index] - found.truth[:, index]).abs() <= reach).float().mean())

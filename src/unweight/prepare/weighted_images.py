@@ -1,0 +1,325 @@
+"""From the files of a user to an examination: read, bring onto one grid, find the brain.
+
+Images on one grid are taken as they are. Others are registered rigidly to the reference and resampled once.
+Everything is turned so that the third axis runs up the head, because networks look at axial slices; maps
+are turned back, so that they lie on the reference voxel by voxel.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import degrees
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unweight.bids.names import image_stem, parse_stem
+from unweight.bids.nifti.canonical import Turn, turn_of
+from unweight.bids.nifti.grid import Grid, Placement
+from unweight.bids.nifti.philips import check_one_unit
+from unweight.bids.nifti.volume import Volume, open_volume
+from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
+from unweight.bids.read import entry_of as entry_of_file
+from unweight.bids.series.part import Entry
+from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
+from unweight.bids.sidecar import Part
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.core.examination import Examination, WeightedImage
+from unweight.core.weighting import Weighting
+from unweight.prepare.bias_field import without_bias
+from unweight.prepare.brain_mask import find_brain, grown
+from unweight.prepare.computing_memory import check_memory
+from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.resample import resampled, resampled_mask
+from unweight.prepare.rigid import RigidRegistration
+
+LOG = logging.getLogger(__name__)
+NOTHING_GIVEN = GivenWeighting()
+BRIGHT = 0.99
+DIP, RINGING = 0.02, 0.01  # at the edge of a stripped brain splines ring below zero, in so few voxels
+SAME_FIELD = 0.15
+# An image is stripped if so few voxels around the brain, over those in it, are brighter than
+# so much of its median.
+FAINT, STRIPPED = 0.05, 0.02
+MARGIN_MM = 8.0  # around the brain, where registration looks too
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MapsFiles:
+    """What the caller gave.
+
+    Attributes:
+        images: Files by contrast.
+        given: What is said of each.
+        mask: A brain mask; None to find the brain.
+        field_strength: [T]; None for what the sidecars say.
+        reference: The contrast whose grid maps lie on; None for the first there is.
+        register: Whether images on other grids are registered, or only resampled.
+        correct_bias: Whether N4 takes the bias field out first.
+    """
+
+    images: Mapping[str, Path]
+    given: Mapping[str, GivenWeighting] = field(default_factory=lambda: MappingProxyType({}))
+    mask: Path | None = None
+    field_strength: float | None = None
+    reference: str | None = None
+    register: bool = True
+    correct_bias: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadExamination:
+    """An examination as it was read.
+
+    Attributes:
+        examination: Upright, on one grid.
+        turn: From the axes of the reference image to upright ones.
+        placement: Where the header of the reference image places its voxels.
+        entities: BIDS entities that name what is derived from it.
+        sources: What derivatives name as their sources.
+        root: Of the BIDS tree the files lie in, if they lie in one.
+        settings: Timings, registrations and choices, for the sidecar.
+        acquired: Fields on which the sidecars agree.
+        notes: What a careful reader should know.
+        skull_stripped: Whether nothing but the brain is shown.
+    """
+
+    examination: Examination
+    turn: Turn
+    placement: Placement
+    entities: Mapping[str, str]
+    sources: tuple[str, ...]
+    root: Path | None
+    settings: Mapping[str, object]
+    acquired: Mapping[str, object]
+    notes: tuple[str, ...]
+    skull_stripped: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Read:
+    """One image with what is known of it."""
+
+    entry: Entry
+    weighting: Weighting
+    values: Float[Tensor, "x y z"]
+    grid: Grid
+
+
+def read_examination(files: MapsFiles) -> ReadExamination:
+    """Read the files of one examination.
+
+    Raises:
+        InputError: A file is unusable, or the images do not belong together.
+        ProtocolError: A timing is absent or impossible.
+        UsageError: There are too few images, or registration is not installed.
+    """
+    names = [name for name in CONTRASTS if name in files.images]
+    if len(names) < 2:
+        raise UsageError("T1, T2 and PD need at least two images", remedy="Give --t1w, --t2w and --flair.")
+    read = {name: _read(name, files) for name in names}
+    home = files.reference or names[0]
+    if home not in read:
+        raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
+    strength = _field_strength(read, files.field_strength)
+    grid = read[home].grid
+    check_memory("maps", (*grid.shape, len(read)))
+    turn = turn_of(grid.affine, grid.shape, grid.path)
+    notes: list[str] = []
+    moved: dict[str, object] = {}
+    signals: dict[str, Tensor] = {}
+    given = None if files.mask is None else _given_mask(files.mask, grid)
+    apart = any(not one.grid.same_as(grid) for one in read.values())
+    region = _region(_placed(read[home]), given) if apart and files.register else None
+    for name, one in read.items():
+        values, told = _onto(one, read[home], files.register, region)
+        signals[name] = turn.apply(values)
+        if told:
+            moved[name] = told
+            notes.append(f"{name} was brought onto the grid of {home}: {told}")
+    how = "found by intensity and shape" if given is None else "given"
+    x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
+    mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
+    if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
+        raise InputError(
+            "the mask holds no voxel in which the images have a signal",
+            remedy="Give the mask of these images.",
+            path=files.mask or grid.path,
+        )
+    if files.correct_bias:
+        signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
+        notes.append("bias fields were taken out by N4")
+    images = tuple(
+        WeightedImage(name=name, weighting=read[name].weighting, signal=values)
+        for name, values in signals.items()
+    )
+    paths = tuple(one.entry.path for one in read.values())
+    roots = {tree_of(path) for path in paths}
+    root = roots.pop() if len(roots) == 1 else None
+    for note in notes:
+        LOG.info(note)
+    return ReadExamination(
+        examination=Examination(images=images, mask=mask, field_strength=strength, affine=turn.affine),
+        turn=turn,
+        placement=grid.placement,
+        entities=entities_of(paths),
+        sources=tuple(source_of(path, root) for path in paths),
+        root=root,
+        settings={
+            "Images": {name: told_of(one.weighting) for name, one in read.items()},
+            "MagneticFieldStrength": strength,
+            "Reference": home,
+            "Registered": moved,
+            "BrainMask": how,
+            "BiasFieldCorrection": "N4" if files.correct_bias else "none",
+        },
+        acquired={
+            **agreed_fields([one.entry for one in read.values()]),
+            "MagneticFieldStrength": strength,
+        },
+        notes=tuple(notes),
+        skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
+    )
+
+
+def _read(name: str, files: MapsFiles) -> _Read:
+    entry = entry_of_file(files.images[name])
+    _check_kind(entry)
+    weighting = weighting_from(name, entry.sidecar, files.given.get(name, NOTHING_GIVEN))
+    volume = open_volume(entry.path)
+    check_one_unit(entry.sidecar, volume)
+    values = volume.data.float()
+    if values.ndim != 3:
+        raise InputError(
+            f"holds {values.shape[3]} volumes, but a {name} is one",
+            remedy="Give one volume.",
+            path=entry.path,
+        )
+    return _Read(
+        entry=entry,
+        weighting=weighting,
+        values=_magnitude(values, entry.path),
+        grid=volume.grid,
+    )
+
+
+def _check_kind(entry: Entry) -> None:
+    """Refuse what is no magnitude, and what was made after a contrast agent, which changes T1."""
+    if entry.part not in (None, Part.MAGNITUDE):
+        raise InputError(
+            f"is a {entry.part.name.lower()} image", remedy="Give the magnitude.", path=entry.path
+        )
+    name = parse_stem(image_stem(entry.path) or "")
+    if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
+        raise InputError(
+            "was made after a contrast agent, which has no model here",
+            remedy="Give the image before it, or leave it out.",
+            path=entry.path,
+        )
+
+
+def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y z"]:
+    """Return the image without the negative values that splines leave at edges.
+
+    Raises:
+        InputError: They are too many for that.
+    """
+    known = values.nan_to_num()
+    bright = float(known.flatten().kthvalue(max(1, int(BRIGHT * known.numel()))).values)
+    lowest = float(known.min())
+    low, seen = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
+    if low > RINGING * seen:
+        raise InputError(
+            f"holds {low} values far below 0, down to {lowest:g} beside a brightest of {bright:g}",
+            remedy="Give the magnitude image.",
+            path=path,
+        )
+    if lowest < 0:
+        LOG.warning("%s: %d negative values are taken as 0", path.name, int((known < 0).sum()))
+    return values.clamp(min=0)
+
+
+def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
+    if given is not None:
+        return given
+    told = {name: one.weighting.protocol.field_strength for name, one in read.items()}
+    known = {name: value for name, value in told.items() if value is not None}
+    if not known:
+        raise ProtocolError(
+            "nothing tells MagneticFieldStrength of these images",
+            remedy="Write it into a sidecar, or give --field, in tesla.",
+            path=next(iter(read.values())).entry.path,
+        )
+    if max(known.values()) - min(known.values()) > SAME_FIELD:
+        said = ", ".join(f"{name} {value:g} T" for name, value in known.items())
+        raise ProtocolError(
+            f"images of different field strengths: {said}", remedy="Give images of one examination."
+        )
+    return next(iter(known.values()))
+
+
+def _onto(
+    one: _Read, home: _Read, registered: bool, region: Bool[Tensor, "x y z"] | None
+) -> tuple[Float[Tensor, "x y z"], str]:
+    """Return an image on the grid of the reference, and how it got there."""
+    if one.grid.same_as(home.grid):
+        return one.values, ""
+    moving, reference = _placed(one), _placed(home)
+    if not registered:
+        return resampled(moving, reference.lattice), "resampled only"
+    rigid = RigidRegistration()(reference, moving, region)
+    shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
+    turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
+    told = f"shift {shift} mm, rotation {turn} degrees"
+    return resampled(moving, reference.lattice, rigid.matrix), told
+
+
+def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
+    """Read a mask onto the grid of the reference.
+
+    Raises:
+        InputError: It is unusable, or empty there.
+    """
+    volume: Volume = open_volume(path)
+    values = volume.data.float()
+    if values.ndim != 3:
+        raise InputError("a mask has three axes", remedy="Give one volume.", path=path)
+    found = values > 0
+    if not volume.grid.same_as(grid):
+        found = resampled_mask(found, _lattice(volume.grid), _lattice(grid))
+    if not bool(found.any()):
+        raise InputError(
+            "the mask is empty on the grid of the images", remedy="Give the mask of this head.", path=path
+        )
+    return found
+
+
+def _is_stripped(values: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> bool:
+    """Whether there is next to nothing outside the brain."""
+    inside, outside = values[mask].nan_to_num(), values[~mask].nan_to_num()
+    seen = int((outside > FAINT * inside.median()).sum())
+    return bool(len(outside)) and seen < STRIPPED * len(inside)
+
+
+def _placed(one: _Read) -> Placed:
+    return Placed(values=one.values, affine=one.grid.affine)
+
+
+def _lattice(grid: Grid) -> Lattice:
+    x, y, z = grid.shape
+    return Lattice(shape=(x, y, z), affine=grid.affine)
+
+
+def _region(reference: Placed, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
+    """Return the brain with some margin, where registration looks; None if it is not found in one image."""
+    try:
+        brain = find_brain((reference.values,), reference.lattice.voxel_mm) if given is None else given
+    except InputError:
+        return None
+    return grown(brain, MARGIN_MM, reference.lattice.voxel_mm)

@@ -1,0 +1,1 @@
+"""Anatomy: labels of heads, their structures, lesions and deformations."""

@@ -1,0 +1,1 @@
+"""Protocols: standard ones, and priors over them."""

@@ -1,0 +1,1 @@
+"""The scanner: fields, blur, sampling, motion and noise."""

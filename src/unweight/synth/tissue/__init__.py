@@ -1,0 +1,1 @@
+"""Tissue: materials, their parameters, texture, and the scenes composed of them."""

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bids.files import AFFINE, write_nifti
+from unweight.bids.nifti.label_image import one_volume, read_label_image, read_region_names
+from unweight.core.errors import InputError
+
+NUMBERS = np.array([[[0, 1], [1, 42]], [[0, 0], [42, 42]]], dtype=np.int16)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return write_nifti(tmp_path / "sub-01_dseg.nii.gz", NUMBERS)
+
+
+def test_numbers_and_grid_are_those_of_the_file(image: Path) -> None:
+    found = read_label_image(image)
+    assert np.array_equal(found.labels.numpy(), NUMBERS)
+    assert found.names == {1: "1", 42: "42"}
+    np.testing.assert_allclose(found.grid.affine.numpy(), AFFINE)
+    assert tuple(found.grid.shape) == NUMBERS.shape
+
+
+def test_names_lie_beside_or_are_given(image: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "sub-01_dseg.tsv"
+    beside.write_text("index\tname\tcolor\n42\tThalamus\tred\n7\tNowhere\tblue\n\n")
+    assert read_label_image(image).names == {1: "1", 7: "Nowhere", 42: "Thalamus"}
+    given = tmp_path / "names.json"
+    given.write_text(json.dumps({"1": "caudate"}))
+    assert read_label_image(image, given).names == {1: "caudate", 42: "42"}
+
+
+def test_a_table_of_something_else_names_nothing(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_text("onset\tduration\n1\t2\n")
+    (tmp_path / "sub-01_dseg.json").write_text('{"Manual": true}')
+    assert read_label_image(image).names == {1: "1", 42: "42"}
+    assert read_region_names(tmp_path / "sub-01_dseg.json") is None
+    with pytest.raises(InputError, match="does not name regions"):
+        read_label_image(image, tmp_path / "sub-01_dseg.tsv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"index\tname\n1\tA\n1\tB\n", "names label 1 twice"),
+        (b"index\tname\n-1\tA\n", "'-1' is no label number"),
+        (b"index\tname\n1\n", "label 1 has no usable name"),
+        (b"\xff\xfei\x00n", "is no text"),
+    ],
+)
+def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=f"sub-01_dseg.tsv: {message}"):
+        read_label_image(image)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.5, "holds what is no label in 8 voxels, 0.5 for one"),
+        (-1.0, "holds what is no label in 8 voxels, -1 for one"),
+        (np.nan, "has no finite value"),
+        (2.0**25, "holds what is no label"),
+        (0.0, "holds no region, only 0"),
+    ],
+)
+def test_what_is_no_label_is_said(tmp_path: Path, value: float, message: str) -> None:
+    path = write_nifti(tmp_path / "x_dseg.nii", np.full((2, 2, 2), value, dtype=np.float32))
+    with pytest.raises(InputError, match=message):
+        read_label_image(path)
+
+
+def test_a_series_is_no_label_image(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "x.nii", np.ones((2, 2, 2, 3), dtype=np.int16))
+    with pytest.raises(InputError, match="is a series of 3 volumes") as caught:
+        one_volume(path, "the mask")
+    assert caught.value.remedy == "Give the mask as one volume."
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_names_are_read_as_spreadsheets_write_them(image: Path, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_bytes("index\tname\r1\tRäume\r".encode(encoding))
+    assert read_label_image(image).names[1] == "Räume"
+
+
+def test_names_of_other_labels_are_refused(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub-01_dseg.tsv").write_text("index\tname\n0\tnone\n1001\tA\n1002\tB\n")
+    with pytest.raises(InputError, match="and the names are of 1001"):
+        read_label_image(image)

@@ -1,0 +1,168 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from unweight.core.errors import InputError, UsageError
+from unweight.diffusion.denoiser import Prediction
+from unweight.learn.mprage.ladder_choice import LadderChoice, ShortLadder
+from unweight.learn.training.presets import recipe_for
+from unweight.learn.training.recipe import (
+    DIFFUSOR,
+    FROM_PAIRS,
+    FROM_WEIGHTED,
+    MAPS,
+    METHODS,
+    POSTERIOR,
+    RESNET,
+    RIM,
+    T1W,
+    T1W_FAST,
+    T1W_UNET,
+    Recipe,
+    recipe_from_plain,
+)
+from unweight.nets.resnet import ResNetConfig
+from unweight.nets.time_unet import TimeUNetConfig
+
+SERIES = [method for method in METHODS if method not in (*FROM_WEIGHTED, *FROM_PAIRS)]
+UNIFORM = LadderChoice(ladder=ShortLadder.UNIFORM, prediction=Prediction.EPSILON)
+FOUR = (0.05, 0.4, 1.1, 2.5)
+
+
+def stored(recipe: Recipe) -> dict[str, Any]:
+    """Return it as a card gives it back."""
+    values: dict[str, Any] = json.loads(json.dumps(recipe.to_plain(), allow_nan=False))
+    return values
+
+
+@pytest.mark.parametrize("method", SERIES)
+def test_round_trip_of_a_changed_recipe(method: str) -> None:
+    recipe = replace(recipe_for(method, "gpu").for_protocol(FOUR, 2.55, 0.014), seed=7, n_slabs=11)
+    assert recipe_from_plain(stored(recipe)) == recipe
+
+
+@pytest.mark.parametrize("method", SERIES)
+def test_for_a_protocol_the_network_takes_as_many_images(method: str) -> None:
+    before, after = recipe_for(method, "cpu"), recipe_for(method, "cpu").for_protocol(FOUR, 2.55, 0.014)
+    slabs = after.series
+    assert (slabs.inversion_times, slabs.repetition_time, slabs.readout) == (FOUR, 2.55, 0.014)
+    channels = {RESNET: 4, DIFFUSOR: 7}
+    if method in channels:
+        network = after.network
+        assert isinstance(network, ResNetConfig | TimeUNetConfig)
+        assert network.in_channels == channels[method]
+        assert replace(network, in_channels=before.network.in_channels) == before.network  # type: ignore[union-attr]
+    else:
+        assert after.network == before.network  # it sees the fit, or one volume after the other
+
+
+@pytest.mark.parametrize("method", FROM_WEIGHTED)
+def test_round_trip_of_a_recipe_of_weighted_images(method: str) -> None:
+    recipe = recipe_for(method, "gpu")
+    recipe = replace(recipe, seed=7, slabs=replace(recipe.slabs, size=96, snr=(30.0, 90.0)))
+    assert recipe_from_plain(stored(recipe)) == recipe
+
+
+@pytest.mark.parametrize("method", FROM_WEIGHTED)
+def test_networks_of_weighted_images_know_no_inversion_times(method: str) -> None:
+    recipe = recipe_for(method, "cpu")
+    with pytest.raises(
+        UsageError, match=f"{method} takes images of any timings. Leave out inversion times"
+    ):
+        recipe.for_protocol(FOUR, 2.55, 0.014)
+    with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
+        _ = recipe.series
+
+
+@pytest.mark.parametrize("method", FROM_PAIRS)
+def test_round_trip_of_a_recipe_of_pairs(method: str) -> None:
+    recipe = recipe_for(method, "gpu")
+    recipe = replace(recipe, seed=7, slabs=replace(recipe.cohort, n=(3, 2, 1), snr=(30.0, 90.0)))
+    if recipe.descent is not None:
+        recipe = replace(recipe, descent=UNIFORM)
+    assert recipe_from_plain(stored(recipe)) == recipe
+    assert ("descent" in stored(recipe)) is (method == T1W_FAST)
+
+
+@pytest.mark.parametrize("method", FROM_PAIRS)
+def test_networks_of_pairs_know_no_inversion_times(method: str) -> None:
+    recipe = recipe_for(method, "cpu")
+    with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
+        recipe.for_protocol(FOUR, 2.55, 0.014)
+    assert recipe.cohort is recipe.slabs
+
+
+def test_a_descent_that_is_damaged_or_missing_is_refused() -> None:
+    values = stored(recipe_for(T1W_FAST, "cpu"))
+    without_it = {name: one for name, one in values.items() if name != "descent"}
+    for other in (
+        without_it,
+        values | {"descent": None},
+        values | {"descent": values["descent"] | {"ladder": "rope"}},
+        values | {"descent": values["descent"] | {"colour": "red"}},
+        stored(recipe_for(T1W, "cpu")) | {"descent": values["descent"]},
+    ):
+        with pytest.raises(InputError, match="holds no recipe of this version"):
+            recipe_from_plain(other)
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return stored(recipe_for(POSTERIOR, "cpu")) | values
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: one for key, one in changed().items() if key != name}
+
+
+def inside(part: str, **values: Any) -> dict[str, Any]:
+    return changed(**{part: changed()[part] | values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        changed(colour="red"),
+        changed(method="t2-posterior"),
+        changed(method=RESNET),
+        changed(method=MAPS),
+        without("plan"),
+        without("n_slabs"),
+        inside("slabs", colour="red"),
+        inside("network", colour="red"),
+        inside("plan", colour="red"),
+        inside("network", widths=[]),
+        inside("network", norm="moon"),
+        inside("plan", n_steps=0),
+    ],
+)
+def test_other_values_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="holds no recipe of this version") as refused:
+        recipe_from_plain(values)
+    assert "Use weights and program that belong together" in str(refused.value)
+
+
+def test_messages() -> None:
+    with pytest.raises(
+        UsageError, match=r"nothing is called t2-posterior\. There are t1-posterior, .*, maps"
+    ):
+        replace(recipe_for(POSTERIOR, "cpu"), method="t2-posterior")
+    with pytest.raises(UsageError, match="t1-posterior is trained with a UNetConfig"):
+        replace(recipe_for(POSTERIOR, "cpu"), network=recipe_for(RESNET, "cpu").network)
+    with pytest.raises(UsageError, match=r"t1-rim is trained for one set of TIs\. Give them"):
+        replace(recipe_for(RIM, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
+    with pytest.raises(UsageError, match="maps-unet is not trained on slabs of a SlabRecipe"):
+        replace(recipe_for("maps-unet", "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
+    with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a WeightedSlabRecipe"):
+        replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(MAPS, "cpu").slabs)
+    with pytest.raises(UsageError, match="mprage is not trained on slabs of a SlabRecipe"):
+        replace(recipe_for(T1W, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
+    with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a CohortRecipe"):
+        replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(T1W, "cpu").slabs)
+    with pytest.raises(UsageError, match="t1-posterior is not trained on pairs of images"):
+        _ = recipe_for(POSTERIOR, "cpu").cohort
+    for recipe, descent in ((recipe_for(T1W_FAST, "cpu"), None), (recipe_for(T1W_UNET, "cpu"), UNIFORM)):
+        with pytest.raises(UsageError, match="a short ladder belongs to mprage-fastddpm, and to it alone"):
+            replace(recipe, descent=descent)
