@@ -68,8 +68,10 @@ class ReconstructionFilter:
         """Return W along an axis of so many voxels, in the order of the FFT."""
         frequency = torch.fft.fftfreq(n_voxels, dtype=torch.float64)
         if self.window is Window.ZERO_FILLED:
-            return (frequency.abs() <= self.width / 2).float()
-        return torch.exp(-2 * (math.pi * self.width * frequency) ** 2).float()
+            window = (frequency.abs() <= self.width / 2).double()
+        else:
+            window = torch.exp(-2 * (math.pi * self.width * frequency) ** 2)
+        return window.float()
 
     def noise_factor(self, shape: tuple[int, ...]) -> float:
         """Return the standard deviation of filtered white noise over that of the white noise."""
