@@ -246,8 +246,10 @@ def test_names_that_are_taken_are_refused() -> None:
         registry.joined(OWN, Records(methods=(replace(first, summary="mine"),)))
     with pytest.raises(ValueError, match="no records"):
         registry.joined(OWN, object())
+    foreign = Records()
+    object.__setattr__(foreign, "methods", (OWN.pipelines[0],))  # as a plug-in without type checks would
     with pytest.raises(TypeError, match="methods"):
-        registry.joined(OWN, Records(methods=(OWN.pipelines[0],)))  # type: ignore[arg-type]
+        registry.joined(OWN, foreign)
     other = replace(first, family="elsewhere")
     assert registry.joined(OWN, Records(methods=(other,))).methods[-1] is other
 

@@ -71,7 +71,8 @@ class ReconstructionFilter:
             window = (frequency.abs() <= self.width / 2).double()
         else:
             window = torch.exp(-2 * (math.pi * self.width * frequency) ** 2)
-        return window.float()
+        weights: Tensor = window.float()
+        return weights
 
     def noise_factor(self, shape: tuple[int, ...]) -> float:
         """Return the standard deviation of filtered white noise over that of the white noise."""
