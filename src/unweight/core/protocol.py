@@ -126,7 +126,7 @@ class Protocol:
         index = torch.as_tensor(list(volumes), dtype=torch.long)
         return self._each(lambda value: value[..., index])
 
-    def at(self, voxels: slice | Tensor) -> "Protocol":
+    def at(self, voxels: slice | Tensor | tuple[slice | int | None, ...]) -> "Protocol":
         """Return the protocol of these voxels, chosen from its leading axes; itself if it has none."""
         if not self.voxels:
             return self

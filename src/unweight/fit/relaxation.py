@@ -32,16 +32,8 @@ from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_floor import DIM, SAMPLE, NoiseFloor, floor_of_background
 from unweight.fit.noise_level import bright
-from unweight.signals.parameters import R2STAR
+from unweight.signals.parameters import R2STAR, S0
 
-S0 = ParameterSpec(
-    name="S0",
-    unit="arbitrary",
-    lower=0.0,
-    upper=math.inf,
-    suffix="S0map",
-    description="Signal at echo time zero, in the unit of the input",
-)
 SIGNAL_TO_NOISE = 5.0  # the strongest echo of a voxel that holds signal, over sigma
 WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
 IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
