@@ -170,7 +170,6 @@ class GridPosterior(Estimator[Acquisition]):
 
     def _on_grid(self, acquisition: Acquisition, found: VoxelPosterior) -> ParameterMaps:
         """Put the voxels back where they came from."""
-        inside = acquisition.inside
         values, std = found.mean.clone(), found.sd.clone()
         values[:, 0] = torch.exp(values[:, 0])
         std[:, 0] *= values[:, 0]
