@@ -18,7 +18,7 @@ from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.signals.model import SeparableModel, unit_amplitude
-from unweight.signals.parameters import S0, T2
+from unweight.signals.parameters import R2STAR, S0, T2
 
 
 @final
@@ -74,3 +74,7 @@ class ExponentialDecay(SeparableModel):
         echo_time = protocol.require("echo_time", "ExponentialDecay").to(theta)
         exponent = echo_time / quantity if self.quantity.unit == "s" else echo_time * quantity
         return s0 * torch.exp(-exponent)
+
+
+T2_DECAY = ExponentialDecay()
+R2STAR_DECAY = ExponentialDecay(quantity=R2STAR)
