@@ -101,7 +101,11 @@ def _map(found: FoundSeries, record: Model, arguments: argparse.Namespace, scree
     check_memory(FIT, series.acquisition.signal.shape, device)
     fit = LeastSquaresFit(model=model_of(record, series.acquisition.kind), fixed=dict(arguments.fix))
     known = _known(series, fit.model, arguments)
-    acquisition, noise_note = _with_noise(replace(series.acquisition, known=known), fit, arguments.noise_sd)
+    mask = series.acquisition.inside
+    for values in known.values():
+        mask = mask & torch.isfinite(values)
+    acquisition = replace(series.acquisition, known=known, mask=mask)
+    acquisition, noise_note = _with_noise(acquisition, fit, arguments.noise_sd)
     acquisition = acquisition.to(device)
     fit.accept(acquisition)
     entities = series.entities if arguments.rec is None else {**series.entities, "rec": arguments.rec}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from unweight.bids.collection import LINKS
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
@@ -26,7 +27,7 @@ from unweight.heads.mni152 import read_mni152
 from unweight.registry import model
 from unweight.registry.records import Model
 from unweight.signals.model import SignalModel
-from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
+from unweight.signals.parameters import B1, CHI, PD, R2STAR, T1, T2, B
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
@@ -172,7 +173,9 @@ def _simulate(
     if arguments.model is None:
         truth = scene.truth(TRUTH[arguments.contrast], gains[0])
     else:
-        truth = scene.truth(scans[0].model.parameters, gains[0], density_of(scans[0].model))
+        built = scans[0].model
+        specs = (*built.parameters, *((B1,) if "flip_angle" in built.timings else ()))
+        truth = scene.truth(specs, gains[0], density_of(built))
     provenance = Provenance(
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
@@ -220,6 +223,11 @@ def _of_model(arguments: argparse.Namespace) -> Scan:
         protocol.require(name, record.name)
     if not record.suffixes:
         raise UsageError(f"{record.name} names no suffix of its images", remedy="Correct its record.")
+    if volumes > 1 and not LINKS.get(record.suffixes[0]):
+        raise UsageError(
+            f"images of {record.name} stand alone in BIDS, as {record.suffixes[0]}; {volumes} are no series",
+            remedy="Give timings of one image.",
+        )
     return Scan(name=record.suffixes[0], model=built, protocol=protocol)
 
 

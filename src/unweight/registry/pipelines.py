@@ -150,6 +150,13 @@ MODELS = (
         ),
     ),
     Model(
+        name="variable-flip-angle-mpm",
+        target="unweight.signals.variable_flip_angle:SPOILED_25_MS",
+        summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
+        suffixes=("VFA",),
+        reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
         name="t2-decay",
         target="unweight.signals.exponential_decay:T2_DECAY",
         summary="T2 from spin echoes of one train",

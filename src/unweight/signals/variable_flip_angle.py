@@ -115,3 +115,6 @@ class VariableFlipAngle(SeparableModel):
         if self.spoiling is not None:
             t1 = self.spoiling.apparent(t1, b1)
         return m0 * ernst(t1, repetition_time, b1 * flip_angle)
+
+
+SPOILED_25_MS = VariableFlipAngle(spoiling=MPM_25_MS)
