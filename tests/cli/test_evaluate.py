@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.core.heads import heads_for_test
+from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.methods import METHODS
 from unweight.benchmark.t1.plan import SETS
-from unweight.benchmark.t1.published import SPHERE_NAMES
 from unweight.benchmark.t1.stability import changed_images
+from unweight.benchmark.weighted import datasets as maps_plan
 from unweight.benchmark.weighted import methods as maps_methods
-from unweight.benchmark.weighted import plan as maps_plan
 from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
 from unweight.cli.training_heads import chosen_heads

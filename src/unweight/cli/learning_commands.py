@@ -170,6 +170,13 @@ EVALUATE = Command(
             f"{', '.join(MAPS_SETS)}; of qsm: {', '.join(QSM_SETS)}; of mprage: {', '.join(T1W_SETS)}",
         ),
         argument(
+            "--metrics",
+            nargs="+",
+            metavar="METRIC",
+            help="what to score, by the names in scores.tsv or any other metric that the images or labels "
+            "allow; default: the metrics of each evaluation",
+        ),
+        argument(
             "--heads",
             type=Path,
             metavar="DIR",

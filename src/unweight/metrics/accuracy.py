@@ -72,6 +72,15 @@ def accuracy(
     return measured | {"missing": 1 - n / n_known if n_known else math.nan, "n": float(n)}
 
 
+def absolute_errors(
+    estimate: Float[Tensor, " voxels"], truth: Float[Tensor, " voxels"], *, positive: bool = True
+) -> dict[str, float]:
+    """Return `rmse` and `mae` in the unit of the parameter, over the voxels that `accuracy` compares."""
+    compared = estimate > 0 if positive else torch.isfinite(estimate) & torch.isfinite(truth)
+    error = (estimate - truth)[compared]
+    return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
+
+
 def grouped(
     estimate: Float[Tensor, " voxels"],
     truth: Float[Tensor, " voxels"],

@@ -24,14 +24,18 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import conv2d
 
-from unweight.core.errors import UsageError
+from unweight.metrics.compared_slices import (
+    K1,
+    K2,
+    check_range,
+    local_moments,
+    structural_similarity,
+    windowed,
+)
 
 DATA_RANGE: Mapping[str, float] = MappingProxyType({"T1": 4.5, "T2": 2.0, "PD": 1.0})  # [s, s, 1]
 TISSUE_T2 = 0.3  # [s]
-WINDOW, WINDOW_SD = 11, 1.5  # [voxel]
-K1, K2 = 0.01, 0.03
 
 
 def psnr(
@@ -76,31 +80,6 @@ def ssim(
         return math.nan
     x = torch.where(known & torch.isfinite(estimate), estimate.double(), 0.0).movedim(-1, 0)
     y = torch.where(known, truth.double(), 0.0).movedim(-1, 0)
-    mean_x, mean_y, square_x, square_y, product = (
-        _windowed(one) for one in (x, y, x.square(), y.square(), x * y)
-    )
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    alike = (2 * mean_x * mean_y + c1) * (2 * (product - mean_x * mean_y) + c2)
-    energy = mean_x.square() + mean_y.square()
-    similarity = alike / ((energy + c1) * (square_x + square_y - energy + c2))
+    similarity = structural_similarity(local_moments(x, y, windowed), c1, c2)
     return float(similarity[known.movedim(-1, 0)].mean())
-
-
-def _windowed(image: Float[Tensor, "slices x y"]) -> Float[Tensor, "slices x y"]:
-    """Return the mean under the window about each voxel, zeros beyond the image."""
-    place = torch.arange(WINDOW, dtype=image.dtype, device=image.device) - (WINDOW - 1) / 2
-    weight = torch.exp(-0.5 * (place / WINDOW_SD) ** 2)
-    weight = weight / weight.sum()
-    half = WINDOW // 2
-    along = conv2d(image[:, None], weight[None, None, :, None], padding=(half, 0))
-    return conv2d(along, weight[None, None, None, :], padding=(0, half))[:, 0]
-
-
-def check_range(data_range: float) -> None:
-    """Refuse a data range that is not a positive number.
-
-    Raises:
-        UsageError: It is not.
-    """
-    if not 0 < data_range < math.inf:
-        raise UsageError(f"a data range of {data_range:g}", remedy="Give the largest value to expect.")

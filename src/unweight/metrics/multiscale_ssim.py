@@ -17,12 +17,20 @@ Reference: Wang, Simoncelli, Bovik, Asilomar Conf Signals Syst Comput 37:1398, 2
 import math
 from collections.abc import Iterator
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.metrics.compared_slices import SlicePair, alike, coarsened, compared_slices, filtered
-from unweight.metrics.image_quality import K1, K2, WINDOW, WINDOW_SD
+from unweight.metrics.compared_slices import (
+    K1,
+    K2,
+    WINDOW,
+    SlicePair,
+    coarsened,
+    compared_slices,
+    local_moments,
+    structural_similarity,
+    windowed,
+)
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -44,10 +52,11 @@ def ms_ssim(
     weights = SCALE_WEIGHTS[: n_scales(estimate.shape[0], estimate.shape[1])]
     similarity, voxels = [0.0] * len(weights), [0.0] * len(weights)
     for pair in compared_slices(estimate, truth, inside, data_range):
-        for scale, one in enumerate(_scales(pair, len(weights))):
-            local = _similarity(one, luminance=scale == len(weights) - 1)
-            similarity[scale] += float((one.weight * local).sum())
-            voxels[scale] += float(one.weight.sum())
+        for scale, level in enumerate(_scales(pair, len(weights))):
+            moments = local_moments(level.estimate, level.truth, windowed)
+            local = structural_similarity(moments, K1**2, K2**2, luminance=scale == len(weights) - 1)
+            similarity[scale] += float((level.weight * local).sum())
+            voxels[scale] += float(level.weight.sum())
     if not voxels[0]:
         return math.nan
     means = (max(total / n, 0.0) for total, n in zip(similarity, voxels, strict=True))
@@ -67,16 +76,3 @@ def _scales(pair: SlicePair, count: int) -> Iterator[SlicePair]:
         if scale < count - 1:
             x, y, weight = (coarsened(one, 2) for one in (pair.estimate, pair.truth, pair.weight))
             pair = SlicePair(estimate=x, truth=y, weight=weight)
-
-
-def _similarity(pair: SlicePair, *, luminance: bool) -> Float[Tensor, "slices x y"]:
-    x, y = pair.estimate, pair.truth
-    place = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
-    window = torch.exp(-0.5 * (place / WINDOW_SD) ** 2)
-    window = window / window.sum()
-    mean_x, mean_y, square, product = (
-        filtered(one, window, window) for one in (x, y, x.square() + y.square(), x * y)
-    )
-    spread = square - mean_x.square() - mean_y.square()
-    structure = (2 * (product - mean_x * mean_y) + K2**2) / (spread + K2**2)
-    return alike(mean_x, mean_y, K1**2) * structure if luminance else structure

@@ -1,0 +1,109 @@
+"""The list of metrics by name: what each is computed from, and where its function is.
+
+A metric is one function and one line here. Every benchmark that has what the function needs can score it,
+`unweight evaluate … --metrics NAME`: parameters of the function are filled by name from these inputs.
+
+    IMAGE    estimate, truth, inside, data_range: a map on its grid against the true one, within a mask
+    VOXELS   estimate, truth, positive, scale, and where a method gives them prediction (mean and SD on the
+             free scale), lower and upper (its 90 % interval): voxels of one group
+    LABELS   found, truth, voxel_mm: one structure of a segmentation against the true one
+
+A function gives a number, or several by name, of which `item` is one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, final
+
+from unweight.core.errors import UsageError
+
+OF_MAP = "unit of the map"
+
+
+class Inputs(StrEnum):
+    """What a metric is computed from."""
+
+    IMAGE = "image"
+    VOXELS = "voxels"
+    LABELS = "labels"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: In the table of scores and on the command line.
+        inputs: What it is computed from.
+        target: Its function, `module:name`.
+        item: Which number of those the function gives; empty if it gives one.
+        unit: SI unit; `1` for ratios; `OF_MAP` for that of the map.
+    """
+
+    name: str
+    inputs: Inputs
+    target: str
+    item: str = ""
+    unit: str = "1"
+
+    def function(self) -> Callable[..., float | Mapping[str, float]]:
+        """Return the function."""
+        module, name = self.target.split(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+
+def _image(name: str, target: str, **rest: str) -> Metric:
+    return Metric(name=name, inputs=Inputs.IMAGE, target=f"unweight.metrics.{target}", **rest)
+
+
+def _voxels(target: str, *names: str, unit: str = "1") -> tuple[Metric, ...]:
+    return tuple(
+        Metric(name=name, inputs=Inputs.VOXELS, target=f"unweight.metrics.{target}", item=name, unit=unit)
+        for name in names
+    )
+
+
+def _labels(name: str, item: str, unit: str) -> Metric:
+    target = "unweight.metrics.segmentation:score_structure"
+    return Metric(name=name, inputs=Inputs.LABELS, target=target, item=item, unit=unit)
+
+
+METRICS: tuple[Metric, ...] = (
+    _image("psnr", "image_quality:psnr", unit="dB"),
+    _image("ssim", "image_quality:ssim"),
+    _image("ms-ssim", "multiscale_ssim:ms_ssim"),
+    _image("gmsd", "gradient_similarity:gmsd"),
+    _image("haarpsi", "haar_similarity:haarpsi"),
+    _image("fsim", "feature_similarity:fsim"),
+    _image("sharpness", "sharpness:sharpness_ratio"),
+    _image("hfen", "sharpness:hfen"),
+    _image("slice jumps", "slice_continuity:slice_jumps"),
+    _image("nrmse", "susceptibility:field_errors", item="nrmse", unit="%"),
+    _image("nrmse_detrended", "susceptibility:field_errors", item="nrmse_detrended", unit="%"),
+    _image("correlation", "susceptibility:field_errors", item="correlation"),
+    *_voxels("accuracy:accuracy", "bias", "median_bias", "rmse_ln", "mape", "median_ape", "sd_ln"),
+    *_voxels("accuracy:accuracy", "missing"),
+    *_voxels("accuracy:absolute_errors", "rmse", "mae", unit=OF_MAP),
+    *_voxels("calibration:calibration", "coverage_50", "coverage_80", "coverage_90", "coverage_95"),
+    *_voxels("calibration:calibration", "ence", "ause", "crps", "width_90", "sd_over_error", "winkler_90"),
+    *_voxels("calibration:interval_measures", "interval_90", "interval_90_width"),
+    _labels("dice", "dice", "1"),
+    _labels("hd95", "hd95_mm", "mm"),
+    _labels("surface distance", "surface_distance_mm", "mm"),
+)
+
+
+def metric(name: str, inputs: Inputs) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for listed in METRICS:
+        if (listed.name, listed.inputs) == (name, inputs):
+            return listed
+    raise UsageError(f"no metric of {inputs} is called {name}")
