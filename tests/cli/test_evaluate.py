@@ -1,17 +1,14 @@
 import csv
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 from tests.run.untrained import write_untrained
 from unweight.benchmark.core.heads import heads_for_test
 from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.methods import METHODS
-from unweight.benchmark.t1.plan import SETS
 from unweight.benchmark.t1.stability import changed_images
-from unweight.benchmark.weighted import datasets as maps_plan
-from unweight.benchmark.weighted import methods as maps_methods
-from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
 from unweight.cli.training_heads import chosen_heads
 from unweight.metrics.scores import COLUMNS
@@ -31,13 +28,6 @@ def test_stability_of_the_default_method(tmp_path: Path, monkeypatch: pytest.Mon
     assert main(words) == 0
     assert {(row["method"], row["group"]) for row in rows_of(tmp_path)} == {("ml", second.name)}
     assert not list(tmp_path.glob("*.png"))
-
-
-def test_names_of_the_catalogue() -> None:
-    assert T1_COMPARED == METHODS
-    assert T1_SETS == SETS
-    assert MAPS_COMPARED == maps_methods.MAPS_COMPARED
-    assert MAPS_SETS == maps_plan.MAPS_SETS
 
 
 # The bins of the posterior's intervals take one map out of several; torch says that it copies it first.
@@ -104,7 +94,7 @@ def test_real_data_are_compared_with_the_fit(demo: Path, tmp_path: Path) -> None
 def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
     images = sorted((demo / "bids").rglob("*IRT1.nii.gz"))
     for index, image in enumerate(images):
-        (tmp_path / f"{index}.nii.gz").write_bytes(image.read_bytes())
+        nib.save(nib.load(image).slicer[:, :, 1:2], tmp_path / f"{index}.nii.gz")
     times = ["0.05", "0.1", "0.25", "0.5", "0.85", "1.5", "2.5"]
     given = [str(tmp_path / f"{index}.nii.gz") for index in range(7)]
     words = ["evaluate", "t1", "-o", str(tmp_path / "out"), "--methods", "ml", "--sets", "--quiet"]

@@ -1,4 +1,4 @@
-"""A metric that is one function and one line of the catalogue is scored in every evaluation that can."""
+"""A metric that is one function and one line of the registry is scored in every evaluation that can."""
 
 import csv
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import pytest
 from tests.cli.test_evaluate_maps import told
 from tests.cli.test_evaluate_mprage import made, weights
 from tests.cli.test_evaluate_qsm import given, soon
+from unweight import registry
 from unweight.cli.main import main
-from unweight.metrics import catalogue
-from unweight.metrics.catalogue import OF_MAP, Inputs, Metric
+from unweight.registry.records import OF_MAP, Inputs, Metric, Records
 
 __all__ = ["made", "soon", "told", "weights"]  # fixtures
 
@@ -36,7 +36,8 @@ TOY = (
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy_metric.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(catalogue, "METRICS", (*catalogue.METRICS, *TOY))
+    records = registry.joined(registry.records(), Records(metrics=TOY))
+    monkeypatch.setattr(registry, "records", lambda: records)
 
 
 def scored(out: Path, words: Sequence[object], *metrics: str) -> list[dict[str, str]]:

@@ -4,10 +4,9 @@ What is estimated decides which benchmark runs. What only another one takes is r
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from typing import final
+from dataclasses import asdict
 
 import torch
 from rich.console import Console
@@ -16,7 +15,6 @@ from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_t
 from unweight.benchmark.core.run import Dataset, Refusal, Watch
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
 from unweight.benchmark.core.tables import TextTable, further_tables
-from unweight.benchmark.mprage import records as mprage_records
 from unweight.benchmark.qsm import scores as qsm_scores
 from unweight.benchmark.qsm.figures import qsm_figures
 from unweight.benchmark.qsm.heads import QSM_SETS, qsm_heads
@@ -45,63 +43,44 @@ from unweight.bids.nifti.label_image import read_label_image
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.mask import read_mask
 from unweight.bids.series.overrides import NOTHING_GIVEN, Given
-from unweight.cli import evaluate_mprage
-from unweight.cli.echo_commands import QSM_COMPARED, T1W_COMPARED, T1W_SETS
-from unweight.cli.learning_commands import MAPS_COMPARED, T1_COMPARED
-from unweight.cli.scored import Evaluation, show, write
+from unweight.cli.scored import Benchmark, Evaluation, show, write
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.metrics.catalogue import Inputs
 from unweight.metrics.scores import Score, Subject
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
+from unweight.registry import compared_names, datasets, load, pipeline
 
 OWN_MAP = ("chi", "truth", "chi_mask")
-Run = Callable[[argparse.Namespace, Console, MetricChoice], Evaluation]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """One of the evaluations.
-
-    Attributes:
-        run: From arguments to scores, pictures and tables.
-        methods: Names.
-        sets: Names.
-        metrics: Those scored by default.
-        fed: What it has for metrics of the catalogue.
-        options: Those that only this one takes.
-    """
-
-    run: Run
-    methods: tuple[str, ...]
-    sets: tuple[str, ...]
-    metrics: tuple[str, ...]
-    fed: tuple[Inputs, ...]
-    options: tuple[str, ...] = ()
+# What only one of them takes.
+OPTIONS = {
+    "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
+    "qsm": ("chi", "truth", "chi_mask", "chi_labels"),
+    "mprage": ("people", "pairs", "bids", "t1w", "segmenter", "workers"),
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
-    benchmark = BENCHMARKS[arguments.what]
-    _check_names("method", arguments, arguments.methods, benchmark.methods)
-    _check_names("set", arguments, arguments.sets, benchmark.sets)
-    for owner, other in BENCHMARKS.items():
-        given = [name for name in other.options if getattr(arguments, name) is not None]
+    chosen = pipeline(arguments.what)
+    _check_names("method", arguments, arguments.methods, compared_names(chosen.family))
+    _check_names("set", arguments, arguments.sets, datasets(chosen.family))
+    for owner, names in OPTIONS.items():
+        given = [name for name in names if getattr(arguments, name) is not None]
         if given and owner != arguments.what:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UsageError(
                 f"`evaluate {arguments.what}` takes no {options}",
                 remedy=f"Leave it out, or evaluate {owner}, which takes it.",
             )
+    benchmark: Benchmark = load(chosen.benchmark)
     metrics = DEFAULT_METRICS
     if arguments.metrics is not None:
         metrics = MetricChoice(names=tuple(arguments.metrics))
         check_metrics(arguments.metrics, benchmark.metrics, benchmark.fed)
     screen = console(quiet=arguments.quiet)
-    evaluation = benchmark.run(arguments, screen, metrics)
+    evaluation = benchmark(arguments, screen, metrics)
     further = [name for name in metrics.names or () if name not in benchmark.metrics]
     show((*evaluation.tables, *further_tables(evaluation.scores, further)), screen)
     write(arguments.out, evaluation.scores, evaluation.figures, screen)
@@ -233,7 +212,9 @@ def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: Metri
     if arguments.methods is None:
         absent = weighted_methods.maps_without_weights(arguments.weights)
         _report_missing(absent, screen)
-    names = arguments.methods or tuple(name for name in MAPS_COMPARED if name not in absent)
+    names = arguments.methods or tuple(
+        name for name in weighted_methods.MAPS_COMPARED if name not in absent
+    )
     methods = weighted_methods.maps_methods(names, arguments.weights)
     _check_heads(arguments, methods, weighted_methods.WEIGHTS)
     scores: list[Score] = []
@@ -302,36 +283,6 @@ def _score_own_map(arguments: argparse.Namespace, given: list[str], metrics: Met
     return Evaluation(scores=scores, figures={}, tables=[table])
 
 
-BENCHMARKS = {
-    "t1": Benchmark(
-        run=evaluate_t1,
-        methods=T1_COMPARED,
-        sets=SETS,
-        metrics=t1_scores.METRICS,
-        fed=t1_scores.FED,
-        options=("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
-    ),
-    "maps": Benchmark(
-        run=evaluate_maps,
-        methods=MAPS_COMPARED,
-        sets=MAPS_SETS,
-        metrics=weighted_scores.METRICS,
-        fed=weighted_scores.FED,
-    ),
-    "qsm": Benchmark(
-        run=evaluate_qsm,
-        methods=QSM_COMPARED,
-        sets=QSM_SETS,
-        metrics=qsm_scores.METRICS,
-        fed=qsm_scores.FED,
-        options=("chi", "truth", "chi_mask", "chi_labels"),
-    ),
-    "mprage": Benchmark(
-        run=evaluate_mprage.evaluate_mprage,
-        methods=T1W_COMPARED,
-        sets=T1W_SETS,
-        metrics=mprage_records.METRICS,
-        fed=mprage_records.FED,
-        options=("people", "pairs", "bids", "t1w", "segmenter", "workers"),
-    ),
-}
+T1 = Benchmark(run=evaluate_t1, metrics=t1_scores.METRICS, fed=t1_scores.FED)
+MAPS = Benchmark(run=evaluate_maps, metrics=weighted_scores.METRICS, fed=weighted_scores.FED)
+QSM = Benchmark(run=evaluate_qsm, metrics=qsm_scores.METRICS, fed=qsm_scores.FED)

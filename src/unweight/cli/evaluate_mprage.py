@@ -26,6 +26,8 @@ from unweight.benchmark.mprage.methods import (
     weights_of,
 )
 from unweight.benchmark.mprage.records import (
+    FED,
+    METRICS,
     TRUTH,
     Record,
     ResultsFile,
@@ -48,7 +50,7 @@ from unweight.benchmark.mprage.subjects import (
 )
 from unweight.benchmark.mprage.tables import GAINED, biology_tables, gain_table, t1w_tables
 from unweight.cli.device import device_for
-from unweight.cli.scored import Evaluation
+from unweight.cli.scored import Benchmark, Evaluation
 from unweight.cli.terminal import Course, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
@@ -294,3 +296,6 @@ def _simulated_levels(work: _Work) -> ImageLevels | None:
         return None
     pair = load_pair(paths[0])
     return measure_on_grid(work.own, pair.target.float(), pair.channels[-1] > 0, pair.voxel_mm)
+
+
+MPRAGE = Benchmark(run=evaluate_mprage, metrics=METRICS, fed=FED)

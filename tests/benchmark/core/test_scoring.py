@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from unweight import registry
 from unweight.benchmark.core.scoring import (
     DEFAULT_METRICS,
     LabelPair,
@@ -18,12 +19,13 @@ from unweight.benchmark.core.scoring import (
 )
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.metrics import catalogue
 from unweight.metrics.accuracy import accuracy
 from unweight.metrics.calibration import Prediction, calibration
-from unweight.metrics.catalogue import METRICS, Inputs, metric
 from unweight.metrics.image_quality import psnr, ssim
 from unweight.metrics.scores import Groups, Subject
+from unweight.registry import metric
+from unweight.registry.metrics import METRICS
+from unweight.registry.records import Inputs
 
 SUBJECT = Subject(method="fit", dataset="set", unit="s", parameter="T1")
 SHAPE = (24, 22, 3)
@@ -131,4 +133,4 @@ def test_names_that_nobody_has() -> None:
     with pytest.raises(UsageError, match=r"no metric is called dice, magic\. There are usable, psnr, ssim"):
         check_metrics(["dice", "magic", "usable"], ("usable",), (Inputs.IMAGE,))
     with pytest.raises(UsageError, match="no metric of labels is called psnr"):
-        catalogue.metric("psnr", Inputs.LABELS)
+        registry.metric("psnr", Inputs.LABELS)

@@ -1,4 +1,4 @@
-"""From results to scores by the metrics of the catalogue: those of a benchmark, or those asked for."""
+"""From results to scores by the metrics of the registry: those of a benchmark, or those asked for."""
 
 import inspect
 import math
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from unweight.benchmark.core.run import ALL
 from unweight.core.errors import UsageError
-from unweight.metrics import catalogue
 from unweight.metrics.calibration import Prediction
-from unweight.metrics.catalogue import OF_MAP, Inputs, Metric
 from unweight.metrics.scores import COUNT, Groups, Score, Subject, scores_by_group
+from unweight.registry import load, metric, metrics
+from unweight.registry.records import OF_MAP, Inputs, Metric
 
 
 @final
@@ -129,14 +129,14 @@ class MetricChoice:
 
     def of(self, defaults: Iterable[str], inputs: Inputs) -> tuple[Metric, ...]:
         """Return those of some default metrics that are wanted."""
-        return tuple(catalogue.metric(name, inputs) for name in defaults if self.wants(name))
+        return tuple(metric(name, inputs) for name in defaults if self.wants(name))
 
     def further(self, defaults: Collection[str], inputs: Inputs) -> tuple[Metric, ...]:
         """Return the metrics asked for that are not among the defaults of a benchmark."""
         return tuple(
-            metric
-            for metric in catalogue.METRICS
-            if metric.inputs is inputs and metric.name in (self.names or ()) and metric.name not in defaults
+            item
+            for item in metrics(inputs)
+            if item.name in (self.names or ()) and item.name not in defaults
         )
 
     def scores(self, scores: Iterable[Score]) -> tuple[Score, ...]:
@@ -153,28 +153,28 @@ def check_metrics(names: Sequence[str], defaults: Collection[str], fed: Collecti
     Args:
         names: Asked for.
         defaults: What the benchmark scores by default.
-        fed: The inputs it has for metrics of the catalogue.
+        fed: The inputs it has for metrics of the registry.
 
     Raises:
         UsageError: A name is none of them.
     """
-    there = [*defaults, *(metric.name for metric in catalogue.METRICS if metric.inputs in fed)]
+    there = [*defaults, *(item.name for inputs in fed for item in metrics(inputs))]
     unknown = [name for name in names if name not in there]
     if unknown:
         listed = ", ".join(dict.fromkeys(there))
         raise UsageError(f"no metric is called {', '.join(unknown)}", remedy=f"There are {listed}.")
 
 
-def measure(metrics: Sequence[Metric], inputs: ImagePair | VoxelSample | LabelPair) -> dict[str, float]:
+def measure(wanted: Sequence[Metric], inputs: ImagePair | VoxelSample | LabelPair) -> dict[str, float]:
     """Return the metrics of one comparison by name, and the number of voxels under `n` where it is given.
 
     A function that gives several is called once; metrics that need what the inputs lack are left out.
     """
     results: dict[str, float | Mapping[str, float]] = {}
     measured: dict[str, float] = {}
-    for metric in metrics:
-        if metric.target not in results:
-            function = metric.function()
+    for item in wanted:
+        if item.target not in results:
+            function = load(item.target)
             parameters = inspect.signature(function).parameters
             given = {
                 name: value for name in parameters if (value := getattr(inputs, name, None)) is not None
@@ -184,24 +184,24 @@ def measure(metrics: Sequence[Metric], inputs: ImagePair | VoxelSample | LabelPa
                 for name, parameter in parameters.items()
                 if parameter.default is inspect.Parameter.empty and name not in given
             ]
-            results[metric.target] = {} if lacking else function(**given)
-        result = results[metric.target]
+            results[item.target] = {} if lacking else function(**given)
+        result = results[item.target]
         if not isinstance(result, Mapping):
-            measured[metric.name] = result
-        elif (metric.item or metric.name) in result:
-            measured[metric.name] = result[metric.item or metric.name]
+            measured[item.name] = result
+        elif (item.item or item.name) in result:
+            measured[item.name] = result[item.item or item.name]
             if COUNT in result:
                 measured[COUNT] = result[COUNT]
     return measured
 
 
-def units_of(metrics: Iterable[Metric], unit: str) -> dict[str, str]:
+def units_of(wanted: Iterable[Metric], unit: str) -> dict[str, str]:
     """Return the unit of each metric of a map in this unit."""
-    return {metric.name: unit if metric.unit == OF_MAP else metric.unit for metric in metrics}
+    return {item.name: unit if item.unit == OF_MAP else item.unit for item in wanted}
 
 
 def voxel_scores(
-    metrics: Sequence[Metric],
+    wanted: Sequence[Metric],
     sample: VoxelSample,
     groups: Groups,
     subject: Subject,
@@ -211,7 +211,7 @@ def voxel_scores(
     """Return the scores of each group of voxels.
 
     Args:
-        metrics: Of voxels.
+        wanted: Metrics of voxels.
         sample: Voxels with estimate and truth.
         groups: Which voxels belong together.
         subject: What is scored.
@@ -220,41 +220,41 @@ def voxel_scores(
 
     def of_group(voxels: Bool[Tensor, " voxels"]) -> Mapping[str, float]:
         count = {COUNT: float(voxels.sum())}
-        measured = measure(metrics, sample.select(voxels))
+        measured = measure(wanted, sample.select(voxels))
         return measured | count if whole_groups else count | measured
 
-    return scores_by_group(of_group, groups, subject, units_of(metrics, subject.unit)) if metrics else ()
+    return scores_by_group(of_group, groups, subject, units_of(wanted, subject.unit)) if wanted else ()
 
 
 def further_voxel_scores(
-    metrics: Sequence[Metric], sample: VoxelSample, divided: Sequence[Groups], subject: Subject
+    wanted: Sequence[Metric], sample: VoxelSample, divided: Sequence[Groups], subject: Subject
 ) -> list[Score]:
     """Return scores of each metric, which rest on the voxels that this metric could compare."""
     return [
         score
-        for metric in metrics
+        for item in wanted
         for groups in divided
-        for score in voxel_scores((metric,), sample, groups, subject)
+        for score in voxel_scores((item,), sample, groups, subject)
     ]
 
 
 def image_scores(
-    metrics: Sequence[Metric], pairs: Sequence[ImagePair], subject: Subject, group: str = ALL
+    wanted: Sequence[Metric], pairs: Sequence[ImagePair], subject: Subject, group: str = ALL
 ) -> list[Score]:
     """Return the mean of each metric over the maps of all cases that have a value."""
     scores = []
-    for metric in metrics:
-        values = [value for pair in pairs for value in measure((metric,), pair).values()]
+    for item in wanted:
+        values = [value for pair in pairs for value in measure((item,), pair).values()]
         finite = [value for value in values if not math.isnan(value)]
         scores.append(
             Score(
                 method=subject.method,
                 dataset=subject.dataset,
                 group=group,
-                metric=metric.name,
+                metric=item.name,
                 value=statistics.fmean(finite) if finite else math.nan,
                 n=sum(int(pair.inside.sum()) for pair in pairs),
-                unit=units_of((metric,), subject.unit)[metric.name],
+                unit=units_of((item,), subject.unit)[item.name],
                 parameter=subject.parameter,
             )
         )

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from unweight import registry
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, units_of
 from unweight.benchmark.mprage.records import TRUTH, Record
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.metrics import catalogue
 from unweight.metrics.agreement import Agreement, PairedVolumes, agreement
 from unweight.metrics.null_volumes import head_scaled_volumes
 from unweight.metrics.scores import Score
@@ -86,7 +86,7 @@ def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METR
     So that methods are compared on the same subjects; where there are none such, over all of each method.
     """
     truths = records_of_truth(records)
-    units = units_of(catalogue.METRICS, "1") | UNITS
+    units = units_of(registry.records().metrics, "1") | UNITS
     collected: dict[tuple[str, str, str, str], list[float]] = {}
     for record in _compared(records):
         rows = [("brain", name, value) for name, value in record.image.items()]

@@ -43,7 +43,6 @@ from unweight.fit.log_linear import LogLinear
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.metrics.catalogue import Inputs
 from unweight.metrics.scores import Groups, Score, Subject
 from unweight.metrics.susceptibility import (
     challenge_labels,
@@ -53,9 +52,9 @@ from unweight.metrics.susceptibility import (
 )
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS
+from unweight.registry.records import Inputs
 from unweight.susceptibility.background import LocalField
-from unweight.susceptibility.field_fit import fit_line
-from unweight.susceptibility.field_map import field_map
+from unweight.susceptibility.field_map import field_map, fit_line
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO
 from unweight.susceptibility.unwrap import unwrap_by_laplacian
 from unweight.synth.tissue.materials import INDEX

@@ -51,10 +51,10 @@ from unweight.learn.training.conformal import GAUSSIAN
 from unweight.metrics.accuracy import RELATIVE, accuracy, median
 from unweight.metrics.calibration import ROBUST, interval_coverage
 from unweight.metrics.calibration import Prediction as FreePrediction
-from unweight.metrics.catalogue import Inputs
 from unweight.metrics.contrast import recovered_contrast
 from unweight.metrics.image_quality import DATA_RANGE
 from unweight.metrics.scores import Groups, Score, Subject, scores_by_group
+from unweight.registry.records import Inputs
 
 PLAIN = ("usable", "mean", "median", "sd")
 ACCURACY = (*RELATIVE, "missing")

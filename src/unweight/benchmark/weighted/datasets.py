@@ -6,7 +6,7 @@ FLAIR have an SNR of 40 to 80 each (95th percentile over noise), tissue is from 
 (`TissuePrior`), gains are drawn for each image. The same draw of the same head has the same tissue, fields
 and noise in `internal` and `protocols`, so that these differ by timings alone.
 
-    internal    protocols as in a training: no image is held out (`synth.protocols.split`)
+    internal    protocols as in a training: no image is held out (`synth.protocols.prior`)
     protocols   all three images are held out
     field       2.2 T, between the fields of the training; protocols as in `internal`
     lesions     plaques of multiple sclerosis, and tumours with oedema; protocols as in `internal`
@@ -42,8 +42,7 @@ from unweight.synth.anatomy.crop import Crop
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import PlaqueLoad, with_plaques, with_tumour
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.simulate_weighted import SPECS, Examined, ScannerPrior, examine, weighting_of

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unweight import registry
 from unweight.benchmark.core.run import (
     ALL,
     INTERVAL_LEVEL,
@@ -51,13 +52,12 @@ from unweight.benchmark.weighted.datasets import (
 from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps
-from unweight.metrics import catalogue
 from unweight.metrics.accuracy import median
 from unweight.metrics.calibration import Prediction as FreePrediction
-from unweight.metrics.catalogue import Inputs
 from unweight.metrics.image_quality import DATA_RANGE, TISSUE_T2, psnr
 from unweight.metrics.lesions import lesion_contrasts, separate_lesions
 from unweight.metrics.scores import Groups, Score, Subject
+from unweight.registry.records import Inputs
 
 UNITS = {"T1": "s", "T2": "s", "PD": "1"}
 DECIBEL = ("psnr", "psnr_pure", "psnr_frame", "psnr_tissue")
@@ -252,9 +252,7 @@ def quality_scores(
     """Return mean and SD of PSNR and SSIM over examinations: over all, and over those of each kind."""
     quality = [prediction.output.quality for prediction in predictions]
     names = [metric for parameter, metric in quality[0] if parameter == subject.parameter]
-    units = units_of(
-        (metric for metric in catalogue.METRICS if metric.inputs is Inputs.IMAGE), subject.unit
-    )
+    units = units_of(registry.metrics(Inputs.IMAGE), subject.unit)
     divided: dict[str, list[int]] = {ALL: list(range(len(cases)))}
     for groups in by_metadata([case.kinds for case in cases], [1] * len(cases)):
         for place, name in enumerate(groups.names):
