@@ -246,16 +246,8 @@ def image_scores(
     for item in wanted:
         values = [value for pair in pairs for value in measure((item,), pair).values()]
         finite = [value for value in values if not math.isnan(value)]
-        scores.append(
-            Score(
-                method=subject.method,
-                dataset=subject.dataset,
-                group=group,
-                metric=item.name,
-                value=statistics.fmean(finite) if finite else math.nan,
-                n=sum(int(pair.inside.sum()) for pair in pairs),
-                unit=units_of((item,), subject.unit)[item.name],
-                parameter=subject.parameter,
-            )
-        )
+        value = statistics.fmean(finite) if finite else math.nan
+        n = sum(int(pair.inside.sum()) for pair in pairs)
+        unit = units_of((item,), subject.unit)[item.name]
+        scores.append(subject.score(group, item.name, value, n, unit))
     return scores

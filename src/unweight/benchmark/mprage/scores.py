@@ -23,7 +23,7 @@ from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.metrics.agreement import Agreement, PairedVolumes, agreement
 from unweight.metrics.null_volumes import head_scaled_volumes
-from unweight.metrics.scores import Score
+from unweight.metrics.scores import Score, Subject
 from unweight.metrics.structures import STRUCTURES
 from unweight.metrics.volume_effects import Subjects, VolumeEffects, preserved, volume_effects
 
@@ -109,15 +109,8 @@ def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METR
                 key = (record.dataset, record.method, group, metric)
                 collected.setdefault(key, []).append(value)
     scores = [
-        Score(
-            method=method,
-            dataset=dataset,
-            group=group,
-            metric=metric,
-            value=float(np.mean(values)),
-            n=len(values),
-            unit=units.get(metric, "1"),
-            parameter="T1w",
+        Subject(method=method, dataset=dataset, parameter="T1w").score(
+            group, metric, float(np.mean(values)), len(values), units.get(metric, "1")
         )
         for (dataset, method, group, metric), values in collected.items()
     ]
@@ -302,17 +295,6 @@ def biology_scores(listed: Sequence[Biology], dataset: str) -> list[Score]:
                 f"{name}: interaction p": effect.interaction.p,
             }
         numbers["volume difference"] = each.agreement.relative.bias / 100
-        scores += [
-            Score(
-                method=each.method,
-                dataset=dataset,
-                group=each.structure,
-                metric=metric,
-                value=value,
-                n=n,
-                unit="1",
-                parameter="T1w",
-            )
-            for metric, value in numbers.items()
-        ]
+        subject = Subject(method=each.method, dataset=dataset, parameter="T1w")
+        scores += [subject.score(each.structure, metric, value, n) for metric, value in numbers.items()]
     return scores

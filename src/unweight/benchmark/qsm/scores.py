@@ -206,17 +206,7 @@ def _case(head: QsmHead) -> Case[QsmHead]:
 def scores_of(numbers: Mapping[str, float], subject: Subject, n: int, group: str = BRAIN) -> list[Score]:
     """Return numbers of one group of voxels as scores."""
     return [
-        Score(
-            method=subject.method,
-            dataset=subject.dataset,
-            group=group,
-            metric=metric,
-            value=value,
-            n=n,
-            unit=UNITS.get(metric, "1"),
-            parameter=subject.parameter,
-        )
-        for metric, value in numbers.items()
+        subject.score(group, metric, value, n, UNITS.get(metric, "1")) for metric, value in numbers.items()
     ]
 
 

@@ -53,7 +53,7 @@ from unweight.metrics.calibration import ROBUST, interval_coverage
 from unweight.metrics.calibration import Prediction as FreePrediction
 from unweight.metrics.contrast import recovered_contrast
 from unweight.metrics.image_quality import DATA_RANGE
-from unweight.metrics.scores import Groups, Score, Subject, scores_by_group
+from unweight.metrics.scores import ABSENT, Groups, Score, Subject, scores_by_group
 from unweight.registry.records import Inputs
 
 PLAIN = ("usable", "mean", "median", "sd")
@@ -276,15 +276,7 @@ def _contrast_scores(
             torch.stack([case.structures[place].around for case in cases]),
         )
         scores += [
-            Score(
-                method=subject.method,
-                dataset=subject.dataset,
-                group=structure.name,
-                metric=metric,
-                value=value,
-                n=recovered.n_inside,
-                parameter="T1",
-            )
+            subject.score(structure.name, metric, value, recovered.n_inside)
             for metric, value in (
                 ("recovered_linear", recovered.linear),
                 ("recovered_free", recovered.free),
@@ -304,21 +296,11 @@ def _cost_scores(
         prediction.seconds / max(1, case.input.voxels[2:].numel())
         for prediction, case in zip(predictions, cases, strict=True)
     ]
-    costs = (
-        ("seconds_per_slice", statistics.median(seconds), "s"),
-        ("network_evaluations", float(n_evaluations), "1"),
-    )
+    n = sum(case.input.voxels.numel() for case in cases)
+    whole = replace(subject, parameter=ABSENT)
     return [
-        Score(
-            method=subject.method,
-            dataset=subject.dataset,
-            group=ALL,
-            metric=metric,
-            value=value,
-            n=sum(case.input.voxels.numel() for case in cases),
-            unit=unit,
-        )
-        for metric, value, unit in costs
+        whole.score(ALL, "seconds_per_slice", statistics.median(seconds), n, "s"),
+        whole.score(ALL, "network_evaluations", float(n_evaluations), n),
     ]
 
 

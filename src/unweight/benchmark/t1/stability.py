@@ -17,7 +17,7 @@ from unweight.benchmark.t1.datasets import phantom_scan, plate, spheres_of
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.metrics.scores import Score
+from unweight.metrics.scores import Score, Subject
 
 STABILITY = "stability"
 ORDER = (3, 0, 6, 2, 5, 1, 4)
@@ -121,15 +121,7 @@ def _compare(
         "share_changed": float((change > NOTICEABLE).double().mean()),
         "lost": float(appeared_or_lost.double().mean()),
     }
+    subject = Subject(method=method, dataset=STABILITY)
     return [
-        Score(
-            method=method,
-            dataset=STABILITY,
-            group=changed.name,
-            metric=metric,
-            value=value,
-            n=int(both.sum()),
-            parameter="T1",
-        )
-        for metric, value in measured.items()
+        subject.score(changed.name, metric, value, int(both.sum())) for metric, value in measured.items()
     ]

@@ -56,7 +56,7 @@ from unweight.metrics.accuracy import median
 from unweight.metrics.calibration import Prediction as FreePrediction
 from unweight.metrics.image_quality import DATA_RANGE, TISSUE_T2, psnr
 from unweight.metrics.lesions import lesion_contrasts, separate_lesions
-from unweight.metrics.scores import Groups, Score, Subject
+from unweight.metrics.scores import ABSENT, Groups, Score, Subject
 from unweight.registry.records import Inputs
 
 UNITS = {"T1": "s", "T2": "s", "PD": "1"}
@@ -262,17 +262,10 @@ def quality_scores(
             values = [quality[member][subject.parameter, metric] for member in members]
             several = len(values) > 1 and all(map(math.isfinite, values))
             spread = statistics.stdev(values) if several else math.nan
+            unit = "dB" if metric in DECIBEL else units[metric]
+            n = sum(len(cases[member]) for member in members)
             for name, value in ((metric, statistics.fmean(values)), (f"{metric}_sd", spread)):
-                yield Score(
-                    method=subject.method,
-                    dataset=subject.dataset,
-                    parameter=subject.parameter,
-                    group=group,
-                    metric=name,
-                    value=value,
-                    n=sum(len(cases[member]) for member in members),
-                    unit="dB" if metric in DECIBEL else units[metric],
-                )
+                yield subject.score(group, name, value, n, unit)
 
 
 def lesion_scores(
@@ -308,15 +301,7 @@ def lesion_scores(
             ("error_over_white", ill / normal if normal > 0 else math.nan, n_voxels),
         )
         for metric, value, n in measured:
-            yield Score(
-                method=subject.method,
-                dataset=subject.dataset,
-                parameter=subject.parameter,
-                group=name,
-                metric=metric,
-                value=value,
-                n=n,
-            )
+            yield subject.score(name, metric, value, n)
 
 
 def loss_scores(scores: Sequence[Score]) -> list[Score]:
@@ -331,18 +316,8 @@ def loss_scores(scores: Sequence[Score]) -> list[Score]:
         base = known.get((score.method, score.parameter, score.metric))
         if base is None or score.dataset == INTERNAL or score.group != ALL:
             continue
-        losses.append(
-            Score(
-                method=score.method,
-                dataset=score.dataset,
-                parameter=score.parameter,
-                group=ALL,
-                metric=score.metric.replace("psnr", "loss_db"),
-                value=score.value - base.value,
-                n=score.n,
-                unit="dB",
-            )
-        )
+        loss = score.value - base.value
+        losses.append(replace(score, metric=score.metric.replace("psnr", "loss_db"), value=loss))
     return losses
 
 
@@ -379,15 +354,9 @@ def _median_of(parts: Sequence[Float[Tensor, " voxels"]]) -> float:
 
 
 def _cost(method: str, result: BenchmarkResult[ScoredVoxels, PredictedVoxels]) -> Score:
-    return Score(
-        method=method,
-        dataset=result.dataset,
-        group=ALL,
-        metric="seconds_per_examination",
-        value=statistics.median(prediction.seconds for prediction in result.predictions[method]),
-        n=sum(len(case) for case in result.cases),
-        unit="s",
-    )
+    seconds = statistics.median(prediction.seconds for prediction in result.predictions[method])
+    whole = Subject(method=method, dataset=result.dataset, parameter=ABSENT)
+    return whole.score(ALL, "seconds_per_examination", seconds, sum(map(len, result.cases)), "s")
 
 
 def _end(
