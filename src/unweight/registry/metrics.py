@@ -31,7 +31,7 @@ def _labels(name: str, item: str, unit: str) -> Metric:
 METRICS: tuple[Metric, ...] = (
     _image("psnr", "image_quality:psnr", unit="dB"),
     _image("ssim", "image_quality:ssim"),
-    _image("ms-ssim", "multiscale_ssim:ms_ssim"),
+    _image("ms-ssim", "image_quality:ms_ssim"),
     _image("gmsd", "gradient_similarity:gmsd"),
     _image("haarpsi", "haar_similarity:haarpsi"),
     _image("fsim", "feature_similarity:fsim"),

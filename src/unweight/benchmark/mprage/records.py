@@ -31,10 +31,10 @@ from unweight.files.text_files import parse_json, read_text
 from unweight.learn.mprage.echo_channels import MASK
 from unweight.learn.mprage.intensity import DATA_RANGE
 from unweight.learn.mprage.pair import Pair
+from unweight.metrics.contrast import contrast_to_noise
 from unweight.metrics.image_quality import psnr
 from unweight.metrics.segmentation import dice_by_label, score_structures
 from unweight.metrics.structures import LABELS, STRUCTURES
-from unweight.metrics.tissue_contrast import contrast_to_noise
 from unweight.registry.records import Inputs
 
 Volume = Float[Tensor, "x y z"]

@@ -19,9 +19,9 @@ from unweight.core.estimator import Progress
 from unweight.learn.mprage.cohort import CohortRecipe, person_pair
 from unweight.learn.mprage.intensity import on_own_scale
 from unweight.learn.mprage.pair_set import make_pairs
+from unweight.metrics.contrast import contrast_to_noise
 from unweight.metrics.sharpness import sharpness
 from unweight.metrics.structures import LABELS
-from unweight.metrics.tissue_contrast import contrast_to_noise
 from unweight.prepare.brain_mask import find_brain
 from unweight.susceptibility.geometry import geometry_of
 from unweight.synth.anatomy.labels import Anatomy
