@@ -21,8 +21,9 @@ from typing import Any
 
 from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
+from unweight.registry.metrics import METRICS
 from unweight.registry.pipelines import DATASETS, MODELS, PIPELINES, QUANTITIES
-from unweight.registry.records import Dataset, Method, Metric, Model, Pipeline, Quantity, Records
+from unweight.registry.records import Dataset, Inputs, Method, Metric, Model, Pipeline, Quantity, Records
 
 LOG = logging.getLogger(__name__)
 PLUGINS = "unweight.plugins"
@@ -36,7 +37,14 @@ KINDS: Mapping[str, type] = MappingProxyType(
         "quantities": Quantity,
     }
 )
-OWN = Records(methods=METHODS, pipelines=PIPELINES, models=MODELS, datasets=DATASETS, quantities=QUANTITIES)
+OWN = Records(
+    methods=METHODS,
+    pipelines=PIPELINES,
+    models=MODELS,
+    metrics=METRICS,
+    datasets=DATASETS,
+    quantities=QUANTITIES,
+)
 
 
 @cache
@@ -87,7 +95,9 @@ def _key(record: object) -> tuple[str, ...]:
             return (record.command,)
         case Quantity():
             return (record.suffix,)
-        case Model() | Metric():
+        case Metric():
+            return record.inputs, record.name
+        case Model():
             return (record.name,)
         case _:
             raise TypeError(f"{record!r} is no record")
@@ -235,9 +245,21 @@ def model_of_command(command: str) -> Model:
     raise UsageError(f"{command} fits no signal model")
 
 
-def metrics(family: str) -> tuple[Metric, ...]:
-    """Return the metrics that benchmarks of a family can use."""
-    return tuple(item for item in records().metrics if family in item.families)
+def metrics(inputs: Inputs) -> tuple[Metric, ...]:
+    """Return the metrics that are computed from such inputs."""
+    return tuple(item for item in records().metrics if item.inputs is inputs)
+
+
+def metric(name: str, inputs: Inputs) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    for item in metrics(inputs):
+        if item.name == name:
+            return item
+    raise UsageError(f"no metric of {inputs} is called {name}")
 
 
 def datasets(family: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ PIPELINES = (
             "the head.",
         ),
         page="t1.md",
-        benchmark="unweight.cli.evaluate_t1:run",
+        benchmark="unweight.cli.evaluate:T1",
         compares="from inversion recovery",
     ),
     Pipeline(
@@ -48,7 +48,7 @@ PIPELINES = (
             "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
         ),
         page="maps.md",
-        benchmark="unweight.cli.evaluate_maps:run",
+        benchmark="unweight.cli.evaluate:MAPS",
         compares="T1, T2 and PD from weighted images",
     ),
     Pipeline(
@@ -105,7 +105,7 @@ PIPELINES = (
             "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
         ),
         page="qsm.md",
-        benchmark="unweight.cli.evaluate_qsm:run",
+        benchmark="unweight.cli.evaluate:QSM",
         compares="R2* and susceptibility from multi-echo gradient echo",
     ),
     Pipeline(
@@ -129,7 +129,7 @@ PIPELINES = (
             "from normal.",
         ),
         page="mprage.md",
-        benchmark="unweight.cli.evaluate_mprage:run",
+        benchmark="unweight.cli.evaluate_mprage:MPRAGE",
         compares="T1w images from the same",
     ),
 )

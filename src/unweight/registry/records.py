@@ -4,8 +4,10 @@ A target is a name to import when it is needed: `module:attribute`.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import final
 
+OF_MAP = "unit of the map"
 # Of one core and of memory, for each voxel of each image, of the fit of any model.
 FIT_NANOSECONDS, FIT_BYTES = 10_000.0, 60.0
 
@@ -184,24 +186,33 @@ class Model:
         )
 
 
+class Inputs(StrEnum):
+    """What a metric is computed from (`registry.metrics`)."""
+
+    IMAGE = "image"
+    VOXELS = "voxels"
+    LABELS = "labels"
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric of a benchmark.
+    """One metric of benchmarks.
 
     Attributes:
-        name: In tables of scores.
-        target: A pure function.
-        families: Whose benchmarks can use it.
-        summary: One line, with its unit.
-        higher_is_better: Which way it points.
+        name: In tables of scores, and as `--metrics` takes it.
+        inputs: What it is computed from; all benchmarks that have it can score the metric.
+        target: A pure function, whose parameters are named after the inputs. It gives a number, or several
+            by name.
+        item: Which number, where the function gives several.
+        unit: SI unit; `1` for ratios; `OF_MAP` for that of the map.
     """
 
     name: str
+    inputs: Inputs
     target: str
-    families: tuple[str, ...]
-    summary: str = ""
-    higher_is_better: bool = False
+    item: str = ""
+    unit: str = "1"
 
 
 @final
