@@ -47,7 +47,7 @@ DEMANDS: Mapping[str, Demand] = MappingProxyType(
     {
         "t1": Demand(voxel=800.0, value=80.0, least=2**28),
         "t1 ml": Demand(voxel=430.0),
-        "fit": Demand(voxel=2000.0, value=150.0),
+        "fit": Demand(voxel=1100.0, value=20.0, least=2**29),
         "maps": Demand(voxel=275.0),
         "r2star": Demand(voxel=110.0),
         "t2": Demand(voxel=110.0),

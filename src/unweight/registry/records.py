@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 # Of one core and of memory, for each voxel of each image, of the fit of any model.
-FIT_NANOSECONDS, FIT_BYTES = 10_000.0, 60.0
+FIT_NANOSECONDS, FIT_BYTES = 8000.0, 330.0
 
 
 @final
