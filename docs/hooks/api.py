@@ -7,6 +7,7 @@ from pathlib import Path
 import unweight
 
 ROOMS = {
+    "registry": "The one list of methods, pipelines, signal models, metrics, data sets and quantities.",
     "core": "Acquisition, protocol, parameter, maps, estimator: the classes that all packages use.",
     "signals": "Physics: one sequence a file, noise, Fisher information and the Cramér–Rao bound.",
     "fit": "Classical estimators, and the exact grid posterior.",

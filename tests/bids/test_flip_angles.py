@@ -1,4 +1,4 @@
-"""Series that differ in the flip angle: VFA of a tree, files with given angles, a folder, a list in one sidecar."""
+"""Series whose volumes differ in the flip angle: a BIDS tree, files with given angles, a folder."""
 
 import json
 import math

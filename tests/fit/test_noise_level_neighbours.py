@@ -1,4 +1,4 @@
-"""Noise from neighbouring voxels: the standard deviation that was drawn, and no more than it on flat ground."""
+"""Noise from neighbouring voxels is that which was drawn."""
 
 import math
 

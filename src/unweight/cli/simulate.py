@@ -225,7 +225,7 @@ def _of_model(arguments: argparse.Namespace) -> Scan:
         raise UsageError(f"{record.name} names no suffix of its images", remedy="Correct its record.")
     if volumes > 1 and not LINKS.get(record.suffixes[0]):
         raise UsageError(
-            f"images of {record.name} stand alone in BIDS ({record.suffixes[0]}); {volumes} are no series",
+            f"BIDS has no series of {record.suffixes[0]} images ({record.name}); {volumes} were asked for",
             remedy="Give timings of one image.",
         )
     return Scan(name=record.suffixes[0], model=built, protocol=protocol)

@@ -4,10 +4,36 @@ A target is a name to import when it is needed: `module:attribute`.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import final
 
+OF_MAP = "unit of the map"
 # Of one core and of memory, for each voxel of each image, of the fit of any model.
 FIT_NANOSECONDS, FIT_BYTES = 8000.0, 330.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """Memory that a command takes at the most while it computes.
+
+    Attributes:
+        voxel: Of each voxel of the grid [byte].
+        value: Of each voxel of each image [byte].
+        least: Of any series [byte].
+    """
+
+    voxel: float
+    value: float = 0.0
+    least: float = 48 * 2**20
+
+    def bytes(self, voxels: int, volumes: int) -> float:
+        """Return it for a grid and a number of images."""
+        return self.least + voxels * (self.voxel + self.value * volumes)
+
+
+# Of the fit of any model.
+FIT_DEMAND = Demand(voxel=1100.0, value=20.0, least=2**29)
 
 
 @final
@@ -33,6 +59,7 @@ class Method:
         compared: Whether a benchmark includes it where it is not asked for.
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
         draws: Whether `--draws` goes with it.
+        demand: Memory it takes where that differs from its pipeline.
         substitute: The method that an external program takes in its place; empty for the same name.
     """
 
@@ -52,6 +79,7 @@ class Method:
     compared: bool = True
     rank: int = 0
     draws: bool = False
+    demand: Demand | None = None
     substitute: str = ""
 
     @property
@@ -74,7 +102,8 @@ class Pipeline:
         fewest: Images of a series.
         without_phase: Options with which it takes magnitudes alone; empty if it cannot.
         nanoseconds: Of one core, for each voxel of each image.
-        bytes: Of memory, likewise.
+        bytes: Of memory of the process, likewise.
+        demand: Memory of one series while it is computed, beside its images.
         title: Of its sets on a page.
         short: The same in the navigation of a page; empty for the title.
         marks: Suffixes that tell its sets from others with the same first image.
@@ -95,6 +124,7 @@ class Pipeline:
     without_phase: tuple[str, ...] = ()
     nanoseconds: float
     bytes: float
+    demand: Demand
     title: str
     short: str = ""
     marks: tuple[str, ...] = ()
@@ -148,6 +178,7 @@ class Model:
             fewest=self.fewest,
             nanoseconds=FIT_NANOSECONDS,
             bytes=FIT_BYTES,
+            demand=FIT_DEMAND,
             title=self.title or self.summary,
             marks=self.maps[1:],
             caveats=self.caveats,
@@ -155,24 +186,33 @@ class Model:
         )
 
 
+class Inputs(StrEnum):
+    """What a metric is computed from (`registry.metrics`)."""
+
+    IMAGE = "image"
+    VOXELS = "voxels"
+    LABELS = "labels"
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric of a benchmark.
+    """One metric of benchmarks.
 
     Attributes:
-        name: In tables of scores.
-        target: A pure function.
-        families: Whose benchmarks can use it.
-        summary: One line, with its unit.
-        higher_is_better: Which way it points.
+        name: In tables of scores, and as `--metrics` takes it.
+        inputs: What it is computed from; all benchmarks that have it can score the metric.
+        target: A pure function, whose parameters are named after the inputs. It gives a number, or several
+            by name.
+        item: Which number, where the function gives several.
+        unit: SI unit; `1` for ratios; `OF_MAP` for that of the map.
     """
 
     name: str
+    inputs: Inputs
     target: str
-    families: tuple[str, ...]
-    summary: str = ""
-    higher_is_better: bool = False
+    item: str = ""
+    unit: str = "1"
 
 
 @final

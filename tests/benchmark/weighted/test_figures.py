@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from unweight.benchmark.weighted.plots import MapsRow, draw_interval_coverage, draw_map_rows
+from unweight.benchmark.weighted.figures import MapsRow, draw_interval_coverage, draw_map_rows
 from unweight.core.errors import UsageError
 from unweight.synth.simulate_weighted import SPECS
 

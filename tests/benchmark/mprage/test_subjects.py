@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweight.benchmark.mprage import people as t1w_people
-from unweight.benchmark.mprage.people import (
+from unweight.benchmark.core import heads as core_heads
+from unweight.benchmark.mprage import subjects as t1w_people
+from unweight.benchmark.mprage.subjects import (
     HEALTHY,
     N_HEALTHY,
     N_OTHERS,
     N_QUICK,
     QUICK_MM,
     T1W_SETS,
-    heads_of_tests,
-    people_of,
+    cohort_heads,
+    cohort_subjects,
 )
 from unweight.core.errors import UsageError
 from unweight.learn.mprage.cohort import CohortRecipe
@@ -58,7 +59,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
 
 def test_first_people_of_the_test_part(made: Made, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    paths = people_of(
+    paths = cohort_subjects(
         HEALTHY, [head()], tmp_path, n=3, progress=lambda done, count: told.append((done, count))
     )
     assert [load_pair(path).name for path in paths] == [f"test-{FIRST + one}" for one in range(3)]
@@ -69,16 +70,16 @@ def test_first_people_of_the_test_part(made: Made, tmp_path: Path) -> None:
 
 
 def test_who_is_there_is_not_made_again(made: Made, tmp_path: Path) -> None:
-    few = people_of(HEALTHY, [head()], tmp_path, n=2)
-    more = people_of(HEALTHY, [head()], tmp_path, n=3)
-    assert more[:2] == few and people_of(HEALTHY, [head()], tmp_path, n=1) == few[:1]
+    few = cohort_subjects(HEALTHY, [head()], tmp_path, n=2)
+    more = cohort_subjects(HEALTHY, [head()], tmp_path, n=3)
+    assert more[:2] == few and cohort_subjects(HEALTHY, [head()], tmp_path, n=1) == few[:1]
     assert [index for _, _, index in made] == [FIRST, FIRST + 1, FIRST + 2]
 
 
 def test_each_set_has_a_folder_of_its_own(made: Made, tmp_path: Path) -> None:
     assert HEALTHY in T1W_SETS and len(T1W_SETS) == 3
     for name in T1W_SETS:
-        (path,) = people_of(name, [head()], tmp_path, n=1)
+        (path,) = cohort_subjects(name, [head()], tmp_path, n=1)
         assert path.parent.name == ("test" if name == HEALTHY else f"test-{name}")
     assert [recipe.group for recipe, _, _ in made] == list(T1W_SETS)
 
@@ -86,7 +87,7 @@ def test_each_set_has_a_folder_of_its_own(made: Made, tmp_path: Path) -> None:
 def test_too_many_or_too_few_people(made: Made, tmp_path: Path) -> None:
     for n in (N_TEST + 1, 0, -1):
         with pytest.raises(UsageError, match=f"{n} people of healthy.*1 to {N_TEST}"):
-            people_of(HEALTHY, [head()], tmp_path, n=n)
+            cohort_subjects(HEALTHY, [head()], tmp_path, n=n)
     assert not made and not list(tmp_path.iterdir())
     # As many as are asked for without a word must be there.
     assert max(N_HEALTHY, N_OTHERS, N_QUICK) <= N_TEST
@@ -94,20 +95,20 @@ def test_too_many_or_too_few_people(made: Made, tmp_path: Path) -> None:
 
 def test_a_set_that_is_none(made: Made, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no group is called giants"):
-        people_of("giants", [head()], tmp_path, n=1)
+        cohort_subjects("giants", [head()], tmp_path, n=1)
     assert not made
 
 
 def test_a_folder_of_another_cohort_is_refused(made: Made, tmp_path: Path) -> None:
-    people_of(HEALTHY, [head()], tmp_path, n=1)
+    cohort_subjects(HEALTHY, [head()], tmp_path, n=1)
     for heads, quick in (([head("another")], False), ([head()], True)):
         with pytest.raises(UsageError, match="holds pairs made from other values"):
-            people_of(HEALTHY, heads, tmp_path, n=2, quick=quick)
+            cohort_subjects(HEALTHY, heads, tmp_path, n=2, quick=quick)
     assert len(made) == 1
 
 
 def test_quick_people_are_coarse(made: Made, tmp_path: Path) -> None:
-    people_of(HEALTHY, [head()], tmp_path, n=1, quick=True)
+    cohort_subjects(HEALTHY, [head()], tmp_path, n=1, quick=True)
     ((recipe, _, _),) = made
     assert recipe.voxel_mm == QUICK_MM and recipe.n == CohortRecipe().n
 
@@ -115,7 +116,7 @@ def test_quick_people_are_coarse(made: Made, tmp_path: Path) -> None:
 def test_a_quick_head_is_a_single_coarse_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here even coarser, for time; it is the same every time."""
     monkeypatch.setattr(t1w_people, "QUICK_COARSER", 12)
-    (one,), (again,) = heads_of_tests(None, quick=True), heads_of_tests(None, quick=True)
+    (one,), (again,) = cohort_heads(None, quick=True), cohort_heads(None, quick=True)
     assert one.subject.startswith("procedural") and one.subject == again.subject
     assert one.labels.shape == (30, 36, 30) and torch.equal(one.labels, again.labels)
     # There is something of a head in it.
@@ -132,7 +133,7 @@ def test_two_procedural_heads_of_full_size_with_brains_of_their_own(
         return whole_head(seed, part, index, coarser=18)
 
     monkeypatch.setattr(t1w_people, "whole_head", small)
-    first, second = heads_of_tests(None)
+    first, second = cohort_heads(None)
     assert asked == [(0, "test", 0, 1), (0, "test", 1, 1)]
     assert first.subject != second.subject and not torch.equal(first.labels, second.labels)
 
@@ -147,12 +148,12 @@ def test_given_heads_are_those_of_the_test_part_with_nuclei(
         read.append(path)
         return head(path.name)
 
-    monkeypatch.setattr(t1w_people, "heads_for_test", lambda folder: paths if folder == tmp_path else {})
-    monkeypatch.setattr(t1w_people, "read_brainweb", anatomy)
-    monkeypatch.setattr(t1w_people, "with_nuclei", lambda one: head(f"{one.subject} with nuclei"))
-    assert with_nuclei is not t1w_people.with_nuclei
-    found = heads_of_tests(tmp_path)
+    monkeypatch.setattr(core_heads, "heads_for_test", lambda folder: paths if folder == tmp_path else {})
+    monkeypatch.setattr(core_heads, "read_brainweb", anatomy)
+    monkeypatch.setattr(core_heads, "with_nuclei", lambda one: head(f"{one.subject} with nuclei"))
+    assert with_nuclei is not core_heads.with_nuclei
+    found = cohort_heads(tmp_path)
     assert [one.subject for one in found] == ["brainweb04 with nuclei", "brainweb05 with nuclei"]
     read.clear()
-    (one,) = heads_of_tests(tmp_path, quick=True)
+    (one,) = cohort_heads(tmp_path, quick=True)
     assert one.subject == "brainweb04 with nuclei" and read == [tmp_path / "brainweb04"]

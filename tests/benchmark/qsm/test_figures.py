@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from unweight.benchmark.qsm.plots import COLUMNS, draw_structures, draw_susceptibility
+from unweight.benchmark.qsm.figures import COLUMNS, draw_structures, draw_susceptibility
 from unweight.report.page import DPI, WIDTH
 
 NAMES = ["pallidum", "putamen", "red_nucleus"]

@@ -1,12 +1,16 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
-from unweight.benchmark.t1.plots import (
+from unweight.benchmark.core.run import no_progress
+from unweight.benchmark.core.scoring import MetricChoice
+from unweight.benchmark.t1.datasets import phantom_set
+from unweight.benchmark.t1.figures import (
     MethodSlice,
     SphereBound,
     SphereSeries,
@@ -15,8 +19,12 @@ from unweight.benchmark.t1.plots import (
     draw_methods,
     draw_sparsification,
     draw_spheres,
+    figures_of,
 )
+from unweight.benchmark.t1.heads import brains_set, procedural_slices
+from unweight.benchmark.t1.scores import evaluate_dataset
 from unweight.core.errors import UsageError
+from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.metrics.accuracy import T1_BIN_NAMES
 from unweight.metrics.calibration import Prediction, sparsification
 from unweight.metrics.scores import Score
@@ -76,3 +84,30 @@ def test_methods() -> None:
 def test_spheres_that_do_not_fit_together() -> None:
     with pytest.raises(UsageError, match="fit: 2 true values, 1 means and 2 standard deviations"):
         SphereSeries(method="fit", true=(1.0, 2.0), mean=(1.0,), sd=(0.1, 0.1))
+
+
+def test_pictures_of_the_phantom_and_of_heads() -> None:
+    """Each has its size; spheres are drawn of the phantom, maps of whole heads."""
+    methods = {"ml": InversionRecoveryFit()}
+    drawn = figures_of(evaluate_dataset(phantom_set(1), methods, no_progress))
+    assert {name: size(png) for name, png in drawn.items()} == {
+        "phantom_coverage.png": (1200, 675),
+        "phantom_sparsification.png": (1200, 675),
+        "phantom_error_by_bin.png": (1200, 625),
+        "phantom_spheres.png": (1200, 675),
+        "phantom_spheres_published.png": (1200, 675),
+    }
+    assert drawn["phantom_spheres.png"] != drawn["phantom_spheres_published.png"]
+    result = evaluate_dataset(brains_set(procedural_slices(1, 1)), methods, no_progress)
+    drawn = figures_of(result)
+    width, height = size(drawn["brains_maps.png"])
+    assert width == 1200 and height > 1200  # a column for the truth, and rows for value, error and SD
+    none = figures_of(replace(result, predictions={}))
+    assert none == {}
+
+
+def test_without_their_metrics_pictures_are_left_out() -> None:
+    metrics = MetricChoice(names=("usable",))
+    result = evaluate_dataset(phantom_set(1), {"ml": InversionRecoveryFit()}, no_progress, metrics)
+    assert {score.metric for score in result.scores} == {"usable"}
+    assert not {"phantom_coverage.png", "phantom_error_by_bin.png"} & set(figures_of(result))

@@ -5,17 +5,21 @@ import pytest
 import torch
 
 from tests.run.heads import small_head
-from unweight.benchmark.weighted.groups import EDGES, TISSUE_NAMES, bin_names, binned, by_kind
-from unweight.benchmark.weighted.heads import MapsHead
-from unweight.benchmark.weighted.plan import MAPS_SETS, MapsPlan
-from unweight.benchmark.weighted.sets import (
-    MapsSet,
-    MapsTrial,
+from unweight.benchmark.core.run import Case, Dataset, by_metadata
+from unweight.benchmark.weighted.datasets import (
+    EDGES,
+    MAPS_SETS,
+    TISSUE_NAMES,
+    SlicedHead,
+    WeightedPlan,
+    bin_names,
+    binned,
     field_set,
     held_out_contrasts,
     internal_set,
     lesions_set,
     protocols_set,
+    tissue_map,
     trained_contrasts,
 )
 from unweight.core.errors import InputError, UsageError
@@ -28,13 +32,21 @@ from unweight.synth.tissue.materials import INDEX
 HEADS = (small_head(),)
 
 
-def medians(trial: MapsTrial, name: str) -> list[float]:
-    return trial.truth[trial.tissue == TISSUE_NAMES.index(name)].median(0).values.tolist()
+def truth(case: Case) -> torch.Tensor:
+    return torch.stack(list(case.truth.values()), dim=-1)
 
 
-def gains(trial: MapsTrial) -> list[float]:
-    mask = trial.examination.mask
-    return [float(one.signal[mask].mean()) for one in trial.examination.images]
+def kinds(case: Case) -> tuple[str, ...]:
+    return tuple(case.metadata.values())
+
+
+def medians(case: Case, name: str) -> list[float]:
+    return truth(case)[tissue_map(case) == TISSUE_NAMES.index(name)].median(0).values.tolist()
+
+
+def gains(trial: Case) -> list[float]:
+    mask = trial.input.mask
+    return [float(one.signal[mask].mean()) for one in trial.input.images]
 
 
 def test_a_stack_holds_slices_of_one_head() -> None:
@@ -55,27 +67,27 @@ def test_a_stack_holds_slices_of_one_head() -> None:
     with pytest.raises(UsageError, match="slices from"):
         head.stack(1000)
     with pytest.raises(UsageError, match="slices from layer 3 to 3"):
-        MapsHead(anatomy=head.anatomy, layers=(3, 3))
+        SlicedHead(anatomy=head.anatomy, layers=(3, 3))
 
 
 def test_internal_and_protocols_differ_by_timings_alone() -> None:
     seen, unseen = (make(HEADS, 2, 1) for make in (internal_set, protocols_set))
-    assert (seen.name, seen.n_trials, unseen.name) == ("internal", 2, "protocols")
-    for one, other in zip(seen.trials(), unseen.trials(), strict=True):
-        assert torch.equal(one.truth.nan_to_num(), other.truth.nan_to_num())
-        assert one.kinds == other.kinds
-        held = [[is_held_out(image.weighting) for image in t.examination.images] for t in (one, other)]
+    assert (seen.name, seen.n_cases, unseen.name) == ("internal", 2, "protocols")
+    for one, other in zip(seen.cases(), unseen.cases(), strict=True):
+        assert torch.equal(truth(one).nan_to_num(), truth(other).nan_to_num())
+        assert kinds(one) == kinds(other)
+        held = [[is_held_out(image.weighting) for image in t.input.images] for t in (one, other)]
         assert held == [[False] * 3, [True] * 3]
-        assert not torch.equal(one.examination.images[1].signal, other.examination.images[1].signal)
-        assert {image.weighting.protocol.field_strength for image in other.examination.images} == {
-            one.examination.field_strength
+        assert not torch.equal(one.input.images[1].signal, other.input.images[1].signal)
+        assert {image.weighting.protocol.field_strength for image in other.input.images} == {
+            one.input.field_strength
         }
-    assert [trial.kinds for trial in seen.trials()] == [
+    assert [kinds(trial) for trial in seen.cases()] == [
         ("1.5 T", "T1w MPRAGE", "healthy"),
         ("3 T", "T1w MPRAGE", "healthy"),
     ]
-    again, first = seen.make(0), next(seen.trials())
-    assert torch.equal(again.examination.images[0].signal, first.examination.images[0].signal)
+    again, first = seen.make(0), next(seen.cases())
+    assert torch.equal(again.input.images[0].signal, first.input.images[0].signal)
 
 
 def test_truth_is_that_of_healthy_tissue() -> None:
@@ -83,8 +95,8 @@ def test_truth_is_that_of_healthy_tissue() -> None:
     assert 0.6 < medians(trial, "white matter")[0] < 1.1 < medians(trial, "grey matter")[0] < 2.2
     t1, t2, pd = medians(trial, "CSF")
     assert 3.5 < t1 < 5 and 1.6 < t2 < 2.2 and pd == pytest.approx(1.0, abs=0.03)
-    assert torch.equal(trial.tissue >= 0, trial.examination.mask)
-    assert torch.isfinite(trial.truth[trial.examination.mask]).all()
+    assert torch.equal(tissue_map(trial) >= 0, trial.input.mask)
+    assert torch.isfinite(truth(trial)[trial.input.mask]).all()
     scale = gains(trial)
     assert len(scale) == 3 and max(scale) > 1.2 * min(scale)  # each image has a gain of its own
 
@@ -92,23 +104,27 @@ def test_truth_is_that_of_healthy_tissue() -> None:
 def test_an_unseen_field() -> None:
     made = field_set(HEADS, 2, 1)
     trial = made.make(0)
-    assert trial.examination.field_strength == 2.2
-    assert {one.weighting.protocol.field_strength for one in trial.examination.images} == {2.2}
-    assert [one.kinds[:2] for one in made.trials()] == [("2.2 T", "T1w MPRAGE"), ("2.2 T", "T1w spin echo")]
-    assert not any(is_held_out(one.weighting) for one in trial.examination.images)
+    assert trial.input.field_strength == 2.2
+    assert {one.weighting.protocol.field_strength for one in trial.input.images} == {2.2}
+    assert [kinds(one)[:2] for one in made.cases()] == [("2.2 T", "T1w MPRAGE"), ("2.2 T", "T1w spin echo")]
+    assert not any(is_held_out(one.weighting) for one in trial.input.images)
 
 
 def test_lesions_are_in_the_slices() -> None:
     made = lesions_set(HEADS, 1, 2)
-    plaques, tumours = made.trials()
-    assert (plaques.disease, tumours.disease) == ("plaques", "tumours")
+    plaques, tumours = made.cases()
+    assert (plaques.metadata["disease"], tumours.metadata["disease"]) == ("plaques", "tumours")
     ill = {name: TISSUE_NAMES.index(name) for name in ("MS lesion", "tumour", "oedema")}
-    assert int((plaques.tissue == ill["MS lesion"]).sum()) >= 20
-    assert not (plaques.tissue == ill["tumour"]).any()
-    assert int((tumours.tissue == ill["tumour"]).sum()) + int((tumours.tissue == ill["oedema"]).sum()) >= 20
+    assert int((tissue_map(plaques) == ill["MS lesion"]).sum()) >= 20
+    assert not (tissue_map(plaques) == ill["tumour"]).any()
+    assert (
+        int((tissue_map(tumours) == ill["tumour"]).sum())
+        + int((tissue_map(tumours) == ill["oedema"]).sum())
+        >= 20
+    )
     for name in ("MS lesion", "tumour", "oedema"):
         shown = plaques if name == "MS lesion" else tumours
-        if (shown.tissue == ill[name]).any():
+        if (tissue_map(shown) == ill[name]).any():
             assert medians(shown, name)[1] > medians(shown, "white matter")[1]
 
 
@@ -142,27 +158,33 @@ def test_groups() -> None:
     assert bin_names("PD") == ("PD < 0.7", "PD 0.7-0.8", "PD 0.8-0.9", "PD > 0.9")
     assert len(bin_names("T2")) == len(EDGES["T2"]) + 1
     assert binned("T2", torch.tensor([0.05, 0.06, 1.9, torch.nan])).index.tolist() == [0, 1, 4, -1]
-    field, readout = by_kind([("1.5 T", "a", "x"), ("3 T", "a", "x"), ("3 T", "b", "x")], [1, 2, 1])
+    field, readout = by_metadata(
+        [
+            {"field": field, "readout": readout, "disease": "x"}
+            for field, readout in (("1.5 T", "a"), ("3 T", "a"), ("3 T", "b"))
+        ],
+        [1, 2, 1],
+    )
     assert (field.names, field.index.tolist()) == (("1.5 T", "3 T"), [0, 1, 1, 1])
     assert (readout.names, readout.index.tolist()) == (("a", "b"), [0, 0, 0, 1])
 
 
 def test_plan(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no set called moon\. There are {', '.join(MAPS_SETS)}"):
-        MapsPlan(sets=("moon",))
+        WeightedPlan(sets=("moon",))
     with pytest.raises(UsageError, match="nothing to evaluate on"):
-        MapsPlan(sets=())
+        WeightedPlan(sets=())
     with pytest.raises(InputError, match="holds no BrainWeb head"):
-        list(MapsPlan(heads=tmp_path).maps_sets())
+        list(WeightedPlan(heads=tmp_path).datasets())
     with pytest.raises(UsageError, match="a set called x with nothing in it"):
-        MapsSet(name="x", n_trials=0, make=internal_set(HEADS, 1, 1).make)
+        Dataset(name="x", n_cases=0, make=internal_set(HEADS, 1, 1).make)
 
 
 def test_extent_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "unweight.benchmark.weighted.plan.procedural_heads", lambda n_heads: HEADS * n_heads
+        "unweight.benchmark.weighted.datasets.procedural_heads", lambda n_heads: HEADS * n_heads
     )
-    sizes = {one.name: one.n_trials for one in MapsPlan().maps_sets()}
+    sizes = {one.name: one.n_cases for one in WeightedPlan().datasets()}
     assert sizes == {"internal": 16, "protocols": 16, "field": 6, "lesions": 16}
-    quick = {one.name: one.n_trials for one in MapsPlan(quick=True).maps_sets()}
+    quick = {one.name: one.n_cases for one in WeightedPlan(quick=True).datasets()}
     assert quick == {"internal": 1, "protocols": 1, "field": 1, "lesions": 2}
