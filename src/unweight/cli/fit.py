@@ -68,7 +68,7 @@ def model_of(record: Model, kind: SignalKind) -> SignalModel:
     if not isinstance(built, SignalModel):
         raise UsageError(f"{record.name} is no signal model", remedy="Correct the plug-in it comes from.")
     if is_dataclass(built) and "kind" in {field.name for field in fields(built)}:
-        return replace(built, kind=kind)  # type: ignore[return-value,call-arg]  # of the same class
+        return replace(built, kind=kind)
     return built
 
 
@@ -109,8 +109,8 @@ def _map(found: FoundSeries, record: Model, arguments: argparse.Namespace, scree
     acquisition = acquisition.to(device)
     fit.accept(acquisition)
     entities = series.entities if arguments.rec is None else {**series.entities, "rec": arguments.rec}
-    maps_known = {name: source_of(Path(path), series.root) for name, path in arguments.known}
-    series = replace(series, sources=(*series.sources, *maps_known.values()))
+    more = tuple(_source(Path(path), series.root) for _, path in arguments.known)
+    series = replace(series, sources=(*series.sources, *more))
     where = Destination(
         out=arguments.out,
         entities=entities,
@@ -170,6 +170,12 @@ def _known(series: Series, built: SignalModel, arguments: argparse.Namespace) ->
         _check_range(values[series.acquisition.inside], name, (specs[name].lower, specs[name].upper), path)
         maps[name] = values.reshape(series.acquisition.voxels)
     return maps
+
+
+def _source(path: Path, root: Path | None) -> str:
+    """Return how derivatives name a map: by BIDS URI within the tree of the series, else by content."""
+    inside = root is not None and path.absolute().is_relative_to(root)
+    return source_of(path, root if inside else None)
 
 
 def _check_range(
