@@ -15,7 +15,7 @@ from unweight.metrics.accuracy import (
     t1_bins,
     terciles,
 )
-from unweight.metrics.scores import Groups, Subject
+from unweight.metrics.scores import Groups, ScoreContext
 
 NAN = math.nan
 
@@ -61,7 +61,7 @@ def test_differences_where_the_truth_may_be_negative() -> None:
     assert found["bias"] == pytest.approx(-0.05) and found["mae"] == pytest.approx(0.15)
     assert found["rmse"] == pytest.approx(math.sqrt(0.025))
     groups = Groups(names=("all",), index=torch.zeros(2, dtype=torch.int64))
-    subject = Subject(method="a", dataset="x", unit="ppm")
+    subject = ScoreContext(method="a", dataset="x", unit="ppm")
     scores = grouped(torch.ones(2), torch.zeros(2), groups, subject, positive=False)
     assert {s.metric: s.unit for s in scores} == dict.fromkeys(ABSOLUTE, "ppm") | {"missing": "1"}
 
@@ -76,7 +76,7 @@ def test_scores_by_t1_bin() -> None:
     index = t1_bins(truth)
     assert index.tolist() == [0, 1, 2, 3, 4, -1]
     groups = Groups(names=T1_BIN_NAMES, index=index)
-    scores = grouped(1.1 * truth, truth, groups, Subject(method="fit", dataset="x"))
+    scores = grouped(1.1 * truth, truth, groups, ScoreContext(method="fit", dataset="x"))
     bias = [s for s in scores if s.metric == "bias"]
     assert [s.group for s in bias] == list(T1_BIN_NAMES)
     assert all(s.value == pytest.approx(0.1, abs=1e-6) and s.n == 1 and s.unit == "1" for s in bias)

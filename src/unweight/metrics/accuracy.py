@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.metrics.scores import Groups, Score, Subject, scores_by_group
+from unweight.metrics.scores import Groups, Score, ScoreContext, scores_by_group
 
 T1_BINS = (0.0, 0.15, 0.5, 1.1, 2.0, math.inf)
 T1_BIN_NAMES = ("T1 < 150 ms", "150-500 ms", "0.5-1.1 s", "1.1-2 s", "> 2 s")
@@ -88,7 +88,7 @@ def grouped(
     estimate: Float[Tensor, " voxels"],
     truth: Float[Tensor, " voxels"],
     groups: Groups,
-    subject: Subject,
+    subject: ScoreContext,
     *,
     positive: bool = True,
 ) -> tuple[Score, ...]:
