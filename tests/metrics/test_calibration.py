@@ -14,12 +14,11 @@ from unweight.metrics.calibration import (
     coverage,
     ence,
     gaussian_crps,
-    grouped_calibration,
     interval_coverage,
     interval_width,
     sparsification,
 )
-from unweight.metrics.scores import Groups, ScoreContext
+from unweight.metrics.scores import Groups, ScoreContext, scores_by_group
 
 N = 40_000
 
@@ -111,11 +110,13 @@ def test_all_metrics_with_voxels_left_out() -> None:
     full = prediction(n=400)
     mean = full.mean.clone()
     mean[:100] = math.nan
+    holes = GaussianPrediction(mean=mean, sd=full.sd, truth=full.truth)
     groups = Groups(names=("all", "nobody"), index=torch.zeros(400, dtype=torch.int64))
-    scores = grouped_calibration(
-        GaussianPrediction(mean=mean, sd=full.sd, truth=full.truth),
+    scores = scores_by_group(
+        lambda voxels: calibration(holes, selection=voxels),
         groups,
         ScoreContext(method="a", dataset="x"),
+        {},
     )
     first = {s.metric: s for s in scores if s.group == "all"}
     expected = calibration(GaussianPrediction(mean=mean[100:], sd=full.sd[100:], truth=full.truth[100:]))
@@ -124,14 +125,6 @@ def test_all_metrics_with_voxels_left_out() -> None:
         assert first[metric].value == pytest.approx(expected[metric])
     assert all(math.isnan(s.value) and s.n == 0 for s in scores if s.group == "nobody")
     assert {s.unit for s in scores} == {"1"}
-
-
-def test_linear_parameters_carry_their_unit() -> None:
-    full = prediction(n=40)
-    linear = GaussianPrediction(mean=full.mean, sd=full.sd, truth=full.truth, positive=False)
-    groups = Groups(names=("all",), index=torch.zeros(40, dtype=torch.int64))
-    scores = grouped_calibration(linear, groups, ScoreContext(method="a", dataset="x", unit="ppm"))
-    assert {s.metric for s in scores if s.unit == "ppm"} == {"crps", "width_90", "winkler_90"}
 
 
 def test_messages() -> None:

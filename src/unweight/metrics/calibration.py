@@ -24,11 +24,9 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.metrics.accuracy import median
-from unweight.metrics.scores import Groups, Score, ScoreContext, scores_by_group
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 WIDTH_LEVEL = 0.9
-CARRY_UNIT = ("crps", "width_90", "winkler_90")
 ROBUST = 1.4826  # median absolute error of a normal law to its standard deviation
 N_BINS = 20
 N_STEPS = 100
@@ -119,19 +117,6 @@ def calibration(
         "missing": 1 - n / n_known if n_known else math.nan,
         "n": float(n),
     }
-
-
-def grouped_calibration(
-    prediction: GaussianPrediction, groups: Groups, subject: ScoreContext
-) -> tuple[Score, ...]:
-    """Return the metrics of `calibration` for each group of voxels."""
-    unit = "1" if prediction.positive else subject.unit
-    return scores_by_group(
-        lambda voxels: calibration(prediction, selection=voxels),
-        groups,
-        subject,
-        dict.fromkeys(CARRY_UNIT, unit),
-    )
 
 
 def coverage(prediction: GaussianPrediction, level: float) -> float:
