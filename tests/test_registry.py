@@ -35,7 +35,7 @@ TARGETS = {
     *(item.benchmark for item in OWN.pipelines),
 } - {""}
 PLUGIN = """
-from unweight.registry.records import Dataset, Method, Model, Quantity, Records
+from unweight.registry.records import DatasetName, Method, Model, Quantity, Records
 
 PLUGIN = Records(
     methods=(Method(name="toy", family="t1", summary="a toy", target="toy_package.toy:ToyFit",
