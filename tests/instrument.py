@@ -20,10 +20,10 @@ from typing import Any, get_args
 from unittest.mock import patch
 
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
 
-# An int will do where a float is wanted, as in PEP 484.
-CONF = BeartypeConf(is_pep484_tower=True)
+# An int will do where a float is wanted, as in PEP 484. A violation is a TypeError, as Python's own are.
+CONF = BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError)
 # What the decorator is called within an instrumented module; raise the number when `Instrument` changes.
 NAME = "_checked_by_the_tests"
 VERSION = "unweight2"
