@@ -92,6 +92,18 @@ def test_files_keep_the_layers() -> None:
     assert [fault for path in FILES for fault in faults(path)] == []
 
 
+def test_benchmarks_share_the_core_alone() -> None:
+    """A family of `benchmark` imports the core and never another family; the core imports none of them."""
+    families = {path.name for path in (SOURCE / "benchmark").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert {"core", "t1", "weighted", "qsm", "mprage"} <= families
+    for path in (SOURCE / "benchmark").rglob("*.py"):
+        family = path.relative_to(SOURCE / "benchmark").parts[0]
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[:2] == ["unweight", "benchmark"]:
+                assert parts[2] in ("core", family), f"{path}: {name}"
+
+
 def test_every_room_has_a_place() -> None:
     rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms - {"weights"} <= set(RANK)

@@ -5,9 +5,9 @@ import nibabel as nib
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.core.heads import heads_for_test
+from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.methods import METHODS
-from unweight.benchmark.t1.published import SPHERE_NAMES
 from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
 from unweight.cli.training_heads import chosen_heads

@@ -16,6 +16,7 @@ from unweight.cli.arguments import (
 )
 from unweight.cli.command import Command
 from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
+from unweight.cli.fit_commands import FIT, FIT_OF_MODEL, SIMULATED_MODEL
 from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.run_commands import INIT, RUN, SLURM
 from unweight.registry import offered
@@ -96,6 +97,8 @@ COMMANDS = {
     "run": RUN,
     "init": INIT,
     "slurm": SLURM,
+    "fit": FIT,
+    **FIT_OF_MODEL,
     "phantom": Command(
         module="unweight.cli.phantom",
         summary="table of the NIST/ISMRM system phantom's spheres from T1 maps",
@@ -198,6 +201,7 @@ COMMANDS = {
                 choices=("ir", "routine", "megre"),
                 help="inversion recovery; T1w, T2w and FLAIR; multi-echo gradient echo and MPRAGE",
             ),
+            *SIMULATED_MODEL,
             argument(
                 "--protocol",
                 default="fixed",

@@ -21,8 +21,9 @@ from typing import Any
 
 from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
+from unweight.registry.metrics import METRICS
 from unweight.registry.pipelines import DATASETS, MODELS, PIPELINES, QUANTITIES
-from unweight.registry.records import Dataset, Method, Metric, Model, Pipeline, Quantity, Records
+from unweight.registry.records import Dataset, Inputs, Method, Metric, Model, Pipeline, Quantity, Records
 
 LOG = logging.getLogger(__name__)
 PLUGINS = "unweight.plugins"
@@ -36,7 +37,14 @@ KINDS: Mapping[str, type] = MappingProxyType(
         "quantities": Quantity,
     }
 )
-OWN = Records(methods=METHODS, pipelines=PIPELINES, models=MODELS, datasets=DATASETS, quantities=QUANTITIES)
+OWN = Records(
+    methods=METHODS,
+    pipelines=PIPELINES,
+    models=MODELS,
+    metrics=METRICS,
+    datasets=DATASETS,
+    quantities=QUANTITIES,
+)
 
 
 @cache
@@ -87,7 +95,9 @@ def _key(record: object) -> tuple[str, ...]:
             return (record.command,)
         case Quantity():
             return (record.suffix,)
-        case Model() | Metric():
+        case Metric():
+            return record.inputs, record.name
+        case Model():
             return (record.name,)
         case _:
             raise TypeError(f"{record!r} is no record")
@@ -182,9 +192,10 @@ def usage(method: Method) -> str:
     return f"unweight {command} --method {method.name}"
 
 
+@cache
 def pipelines() -> tuple[Pipeline, ...]:
-    """Return all pipelines, in the order of help and of a page."""
-    return records().pipelines
+    """Return all pipelines, in the order of help and of a page; those of signal models come last."""
+    return (*records().pipelines, *(item.pipeline for item in models() if item.command))
 
 
 def commands() -> tuple[str, ...]:
@@ -222,9 +233,33 @@ def model(name: str) -> Model:
     raise UsageError(f"there is no signal model {name}", remedy=f"There are {known}.")
 
 
-def metrics(family: str) -> tuple[Metric, ...]:
-    """Return the metrics that benchmarks of a family can use."""
-    return tuple(item for item in records().metrics if family in item.families)
+def model_of_command(command: str) -> Model:
+    """Return the signal model that a command fits.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for item in models():
+        if item.command == command:
+            return item
+    raise UsageError(f"{command} fits no signal model")
+
+
+def metrics(inputs: Inputs) -> tuple[Metric, ...]:
+    """Return the metrics that are computed from such inputs."""
+    return tuple(item for item in records().metrics if item.inputs is inputs)
+
+
+def metric(name: str, inputs: Inputs) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    for item in metrics(inputs):
+        if item.name == name:
+            return item
+    raise UsageError(f"no metric of {inputs} is called {name}")
 
 
 def datasets(family: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ PIPELINES = (
             "the head.",
         ),
         page="t1.md",
-        benchmark="unweight.cli.evaluate_t1:run",
+        benchmark="unweight.cli.evaluate:T1",
         compares="from inversion recovery",
     ),
     Pipeline(
@@ -48,7 +48,7 @@ PIPELINES = (
             "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
         ),
         page="maps.md",
-        benchmark="unweight.cli.evaluate_maps:run",
+        benchmark="unweight.cli.evaluate:MAPS",
         compares="T1, T2 and PD from weighted images",
     ),
     Pipeline(
@@ -105,7 +105,7 @@ PIPELINES = (
             "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
         ),
         page="qsm.md",
-        benchmark="unweight.cli.evaluate_qsm:run",
+        benchmark="unweight.cli.evaluate:QSM",
         compares="R2* and susceptibility from multi-echo gradient echo",
     ),
     Pipeline(
@@ -129,7 +129,7 @@ PIPELINES = (
             "from normal.",
         ),
         page="mprage.md",
-        benchmark="unweight.cli.evaluate_mprage:run",
+        benchmark="unweight.cli.evaluate_mprage:MPRAGE",
         compares="T1w images from the same",
     ),
 )
@@ -139,6 +139,40 @@ MODELS = (
         target="unweight.signals.inversion_recovery:InversionRecovery",
         summary="inversion recovery, signed or magnitude",
         suffixes=("IRT1",),
+    ),
+    Model(
+        name="variable-flip-angle",
+        target="unweight.signals.variable_flip_angle:VariableFlipAngle",
+        summary="spoiled gradient echo at several flip angles",
+        suffixes=("VFA",),
+        command="vfa",
+        maps=("T1map", "M0map"),
+        title="T1 from variable flip angles",
+        reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
+        caveats=(
+            "T1 is wrong by about twice the relative error of the flip angle; without a B1 map it follows "
+            "the transmit field.",
+            "Spoiling is taken to be perfect; where it is not, T1 is off by some per cent.",
+        ),
+    ),
+    Model(
+        name="variable-flip-angle-mpm",
+        target="unweight.signals.variable_flip_angle:SPOILED_25_MS",
+        summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
+        suffixes=("VFA",),
+        reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
+        name="t2-decay",
+        target="unweight.signals.exponential_decay:T2_DECAY",
+        summary="T2 from spin echoes of one train",
+        suffixes=("MESE",),
+    ),
+    Model(
+        name="r2star-decay",
+        target="unweight.signals.exponential_decay:R2STAR_DECAY",
+        summary="R2* from gradient echoes of one excitation",
+        suffixes=("MEGRE",),
     ),
     Model(
         name="gradient-echo",
@@ -236,6 +270,7 @@ QUANTITIES = (
         window=(-0.15, 0.15),
     ),
     Quantity(suffix="PDmap", name="PD", symbol="PD", words="proton density", colours="grayC"),
+    Quantity(suffix="M0map", name="M0", symbol="M0", words="equilibrium magnetisation", colours="grayC"),
     Quantity(suffix="S0map", name="S0", symbol="S0", words="signal at echo time zero", colours="grayC"),
     Quantity(
         suffix="IEmap",

@@ -29,6 +29,7 @@ from unweight.learn.training.recipe import STRUCTURES, T1W_FAST, Recipe
 from unweight.learn.training.trainer import SILENCE, Clock, Listener, place
 from unweight.learn.training.weights import fill
 from unweight.metrics.image_quality import psnr
+from unweight.metrics.segmentation import label_overlaps
 from unweight.metrics.structures import DEEP, LABELS, TISSUES
 
 NOMINAL, NORMAL = 0.9, 1.6449
@@ -188,11 +189,9 @@ class PairExamination:
         for pair in self.pairs:
             mask = pair.channels[MASK].float()
             share = find_structures(network, pair.target.float(), mask, axial=self.planes is Planes.AXIAL)
-            found, truth = share.argmax(0), pair.labels.long()
-            for label in LABELS.values():
-                here, there = (found == label) & (mask > 0), truth == label
-                counts[0, label] += 2 * int((here & there).sum())
-                counts[1, label] += int(here.sum()) + int(there.sum())
+            # Voxels outside the brain are background, which counts in neither mean.
+            found = (share.argmax(0) * (mask > 0)).byte()
+            counts += torch.stack(label_overlaps(found, pair.labels, len(LABELS)))
         dice = counts[0] / counts[1].clamp(min=1)
         return {
             "dice_tissues": float(dice[[LABELS[name] for name in TISSUES]].mean()),
