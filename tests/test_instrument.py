@@ -50,6 +50,10 @@ def named(number: int) -> str:
     return str(number)
 
 
+def ended(hint: "NotThere", number: int) -> int:
+    return number
+
+
 @contextmanager
 def within(number: int) -> Iterator[int]:
     yield number
@@ -94,6 +98,7 @@ def test_what_is_right_passes(module: ModuleType) -> None:
     assert module.halved(3) == 1.5
     module.pair((torch.ones(3), torch.ones(3)))
     module.pair(None)
+    assert module.ended(None, 3) == 3
     assert module.outer()(3) == 3 and module.named(3) == "3" and thing.names == []
     with module.within(3) as number:
         assert number == 3
@@ -113,6 +118,7 @@ def test_what_is_right_passes(module: ModuleType) -> None:
         lambda m: m.outer()("3"),
         lambda m: m.named(3.0),
         lambda m: m.within("3"),
+        lambda m: m.ended(None, "3"),
         lambda m: m.Thing(values=torch.ones(3), weights=torch.ones(4)),
         lambda m: m.Thing(values=torch.ones(3), weights=torch.ones(3), names="names"),
         lambda m: m.Thing.of(torch.ones(3)).first,
