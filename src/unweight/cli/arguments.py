@@ -200,7 +200,8 @@ TI = argument(
     nargs="+",
     type=float,
     metavar="S",
-    help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM series",
+    help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
+    "series",
 )
 TR = argument(
     "--tr",
