@@ -123,7 +123,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     def read(self, found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(found)
-        maps = (source_of(Path(path), series.root) for path in dict(self.options.known).values())
+        maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
         rec = self.options.rec
         return replace(
             series,
@@ -184,8 +184,14 @@ def model_of(record: Model, kind: SignalKind) -> SignalModel:
     if not isinstance(built, SignalModel):
         raise UsageError(f"{record.name} is no signal model", remedy="Correct the plug-in it comes from.")
     if is_dataclass(built) and "kind" in {field.name for field in fields(built)}:
-        return replace(built, kind=kind)  # type: ignore[return-value,call-arg]  # of the same class
+        return replace(built, kind=kind)
     return built
+
+
+def _source(path: Path, root: Path | None) -> str:
+    """Return how derivatives name a map: by BIDS URI within the tree of the series, else by content."""
+    inside = root is not None and path.absolute().is_relative_to(root)
+    return source_of(path, root if inside else None)
 
 
 def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
