@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from unweight.cli.device import device_for
+from unweight.cli.learning_commands import TRAIN
 from unweight.cli.recipe_choice import recipe_from
 from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.training_heads import LEARNING, chosen_heads
@@ -48,7 +49,7 @@ FEWEST_REAL = 2
 
 def refuse_pair_options(arguments: argparse.Namespace) -> None:
     """Refuse what only networks of pairs take."""
-    given = [f"--{name}" for name in OPTIONS if getattr(arguments, name) is not None]
+    given = [TRAIN.spelling(name) for name in OPTIONS if getattr(arguments, name) is not None]
     if given:
         raise UsageError(
             f"{arguments.method} takes no {', '.join(given)}",
@@ -61,13 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
     if arguments.bids is not None and (arguments.heads or arguments.people):
-        raise UsageError("--bids learns from real people; leave --heads and --people out")
+        raise UsageError("--bids-dir learns from real subjects; leave --brainweb-dir and --n-subjects out")
     if arguments.labels is not None and (arguments.bids is None or arguments.method != STRUCTURES):
-        raise UsageError(f"--labels goes with {STRUCTURES} and --bids")
+        raise UsageError(f"--labels-dir goes with {STRUCTURES} and --bids-dir")
     if arguments.method == STRUCTURES and arguments.bids is not None and arguments.labels is None:
-        raise UsageError("structures are learned from labels", remedy="Give --labels, or leave --bids out.")
+        raise UsageError(
+            "structures are learned from labels", remedy="Give --labels-dir, or leave --bids-dir out."
+        )
     if arguments.slabs is not None:
-        raise UsageError(f"{arguments.method} learns from people, not slabs", remedy="Give --people.")
+        raise UsageError(f"{arguments.method} learns from people, not slabs", remedy="Give --n-subjects.")
     if arguments.people is not None and min(arguments.people) < 1:
         raise UsageError(f"{arguments.people} people", remedy="Give at least one for each part.")
     if arguments.base is not None and arguments.method != T1W:

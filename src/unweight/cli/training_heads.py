@@ -24,6 +24,6 @@ def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
         if not split[part]:
             raise UsageError(
                 f"{len(files)} heads leave none for {part}",
-                remedy="Give at least four, or leave --heads out.",
+                remedy="Give at least four, or leave --brainweb-dir out.",
             )
     return {part: tuple(files[name] for name in split[part]) for part in LEARNING}

@@ -123,10 +123,12 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     def read(self, found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(found)
+        known = _known_maps(series, self._fit(series).model, self.options)
         maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
         rec = self.options.rec
         return replace(
             series,
+            acquisition=replace(series.acquisition, known=known),
             sources=(*series.sources, *maps),
             entities=series.entities if rec is None else {**series.entities, "rec": rec},
         )
@@ -139,11 +141,11 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
         """Fit it."""
         check_memory(FIT, read.acquisition.signal.shape, self.device)
         fit = self._fit(read)
-        known = _known_maps(read, fit.model, self.options)
+        known = dict(read.acquisition.known)
         mask = read.acquisition.inside
         for values in known.values():
             mask = mask & torch.isfinite(values)
-        acquisition = replace(read.acquisition, known=known, mask=mask)
+        acquisition = replace(read.acquisition, mask=mask)
         acquisition, noise_note = _with_noise(acquisition, fit, self.options.noise_sd)
         acquisition = acquisition.to(self.device)
         fit.accept(acquisition)
