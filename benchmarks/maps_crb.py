@@ -17,8 +17,8 @@ from unweight.signals.noise import Rician
 from unweight.synth.protocols.standard import routine_contrasts
 from unweight.synth.scanner.measure import reference_intensity
 from unweight.synth.tissue.compose import compose
+from unweight.synth.tissue.materials import TISSUES
 from unweight.synth.tissue.prior import TissuePrior
-from unweight.synth.tissue.table import TISSUES
 
 SNR = 50.0
 TISSUE = ("white_matter", "grey_matter", "csf", "ms_lesion")

@@ -15,7 +15,7 @@ from unweight.bids.read import read_inputs, source_of, tree_of
 from unweight.bids.series.overrides import Given
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError, UsageError
-from unweight.susceptibility.bipolar_phase import bipolar_phase
+from unweight.susceptibility.phase_offset import bipolar_phase
 
 
 def test_a_link_that_leads_to_itself_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.bids.files import write_nifti
 from unweight.cli.lines import PrintableFormatter
 from unweight.cli.main import main
 from unweight.cli.terminal import console, error_line, table
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 
 @pytest.mark.parametrize(

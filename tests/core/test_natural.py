@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 
 
 def test_numbers_count_as_numbers() -> None:

@@ -2,13 +2,11 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ancestral import Ancestral, posterior_weights
-from unweight.diffusion.contraction import ancestral_contraction
 from unweight.diffusion.denoiser import Clipped
-from unweight.diffusion.descent import rungs
 from unweight.diffusion.gaussian import GaussianDenoiser
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder
-from unweight.diffusion.noise import item_noise
+from unweight.diffusion.level import item_noise
+from unweight.diffusion.samplers import Ancestral, ancestral_contraction, posterior_weights, rungs
+from unweight.diffusion.schedule import cosine_ladder, linear_ladder
 from unweight.testing.check_sampler import check_sampler
 
 

@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.contraction import ancestral_contraction, ddim_contraction, variance_correction
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.fast_ddpm import non_uniform_ladder, uniform_ladder
 from unweight.diffusion.gaussian import GaussianDenoiser
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder, log_snr_ladder
-from unweight.diffusion.noise import item_noise
+from unweight.diffusion.level import item_noise
+from unweight.diffusion.samplers import Ddim, ancestral_contraction, ddim_contraction, variance_correction
+from unweight.diffusion.schedule import (
+    cosine_ladder,
+    linear_ladder,
+    log_snr_ladder,
+    non_uniform_ladder,
+    uniform_ladder,
+)
 
 # Computed with another programme when the methods were chosen (methods.md 6.1, table C).
 TABLE = {

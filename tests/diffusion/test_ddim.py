@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from unweight.diffusion.contraction import ddim_contraction
-from unweight.diffusion.ddim import Ddim
 from unweight.diffusion.gaussian import GaussianDenoiser
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder
-from unweight.diffusion.noise import item_noise
+from unweight.diffusion.level import item_noise
+from unweight.diffusion.samplers import Ddim, ddim_contraction
+from unweight.diffusion.schedule import cosine_ladder, linear_ladder
 from unweight.testing.check_sampler import check_sampler
 from unweight.testing.contract import ContractError
 

@@ -3,12 +3,11 @@ import torch
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.denoiser import Clipped, NetworkDenoiser
+from unweight.diffusion.denoiser import Clipped, NetworkDenoiser, Prediction
 from unweight.diffusion.gaussian import GaussianDenoiser
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder
-from unweight.diffusion.noise import item_noise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.level import item_noise
+from unweight.diffusion.samplers import Ddim
+from unweight.diffusion.schedule import cosine_ladder, linear_ladder
 
 SD = 0.3
 DATA = GaussianDenoiser(mean=0.0, sd=SD)

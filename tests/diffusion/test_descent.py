@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from unweight.diffusion.descent import rungs
-from unweight.diffusion.ladder import cosine_ladder
+from unweight.diffusion.samplers import rungs
+from unweight.diffusion.schedule import cosine_ladder
 
 
 def test_the_walk_goes_from_noise_to_clean_without_a_gap() -> None:

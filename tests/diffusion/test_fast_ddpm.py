@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unweight.diffusion.fast_ddpm import non_uniform_ladder, uniform_ladder
+from unweight.diffusion.schedule import non_uniform_ladder, uniform_ladder
 
 
 def test_the_signal_to_noise_ratios_of_the_uniform_ladder() -> None:

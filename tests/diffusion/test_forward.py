@@ -1,8 +1,7 @@
 import torch
 
-from unweight.diffusion.forward import diffuse
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder
-from unweight.diffusion.noise import item_noise
+from unweight.diffusion.level import diffuse, item_noise
+from unweight.diffusion.schedule import cosine_ladder, linear_ladder
 
 
 def test_the_ends_are_the_sample_and_the_noise() -> None:

@@ -3,13 +3,10 @@ import torch
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ancestral import Ancestral
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.dpm_solver import DpmSolver
 from unweight.diffusion.gaussian import GaussianDenoiser, LinearGaussianDenoiser, probability_flow
-from unweight.diffusion.ladder import cosine_ladder
-from unweight.diffusion.noise import item_noise
-from unweight.diffusion.sampler import Sampler
+from unweight.diffusion.level import item_noise
+from unweight.diffusion.samplers import Ancestral, Ddim, DpmSolver, Sampler
+from unweight.diffusion.schedule import cosine_ladder
 
 PROBLEM = LinearGaussianDenoiser(
     matrix=torch.tensor([[1.0, 0.5], [0.0, 1.0], [-1.0, 2.0]], dtype=torch.float64),

@@ -7,14 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.denoiser import Denoiser
+from unweight.diffusion.denoiser import Denoiser, Prediction
 from unweight.diffusion.gaussian import GaussianDenoiser
 from unweight.diffusion.guidance import Guided
-from unweight.diffusion.ladder import cosine_ladder
-from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.noise import item_noise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.level import NoiseLevel, item_noise
+from unweight.diffusion.samplers import Ddim
+from unweight.diffusion.schedule import cosine_ladder
 
 SD = 0.4
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ladder import Ladder, cosine_ladder, linear_ladder, log_snr_ladder
+from unweight.diffusion.schedule import Ladder, cosine_ladder, linear_ladder, log_snr_ladder
 
 
 def test_the_linear_ladder_is_that_of_ddpm() -> None:

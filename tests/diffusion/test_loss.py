@@ -3,10 +3,10 @@ import torch
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ladder import cosine_ladder, linear_ladder
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.level import item_noise
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.noise import item_noise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.schedule import cosine_ladder, linear_ladder
 
 SD = 0.5
 

@@ -2,14 +2,12 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.ancestral import Ancestral
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.dpm_solver import DpmSolver
+from unweight.diffusion.denoiser import Prediction
 from unweight.diffusion.gaussian import GaussianDenoiser
-from unweight.diffusion.ladder import cosine_ladder
+from unweight.diffusion.level import ItemNoise, item_noise
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.noise import ItemNoise, item_noise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.samplers import Ancestral, Ddim, DpmSolver
+from unweight.diffusion.schedule import cosine_ladder
 
 
 def test_an_item_is_the_same_in_any_batch() -> None:

@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.forward import diffuse
-from unweight.diffusion.ladder import cosine_ladder
-from unweight.diffusion.noise import item_noise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.level import diffuse, item_noise
+from unweight.diffusion.schedule import cosine_ladder
 
 CLEAN = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 2, 2)
 NOISE = item_noise(3, range(3), (2, 2), torch.float64).normal()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unweight.core.errors import InputError
-from unweight.files.content import check_depth, parse_json, read_content, read_text
+from unweight.files.text_files import check_depth, parse_json, read_content, read_text
 
 
 def test_what_a_file_holds_and_not_a_byte_more(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from unweight.core.errors import UsageError
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 
 
 def test_a_table_and_its_absent_values(tmp_path: Path) -> None:

@@ -14,11 +14,9 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.fit.susceptibility import Reference, SusceptibilityFit
 from unweight.susceptibility.background import LocalField
-from unweight.susceptibility.box import box_around
+from unweight.susceptibility.closed_form import tikhonov, tkd
 from unweight.susceptibility.dipole import field_from_susceptibility
-from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry
-from unweight.susceptibility.tikhonov import tikhonov
-from unweight.susceptibility.tkd import tkd
+from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, box_around
 from unweight.susceptibility.vsharp import vsharp
 
 SHAPE, SIZE = (34, 36, 32), (2.0, 2.0, 2.0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from unweight.core.errors import InputError
-from unweight.heads.upright import upright_anatomy
+from unweight.heads.labels import upright_anatomy
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))

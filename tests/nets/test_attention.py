@@ -2,7 +2,7 @@ import torch
 
 from tests.nets.probes import draw, reach, scrambled
 from unweight.core.seeding import seeded_generator
-from unweight.nets.attention import SelfAttention
+from unweight.nets.blocks import SelfAttention
 from unweight.nets.normalisation import Normalisation
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from unweight.core.errors import UsageError
-from unweight.nets.check_config import check_channels, check_counts, check_widths
+from unweight.nets.layers import check_channels, check_counts, check_widths
 
 
 @dataclass

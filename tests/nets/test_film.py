@@ -2,7 +2,7 @@ import torch
 
 from tests.nets.probes import draw, scrambled
 from unweight.core.seeding import seeded_generator
-from unweight.nets.film import FiLM, Shift
+from unweight.nets.embedding import FiLM, Shift
 
 
 def test_film_is_the_identity_until_trained() -> None:

@@ -3,7 +3,7 @@ from torch import nn
 
 from tests.nets.probes import draw, reach, scrambled
 from unweight.core.seeding import seeded_generator
-from unweight.nets.pixel_gru import PixelGRU
+from unweight.nets.recurrent import PixelGRU
 
 
 def build() -> PixelGRU:

@@ -1,7 +1,7 @@
 import torch
 
 from tests.nets.probes import draw, scrambled
-from unweight.nets.pixel_norm import PixelNorm
+from unweight.nets.normalisation import PixelNorm
 
 
 def test_equation() -> None:

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from tests.nets.probes import draw, reach, scrambled
 from unweight.core.seeding import seeded_generator
-from unweight.nets.residual_block import Modulation, ResidualBlock, ResidualBlockConfig
+from unweight.nets.blocks import Modulation, ResidualBlock, ResidualBlockConfig
 
 
 def build(modulation: Modulation, n_out: int = 4) -> ResidualBlock:

@@ -6,7 +6,7 @@ import torch
 from tests.nets.probes import assert_same_weights, draw, final_loss, scrambled
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.nets.set_embedding import Pooling, SetEmbedding, SetEmbeddingConfig
+from unweight.nets.embedding import Pooling, SetEmbedding, SetEmbeddingConfig
 
 pytestmark = pytest.mark.parametrize("pooling", list(Pooling))
 

@@ -20,8 +20,7 @@ from unweight.synth.anatomy.labels import brain_table
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import mprage, routine_contrasts
 from unweight.synth.simulate_weighted import weighting_of
-from unweight.synth.tissue.materials import MATERIALS
-from unweight.synth.tissue.table import TISSUES
+from unweight.synth.tissue.materials import MATERIALS, TISSUES
 
 Head = tuple[dict[str, Tensor], Tensor]
 VOXEL = (2.0, 2.0, 2.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.susceptibility.echoes import TIMES, VOXEL, echoes
-from unweight.bids.nifti.placement import Placement
+from unweight.bids.nifti.grid import Placement
 from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError
@@ -23,7 +23,7 @@ from unweight.prepare.qsm_series import (
     settings_of,
 )
 from unweight.prepare.qsmxt import qsmxt_inversion
-from unweight.susceptibility.tkd import tkd
+from unweight.susceptibility.closed_form import tkd
 from unweight.susceptibility.vsharp import vsharp
 
 AFFINE = torch.diag(torch.tensor([*VOXEL, 1.0], dtype=torch.float64))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.susceptibility.echoes import TIMES, echoes
-from unweight.susceptibility.bipolar_phase import bipolar_phase, even_turned_back, fit_plane
+from unweight.susceptibility.phase_offset import bipolar_phase, even_turned_back, fit_plane
 from unweight.susceptibility.unwrap import wrapped
 from unweight.synth.scanner.bipolar import BipolarPhase, alternate
 

@@ -3,7 +3,7 @@ import torch
 
 from unweight.core.errors import InputError
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.box import Box, box_around
+from unweight.susceptibility.geometry import Box, box_around
 
 
 def test_box_by_hand() -> None:

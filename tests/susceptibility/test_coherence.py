@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import places
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.coherence import phase_coherence
+from unweight.susceptibility.field_map import phase_coherence
 
 SHAPE = (20, 18, 16)
 EVERYWHERE = torch.ones(SHAPE, dtype=torch.bool)

@@ -1,7 +1,7 @@
 import torch
 
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.conjugate_gradient import conjugate_gradient
+from unweight.susceptibility.solvers import conjugate_gradient
 
 
 class Counted:

@@ -1,7 +1,7 @@
 import torch
 
-from unweight.susceptibility.edges import Edges
-from unweight.susceptibility.gradient import differences, differences_back
+from unweight.susceptibility.fourier_grid import differences, differences_back
+from unweight.susceptibility.solvers import Edges
 
 SIZE = (1.0, 1.0, 2.0)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.field_fit import fit_line
+from unweight.susceptibility.field_map import fit_line
 
 TIMES = torch.tensor([0.004, 0.009, 0.016, 0.025], dtype=torch.float64)
 SIGMA = 0.02

@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import places
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.gradient import differences, differences_back, laplacian_kernel
+from unweight.susceptibility.fourier_grid import differences, differences_back, laplacian_kernel
 
 VOXEL = (1.0, 1.5, 2.0)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.half_mean import half_mean
+from unweight.susceptibility.fourier_grid import half_mean
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 8), (6, 5, 7), (4, 4, 1), (3, 5, 2)])

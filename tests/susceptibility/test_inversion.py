@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from tests.susceptibility.scenes import ball, correlation, rms, scene, slope, tissue
+from unweight.susceptibility.closed_form import tikhonov, tkd
 from unweight.susceptibility.dipole import field_from_susceptibility
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.inversion import DipoleInversion
 from unweight.susceptibility.rts import rts
-from unweight.susceptibility.tikhonov import tikhonov
-from unweight.susceptibility.tkd import tkd
 from unweight.susceptibility.total_variation import total_variation, weighted_total_variation
 
 TILTED = (0.0, math.sin(0.4), math.cos(0.4))

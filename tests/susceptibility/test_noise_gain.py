@@ -5,11 +5,9 @@ import torch
 
 from tests.susceptibility.scenes import places
 from unweight.core.errors import UsageError
-from unweight.susceptibility.fourier_grid import padded_grid
+from unweight.susceptibility.closed_form import noise_of_susceptibility, tikhonov, tikhonov_kernel
+from unweight.susceptibility.fourier_grid import half_mean, padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.half_mean import half_mean
-from unweight.susceptibility.noise_gain import noise_of_susceptibility
-from unweight.susceptibility.tikhonov import tikhonov, tikhonov_kernel
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.0, 1.5), direction=(0.0, math.sin(0.4), math.cos(0.4)))
 SHAPE = (24, 24, 16)

@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import ball
 from unweight.core.errors import InputError
-from unweight.susceptibility.pieces import large_pieces, largest_piece, without_holes
+from unweight.susceptibility.morphology import large_pieces, largest_piece, without_holes
 
 SHAPE, VOXEL = (24, 24, 24), (1.0, 1.0, 1.0)
 

@@ -5,10 +5,10 @@ import torch
 
 from tests.susceptibility.scenes import rms, scene, tissue
 from unweight.core.errors import UsageError
+from unweight.susceptibility.closed_form import tkd
 from unweight.susceptibility.dipole import dipole_kernel, field_from_susceptibility
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.rts import rts
-from unweight.susceptibility.tkd import tkd
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.0, 1.5), direction=(0.0, math.sin(0.4), math.cos(0.4)))
 SHAPE = (40, 40, 30)  # sizes that need no padding to be fast

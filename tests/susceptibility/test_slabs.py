@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unweight.core.errors import InputError
-from unweight.susceptibility.slabs import FLAT_MM, slabs_of
+from unweight.susceptibility.morphology import FLAT_MM, slabs_of
 
 SHAPE = (30, 30, 30)
 

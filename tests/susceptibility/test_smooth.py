@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import places
 from unweight.core.seeding import seeded_generator
-from unweight.susceptibility.smooth import smooth_complex
+from unweight.susceptibility.fourier_grid import smooth_complex
 
 SHAPE, VOXEL = (45, 31, 25), (1.0, 1.5, 2.0)
 

@@ -6,8 +6,7 @@ from scipy import ndimage
 
 from tests.susceptibility.scenes import places
 from unweight.core.errors import UsageError
-from unweight.susceptibility.fourier_grid import FourierGrid, grid_around
-from unweight.susceptibility.sphere import eroded_by, sphere_kernel
+from unweight.susceptibility.fourier_grid import FourierGrid, eroded_by, grid_around, sphere_kernel
 
 VOXELS = [(1.0, 1.0, 1.0), (1.0, 1.25, 2.0)]
 SHAPE = (33, 29, 21)

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
+from unweight.susceptibility.closed_form import tikhonov, tikhonov_kernel
 from unweight.susceptibility.dipole import field_from_susceptibility
-from unweight.susceptibility.fourier_grid import padded_grid
+from unweight.susceptibility.fourier_grid import differences, padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import differences
-from unweight.susceptibility.tikhonov import tikhonov, tikhonov_kernel
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.2, 2.0), direction=(0.0, math.sin(0.4), math.cos(0.4)))
 SHAPE = (18, 16, 15)

@@ -5,9 +5,9 @@ import torch
 
 from tests.susceptibility.scenes import scene, slope, tissue
 from unweight.core.errors import UsageError
+from unweight.susceptibility.closed_form import tkd
 from unweight.susceptibility.dipole import dipole_kernel, field_from_susceptibility
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.tkd import tkd
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.2, 2.0), direction=(0.0, math.sin(0.4), math.cos(0.4)))
 SHAPE = (24, 20, 15)

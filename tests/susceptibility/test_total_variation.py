@@ -6,10 +6,10 @@ import torch
 
 from tests.susceptibility.scenes import rms, scene, tissue
 from unweight.core.errors import UsageError
+from unweight.susceptibility.closed_form import tikhonov
 from unweight.susceptibility.dipole import field_from_susceptibility
+from unweight.susceptibility.fourier_grid import differences
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import differences
-from unweight.susceptibility.tikhonov import tikhonov
 from unweight.susceptibility.total_variation import total_variation, weighted_total_variation
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.2, 1.5), direction=(0.0, math.sin(0.4), math.cos(0.4)))

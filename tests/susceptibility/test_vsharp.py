@@ -3,9 +3,8 @@ import torch
 
 from tests.susceptibility.scenes import rms, scene
 from unweight.core.errors import InputError
-from unweight.susceptibility.fourier_grid import grid_around
+from unweight.susceptibility.fourier_grid import eroded_by, grid_around, sphere_kernel
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.sphere import eroded_by, sphere_kernel
 from unweight.susceptibility.vsharp import vsharp
 
 CUBE = FieldGeometry(voxel_mm=(1.0, 1.0, 1.0))

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from unweight.synth import person as of_interest
+from unweight.synth import cohort as of_interest
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
 from unweight.synth.anatomy.warp import WarpRange, draw_warp
-from unweight.synth.cohort import Sex, Subject, volumes
-from unweight.synth.person import of_person
+from unweight.synth.cohort import Sex, Subject, of_person, volumes
 from unweight.synth.tissue.materials import INDEX
 
 SHAPE, VOXEL = (76, 76, 76), (1.0, 1.0, 1.0)

@@ -7,11 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unweight.diffusion.ddim import Ddim
 from unweight.diffusion.denoiser import Denoiser
-from unweight.diffusion.ladder import Ladder
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.sampler import Sampler
+from unweight.diffusion.level import ItemNoise
+from unweight.diffusion.samplers import Ddim, Sampler
+from unweight.diffusion.schedule import Ladder
 from unweight.testing.check_sampler import check_sampler
 from unweight.testing.contract import ContractError
 

@@ -15,7 +15,7 @@ from typing import final
 from unweight.bids.folders import has_files, is_folder, is_link, labelled_folders, listed, unreadable
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
 from unweight.core.errors import InputError
-from unweight.core.natural import NaturalKey, natural_key
+from unweight.core.text import NaturalKey, natural_key
 
 LINKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

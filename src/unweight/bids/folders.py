@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unweight.bids.names import LABEL
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 
 
 def listed(folder: Path) -> tuple[Path, ...]:

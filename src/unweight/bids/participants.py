@@ -16,8 +16,7 @@ from typing import final
 from unweight.bids.names import LABEL
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
-from unweight.files.content import read_content
-from unweight.files.text import lines_of
+from unweight.files.text_files import lines_of, read_content
 
 FILE = "participants.tsv"
 LARGEST = 16 * 2**20  # [byte]

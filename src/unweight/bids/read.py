@@ -25,7 +25,7 @@ from unweight.bids.dicom.selection import advice, select_converted
 from unweight.bids.folders import is_folder, listed
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
-from unweight.bids.nifti.placement import Placement
+from unweight.bids.nifti.grid import Placement
 from unweight.bids.series.overrides import NOTHING_GIVEN, Given
 from unweight.bids.series.part import Entry
 from unweight.bids.series.selection import select_series

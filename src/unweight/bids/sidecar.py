@@ -16,7 +16,7 @@ from typing import final
 
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.protocol import protocol_from_values
-from unweight.files.content import parse_json, read_content
+from unweight.files.text_files import parse_json, read_content
 
 LARGEST_BYTES = 16 * 2**20
 OWN = "unweight"

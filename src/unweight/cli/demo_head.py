@@ -7,8 +7,7 @@ from unweight.bids.raw import write_raw
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.seeding import seeded_generator
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust
-from unweight.synth.person import of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, of_person
 from unweight.synth.protocols.standard import Scan, eight_echoes, routine_contrasts, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned

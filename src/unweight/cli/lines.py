@@ -7,7 +7,7 @@ import sys
 import warnings
 from typing import Any, TextIO, final
 
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 LOG = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from unweight.cli.lines import (
 from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
 from unweight.core.memory import free_bytes
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 INTERRUPTED = 130
 LIBRARIES_BYTES = 2**29

@@ -21,7 +21,7 @@ from unweight.cli.terminal import console, table
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.phantom.finder import FoundPlate, find_plates
 from unweight.phantom.spheres import SphereT1, measure_t1, sphere_signals

@@ -13,7 +13,7 @@ from unweight.bids.series.mask import read_mask
 from unweight.cli.each import each
 from unweight.cli.terminal import console, table
 from unweight.core.errors import InputError, UsageError
-from unweight.files.table import ABSENT, write_table
+from unweight.files.text_files import ABSENT, write_table
 from unweight.metrics.regions import RegionRow, region_table
 
 COLUMNS = ("map", "region", "index", "voxels", "missing", "mean", "sd", "median", "unit")

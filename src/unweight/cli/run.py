@@ -22,7 +22,7 @@ from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
-from unweight.files.path_checks import DERIVATIVES, is_among_raw
+from unweight.files.atomic import DERIVATIVES, is_among_raw
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings

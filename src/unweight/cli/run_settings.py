@@ -18,7 +18,7 @@ from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parser
 from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.core.errors import InputError, UsageError
-from unweight.files.content import check_depth, read_content
+from unweight.files.text_files import check_depth, read_content
 
 RUN = "run"
 # What a run says for each series itself, or what belongs to a single one.

@@ -8,7 +8,7 @@ from rich.console import Console
 from unweight.benchmark.t1.tables import TextTable
 from unweight.cli.terminal import table
 from unweight.files.atomic import write_together
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 from unweight.metrics.scores import Score, scores_table
 
 SCORES = "scores.tsv"

@@ -16,7 +16,7 @@ from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 from unweight.heads.brainweb import find_brainweb, read_brainweb
 from unweight.heads.labels import read_labels
 from unweight.heads.mni152 import read_mni152
@@ -25,8 +25,7 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust
-from unweight.synth.person import of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, of_person
 from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,

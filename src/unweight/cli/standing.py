@@ -21,8 +21,7 @@ from unweight.bids.names import subject_folder
 from unweight.core.errors import OutputError
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
-from unweight.files.atomic import check_room, write_bytes_atomic
-from unweight.files.path_checks import check_not_among_raw, check_within
+from unweight.files.atomic import check_not_among_raw, check_room, check_within, write_bytes_atomic
 from unweight.report.figures import draw_maps
 from unweight.signals.inversion_recovery import T1
 

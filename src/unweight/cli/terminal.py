@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unweight.core.estimator import Progress as Report
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 PLAIN_WIDTH = 160  # of tables in files and pipes
 

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json, read_content
+from unweight.files.text_files import parse_json, read_content
 from unweight.learn.training.recipe import Recipe, recipe_from_plain
 
 FOLDER, RECORD = "training", "recipe.json"

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Denoiser
-from unweight.diffusion.ladder import Ladder
 from unweight.diffusion.level import NoiseLevel
+from unweight.diffusion.schedule import Ladder
 
 
 @final

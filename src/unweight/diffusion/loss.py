@@ -17,11 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.denoiser import Network
-from unweight.diffusion.forward import diffuse
-from unweight.diffusion.ladder import Ladder
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Network, Prediction
+from unweight.diffusion.level import ItemNoise, diffuse
+from unweight.diffusion.schedule import Ladder
 
 
 @final

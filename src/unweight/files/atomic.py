@@ -1,4 +1,8 @@
-"""Files that are there whole or not at all, whatever interrupts the writing.
+"""Atomic writes, and checks that nothing is written outside the named folder.
+
+Nothing is written outside the folder that was named: links in it that lead out are refused.
+
+Files that are there whole or not at all, whatever interrupts the writing.
 
 Each file is written under a hidden name in its own folder, flushed to the disk, and then given its
 name in one step. A set of files is written out completely before the first of them gets its name, so
@@ -20,8 +24,48 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from unweight.core.errors import OutputError
+
+DERIVATIVES: Final = "derivatives"  # where BIDS has them, if they are to lie in the raw tree
+
+
+def check_within(root: Path, folder: Path) -> None:
+    """Refuse a folder of results that a link leads out of their root.
+
+    Raises:
+        OutputError: It does, or cannot be followed.
+    """
+    try:
+        inside = folder.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:
+        raise OutputError("is a link to nothing", remedy="Remove the link.", path=folder) from error
+    if not inside:
+        raise OutputError(
+            "leads out of the folder that results are written to", remedy="Remove the link.", path=folder
+        )
+
+
+def check_not_among_raw(folder: Path, raw: Path) -> None:
+    """Refuse a folder of results in the raw dataset.
+
+    Raises:
+        OutputError: It is in it, and not in its `derivatives`.
+    """
+    if is_among_raw(folder, raw):
+        raise OutputError(
+            "lies among the raw images, which stay as they are",
+            remedy="Choose another folder; derivatives/unweight in their dataset is the custom.",
+            path=folder,
+        )
+
+
+def is_among_raw(folder: Path, raw: Path) -> bool:
+    """Whether a folder of results is the root of the raw data or lies in it, its `derivatives` apart."""
+    out, root = folder.resolve(), raw.resolve()
+    return out.is_relative_to(root) and not (out != root and out.relative_to(root).parts[0] == DERIVATIVES)
+
 
 COMPRESSION = 3
 ABANDONED_SECONDS = 3600.0

@@ -16,7 +16,7 @@ from torch import Tensor
 from unweight.core.errors import InputError, UsageError
 from unweight.core.ragged import stack_ragged
 from unweight.files.atomic import fingerprint, write_bytes_atomic
-from unweight.files.content import parse_json, read_content
+from unweight.files.text_files import parse_json, read_content
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST, LARGEST_SHARD = 64 * 2**20, 16 * 2**30

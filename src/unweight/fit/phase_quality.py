@@ -16,9 +16,9 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.field_map import FieldMap
+from unweight.susceptibility.fourier_grid import smooth_complex
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.pieces import large_pieces, without_holes
-from unweight.susceptibility.smooth import smooth_complex
+from unweight.susceptibility.morphology import large_pieces, without_holes
 
 FULL_TRUST = 0.9  # quantile of precision above which all voxels are trusted alike
 HOLE_MM = 3.0  # over which the field in holes is taken from around them

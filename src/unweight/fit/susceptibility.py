@@ -30,14 +30,25 @@ from unweight.fit.noise_level import noise_from_background
 from unweight.fit.phase_quality import Judged, judge
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
-from unweight.susceptibility.box import Box, box_around
-from unweight.susceptibility.coherence import phase_coherence
-from unweight.susceptibility.field_map import FieldMap, field_map
-from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, Triple, geometry_of
+from unweight.susceptibility.closed_form import noise_of_susceptibility
+from unweight.susceptibility.field_map import FieldMap, field_map, phase_coherence
+from unweight.susceptibility.geometry import (
+    GYROMAGNETIC_RATIO,
+    Box,
+    FieldGeometry,
+    Triple,
+    box_around,
+    geometry_of,
+)
 from unweight.susceptibility.inversion import DipoleInversion
-from unweight.susceptibility.noise_gain import noise_of_susceptibility
-from unweight.susceptibility.pieces import large_pieces, largest_piece
-from unweight.susceptibility.slabs import FLAT_MM, THIN_MM, Slabs, slabs_of
+from unweight.susceptibility.morphology import (
+    FLAT_MM,
+    THIN_MM,
+    Slabs,
+    large_pieces,
+    largest_piece,
+    slabs_of,
+)
 from unweight.susceptibility.total_variation import weighted_total_variation
 from unweight.susceptibility.vsharp import vsharp
 

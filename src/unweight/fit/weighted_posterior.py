@@ -10,7 +10,7 @@ to T1 as water does, loosely, so that two images, or three that say nearly the s
 
     1/PD ≈ 0.89 + 0.47 s/T1 (±15 %),     1/T2 ≈ 11 / T1 (±80 %)
 
-through white matter, grey matter and CSF of `synth.tissue.table`; water content after Fatouros and
+through white matter, grey matter and CSF of `synth.tissue.materials`; water content after Fatouros and
 Marmarou, J Neurosurg 90:109, 1999. s_i holds the noise and what the model does not know (`slack`). The
 default grid has steps of 10 %: where T1 is known better, as in fluid at high SNR, its standard deviation
 comes out too small, and more points make it right.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from unweight.core.errors import InputError
 from unweight.core.memory import check_free
-from unweight.heads.upright import upright_anatomy
+from unweight.heads.labels import upright_anatomy
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.tissue.materials import INDEX
 

@@ -1,20 +1,51 @@
-"""Anybody's label image as an anatomy: a NIfTI file of whole numbers, and a JSON file that names them.
+"""Any label image as an anatomy, in standard orientation.
+
+Labels turned so that x runs to the right, y to the front and z up.
+
+Anybody's label image as an anatomy: a NIfTI file of whole numbers, and a JSON file that names them.
 
 {"0": "background", "2": "white_matter", "3": "grey_matter", "10": "thalamus", ...}
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
+from unweight.bids.nifti.canonical import turn_of
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError
-from unweight.files.content import parse_json, read_content
-from unweight.heads.upright import upright_anatomy
+from unweight.files.text_files import parse_json, read_content
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.tissue.materials import INDEX, MATERIALS
+
+
+def upright_anatomy(
+    labels: NDArray[np.uint8], affine: NDArray[np.float64], *, subject: str, path: Path
+) -> Anatomy:
+    """Return labels as an anatomy; whole axes are swapped and reversed, nothing is interpolated.
+
+    Args:
+        labels: In the order of `MATERIALS`.
+        affine: Voxel index to millimetres (RAS+).
+        subject: Whose head it is.
+        path: The file, for messages.
+
+    Raises:
+        InputError: Two axes run along the same direction.
+    """
+    turn = turn_of(torch.tensor(affine), labels.shape, path)
+    x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
+    return Anatomy(
+        labels=turn.apply(torch.from_numpy(np.require(labels, requirements=["C", "W"]))),
+        voxel_mm=(x, y, z),
+        subject=subject,
+        affine=turn.affine,
+    )
+
 
 N_NAMED = 8
 LARGEST_JSON = 2**20

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.core.errors import InputError
-from unweight.heads.upright import upright_anatomy
+from unweight.heads.labels import upright_anatomy
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.tissue.materials import INDEX
 

@@ -22,10 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
-from unweight.nets.check_config import check_channels, check_counts, check_widths
-from unweight.nets.film import FiLM
-from unweight.nets.layers import convolution, linear, perceptron
-from unweight.nets.set_embedding import SetEmbedding, SetEmbeddingConfig
+from unweight.nets.embedding import FiLM, SetEmbedding, SetEmbeddingConfig
+from unweight.nets.layers import check_channels, check_counts, check_widths, convolution, linear, perceptron
 from unweight.nets.unet import UNet, UNetConfig
 
 SHARPNESS = 4.0

@@ -18,8 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
-from unweight.nets.check_config import check_counts
-from unweight.nets.layers import convolution
+from unweight.nets.layers import check_counts, convolution
 from unweight.nets.unet import UNet, UNetConfig
 
 SLOPE = 0.2

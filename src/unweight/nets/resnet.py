@@ -19,8 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unweight.nets.check_config import check_channels, check_counts, check_widths
-from unweight.nets.layers import convolution
+from unweight.nets.layers import check_channels, check_counts, check_widths, convolution
 from unweight.nets.normalisation import Normalisation, normalisation_layer
 
 

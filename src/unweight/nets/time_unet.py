@@ -18,10 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unweight.core.errors import UsageError
-from unweight.nets.check_config import check_widths
-from unweight.nets.layers import perceptron
+from unweight.nets.blocks import Modulation
+from unweight.nets.layers import check_widths, perceptron
 from unweight.nets.normalisation import Normalisation
-from unweight.nets.residual_block import Modulation
 from unweight.nets.unet import UNet, UNetConfig
 
 SLOWEST = 10_000.0

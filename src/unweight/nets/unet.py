@@ -25,11 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
-from unweight.nets.attention import SelfAttention
-from unweight.nets.check_config import check_channels, check_counts, check_widths
-from unweight.nets.layers import convolution, silence
+from unweight.nets.blocks import Modulation, ResidualBlock, ResidualBlockConfig, SelfAttention
+from unweight.nets.layers import check_channels, check_counts, check_widths, convolution, silence
 from unweight.nets.normalisation import Normalisation, normalisation_layer
-from unweight.nets.residual_block import Modulation, ResidualBlock, ResidualBlockConfig
 
 
 @final

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool3d, interpolate
 
 from unweight.core.errors import InputError
 from unweight.prepare.brain_mask import find_brain
-from unweight.susceptibility.pieces import largest_piece, without_holes
+from unweight.susceptibility.morphology import largest_piece, without_holes
 
 LOG = logging.getLogger(__name__)
 COARSE_MM = 3.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
 from unweight.bids.derivatives.description import DerivedImage, set_desc
-from unweight.bids.nifti.placement import ALIGNED, SCANNER, Placement
+from unweight.bids.nifti.grid import ALIGNED, SCANNER, Placement
 from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError
@@ -18,13 +18,12 @@ from unweight.fit.susceptibility import Reconstruction, SusceptibilityFit
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
+from unweight.susceptibility.closed_form import tikhonov, tkd
 from unweight.susceptibility.geometry import Triple, geometry_of
 from unweight.susceptibility.inversion import DipoleInversion
 from unweight.susceptibility.pdf import pdf
 from unweight.susceptibility.resharp import resharp
 from unweight.susceptibility.rts import rts
-from unweight.susceptibility.tikhonov import tikhonov
-from unweight.susceptibility.tkd import tkd
 from unweight.susceptibility.total_variation import total_variation, weighted_total_variation
 from unweight.susceptibility.vsharp import vsharp
 

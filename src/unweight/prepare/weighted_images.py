@@ -18,9 +18,8 @@ from torch import Tensor
 
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.nifti.canonical import Turn, turn_of
-from unweight.bids.nifti.grid import Grid
+from unweight.bids.nifti.grid import Grid, Placement
 from unweight.bids.nifti.philips import check_one_unit
-from unweight.bids.nifti.placement import Placement
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file

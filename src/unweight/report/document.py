@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unweight import __version__
-from unweight.core.printable import printable_lines
+from unweight.core.text import printable_lines
 
 TEMPLATES = files("unweight.report") / "templates"
 NIIVUE = files("unweight.report") / "vendor" / "niivue.umd.js"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from unweight.bids.participants import Participant
 from unweight.core.errors import UsageError
-from unweight.core.natural import NaturalKey, natural_key
+from unweight.core.text import NaturalKey, natural_key
 from unweight.report.charts import Dot, number, room, scatter, shares, strip
 from unweight.report.document import render
 

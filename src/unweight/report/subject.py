@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from unweight.bids.derivatives.stored import StoredSubject, stored_subject
 from unweight.core.maps import VoxelStatus
-from unweight.core.natural import NaturalKey, natural_key
-from unweight.core.printable import printable
+from unweight.core.text import NaturalKey, natural_key, printable
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
 from unweight.report.charts import histogram, number, shares

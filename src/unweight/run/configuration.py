@@ -10,7 +10,7 @@ from unweight import __version__
 from unweight.bids.derivatives.dataset import json_bytes
 from unweight.core.errors import InputError
 from unweight.files.atomic import fingerprint, write_bytes_atomic
-from unweight.files.content import parse_json, read_content
+from unweight.files.text_files import parse_json, read_content
 from unweight.learn.training.weights import available, digest_of, load_weights
 from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS

@@ -33,7 +33,7 @@ from unweight.bids.nifti.volume import open_grid
 from unweight.bids.participants import read_participants
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import PIPELINES, Refusal, plan_run, told

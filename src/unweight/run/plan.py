@@ -18,7 +18,7 @@ from unweight.bids.nifti.volume import open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
-from unweight.core.printable import printable
+from unweight.core.text import printable
 from unweight.run.visit import Visit, visits_of, weighted_images
 
 FEWEST_TIMES, FEWEST_ECHOES = 3, 2

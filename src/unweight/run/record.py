@@ -13,9 +13,8 @@ from typing import final
 from unweight.bids.derivatives.dataset import json_bytes
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
-from unweight.files.atomic import fingerprint_of, write_bytes_atomic
-from unweight.files.path_checks import check_within
+from unweight.core.text import natural_key
+from unweight.files.atomic import check_within, fingerprint_of, write_bytes_atomic
 
 LOGS = "logs"
 STEPS, LOCKS = "steps", "locks"

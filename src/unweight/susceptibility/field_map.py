@@ -1,4 +1,21 @@
-"""From complex echoes to the field, in the order of events.
+"""The field map from complex echoes.
+
+The field from unwrapped echoes: a straight line through phase against echo time.
+
+    φ_k = φ₀ + ω·TE_k,    weights m_k², for the variance of φ_k is σ²/m_k²
+
+With t̄ the weighted mean of TE, ω = Σ m²(TE − t̄)φ / Σ m²(TE − t̄)², and its variance is
+σ²/Σ m²(TE − t̄)². The weighted residual says how straight the line is: where phase was unwrapped wrongly, or
+several waters share a voxel, it is large.
+
+Whether the phase of an image is more than noise: neighbours agree.
+
+    C = max over axes of |Σ s(r + e)·s*(r)| / Σ |s(r + e)·s(r)|
+
+over the voxels of a mask, s the first echo, or the growth S₂·S₁* of two, free of the phase of coils. It is
+1 for a phase that is flat or a ramp, and of the order of 1/√N for N voxels of noise.
+
+From complex echoes to the field, in the order of events.
 
 1. Even echoes of a bipolar readout lose the phase that they have too much (`bipolar_phase`).
 2. The phase of the coils is taken out (`phase_offset`); what is left begins near 0 at TE = 0.
@@ -8,18 +25,89 @@
 """
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from unweight.core.errors import ProtocolError
-from unweight.susceptibility.bipolar_phase import bipolar_phase, even_turned_back
-from unweight.susceptibility.field_fit import fit_line
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.phase_offset import phase_offset
+from unweight.susceptibility.phase_offset import bipolar_phase, even_turned_back, phase_offset
 from unweight.susceptibility.unwrap import unwrap_in_space, unwrap_near
+
+
+class LineFit(NamedTuple):
+    """A line per voxel.
+
+    Attributes:
+        rate: ω [rad/s].
+        offset: φ₀ [rad].
+        residual: Weighted root mean square of what is left [rad]; 0 for one or two echoes.
+        leverage: Σ m²(TE − t̄)²; σ² over it is the variance of ω.
+        scatter: Σ m²·(φ − line)² [unit²].
+    """
+
+    rate: Float[Tensor, "*voxels"]
+    offset: Float[Tensor, "*voxels"]
+    residual: Float[Tensor, "*voxels"]
+    leverage: Float[Tensor, "*voxels"]
+    scatter: Float[Tensor, "*voxels"]
+
+
+def fit_line(
+    phase: Float[Tensor, "*voxels echoes"],
+    magnitude: Float[Tensor, "*voxels echoes"],
+    echo_time: Float[Tensor, " echoes"],
+) -> LineFit:
+    """Fit the line in every voxel; a single echo is divided by its TE.
+
+    Args:
+        phase: Unwrapped [rad].
+        magnitude: Of the echoes.
+        echo_time: TE [s].
+    """
+    tiny = torch.finfo(phase.dtype).tiny
+    if len(echo_time) == 1:
+        rate = phase[..., 0] / echo_time
+        leverage = (magnitude[..., 0] * echo_time).square()
+        nothing = torch.zeros_like(rate)
+        return LineFit(rate, nothing, nothing, leverage, nothing)
+    top = magnitude.amax(-1, keepdim=True).clamp(min=tiny)
+    weight = (magnitude / top).square()
+    total = weight.sum(-1, keepdim=True).clamp(min=tiny)
+    centre = (weight * echo_time).sum(-1, keepdim=True) / total
+    middle = (weight * phase).sum(-1, keepdim=True) / total
+    time, swing = echo_time - centre, phase - middle
+    leverage = (weight * time.square()).sum(-1)
+    rate = (weight * time * swing).sum(-1) / leverage.clamp(min=tiny)
+    left = swing - rate[..., None] * time
+    scatter = (weight * left.square()).sum(-1)
+    residual = (scatter / total[..., 0]).sqrt()
+    offset = (middle - rate[..., None] * centre)[..., 0]
+    unit = top[..., 0].square()
+    return LineFit(rate, offset, residual, leverage * unit, scatter * unit)
+
+
+def phase_coherence(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x y z"]) -> float:
+    """Return how far neighbours agree in phase, 0 to 1; 1 where no voxel has a neighbour.
+
+    Args:
+        signal: The echoes, in the order of their echo times.
+        mask: Voxels that count.
+    """
+    growth = signal[..., 1] * signal[..., 0].conj() if signal.shape[-1] > 1 else signal[..., 0]
+    growth = torch.where(mask, growth, torch.zeros_like(growth))
+    # Products of four magnitudes leave the range of single precision.
+    growth = growth / growth.abs().max().clamp(min=torch.finfo(growth.real.dtype).tiny)
+    found: list[float] = []
+    for axis, size in enumerate(mask.shape):
+        product = growth.narrow(axis, 1, size - 1) * growth.narrow(axis, 0, size - 1).conj()
+        total = float(product.abs().sum())
+        if total > 0:
+            found.append(float(product.sum().abs()) / total)
+    return max(found, default=1.0)
+
 
 Volume = Float[Tensor, "x y z"]
 POOR = 0.2  # median residual that is more than noise [rad]

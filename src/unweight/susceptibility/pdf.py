@@ -13,10 +13,10 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.background import LocalField
-from unweight.susceptibility.conjugate_gradient import conjugate_gradient
 from unweight.susceptibility.dipole import half_kernel
 from unweight.susceptibility.fourier_grid import padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
+from unweight.susceptibility.solvers import conjugate_gradient
 
 
 def pdf(

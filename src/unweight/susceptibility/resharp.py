@@ -16,10 +16,9 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.background import LocalField
-from unweight.susceptibility.conjugate_gradient import conjugate_gradient
-from unweight.susceptibility.fourier_grid import grid_around
+from unweight.susceptibility.fourier_grid import eroded_by, grid_around, sphere_kernel
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.sphere import eroded_by, sphere_kernel
+from unweight.susceptibility.solvers import conjugate_gradient
 
 
 def resharp(

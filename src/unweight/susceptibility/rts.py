@@ -13,12 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.susceptibility.conjugate_gradient import conjugate_gradient
 from unweight.susceptibility.dipole import half_kernel
-from unweight.susceptibility.edges import Edges
-from unweight.susceptibility.fourier_grid import padded_grid
+from unweight.susceptibility.fourier_grid import differences, laplacian_kernel, padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import differences, laplacian_kernel
+from unweight.susceptibility.solvers import Edges, conjugate_gradient
 
 
 def rts(

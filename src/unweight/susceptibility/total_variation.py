@@ -15,11 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.susceptibility.dipole import half_kernel
-from unweight.susceptibility.edges import Edges
-from unweight.susceptibility.fourier_grid import padded_grid
+from unweight.susceptibility.fourier_grid import laplacian_kernel, padded_grid
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.gradient import laplacian_kernel
 from unweight.susceptibility.inversion import check_regularisation
+from unweight.susceptibility.solvers import Edges
 
 STIFFNESS = 100.0  # ρ over λ: edges below 1/ρ·λ = 0.01 ppm/mm are noise in the first step
 

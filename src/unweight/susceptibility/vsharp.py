@@ -16,9 +16,8 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.background import LocalField
-from unweight.susceptibility.fourier_grid import grid_around
+from unweight.susceptibility.fourier_grid import eroded_by, grid_around, sphere_kernel
 from unweight.susceptibility.geometry import FieldGeometry
-from unweight.susceptibility.sphere import eroded_by, sphere_kernel
 
 GROWTH = 1.35  # of the radius from sphere to sphere
 FEWEST = 0.02  # of the mask, voxels that a sphere fits around

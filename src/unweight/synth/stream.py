@@ -18,9 +18,8 @@ from unweight.core.parameter import ParameterSpec
 from unweight.core.ragged import stack_ragged
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, T1, B
-from unweight.synth.anatomy.crop import draw_crop
+from unweight.synth.anatomy.crop import draw_bent_slab, draw_crop
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.random_slab import draw_bent_slab
 from unweight.synth.anatomy.warp import WarpRange
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.sampling import draw_count, draw_event

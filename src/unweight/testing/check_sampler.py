@@ -11,10 +11,9 @@ from torch import Tensor
 
 from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.gaussian import GaussianDenoiser, probability_flow
-from unweight.diffusion.ladder import Ladder, cosine_ladder, log_snr_ladder
-from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.noise import ItemNoise, item_noise
-from unweight.diffusion.sampler import Sampler
+from unweight.diffusion.level import ItemNoise, NoiseLevel, item_noise
+from unweight.diffusion.samplers import Sampler
+from unweight.diffusion.schedule import Ladder, cosine_ladder, log_snr_ladder
 from unweight.testing.contract import demand
 
 SEED = 20240716
@@ -50,7 +49,7 @@ class Oracle(Denoiser):
 def check_sampler(
     build: Callable[[Ladder], Sampler], order: float | None = None, n_steps: int = 400
 ) -> None:
-    """Demand the contract of `diffusion.sampler`, on Gaussian data with the exact denoiser.
+    """Demand the contract of `diffusion.samplers`, on Gaussian data with the exact denoiser.
 
     Shape, dtype, the right mean and standard deviation; the same sample from the same generators and
     another from others; each item the same in any batch; a condition that arrives; and, for a

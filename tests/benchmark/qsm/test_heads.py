@@ -12,7 +12,7 @@ from unweight.benchmark.qsm.heads import QSM_SETS, QsmHead, qsm_heads
 from unweight.core.acquisition import SignalKind
 from unweight.core.seeding import seeded_generator
 from unweight.susceptibility.dipole import field_from_susceptibility
-from unweight.susceptibility.pieces import largest_piece
+from unweight.susceptibility.morphology import largest_piece
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.tissue.materials import BRAIN, INDEX

@@ -21,8 +21,7 @@ from unweight.benchmark.weighted.sets import (
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.synth.anatomy.labels import fractions
-from unweight.synth.protocols.prior import ContrastPrior
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, is_held_out
 from unweight.synth.simulate_weighted import weighting_of
 from unweight.synth.tissue.materials import INDEX
 

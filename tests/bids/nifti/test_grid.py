@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweight.bids.nifti.grid import Grid, check_same_grid, farthest_mm
-from unweight.bids.nifti.placement import Placement
+from unweight.bids.nifti.grid import Grid, Placement, check_same_grid, farthest_mm
 from unweight.core.errors import InputError
 
 SHAPE = (100, 80, 20)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.bids.files import AFFINE, ramp, write_header
+from unweight.bids.nifti.grid import SCANNER, Placement
 from unweight.bids.nifti.image import image_bytes
-from unweight.bids.nifti.placement import SCANNER, Placement
 from unweight.bids.nifti.volume import open_grid
 
 TURN = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])

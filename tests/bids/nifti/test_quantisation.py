@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from unweight.bids.nifti.quantisation import step_of, steps_of
+from unweight.bids.nifti.stored_numbers import step_of, steps_of
 
 
 @pytest.mark.parametrize("step", [1.0, 0.31, 322.58, 1 / 651.74, 7.23883])

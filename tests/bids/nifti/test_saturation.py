@@ -1,6 +1,6 @@
 import numpy as np
 
-from unweight.bids.nifti.saturation import at_ceiling
+from unweight.bids.nifti.stored_numbers import at_ceiling
 
 
 def noisy(top: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.learn.lessons import narrow
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
 from unweight.learn.mprage.assemble import (
     T1wBase,
     load_base,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from unweight.diffusion.ladder import linear_ladder
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.schedule import linear_ladder
 from unweight.learn.mprage.ladder_choice import LadderChoice, ShortLadder
 
 # Jiang et al., arXiv 2405.14802, and runners/diffusion.py of the authors.

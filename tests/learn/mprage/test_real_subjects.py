@@ -18,7 +18,7 @@ from unweight.bids.read import FoundSeries
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError
 from unweight.core.seeding import seeded_generator
-from unweight.files.table import write_table
+from unweight.files.text_files import write_table
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.mprage.echo_channels import CHI, MASK
 from unweight.learn.mprage.pair import Pair
@@ -29,7 +29,7 @@ from unweight.metrics.structures import LABELS, from_materials
 from unweight.prepare.lattice import Placed
 from unweight.prepare.resample import resampled
 from unweight.prepare.segmenters import ASEG
-from unweight.susceptibility.tkd import tkd
+from unweight.susceptibility.closed_form import tkd
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import Scan, echo_scan, mprage

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.ladder import Ladder
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.schedule import Ladder
 from unweight.learn.mprage import planes as planes_module
 from unweight.learn.mprage.echo_channels import (
     CHI,

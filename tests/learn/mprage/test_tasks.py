@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from tests.learn.lessons import narrow
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.fast_ddpm import non_uniform_ladder, uniform_ladder
-from unweight.diffusion.ladder import Ladder
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.schedule import Ladder, non_uniform_ladder, uniform_ladder
 from unweight.learn.mprage.echo_channels import CHI, MASK, N_SLAB, R2STAR, hidden_with
 from unweight.learn.mprage.tasks import (
     EchoDiffusionTask,

@@ -10,8 +10,8 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.contraction import ancestral_contraction
-from unweight.diffusion.ladder import linear_ladder
+from unweight.diffusion.samplers import ancestral_contraction
+from unweight.diffusion.schedule import linear_ladder
 from unweight.learn.t1.diffusor import DiffusorT1, DiffusorTask, clean_maps, published_unet, small_unet
 from unweight.learn.t1.tanh_scaling import scaled
 from unweight.nets.layers import count_parameters

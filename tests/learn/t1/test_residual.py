@@ -7,8 +7,8 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.contraction import ddim_contraction
-from unweight.diffusion.ladder import cosine_ladder
+from unweight.diffusion.samplers import ddim_contraction
+from unweight.diffusion.schedule import cosine_ladder
 from unweight.learn.t1.features import CHANNELS, PRESENT
 from unweight.learn.t1.posterior_task import N_PARAMETERS, OUTPUTS, answer, posterior_config
 from unweight.learn.t1.residual import (

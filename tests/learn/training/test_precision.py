@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unweight.learn.training import precision as module
 from unweight.learn.training.checkpoint import read_snapshot, training_digest
 from unweight.learn.training.loop import LOG, SNAPSHOT, Step, train
-from unweight.learn.training import precision as module
 from unweight.learn.training.precision import (
     FEATURES,
     LIMITS,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from unweight.core.errors import InputError, UsageError
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
 from unweight.learn.mprage.ladder_choice import LadderChoice, ShortLadder
 from unweight.learn.training.presets import recipe_for
 from unweight.learn.training.recipe import (

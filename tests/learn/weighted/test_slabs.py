@@ -27,8 +27,7 @@ from unweight.learn.weighted.slabs import (
     rows_of,
 )
 from unweight.signals.weighted import N_TIMINGS, weighted_signal
-from unweight.synth.protocols.prior import ContrastPrior
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, is_held_out
 from unweight.synth.simulate_weighted import weighting_of
 from unweight.synth.tissue.materials import INDEX, MATERIALS, SILENT
 

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.synth.anatomy.label_grid import on_grid
-from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.labels import Anatomy, on_grid
 from unweight.synth.tissue.materials import INDEX
 
 

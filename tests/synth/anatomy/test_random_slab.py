@@ -3,8 +3,8 @@
 import torch
 
 from unweight.core.seeding import seeded_generator
+from unweight.synth.anatomy.crop import draw_bent_slab
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.anatomy.random_slab import draw_bent_slab
 from unweight.synth.anatomy.warp import WarpRange
 
 STILL = WarpRange(rotation=0.0, scale=0.0, shear=0.0, displacement_mm=0.0)

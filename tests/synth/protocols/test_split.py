@@ -5,7 +5,7 @@ import pytest
 
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import is_held_out
 
 STEP = 0.1
 

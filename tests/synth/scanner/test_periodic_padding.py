@@ -3,8 +3,8 @@ import torch
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
+from unweight.synth.scanner.kspace import sew, unpick
 from unweight.synth.scanner.motion import Motion, move
-from unweight.synth.scanner.periodic_padding import sew, unpick
 
 
 def test_seam_is_smooth_and_leaves_the_patch_alone() -> None:

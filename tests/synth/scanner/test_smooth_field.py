@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.synth.scanner.smooth_field import SmoothField, axis_positions, draw_field
+from unweight.synth.scanner.fields import SmoothField, axis_positions, draw_field
 
 HALF = (40.0, 50.0, 30.0)
 

@@ -10,9 +10,9 @@ from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import CHI, R2STAR
 from unweight.synth.protocols.standard import eight_echoes
-from unweight.synth.tissue.magnetic_texture import MagneticTexture, with_magnetic_texture
 from unweight.synth.tissue.materials import INDEX, MATERIALS, PROPERTIES
 from unweight.synth.tissue.scene import Scene
+from unweight.synth.tissue.texture import MagneticTexture, with_magnetic_texture
 
 # T1, T2, PD, R2*, χ+, χ−; bone and muscle as magnetic as the brain, to see that they stay as they are.
 ROWS = {

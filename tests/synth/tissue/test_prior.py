@@ -7,7 +7,7 @@ import torch
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import PD, R2STAR, T1, T2
-from unweight.synth.tissue.materials import BRAIN, INDEX, MATERIALS, PROPERTIES, SILENT
+from unweight.synth.tissue.materials import BRAIN, INDEX, MATERIALS, PROPERTIES, SILENT, TISSUES
 from unweight.synth.tissue.prior import (
     COLUMNS,
     MixedPrior,
@@ -16,7 +16,6 @@ from unweight.synth.tissue.prior import (
     TissuePrior,
     table,
 )
-from unweight.synth.tissue.table import TISSUES
 
 N_DRAWS = 2000
 AUDIBLE = [INDEX[name] for name in MATERIALS if name not in SILENT]

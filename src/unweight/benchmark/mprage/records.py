@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json, read_text
+from unweight.files.text_files import parse_json, read_text
 from unweight.learn.mprage.echo_channels import MASK
 from unweight.learn.mprage.intensity import DATA_RANGE
 from unweight.learn.mprage.pair import Pair

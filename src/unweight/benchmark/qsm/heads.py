@@ -24,7 +24,7 @@ from unweight.heads.brainweb import read_brainweb
 from unweight.signals.parameters import R2STAR
 from unweight.susceptibility.dipole import field_from_susceptibility
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, geometry_of
-from unweight.susceptibility.pieces import largest_piece, without_holes
+from unweight.susceptibility.morphology import largest_piece, without_holes
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head

@@ -33,8 +33,7 @@ from unweight.metrics.susceptibility import (
 )
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS
-from unweight.susceptibility.field_fit import fit_line
-from unweight.susceptibility.field_map import field_map
+from unweight.susceptibility.field_map import field_map, fit_line
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO
 from unweight.susceptibility.unwrap import unwrap_by_laplacian
 from unweight.synth.tissue.materials import INDEX

@@ -5,7 +5,7 @@ Stacks of axial slices (`benchmark.weighted.heads`) under T1w, T2w and FLAIR at 
 same draw of the same head has the same tissue, fields and noise in `internal` and `protocols`, so that
 these differ by timings alone.
 
-    internal    protocols as in a training: no image is held out (`synth.protocols.split`)
+    internal    protocols as in a training: no image is held out (`synth.protocols.prior`)
     protocols   all three images are held out
     field       2.2 T, between the fields of the training; protocols as in `internal`
     lesions     plaques of multiple sclerosis, and tumours with oedema; protocols as in `internal`
@@ -28,8 +28,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Readout
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import PlaqueLoad, with_plaques, with_tumour
-from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.simulate_weighted import Examined, ScannerPrior, examine, weighting_of

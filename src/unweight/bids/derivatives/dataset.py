@@ -9,9 +9,8 @@ from pathlib import Path
 from unweight import __version__
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError, OutputError
-from unweight.files.atomic import fingerprint_of, write_bytes_atomic
-from unweight.files.content import read_content, read_text
-from unweight.files.path_checks import check_not_among_raw
+from unweight.files.atomic import check_not_among_raw, fingerprint_of, write_bytes_atomic
+from unweight.files.text_files import read_content, read_text
 
 GENERATOR = "unweight"
 BIDS_VERSION = "1.10.0"

@@ -17,7 +17,7 @@ from unweight.bids.derivatives.provenance import Provenance, copied_fields
 from unweight.bids.sidecar import OWN
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.core.printable import printable
+from unweight.core.text import printable
 
 T1_SUFFIX = "T1map"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.nifti.placement import Placement
+from unweight.bids.nifti.grid import Placement
 from unweight.bids.read import Series
 from unweight.core.protocol import Protocol
 

@@ -18,9 +18,9 @@ from unweight.bids.nifti.volume import open_grid, open_volume
 from unweight.bids.sidecar import OWN, Sidecar, read_sidecar
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.maps import ParameterMaps
-from unweight.core.natural import natural_key
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol, protocol_from_values
+from unweight.core.text import natural_key
 
 
 @final

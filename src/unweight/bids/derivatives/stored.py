@@ -19,9 +19,9 @@ from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_
 from unweight.bids.nifti.volume import open_grid, open_volume
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 from unweight.files.atomic import fingerprint_of
-from unweight.files.content import read_text
+from unweight.files.text_files import read_text
 
 DISCRETE = ("dseg", "mask")
 

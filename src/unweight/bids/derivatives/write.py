@@ -31,9 +31,8 @@ from unweight.bids.nifti.image import image_bytes
 from unweight.bids.read import KEPT_ENTITIES
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.maps import ParameterMaps
-from unweight.files.atomic import fingerprint
+from unweight.files.atomic import check_within, fingerprint
 from unweight.files.lock import awaited
-from unweight.files.path_checks import check_within
 
 LOCK = ".unweight.lock"
 # Suffixes that BIDS does not know; validators are told to pass over them.

@@ -32,7 +32,7 @@ from unweight.bids.dicom.series import (
     without_lost_slices,
 )
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pydicom
 
 from unweight.bids.dicom.header import DicomImage, read_image, starts_like_dicom
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 
 LOOKED_AT = 200
 DEPTH = 5

@@ -1,4 +1,12 @@
-"""Where the voxels of an image are, and whether those of two images coincide.
+"""Grids of images: what the header says of them, and whether two coincide.
+
+Where a NIfTI header places voxels: its two matrices, and the space each of them leads to.
+
+The code of a matrix names its space: 1 is the scanner, 2 another image, 3 and 4 a standard brain, 0 none.
+The sform comes first, then the qform, then the voxel sizes alone (noted). The static field is along z of
+the scanner and of no other space; only a matrix of code 1 says where it points.
+
+Where the voxels of an image are, and whether those of two images coincide.
 
 Programs round the matrices they write. What counts is how far that moves a voxel, as a share of its size: a
 shift of a twentieth changes nothing that can be seen, and images that truly lie apart differ by far more.
@@ -8,14 +16,133 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
 from torch import Tensor
 
-from unweight.bids.nifti.placement import Placement
 from unweight.core.errors import InputError
+
+Header = Any  # what nibabel's headers give carries no types
+NO_SPACE, SCANNER, ALIGNED = 0, 1, 2
+SMALLEST_ZOOM, LARGEST_ZOOM, FARTHEST = 1e-3, 1e3, 1e6
+FLATTEST = 1e-3
+DIFFERENT_MM = 1e-2
+MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
+UNREADABLE = (HeaderDataError, ValueError, OverflowError, KeyError, TypeError, np.linalg.LinAlgError)
+Matrix = Float64[Tensor, "4 4"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placement:
+    """The matrices of a header, voxel index to millimetres (RAS+).
+
+    Attributes:
+        affine: The one that counts: sform, else qform, else voxel sizes.
+        sform: None where its code is 0.
+        qform: None where its code is 0.
+        sform_code: The space the sform leads to.
+        qform_code: The space the qform leads to.
+    """
+
+    affine: Matrix
+    sform: Matrix | None = None
+    qform: Matrix | None = None
+    sform_code: int = NO_SPACE
+    qform_code: int = NO_SPACE
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """All that place the voxels somewhere, the one that counts first."""
+        return (self.affine, *(one for one in (self.sform, self.qform) if one is not None))
+
+    def of_code(self, code: int) -> tuple[Matrix, ...]:
+        """Return the matrices that lead to one space, the sform first."""
+        both = ((self.sform, self.sform_code), (self.qform, self.qform_code))
+        return tuple(matrix for matrix, its in both if matrix is not None and its == code)
+
+
+def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]]:
+    """Return where a header places the voxels, and what a careful reader should know of that.
+
+    Raises:
+        InputError: It places them nowhere that is possible.
+    """
+    _check_zooms(path, header)
+    scale = MILLIMETRES.get(int(header["xyzt_units"]) & 7)
+    if scale is None:
+        raise bad_header(path, f"its unit of length is unknown ({int(header['xyzt_units']) & 7})")
+    try:
+        with np.errstate(all="ignore"):
+            found = (header.get_sform(coded=True), header.get_qform(coded=True))
+    except UNREADABLE as error:
+        raise bad_header(path, f"its orientation cannot be read ({error})") from error
+    sform, qform = (None if one is None else _in_millimetres(one, scale) for one, _ in found)
+    affine, notes = sform if sform is not None else qform, []
+    if affine is None:
+        notes.append("the header gives no orientation; voxel axes are taken as they are")
+        affine = _in_millimetres(np.diag([*(float(zoom) for zoom in header["pixdim"][1:4]), 1.0]), scale)
+    problem = _problem(affine)
+    if problem is not None:
+        raise bad_header(path, problem)
+    if qform is not None and qform is not affine and _problem(qform) is not None:
+        qform = None
+    if sform is not None and qform is not None and not np.allclose(sform, qform, atol=DIFFERENT_MM):
+        notes.append("sform and qform of the header differ; the sform is used")
+    place = Placement(
+        affine=torch.from_numpy(affine),
+        sform=None if sform is None else torch.from_numpy(sform),
+        qform=None if qform is None else torch.from_numpy(qform),
+        sform_code=NO_SPACE if sform is None else int(found[0][1]),
+        qform_code=NO_SPACE if qform is None else int(found[1][1]),
+    )
+    return place, tuple(notes)
+
+
+def bad_header(path: Path, problem: str) -> InputError:
+    """Return the error for a header that cannot be used."""
+    return InputError(
+        f"the NIfTI header is unusable: {problem}", remedy="Convert the image again.", path=path
+    )
+
+
+def _in_millimetres(matrix: NDArray[Any], scale: float) -> NDArray[np.float64]:
+    scaled = np.array(matrix, dtype=np.float64)
+    scaled[:3] *= scale
+    return scaled
+
+
+def _check_zooms(path: Path, header: Header) -> None:
+    """Refuse impossible voxel sizes; those of axes the image does not have may be left at 0."""
+    if float(header["pixdim"][0]) == 0:
+        header["pixdim"][0] = 1
+    for axis in range(1, 4):
+        zoom = float(header["pixdim"][axis])
+        if zoom == 0 and axis > int(header["dim"][0]):
+            header["pixdim"][axis] = 1
+        elif not (np.isfinite(zoom) and zoom > 0):
+            raise bad_header(path, f"the voxel size along axis {axis} is {zoom:g} mm")
+
+
+def _problem(affine: NDArray[np.float64]) -> str | None:
+    """Return why a matrix cannot place voxels, if it cannot."""
+    if not np.isfinite(affine).all():
+        return "its affine is not finite"
+    if np.abs(affine[:3]).max() > FARTHEST:
+        return "its affine places voxels a kilometre away"
+    zooms = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    if zooms.min() < SMALLEST_ZOOM or zooms.max() > LARGEST_ZOOM:
+        x, y, z = zooms.tolist()
+        return f"its affine has voxels of {x:g}x{y:g}x{z:g} mm"
+    if abs(np.linalg.det(affine[:3, :3] / zooms)) < FLATTEST:
+        return "its affine is singular"
+    return None
+
 
 TOLERANCE = 0.05  # of the shortest edge of a voxel
 

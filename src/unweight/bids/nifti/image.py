@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight import __version__
-from unweight.bids.nifti.placement import NO_SPACE, SCANNER, Placement
+from unweight.bids.nifti.grid import NO_SPACE, SCANNER, Placement
 from unweight.core.errors import UsageError
 from unweight.files.atomic import compressed
 

@@ -14,8 +14,7 @@ from unweight.bids.nifti.grid import Grid
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
-from unweight.files.content import read_content
-from unweight.files.text import lines_of
+from unweight.files.text_files import lines_of, read_content
 
 LARGEST_LABEL = 2**24  # beyond it whole numbers are not exact in the single precision of a volume
 LARGEST_TABLE = 16 * 2**20  # [byte]

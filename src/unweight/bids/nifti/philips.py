@@ -19,7 +19,7 @@ from enum import Enum
 from math import isclose
 from typing import final
 
-from unweight.bids.nifti.quantisation import SAME_STEP, steps_of
+from unweight.bids.nifti.stored_numbers import SAME_STEP, steps_of
 from unweight.bids.nifti.volume import Volume
 from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import InputError

@@ -24,9 +24,8 @@ from torch import Tensor
 
 from unweight.bids.derivatives.whole_set import check_finished
 from unweight.bids.folders import unreadable
-from unweight.bids.nifti.grid import Grid
-from unweight.bids.nifti.placement import UNREADABLE, Header, bad_header, placement_of
-from unweight.bids.nifti.scaling import AS_STORED, Scaling
+from unweight.bids.nifti.grid import UNREADABLE, Grid, Header, bad_header, placement_of
+from unweight.bids.nifti.stored_numbers import AS_STORED, Scaling
 from unweight.bids.nifti.voxels import Layout, Signs, Stream, read_voxels, truncated
 from unweight.bids.series.incoherent import SliceFacts
 from unweight.core.errors import InputError

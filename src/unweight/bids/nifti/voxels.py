@@ -19,9 +19,8 @@ from jaxtyping import Bool, Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unweight.bids.nifti.placement import Placement, bad_header
-from unweight.bids.nifti.saturation import at_ceiling
-from unweight.bids.nifti.scaling import Scaling, scaling_of
+from unweight.bids.nifti.grid import Placement, bad_header
+from unweight.bids.nifti.stored_numbers import Scaling, at_ceiling, scaling_of
 from unweight.bids.series.incoherent import SliceFacts, facts_of, joined
 from unweight.core.errors import InputError
 from unweight.core.memory import check_free

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.grid import SCANNER, Placement, check_same_grid
 from unweight.bids.nifti.philips import rescalings
-from unweight.bids.nifti.placement import SCANNER, Placement
 from unweight.bids.nifti.volume import count_values, open_volume
 from unweight.bids.series.frame import Frame, frames_of
 from unweight.bids.series.incoherent import SliceFacts, facts_of, incoherent_slices

@@ -23,20 +23,18 @@ from unweight.core.errors import InputError, UsageError
 from unweight.learn.mprage.pair import Pair
 from unweight.learn.mprage.pair_making import EchoMaps, make_pair, maps_of_echoes
 from unweight.metrics.structures import STRUCTURES, from_materials
-from unweight.susceptibility.pieces import largest_piece, without_holes
-from unweight.synth.anatomy.label_grid import on_grid
-from unweight.synth.anatomy.labels import Anatomy
+from unweight.susceptibility.morphology import largest_piece, without_holes
+from unweight.synth.anatomy.labels import Anatomy, on_grid
 from unweight.synth.anatomy.warp import WarpRange
-from unweight.synth.cohort import Cohort, Group, Sex, Subject, adjust
-from unweight.synth.person import of_person
+from unweight.synth.cohort import Cohort, Group, Sex, Subject, adjust, of_person
 from unweight.synth.protocols.prior import GradientEchoPrior, draw_echoes
 from unweight.synth.protocols.standard import Scan, eight_echoes, mprage
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
 from unweight.synth.tissue.compose import compose, divisible, with_phase
-from unweight.synth.tissue.magnetic_texture import with_magnetic_texture
 from unweight.synth.tissue.materials import BRAIN, INDEX
 from unweight.synth.tissue.prior import TissuePrior
+from unweight.synth.tissue.texture import with_magnetic_texture
 
 FIELD = 3.0
 GATHERED = 2  # fine voxels in one of the scanner's, along each axis

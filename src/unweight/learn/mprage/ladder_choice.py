@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
-from unweight.diffusion.fast_ddpm import non_uniform_ladder, uniform_ladder
-from unweight.diffusion.ladder import Ladder
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.schedule import Ladder, non_uniform_ladder, uniform_ladder
 
 
 class ShortLadder(Enum):

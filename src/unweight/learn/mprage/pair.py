@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json
+from unweight.files.text_files import parse_json
 
 SUFFIX = ".safetensors"
 TENSORS = ("channels", "target", "labels")

@@ -11,7 +11,7 @@ import torch
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json, read_content
+from unweight.files.text_files import parse_json, read_content
 from unweight.learn.mprage.pair import SUFFIX, Pair, load_pair
 
 MANIFEST = "pairs.json"

@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.estimator import Progress
-from unweight.diffusion.denoiser import Denoiser, Network, NetworkDenoiser
-from unweight.diffusion.ladder import Ladder
+from unweight.diffusion.denoiser import Denoiser, Network, NetworkDenoiser, Prediction
 from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.schedule import Ladder
 from unweight.learn.mprage.planes import AXIAL, THREE, over_planes
 
 

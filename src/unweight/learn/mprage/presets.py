@@ -6,7 +6,7 @@ scan are ours.
 
 from collections.abc import Mapping
 
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Prediction
 from unweight.learn.mprage.cohort import CohortRecipe
 from unweight.learn.mprage.ladder_choice import LadderChoice
 from unweight.learn.mprage.tasks import N_ANSWERS, denoising_config, published_config, regression_config

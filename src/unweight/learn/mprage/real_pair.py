@@ -24,8 +24,7 @@ from jaxtyping import Bool, Float, Float64, UInt8
 from torch import Tensor
 
 from unweight.bids.nifti.canonical import Turn, turn_of
-from unweight.bids.nifti.grid import Grid
-from unweight.bids.nifti.placement import Placement
+from unweight.bids.nifti.grid import Grid, Placement
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.read import entry_of
 from unweight.bids.sidecar import Part

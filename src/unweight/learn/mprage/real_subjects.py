@@ -18,7 +18,7 @@ from unweight.bids.read import FoundSeries, find_inputs, source_of
 from unweight.bids.series.overrides import NOTHING_GIVEN, Given
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
-from unweight.core.natural import natural_key
+from unweight.core.text import natural_key
 from unweight.files.atomic import fingerprint
 
 ECHOES, T1W, LABELS = "MEGRE", "T1w", "dseg"

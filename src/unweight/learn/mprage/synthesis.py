@@ -23,12 +23,10 @@ from torch import Tensor, nn
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.contraction import variance_correction
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.denoiser import Denoiser
-from unweight.diffusion.ladder import Ladder, cosine_ladder
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Denoiser, Prediction
+from unweight.diffusion.level import ItemNoise
+from unweight.diffusion.samplers import Ddim, variance_correction
+from unweight.diffusion.schedule import Ladder, cosine_ladder
 from unweight.learn.mprage.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
 from unweight.learn.mprage.planar_denoiser import Count, PlanarDenoiser, Planes, axes_of, slices_of
 from unweight.learn.mprage.planes import AXIAL, THREE, chunks, n_batches, over_planes

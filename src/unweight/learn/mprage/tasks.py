@@ -2,7 +2,7 @@
 
     regression   mean |y − ŷ| + 0.1·mean |∇y − ∇ŷ| + 0.1·mean (ln b + |y − ŷ|/b)
     adversarial  least squares against a critic of patches + 100·mean |y − ŷ|       (`nets.pgan`)
-    diffusion    ‖f(αy + σε, t, echoes) − target‖² on the levels that are sampled   (`diffusion.fast_ddpm`)
+    diffusion    ‖f(αy + σε, t, echoes) − target‖² on the levels that are sampled   (`diffusion.schedule`)
     residual     velocity of r = (y − ŷ)/(√2·b), ŷ and b those of a trained regression
 
 y is the image as networks see it, (T1w − 0.7)/0.35 with white matter at 1. ∇ is the difference of
@@ -19,11 +19,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unweight.diffusion.forward import diffuse
-from unweight.diffusion.ladder import Ladder, cosine_ladder
+from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.schedule import Ladder, cosine_ladder
 from unweight.learn.mprage.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.t1.diffusor import beside
 from unweight.learn.t1.residual import FARTHEST, told

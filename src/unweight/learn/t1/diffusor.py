@@ -27,12 +27,11 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.ancestral import Ancestral
-from unweight.diffusion.denoiser import Clipped, Network, NetworkDenoiser
-from unweight.diffusion.ladder import linear_ladder
+from unweight.diffusion.denoiser import Clipped, Network, NetworkDenoiser, Prediction
+from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.samplers import Ancestral
+from unweight.diffusion.schedule import linear_ladder
 from unweight.learn.t1.intensity import SPECS, Entered, Estimate, enter, home_of, leave
 from unweight.learn.t1.protocol_match import TrainedProtocol
 from unweight.learn.t1.tanh_scaling import BACKGROUND, scaled, unscaled

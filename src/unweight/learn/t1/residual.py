@@ -1,7 +1,7 @@
 """Maps drawn from the posterior, for what one voxel's interval cannot say: how sure a whole region is.
 
     r = (truth − mean)/sd,   diffused in a few DDIM steps on the cosine ladder, v-prediction
-    draw = mean + sd·r/c,    c = cos(π/2K)^K, the contraction of K steps (`diffusion.contraction`)
+    draw = mean + sd·r/c,    c = cos(π/2K)^K, the contraction of K steps (`diffusion.samplers`)
 
 Mean and sd are those of the one-pass network, so r has unit variance by construction and what the sampler
 loses of it is known and divided out. What is learned is how the errors of neighbours go together.
@@ -20,13 +20,10 @@ from torch import Tensor, nn
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.contraction import variance_correction
-from unweight.diffusion.ddim import Ddim
-from unweight.diffusion.denoiser import Network, NetworkDenoiser
-from unweight.diffusion.forward import diffuse
-from unweight.diffusion.ladder import cosine_ladder
-from unweight.diffusion.noise import ItemNoise
-from unweight.diffusion.prediction import Prediction
+from unweight.diffusion.denoiser import Network, NetworkDenoiser, Prediction
+from unweight.diffusion.level import ItemNoise, diffuse
+from unweight.diffusion.samplers import Ddim, variance_correction
+from unweight.diffusion.schedule import cosine_ladder
 from unweight.learn.t1.features import CHANNELS
 from unweight.learn.t1.posterior_task import N_PARAMETERS, answer
 from unweight.learn.training.task import Batch, Task

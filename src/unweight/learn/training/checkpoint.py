@@ -18,7 +18,7 @@ from torch import Tensor, nn, uint8
 
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json
+from unweight.files.text_files import parse_json
 from unweight.learn.training.precision import Precision, PrecisionChoice
 from unweight.learn.training.schedule import TrainingPlan
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
-from unweight.files.content import parse_json, read_text
+from unweight.files.text_files import parse_json, read_text
 from unweight.learn.training.checkpoint import Snapshot, read_snapshot, training_digest, write_snapshot
 from unweight.learn.training.precision import (
     Precision,

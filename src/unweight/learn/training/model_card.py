@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from unweight.core.errors import InputError, UsageError
-from unweight.files.content import parse_json
+from unweight.files.text_files import parse_json
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")

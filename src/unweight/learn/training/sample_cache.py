@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
-from unweight.files.content import parse_json, read_content
 from unweight.files.shards import LARGEST_MANIFEST, MANIFEST, read_shards, write_shards
+from unweight.files.text_files import parse_json, read_content
 
 LOG = logging.getLogger(__name__)
 PER_SHARD = 64

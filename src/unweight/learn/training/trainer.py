@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
-from unweight.files.content import parse_json, read_text
+from unweight.files.text_files import parse_json, read_text
 from unweight.learn.mprage.cohort import CohortRecipe
 from unweight.learn.t1.features import FEATURES_VERSION
 from unweight.learn.t1.image_validator import image_examination

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import fingerprint, write_together
-from unweight.files.content import read_content
+from unweight.files.text_files import read_content
 from unweight.learn.training.model_card import Card, card_from_json, check_name
 
 SHELF = "weights"

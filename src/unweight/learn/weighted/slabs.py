@@ -3,7 +3,7 @@
 Tissue is normal in most heads; in the others every tissue but CSF has its own T1, T2 and PD, far from
 normal, so that what a place in the brain looks like is no look-up of what it is. Shapes of random materials
 beside each other teach the physics alone. No lesion of any kind is in them: neither their places nor their
-tissue. No image has a protocol that is held out (`synth.protocols.split`).
+tissue. No image has a protocol that is held out (`synth.protocols.prior`).
 """
 
 import math
@@ -20,11 +20,10 @@ from unweight.core.examination import Examination
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import completed
 from unweight.learn.weighted.features import anchors_of, features_of
+from unweight.synth.anatomy.crop import draw_bent_slab
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.random_slab import draw_bent_slab
 from unweight.synth.anatomy.warp import WarpRange
-from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts
-from unweight.synth.protocols.split import is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.sampling import Ends, draw_count, draw_event
 from unweight.synth.scanner.measure import MeasurementPrior

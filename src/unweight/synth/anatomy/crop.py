@@ -1,7 +1,11 @@
-"""Slabs cut out of a head: where, in which plane, and turned how. Draw one, then apply it.
+"""Random slabs cut out of a head, straight or bent.
+
+Slabs cut out of a head: where, in which plane, and turned how. Draw one, then apply it.
 
 The two axes in the plane come first and the one through it last, whatever the plane; quarter turns and
 mirrors act in the plane. The affine follows, so that the direction of the main field stays known.
+
+A slab cut out of a head and bent: cut wider than wanted, so that the warp has something to bring in.
 """
 
 import math
@@ -16,6 +20,7 @@ from torch.nn.functional import pad
 
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy.labels import Anatomy, brain_table
+from unweight.synth.anatomy.warp import WarpRange, draw_warp
 from unweight.synth.sampling import draw_count
 
 N_TRIES = 64
@@ -187,3 +192,20 @@ def _window(
         before = min(extent[axis], max(0, -start[axis]))
         margins += [before, extent[axis] - inside.shape[axis] - before]
     return pad(inside, margins)
+
+
+MARGIN = 8  # fine voxels around the slab
+
+
+def draw_bent_slab(
+    anatomy: Anatomy, fine: tuple[int, int, int], generator: torch.Generator, within: WarpRange
+) -> Anatomy:
+    """Cut an axial slab of so many fine voxels out of a head at random, and bend it in its plane."""
+    wide = (fine[0] + 2 * MARGIN, fine[1] + 2 * MARGIN, fine[2])
+    slab = draw_crop(anatomy, wide, generator, plane=Plane.AXIAL).apply(anatomy)
+    warp = draw_warp(wide, slab.voxel_mm, generator, within=within, planar=True)
+    labels = warp.apply(slab.labels, slab.voxel_mm)
+    inner = labels[MARGIN : MARGIN + fine[0], MARGIN : MARGIN + fine[1]].contiguous()
+    affine = slab.affine.clone()
+    affine[:3, 3] += slab.affine[:3, :2].sum(-1) * MARGIN
+    return Anatomy(labels=inner, voxel_mm=slab.voxel_mm, subject=slab.subject, affine=affine)

@@ -1,9 +1,13 @@
-"""A head as labels: one material in each fine voxel, and the shares of materials in coarse ones.
+"""Label images of heads: materials, their shares in coarse voxels, and other grids.
+
+A head as labels: one material in each fine voxel, and the shares of materials in coarse ones.
 
 A scanner's voxel is larger than the structures in it. Its signal is the mean over what it holds, so an
 anatomy is kept finer than the image, and the share of material m in a coarse voxel of N fine ones is
 
     f_m = (1/N) · #{fine voxels with label m}
+
+The labels of a head on another grid: each new voxel takes the label its middle lies in.
 """
 
 import math
@@ -150,3 +154,35 @@ def _gathered(count: Tensor, axis: int, step: int) -> Tensor:
     for part in range(2, step):
         total += parts.select(axis + 1, part)
     return total
+
+
+ROUNDING = 1e-6
+
+
+def on_grid(anatomy: Anatomy, voxel_mm: float) -> Anatomy:
+    """Return the anatomy in cubic voxels of another size, over the same field of view.
+
+    Raises:
+        UsageError: The size is not positive, or larger than the head.
+    """
+    if (
+        not 0
+        < voxel_mm
+        <= min(count * size for count, size in zip(anatomy.labels.shape, anatomy.voxel_mm, strict=True))
+    ):
+        raise UsageError(f"voxels of {voxel_mm:g} mm", remedy="Give a size in millimetres.")
+    if all(abs(size - voxel_mm) < 1e-6 for size in anatomy.voxel_mm):
+        return anatomy
+    labels, affine = anatomy.labels, anatomy.affine.clone()
+    for axis, (count, size) in enumerate(zip(anatomy.labels.shape, anatomy.voxel_mm, strict=True)):
+        ratio = voxel_mm / size
+        places = (torch.arange(math.floor(count / ratio + ROUNDING)) + 0.5) * ratio
+        labels = labels.index_select(axis, places.floor().long().clamp(max=count - 1))
+        affine[:3, axis] *= ratio
+        affine[:3, 3] += affine[:3, axis] * (0.5 - 0.5 / ratio)
+    return Anatomy(
+        labels=labels.contiguous(),
+        voxel_mm=(voxel_mm, voxel_mm, voxel_mm),
+        subject=anatomy.subject,
+        affine=affine,
+    )

@@ -19,7 +19,7 @@ from torch import Tensor
 from unweight.core.errors import InputError, UsageError
 from unweight.synth.anatomy.labels import Anatomy, brain_table
 from unweight.synth.sampling import draw_frame, draw_uniform
-from unweight.synth.scanner.smooth_field import SmoothField, draw_field
+from unweight.synth.scanner.fields import SmoothField, draw_field
 from unweight.synth.tissue.materials import DEEP_GREY, INDEX
 
 COARSE_MM = 2.0

@@ -19,7 +19,7 @@ from torch import Tensor
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
 from unweight.synth.anatomy.nuclei import ORDER, nucleus_level
 from unweight.synth.sampling import draw_count, draw_uniform
-from unweight.synth.scanner.smooth_field import SmoothField, axis_positions, draw_field
+from unweight.synth.scanner.fields import SmoothField, axis_positions, draw_field
 from unweight.synth.tissue.materials import INDEX
 
 Field = Float[Tensor, "x y z"]

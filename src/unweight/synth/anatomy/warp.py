@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from unweight.core.errors import UsageError
-from unweight.synth.scanner.smooth_field import axis_positions, draw_field
+from unweight.synth.scanner.fields import axis_positions, draw_field
 
 N_SQUARINGS = 6
 BLOCK_VOXELS = 2**16

@@ -19,9 +19,8 @@ from unweight.core.errors import InputError, UsageError
 from unweight.signals.noise import Gaussian, Rician
 from unweight.synth.sampling import Ends, draw_event, draw_log_uniform, draw_uniform
 from unweight.synth.scanner.blur import Blur, EchoTrain, apply_blur
-from unweight.synth.scanner.kspace import crop_kspace
+from unweight.synth.scanner.kspace import crop_kspace, sew, unpick
 from unweight.synth.scanner.motion import Motion, move
-from unweight.synth.scanner.periodic_padding import sew, unpick
 
 REFERENCE_QUANTILE = 0.95
 

@@ -26,8 +26,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.synth.tissue.materials import BRAIN, DEEP_GREY, INDEX, MATERIALS, PROPERTIES, SILENT
-from unweight.synth.tissue.table import TISSUES, TissueFacts
+from unweight.synth.tissue.materials import (
+    BRAIN,
+    DEEP_GREY,
+    INDEX,
+    MATERIALS,
+    PROPERTIES,
+    SILENT,
+    TISSUES,
+    TissueFacts,
+)
 
 DECAY_PER_PPM = 137.0 / 3.0
 IRON_FREE_R2 = 12.7

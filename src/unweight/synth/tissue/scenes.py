@@ -13,7 +13,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
 from unweight.synth.sampling import draw_count, draw_frame, draw_shares, draw_uniform
-from unweight.synth.scanner.smooth_field import axis_positions
+from unweight.synth.scanner.fields import axis_positions
 from unweight.synth.tissue.materials import INDEX, MATERIALS
 
 Points = tuple[Tensor, Tensor, Tensor]

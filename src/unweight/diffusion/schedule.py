@@ -1,4 +1,6 @@
-"""The noise levels that a sampler goes down, one rung after the other.
+"""Noise schedules: the levels that a sampler visits.
+
+The noise levels that a sampler goes down, one rung after the other.
 
     linear   α_t² = ∏ (1 − β_i), β from 1e-4 to 2e-2 in 1000 steps      (Ho 2020)
     cosine   α_t = cos(π t/2), σ_t = sin(π t/2), t = k/K               (Nichol 2021, without its offset)
@@ -10,6 +12,17 @@ network trained on one can be sampled on the other.
 
 References: Ho, Jain, Abbeel, NeurIPS 2020 (arXiv 2006.11239); Nichol, Dhariwal, ICML 2021
 (arXiv 2102.09672); Lin et al., WACV 2024 (arXiv 2305.08891); Lu et al., 2022 (arXiv 2211.01095).
+
+The two short ladders of Fast-DDPM, which trains only on the levels that it samples.
+
+    uniform       times 0, 99, 199, …, 999: eleven of them, though the paper calls them ten
+    non-uniform   times 0, 199, 399, 599, 699, 799, 849, 899, 949, 999
+
+Levels of the linear ladder of DDPM; the last step goes from time 0 to the clean sample. The times are
+those of the authors' training code (mirthAI/Fast-DDPM, runners/diffusion.py, at a3676503).
+Both miss the levels where precision is decided: between times 0 and 99, or 199, there is none.
+
+Reference: Jiang et al., IEEE J Biomed Health Inform 29:7326, 2025 (arXiv 2405.14802).
 """
 
 import math
@@ -126,3 +139,17 @@ def log_snr_ladder(n_steps: int, lowest: float = -5.0, highest: float = 5.0) -> 
     log_snr = torch.linspace(highest, lowest, n_steps + 1, dtype=torch.float64)
     alpha, sigma = torch.sigmoid(2 * log_snr).sqrt(), torch.sigmoid(-2 * log_snr).sqrt()
     return Ladder(alpha=alpha, sigma=sigma, time=torch.atan2(sigma, alpha) * 2 / math.pi)
+
+
+UNIFORM_TIMES = (0, 99, 199, 299, 399, 499, 599, 699, 799, 899, 999)
+NON_UNIFORM_TIMES = (0, 199, 399, 599, 699, 799, 849, 899, 949, 999)
+
+
+def uniform_ladder() -> Ladder:
+    """Return the evenly spaced ladder: eleven steps."""
+    return linear_ladder().select([0, *(time + 1 for time in UNIFORM_TIMES)])
+
+
+def non_uniform_ladder() -> Ladder:
+    """Return the ladder that is denser at the noisy end: ten steps."""
+    return linear_ladder().select([0, *(time + 1 for time in NON_UNIFORM_TIMES)])

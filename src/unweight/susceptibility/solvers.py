@@ -1,4 +1,10 @@
-"""Few edges: the part of the alternating direction method of multipliers that the total variations share.
+"""Iterative solvers: conjugate gradients, and ADMM's split of an L1 norm of gradients.
+
+Conjugate gradients for A·x = b, A symmetric and not negative.
+
+Reference: Hestenes, Stiefel, J Res Natl Bur Stand 49:409, 1952.
+
+Few edges: the part of the alternating direction method of multipliers that the total variations share.
 
 For min f(χ) + λ‖∇χ‖₁ the gradient is split off, z = ∇χ, with a debt u. Each step asks f for a χ that is
 drawn towards ∇ᵀ(z − u), and then
@@ -6,12 +12,44 @@ drawn towards ∇ᵀ(z − u), and then
     z = shrink(∇χ + u),    u = ∇χ + u − z.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from unweight.susceptibility.fourier_grid import differences, differences_back
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.gradient import differences, differences_back
+
+Vector = Float[Tensor, "*shape"]
+
+
+def conjugate_gradient(
+    apply: Callable[[Tensor], Tensor], target: Vector, n_steps: int, tolerance: float = 1e-3
+) -> Vector:
+    """Return x after some steps from 0, or when the residual has shrunk to the tolerance.
+
+    Args:
+        apply: x ↦ A·x.
+        target: b.
+        n_steps: Steps at most.
+        tolerance: Size of the residual over that of b.
+    """
+    found = torch.zeros_like(target)
+    residual = target
+    search = residual
+    size = residual.square().sum()
+    enough = tolerance**2 * size
+    for _ in range(n_steps):
+        if bool(size <= enough):
+            break
+        image = apply(search)
+        length = size / (search * image).sum()
+        found = found + length * search
+        residual = residual - length * image
+        before, size = size, residual.square().sum()
+        search = residual + (size / before) * search
+    return found
 
 
 class Edges:

@@ -1,19 +1,69 @@
-"""What small text files hold: JSON, TOML, tables, cards. The only way in for them.
+"""Small text files: JSON, TOML and tables, read with limits and written whole.
+
+Text as spreadsheets write it, whatever its encoding and line ends.
+
+What small text files hold: JSON, TOML, tables, cards. The only way in for them.
 
 A name can belong to a device that never ends, to a pipe that nobody writes into, or to a file that grows:
 what counts is the kind of the opened file and the bytes that were read, not what a listing says. Values
 nested deeper than any file that is meant well are refused where they are read, before something recursive
 meets them.
+
+Tables of tab-separated values, as BIDS writes them: `n/a` where there is no value.
+
+Control and right-to-left characters of names stand in them as their escapes.
 """
 
+import codecs
 import json
+import math
 import os
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unweight.core.errors import InputError
+from unweight.core.errors import InputError, UsageError
+from unweight.core.text import printable
+from unweight.files.atomic import write_bytes_atomic
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+MARKS = (  # the mark of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def lines_of(content: bytes) -> list[str]:
+    """Return the lines of a text that are not blank.
+
+    A byte-order mark tells the encoding. Without one it is UTF-16 if there are zero bytes, else UTF-8, else
+    what Windows calls 1252, of which Latin-1 is a part.
+
+    Raises:
+        UnicodeDecodeError: It is no text.
+    """
+    return [line for line in LINE_END.split(content.decode(_encoding(content))) if line.strip()]
+
+
+def _encoding(content: bytes) -> str:
+    for mark, encoding in MARKS:
+        if content.startswith(mark):
+            return encoding
+    if b"\0" in content:
+        return "utf-16-le" if content[1::2].count(0) > content[::2].count(0) else "utf-16-be"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
 
 PIECE = 2**20
 DEEPEST = 100
@@ -115,3 +165,35 @@ def _without_waiting(name: str, flags: int) -> int:
 
 def _size(n_bytes: int) -> str:
     return f"{n_bytes / 2**20:.3g} MiB"
+
+
+Cell = str | float | int | None
+ABSENT = "n/a"
+
+
+def write_table(path: Path, rows: Sequence[Sequence[Cell]], columns: Sequence[str]) -> None:
+    """Write a table.
+
+    Raises:
+        UsageError: A row has another number of cells than there are columns, or a cell would break it.
+        OutputError: The file could not be written.
+    """
+    lines = [_line(columns, len(columns)), *(_line(row, len(columns)) for row in rows)]
+    write_bytes_atomic(path, "".join(lines).encode())
+
+
+def _line(cells: Sequence[Cell], n_columns: int) -> str:
+    if len(cells) != n_columns:
+        raise UsageError(f"a row of {len(cells)} cells in a table of {n_columns} columns")
+    return "\t".join(_text(cell) for cell in cells) + "\n"
+
+
+def _text(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ABSENT
+    if isinstance(cell, float):
+        return f"{cell:.9g}"
+    text = str(cell)
+    if any(mark in text for mark in "\t\n\r"):
+        raise UsageError(f"a cell with a tab or a line break: {text[:60]!r}")
+    return printable(text)

@@ -1,4 +1,8 @@
-"""How thick the pieces of a mask are, and what is lost in thin ones.
+"""Connected components of a mask, their holes and their thickness.
+
+Pieces of a mask: the largest ones, and their holes.
+
+How thick the pieces of a mask are, and what is lost in thin ones.
 
 The field of a dipole reaches beyond a thin slab, and removal of background fields takes all of it that is
 harmonic inside. Of spheres of 16 mm in a simulated head of 96 mm, cut to slabs at any angle to the static
@@ -18,6 +22,50 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.susceptibility.geometry import Triple
+
+SPECK = 0.01  # of the voxels of the largest piece, what is too small to be one
+
+
+def largest_piece(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Return the largest set of voxels that touch by their faces.
+
+    Raises:
+        InputError: The mask is empty.
+    """
+    numbered, count = ndimage.label(mask.cpu().numpy())
+    if count == 0:
+        raise InputError("the mask is empty", remedy="Check the mask.")
+    if count == 1:
+        return mask
+    sizes = np.bincount(numbered.reshape(-1))[1:]
+    return torch.from_numpy(numbered == 1 + int(sizes.argmax())).to(mask.device)
+
+
+def large_pieces(mask: Bool[Tensor, "x y z"], share: float = SPECK) -> Bool[Tensor, "x y z"]:
+    """Return the mask without specks.
+
+    Args:
+        mask: One piece or many; voxels of one piece touch by their faces.
+        share: Of the voxels of the largest piece, that a piece has at least.
+
+    Raises:
+        InputError: The mask is empty.
+    """
+    numbered, count = ndimage.label(mask.cpu().numpy())
+    if count == 0:
+        raise InputError("the mask is empty", remedy="Check the mask.")
+    if count == 1:
+        return mask
+    sizes = np.bincount(numbered.reshape(-1))
+    sizes[0] = 0
+    kept = sizes >= share * sizes.max()
+    return torch.from_numpy(kept[numbered]).to(mask.device)
+
+
+def without_holes(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+    """Return the mask with what it encloses."""
+    return torch.from_numpy(ndimage.binary_fill_holes(mask.cpu().numpy())).to(mask.device)
+
 
 AXES = ("first", "second", "third")
 FEWEST_VOXELS = 3  # along each axis, that the smallest sphere of background removal needs
