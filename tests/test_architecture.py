@@ -9,6 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "unweight"
 LAYERS = (
     {"core"},
+    {"registry"},
     {"signals", "susceptibility", "nets", "diffusion", "files"},
     {"phantom"},
     {"synth"},

@@ -7,17 +7,21 @@ from pathlib import Path
 import unweight
 
 ROOMS = {
-    "core": "The nouns that everything else speaks of.",
+    "core": "Acquisition, protocol, parameter, maps, estimator: the classes that all packages use.",
     "signals": "Physics: one sequence a file, noise, Fisher information and the Cramér–Rao bound.",
     "fit": "Classical estimators, and the exact grid posterior.",
-    "learn": "Learned estimators, their training, calibration, weights and cards.",
+    "learn": "Learned estimators, their training, calibration, weights and cards, by family.",
     "susceptibility": "From phase to field, and from field to susceptibility.",
-    "bids": "The file door: NIfTI, sidecars, BIDS and DICOM in; derivatives and raw data out.",
-    "prepare": "Weighted images made ready for maps: registration, brain mask, bias field.",
-    "synth": "Simulation: anatomy, tissue, fields, protocols, measurement, cohorts, the digital phantom.",
-    "evaluate": "Pure functions from maps to scores.",
-    "report": "Pictures and their colours.",
-    "run": "Many sets, methods or people at once.",
+    "files": "Atomic writes, locks, frozen sets of samples and small text files.",
+    "bids": "NIfTI, sidecars, BIDS trees and DICOM in; derivatives and raw data out.",
+    "heads": "Heads to simulate, from BrainWeb, MNI152 and any label image.",
+    "prepare": "From a user's files to the input of each estimator: registration, brain mask, bias field.",
+    "phantom": "The NIST/ISMRM system phantom: facts, a digital copy, the finder, the sphere table.",
+    "synth": "Simulation: anatomy, tissue, scanner, protocols, cohorts.",
+    "metrics": "Pure functions from maps to scores.",
+    "benchmark": "Methods compared on simulated and real data.",
+    "report": "Pages, pictures and their colours.",
+    "run": "Whole studies: plan, execute, record.",
     "nets": "Networks that know no MRI.",
     "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",
     "testing": "Contracts as checks, for our classes and for yours.",
@@ -25,9 +29,11 @@ ROOMS = {
 
 
 def modules_of(room: str) -> tuple[str, ...]:
-    """Return the names of the modules of a room, sorted."""
+    """Return the names of the modules of a room, sorted; those of a room within it as `inner.module`."""
     package = import_module(f"{unweight.__name__}.{room}")
-    return tuple(sorted(one.name for one in pkgutil.iter_modules(package.__path__)))
+    prefix = f"{unweight.__name__}.{room}."
+    modules = pkgutil.walk_packages(package.__path__, prefix)
+    return tuple(sorted(module.name.removeprefix(prefix) for module in modules if not module.ispkg))
 
 
 def write_api(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import errno
+import weakref
 from argparse import Namespace
 
 import pytest
@@ -86,3 +87,43 @@ def test_a_bug_is_not_hidden() -> None:
 
     with pytest.raises(ZeroDivisionError):
         each([("a", 1), ("b", 2)], fail, QUIET)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_what_runs_out_of_memory_ends_its_own_series(error: Exception, capsys: CAPTURE) -> None:
+    done: list[str] = []
+
+    def work(label: str, fits: bool) -> None:
+        if not fits:
+            raise error
+        done.append(label)
+
+    assert each([("a", False), ("b", True)], work, QUIET) == 1
+    said = capsys.readouterr().err
+    assert done == ["b"] and "a: there is not enough memory" in said and "1 of 2 series failed: a" in said
+    with pytest.raises(type(error)):
+        each([("a", False)], work, QUIET)
+
+
+def test_a_fault_does_not_keep_the_images_of_its_series() -> None:
+    class Image:
+        pass
+
+    alive: list[weakref.ref[Image]] = []
+
+    def work(_: str, fits: bool) -> None:
+        image = Image()
+        if not fits:
+            alive.append(weakref.ref(image))
+            raise ZeroDivisionError
+        assert alive[0]() is None
+
+    with pytest.raises(ZeroDivisionError):
+        each([("a", False), ("b", True)], work, QUIET)

@@ -6,12 +6,8 @@ import pytest
 from tests.run.untrained import write_untrained
 from unweight.benchmark.t1.heads import heads_for_test
 from unweight.benchmark.t1.methods import METHODS
-from unweight.benchmark.t1.plan import SETS
 from unweight.benchmark.t1.published import SPHERE_NAMES
 from unweight.benchmark.t1.stability import changed_images
-from unweight.benchmark.weighted import methods as maps_methods
-from unweight.benchmark.weighted import plan as maps_plan
-from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.cli.main import main
 from unweight.cli.training_heads import chosen_heads
 from unweight.metrics.scores import COLUMNS
@@ -31,13 +27,6 @@ def test_stability_of_the_default_method(tmp_path: Path, monkeypatch: pytest.Mon
     assert main(words) == 0
     assert {(row["method"], row["group"]) for row in rows_of(tmp_path)} == {("ml", second.name)}
     assert not list(tmp_path.glob("*.png"))
-
-
-def test_names_of_the_catalogue() -> None:
-    assert T1_COMPARED == METHODS
-    assert T1_SETS == SETS
-    assert MAPS_COMPARED == maps_methods.MAPS_COMPARED
-    assert MAPS_SETS == maps_plan.MAPS_SETS
 
 
 # The bins of the posterior's intervals take one map out of several; torch says that it copies it first.

@@ -6,12 +6,12 @@ import pytest
 
 from unweight.cli.init import default_settings
 from unweight.cli.main import main, parser
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_settings import filled, read_settings, settings_of
 from unweight.core.errors import UnweightError
+from unweight.registry import commands
 
 KEY = re.compile(r"# ([a-z0-9-]+) = (.*)")
-SECTIONS = ("run", *RUN_PIPELINES)
+SECTIONS = ("run", *commands())
 
 
 def keys(text: str) -> dict[str, dict[str, str]]:

@@ -35,8 +35,6 @@ from tests.cli.gradient_echoes import (
 )
 from tests.learn.mprage.test_trainer import PARTS, tiny
 from unweight.bids.derivatives.write import is_complete
-from unweight.cli.echo_commands import T1W_COMPARED
-from unweight.cli.mprage import WEIGHTS
 from unweight.core.maps import VoxelStatus
 from unweight.learn.mprage.trainer import teach_pairs
 from unweight.learn.training.model_card import Card
@@ -113,10 +111,6 @@ def told(out: Path) -> dict[str, object]:
 
 def remarks(out: Path) -> str:
     return " ".join(sidecar(out, IMAGE)["unweight"]["Remarks"])
-
-
-def test_names_of_the_catalogue() -> None:
-    assert tuple(WEIGHTS) == T1W_COMPARED
 
 
 def test_the_files_of_the_set(made: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from unweight.cli.main import parser
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_settings import filled, read_settings, settings_of
 from unweight.core.errors import InputError, UsageError
+from unweight.registry import commands
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -29,7 +29,7 @@ def test_sections_become_words_of_their_commands(tmp_path: Path) -> None:
     assert found.run == {"workers": 2}
     assert found.options["t1"] == ("--method", "ml", "--efficiency-range", "1.5", "2", "--no-figures")
     assert found.options["r2star"] == ()
-    assert set(found.options) == set(RUN_PIPELINES)
+    assert set(found.options) == set(commands())
 
 
 def test_nothing_said_is_nothing_set() -> None:
@@ -119,7 +119,7 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
         read_settings(tmp_path / "large.toml")
 
 
-@pytest.mark.parametrize("pipeline", ["run", *RUN_PIPELINES])
+@pytest.mark.parametrize("pipeline", ["run", *commands()])
 def test_only_options_can_be_set(pipeline: str) -> None:
     found = settings_of(pipeline)
     assert found and all(f"--{key}" in one.names for key, one in found.items())

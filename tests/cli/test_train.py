@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from tests.learn.lessons import heads, tiny
-from unweight.cli.learning_commands import TRAINED
 from unweight.cli.main import main
 from unweight.cli.training_talk import step_line
 from unweight.cli.training_time import with_time
 from unweight.learn.training.assemble import load_estimator, load_weighted_maps, task_of
 from unweight.learn.training.loop import Step
-from unweight.learn.training.recipe import METHODS, POSTERIOR, Recipe
+from unweight.learn.training.recipe import POSTERIOR, Recipe
 from unweight.learn.training.sample_cache import gather
 from unweight.learn.training.slab_set import slab_set
 from unweight.learn.training.trainer import pool_of
@@ -43,10 +42,6 @@ def preset(method: str, name: str) -> Recipe:
 
 def train(out: Path, *words: str, method: str = "t1-resnet") -> int:
     return main(["train", method, "-o", str(out), "--device", "cpu", "--workers", "1", *words])
-
-
-def test_catalogue_names_what_there_is() -> None:
-    assert TRAINED == METHODS
 
 
 def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unweight.core import memory
-from unweight.core.errors import InputError
+from unweight.core.errors import InputError, TooLargeError
 from unweight.core.memory import check_free, free_bytes
 
 GIB = 2**30
@@ -67,8 +67,11 @@ def test_the_root_of_a_container_counts_where_its_own_group_is_not_seen(machine:
 
 def test_a_limit_of_the_address_space(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine / "STATM").write_text(f"{GIB // os.sysconf('SC_PAGE_SIZE')} 1 1 1 0 1 0\n")
+    monkeypatch.setattr(memory, "_unused", lambda: 0)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (3 * GIB, 4 * GIB))
     assert free_bytes() == 2 * GIB
+    monkeypatch.setattr(memory, "_unused", lambda: GIB // 2)  # within what the process has
+    assert free_bytes() == 2.5 * GIB
 
 
 def test_a_limit_of_a_real_process() -> None:
@@ -85,5 +88,34 @@ def test_where_nothing_tells_it_is_all(machine: Path) -> None:
 
 def test_more_than_is_free_is_refused_with_both_numbers(machine: Path) -> None:
     check_free(8 * GIB, "it")
-    with pytest.raises(InputError, match=r"reading it needs 9 GiB of memory, and 8 GiB are free"):
+    with pytest.raises(TooLargeError, match=r"reading it needs 9 GiB of memory, and 8 GiB are free"):
         check_free(9 * GIB, "reading it", Path("a.nii"))
+    assert issubclass(TooLargeError, InputError) and TooLargeError.exit_code == 1
+
+
+HEAP = """
+import numpy as np
+from pathlib import Path
+from unweight.cli.kept_memory import keep_memory
+from unweight.core.memory import free_bytes, is_free
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+kept = keep_memory()
+free, before = free_bytes(), resident()
+array, last = np.ones(2**28, np.uint8), np.ones(2**10, np.uint8)
+del array
+after = resident()
+print(int(kept), free - free_bytes(), after - before, is_free(2**60), resident() - before)
+"""
+
+
+def test_what_a_process_freed_and_kept_counts_as_free() -> None:
+    """The C library keeps it (`kept_memory`), so neither the system nor `ulimit -v` sees it as free."""
+    call = ["sh", "-c", f'ulimit -v {2**22}; exec "$0" -c "$1"', sys.executable, HEAP]
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout.split()
+    if said[0] != "1":
+        pytest.skip("another C library than that of GNU")
+    assert abs(int(said[1])) < 2**24  # of the address space
+    assert int(said[2]) > 0.9 * 2**28  # still with the process
+    assert said[3] == "False" and int(said[4]) < 2**25  # given back before anything is refused

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+from importlib.resources import files
 
 from markupsafe import Markup
 
@@ -64,6 +65,14 @@ def test_the_libraries_within_the_viewer_have_their_notices() -> None:
         "zarrita",
         "numcodecs",
         "structured-clone",
+        "@zarrita/storage",
+        "array-equal",
+        "@lukeed/uuid",
         "Zstandard",
+        "Papaya",
+        "FastSurfer",
+        "Not confirmed from a licence file",
     ):
         assert name in terms
+    content = (files("unweight.report") / "vendor" / "niivue.umd.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in terms  # what the notices were read for

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from unweight.report.quantities import digits_of, quantity_of, step_for, unit_shown
+from unweight.registry import quantity
+from unweight.report.quantities import digits_of, step_for, unit_shown
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,6 @@ def test_steps_are_decades_and_divide_the_range_into_some_hundred() -> None:
 
 
 def test_names() -> None:
-    assert quantity_of("R2starmap").symbol == "R2*"
-    assert quantity_of("MTsatmap").symbol == "MTsat"  # of a map nobody told us of
+    assert quantity("R2starmap").symbol == "R2*"
+    assert quantity("MTsatmap").symbol == "MTsat"  # of a map nobody told us of
     assert [unit_shown(one) for one in ("1/s", "1", "arbitrary", "ppm")] == ["s⁻¹", "", "a.u.", "ppm"]

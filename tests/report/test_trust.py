@@ -1,25 +1,39 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.report.test_shown_set import set_of
+from unweight.registry import pipeline, pipelines
 from unweight.report.shown_set import show_set
-from unweight.report.trust import Kind, doubts, kind_of, trained_on, verdict
+from unweight.report.trust import doubts, pipeline_of, place_of, title_of, trained_on, verdict
 
 
 @pytest.mark.parametrize(
-    ("suffix", "entities", "kind"),
+    ("suffix", "entities", "command"),
     [
-        ("T1map", {"acq": "ir"}, Kind.INVERSION),
-        ("T1map", {}, Kind.ROUTINE),
-        ("R2starmap", {}, Kind.R2STAR),
-        ("T2map", {"ses": "b", "run": "2"}, Kind.T2),
-        ("Chimap", {}, Kind.CHI),
-        ("T1w", {}, Kind.T1W),
+        ("T1map", {"acq": "ir"}, "t1"),
+        ("T1map", {}, "maps"),
+        ("R2starmap", {}, "r2star"),
+        ("T2map", {"ses": "b", "run": "2"}, "t2"),
+        ("Chimap", {}, "qsm"),
+        ("T1w", {}, "mprage"),
     ],
 )
-def test_kinds(derivatives: Path, suffix: str, entities: dict[str, str], kind: Kind) -> None:
-    assert kind_of(show_set(set_of(derivatives, suffix, **entities))) is kind
+def test_sets_tell_their_pipeline(
+    derivatives: Path, suffix: str, entities: dict[str, str], command: str
+) -> None:
+    shown = show_set(set_of(derivatives, suffix, **entities))
+    assert pipeline_of(shown) is pipeline(command)
+    assert title_of(shown) == pipeline(command).title
+    assert place_of(shown) == (pipelines().index(pipeline(command)), 0)
+
+
+def test_a_t1_map_by_itself_comes_behind_other_t1_maps(derivatives: Path) -> None:
+    stored = set_of(derivatives, "T1map", acq="ir")
+    alone = show_set(replace(stored, images=stored.images[:1]))
+    assert pipeline_of(alone) is None and title_of(alone) == "T1"
+    assert place_of(alone) == (pipelines().index(pipeline("maps")), 1)
 
 
 def test_words_count_what_is_not_to_be_believed(derivatives: Path) -> None:

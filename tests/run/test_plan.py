@@ -8,15 +8,14 @@ import pytest
 
 from tests.bids.files import nifti_bytes
 from tests.run.trees import SMALL, echoes, inversions, put
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.core.errors import InputError
-from unweight.run.plan import PIPELINES, Plan, Refusal, Step, nameless, plan_run
+from unweight.run.plan import Plan, Refusal, Step, nameless, plan_run
 
 SECONDS_FOR_A_THOUSAND = 2.0
 
 
 def plan(root: Path, *pipelines: str, **chosen: list[str]) -> Plan:
-    return plan_run(root, pipelines or RUN_PIPELINES, **chosen)  # type: ignore[arg-type]
+    return plan_run(root, pipelines or None, **chosen)  # type: ignore[arg-type]
 
 
 def names(found: Plan) -> list[str]:
@@ -31,10 +30,6 @@ def only(found: Plan) -> Refusal:
     assert found.tasks == ()
     (refusal,) = found.refusals
     return refusal
-
-
-def test_every_command_of_a_run_has_a_planner() -> None:
-    assert set(PIPELINES) == set(RUN_PIPELINES)
 
 
 def test_sessions_are_tasks_and_series_are_steps(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
+
+from unweight.registry import methods
 
 MOST_SERIES = 10_000  # in a range
 
@@ -50,6 +53,21 @@ def series_range(text: str) -> tuple[int, ...]:
 def series_numbers(ranges: list[tuple[int, ...]] | None) -> tuple[int, ...] | None:
     """Return the numbers of all ranges, in their order; None if none were given."""
     return None if ranges is None else tuple(number for one in ranges for number in one)
+
+
+def methods_help(family: str, default: str = "") -> str:
+    """Return the help of `--method`: what each method of a family is, those of one kind together.
+
+    Args:
+        family: Of the registry.
+        default: The method that is marked as the default.
+    """
+    texts = []
+    offered_methods = (item for item in methods(family) if item.offered)
+    for summary, group in groupby(offered_methods, key=lambda item: item.summary):
+        names = ", ".join(f"{item.name} (default)" if item.name == default else item.name for item in group)
+        texts.append(f"{names}: {summary.replace('%', '%%')}")
+    return "; ".join(texts)
 
 
 WEIGHTED = ("t1w", "t2w", "flair")

@@ -12,13 +12,14 @@ from unweight.cli.arguments import (
     argument,
     flag,
     label,
+    methods_help,
 )
 from unweight.cli.command import Command
 from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
-from unweight.cli.learning_commands import EVALUATE, MAPS_COMPARED, TRAIN
+from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.run_commands import INIT, RUN, SLURM
+from unweight.registry import offered
 
-T1_METHODS = ("auto", "posterior", "ml", "diffusor", "rim", "resnet")
 COMMANDS = {
     "t1": Command(
         module="unweight.cli.t1",
@@ -28,11 +29,10 @@ COMMANDS = {
             OUT,
             argument(
                 "--method",
-                choices=T1_METHODS,
+                choices=("auto", *offered("t1")),
                 default="auto",
-                help="posterior: fit, then one pass of a network, with 90 %% intervals; ml: maximum "
-                "likelihood; diffusor, rim, resnet: as published; auto (default): posterior where it was "
-                "trained for the protocol, else ml",
+                help=f"{methods_help('t1')}; auto (default): posterior where it was trained for the "
+                "protocol, else ml",
             ),
             argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
             argument(
@@ -74,10 +74,9 @@ COMMANDS = {
             OUT,
             argument(
                 "--method",
-                choices=MAPS_COMPARED,
+                choices=offered("weighted"),
                 default="embedding",
-                help="embedding (default): a network told how the images were made; no-embedding, unet, "
-                "pgan: networks that are not; physics: each voxel by itself",
+                help=methods_help("weighted", "embedding"),
             ),
             argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
             DEVICE,

@@ -24,23 +24,19 @@ from unweight.cli.standing import Destination, keep
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
-from unweight.fit.arlo import Arlo
 from unweight.fit.decay_solver import DecaySolver
-from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
-from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
+from unweight.prepare.computing_memory import check_memory
+from unweight.registry import build
+from unweight.registry import method as method_named
 from unweight.signals.parameters import R2STAR, T2
 
-SOLVERS = {
-    "log-linear": ("log-linear least squares, weighted with the square of the signal", ""),
-    "arlo": ("auto-regression on linear operations", "Pei et al., Magn Reson Med 73:843, 2015"),
-    "nonlinear": ("nonlinear least squares", ""),
-}
 ECHOES = {
     R2STAR.suffix: (Echoes.GRADIENT, "Spin echoes decay with T2; use unweight t2."),
     T2.suffix: (Echoes.SPIN, "Gradient echoes decay with T2*; use unweight r2star."),
 }
+DECAY = "decay"  # family of the methods
 FEW = 2  # echoes, that say nothing of their noise
 Beside = Callable[[ParameterMaps], list[DerivedImage]]
 
@@ -71,9 +67,8 @@ def map_decays(arguments: argparse.Namespace, suffix: str, fit: RelaxationFit, b
 
 def solver_of(method: str) -> DecaySolver:
     """Return what a method is called on the command line."""
-    if method == "nonlinear":
-        return NonlinearDecay()
-    return Arlo() if method == "arlo" else LogLinear()
+    solver: DecaySolver = build(method_named(method, DECAY))
+    return solver
 
 
 def _map(
@@ -83,6 +78,8 @@ def _map(
     fit, beside = parts
     began = time.perf_counter()
     series = _without_phase(one).read()
+    command = "t2" if fit.quantity is T2 else "r2star"
+    check_memory(command, series.acquisition.signal.shape, device_for(arguments.device))
     acquisition = series.acquisition.to(device_for(arguments.device))
     if acquisition.kind is SignalKind.COMPLEX:
         acquisition = replace(acquisition, signal=acquisition.signal.abs(), kind=SignalKind.MAGNITUDE)
@@ -103,20 +100,23 @@ def _map(
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = fit(acquisition, report)
     check_any_value(maps)
-    how, reference = SOLVERS[arguments.method]
+    method = method_named(arguments.method, DECAY)
     settings = {
         "Method": arguments.method,
         "SkipFirst": fit.skip_first,
         "NoiseFloor": maps.notes.get("noise_floor"),
     }
     provenance = provenance_of(
-        series, algorithm=f"{spec.name} by {how}", reference=reference, settings=settings
+        series,
+        algorithm=f"{spec.name} by {method.algorithm}",
+        reference=method.reference,
+        settings=settings,
     )
     written, picture = keep(maps, where, provenance, one.label, arguments, beside(maps))
     seconds = time.perf_counter() - began
     times = ", ".join(f"{1e3 * te:g}" for te in acquisition.protocol.require("echo_time", "decay").tolist())
     shape = " x ".join(str(size) for size in acquisition.voxels)
-    screen.print(f"{shape} voxels, TE {times} ms, {how}, {seconds:.1f} s")
+    screen.print(f"{shape} voxels, TE {times} ms, {method.algorithm}, {seconds:.1f} s")
     for note in series.notes:
         screen.print(f"note: {note}")
     screen.print(_floor_of(maps))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from unweight.cli.terminal import error_line
+from unweight.cli.unexpected import TOO_LITTLE, ran_out_of_memory
 from unweight.core.errors import IncompleteError, OutputError, UnweightError
 
 Thing = TypeVar("Thing")
@@ -21,7 +22,8 @@ def each(
     """Work on each thing and return the exit code.
 
     A lone thing that fails is an error of the call; among several the others are done. What is done in
-    part, or without any value, is reported and counts as failed. A fault of the program is raised last.
+    part, or without any value, is reported and counts as failed, and so does what ran out of memory. A
+    fault of the program is raised last.
 
     Args:
         found: Things by name.
@@ -45,7 +47,10 @@ def each(
             if isinstance(error, UnweightError):
                 error_line(f"{label}: {error}")
                 continue
-            fault = fault or error
+            if ran_out_of_memory(error):
+                error_line(f"{label}: {TOO_LITTLE}")
+                continue
+            fault = fault or error.with_traceback(None)  # its frames hold the images of the series
             error_line(f"{label}: unexpected {type(error).__name__}: {error}")
     if failed:
         error_line(f"{len(failed)} of {len(found)} {what} failed: {', '.join(failed)}")
@@ -61,4 +66,4 @@ def _stops_all(error: Exception) -> bool:
     if isinstance(error, OutputError):
         full = isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL
         return full or error.path is None or not any(part.startswith("sub-") for part in error.path.parts)
-    return isinstance(error, OSError) and error.filename is None
+    return isinstance(error, OSError) and error.filename is None and not ran_out_of_memory(error)

@@ -13,16 +13,11 @@ from unweight.cli.arguments import (
     TE,
     argument,
     flag,
+    methods_help,
 )
 from unweight.cli.command import Command
+from unweight.registry import offered
 
-DECAY_METHODS = ("log-linear", "arlo", "nonlinear")
-BACKGROUNDS = ("vsharp", "resharp", "pdf")
-INVERSIONS = ("wtv", "tv", "rts", "tkd", "tikhonov")
-QSM_COMPARED = tuple(f"{first}+{second}" for first in BACKGROUNDS for second in INVERSIONS)
-QSM_SETS = ("plain", "calcified")
-T1W_COMPARED = ("residual", "unet", "gan", "fastddpm")
-T1W_SETS = ("healthy", "iron_overload", "demyelination")
 T1W_PLANES = ("axial", "alternate", "three")
 REFERENCES = ("mean", "csf", "none")
 ECHOES = (INPUTS, CHOSEN_SERIES, OUT, TE, MASK, SUBJECTS)
@@ -98,10 +93,9 @@ R2STAR = Command(
         *ECHOES,
         argument(
             "--method",
-            choices=DECAY_METHODS,
+            choices=offered("decay"),
             default="log-linear",
-            help="log-linear (default): weighted with the square of the signal; arlo: auto-regression; "
-            "nonlinear: least squares",
+            help=methods_help("decay", "log-linear"),
         ),
         *DECAY_END,
     ),
@@ -117,7 +111,7 @@ T2 = Command(
         *ECHOES,
         argument(
             "--method",
-            choices=DECAY_METHODS,
+            choices=offered("decay"),
             default="nonlinear",
             help="nonlinear (default): least squares above the noise floor, which log-linear and arlo do "
             "not know",
@@ -141,13 +135,13 @@ QSM = Command(
         argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
         argument(
             "--background",
-            choices=BACKGROUNDS,
+            choices=offered("qsm", "background"),
             default="vsharp",
             help="how background fields are removed (default vsharp)",
         ),
         argument(
             "--inversion",
-            choices=INVERSIONS,
+            choices=offered("qsm", "inversion"),
             default="wtv",
             help="from field to susceptibility; wtv (default): total variation, weighted with trust",
         ),
@@ -190,10 +184,9 @@ MPRAGE = Command(
         argument("--field", type=float, metavar="T", help="field strength [T], not that of sidecars"),
         argument(
             "--method",
-            choices=T1W_COMPARED,
+            choices=offered("mprage"),
             default="residual",
-            help="residual (default): a U-Net, corrected by diffusion of what it leaves; unet: without; "
-            "gan: conditional GAN; fastddpm: conditional Fast-DDPM",
+            help=methods_help("mprage", "residual"),
         ),
         argument("--draws", type=int, metavar="N", help="draws of residual (default none) or fastddpm (4)"),
         argument(

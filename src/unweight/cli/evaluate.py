@@ -4,19 +4,10 @@ What is estimated decides which of the evaluations runs. What only another one t
 """
 
 import argparse
-from collections.abc import Callable
 
-from unweight.cli import evaluate_maps, evaluate_mprage, evaluate_qsm, evaluate_t1
-from unweight.cli.echo_commands import QSM_COMPARED, QSM_SETS, T1W_COMPARED, T1W_SETS
-from unweight.cli.learning_commands import MAPS_COMPARED, MAPS_SETS, T1_COMPARED, T1_SETS
 from unweight.core.errors import UsageError
+from unweight.registry import compared_names, datasets, load, pipeline
 
-EVALUATIONS: dict[str, tuple[Callable[[argparse.Namespace], int], tuple[str, ...], tuple[str, ...]]] = {
-    "t1": (evaluate_t1.run, T1_COMPARED, T1_SETS),
-    "maps": (evaluate_maps.run, MAPS_COMPARED, MAPS_SETS),
-    "qsm": (evaluate_qsm.run, QSM_COMPARED, QSM_SETS),
-    "mprage": (evaluate_mprage.run, T1W_COMPARED, T1W_SETS),
-}
 # What only one of them takes.
 OWN = {
     "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
@@ -27,9 +18,9 @@ OWN = {
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
-    evaluation, methods, sets = EVALUATIONS[arguments.what]
-    _check_names("method", arguments, arguments.methods, methods)
-    _check_names("set", arguments, arguments.sets, sets)
+    chosen = pipeline(arguments.what)
+    _check_names("method", arguments, arguments.methods, compared_names(chosen.family))
+    _check_names("set", arguments, arguments.sets, datasets(chosen.family))
     for owner, names in OWN.items():
         given = [name for name in names if getattr(arguments, name) is not None]
         if given and owner != arguments.what:
@@ -38,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"`evaluate {arguments.what}` takes no {options}",
                 remedy=f"Leave it out, or evaluate {owner}, which takes it.",
             )
-    return evaluation(arguments)
+    return int(load(chosen.benchmark)(arguments))
 
 
 def _check_names(

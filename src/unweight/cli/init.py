@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_settings import RUN, settings_of
 from unweight.cli.terminal import console
 from unweight.core.errors import OutputError
 from unweight.files.atomic import write_bytes_atomic
+from unweight.registry import commands
 
 WIDTH = 100
 HEAD = """\
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 def default_settings() -> str:
     """Return the file."""
     lines = [HEAD]
-    for section in (RUN, *RUN_PIPELINES):
+    for section in (RUN, *commands()):
         lines += [f"# {COMMANDS[section].summary}", f"[{section}]"]
         for key, one in settings_of(section).items():
             lines += _lines(key, one)

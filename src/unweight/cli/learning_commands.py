@@ -1,35 +1,28 @@
 """Commands that train networks and compare methods."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unweight.cli.arguments import OUT, argument, flag
 from unweight.cli.command import Command
-from unweight.cli.echo_commands import (
-    OWN_SUSCEPTIBILITY,
-    OWN_T1W,
-    QSM_COMPARED,
-    QSM_SETS,
-    T1W_COMPARED,
-    T1W_SETS,
-)
+from unweight.cli.echo_commands import OWN_SUSCEPTIBILITY, OWN_T1W
+from unweight.registry import benchmarks, compared_names, datasets, trained_methods
 
-T1_COMPARED = ("ml", "posterior", "resnet", "rim", "diffusor")
-T1_SETS = (
-    "phantom",
-    "brains",
-    "brains-other",
-    "brains-blurred",
-    "scattered",
-    "detail",
-    "stability",
-)
-MAPS_COMPARED = ("physics", "unet", "pgan", "no-embedding", "embedding")
-MAPS_SETS = ("internal", "protocols", "field", "lesions")
-TRAINED = (
-    *("t1-posterior", "t1-residual", "t1-resnet", "t1-rim", "t1-diffusor"),
-    *("maps", "maps-no-embedding", "maps-unet", "maps-pgan"),
-    *("mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm", "structures"),
-)
+TRAINED = tuple(item.weights for item in trained_methods())
+COMPARED = {item.command: compared_names(item.family) for item in benchmarks()}
+DATASETS = {item.command: datasets(item.family) for item in benchmarks()}
+
+
+MOST_LISTED = 8
+
+
+def _each(lists: Mapping[str, Sequence[str]]) -> str:
+    """Return the names of each command, in words; of many pairs the first."""
+    texts = {
+        command: ", ".join(names) if len(names) <= MOST_LISTED else f"{names[0]} and other pairs"
+        for command, names in lists.items()
+    }
+    return "; ".join(f"of {command}: {text}" for command, text in texts.items())
 
 
 TRAIN = Command(
@@ -137,9 +130,8 @@ EVALUATE = Command(
     arguments=(
         argument(
             "what",
-            choices=("t1", "maps", "qsm", "mprage"),
-            help="t1: from inversion recovery; maps: T1, T2 and PD from weighted images; qsm: R2* and "
-            "susceptibility from multi-echo gradient echo; mprage: T1w images from the same",
+            choices=tuple(DATASETS),
+            help="; ".join(f"{item.command}: {item.compares}" for item in benchmarks()),
         ),
         argument(
             "-o",
@@ -152,11 +144,9 @@ EVALUATE = Command(
         argument(
             "--methods",
             nargs="+",
-            choices=(*T1_COMPARED, *MAPS_COMPARED, *QSM_COMPARED, *T1W_COMPARED),
+            choices=tuple(name for names in COMPARED.values() for name in names),
             metavar="METHOD",
-            help=f"of t1: {', '.join(T1_COMPARED)}; of maps: {', '.join(MAPS_COMPARED)}; of qsm: "
-            f"{QSM_COMPARED[0]} and other pairs; of mprage: {', '.join(T1W_COMPARED)}; default: all that "
-            "there are weights for",
+            help=f"{_each(COMPARED)}; default: all that there are weights for",
         ),
         argument(
             "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
@@ -164,10 +154,9 @@ EVALUATE = Command(
         argument(
             "--sets",
             nargs="*",
-            choices=(*T1_SETS, *MAPS_SETS, *QSM_SETS, *T1W_SETS),
+            choices=tuple(name for names in DATASETS.values() for name in names),
             metavar="SET",
-            help=f"simulated sets; default: all of them; of t1: {', '.join(T1_SETS)}; of maps: "
-            f"{', '.join(MAPS_SETS)}; of qsm: {', '.join(QSM_SETS)}; of mprage: {', '.join(T1W_SETS)}",
+            help=f"simulated sets; default: all of them; {_each(DATASETS)}",
         ),
         argument(
             "--heads",

@@ -1,8 +1,8 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
-Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or the
-input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen, as of too little
-memory; 130 interrupted.
+Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others are done;
+2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen,
+as of too little memory; 130 interrupted.
 """
 
 import argparse
@@ -27,18 +27,19 @@ from unweight.cli.lines import (
     open_closed_streams,
     say_in_any_encoding,
 )
+from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
-from unweight.core.memory import free_bytes
+from unweight.core.memory import is_free
 from unweight.core.text import printable
 
 INTERRUPTED = 130
 LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some series failed or are incomplete, the others are done; 2 the call or "
-    "the input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen, as of "
-    "too little memory; 130 interrupted."
+    "Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others "
+    "are done; 2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that "
+    "was not foreseen, as of too little memory; 130 interrupted."
 )
 
 
@@ -82,10 +83,12 @@ def main(words: Sequence[str] | None = None) -> int:
         _interrupt_on_termination()
         output = keep_going()
     arguments = parser().parse_args(words)
+    if words is None:
+        use_private_caches()
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
     log_lines(level)
     try:
-        if free_bytes() < LIBRARIES_BYTES:
+        if not is_free(LIBRARIES_BYTES):
             raise MemoryError  # they would end the process without a word
         command = importlib.import_module(COMMANDS[arguments.command].module)
         code = int(command.run(arguments))

@@ -24,17 +24,10 @@ from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import Readout
 from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
 from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
+from unweight.registry import method
+from unweight.registry.records import Method
 from unweight.run.visit import weighted_images
 from unweight.signals.parameters import T1
-
-ALGORITHMS = {
-    "embedding": "T1, T2 and PD from weighted images by a U-Net that is told how each image was made",
-    "no-embedding": "T1, T2 and PD from weighted images by a U-Net that is not told how they were made",
-    "unet": "T1, T2 and PD from weighted images by a plain U-Net",
-    "pgan": "T1, T2 and PD from weighted images by a conditional GAN",
-    "physics": "T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
-}
-REFERENCE = "Physics-driven network with parameter embedding, arXiv 2508.08123"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -140,7 +133,7 @@ def _map(
     written, picture = keep(
         maps,
         where,
-        _provenance(read, arguments.method, again),
+        _provenance(read, method(arguments.method, "weighted"), again),
         label,
         arguments,
         [brain_image(read.turn.undo(read.examination.mask), str(read.settings["BrainMask"]))],
@@ -170,14 +163,14 @@ def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:
     )
 
 
-def _provenance(read: ReadExamination, method: str, again: tuple[SynthesisedImage, ...]) -> Provenance:
+def _provenance(read: ReadExamination, method: Method, again: tuple[SynthesisedImage, ...]) -> Provenance:
     checked = {one.name: {"Correlation": round(one.correlation, 4)} for one in again}
     return Provenance(
         sources=read.sources,
-        algorithm=ALGORITHMS[method],
-        reference=REFERENCE if method == "embedding" else "",
+        algorithm=method.algorithm,
+        reference=method.reference,
         root=read.root,
-        settings={**read.settings, "Method": method, "MadeAgain": checked},
+        settings={**read.settings, "Method": method.name, "MadeAgain": checked},
         acquired=read.acquired,
         skull_stripped=read.skull_stripped,
         placement=read.placement,

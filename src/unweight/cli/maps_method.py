@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import replace
 
-from unweight.benchmark.weighted.methods import maps_methods
 from unweight.cli.device import device_for
 from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.learn.weighted.estimator import WeightedMaps
+from unweight.registry import build, method
 
 
 def estimator_for(arguments: argparse.Namespace) -> Estimator[Examination]:
@@ -17,7 +17,7 @@ def estimator_for(arguments: argparse.Namespace) -> Estimator[Examination]:
         UsageError: There is no CUDA device, or no such method.
         InputError: Its weights are absent or damaged.
     """
-    estimator = maps_methods((arguments.method,), arguments.weights)[arguments.method]
+    estimator: Estimator[Examination] = build(method(arguments.method, "weighted"), arguments.weights)
     device = device_for(arguments.device)
     if not isinstance(estimator, WeightedMaps):
         return estimator

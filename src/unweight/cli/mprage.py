@@ -30,20 +30,13 @@ from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
 from unweight.learn.mprage.planar_denoiser import Planes
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.recipe import T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import FieldDirection, direction_of
 from unweight.prepare.t1w_companions import made_beside
+from unweight.registry import method, methods
 
-WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
-ALGORITHM = {
-    "residual": "U-Net from {told}, and what it leaves by diffusion",
-    "unet": "U-Net from {told}",
-    "gan": "Conditional GAN from {told}",
-    "fastddpm": "Conditional Fast-DDPM from {told}",
-}
-REFERENCE = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
+FAMILY = "mprage"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
-DRAWING = ("residual", "fastddpm")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,14 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.no_phase and arguments.phase:
         raise UsageError("--phase and --no-phase exclude each other")
-    if arguments.planes == Planes.ALTERNATE.value and arguments.method not in DRAWING:
+    chosen = method(arguments.method, FAMILY)
+    if arguments.planes == Planes.ALTERNATE.value and not chosen.draws:
         raise UsageError(f"{arguments.method} has no steps between which planes could alternate")
-    if arguments.draws is not None and arguments.method not in DRAWING:
-        raise UsageError(
-            f"{arguments.method} draws nothing", remedy=f"Use {' or '.join(DRAWING)} for --draws."
-        )
+    if arguments.draws is not None and not chosen.draws:
+        drawing = " or ".join(item.name for item in methods(FAMILY) if item.draws)
+        raise UsageError(f"{arguments.method} draws nothing", remedy=f"Use {drawing} for --draws.")
     synthesise, card = load_synthesiser(
-        WEIGHTS[arguments.method],
+        chosen.weights,
         arguments.weights,
         device=device_for(arguments.device),
         planes=None if arguments.planes is None else Planes(arguments.planes),
@@ -125,6 +118,7 @@ def _make(
         first=T1W_IMAGE,
     )
     where.check(series.acquisition.voxels)
+    check_memory("mprage", series.acquisition.signal.shape, device_for(arguments.device))
     if series.faults:
         raise InputError("; ".join(series.faults), remedy="An image is made of complete series only.")
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
@@ -160,13 +154,14 @@ def _make(
         "BrainMask": "given" if arguments.mask is not None else "found in the last echo",
         "Given": {name: source_of(path, None) for name, path in _paths_given(arguments).items()},
     }
+    chosen = method(arguments.method, FAMILY)
     told = ["echoes"]
     told += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
     provenance = replace(
         provenance_of(
             series,
-            algorithm=ALGORITHM[arguments.method].format(told=", ".join(told)),
-            reference=REFERENCE,
+            algorithm=chosen.algorithm.format(told=", ".join(told)),
+            reference=chosen.reference,
             settings=settings,
         ),
         notes=remarks,

@@ -21,8 +21,10 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.susceptibility import Reference, SusceptibilityFit
+from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS, direction_of, map_susceptibility
 from unweight.prepare.qsmxt import qsmxt_background, qsmxt_inversion
+from unweight.registry import method
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
 from unweight.susceptibility.inversion import DipoleInversion
@@ -97,8 +99,9 @@ def _fit(arguments: argparse.Namespace) -> SusceptibilityFit:
 
 
 def _inversion_name(arguments: argparse.Namespace) -> str:
-    """Return the inversion asked for; qsmxt has no `wtv`, and its own default takes the place of ours."""
-    return "rts" if arguments.qsmxt and arguments.inversion == "wtv" else str(arguments.inversion)
+    """Return the inversion asked for; where qsmxt has none of this name, its own takes its place."""
+    chosen = method(arguments.inversion, "qsm", "inversion")
+    return chosen.substitute if arguments.qsmxt and chosen.substitute else chosen.name
 
 
 def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Namespace, Console]) -> Mapped:
@@ -113,6 +116,7 @@ def _map(label: str, series: Series, how: tuple[SusceptibilityFit, argparse.Name
         first=CHI,
     )
     where.check(series.acquisition.voxels)
+    check_memory("qsm", series.acquisition.signal.shape, device_for(arguments.device))
     check_echoes(series.sidecars, series.suffix, Echoes.GRADIENT, "Phase of spin echoes tells no field.")
     found = direction_of(series, fit.direction)
     fit = replace(fit, direction=found.direction)

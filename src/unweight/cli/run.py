@@ -15,7 +15,6 @@ from unweight.bids.derivatives.write import IGNORED, README
 from unweight.cli.cluster_extra import check_installed
 from unweight.cli.device import device_for
 from unweight.cli.group import run_group
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.cli.run_plan import planned
 from unweight.cli.run_settings import RunSettings, filled, read_settings
 from unweight.cli.terminal import Course, console, course, error_line, table
@@ -23,6 +22,7 @@ from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
 from unweight.files.atomic import DERIVATIVES, is_among_raw
+from unweight.registry import commands
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.job import Job, Outcome, Settings
@@ -186,7 +186,7 @@ def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace
     """Say what will be done, and what will not."""
     screen = console(quiet=arguments.quiet)
     rows = []
-    for name in RUN_PIPELINES:
+    for name in commands():
         steps = [step for step in plan.steps if step.pipeline == name]
         if steps:
             seconds, most = sum(map(seconds_of, steps)), max(map(bytes_of, steps))

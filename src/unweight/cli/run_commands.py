@@ -4,8 +4,8 @@ from pathlib import Path
 
 from unweight.cli.arguments import argument, flag, label
 from unweight.cli.command import Command
+from unweight.registry import commands
 
-RUN_PIPELINES = ("t1", "maps", "r2star", "qsm", "mprage", "t2")
 BATCH = ("slurm", "pbs", "sge", "lsf", "oar", "htcondor")
 CONFIG = "unweight.toml"
 
@@ -46,9 +46,7 @@ CHOICE = (
         metavar="LABEL",
         help="only these sessions",
     ),
-    argument(
-        "--only", nargs="+", choices=RUN_PIPELINES, help="what to make; default: all that can be made"
-    ),
+    argument("--only", nargs="+", choices=commands(), help="what to make; default: all that can be made"),
     argument("--config", type=Path, metavar="TOML", help="settings, as `unweight init` writes them"),
     argument(
         "--set",

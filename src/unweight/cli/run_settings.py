@@ -16,9 +16,9 @@ from typing import Any, final
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parser
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.core.errors import InputError, UsageError
 from unweight.files.text_files import check_depth, read_content
+from unweight.registry import commands
 
 RUN = "run"
 # What a run says for each series itself, or what belongs to a single one.
@@ -71,7 +71,7 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
         section, key, value = _assigned(one)
         table.setdefault(section, {})[key] = value
         _check({section: {key: value}}, None)
-    options = {name: _words(name, table.get(name, {}), path) for name in RUN_PIPELINES}
+    options = {name: _words(name, table.get(name, {}), path) for name in commands()}
     return RunSettings(run=table.get(RUN, {}), options=options)
 
 
@@ -88,7 +88,7 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
     if wrong:
         raise InputError(
             f"{wrong[0]} stands outside a section",
-            remedy=f"Put it below [{RUN}], [{'], ['.join(RUN_PIPELINES)}].",
+            remedy=f"Put it below [{RUN}], [{'], ['.join(commands())}].",
             path=path,
         )
     return content
@@ -97,8 +97,8 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
 def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None:
     """Refuse sections and keys that nothing knows."""
     for section, values in table.items():
-        if section not in (RUN, *RUN_PIPELINES):
-            known = ", ".join((RUN, *RUN_PIPELINES))
+        if section not in (RUN, *commands()):
+            known = ", ".join((RUN, *commands()))
             raise _wrong(f"there is no section {section!r}", f"Sections are {known}.", path)
         allowed = settings_of(section)
         for key in values:

@@ -26,6 +26,7 @@ from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.learn.t1.posterior import PosteriorT1
 from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.prepare.computing_memory import check_memory
 from unweight.signals.inversion_recovery import T1
 
 
@@ -74,6 +75,7 @@ def _map(one: FoundSeries, arguments: argparse.Namespace, screen: Console) -> Ma
     where.check(series.acquisition.voxels)
     acquisition = _prepared(series.acquisition, arguments)
     method = method_for(acquisition, arguments)
+    check_memory("t1", acquisition.signal.shape, acquisition.signal.device, method.name)
     with progress(one.label, quiet=arguments.quiet) as report:
         maps = _on(acquisition.signal.device, method.estimator)(acquisition, report)
         remarks: tuple[str, ...] = ()

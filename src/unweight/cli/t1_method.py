@@ -6,49 +6,20 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import final
 
-from unweight.cli.catalogue import T1_METHODS
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.t1.diffusor import DiffusorT1
 from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.assemble import load_estimator, with_draws
+from unweight.learn.training.assemble import with_draws
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.weights import available
+from unweight.registry import build, load, method, methods
+from unweight.registry.records import Method
 from unweight.signals.parameters import B
 
-FITTED = (
-    "Maximum likelihood over every polarity by variable projection; standard deviations from the "
-    "Cramer-Rao bound at the estimated noise"
-)
-FIT_REFERENCE = (
-    "Barral et al., Magn Reson Med 64:1057 (2010); Golub and Pereyra, SIAM J Numer Anal 10:413 (1973)"
-)
-# Weights, what was done, and where it is described.
-LEARNED = {
-    "posterior": (
-        "t1-posterior",
-        "Posterior median by a network that sees the maximum-likelihood fit and its likelihood, "
-        "trained on simulated scenes; conformal 90 % intervals",
-        "Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, Springer (2005)",
-    ),
-    "diffusor": (
-        "t1-diffusor",
-        "Mean and standard deviation of draws of a conditional diffusion model trained on simulated brains",
-        "Wang et al., qMRI Diffusor, arXiv 2407.16477",
-    ),
-    "rim": (
-        "t1-rim",
-        "Recurrent inference machine trained on simulated brains; standard deviations from validation",
-        "Sabidussi et al., Medical Image Analysis 74:102220 (2021)",
-    ),
-    "resnet": (
-        "t1-resnet",
-        "Residual network trained on simulated brains; standard deviations from validation",
-        "Wang et al., qMRI Diffusor, arXiv 2407.16477",
-    ),
-}
+AUTO, FAMILY = "auto", "t1"
 OF_THE_FIT = ("efficiency", "efficiency_range", "pulse_efficiency")
 
 
@@ -81,25 +52,27 @@ def method_for(acquisition: Acquisition, arguments: argparse.Namespace) -> T1Met
         UsageError: Options of the fit are given to another method.
         InputError: The weights are absent or damaged.
     """
-    wish = arguments.method
     used = [name for name in OF_THE_FIT if getattr(arguments, name) not in (None, False)]
-    if wish == "ml" or (wish == "auto" and used):
-        return fitted_method(arguments, "" if wish == "ml" else f"--{used[0].replace('_', '-')} is given")
+    if arguments.method == AUTO:
+        if used:
+            return fitted_method(arguments, f"--{used[0].replace('_', '-')} is given")
+        chosen = _preferred(arguments)
+        if chosen is None:
+            return fitted_method(arguments, "there are no weights for the posterior")
+        try:
+            chosen.estimator.accept(acquisition)
+        except ProtocolError as error:
+            return fitted_method(arguments, error.problem)
+        return chosen
+    asked = method(arguments.method, FAMILY)
+    if _is_fit(asked):
+        return fitted_method(arguments, "")
     if used:
         raise UsageError(
             f"--{used[0].replace('_', '-')} belongs to the maximum-likelihood fit",
             remedy="Leave it out, or use --method ml.",
         )
-    if wish != "auto":
-        return _learned(wish, arguments)
-    if LEARNED["posterior"][0] not in available(arguments.weights):
-        return fitted_method(arguments, "there are no weights for the posterior")
-    chosen = _learned("posterior", arguments)
-    try:
-        chosen.estimator.accept(acquisition)
-    except ProtocolError as error:
-        return fitted_method(arguments, error.problem)
-    return chosen
+    return _method(asked, arguments)
 
 
 def check_method(arguments: argparse.Namespace) -> None:
@@ -110,10 +83,10 @@ def check_method(arguments: argparse.Namespace) -> None:
         InputError: The weights asked for are absent or damaged.
     """
     fit_from(arguments)
-    if arguments.method in LEARNED:
-        _learned(arguments.method, arguments)
-    elif arguments.method == "auto" and LEARNED["posterior"][0] in available(arguments.weights):
-        _learned("posterior", arguments)
+    if arguments.method == AUTO:
+        _preferred(arguments)
+    else:
+        _method(method(arguments.method, FAMILY), arguments)
 
 
 def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
@@ -132,22 +105,38 @@ def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
 
 def fitted_method(arguments: argparse.Namespace, reason: str) -> T1Method:
     """Return the maximum-likelihood fit, with the reason for it where the user did not choose."""
-    fit = fit_from(arguments)
+    fit, record = fit_from(arguments), next(item for item in methods(FAMILY) if _is_fit(item))
     return T1Method(
         estimator=fit,
-        name="ml",
-        algorithm=FITTED,
-        reference=FIT_REFERENCE,
-        settings={"Method": "ml", **({"Reason": reason} if reason else {}), **asdict(fit)},
+        name=record.name,
+        algorithm=record.algorithm,
+        reference=record.reference,
+        settings={"Method": record.name, **({"Reason": reason} if reason else {}), **asdict(fit)},
         reason=reason,
     )
 
 
-def _learned(wish: str, arguments: argparse.Namespace) -> T1Method:
-    if wish not in T1_METHODS:
-        raise UsageError(f"no method is called {wish}", remedy=f"There are {', '.join(T1_METHODS)}.")
-    name, algorithm, reference = LEARNED[wish]
-    estimator, card = load_estimator(name, arguments.weights)
+def _is_fit(record: Method) -> bool:
+    """Whether a method is the maximum-likelihood fit, to which the options of the fit belong."""
+    return load(record.target) is InversionRecoveryFit
+
+
+def _preferred(arguments: argparse.Namespace) -> T1Method | None:
+    """Return the first learned method, if its weights are there."""
+    record = next(item for item in methods(FAMILY) if item.learned)
+    return _method(record, arguments) if record.weights in available(arguments.weights) else None
+
+
+def _method(record: Method, arguments: argparse.Namespace) -> T1Method:
+    if not record.learned:
+        return T1Method(
+            estimator=build(record),
+            name=record.name,
+            algorithm=record.algorithm,
+            reference=record.reference,
+            settings={"Method": record.name},
+        )
+    estimator, card = load(record.target)(record.weights, arguments.weights)
     if isinstance(estimator, DiffusorT1):
         estimator = replace(
             estimator,
@@ -159,11 +148,11 @@ def _learned(wish: str, arguments: argparse.Namespace) -> T1Method:
     fit = estimator.fit if isinstance(estimator, PosteriorT1) else None
     return T1Method(
         estimator=estimator,
-        name=wish,
-        algorithm=algorithm,
-        reference=reference,
+        name=record.name,
+        algorithm=record.algorithm,
+        reference=record.reference,
         settings={
-            "Method": wish,
+            "Method": record.name,
             **({} if fit is None else asdict(fit)),
             "Weights": _told(card),
         },

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from unweight.cli.kept_memory import keep_memory
 from unweight.cli.lines import log_warnings
 from unweight.cli.main import main
+from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import UNEXPECTED
 from unweight.run.carry_out import Said, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
@@ -30,6 +31,7 @@ def work(text: str) -> str:
     """
     keep_memory()
     log_warnings()
+    use_private_caches()
     return outcomes_to_json(carry_out(job_from_json(text), call))
 
 

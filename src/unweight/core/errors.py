@@ -3,7 +3,8 @@
 UnweightError
 ├── UsageError      the call cannot be understood (exit code 2)
 ├── InputError      a file or a value read from it is unusable (exit code 2)
-│   └── ProtocolError   the timings do not fit the model or the method (exit code 2)
+│   ├── ProtocolError   the timings do not fit the model or the method (exit code 2)
+│   └── TooLargeError   it needs more memory than is free here (exit code 1)
 ├── IncompleteError the result lacks what was there to be used, or holds no value (exit code 1)
 └── OutputError     a result could not be written; nothing old was lost (exit code 3)
 
@@ -48,6 +49,12 @@ class InputError(UnweightError):
 
 class ProtocolError(InputError):
     """The timings are impossible, missing, or do not fit the model or the method."""
+
+
+class TooLargeError(InputError):
+    """What a file holds, or what is computed from it, needs more memory than is free."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class IncompleteError(UnweightError):

@@ -1,16 +1,20 @@
 """How much memory is free: the least of what the system, a container or job, and `ulimit -v` leave."""
 
+import ctypes
 import os
 import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
-from unweight.core.errors import InputError
+from unweight.core.errors import TooLargeError
 
 MEMINFO = Path("/proc/meminfo")
 STATM = Path("/proc/self/statm")
 MEMBERSHIP = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
+REMEDY = "Free some memory, raise the limit of the job, or crop or split the image."
 # Limit, use, and the line of `memory.stat` for what of it the system would give up, in versions 2 and 1.
 VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -22,24 +26,42 @@ def free_bytes() -> int:
     return max(0, min(left, default=os.sysconf("SC_PHYS_PAGES") * _page()))
 
 
-def check_free(needed: float, what: str, path: Path | None = None) -> None:
+def check_free(needed: float, what: str, path: Path | None = None, remedy: str = REMEDY) -> None:
     """Refuse what needs more memory than is free.
 
     Args:
         needed: [byte].
         what: Needs it, for the message.
         path: The file concerned.
+        remedy: What the reader can do about it.
 
     Raises:
-        InputError: There is less.
+        TooLargeError: There is less.
     """
+    if is_free(needed):
+        return
     free = free_bytes()
-    if needed > free:
-        raise InputError(
-            f"{what} needs {needed / 2**30:.3g} GiB of memory, and {free / 2**30:.3g} GiB are free",
-            remedy="Free some memory, raise the limit of the job, or crop or split the image.",
-            path=path,
-        )
+    raise TooLargeError(
+        f"{what} needs {needed / 2**30:.3g} GiB of memory, and {free / 2**30:.3g} GiB are free",
+        remedy=remedy,
+        path=path,
+    )
+
+
+def is_free(needed: float) -> bool:
+    """Whether so much memory [byte] is free, at the latest when the C library gave back what it kept."""
+    if needed <= free_bytes():
+        return True
+    _return_unused()
+    return needed <= free_bytes()
+
+
+def _return_unused() -> None:
+    """Give memory that this process freed and its C library kept back to the system (glibc alone can)."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _system() -> Iterator[int]:
@@ -81,7 +103,24 @@ def _address_space() -> Iterator[int]:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY:
         used = next((int(line.split()[0]) * _page() for line in _lines(STATM)), 0)
-        yield max(0, limit - used)
+        yield max(0, limit - used + _unused())
+
+
+class _Heap(ctypes.Structure):
+    """`struct mallinfo2` of glibc: ten numbers, of which the ninth is the space that is free."""
+
+    _fields_: ClassVar = [(name, ctypes.c_size_t) for name in (*"abcdefgh", "fordblks", "keepcost")]
+
+
+def _unused() -> int:
+    """Return how much address space of the heap is free, for what the process asks for next [byte]."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        return 0
+    library.mallinfo2.restype = _Heap
+    return int(library.mallinfo2().fordblks)
 
 
 def _number(path: Path) -> int:

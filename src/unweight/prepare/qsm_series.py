@@ -16,24 +16,17 @@ from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import Reconstruction, SusceptibilityFit
 from unweight.prepare.echo_mask import find_brain_in_echoes
+from unweight.registry import load, methods
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
-from unweight.susceptibility.closed_form import tikhonov, tkd
 from unweight.susceptibility.geometry import Triple, geometry_of
 from unweight.susceptibility.inversion import DipoleInversion
-from unweight.susceptibility.pdf import pdf
-from unweight.susceptibility.resharp import resharp
-from unweight.susceptibility.rts import rts
-from unweight.susceptibility.total_variation import total_variation, weighted_total_variation
-from unweight.susceptibility.vsharp import vsharp
 
-BACKGROUNDS: dict[str, BackgroundRemoval] = {"vsharp": vsharp, "resharp": resharp, "pdf": pdf}
+BACKGROUNDS: dict[str, BackgroundRemoval] = {
+    item.name: load(item.target) for item in methods("qsm", "background")
+}
 INVERSIONS: dict[str, DipoleInversion] = {
-    "wtv": weighted_total_variation,
-    "tv": total_variation,
-    "rts": rts,
-    "tkd": tkd,
-    "tikhonov": tikhonov,
+    item.name: load(item.target) for item in methods("qsm", "inversion")
 }
 PPM = "ppm"
 SAME_DIRECTION = 1.0  # of two matrices [degrees]

@@ -31,6 +31,7 @@ from unweight.core.examination import Examination, WeightedImage
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.brain_mask import find_brain, grown
+from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.lattice import Lattice, Placed
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.prepare.rigid import RigidRegistration
@@ -128,6 +129,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
     strength = _field_strength(read, files.field_strength)
     grid = read[home].grid
+    check_memory("maps", (*grid.shape, len(read)))
     turn = turn_of(grid.affine, grid.shape, grid.path)
     notes: list[str] = []
     moved: dict[str, object] = {}

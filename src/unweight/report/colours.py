@@ -22,32 +22,11 @@ from numpy.typing import NDArray
 
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
+from unweight.registry import quantity_named, records
 
-RECOMMENDED = {
-    "T1": ("lipari", True),
-    "R1": ("lipari_r", True),
-    "T2": ("navia", True),
-    "R2": ("navia_r", True),
-    "T2star": ("navia", True),
-    "R2star": ("navia_r", True),
-    "PD": ("grayC", False),
-    "S0": ("grayC", False),
-    "Chi": ("grayC", False),
-    "T1w": ("grayC", False),
-}
-OTHER = ("batlow", False)
 DARKEST = {"grayC": 0.1}  # where a map begins that would itself begin black
 ENTRIES = 256
 UNCERTAINTY = "imola"  # begins dark blue: black says that there is no value
-SHOWN = {
-    "T1": (0.0, 3.0),
-    "T2": (0.0, 0.3),
-    "T2star": (0.0, 0.12),
-    "R2star": (0.0, 60.0),
-    "B": (1.0, 2.2),
-    "Chi": (-0.15, 0.15),
-    "T1w": (0.0, 1.2),
-}
 
 
 @final
@@ -91,14 +70,14 @@ def colours_for(spec: ParameterSpec, values: NDArray[np.floating[Any]]) -> tuple
 
     A range that a tenth of the voxels exceeds is widened to hold their 99th percentile.
     """
-    name, relaxation = RECOMMENDED.get(spec.name, OTHER)
+    kind = quantity_named(spec.name)
     finite = values[np.isfinite(values)]
     top = float(np.percentile(finite, 99)) if finite.size else 1.0
-    low, high = SHOWN.get(spec.name, (0.0, top if top > 0 else 1.0))
-    if relaxation and finite.size and float(np.percentile(finite, 90)) > high:
+    low, high = kind.window or (0.0, top if top > 0 else 1.0)
+    if kind.relaxation and finite.size and float(np.percentile(finite, 90)) > high:
         high = float(f"{top:.1g}")
-    norm = RelaxationNorm(low, high) if relaxation else Normalize(low, high, clip=True)
-    return colour_map(name), norm
+    norm = RelaxationNorm(low, high) if kind.relaxation else Normalize(low, high, clip=True)
+    return colour_map(kind.colours), norm
 
 
 def colour_map(name: str) -> Colormap:
@@ -130,11 +109,11 @@ def relaxation_lut(
     Raises:
         UsageError: The recommendation does not know the quantity, or the range is impossible.
     """
-    name, relaxation = RECOMMENDED.get(quantity, OTHER)
-    if not relaxation:
-        known = ", ".join(key for key, (_, told) in RECOMMENDED.items() if told)
+    kind = quantity_named(quantity)
+    if not kind.relaxation:
+        known = ", ".join(item.name for item in records().quantities if item.relaxation)
         raise UsageError(f"no recommended colours for {quantity}", remedy=f"Use one of {known}.")
-    table = linear_lut(colour_map(name), RelaxationNorm(lowest, highest), entries)
+    table = linear_lut(colour_map(kind.colours), RelaxationNorm(lowest, highest), entries)
     table[0] = 0.0
     return table
 

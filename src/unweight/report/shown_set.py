@@ -23,12 +23,12 @@ from unweight.bids.derivatives.stored import (
 from unweight.bids.nifti.canonical import Turn, turn_of
 from unweight.core.errors import InputError
 from unweight.core.maps import VoxelStatus, failed_voxels
+from unweight.registry import quantity
+from unweight.registry.records import Quantity
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 from unweight.report.figures import MISFITS
 from unweight.report.quantities import (
-    Quantity,
     digits_of,
-    quantity_of,
     spec_of,
     step_for,
     unit_shown,
@@ -267,27 +267,27 @@ def _upright(
 
 
 def _map(image: StoredImage, there: list[StoredImage], ready: Mapping[str, Tensor]) -> ShownMap:
-    quantity, unit = quantity_of(image.name.suffix), unit_shown(image.unit)
+    kind, unit = quantity(image.name.suffix), unit_shown(image.unit)
     values = ready[image.path.name].float()
     finite = _finite(values)
     colours, norm = colours_for(spec_of(image.name.suffix, image.unit), finite)
-    step = quantity.step or step_for(float(norm.vmax or 1.0))
+    step = kind.step or step_for(float(norm.vmax or 1.0))
     spread = [one for one in there if one.desc == "std" and one.name.suffix == image.name.suffix]
     sd = None
     if spread:
         found = ready[spread[0].path.name].float()
         top = _round_up(float(np.quantile(_finite(found), SHARE_SHOWN)) if _finite(found).size else 0.0)
         sd = Layer(
-            title=f"SD of {quantity.symbol}",
+            title=f"SD of {kind.symbol}",
             values=found,
             unit=unit,
-            step=quantity.sd_step or step,
+            step=kind.sd_step or step,
             colours=colour_map(UNCERTAINTY),
             norm=Normalize(0.0, top or 1.0, clip=True),
         )
-    value = Layer(title=quantity.symbol, values=values, unit=unit, step=step, colours=colours, norm=norm)
+    value = Layer(title=kind.symbol, values=values, unit=unit, step=step, colours=colours, norm=norm)
     return ShownMap(
-        quantity=quantity,
+        quantity=kind,
         suffix=image.name.suffix,
         description=image.description,
         value=value,

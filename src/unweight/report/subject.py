@@ -22,13 +22,13 @@ from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
 from unweight.report.slice_pictures import face, picture
 from unweight.report.trust import (
-    ORDER,
-    Kind,
     doubts,
-    kind_of,
+    pipeline_of,
+    place_of,
     status_class,
     status_name,
     status_rows,
+    title_of,
     trained_on,
     verdict,
 )
@@ -83,10 +83,10 @@ def subject_page(out_dir: Path, label: str) -> bytes:
     return _rendered(content, [one for of_set in packed for one in of_set])
 
 
-def _place(shown: ShownSet) -> tuple[NaturalKey, int, NaturalKey]:
+def _place(shown: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
     return (
         natural_key(shown.stored.name.entities.get("ses", "")),
-        ORDER.index(kind_of(shown)),
+        place_of(shown),
         natural_key(shown.stored.sidecar.name),
     )
 
@@ -156,7 +156,7 @@ def _script_json(value: object) -> Markup:
 
 
 def _lead(shown: Sequence[ShownSet]) -> str:
-    kinds = list(dict.fromkeys(kind_of(one).value for one in shown if one.maps))
+    kinds = list(dict.fromkeys(title_of(one) for one in shown if one.maps))
     if not kinds:
         return "No maps can be shown."
     sessions = {one.stored.name.entities.get("ses", "") for one in shown}
@@ -170,24 +170,19 @@ def _label(shown: ShownSet) -> str:
 
 
 def _short(shown: ShownSet) -> str:
-    kind = kind_of(shown)
-    names = {
-        Kind.ROUTINE: "T1 T2 PD",
-        Kind.INVERSION: "T1",
-        Kind.R2STAR: "R2*",
-        Kind.CHI: "χ",
-        Kind.T1W: "T1w",
-    }
+    pipeline = pipeline_of(shown)
+    name = title_of(shown) if pipeline is None else pipeline.short or pipeline.title
     label = _label(shown)
-    return names.get(kind, kind.value) + (f" ({label})" if label else "")
+    return name + (f" ({label})" if label else "")
 
 
 def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
     """Return one slice of what matters most: each kind of first map once, and T2 beside T1."""
     chosen: dict[str, tuple[ShownSet, ShownMap]] = {}
     for one in shown:
-        for which in one.maps[: 2 if kind_of(one) is Kind.ROUTINE else 1]:
-            made = " (made)" if kind_of(one) is Kind.T1W else ""
+        pipeline = pipeline_of(one)
+        for which in one.maps[: 1 if pipeline is None else pipeline.n_faces]:
+            made = " (made)" if pipeline is not None and pipeline.synthetic else ""
             chosen.setdefault(f"{which.quantity.symbol}{made}", (one, which))
     return [
         {"title": title, "picture": data_url("image/png", face(one, which.value))}
@@ -197,15 +192,15 @@ def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
 
 def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
     shown = contents.sets[place]
-    stored, kind = shown.stored, kind_of(shown)
+    stored, pipeline = shown.stored, pipeline_of(shown)
     usable, suspect, failed = shown.shares
     told = f"{100 * usable:.1f} % usable, {100 * suspect:.1f} % suspect, {100 * failed:.1f} % failed"
     bar = shares([("good", usable), ("doubt", suspect), ("bad", failed)], told) if shown.inside else ""
     return {
         "anchor": f"set{place + 1}",
-        "title": kind.value,
+        "title": title_of(shown),
         "label": _label(shown),
-        "made": kind is Kind.T1W,
+        "made": pipeline is not None and pipeline.synthetic,
         "algorithm": str(stored.fields.get("EstimationAlgorithm", "")),
         "verdict": verdict(shown),
         "main": _main(shown),

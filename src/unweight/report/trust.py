@@ -1,68 +1,21 @@
 """What a set of maps must not be believed to say, in plain words."""
 
 from collections.abc import Iterator, Mapping
-from enum import Enum
-from typing import final
 
 import numpy as np
 
 from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
+from unweight.registry import pipelines, trained_methods
+from unweight.registry.records import Pipeline
 from unweight.report.charts import number
 from unweight.report.shown_set import ShownSet
+from unweight.signals.parameters import T1
 
 RELIABLE, DOUBTFUL = 0.95, 0.8  # shares of usable voxels
 
 
-@final
-class Kind(Enum):
-    """Which of the ways to maps a set comes from."""
-
-    INVERSION = "T1 from inversion recovery"
-    ROUTINE = "T1, T2 and PD from routine images"
-    T1 = "T1"
-    R2STAR = "R2* and T2*"
-    T2 = "T2"
-    CHI = "Magnetic susceptibility (QSM)"
-    T1W = "T1w image, made and not measured"
-    OTHER = "Maps"
-
-
-ORDER = tuple(Kind)
-CAVEATS = {
-    Kind.INVERSION: (
-        "T1 is that of one exponential; a short component, as in white matter, is neither found nor "
-        "corrected.",
-        "PD includes the sensitivity of the coils, so compare it within a neighbourhood, not across "
-        "the head.",
-    ),
-    Kind.ROUTINE: (
-        "Three images cannot tell everything: what tissue is like in most people is in every answer. "
-        "Where tissue "
-        "is unlike anything simulated, look at the misfit, and compare regions rather than believe a "
-        "number.",
-        "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
-    ),
-    Kind.R2STAR: (
-        "Where the field changes within a voxel (sinuses, ear canals, implants) signal is lost and "
-        "R2* is too high.",
-    ),
-    Kind.T2: (
-        "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
-    ),
-    Kind.CHI: (
-        "Susceptibility has no absolute zero; it is relative to the reference named above.",
-        "Contrast of large structures comes out too small; compare a region between people, not "
-        "tissues in one.",
-        "The standard deviation is that of noise alone. Background removal and inversion make larger "
-        "errors that "
-        "no map shows, and the rim of the brain, a few voxels, is the least certain.",
-    ),
-    Kind.T1W: (
-        "This image was made, not measured. What gradient echoes cannot show is what it is in most people.",
-        "It is not for reading by a radiologist, nor for lesions, tumours, or iron and myelin far "
-        "from normal.",
-    ),
-}
+# Of sets that no pipeline writes: T1 maps without a second map, and whatever else lies there.
+T1_ALONE, OTHER = "T1", "Maps"
 MISFIT_WORDS = {
     CHI_SQUARE: "1 is what noise explains; much more means the model does not fit",
     RMS_OF_LOG: "0.1: the images made again from the maps differ from the real ones by about 10 %",
@@ -71,14 +24,33 @@ MISFIT_WORDS = {
 COLOURS = {"good": "usable", "doubt": "has a value, not to be trusted as it is", "bad": "no value"}
 
 
-def kind_of(shown: ShownSet) -> Kind:
-    """Return which way a set comes from, by the images it lists."""
+def pipeline_of(shown: ShownSet) -> Pipeline | None:
+    """Return the pipeline that writes such sets, by the images a set lists; None if there is none."""
     suffixes = {image.name.suffix for image in shown.stored.images}
-    first = shown.stored.name.suffix
-    if first == "T1map":
-        return Kind.INVERSION if "IEmap" in suffixes else Kind.ROUTINE if "T2map" in suffixes else Kind.T1
-    by_suffix = {"R2starmap": Kind.R2STAR, "T2map": Kind.T2, "Chimap": Kind.CHI, "T1w": Kind.T1W}
-    return by_suffix.get(first, Kind.OTHER)
+    for item in pipelines():
+        if item.first[0] == shown.stored.name.suffix and suffixes.issuperset(item.marks):
+            return item
+    return None
+
+
+def title_of(shown: ShownSet) -> str:
+    """Return what a set is called on the page."""
+    pipeline = pipeline_of(shown)
+    if pipeline is not None:
+        return pipeline.title
+    return T1_ALONE if shown.stored.name.suffix == T1.suffix else OTHER
+
+
+def place_of(shown: ShownSet) -> tuple[int, int]:
+    """Return the place of a set on the page, in the order of the pipelines.
+
+    A set that none of them writes comes behind those with the same first map, or at the end.
+    """
+    pipeline = pipeline_of(shown)
+    if pipeline is not None:
+        return pipelines().index(pipeline), 0
+    same = [n for n, item in enumerate(pipelines()) if item.first[0] == shown.stored.name.suffix]
+    return max(same, default=len(pipelines())), 1
 
 
 def verdict(shown: ShownSet) -> tuple[str, str]:
@@ -122,7 +94,9 @@ def status_class(status: VoxelStatus) -> str:
 
 def doubts(shown: ShownSet) -> list[str]:
     """Return sentences on what not to believe and why, the particular before the general."""
-    return [*_of_voxels(shown), *_of_misfit(shown), *_of_method(shown), *CAVEATS.get(kind_of(shown), ())]
+    pipeline = pipeline_of(shown)
+    caveats = () if pipeline is None else pipeline.caveats
+    return [*_of_voxels(shown), *_of_misfit(shown), *_of_method(shown), *caveats]
 
 
 def _of_voxels(shown: ShownSet) -> Iterator[str]:
@@ -190,10 +164,8 @@ def trained_on(own: Mapping[str, object]) -> str:
     told = weights.get("TrainedOn") if isinstance(weights, Mapping) else settings.get("TrainedOn")
     if isinstance(told, str):
         return told
-    return "simulated images" if settings.get("Method") in LEARNED else ""
-
-
-LEARNED = ("embedding", "no-embedding", "unet", "pgan")  # whose settings name no weights
+    learned = {item.name for item in trained_methods()}
+    return "simulated images" if settings.get("Method") in learned else ""
 
 
 def _share(share: float) -> str:

@@ -21,6 +21,7 @@ from unweight.bids.names import subject_folder
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.files.atomic import UNFINISHED
 from unweight.files.lock import locked
+from unweight.registry import pipeline
 from unweight.run.job import Job, Outcome
 from unweight.run.plan import Step, nameless, nameless_word, told
 from unweight.run.record import (
@@ -39,15 +40,6 @@ MOST_ATTEMPTS = 3
 LONGEST_REASON = 2000
 # The page comes when the visit is done, and what is said is kept in the records.
 NOT_NOW = ("--no-report", "--quiet")
-# Suffix and description of the first map each command writes, whose sidecar completes the set.
-FIRST_MAPS = {
-    "t1": ("T1map", ""),
-    "maps": ("T1map", ""),
-    "r2star": ("R2starmap", ""),
-    "t2": ("T2map", ""),
-    "qsm": ("Chimap", ""),
-    "mprage": ("T1w", "synth"),
-}
 
 
 @final
@@ -201,7 +193,7 @@ def _ended(record: Record, job: Job, began: float) -> Outcome:
 
 def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
     """Remove what this step made of other images than it has now; a command would not write over it."""
-    first = FIRST_MAPS[step.pipeline]
+    first = pipeline(step.pipeline).first
     sources = sources_of(out, step.entities, *first)
     now = {Path(path).name for paths in step.inputs.values() for path in paths}
     if sources is None or {source.rpartition("/")[2] for source in sources} == now:
@@ -232,7 +224,7 @@ def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outc
 
 def _written(step: Step, out: Path) -> dict[str, str]:
     """Return the SHA-256 of each file a step wrote."""
-    suffix, desc = FIRST_MAPS[step.pipeline]
+    suffix, desc = pipeline(step.pipeline).first
     files = list(files_of(out, step.entities, suffix, desc))
     pictures = out / f"sub-{step.entities['sub']}" / "figures"
     drawn = [pictures / path.name.replace(".nii.gz", ".png") for path in files]

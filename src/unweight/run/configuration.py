@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,20 +11,15 @@ from unweight.core.errors import InputError
 from unweight.files.atomic import fingerprint, write_bytes_atomic
 from unweight.files.text_files import parse_json, read_content
 from unweight.learn.training.weights import available, digest_of, load_weights
+from unweight.registry import methods, pipeline
 from unweight.run.plan import nameless_word
 from unweight.run.record import LOGS
 
-# Names of the weights that a command may use.
-WEIGHTS = {
-    "t1": re.compile(r"t1-.*"),
-    "maps": re.compile(r"maps(-.*)?"),
-    "mprage": re.compile(r"mprage(-.*)?"),
-}
 LARGEST_BYTES = 16 * 2**20
 PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image")
 
 
-def weights_of(pipeline: str, folder: Path | None) -> dict[str, str]:
+def weights_of(command: str, folder: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the weights a command may use, by name.
 
     Weights that do not come with the package are looked through, once for all steps.
@@ -33,9 +27,8 @@ def weights_of(pipeline: str, folder: Path | None) -> dict[str, str]:
     Raises:
         InputError: A card is damaged, or weights of a folder are.
     """
-    if pipeline not in WEIGHTS:
-        return {}
-    names = [name for name in available(folder) if WEIGHTS[pipeline].fullmatch(name)]
+    own = {item.weights for item in methods(pipeline(command).family) if item.learned}
+    names = [name for name in available(folder) if name in own] if own else []
     if folder is not None:
         return {name: load_weights(name, folder)[1].sha256 for name in names}
     return {name: digest_of(name) for name in names}

@@ -4,51 +4,23 @@ Both grow with voxels times images, measured on heads of 1 mm on one core (`benc
 another machine takes another time, and a larger brain shifts both by some tens of per cent.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import final
+from collections.abc import Sequence
 
+from unweight.registry import pipeline
 from unweight.run.plan import Step, Task
 
 BASE_BYTES, BASE_SECONDS = 0.5 * 2**30, 0.3  # Python with torch; files, records, the page
 START_SECONDS = 4.0  # of a worker
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """What one voxel of one image costs.
-
-    Attributes:
-        nanoseconds: Of one core.
-        bytes: At the most at a time.
-    """
-
-    nanoseconds: float
-    bytes: float
-
-
-RATES: Mapping[str, Rate] = MappingProxyType(
-    {
-        "t1": Rate(nanoseconds=2000.0, bytes=199.0),
-        "maps": Rate(nanoseconds=1370.0, bytes=82.0),
-        "r2star": Rate(nanoseconds=173.0, bytes=18.0),
-        "qsm": Rate(nanoseconds=400.0, bytes=30.0),
-        "mprage": Rate(nanoseconds=1000.0, bytes=33.0),
-        "t2": Rate(nanoseconds=400.0, bytes=18.0),
-    }
-)
-
-
 def seconds_of(step: Step) -> float:
     """Return about how long a step takes on one core [s]."""
-    return BASE_SECONDS + 1e-9 * RATES[step.pipeline].nanoseconds * step.voxels * step.volumes
+    return BASE_SECONDS + 1e-9 * pipeline(step.pipeline).nanoseconds * step.voxels * step.volumes
 
 
 def bytes_of(step: Step) -> float:
     """Return about how much memory a step takes at the most [byte]."""
-    return BASE_BYTES + RATES[step.pipeline].bytes * step.voxels * step.volumes
+    return BASE_BYTES + pipeline(step.pipeline).bytes * step.voxels * step.volumes
 
 
 def seconds_of_run(tasks: Sequence[Task], workers: int) -> float:

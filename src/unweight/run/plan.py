@@ -6,12 +6,12 @@ a second. What only a sidecar or a voxel can tell is said when the series is rea
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import final
 
+from unweight import registry
 from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.names import BidsName
 from unweight.bids.nifti.volume import open_grid
@@ -19,13 +19,14 @@ from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.text import printable
+from unweight.registry.records import Pipeline
 from unweight.run.visit import Visit, visits_of, weighted_images
 
-FEWEST_TIMES, FEWEST_ECHOES = 3, 2
 # The folders of an absolute path; in `1/s` and `https://` there is none.
 FOLDERS = re.compile(r"(?<![\w/.])/(?:[^/\s'\":;,]+/)+")
 # The name of T1, T2 and PD from weighted images where the same visit has maps of these names already.
 BESIDE_OTHERS = "weighted"
+SEVERAL_ECHOES = "MEGRE"
 
 
 @final
@@ -113,7 +114,7 @@ class Plan:
 
 def plan_run(
     root: Path,
-    pipelines: Sequence[str],
+    wanted: Sequence[str] | None = None,
     subjects: Sequence[str] | None = None,
     sessions: Sequence[str] | None = None,
 ) -> Plan:
@@ -121,13 +122,14 @@ def plan_run(
 
     Args:
         root: Of the BIDS tree.
-        pipelines: That are wanted, of `PIPELINES`.
+        wanted: Commands; None for all.
         subjects: Labels without `sub-`; None for all.
         sessions: Labels without `ses-`; None for all.
 
     Raises:
         InputError: There is no such folder.
     """
+    chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
     tasks: list[Task] = []
     refusals: list[Refusal] = []
     for visit in visits_of(root, subjects, sessions):
@@ -136,12 +138,16 @@ def plan_run(
                 Refusal(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
-        made = list(_told_apart([one for name in pipelines for one in PIPELINES[name](root, visit)]))
+        made = list(
+            _told_apart([one for item in chosen for one in registry.load(item.plan)(item, root, visit)])
+        )
         steps = tuple(one for one in made if isinstance(one, Step))
         why = [one for one in made if isinstance(one, Refusal)]
         if steps:
             tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
-        refusals.extend(why or (() if steps or visit.spoilt else (_nothing(visit, pipelines),)))
+        refusals.extend(
+            why or (() if steps or visit.spoilt else (_nothing(visit, [item.command for item in chosen]),))
+        )
     return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
 
 
@@ -184,21 +190,22 @@ def nameless_word(word: str) -> str:
     return Path(word).name if word.startswith(("/", "~")) else word
 
 
-def _nothing(visit: Visit, pipelines: Sequence[str]) -> Refusal:
-    wanted = ", ".join(pipelines)
-    reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {wanted}"
+def _nothing(visit: Visit, wanted: Sequence[str]) -> Refusal:
+    reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {', '.join(wanted)}"
     return Refusal(label=visit.label, pipeline="", reason=reason, fault=False)
 
 
-def _inversion_recovery(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
-    for one in visit.of("IRT1"):
+def plan_inversion_recovery(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    """Plan a command for inversion recovery, as magnitudes or with its sign."""
+    for one in _series(pipeline, visit):
         usable = [part for part in ("", "mag", "real") if part in one.files]
-        yield _step("t1", root, one, _chosen(one, (tuple(usable),)), FEWEST_TIMES)
+        yield _step(pipeline, root, one, _chosen(one, (tuple(usable),)))
 
 
-def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
-    series = [one for one in visit.series if one.suffix in CONTRASTS]
-    if not series or visit.spoilt & {*CONTRASTS}:
+def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    """Plan a command for the T1w, T2w and FLAIR of a visit together."""
+    series = _series(pipeline, visit)
+    if not series or visit.spoilt & {*pipeline.suffixes}:
         return
     try:
         images = weighted_images(series)
@@ -206,7 +213,7 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         several = "several" in error.problem
         yield Refusal(
             label=visit.label,
-            pipeline="maps",
+            pipeline=pipeline.command,
             reason=told(error, root)
             if several
             else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
@@ -214,63 +221,61 @@ def _weighted(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
         )
         return
     inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
-    taken = visit.has("IRT1", "MESE")
+    taken = visit.has(*_same_maps(pipeline))
     entities = dict(entities_of(tuple(images.values())))
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
-    yield _sized(
-        Step(pipeline="maps", entities=entities, inputs=inputs, extra=extra, volumes=len(images)),
-        root,
-        visit.label,
+    step = Step(
+        pipeline=pipeline.command, entities=entities, inputs=inputs, extra=extra, volumes=len(images)
     )
+    yield _sized(step, root, visit.label)
 
 
-def _magnitudes(pipeline: str, suffix: str) -> Callable[[Path, Visit], Iterator[Step | Refusal]]:
-    def steps(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
-        for one in visit.of(suffix):
-            paths = _chosen(one, (("mag",), ("",), ("real", "imag")))
-            yield _step(pipeline, root, one, paths, FEWEST_ECHOES)
-        if suffix == "MEGRE" and not visit.has(suffix):
-            yield from _single_echo(pipeline, visit)
-
-    return steps
+def _same_maps(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the suffixes of the series whose maps have names that this command gives, too."""
+    names = (pipeline.first[0], *pipeline.marks)
+    others = [item for item in registry.pipelines() if item != pipeline and item.first[0] in names]
+    return tuple(suffix for item in others for suffix in item.suffixes)
 
 
-def _complex(
-    pipeline: str, without_phase: tuple[str, ...] | None = None
-) -> Callable[[Path, Visit], Iterator[Step | Refusal]]:
-    """Return what plans a command for magnitude and phase.
-
-    Args:
-        pipeline: The command.
-        without_phase: Words with which it takes magnitudes alone; None if it cannot.
-    """
-
-    def steps(root: Path, visit: Visit) -> Iterator[Step | Refusal]:
-        for one in visit.of("MEGRE"):
-            paths = _chosen(one, (("mag", "phase"), ("", "phase"), ("real", "imag")))
-            if paths:
-                yield _step(pipeline, root, one, paths, FEWEST_ECHOES)
-            elif without_phase is not None:
-                paths = _chosen(one, (("mag",), ("",)))
-                yield _step(pipeline, root, one, paths, FEWEST_ECHOES, without_phase)
-            elif "phase" in one.files or {"real", "imag"} & one.files.keys():
-                yield _step(pipeline, root, one, (), FEWEST_ECHOES)
-            else:
-                yield Refusal(label=one.label, pipeline=pipeline, reason="has no phase images", fault=False)
-        if not visit.has("MEGRE"):
-            yield from _single_echo(pipeline, visit)
-
-    return steps
+def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    """Plan a command for magnitudes, or what they can be computed from."""
+    for one in _series(pipeline, visit):
+        yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",), ("real", "imag"))))
+    yield from _single_echo(pipeline, visit)
 
 
-def _single_echo(pipeline: str, visit: Visit) -> Iterator[Refusal]:
-    """Say why the phase of a single echo is not enough."""
+def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    """Plan a command for magnitude and phase; for magnitudes alone if it has options for that."""
+    for one in _series(pipeline, visit):
+        paths = _chosen(one, (("mag", "phase"), ("", "phase"), ("real", "imag")))
+        if paths:
+            yield _step(pipeline, root, one, paths)
+        elif pipeline.without_phase:
+            yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",))), pipeline.without_phase)
+        elif "phase" in one.files or {"real", "imag"} & one.files.keys():
+            yield _step(pipeline, root, one, ())
+        else:
+            yield Refusal(
+                label=one.label, pipeline=pipeline.command, reason="has no phase images", fault=False
+            )
+    yield from _single_echo(pipeline, visit)
+
+
+def _series(pipeline: Pipeline, visit: Visit) -> tuple[Collection, ...]:
+    """Return the series of a visit that a command takes."""
+    return tuple(one for one in visit.series if one.suffix in pipeline.suffixes)
+
+
+def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Refusal]:
+    """Say why the phase of a single gradient echo is not enough, where there are no series of several."""
+    if SEVERAL_ECHOES not in pipeline.suffixes or visit.has(*pipeline.suffixes):
+        return
     for one in visit.series:
         if "phase" in one.files and one.suffix in CONTRASTS:
-            reason = f"is one echo; {pipeline} needs several, as MEGRE"
-            yield Refusal(label=one.label, pipeline=pipeline, reason=reason, fault=False)
+            reason = f"is one echo; {pipeline.command} needs several, as {SEVERAL_ECHOES}"
+            yield Refusal(label=one.label, pipeline=pipeline.command, reason=reason, fault=False)
 
 
 def _chosen(one: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
@@ -282,24 +287,20 @@ def _chosen(one: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, .
 
 
 def _step(
-    pipeline: str,
-    root: Path,
-    one: Collection,
-    paths: tuple[Path, ...],
-    fewest: int,
-    extra: tuple[str, ...] = (),
+    pipeline: Pipeline, root: Path, one: Collection, paths: tuple[Path, ...], extra: tuple[str, ...] = ()
 ) -> Step | Refusal:
+    command, fewest = pipeline.command, pipeline.fewest
     volumes = max((len(files) for files in one.files.values()), default=0)
     problem = ""
     if not paths:
         there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in one.files.items())
-        problem = f"has no images that {pipeline} can use ({there})"
+        problem = f"has no images that {command} can use ({there})"
     elif volumes < fewest and not _has_volumes(paths):
-        problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {pipeline} needs {fewest} at least"
+        problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
-        return Refusal(label=one.label, pipeline=pipeline, reason=problem, fault=False)
+        return Refusal(label=one.label, pipeline=command, reason=problem, fault=False)
     step = Step(
-        pipeline=pipeline,
+        pipeline=command,
         entities={key: label for key, label in one.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
         extra=extra,
@@ -331,15 +332,3 @@ def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
 
 def _relative(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-PIPELINES: Mapping[str, Callable[[Path, Visit], Iterator[Step | Refusal]]] = MappingProxyType(
-    {
-        "t1": _inversion_recovery,
-        "maps": _weighted,
-        "r2star": _magnitudes("r2star", "MEGRE"),
-        "qsm": _complex("qsm"),
-        "mprage": _complex("mprage", ("--no-phase",)),
-        "t2": _magnitudes("t2", "MESE"),
-    }
-)

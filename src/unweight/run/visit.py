@@ -10,8 +10,8 @@ from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import image_stem
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError
+from unweight.registry import pipelines
 
-SUFFIXES = ("IRT1", "MEGRE", "MESE", *CONTRASTS)
 FEWEST_WEIGHTED = 2
 
 
@@ -75,8 +75,9 @@ def visits_of(
         raise InputError("there is no such folder", remedy="Check the path.", path=root)
     if subjects is None:
         subjects = [one.name.removeprefix("sub-") for one in labelled_folders(root, "sub")]
+    suffixes = tuple(dict.fromkeys(suffix for item in pipelines() for suffix in item.suffixes))
     for subject in subjects:
-        found = find_collections(root, SUFFIXES, [subject])
+        found = find_collections(root, suffixes, [subject])
         faults = [one for one in found if isinstance(one, Unreadable)]
         yield from (
             one for one in faults if sessions is None or one.entities.get("ses", "") in ("", *sessions)

@@ -1,0 +1,253 @@
+"""Pipelines, signal models, simulated data sets and quantities: one record each."""
+
+from unweight.registry.records import Dataset, Model, Pipeline, Quantity
+
+_PLAN = "unweight.run.plan:"
+PIPELINES = (
+    Pipeline(
+        command="t1",
+        family="t1",
+        suffixes=("IRT1",),
+        first=("T1map", ""),
+        plan=_PLAN + "plan_inversion_recovery",
+        fewest=3,
+        nanoseconds=2000.0,
+        bytes=199.0,
+        title="T1 from inversion recovery",
+        short="T1",
+        marks=("IEmap",),
+        caveats=(
+            "T1 is that of one exponential; a short component, as in white matter, is neither found nor "
+            "corrected.",
+            "PD includes the sensitivity of the coils, so compare it within a neighbourhood, not across "
+            "the head.",
+        ),
+        page="t1.md",
+        benchmark="unweight.cli.evaluate_t1:run",
+        compares="from inversion recovery",
+    ),
+    Pipeline(
+        command="maps",
+        family="weighted",
+        suffixes=("T1w", "T2w", "FLAIR"),
+        first=("T1map", ""),
+        plan=_PLAN + "plan_weighted",
+        fewest=2,
+        nanoseconds=1370.0,
+        bytes=82.0,
+        title="T1, T2 and PD from routine images",
+        short="T1 T2 PD",
+        marks=("T2map",),
+        n_faces=2,
+        caveats=(
+            "Three images cannot tell everything: what tissue is like in most people is in every answer. "
+            "Where tissue is unlike anything simulated, look at the misfit, and compare regions rather "
+            "than believe a number.",
+            "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
+        ),
+        page="maps.md",
+        benchmark="unweight.cli.evaluate_maps:run",
+        compares="T1, T2 and PD from weighted images",
+    ),
+    Pipeline(
+        command="r2star",
+        family="decay",
+        suffixes=("MEGRE",),
+        first=("R2starmap", ""),
+        plan=_PLAN + "plan_magnitudes",
+        fewest=2,
+        nanoseconds=173.0,
+        bytes=18.0,
+        title="R2* and T2*",
+        short="R2*",
+        caveats=(
+            "Where the field changes within a voxel (sinuses, ear canals, implants) signal is lost and "
+            "R2* is too high.",
+        ),
+        page="qsm.md",
+    ),
+    Pipeline(
+        command="t2",
+        family="decay",
+        suffixes=("MESE",),
+        first=("T2map", ""),
+        plan=_PLAN + "plan_magnitudes",
+        fewest=2,
+        nanoseconds=400.0,
+        bytes=18.0,
+        title="T2",
+        caveats=(
+            "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
+        ),
+        page="qsm.md",
+    ),
+    Pipeline(
+        command="qsm",
+        family="qsm",
+        suffixes=("MEGRE",),
+        first=("Chimap", ""),
+        plan=_PLAN + "plan_complex",
+        fewest=2,
+        nanoseconds=400.0,
+        bytes=30.0,
+        title="Magnetic susceptibility (QSM)",
+        short="χ",
+        caveats=(
+            "Susceptibility has no absolute zero; it is relative to the reference named above.",
+            "Contrast of large structures comes out too small; compare a region between people, not "
+            "tissues in one.",
+            "The standard deviation is that of noise alone. Background removal and inversion make larger "
+            "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
+        ),
+        page="qsm.md",
+        benchmark="unweight.cli.evaluate_qsm:run",
+        compares="R2* and susceptibility from multi-echo gradient echo",
+    ),
+    Pipeline(
+        command="mprage",
+        family="mprage",
+        suffixes=("MEGRE",),
+        first=("T1w", "synth"),
+        plan=_PLAN + "plan_complex",
+        fewest=2,
+        without_phase=("--no-phase",),
+        nanoseconds=1000.0,
+        bytes=33.0,
+        title="T1w image, made and not measured",
+        short="T1w",
+        synthetic=True,
+        caveats=(
+            "This image was made, not measured. What gradient echoes cannot show is what it is in most "
+            "people.",
+            "It is not for reading by a radiologist, nor for lesions, tumours, or iron and myelin far "
+            "from normal.",
+        ),
+        page="mprage.md",
+        benchmark="unweight.cli.evaluate_mprage:run",
+        compares="T1w images from the same",
+    ),
+)
+MODELS = (
+    Model(
+        name="inversion-recovery",
+        target="unweight.signals.inversion_recovery:InversionRecovery",
+        summary="inversion recovery, signed or magnitude",
+        suffixes=("IRT1",),
+    ),
+    Model(
+        name="gradient-echo",
+        target="unweight.signals.gradient_echo:GradientEcho",
+        summary="spoiled multi-echo gradient echo",
+        suffixes=("MEGRE",),
+    ),
+    Model(
+        name="spin-echo",
+        target="unweight.signals.spin_echo:SpinEcho",
+        summary="spin echo and turbo spin echo",
+        suffixes=("MESE", "T1w", "T2w"),
+    ),
+    Model(
+        name="flair",
+        target="unweight.signals.flair:Flair",
+        summary="fluid-attenuated inversion recovery",
+        suffixes=("FLAIR",),
+    ),
+    Model(
+        name="mprage",
+        target="unweight.signals.mprage:Mprage",
+        summary="magnetisation-prepared gradient echo",
+        suffixes=("T1w",),
+    ),
+)
+DATASETS = tuple(
+    Dataset(name=name, family=family)
+    for family, names in (
+        (
+            "t1",
+            ("phantom", "brains", "brains-other", "brains-blurred", "scattered", "detail", "stability"),
+        ),
+        ("weighted", ("internal", "protocols", "field", "lesions")),
+        ("qsm", ("plain", "calcified")),
+        ("mprage", ("healthy", "iron_overload", "demyelination")),
+    )
+    for name in names
+)
+QUANTITIES = (
+    Quantity(
+        suffix="T1map",
+        name="T1",
+        symbol="T1",
+        words="longitudinal relaxation time",
+        step=1e-3,
+        sd_step=1e-3,
+        colours="lipari",
+        relaxation=True,
+        window=(0.0, 3.0),
+    ),
+    Quantity(suffix="R1map", name="R1", symbol="R1", colours="lipari_r", relaxation=True),
+    Quantity(
+        suffix="T2map",
+        name="T2",
+        symbol="T2",
+        words="transverse relaxation time",
+        step=1e-4,
+        sd_step=1e-4,
+        colours="navia",
+        relaxation=True,
+        window=(0.0, 0.3),
+    ),
+    Quantity(suffix="R2map", name="R2", symbol="R2", colours="navia_r", relaxation=True),
+    Quantity(
+        suffix="T2starmap",
+        name="T2star",
+        symbol="T2*",
+        words="effective transverse relaxation time",
+        step=1e-4,
+        sd_step=1e-4,
+        colours="navia",
+        relaxation=True,
+        window=(0.0, 0.12),
+    ),
+    Quantity(
+        suffix="R2starmap",
+        name="R2star",
+        symbol="R2*",
+        words="effective transverse relaxation rate",
+        step=0.1,
+        sd_step=0.1,
+        colours="navia_r",
+        relaxation=True,
+        window=(0.0, 60.0),
+    ),
+    Quantity(
+        suffix="Chimap",
+        name="Chi",
+        symbol="χ",
+        words="magnetic susceptibility",
+        step=1e-3,
+        sd_step=2e-4,
+        colours="grayC",
+        window=(-0.15, 0.15),
+    ),
+    Quantity(suffix="PDmap", name="PD", symbol="PD", words="proton density", colours="grayC"),
+    Quantity(suffix="S0map", name="S0", symbol="S0", words="signal at echo time zero", colours="grayC"),
+    Quantity(
+        suffix="IEmap",
+        name="B",
+        symbol="B",
+        words="inversion efficiency, 2 is complete",
+        step=0.01,
+        sd_step=0.01,
+        window=(1.0, 2.2),
+    ),
+    Quantity(
+        suffix="T1w",
+        name="T1w",
+        symbol="T1w",
+        words="image made, not measured",
+        step=0.005,
+        sd_step=0.005,
+        colours="grayC",
+        window=(0.0, 1.2),
+    ),
+)

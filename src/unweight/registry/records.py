@@ -1,0 +1,198 @@
+"""What the registry holds: one frozen record for each method, pipeline, model, metric, data set, quantity.
+
+A target is a name to import when it is needed: `module:attribute`.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method, classical or learned.
+
+    Attributes:
+        name: As `--method` and `--methods` take it.
+        family: Which methods it belongs to; a pipeline names the family of its methods.
+        summary: For the help of `--method`; methods in a row with the same summary share it.
+        target: A class or function for a classical method; for a learned one, what loads it by the name
+            of its weights.
+        weights: Name of its weights, under which `train` trains it; empty for a classical method.
+        algorithm: What it does, for sidecars.
+        reference: Where it is described.
+        stage: Of a pipeline of several stages; empty if there is one stage.
+        trainable: Target of its `TrainableMethod`.
+        card: Summary in the card of its weights.
+        base: Name of the weights that it needs beside its own.
+        usage: Command that uses its weights, where that is not `--method NAME`.
+        offered: Whether `--method` offers it.
+        compared: Whether a benchmark includes it where it is not asked for.
+        rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
+        draws: Whether `--draws` goes with it.
+        substitute: The method that an external program takes in its place; empty for the same name.
+    """
+
+    name: str
+    family: str
+    summary: str
+    target: str
+    weights: str = ""
+    algorithm: str = ""
+    reference: str = ""
+    stage: str = ""
+    trainable: str = ""
+    card: str = ""
+    base: str = ""
+    usage: str = ""
+    offered: bool = True
+    compared: bool = True
+    rank: int = 0
+    draws: bool = False
+    substitute: str = ""
+
+    @property
+    def learned(self) -> bool:
+        """Whether it needs weights."""
+        return bool(self.weights)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One command that makes maps or images of the series in a BIDS tree.
+
+    Attributes:
+        command: Its name.
+        family: Of its methods.
+        suffixes: Of the series it takes.
+        first: Suffix and description of the first image it writes, whose sidecar completes the set.
+        plan: Target of the function that plans it: (pipeline, root, visit) to steps and refusals.
+        fewest: Images of a series.
+        without_phase: Options with which it takes magnitudes alone; empty if it cannot.
+        nanoseconds: Of one core, for each voxel of each image.
+        bytes: Of memory, likewise.
+        title: Of its sets on a page.
+        short: The same in the navigation of a page; empty for the title.
+        marks: Suffixes that tell its sets from others with the same first image.
+        n_faces: Maps shown at the head of a page.
+        synthetic: Whether it writes an image that was not measured.
+        caveats: What its results must not be used for, in sentences.
+        page: Page of the documentation that explains it.
+        benchmark: Target of its benchmark; empty if there is none.
+        compares: What the benchmark compares, for help.
+    """
+
+    command: str
+    family: str
+    suffixes: tuple[str, ...]
+    first: tuple[str, str]
+    plan: str
+    fewest: int = 1
+    without_phase: tuple[str, ...] = ()
+    nanoseconds: float
+    bytes: float
+    title: str
+    short: str = ""
+    marks: tuple[str, ...] = ()
+    n_faces: int = 1
+    synthetic: bool = False
+    caveats: tuple[str, ...] = ()
+    page: str = ""
+    benchmark: str = ""
+    compares: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One signal model.
+
+    Attributes:
+        name: Of the model.
+        target: Its class.
+        summary: One line.
+        suffixes: Of the series it describes.
+    """
+
+    name: str
+    target: str
+    summary: str
+    suffixes: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of a benchmark.
+
+    Attributes:
+        name: In tables of scores.
+        target: A pure function.
+        families: Whose benchmarks can use it.
+        summary: One line, with its unit.
+        higher_is_better: Which way it points.
+    """
+
+    name: str
+    target: str
+    families: tuple[str, ...]
+    summary: str = ""
+    higher_is_better: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One set of simulated data of a benchmark.
+
+    Attributes:
+        name: As `--sets` takes it.
+        family: Whose methods are compared on it.
+        target: What makes it; empty where the benchmark itself knows.
+    """
+
+    name: str
+    family: str
+    target: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """One kind of map, and how it is shown.
+
+    Attributes:
+        suffix: Of its files.
+        name: Of the parameter.
+        symbol: As people write it.
+        words: What it is.
+        step: In which it is shown [its unit]; 0 if that depends on the values.
+        sd_step: The same for its standard deviation.
+        colours: Name of its colour map.
+        relaxation: Whether the scale for relaxation times and rates applies.
+        window: The range shown; None for that of the values.
+    """
+
+    suffix: str
+    name: str
+    symbol: str
+    words: str = ""
+    step: float = 0.0
+    sd_step: float = 0.0
+    colours: str = "batlow"
+    relaxation: bool = False
+    window: tuple[float, float] | None = None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Records of this package, or of one that adds to it."""
+
+    methods: tuple[Method, ...] = ()
+    pipelines: tuple[Pipeline, ...] = ()
+    models: tuple[Model, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
