@@ -18,9 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.learn.fixed_trainings import StopAt, StoppedError, digest_of, trained
+from tests.learn.fixed_trainings import METHODS, StopAt, StoppedError, digest_of, trained
 from unweight.learn.training.loop import SNAPSHOT
-from unweight.learn.training.recipe import METHODS
 from unweight.learn.training.weights import available, load_weights
 
 HERE = Path(__file__).parent

@@ -13,6 +13,7 @@ from unweight.benchmark.mprage.methods import (
     ABLATED,
     CONDITIONS,
     DRAWN_WAYS,
+    STRUCTURES,
     WEIGHTS,
     external_segmenter,
     own_segmenter,
@@ -39,10 +40,9 @@ from unweight.cli.scored import show, write
 from unweight.cli.terminal import Course, console, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
-from unweight.learn.mprage.pair import Pair, load_pair
-from unweight.learn.mprage.real_pair import real_pair
-from unweight.learn.mprage.real_subjects import contents_of, paired_subjects
-from unweight.learn.training.recipe import STRUCTURES
+from unweight.learn.pairs.pair import Pair, load_pair
+from unweight.learn.pairs.real_pair import real_pair
+from unweight.learn.pairs.real_subjects import contents_of, paired_subjects
 from unweight.learn.training.weights import load_weights
 
 HEALTHY, REAL = "healthy", "real"

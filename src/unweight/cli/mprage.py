@@ -24,11 +24,11 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.learn.mprage.assemble import load_synthesiser
-from unweight.learn.mprage.echo_channels import Conditions
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
-from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
+from unweight.learn.pairs.echo_channels import Conditions
+from unweight.learn.pairs.planes import Planes
 from unweight.learn.training.model_card import Card
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import FieldDirection, direction_of

@@ -24,8 +24,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.learn.t1.posterior import PosteriorT1, posterior_doubts
 from unweight.prepare.computing_memory import check_memory
 from unweight.signals.inversion_recovery import T1
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import final
 
@@ -10,9 +10,8 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.diffusor import DiffusorT1
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.assemble import with_draws
+from unweight.learn.t1.network_t1 import NetworkT1
+from unweight.learn.t1.posterior import PosteriorT1, with_draws
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.weights import available
 from unweight.registry import build, load, method, methods
@@ -137,12 +136,8 @@ def _method(record: Method, arguments: argparse.Namespace) -> T1Method:
             settings={"Method": record.name},
         )
     estimator, card = load(record.target)(record.weights, arguments.weights)
-    if isinstance(estimator, DiffusorT1):
-        estimator = replace(
-            estimator,
-            n_draws=arguments.draws or estimator.n_draws,
-            n_steps=arguments.steps or estimator.n_steps,
-        )
+    if isinstance(estimator, NetworkT1):
+        estimator = estimator.drawing(arguments.draws or None, arguments.steps or None)
     if isinstance(estimator, PosteriorT1) and arguments.draws:
         estimator = with_draws(estimator, arguments.draws, arguments.weights)
     fit = estimator.fit if isinstance(estimator, PosteriorT1) else None

@@ -16,8 +16,8 @@ from unweight.benchmark.mprage.plots import Bar
 from unweight.benchmark.mprage.records import TRUTH, Record
 from unweight.benchmark.mprage.scores import Gain
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.echo_channels import MASK, N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half
+from unweight.learn.pairs.echo_channels import MASK, N_CHANNELS
+from unweight.learn.pairs.pair import Pair, half
 from unweight.metrics.structures import LABELS
 from unweight.report.page import DPI, WIDTH
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from unweight.benchmark.mprage.plots import Bar, draw_ages, draw_gains, draw_ways
 from unweight.benchmark.mprage.records import TRUTH, Record
 from unweight.benchmark.mprage.scores import Gain
-from unweight.learn.mprage.pair import Pair
+from unweight.learn.pairs.pair import Pair
 from unweight.metrics.structures import DEEP, LABELS
 
 AGEING = ("caudate", "putamen", "pallidum", "thalamus")

@@ -10,8 +10,8 @@ from unweight.benchmark.t1.heads import heads_for_test
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.heads.brainweb import read_brainweb
-from unweight.learn.mprage.cohort import CohortRecipe, person_pair
-from unweight.learn.mprage.pair_set import make_pairs
+from unweight.learn.pairs.cohort import CohortRecipe, person_pair
+from unweight.learn.pairs.pair_data import make_pairs
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.whole_head import whole_head

@@ -11,7 +11,7 @@ from torch import Tensor
 from unweight.benchmark.mprage.records import CONTRASTS, Segment
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError
-from unweight.learn.mprage.intensity import on_own_scale
+from unweight.learn.pairs.pair import on_own_scale
 from unweight.metrics.sharpness import sharpness
 from unweight.metrics.structures import LABELS
 from unweight.metrics.tissue_contrast import contrast_to_noise

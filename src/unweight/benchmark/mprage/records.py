@@ -20,9 +20,8 @@ from torch.nn.functional import pad
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_text
-from unweight.learn.mprage.echo_channels import MASK
-from unweight.learn.mprage.intensity import DATA_RANGE
-from unweight.learn.mprage.pair import Pair
+from unweight.learn.pairs.echo_channels import MASK
+from unweight.learn.pairs.pair import DATA_RANGE, Pair
 from unweight.metrics.feature_similarity import fsim
 from unweight.metrics.gradient_similarity import gmsd
 from unweight.metrics.haar_similarity import haarpsi
