@@ -61,7 +61,7 @@ def test_images_are_made_without_conditions_too() -> None:
 
 def test_structures_are_found() -> None:
     pair = person()
-    network, _, _ = load_network(STRUCTURES)
+    network, _ = load_network(STRUCTURES)
     share = find_structures(network, pair.target.float(), pair.channels[MASK].float())
     found = share.argmax(0)
     for name in ("grey_matter", "white_matter"):
