@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.benchmark.weighted.heads import FACTOR, procedural_heads
+from unweight.benchmark.weighted.datasets import FACTOR, procedural_heads
 from unweight.core.seeding import seeded_generator
 from unweight.signals.model import derivative
 from unweight.signals.noise import Rician

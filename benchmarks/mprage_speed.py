@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from unweight.benchmark.mprage.methods import WEIGHTS
-from unweight.benchmark.mprage.people import heads_of_tests
+from unweight.benchmark.mprage.subjects import cohort_heads
 from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.pairs.cohort import CohortRecipe, scan_person
 from unweight.learn.pairs.pair import maps_of_echoes
@@ -37,7 +37,7 @@ def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     recipe = CohortRecipe()
     person = recipe.person(recipe.indices("test")[0])
-    scanned = scan_person(heads_of_tests(None)[0], person, eight_echoes(), VOXEL_MM, recipe)
+    scanned = scan_person(cohort_heads(None)[0], person, eight_echoes(), VOXEL_MM, recipe)
     square = torch.randn(PRODUCT, PRODUCT)
     product = seconds(lambda: square @ square, 5)
     print(f"product of {PRODUCT} x {PRODUCT} matrices: {product:.3f} s, {torch.get_num_threads()} threads")

@@ -28,22 +28,22 @@ def rms(error: torch.Tensor) -> float:
 
 def main(weights: Path | None) -> None:
     estimator, card = load_estimator("t1-posterior", weights)
-    trials = brains_set(brainweb_slices(SHARED)).trials
+    cases = tuple(brains_set(brainweb_slices(SHARED)).cases())
     rows: dict[str, list[torch.Tensor]] = {"exact": [], "posterior": [], "ml": []}
     tissue, inside = [], []
-    for trial in trials:
+    for case in cases:
         brain = next(
-            groups for groups in trial.groups if groups.names[:2] == ("white matter", "grey matter")
+            groups for groups in case.groups if groups.names[:2] == ("white matter", "grey matter")
         )
-        index = torch.full(trial.acquisition.voxels, -1)
-        index[trial.scored] = brain.index
+        index = torch.full(case.input.voxels, -1)
+        index[case.scored] = brain.index
         mask = index >= 0
         tissue.append(index[mask])
-        truth = trial.truth.value("T1")[mask].log()
-        whole = estimator(trial.acquisition)
-        noise = InversionRecoveryFit()(trial.acquisition).noise_sd
-        told = replace(trial.acquisition, mask=mask, noise_sd=noise)
-        found = {"exact": EXACT(told), "posterior": whole, "ml": InversionRecoveryFit()(trial.acquisition)}
+        truth = case.truth["T1"][mask].log()
+        whole = estimator(case.input)
+        noise = InversionRecoveryFit()(case.input).noise_sd
+        told = replace(case.input, mask=mask, noise_sd=noise)
+        found = {"exact": EXACT(told), "posterior": whole, "ml": InversionRecoveryFit()(case.input)}
         for name, maps in found.items():
             rows[name].append(maps.value("T1")[mask].log() - truth)
         low, high = (part[..., 0][mask].log() for part in (whole.lower, whole.upper))

@@ -1,9 +1,14 @@
-"""Real data lie beside the repository, in `shared/data`; where they do not, tests that need them skip."""
+"""Types and shapes are checked in all tests; those on real data skip where `shared/data` has none."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.instrument import install
+
+# Before a test file loads anything of it.
+install("unweight")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

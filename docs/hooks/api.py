@@ -7,6 +7,7 @@ from pathlib import Path
 import unweight
 
 ROOMS = {
+    "registry": "The one list of methods, pipelines, signal models, metrics, data sets and quantities.",
     "core": "Acquisition, protocol, parameter, maps, estimator: the classes that all packages use.",
     "signals": "Physics: one sequence a file, noise, Fisher information and the Cramér–Rao bound.",
     "fit": "Classical estimators, and the exact grid posterior.",
@@ -21,6 +22,7 @@ ROOMS = {
     "metrics": "Pure functions from maps to scores.",
     "benchmark": "Methods compared on simulated and real data.",
     "report": "Pages, pictures and their colours.",
+    "mapping": "From files or arrays to described maps: what commands and `unweight.api` share.",
     "run": "Whole studies: plan, execute, record.",
     "nets": "Networks that know no MRI.",
     "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",

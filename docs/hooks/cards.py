@@ -8,23 +8,7 @@ from typing import Any
 
 from unweight.learn.training.model_card import Card, card_from_json
 from unweight.learn.training.weights import CARD, SHELF, TENSORS, available
-
-USES = {
-    "t1-posterior": "unweight t1",
-    "t1-residual": "unweight t1 --draws N",
-    "t1-diffusor": "unweight t1 --method diffusor",
-    "t1-rim": "unweight t1 --method rim",
-    "t1-resnet": "unweight t1 --method resnet",
-    "maps": "unweight maps",
-    "maps-no-embedding": "unweight maps --method no-embedding",
-    "maps-unet": "unweight maps --method unet",
-    "maps-pgan": "unweight maps --method pgan",
-    "mprage": "unweight mprage",
-    "mprage-unet": "unweight mprage --method unet",
-    "mprage-gan": "unweight mprage --method gan",
-    "mprage-fastddpm": "unweight mprage --method fastddpm",
-    "structures": "unweight evaluate mprage",
-}
+from unweight.registry import trained_methods, usage
 
 
 def weight_cards() -> tuple[tuple[Card, int], ...]:
@@ -51,7 +35,7 @@ def write_cards(folder: Path) -> None:
 def card_page(card: Card, size: int) -> str:
     """Return the page of one set of weights, as Markdown."""
     facts = (
-        ("used by", f"`{USES[card.name]}`" if card.name in USES else ""),
+        ("used by", _used_by(card.name)),
         ("version", str(card.version)),
         ("size", f"{size / 1e6:.1f} MB, {card.stored}"),
         ("licence", card.licence),
@@ -102,6 +86,11 @@ def _index(cards: tuple[tuple[Card, int], ...]) -> str:
         "| weights | what they do | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
+
+
+def _used_by(weights: str) -> str:
+    known = (item for item in trained_methods() if item.weights == weights)
+    return next((f"`{usage(item)}`" for item in known), "")
 
 
 def _named(name: str) -> str:

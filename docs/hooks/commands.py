@@ -6,17 +6,10 @@ from unweight.cli.arguments import COMMON, Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.command import Command
 from unweight.cli.main import EXIT_CODES
+from unweight.registry import pipelines
 
 # What each command is explained in, beside its own page.
-EXPLAINED = {
-    "t1": "../../t1.md",
-    "maps": "../../maps.md",
-    "r2star": "../../qsm.md",
-    "t2": "../../qsm.md",
-    "qsm": "../../qsm.md",
-    "mprage": "../../mprage.md",
-    "simulate": "../../simulation.md",
-}
+EXPLAINED = {item.command: item.page for item in pipelines()} | {"simulate": "simulation.md"}
 
 
 def write_commands(folder: Path) -> None:
@@ -31,7 +24,7 @@ def command_page(name: str, command: Command) -> str:
     """Return the page of one command, as Markdown."""
     lines = [f"# unweight {name}", "", f"{_sentence(command.summary)}", ""]
     if name in EXPLAINED:
-        lines += [f"How it works, and when not to trust it: [its page]({EXPLAINED[name]}).", ""]
+        lines += [f"How it works, and when not to trust it: [its page](../../{EXPLAINED[name]}).", ""]
     if command.epilogue:
         lines += ["```", command.epilogue, "```", ""]
     if command.arguments:

@@ -1,12 +1,13 @@
 import csv
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.core.heads import heads_for_test
+from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.methods import METHODS
-from unweight.benchmark.t1.published import SPHERE_NAMES
 from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
 from unweight.cli.training_sources import chosen_heads
@@ -93,7 +94,7 @@ def test_real_data_are_compared_with_the_fit(demo: Path, tmp_path: Path) -> None
 def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
     images = sorted((demo / "bids").rglob("*IRT1.nii.gz"))
     for index, image in enumerate(images):
-        (tmp_path / f"{index}.nii.gz").write_bytes(image.read_bytes())
+        nib.save(nib.load(image).slicer[:, :, 1:2], tmp_path / f"{index}.nii.gz")
     times = ["0.05", "0.1", "0.25", "0.5", "0.85", "1.5", "2.5"]
     given = [str(tmp_path / f"{index}.nii.gz") for index in range(7)]
     words = ["evaluate", "t1", "-o", str(tmp_path / "out"), "--methods", "ml", "--sets", "--quiet"]

@@ -18,11 +18,11 @@ METHODS = {
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put two methods and a small head in the place of those that take long."""
     monkeypatch.setattr(
-        "unweight.cli.evaluate_maps.maps_methods",
+        "unweight.benchmark.weighted.methods.maps_methods",
         lambda names, weights: {name: METHODS[name] for name in names},
     )
     monkeypatch.setattr(
-        "unweight.benchmark.weighted.plan.procedural_heads", lambda n_heads: (small_head(),) * n_heads
+        "unweight.benchmark.weighted.datasets.procedural_heads", lambda n_heads: (small_head(),) * n_heads
     )
 
 

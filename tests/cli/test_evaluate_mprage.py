@@ -15,7 +15,7 @@ from tests.bids.files import write_nifti
 from tests.learn.mprage.test_trainer import PARTS, tiny
 from tests.learn.names import STRUCTURES, T1W_UNET
 from tests.learn.pairs.test_real_subjects import echoes_of, named
-from unweight.benchmark.mprage import people as t1w_people
+from unweight.benchmark.mprage import subjects as t1w_people
 from unweight.benchmark.mprage.records import outermost
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
@@ -237,7 +237,7 @@ def test_what_does_not_apply_is_refused(
     words: Sequence[str], message: str, tmp_path: Path, weights: Path, monkeypatch: MONKEY, capsys: CAPTURE
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("unweight.cli.evaluate_mprage.heads_of_tests", cheap(t1w_people.heads_of_tests))
+    monkeypatch.setattr("unweight.cli.evaluate_mprage.cohort_heads", cheap(t1w_people.cohort_heads))
     assert evaluate(tmp_path / "out", weights, *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -285,5 +285,5 @@ def test_without_a_segmenter_nothing_is_scored(tmp_path: Path, weights: Path, ca
 def test_another_file_is_not_written_over(tmp_path: Path, weights: Path, capsys: CAPTURE) -> None:
     (tmp_path / "records.jsonl").write_text("notes of my own\n")
     assert evaluate(tmp_path, weights) == 2
-    assert "is no book of records. Move it away." in capsys.readouterr().err
+    assert "is not a valid results file. Move it away." in capsys.readouterr().err
     assert (tmp_path / "records.jsonl").read_text() == "notes of my own\n"

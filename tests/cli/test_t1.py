@@ -90,10 +90,10 @@ def test_mask_and_held_efficiency(demo: Path, tmp_path: Path) -> None:
 
 
 def test_one_bad_subject_does_not_stop_the_others(
-    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = tmp_path / "bids"
-    shutil.copytree(demo / "bids", tree)
+    shutil.copytree(small_tree, tree)
     shutil.copytree(tree / "sub-phantom", tree / "sub-broken")
     for path in sorted((tree / "sub-broken" / "anat").iterdir()):
         path.rename(path.with_name(path.name.replace("sub-phantom", "sub-broken")))
@@ -109,9 +109,9 @@ def test_one_bad_subject_does_not_stop_the_others(
     assert not (tmp_path / "maps" / "sub-broken").exists()
 
 
-def test_same_input_same_bytes(demo: Path, tmp_path: Path) -> None:
+def test_same_input_same_bytes(small_tree: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        assert main(["t1", str(demo / "bids"), "-o", str(tmp_path / name), "--quiet"]) == 0
+        assert main(["t1", str(small_tree), "-o", str(tmp_path / name), "--quiet"]) == 0
     for path in (tmp_path / "a").rglob("*.*"):
         if path.is_file():
             other = tmp_path / "b" / path.relative_to(tmp_path / "a")
@@ -130,20 +130,20 @@ def test_same_input_same_bytes(demo: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_calls_say_what_to_do(
-    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    small_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     if "cuda" in words and __import__("torch").cuda.is_available():
         pytest.skip("there is a GPU here")
-    assert main(["t1", str(demo / "bids"), "-o", str(tmp_path / "maps"), *words]) == 2
+    assert main(["t1", str(small_tree), "-o", str(tmp_path / "maps"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
 
 
 def test_full_disk_keeps_the_older_result(
-    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "maps"
-    words = ["t1", str(demo / "bids"), "-o", str(out), "--quiet", "--no-figures"]
+    words = ["t1", str(small_tree), "-o", str(out), "--quiet", "--no-figures"]
     assert main(words) == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 

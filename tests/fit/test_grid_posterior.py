@@ -82,6 +82,8 @@ def test_contract(kind: SignalKind) -> None:
     assert maps.lower is not None
     assert maps.upper is not None
     assert bool(((maps.lower < maps.values) & (maps.values < maps.upper)).all())
+    ends = torch.stack([maps.lower[:, 0], maps.upper[:, 0]], dim=-1)
+    torch.testing.assert_close(ends.log(), POSTERIOR.integrate(acquisition).log_t1_interval.to(ends))
     check_estimator(POSTERIOR, replace(acquisition, signal=acquisition.signal.float()))
 
 
@@ -118,14 +120,12 @@ def test_more_nodes_change_nothing(snr: int, kind: SignalKind) -> None:
 def test_calibrated_on_truths_from_the_prior(snr: int, kind: SignalKind) -> None:
     """A posterior is calibrated over its own prior, whatever the data; 3.5 binomial errors."""
     theta, acquisition = from_prior(1500, 1 / snr, kind, seed=snr)
-    maps = POSTERIOR(acquisition)
-    assert maps.lower is not None
-    assert maps.upper is not None
-    inside = (maps.lower[:, 0] < theta[:, 0]) & (theta[:, 0] < maps.upper[:, 0])
-    assert abs(float(inside.double().mean()) - 0.9) < 3.5 * math.sqrt(0.09 / len(theta))
     free = theta.clone()
     free[:, 0] = theta[:, 0].log()
     found = POSTERIOR.integrate(acquisition)
+    lower, upper = found.log_t1_interval.unbind(-1)
+    inside = (lower < free[:, 0]) & (free[:, 0] < upper)
+    assert abs(float(inside.double().mean()) - 0.9) < 3.5 * math.sqrt(0.09 / len(theta))
     z = (free - found.mean) / found.sd
     # A square of a normal number has variance 2: 3.5 errors of the mean of 1500 are 0.13.
     assert float((z.square().mean(0) - 1).abs().max()) < 0.13

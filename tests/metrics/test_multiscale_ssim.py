@@ -7,8 +7,7 @@ from scipy.ndimage import correlate
 
 from tests.metrics.test_gradient_similarity import blurred, everywhere, noisy, tissue
 from unweight.core.errors import UsageError
-from unweight.metrics.image_quality import ssim
-from unweight.metrics.multiscale_ssim import SCALE_WEIGHTS, ms_ssim, n_scales
+from unweight.metrics.image_quality import SCALE_WEIGHTS, ms_ssim, n_scales, ssim
 
 
 def test_scales_of_an_image() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.metrics.tissue_contrast import contrast_to_noise
+from unweight.metrics.contrast import contrast_to_noise
 
 
 def halves(n: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,10 +14,11 @@ import torch
 
 from tests.cli.small_tree import write_small_tree
 from unweight.cli.main import main
-from unweight.cli.run_commands import RUN_PIPELINES
 from unweight.core import memory
 from unweight.core.errors import TooLargeError
-from unweight.prepare.computing_memory import DEMANDS, Demand, check_memory, computing_bytes
+from unweight.prepare.computing_memory import check_memory, computing_bytes
+from unweight.registry import commands, method, pipeline
+from unweight.registry.records import Demand
 
 GIB = 2**30
 MEASURED_WITHIN = 1.5  # blocks of voxels, and what libraries keep, do not grow with the image
@@ -45,13 +47,11 @@ def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda: int(size))
 
 
-def test_every_command_has_a_demand() -> None:
-    assert {name.split()[0] for name in DEMANDS} == set(RUN_PIPELINES)
-
-
 def test_a_demand_is_a_least_and_what_voxels_and_values_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    demands = {"t1": Demand(voxel=100, value=10, least=1000), "t1 ml": Demand(voxel=1, least=0)}
-    monkeypatch.setattr("unweight.prepare.computing_memory.DEMANDS", demands)
+    ml = replace(method("ml", "t1"), demand=Demand(voxel=1, least=0))
+    t1 = replace(pipeline("t1"), demand=Demand(voxel=100, value=10, least=1000))
+    monkeypatch.setattr("unweight.prepare.computing_memory.methods", lambda _: (ml,))
+    monkeypatch.setattr("unweight.prepare.computing_memory.pipeline", lambda _: t1)
     assert computing_bytes("t1", 50, 4) == 1000 + 50 * (100 + 4 * 10)
     assert computing_bytes("t1", 50, 4, "posterior") == computing_bytes("t1", 50, 4)
     assert computing_bytes("t1", 50, 4, "ml") == 50
@@ -94,7 +94,7 @@ def write_files(folder: Path) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("command", RUN_PIPELINES)
+@pytest.mark.parametrize("command", commands())
 def test_every_command_looks_before_it_computes(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

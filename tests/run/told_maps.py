@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from unweight.benchmark.weighted.sets import MapsSet, MapsTrial
+from unweight.benchmark.core.run import Case, Dataset
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
@@ -69,14 +69,14 @@ class ToldMaps(Estimator):
         )
 
 
-def overheard(maps_set: MapsSet, known: dict[int, Tensor]) -> MapsSet:
+def overheard(dataset: Dataset, known: dict[int, Tensor]) -> Dataset:
     """Return a set that writes down the truth of each examination before it is mapped."""
     kept = []  # an id is that of one object only as long as this lives
 
-    def make(number: int) -> MapsTrial:
-        trial = maps_set.make(number)
-        kept.append(trial.examination)
-        known[id(trial.examination)] = trial.truth
-        return trial
+    def make(number: int) -> Case:
+        case = dataset.make(number)
+        kept.append(case.input)
+        known[id(case.input)] = torch.stack(list(case.truth.values()), dim=-1)
+        return case
 
-    return replace(maps_set, make=make)
+    return replace(dataset, make=make)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unweight.bids.raw import write_raw
+from unweight.bids.series.weighted import CONTRASTS
 from unweight.cli.demo_head import write_head
 from unweight.cli.main import main
 from unweight.cli.terminal import console
@@ -21,6 +22,7 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.phantom.digital import Pose, SliceGrid, digital_phantom
 from unweight.phantom.facts import sphere_array
+from unweight.registry import pipelines
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
 from unweight.synth.simulate import simulate_phantom
@@ -29,7 +31,7 @@ INVERSION_TIMES = (0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50)
 REPETITION_TIME = 10.0
 VERSION = 2
 PHANTOM, HEAD = "phantom", "head"
-COMMANDS = ("t1", "maps", "r2star", "qsm", "mprage")
+SUFFIXES = {"IRT1", *CONTRASTS, "MEGRE"}  # of the head
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,12 +67,16 @@ def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
     tree, out = str(raw), ["-o", str(maps), "--no-report"]
     calls = [
         ["t1", tree, *out, "--subjects", PHANTOM],
-        ["phantom", str(maps), "--version", str(VERSION), "--subjects", PHANTOM],
+        ["phantom", str(maps), "--phantom-version", str(VERSION), "--subjects", PHANTOM],
     ]
     shown = [PHANTOM]
     if not phantom_only:
         shown.append(HEAD)
-        calls += [[command, tree, *out, "--subjects", HEAD] for command in COMMANDS]
+        calls += [
+            [item.command, tree, *out, "--subjects", HEAD]
+            for item in pipelines()
+            if SUFFIXES.issuperset(item.suffixes)
+        ]
     return [*calls, ["report", str(maps), "--participant-label", *shown]]
 
 

@@ -1,15 +1,60 @@
 """`unweight evaluate`: methods side by side; a table of scores, and pictures.
 
-What is estimated decides which of the evaluations runs. What only another one takes is refused.
+What is estimated decides which benchmark runs. What only another one takes is refused.
 """
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 
-from unweight.core.errors import UsageError
+import torch
+from rich.console import Console
+
+from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_test
+from unweight.benchmark.core.run import Dataset, Refusal, Watch
+from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
+from unweight.benchmark.core.tables import TextTable, further_tables
+from unweight.benchmark.qsm import scores as qsm_scores
+from unweight.benchmark.qsm.figures import qsm_figures
+from unweight.benchmark.qsm.heads import QSM_SETS, qsm_heads
+from unweight.benchmark.qsm.tables import qsm_tables
+from unweight.benchmark.t1 import methods as t1_methods
+from unweight.benchmark.t1 import scores as t1_scores
+from unweight.benchmark.t1.datasets import (
+    REAL_BRAIN,
+    REAL_PHANTOM,
+    RealSeries,
+    read_real,
+    real_brain_set,
+    real_phantom_set,
+)
+from unweight.benchmark.t1.figures import figures_of
+from unweight.benchmark.t1.plan import N_SEEDS, QUICK_SEEDS, SETS, T1Plan
+from unweight.benchmark.t1.stability import STABILITY, refusal_of_stability, stability_scores
+from unweight.benchmark.t1.tables import tables
+from unweight.benchmark.weighted import methods as weighted_methods
+from unweight.benchmark.weighted import scores as weighted_scores
+from unweight.benchmark.weighted.datasets import MAPS_SETS, WeightedPlan
+from unweight.benchmark.weighted.figures import weighted_figures
+from unweight.benchmark.weighted.tables import weighted_tables
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.label_image import read_label_image
+from unweight.bids.nifti.volume import open_volume
+from unweight.bids.series.mask import read_mask
+from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.cli.scored import Benchmark, Evaluation, show, write
+from unweight.cli.terminal import console, progress
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.metrics.scores import Score, Subject
+from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
 from unweight.registry import compared_names, datasets, load, pipeline
 
+OWN_MAP = ("chi", "truth", "chi_mask")
 # What only one of them takes.
-OWN = {
+OPTIONS = {
     "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
     "qsm": ("chi", "truth", "chi_mask", "chi_labels"),
     "mprage": ("people", "pairs", "bids", "t1w", "segmenter", "workers"),
@@ -21,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = pipeline(arguments.what)
     _check_names("method", arguments, arguments.methods, compared_names(chosen.family))
     _check_names("set", arguments, arguments.sets, datasets(chosen.family))
-    for owner, names in OWN.items():
+    for owner, names in OPTIONS.items():
         given = [name for name in names if getattr(arguments, name) is not None]
         if given and owner != arguments.what:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -29,15 +74,215 @@ def run(arguments: argparse.Namespace) -> int:
                 f"`evaluate {arguments.what}` takes no {options}",
                 remedy=f"Leave it out, or evaluate {owner}, which takes it.",
             )
-    return int(load(chosen.benchmark)(arguments))
+    benchmark: Benchmark = load(chosen.benchmark)
+    metrics = DEFAULT_METRICS
+    if arguments.metrics is not None:
+        metrics = MetricChoice(names=tuple(arguments.metrics))
+        check_metrics(arguments.metrics, benchmark.metrics, benchmark.fed)
+    screen = console(quiet=arguments.quiet)
+    evaluation = benchmark(arguments, screen, metrics)
+    further = [name for name in metrics.names or () if name not in benchmark.metrics]
+    show((*evaluation.tables, *further_tables(evaluation.scores, further)), screen)
+    write(arguments.out, evaluation.scores, evaluation.figures, screen)
+    return 0
 
 
 def _check_names(
-    kind: str, arguments: argparse.Namespace, names: list[str] | None, there: tuple[str, ...]
+    kind: str, arguments: argparse.Namespace, names: list[str] | None, known: tuple[str, ...]
 ) -> None:
-    unknown = [name for name in names or () if name not in there]
+    unknown = [name for name in names or () if name not in known]
     if unknown:
         raise UsageError(
             f"`evaluate {arguments.what}` has no {kind} called {', '.join(unknown)}",
-            remedy=f"There are {', '.join(there)}.",
+            remedy=f"There are {', '.join(known)}.",
         )
+
+
+def _watch(arguments: argparse.Namespace) -> Watch:
+    def watch(label: str) -> AbstractContextManager[Progress]:
+        return progress(label, quiet=arguments.quiet)
+
+    return watch
+
+
+def _report(refusals: Sequence[Refusal], screen: Console) -> None:
+    for refusal in refusals:
+        screen.print(f"{refusal.dataset}: {refusal.method} is left out: {refusal.reason}")
+
+
+def _report_missing(absent: Sequence[str], screen: Console) -> None:
+    if absent:
+        screen.print(f"no weights for {', '.join(absent)}: left out")
+
+
+def _check_heads(
+    arguments: argparse.Namespace, methods: Mapping[str, object], stored: Mapping[str, str]
+) -> None:
+    """Refuse heads that a method was trained with."""
+    if arguments.heads is not None:
+        known = {name: stored[name] for name in methods if name in stored}
+        check_no_training_overlap(tuple(heads_for_test(arguments.heads)), known, arguments.weights)
+
+
+def evaluate_t1(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+    """Score T1 from inversion recovery, on simulated and real data."""
+    plan = _t1_plan(arguments)
+    methods = t1_methods.t1_methods(
+        arguments.methods, arguments.weights, n_draws=arguments.draws, n_steps=arguments.steps
+    )
+    if arguments.methods is None:
+        _report_missing(t1_methods.without_weights(arguments.weights), screen)
+    _check_heads(arguments, methods, t1_methods.WEIGHTS)
+    scores: list[Score] = []
+    figures: dict[str, bytes] = {}
+    watch = _watch(arguments)
+    for dataset in _t1_datasets(plan, _read_real(arguments), arguments.phantom_version):
+        result = t1_scores.evaluate_dataset(dataset, methods, watch, metrics)
+        _report(result.refusals, screen)
+        scores += result.scores
+        figures |= figures_of(result)
+    if STABILITY in plan.sets:
+        scores += metrics.scores(_stability(methods, watch, screen))
+    return Evaluation(scores=scores, figures=figures, tables=tables(scores))
+
+
+def _t1_plan(arguments: argparse.Namespace) -> T1Plan:
+    """Check what was asked for."""
+    if arguments.phantom and arguments.phantom_version is None:
+        raise UsageError(
+            "real phantoms need --phantom-version",
+            remedy="Give 1 for serial numbers up to 0041, 2 from 0042 on.",
+        )
+    seeds = arguments.seeds
+    if seeds is None:
+        seeds = QUICK_SEEDS if arguments.quick else N_SEEDS
+    sets = _chosen(arguments, SETS)
+    if not (sets or arguments.phantom or arguments.brain):
+        raise UsageError("nothing to evaluate on", remedy=f"Give --phantom, --brain, or --sets {SETS[0]}.")
+    return T1Plan(sets=sets, n_seeds=seeds, heads=arguments.heads, quick=arguments.quick)
+
+
+def _chosen(arguments: argparse.Namespace, sets: tuple[str, ...]) -> tuple[str, ...]:
+    return sets if arguments.sets is None else tuple(name for name in sets if name in arguments.sets)
+
+
+def _read_real(arguments: argparse.Namespace) -> list[RealSeries]:
+    """Read what the user gave, first of all, so that a wrong path does not cost an evaluation."""
+
+    def times(values: list[float] | None) -> tuple[float, ...] | None:
+        return None if values is None else tuple(values)
+
+    series: list[RealSeries] = []
+    for folder in arguments.phantom or ():
+        series += read_real(REAL_PHANTOM, [folder], NOTHING_GIVEN)
+    if arguments.brain:
+        given = Given(inversion_time=times(arguments.ti), repetition_time=times(arguments.tr))
+        series += read_real(REAL_BRAIN, arguments.brain, given)
+    return series
+
+
+def _t1_datasets(
+    plan: T1Plan, real: Sequence[RealSeries], version: int | None
+) -> Iterator[Dataset[Acquisition]]:
+    """Make each set when its turn comes; real ones, which may turn out to be no phantom, first."""
+    for series in real:
+        if series.name.startswith(REAL_PHANTOM) and version is not None:
+            yield real_phantom_set(series, version)
+        else:
+            yield real_brain_set(series)
+    yield from plan.datasets()
+
+
+def _stability(
+    methods: Mapping[str, Estimator[Acquisition]], watch: Watch, screen: Console
+) -> tuple[Score, ...]:
+    """Check the method a user gets who names none."""
+    name = t1_methods.default_method(tuple(methods))
+    reason = refusal_of_stability(methods[name])
+    if reason is not None:
+        _report([Refusal(method=name, dataset=STABILITY, reason=reason)], screen)
+        return ()
+    return stability_scores(name, methods[name], watch)
+
+
+def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+    """Score T1, T2 and PD on simulated weighted images."""
+    plan = WeightedPlan(sets=_chosen(arguments, MAPS_SETS), heads=arguments.heads, quick=arguments.quick)
+    absent: tuple[str, ...] = ()
+    if arguments.methods is None:
+        absent = weighted_methods.maps_without_weights(arguments.weights)
+        _report_missing(absent, screen)
+    names = arguments.methods or tuple(
+        name for name in weighted_methods.MAPS_COMPARED if name not in absent
+    )
+    methods = weighted_methods.maps_methods(names, arguments.weights)
+    _check_heads(arguments, methods, weighted_methods.WEIGHTS)
+    scores: list[Score] = []
+    figures: dict[str, bytes] = {}
+    for dataset in plan.datasets():
+        result = weighted_scores.evaluate_dataset(dataset, methods, _watch(arguments), metrics)
+        _report(result.benchmark.refusals, screen)
+        scores += result.benchmark.scores
+        figures |= weighted_figures(result)
+    scores = list(metrics.scores([*scores, *weighted_scores.loss_scores(scores)]))
+    return Evaluation(scores=scores, figures=figures, tables=weighted_tables(scores))
+
+
+def evaluate_qsm(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+    """Score a map that was given, or else all methods on simulated heads."""
+    given = [name for name in OWN_MAP if getattr(arguments, name) is not None]
+    if given or arguments.chi_labels is not None:
+        return _score_own_map(arguments, given, metrics)
+    methods = tuple(arguments.methods or qsm_scores.pairs())
+    scores: list[Score] = []
+    figures: dict[str, bytes] = {}
+    for head in qsm_heads(arguments.heads, _chosen(arguments, QSM_SETS), quick=arguments.quick):
+        screen.print(f"{head.name}, {head.dataset}: {len(methods)} ways from images to susceptibility")
+        with progress(head.name, quiet=arguments.quiet) as report:
+            result = qsm_scores.evaluate_head(head, methods, report, metrics)
+        scores += result.scores
+        figures |= qsm_figures(result)
+    return Evaluation(scores=scores, figures=figures, tables=qsm_tables(scores))
+
+
+def _score_own_map(arguments: argparse.Namespace, given: list[str], metrics: MetricChoice) -> Evaluation:
+    if len(given) < len(OWN_MAP):
+        raise UsageError(
+            "--chi, --truth and --chi-mask belong together",
+            remedy="Give all three; --chi-labels (numbers of the QSM challenge) is optional.",
+        )
+    chi, truth = (open_volume(getattr(arguments, name)) for name in ("chi", "truth"))
+    check_same_grid([chi.grid, truth.grid])
+    for volume in (chi, truth):
+        if volume.data.ndim != 3:
+            raise InputError("is not one volume", remedy="Give one volume.", path=volume.grid.path)
+    mask = read_mask(arguments.chi_mask, chi.grid)
+    if not bool((mask & torch.isfinite(chi.data) & torch.isfinite(truth.data)).any()):
+        raise InputError(
+            "the mask holds no voxel in which both maps have a value",
+            remedy="Give the mask of these maps.",
+            path=arguments.chi_mask,
+        )
+    labels = None
+    if arguments.chi_labels is not None:
+        image = read_label_image(arguments.chi_labels)
+        check_same_grid([chi.grid, image.grid])
+        labels = image.labels
+    numbers: dict[str, float] = asdict(susceptibility_scores(chi.data, truth.data, mask, labels))
+    if labels is not None:
+        agreed = slope_through_regions(chi.data, truth.data, labels, mask)
+        numbers |= {"slope": agreed.slope, "r": agreed.correlation, "mae": agreed.mean_absolute_error}
+    subject = Subject(method="given", dataset="given", parameter=qsm_scores.CHI, unit="ppm")
+    scores = [
+        *qsm_scores.scores_of(numbers, subject, int(mask.sum())),
+        *qsm_scores.further_scores(chi.data, truth.data, mask, subject, metrics),
+    ]
+    scores = list(metrics.scores(scores))
+    rows = [(score.metric, f"{score.value:.4g}", score.unit) for score in scores]
+    table = TextTable(title=arguments.chi.name, columns=("metric", "value", "unit"), rows=rows)
+    return Evaluation(scores=scores, figures={}, tables=[table])
+
+
+T1 = Benchmark(run=evaluate_t1, metrics=t1_scores.METRICS, fed=t1_scores.FED)
+MAPS = Benchmark(run=evaluate_maps, metrics=weighted_scores.METRICS, fed=weighted_scores.FED)
+QSM = Benchmark(run=evaluate_qsm, metrics=qsm_scores.METRICS, fed=qsm_scores.FED)

@@ -159,6 +159,13 @@ EVALUATE = Command(
             help=f"simulated sets; default: all of them; {_each(DATASETS)}",
         ),
         argument(
+            "--metrics",
+            nargs="+",
+            metavar="METRIC",
+            help="what to score, by the names in scores.tsv or any other metric that the images or labels "
+            "allow; default: the metrics of each evaluation",
+        ),
+        argument(
             "--heads",
             type=Path,
             metavar="DIR",

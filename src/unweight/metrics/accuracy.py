@@ -11,9 +11,12 @@ Int J Forecast 22 (2006) 679, who show why relative errors need a truth away fro
 """
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.core.errors import UsageError
@@ -72,6 +75,15 @@ def accuracy(
     return measured | {"missing": 1 - n / n_known if n_known else math.nan, "n": float(n)}
 
 
+def absolute_errors(
+    estimate: Float[Tensor, " voxels"], truth: Float[Tensor, " voxels"], *, positive: bool = True
+) -> dict[str, float]:
+    """Return `rmse` and `mae` in the unit of the parameter, over the voxels that `accuracy` compares."""
+    compared = estimate > 0 if positive else torch.isfinite(estimate) & torch.isfinite(truth)
+    error = (estimate - truth)[compared]
+    return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
+
+
 def grouped(
     estimate: Float[Tensor, " voxels"],
     truth: Float[Tensor, " voxels"],
@@ -118,6 +130,14 @@ def median(values: Float[Tensor, " voxels"]) -> float:
     lower = values.kthvalue((len(values) + 1) // 2).values
     upper = lower if len(values) % 2 else values.kthvalue(len(values) // 2 + 1).values
     return float(lower + upper) / 2
+
+
+def quartiles(values: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
+    """Return the three quartiles, between values by linear interpolation; NaN of none."""
+    if not values.size:
+        return math.nan, math.nan, math.nan
+    first, middle, third = (float(quartile) for quartile in np.quantile(values, (0.25, 0.5, 0.75)))
+    return first, middle, third
 
 
 def _errors(

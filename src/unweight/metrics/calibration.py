@@ -148,6 +148,32 @@ def interval_coverage(
     return float(inside[valued].double().mean())
 
 
+def interval_measures(
+    lower: Float[Tensor, " voxels"],
+    upper: Float[Tensor, " voxels"],
+    truth: Float[Tensor, " voxels"],
+    scale: Float[Tensor, " voxels"],
+) -> dict[str, float]:
+    """Return how often 90 % intervals hold the truth, and their median width.
+
+    Args:
+        lower: Lower ends.
+        upper: Upper ends.
+        truth: NaN where it is not known.
+        scale: What the width is relative to.
+
+    Returns:
+        `interval_90`, `interval_90_width`, and `n`, the voxels with a width and a truth.
+    """
+    width = (upper - lower) / scale
+    valued = torch.isfinite(width) & torch.isfinite(truth)
+    return {
+        "interval_90": interval_coverage(lower, upper, truth),
+        "interval_90_width": median(width[valued]),
+        "n": float(valued.sum()),
+    }
+
+
 def ence(prediction: Prediction, *, n_bins: int = N_BINS) -> float:
     """Return the expected normalised calibration error.
 

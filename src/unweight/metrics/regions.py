@@ -13,6 +13,7 @@ from scipy.ndimage import binary_erosion, generate_binary_structure
 from torch import Tensor
 
 from unweight.core.errors import UsageError
+from unweight.metrics.accuracy import quartiles
 
 
 @final
@@ -80,7 +81,7 @@ def found_regions(labels: Integer[Tensor, "x y z"]) -> tuple[int, ...]:
 def _row(name: str, index: int, values: NDArray[np.floating]) -> RegionRow:
     valued = values[np.isfinite(values)].astype(np.float64)
     n = len(valued)
-    quartiles = np.quantile(valued, (0.25, 0.5, 0.75)) if n else np.full(3, math.nan)
+    lower, middle, upper = quartiles(valued)
     return RegionRow(
         name=name,
         index=index,
@@ -88,9 +89,9 @@ def _row(name: str, index: int, values: NDArray[np.floating]) -> RegionRow:
         n_missing=len(values) - n,
         mean=float(valued.mean()) if n else math.nan,
         sd=float(valued.std(ddof=1)) if n > 1 else math.nan,
-        median=float(quartiles[1]),
-        lower_quartile=float(quartiles[0]),
-        upper_quartile=float(quartiles[2]),
+        median=middle,
+        lower_quartile=lower,
+        upper_quartile=upper,
     )
 
 

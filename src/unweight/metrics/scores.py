@@ -35,6 +35,19 @@ class Subject:
     unit: str = "s"
     parameter: str = "T1"
 
+    def score(self, group: str, metric: str, value: float, n: int, unit: str = "1") -> "Score":
+        """Return one number of a group of voxels."""
+        return Score(
+            method=self.method,
+            dataset=self.dataset,
+            group=group,
+            metric=metric,
+            value=value,
+            n=n,
+            unit=unit,
+            parameter=self.parameter,
+        )
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -113,16 +126,7 @@ def scores_by_group(
     for number, name in enumerate(groups.names):
         measured = measure(groups.index == number)
         scores += [
-            Score(
-                method=subject.method,
-                dataset=subject.dataset,
-                group=name,
-                metric=metric,
-                value=value,
-                n=int(measured[COUNT]),
-                unit=units.get(metric, "1"),
-                parameter=subject.parameter,
-            )
+            subject.score(name, metric, value, int(measured[COUNT]), units.get(metric, "1"))
             for metric, value in measured.items()
             if metric != COUNT
         ]

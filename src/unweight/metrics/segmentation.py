@@ -10,11 +10,12 @@ A. Hanbury, BMC Med. Imaging 15 (2015) 29. (Others take the larger of two one-si
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import final
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Bool, Int64, UInt8
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects, generate_binary_structure
 from torch import Tensor
@@ -55,6 +56,38 @@ class StructureScore:
     volume_error: float
     n_voxels: int
     n_true_voxels: int
+
+
+def label_overlaps(
+    found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
+) -> tuple[Int64[Tensor, " labels"], Int64[Tensor, " labels"]]:
+    """Return numerator and denominator of the Dice of each label: 2 |A ∩ B| and |A| + |B|.
+
+    Args:
+        found: Labels to be judged.
+        truth: Labels as they should be.
+        n_labels: Labels are below this number.
+    """
+    places = found.reshape(-1).long() * n_labels + truth.reshape(-1).long()
+    counts = torch.bincount(places, minlength=n_labels**2).reshape(n_labels, n_labels)
+    return 2 * counts.diagonal(), counts.sum(0) + counts.sum(1)
+
+
+def dice_by_label(
+    found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
+) -> list[float]:
+    """Return the Dice of each label; NaN where it is in neither."""
+    common, whole = (counts.tolist() for counts in label_overlaps(found, truth, n_labels))
+    return [both / either if either else math.nan for both, either in zip(common, whole, strict=True)]
+
+
+def score_structure(
+    found: Bool[Tensor, "x y z"], truth: Bool[Tensor, "x y z"], voxel_mm: tuple[float, float, float]
+) -> dict[str, float]:
+    """Return the numbers of `StructureScore` for one structure by name."""
+    labels = (found.to(torch.uint8), truth.to(torch.uint8))
+    (score,) = score_structures(*labels, voxel_mm, {1: "structure"}).values()
+    return asdict(score)
 
 
 def score_structures(
@@ -126,13 +159,13 @@ def _score(
     found: Inside, truth: Inside, voxel_mm: tuple[float, float, float], faces: Inside
 ) -> StructureScore:
     n, n_true = int(np.count_nonzero(found)), int(np.count_nonzero(truth))
-    common = int(np.count_nonzero(found & truth))
+    _, dice = dice_by_label(torch.from_numpy(found).byte(), torch.from_numpy(truth).byte(), 2)
     millilitres = math.prod(voxel_mm) / MM3_PER_ML
     absent = n + n_true == 0
     missed = math.nan if absent else math.inf
     hd95, mean = _distances(found, truth, voxel_mm, faces) if n and n_true else (missed, missed)
     return StructureScore(
-        dice=math.nan if absent else 2 * common / (n + n_true),
+        dice=dice,
         hd95_mm=hd95,
         surface_distance_mm=mean,
         volume_ml=n * millilitres,

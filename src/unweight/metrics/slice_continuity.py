@@ -27,7 +27,7 @@ def slice_jumps(
     estimate: Float[Tensor, "x y z"],
     truth: Float[Tensor, "x y z"],
     inside: Bool[Tensor, "x y z"],
-    axis: int,
+    axis: int = 2,
 ) -> float:
     """Return how much more the error changes along the stack than within the plane; 1 is no discontinuity.
 

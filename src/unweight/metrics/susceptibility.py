@@ -34,6 +34,7 @@ from scipy.ndimage import binary_dilation, gaussian_laplace, uniform_filter
 from torch import Tensor
 
 from unweight.core.errors import UsageError
+from unweight.metrics.compared_slices import local_moments, structural_similarity
 from unweight.synth.tissue.materials import MATERIALS
 
 # The labels of the challenge's head, each at its number; "" is nothing that our heads have.
@@ -137,6 +138,13 @@ def field_scores(
         UsageError: The shapes differ, the mask is empty, or the truth has a gap.
     """
     return _overall(_pair(field, truth, mask))
+
+
+def field_errors(
+    estimate: Float[Tensor, "x y z"], truth: Float[Tensor, "_ _ _"], inside: Bool[Tensor, "_ _ _"]
+) -> dict[str, float]:
+    """Return the scores of any map by name; those of `FieldScores` without a unit."""
+    return asdict(field_scores(estimate, truth, inside))
 
 
 def susceptibility_scores(
@@ -315,13 +323,8 @@ def _nrmse(pair: _Pair, where: Bool[Tensor, "x y z"]) -> tuple[float, float]:
 
 
 def _xsim(pair: _Pair) -> float:
-    x, y = pair.found, pair.true
-    mean_x, mean_y, square_x, square_y, product = (
-        _local_mean(one) for one in (x, y, x.square(), y.square(), x * y)
-    )
-    energy = mean_x.square() + mean_y.square()
-    alike = (2 * mean_x * mean_y + XSIM_C1) * (2 * (product - mean_x * mean_y) + XSIM_C2)
-    similarity = alike / ((energy + XSIM_C1) * (square_x + square_y - energy + XSIM_C2))
+    moments = local_moments(pair.found, pair.true, _local_mean)
+    similarity = structural_similarity(moments, XSIM_C1, XSIM_C2)
     return float(similarity[pair.inside].mean())
 
 

@@ -6,14 +6,13 @@ b = b_0 + n_voxels (b_voxel + b_value n_volumes), measured on cubes of 64 to 128
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import final
+from collections.abc import Sequence
 
 import torch
 
 from unweight.core.memory import check_free
+from unweight.registry import methods, pipeline
+from unweight.registry.records import FIT_DEMAND
 
 PROCESSOR = torch.device("cpu")
 REMEDY = (
@@ -22,44 +21,13 @@ REMEDY = (
 )
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """Memory that a command takes at the most while it computes.
-
-    Attributes:
-        voxel: Of each voxel of the grid [byte].
-        value: Of each voxel of each image [byte].
-        least: Of any series [byte].
-    """
-
-    voxel: float
-    value: float = 0.0
-    least: float = 48 * 2**20
-
-    def bytes(self, voxels: int, volumes: int) -> float:
-        """Return it for a grid and a number of images."""
-        return self.least + voxels * (self.voxel + self.value * volumes)
-
-
-# By command, and by command and method where that takes another amount.
-DEMANDS: Mapping[str, Demand] = MappingProxyType(
-    {
-        "t1": Demand(voxel=800.0, value=80.0, least=2**28),
-        "t1 ml": Demand(voxel=430.0),
-        "maps": Demand(voxel=275.0),
-        "r2star": Demand(voxel=110.0),
-        "t2": Demand(voxel=110.0),
-        "qsm": Demand(voxel=330.0),
-        "mprage": Demand(voxel=230.0, value=28.0),
-    }
-)
-
-
 def computing_bytes(command: str, voxels: int, volumes: int, method: str = "") -> float:
     """Return about how much memory a command takes beside the images that it has read [byte]."""
-    demand = DEMANDS.get(f"{command} {method}", DEMANDS[command])
-    return demand.bytes(voxels, volumes)
+    if command == "fit":
+        return FIT_DEMAND.bytes(voxels, volumes)
+    chosen = pipeline(command)
+    own = {item.name: item.demand for item in methods(chosen.family)}
+    return (own.get(method) or chosen.demand).bytes(voxels, volumes)
 
 
 def check_memory(

@@ -21,8 +21,9 @@ from typing import Any
 
 from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
+from unweight.registry.metrics import METRICS
 from unweight.registry.pipelines import DATASETS, MODELS, PIPELINES, QUANTITIES
-from unweight.registry.records import Dataset, Method, Metric, Model, Pipeline, Quantity, Records
+from unweight.registry.records import Dataset, Inputs, Method, Metric, Model, Pipeline, Quantity, Records
 
 LOG = logging.getLogger(__name__)
 PLUGINS = "unweight.plugins"
@@ -36,7 +37,14 @@ KINDS: Mapping[str, type] = MappingProxyType(
         "quantities": Quantity,
     }
 )
-OWN = Records(methods=METHODS, pipelines=PIPELINES, models=MODELS, datasets=DATASETS, quantities=QUANTITIES)
+OWN = Records(
+    methods=METHODS,
+    pipelines=PIPELINES,
+    models=MODELS,
+    metrics=METRICS,
+    datasets=DATASETS,
+    quantities=QUANTITIES,
+)
 
 
 @cache
@@ -45,14 +53,14 @@ def records() -> Records:
     total = OWN
     for entry in sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name):
         try:
-            total = _joined(total, entry.load())
+            total = joined(total, entry.load())
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             LOG.warning("the plug-in %s (%s) is left out: %s", entry.name, entry.value, reason)
     return total
 
 
-def _joined(total: Records, added: object) -> Records:
+def joined(total: Records, added: object) -> Records:
     """Return the records with those that a plug-in adds.
 
     Raises:
@@ -87,7 +95,9 @@ def _key(record: object) -> tuple[str, ...]:
             return (record.command,)
         case Quantity():
             return (record.suffix,)
-        case Model() | Metric():
+        case Metric():
+            return record.inputs, record.name
+        case Model():
             return (record.name,)
         case _:
             raise TypeError(f"{record!r} is no record")
@@ -174,9 +184,18 @@ def trained_method(weights: str) -> Method:
     raise UsageError(f"nothing is called {weights}", remedy=f"There are {known}.")
 
 
+def usage(method: Method) -> str:
+    """Return the command that uses the weights of a method, without its other arguments."""
+    if method.usage:
+        return f"unweight {method.usage}"
+    command = next(item.command for item in pipelines() if item.family == method.family)
+    return f"unweight {command} --method {method.name}"
+
+
+@cache
 def pipelines() -> tuple[Pipeline, ...]:
-    """Return all pipelines, in the order of help and of a page."""
-    return records().pipelines
+    """Return all pipelines, in the order of help and of a page; those of signal models come last."""
+    return (*records().pipelines, *(item.pipeline for item in models() if item.command))
 
 
 def commands() -> tuple[str, ...]:
@@ -214,9 +233,33 @@ def model(name: str) -> Model:
     raise UsageError(f"there is no signal model {name}", remedy=f"There are {known}.")
 
 
-def metrics(family: str) -> tuple[Metric, ...]:
-    """Return the metrics that benchmarks of a family can use."""
-    return tuple(item for item in records().metrics if family in item.families)
+def model_of_command(command: str) -> Model:
+    """Return the signal model that a command fits.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for item in models():
+        if item.command == command:
+            return item
+    raise UsageError(f"{command} fits no signal model")
+
+
+def metrics(inputs: Inputs) -> tuple[Metric, ...]:
+    """Return the metrics that are computed from such inputs."""
+    return tuple(item for item in records().metrics if item.inputs is inputs)
+
+
+def metric(name: str, inputs: Inputs) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    for item in metrics(inputs):
+        if item.name == name:
+            return item
+    raise UsageError(f"no metric of {inputs} is called {name}")
 
 
 def datasets(family: str) -> tuple[str, ...]:

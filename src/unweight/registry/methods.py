@@ -1,6 +1,6 @@
 """The methods of all families, in the order of help: one record each."""
 
-from unweight.registry.records import Method
+from unweight.registry.records import Demand, Method
 
 _FAST_DDPM = "Fang and Qiu, arXiv 2512.01135 (Fast-DDPM with susceptibility and R2*)"
 _DIFFUSOR = "Wang et al., qMRI Diffusor, arXiv 2407.16477"
@@ -33,6 +33,7 @@ METHODS = (
         "the Cramer-Rao bound at the estimated noise",
         reference="Barral et al., Magn Reson Med 64:1057 (2010); Golub and Pereyra, SIAM J Numer Anal "
         "10:413 (1973)",
+        demand=Demand(voxel=430.0),
     ),
     Method(
         name="residual",
@@ -99,6 +100,7 @@ METHODS = (
         reference="Physics-driven network with parameter embedding, arXiv 2508.08123",
         card="T1, T2 and relative PD with 90 % intervals from T1w, T2w and FLAIR of any timings: a U-Net "
         "that is told how each image was made, and what each voxel says by itself.",
+        usage="maps",
         rank=4,
     ),
     Method(
@@ -232,6 +234,7 @@ METHODS = (
         card="A T1w (MPRAGE) image from multi-echo gradient echo: what a regression leaves, by diffusion "
         "in few steps. Needs the weights mprage-unet.",
         base="mprage-unet",
+        usage="mprage",
         draws=True,
     ),
     Method(

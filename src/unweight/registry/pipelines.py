@@ -1,6 +1,6 @@
 """Pipelines, signal models, simulated data sets and quantities: one record each."""
 
-from unweight.registry.records import Dataset, Model, Pipeline, Quantity
+from unweight.registry.records import Dataset, Demand, Model, Pipeline, Quantity
 
 _PLAN = "unweight.run.plan:"
 PIPELINES = (
@@ -13,6 +13,7 @@ PIPELINES = (
         fewest=3,
         nanoseconds=2000.0,
         bytes=199.0,
+        demand=Demand(voxel=800.0, value=80.0, least=2**28),
         title="T1 from inversion recovery",
         short="T1",
         marks=("IEmap",),
@@ -23,7 +24,7 @@ PIPELINES = (
             "the head.",
         ),
         page="t1.md",
-        benchmark="unweight.cli.evaluate_t1:run",
+        benchmark="unweight.cli.evaluate:T1",
         compares="from inversion recovery",
     ),
     Pipeline(
@@ -35,6 +36,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=1370.0,
         bytes=82.0,
+        demand=Demand(voxel=275.0),
         title="T1, T2 and PD from routine images",
         short="T1 T2 PD",
         marks=("T2map",),
@@ -46,7 +48,7 @@ PIPELINES = (
             "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
         ),
         page="maps.md",
-        benchmark="unweight.cli.evaluate_maps:run",
+        benchmark="unweight.cli.evaluate:MAPS",
         compares="T1, T2 and PD from weighted images",
     ),
     Pipeline(
@@ -58,6 +60,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=173.0,
         bytes=18.0,
+        demand=Demand(voxel=110.0),
         title="R2* and T2*",
         short="R2*",
         caveats=(
@@ -75,6 +78,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=400.0,
         bytes=18.0,
+        demand=Demand(voxel=110.0),
         title="T2",
         caveats=(
             "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
@@ -90,6 +94,7 @@ PIPELINES = (
         fewest=2,
         nanoseconds=400.0,
         bytes=30.0,
+        demand=Demand(voxel=330.0),
         title="Magnetic susceptibility (QSM)",
         short="χ",
         caveats=(
@@ -100,7 +105,7 @@ PIPELINES = (
             "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
         ),
         page="qsm.md",
-        benchmark="unweight.cli.evaluate_qsm:run",
+        benchmark="unweight.cli.evaluate:QSM",
         compares="R2* and susceptibility from multi-echo gradient echo",
     ),
     Pipeline(
@@ -113,6 +118,7 @@ PIPELINES = (
         without_phase=("--no-phase",),
         nanoseconds=1000.0,
         bytes=33.0,
+        demand=Demand(voxel=230.0, value=28.0),
         title="T1w image, made and not measured",
         short="T1w",
         synthetic=True,
@@ -123,7 +129,7 @@ PIPELINES = (
             "from normal.",
         ),
         page="mprage.md",
-        benchmark="unweight.cli.evaluate_mprage:run",
+        benchmark="unweight.cli.evaluate_mprage:MPRAGE",
         compares="T1w images from the same",
     ),
 )
@@ -133,6 +139,40 @@ MODELS = (
         target="unweight.signals.inversion_recovery:InversionRecovery",
         summary="inversion recovery, signed or magnitude",
         suffixes=("IRT1",),
+    ),
+    Model(
+        name="variable-flip-angle",
+        target="unweight.signals.variable_flip_angle:VariableFlipAngle",
+        summary="spoiled gradient echo at several flip angles",
+        suffixes=("VFA",),
+        command="vfa",
+        maps=("T1map", "M0map"),
+        title="T1 from variable flip angles",
+        reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
+        caveats=(
+            "T1 is wrong by about twice the relative error of the flip angle; without a B1 map it follows "
+            "the transmit field.",
+            "Spoiling is taken to be perfect; where it is not, T1 is off by some per cent.",
+        ),
+    ),
+    Model(
+        name="variable-flip-angle-mpm",
+        target="unweight.signals.variable_flip_angle:SPOILED_25_MS",
+        summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
+        suffixes=("VFA",),
+        reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
+        name="t2-decay",
+        target="unweight.signals.exponential_decay:T2_DECAY",
+        summary="T2 from spin echoes of one train",
+        suffixes=("MESE",),
+    ),
+    Model(
+        name="r2star-decay",
+        target="unweight.signals.exponential_decay:R2STAR_DECAY",
+        summary="R2* from gradient echoes of one excitation",
+        suffixes=("MEGRE",),
     ),
     Model(
         name="gradient-echo",
@@ -230,6 +270,7 @@ QUANTITIES = (
         window=(-0.15, 0.15),
     ),
     Quantity(suffix="PDmap", name="PD", symbol="PD", words="proton density", colours="grayC"),
+    Quantity(suffix="M0map", name="M0", symbol="M0", words="equilibrium magnetisation", colours="grayC"),
     Quantity(suffix="S0map", name="S0", symbol="S0", words="signal at echo time zero", colours="grayC"),
     Quantity(
         suffix="IEmap",

@@ -4,7 +4,36 @@ A target is a name to import when it is needed: `module:attribute`.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import final
+
+OF_MAP = "unit of the map"
+# Of one core and of memory, for each voxel of each image, of the fit of any model.
+FIT_NANOSECONDS, FIT_BYTES = 10_000.0, 60.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """Memory that a command takes at the most while it computes.
+
+    Attributes:
+        voxel: Of each voxel of the grid [byte].
+        value: Of each voxel of each image [byte].
+        least: Of any series [byte].
+    """
+
+    voxel: float
+    value: float = 0.0
+    least: float = 48 * 2**20
+
+    def bytes(self, voxels: int, volumes: int) -> float:
+        """Return it for a grid and a number of images."""
+        return self.least + voxels * (self.voxel + self.value * volumes)
+
+
+# Of the fit of any model.
+FIT_DEMAND = Demand(voxel=2000.0, value=150.0)
 
 
 @final
@@ -30,6 +59,7 @@ class Method:
         compared: Whether a benchmark includes it where it is not asked for.
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
         draws: Whether `--draws` goes with it.
+        demand: Memory it takes where that differs from its pipeline.
         substitute: The method that an external program takes in its place; empty for the same name.
     """
 
@@ -49,6 +79,7 @@ class Method:
     compared: bool = True
     rank: int = 0
     draws: bool = False
+    demand: Demand | None = None
     substitute: str = ""
 
     @property
@@ -71,7 +102,8 @@ class Pipeline:
         fewest: Images of a series.
         without_phase: Options with which it takes magnitudes alone; empty if it cannot.
         nanoseconds: Of one core, for each voxel of each image.
-        bytes: Of memory, likewise.
+        bytes: Of memory of the process, likewise.
+        demand: Memory of one series while it is computed, beside its images.
         title: Of its sets on a page.
         short: The same in the navigation of a page; empty for the title.
         marks: Suffixes that tell its sets from others with the same first image.
@@ -92,6 +124,7 @@ class Pipeline:
     without_phase: tuple[str, ...] = ()
     nanoseconds: float
     bytes: float
+    demand: Demand
     title: str
     short: str = ""
     marks: tuple[str, ...] = ()
@@ -106,39 +139,80 @@ class Pipeline:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One signal model.
+    """One signal model, which `unweight fit NAME` fits and `unweight simulate --model NAME` simulates.
 
     Attributes:
         name: Of the model.
-        target: Its class.
+        target: Its class, or an instance of it.
         summary: One line.
-        suffixes: Of the series it describes.
+        suffixes: Of the series it describes; the simulator writes the first.
+        command: Under which `unweight run` plans its fit to the series of its suffixes, a command of its
+            own; empty if it does not.
+        maps: Suffixes of its parameters, the first map first; needed for a command.
+        fewest: Images of a series.
+        title: Of its maps on a page.
+        reference: Where it is described.
+        caveats: What its maps must not be used for, in sentences.
     """
 
     name: str
     target: str
     summary: str
     suffixes: tuple[str, ...] = ()
+    command: str = ""
+    maps: tuple[str, ...] = ()
+    fewest: int = 2
+    title: str = ""
+    reference: str = ""
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of its command."""
+        return Pipeline(
+            command=self.command,
+            family="fit",
+            suffixes=self.suffixes,
+            first=(self.maps[0], ""),
+            plan="unweight.run.plan:plan_fit",
+            fewest=self.fewest,
+            nanoseconds=FIT_NANOSECONDS,
+            bytes=FIT_BYTES,
+            demand=FIT_DEMAND,
+            title=self.title or self.summary,
+            marks=self.maps[1:],
+            caveats=self.caveats,
+            page="fit.md",
+        )
+
+
+class Inputs(StrEnum):
+    """What a metric is computed from (`registry.metrics`)."""
+
+    IMAGE = "image"
+    VOXELS = "voxels"
+    LABELS = "labels"
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric of a benchmark.
+    """One metric of benchmarks.
 
     Attributes:
-        name: In tables of scores.
-        target: A pure function.
-        families: Whose benchmarks can use it.
-        summary: One line, with its unit.
-        higher_is_better: Which way it points.
+        name: In tables of scores, and as `--metrics` takes it.
+        inputs: What it is computed from; all benchmarks that have it can score the metric.
+        target: A pure function, whose parameters are named after the inputs. It gives a number, or several
+            by name.
+        item: Which number, where the function gives several.
+        unit: SI unit; `1` for ratios; `OF_MAP` for that of the map.
     """
 
     name: str
+    inputs: Inputs
     target: str
-    families: tuple[str, ...]
-    summary: str = ""
-    higher_is_better: bool = False
+    item: str = ""
+    unit: str = "1"
 
 
 @final

@@ -12,6 +12,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from unweight.metrics.accuracy import quartiles
+
 WIDE, TALL = 320.0, 120.0
 LEFT, RIGHT, TOP, BOTTOM = 8.0, 8.0, 8.0, 22.0
 MOST_NAMES = 6
@@ -64,7 +66,7 @@ def histogram(values: NDArray[np.floating[Any]], low: float, high: float, label:
     floor = TALL - BOTTOM
     parts = []
     if values.size:
-        first, middle, third = (float(np.clip(one, low, high)) for one in np.quantile(values, QUARTILES))
+        first, middle, third = (float(np.clip(each, low, high)) for each in quartiles(values))
         parts.append(_box("range", x(first), TOP, x(third) - x(first), floor - TOP))
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         height = (floor - TOP) * float(count) / most
@@ -73,9 +75,6 @@ def histogram(values: NDArray[np.floating[Any]], low: float, high: float, label:
     if values.size:
         parts.append(_line("middle", x(middle), TOP, x(middle), floor))
     return _svg(TALL, label, [*parts, *_axis(low, high, x, floor)])
-
-
-QUARTILES = (0.25, 0.5, 0.75)
 
 
 def strip(dots: Sequence[Dot], low: float, high: float, label: str) -> Markup:

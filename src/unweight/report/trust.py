@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
+from unweight.metrics.accuracy import quartiles
 from unweight.registry import pipelines, trained_methods
 from unweight.registry.records import Pipeline
 from unweight.report.charts import number
@@ -126,7 +125,7 @@ def _of_misfit(shown: ShownSet) -> Iterator[str]:
         return
     values = shown.misfit.at(shown.status == int(VoxelStatus.OK))
     if values.size:
-        low, middle, high = (number(float(one)) for one in np.quantile(values, (0.25, 0.5, 0.75)))
+        low, middle, high = (number(quartile) for quartile in quartiles(values))
         words = MISFIT_WORDS.get(shown.misfit_meaning, "")
         told = f" ({words})" if words else ""
         yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{told}."

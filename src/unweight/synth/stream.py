@@ -24,6 +24,7 @@ from unweight.synth.anatomy.warp import WarpRange
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.sampling import draw_count, draw_event
 from unweight.synth.scanner.bipolar import alternate, draw_bipolar_phase
+from unweight.synth.scanner.fields import ADIABATIC, EfficiencyPrior
 from unweight.synth.scanner.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
 from unweight.synth.tissue.compose import Factor, compose
 from unweight.synth.tissue.prior import Prior
@@ -93,6 +94,7 @@ class SampleStream:
         shapes: Draws an anatomy of no particular shape, and how often it is used instead of a head.
         device: Where signals are computed and measured, and where the samples end up. What is drawn is
             drawn on the processor, so a sample is the same to rounding on any device.
+        efficiency: What the inversion efficiency is drawn from.
     """
 
     anatomies: tuple[Anatomy, ...]
@@ -107,6 +109,7 @@ class SampleStream:
     warp: WarpRange | None = ANY_WARP
     shapes: tuple[Callable[[tuple[int, int, int], torch.Generator], Anatomy], float] | None = None
     device: torch.device = CPU
+    efficiency: EfficiencyPrior = ADIABATIC
 
     def __post_init__(self) -> None:
         if not self.anatomies and (self.shapes is None or self.shapes[1] < 1):
@@ -129,7 +132,7 @@ class SampleStream:
         tissue = self.prior.draw(generator, 3.0 if field is None else field)
         for _ in range(N_TRIES):
             slab = self._draw_slab(generator)
-            scene = compose(slab, self.factor, tissue, generator)
+            scene = compose(slab, self.factor, tissue, generator, self.efficiency)
             if float(scene.purity.amax()) > 0:
                 break
         else:
@@ -198,7 +201,8 @@ def scanned(
         reference = 1.0
     flat = signal.squeeze(2) if signal.ndim == 4 and signal.shape[2] == 1 else signal
     stored = measure(flat, measurement, generator, reference)
-    return stored.reshape(signal.shape), measurement.noise_sd, measurement.scale / reference
+    noise_sd = measurement.stored_noise_sd(tuple(flat.shape[:-1]))
+    return stored.reshape(signal.shape), noise_sd, measurement.scale / reference
 
 
 def _timing(scan: Scan, name: str) -> Float[Tensor, " volumes"]:

@@ -13,11 +13,11 @@ from unweight.benchmark.mprage.methods import (
     CONDITIONS,
     EXTERNAL,
     WEIGHTS,
+    ablation_name,
     external_segmenter,
-    maker,
     own_segmenter,
-    told_name,
-    ways_of,
+    synthesis_function,
+    synthesis_methods,
     weights_of,
 )
 from unweight.benchmark.mprage.scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
@@ -122,15 +122,15 @@ def person() -> Pair:
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no weights that make T1w images.*unweight train mprage"):
-        ways_of(None, tmp_path, CPU)
+        synthesis_methods(None, tmp_path, CPU)
     with pytest.raises(InputError, match="no weights that make T1w images"):
-        ways_of(None, tmp_path / "nowhere", CPU)
+        synthesis_methods(None, tmp_path / "nowhere", CPU)
 
 
 @pytest.mark.parametrize(("method", "weights"), list(WEIGHTS.items()))
 def test_no_weights_for_what_was_asked(tmp_path: Path, method: str, weights: str) -> None:
     with pytest.raises(InputError, match=f"no weights called {weights}\\b"):
-        ways_of([method], tmp_path, CPU)
+        synthesis_methods([method], tmp_path, CPU)
 
 
 def test_all_ways_there_are_weights_for(
@@ -138,7 +138,7 @@ def test_all_ways_there_are_weights_for(
 ) -> None:
     there = ("mprage-fastddpm", "mprage-unet", "structures", "t1-posterior")
     monkeypatch.setattr(t1w_ways, "available", lambda folder: there if folder == tmp_path else ())
-    ways = ways_of(None, tmp_path, CPU)
+    ways = synthesis_methods(None, tmp_path, CPU)
     assert list(ways) == ["unet", *ABLATIONS, "fastddpm", "fastddpm axial"]
     assert loaded == [
         ("mprage-unet", tmp_path, CPU, None, None),
@@ -149,7 +149,7 @@ def test_all_ways_there_are_weights_for(
 
 
 def test_what_each_way_is_told(loaded: Loaded) -> None:
-    ways = ways_of(["gan", "unet", "fastddpm"], None, CPU)
+    ways = synthesis_methods(["gan", "unet", "fastddpm"], None, CPU)
     levels = {name: float(make(person()).unique()) for name, make in ways.items()}
     assert levels == {
         "gan": 111.0,
@@ -163,12 +163,12 @@ def test_what_each_way_is_told(loaded: Loaded) -> None:
 
 
 def test_methods_alone_without_what_is_further(loaded: Loaded) -> None:
-    assert list(ways_of(list(WEIGHTS), None, CPU, further=False)) == list(WEIGHTS)
+    assert list(synthesis_methods(list(WEIGHTS), None, CPU, further=False)) == list(WEIGHTS)
     assert [name for name, *_ in loaded] == list(WEIGHTS.values())
 
 
 def test_names_by_conditions() -> None:
-    assert {told: told_name(told) for told in CONDITIONS} == {
+    assert {told: ablation_name(told) for told in CONDITIONS} == {
         ALONE: "unet: magnitudes",
         WITH_R2STAR: "unet: + R2*",
         WITH_CHI: "unet: + QSM",
@@ -196,7 +196,7 @@ def test_weights_of_a_way_without_any(tmp_path: Path) -> None:
 
 def test_a_maker_gives_the_mean_of_single_precision_channels() -> None:
     teller, pair = Teller(), person()
-    made = maker(teller)(pair)
+    made = synthesis_function(teller)(pair)
     assert made.shape == (4, 5, 6) and set(made.flatten().tolist()) == {11.0}
     (given,) = teller.asked
     assert given.dtype == torch.float32 and torch.equal(given, pair.channels.float())

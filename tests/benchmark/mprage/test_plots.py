@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from unweight.benchmark.mprage import plots as t1w_evaluation
-from unweight.benchmark.mprage.plots import SHOWN_ERROR, Bar, draw_ages, draw_gains, draw_ways
+from unweight.benchmark.core import figures as core_figures
+from unweight.benchmark.mprage.figures import SHOWN_ERROR, draw_ages, draw_gains, draw_images
+from unweight.benchmark.mprage.scores import Gain
 from unweight.report.page import DPI, WIDTH
 
 CONDITIONS = ("+ R2*", "+ QSM", "+ both")
@@ -22,13 +23,13 @@ Drawn = Callable[[], Figure]
 def last(monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """Give the figure that was drawn last."""
     figures: list[Figure] = []
-    as_file = t1w_evaluation.png
+    as_file = core_figures.png
 
     def keep(figure: Figure) -> bytes:
         figures.append(figure)
         return as_file(figure)
 
-    monkeypatch.setattr(t1w_evaluation, "png", keep)
+    monkeypatch.setattr(core_figures, "png", keep)
     return lambda: figures[-1]
 
 
@@ -49,7 +50,7 @@ def ways(n: int) -> dict[str, NDArray[np.float64]]:
 
 @pytest.mark.parametrize(("n", "wide"), [(1, 1.0), (2, 1.0), (5, 1.0), (7, 1.4)])
 def test_a_column_for_each_way(last: Drawn, n: int, wide: float) -> None:
-    image = pixels(draw_ways([ways(n), ways(n)], "title"))
+    image = pixels(draw_images([ways(n), ways(n)], "title"))
     assert image.shape[1] == pytest.approx(wide * WIDTH * DPI, abs=1)
     grid = last().axes[0].get_gridspec()
     # Two planes, each with an image above its error.
@@ -63,7 +64,7 @@ def test_a_column_for_each_way(last: Drawn, n: int, wide: float) -> None:
 def test_error_is_made_less_true_where_there_is_a_brain(last: Drawn) -> None:
     truth, made = brain(0.8), brain(0.9)
     made[0, 0] = 0.3
-    draw_ways([{"truth": truth, "made": made}], "title")
+    draw_images([{"truth": truth, "made": made}], "title")
     true_above, above, true_below, below = last().axes[:4]
     np.testing.assert_array_equal(true_above.images[0].get_array(), truth)
     np.testing.assert_array_equal(above.images[0].get_array(), made)
@@ -76,16 +77,17 @@ def test_error_is_made_less_true_where_there_is_a_brain(last: Drawn) -> None:
 
 def test_one_scale_for_all_images() -> None:
     def drawn(level: float) -> bytes:
-        return draw_ways([{"truth": brain(), "made": brain(level)}], "title")
+        return draw_images([{"truth": brain(), "made": brain(level)}], "title")
 
     # Errors beyond the end look the same, as do images brighter than what is shown.
     assert drawn(1.3) == drawn(1.9)
     assert drawn(0.8 + SHOWN_ERROR / 2) != drawn(0.8 + SHOWN_ERROR)
 
 
-def bars() -> list[Bar]:
+def bars() -> list[Gain]:
     return [
-        Bar(
+        Gain(
+            n=9,
             structure=structure,
             condition=condition,
             mean=1.0 * n,

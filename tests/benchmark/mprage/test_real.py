@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.benchmark.mprage import real as t1w_real
-from unweight.benchmark.mprage.real import look_at, seen_by
-from unweight.benchmark.mprage.records import CONTRASTS, Segment
+from unweight.benchmark.mprage import subjects as t1w_real
+from unweight.benchmark.mprage.records import CONTRASTS, SegmentFn
+from unweight.benchmark.mprage.subjects import measure_image, measure_on_grid
 from unweight.bids.nifti.image import image_bytes
 from unweight.core.errors import InputError
 from unweight.metrics.structures import LABELS
@@ -32,7 +32,7 @@ def layers(*names: str) -> UInt8[Tensor, "x y z"]:
     return labels
 
 
-def fixed(labels: UInt8[Tensor, "x y z"]) -> Segment:
+def fixed(labels: UInt8[Tensor, "x y z"]) -> SegmentFn:
     def find(image: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> UInt8[Tensor, "x y z"]:
         return labels * mask.to(torch.uint8)
 
@@ -58,7 +58,7 @@ def test_levels_are_medians_over_that_of_white_matter() -> None:
     """A few bright voxels in each do not move them."""
     labels = layers(*LEVELS)
     image = image_of(labels, spread=0.0)
-    seen = seen_by(fixed(labels), image, everywhere(), VOXEL_MM)
+    seen = measure_on_grid(fixed(labels), image, everywhere(), VOXEL_MM)
     assert seen.level == pytest.approx({name: level / WHITE for name, level in LEVELS.items()})
     assert torch.equal(seen.labels, labels) and torch.equal(seen.image, image)
     assert seen.volume_ml == pytest.approx(dict.fromkeys(LEVELS, 4 * 18 * 20 * 3.0 / 1000))
@@ -68,7 +68,7 @@ def test_contrasts_by_hand() -> None:
     labels = layers(*LEVELS)
     image = image_of(labels)
     image[:, 0] = image[:, 1]
-    seen = seen_by(fixed(labels), image, everywhere(), VOXEL_MM)
+    seen = measure_on_grid(fixed(labels), image, everywhere(), VOXEL_MM)
     # ±0.1 in turn has this standard deviation, of 1440 voxels.
     sd = 0.1 * math.sqrt(1440 / 1439)
     assert seen.measures["cnr white-grey"] == pytest.approx(0.3 / sd, rel=1e-5)
@@ -77,7 +77,7 @@ def test_contrasts_by_hand() -> None:
 
 def test_sharpness_of_a_slope() -> None:
     ramp = 0.02 * torch.arange(SHAPE[1]).float()[None, :, None].expand(SHAPE)
-    seen = seen_by(fixed(layers("white_matter")), ramp, everywhere(), VOXEL_MM)
+    seen = measure_on_grid(fixed(layers("white_matter")), ramp, everywhere(), VOXEL_MM)
     assert seen.measures == {"sharpness": pytest.approx(0.02)}
 
 
@@ -85,12 +85,12 @@ def test_only_structures_that_are_found() -> None:
     labels = layers("white_matter", "putamen")
     mask = everywhere()
     mask[4:8] = False
-    seen = seen_by(fixed(labels), image_of(labels, 0.0), mask, VOXEL_MM)
+    seen = measure_on_grid(fixed(labels), image_of(labels, 0.0), mask, VOXEL_MM)
     assert set(seen.level) == set(seen.volume_ml) == {"white_matter"}
     assert not set(CONTRASTS) & set(seen.measures)
     # Without white matter, the levels are those of the image, which has it at 1.
     alone = layers("putamen")
-    seen = seen_by(fixed(alone), image_of(alone, 0.0), everywhere(), VOXEL_MM)
+    seen = measure_on_grid(fixed(alone), image_of(alone, 0.0), everywhere(), VOXEL_MM)
     assert seen.level == {"putamen": pytest.approx(LEVELS["putamen"])}
 
 
@@ -115,7 +115,7 @@ def test_a_file_is_read_masked_and_scaled(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(t1w_real, "find_brain", brain)
     monkeypatch.setattr(t1w_real, "on_own_scale", scale)
-    seen = look_at(path, fixed(labels))
+    seen = measure_image(path, fixed(labels))
     torch.testing.assert_close(seen.image, image / 1000)
     assert seen.volume_ml == {"putamen": pytest.approx(4 * 18 * 20 * 3.0 / 1000)}
     assert seen.level["putamen"] == pytest.approx(LEVELS["putamen"], abs=0.101)
@@ -125,10 +125,10 @@ def test_a_series_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sub-01_T1w.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((6, 6, 6, 2), dtype=np.float32), np.eye(4)), path)
     with pytest.raises(InputError, match=r"is not one volume.*Give a T1w image") as told:
-        look_at(path, fixed(layers()))
+        measure_image(path, fixed(layers()))
     assert str(path) in str(told.value)
 
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
-        look_at(tmp_path / "nowhere.nii.gz", fixed(layers()))
+        measure_image(tmp_path / "nowhere.nii.gz", fixed(layers()))

@@ -11,16 +11,17 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from unweight.benchmark.core.run import no_progress
 from unweight.benchmark.mprage.records import (
     CONTRASTS,
     TRUTH,
-    Make,
     Record,
-    RecordBook,
-    measure_person,
+    ResultsFile,
+    SynthesisFn,
+    measure_subject,
     outermost,
+    structure_dice,
 )
-from unweight.benchmark.mprage.records import overlaps as dice_of
 from unweight.core.errors import InputError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.pairs.echo_channels import MASK, N_CHANNELS
@@ -86,16 +87,16 @@ def wrong_at_the_rim(pair: Pair) -> Tensor:
     return torch.where(rim, 0.0, pair.target.float())
 
 
-def measured(ways: Mapping[str, Make], *wholly: str) -> dict[str, Record]:
-    pairs = measure_person("healthy", person(), ways, nearest_level, wholly=wholly)
-    return {record.way: record for record, _ in pairs}
+def measured(methods: Mapping[str, SynthesisFn], *names: str) -> dict[str, Record]:
+    pairs = measure_subject("healthy", person(), methods, nearest_level, no_progress, all_measures=names)
+    return {record.method: record for record, _ in pairs}
 
 
-def record(name: str, way: str = TRUTH, dice: float = 0.9) -> Record:
+def record(name: str, method: str = TRUTH, dice: float = 0.9) -> Record:
     return Record(
         dataset="healthy",
-        person=name,
-        way=way,
+        subject=name,
+        method=method,
         about={"age": 40.0, "male": False},
         image={"psnr": 30.0},
         volume_ml={"putamen": 3.0},
@@ -111,7 +112,7 @@ def test_dice_counted_by_hand() -> None:
     putamen, csf = LABELS["putamen"], LABELS["csf"]
     found = torch.tensor([putamen, putamen, 0, 0, csf, 0], dtype=torch.uint8)
     truth = torch.tensor([putamen, putamen, putamen, putamen, 0, csf], dtype=torch.uint8)
-    dice = dice_of(found, truth)
+    dice = structure_dice(found, truth)
     assert list(dice) == list(STRUCTURES[1:])
     assert dice["putamen"] == pytest.approx(2 * 2 / (2 + 4))
     assert dice["csf"] == 0
@@ -125,7 +126,7 @@ def test_dice_is_that_of_the_segmentation_scores() -> None:
     )
     first[first == LABELS["thalamus"]] = 0
     scored = score_structures(first, second, VOXEL_MM, STRUCTURES)
-    assert dice_of(first, second) == pytest.approx({name: one.dice for name, one in scored.items()})
+    assert structure_dice(first, second) == pytest.approx({name: one.dice for name, one in scored.items()})
 
 
 def test_outermost_layer_of_a_cube() -> None:
@@ -146,8 +147,12 @@ def test_outermost_layer_of_what_is_cut_off_at_a_face() -> None:
 
 def test_truth_comes_first_with_images_in_order() -> None:
     pair = person()
-    made = list(measure_person("healthy", pair, {"same": same, "brighter": brighter}, nearest_level))
-    assert [one.key for one, _ in made] == [("healthy", "one", way) for way in (TRUTH, "same", "brighter")]
+    made = list(
+        measure_subject("healthy", pair, {"same": same, "brighter": brighter}, nearest_level, no_progress)
+    )
+    assert [one.key for one, _ in made] == [
+        ("healthy", "one", method) for method in (TRUTH, "same", "brighter")
+    ]
     assert torch.equal(made[0][1], pair.target.float())
     assert torch.equal(made[2][1], pair.target.float() + OFFSET)
     assert made[0][0].about == made[1][0].about == {"age": 41.5, "male": True, "true_ml": {"putamen": 0.2}}
@@ -157,8 +162,8 @@ def test_truth_is_there_before_anything_is_made() -> None:
     def fails(pair: Pair) -> Tensor:
         raise InputError(f"no image of {pair.name}")
 
-    pairs = iter(measure_person("healthy", person(), {"fails": fails}, nearest_level))
-    assert next(iter(pairs))[0].way == TRUTH
+    pairs = iter(measure_subject("healthy", person(), {"fails": fails}, nearest_level, no_progress))
+    assert next(iter(pairs))[0].method == TRUTH
     with pytest.raises(InputError, match="no image of one"):
         next(pairs)
 
@@ -230,40 +235,40 @@ def test_which_measures_are_made() -> None:
 
 def test_a_book_is_gone_on_with(tmp_path: Path) -> None:
     path, about = tmp_path / "records.jsonl", {"weights": {"unet": "abc"}, "sizes": (1.5, 2.0)}
-    book = RecordBook(path=path, about=about).open()
+    book = ResultsFile(path=path, about=about).open()
     assert not book.records and not book.has("healthy", "a", TRUTH)
     book.add([record("a"), record("a", "unet")])
     book.add([record("b")])
-    again = RecordBook(path=path, about=about).open()
+    again = ResultsFile(path=path, about=about).open()
     assert again.records == book.records and list(again.records) == list(book.records)
     assert again.has("healthy", "a", "unet") and again.has("healthy", "b", TRUTH)
     assert not again.has("healthy", "b", "unet") and not again.has("other", "a", TRUTH)
 
 
 def test_a_record_of_other_weights_is_not_there(tmp_path: Path) -> None:
-    book = RecordBook(path=tmp_path / "records.jsonl", about={})
+    book = ResultsFile(path=tmp_path / "records.jsonl", about={})
     book.add([replace(record("a", "unet"), weights="new")])
-    again = RecordBook(path=book.path, about={}).open()
+    again = ResultsFile(path=book.path, about={}).open()
     assert again.has("healthy", "a", "unet", "new")
     assert not again.has("healthy", "a", "unet", "old") and not again.has("healthy", "a", "unet")
 
 
 def test_a_record_made_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    book = RecordBook(path=path, about={}).open()
+    book = ResultsFile(path=path, about={}).open()
     book.add([record("a", "unet", dice=0.5)])
     book.add([record("a", "unet", dice=0.7)])
-    (one,) = RecordBook(path=path, about={}).open().records.values()
+    (one,) = ResultsFile(path=path, about={}).open().records.values()
     assert one.dice == {"putamen": 0.7}
     assert len(path.read_text().splitlines()) == 2
 
 
 def test_a_book_about_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    RecordBook(path=path, about={"segmenter": "old"}).add([record("a"), record("b")])
+    ResultsFile(path=path, about={"segmenter": "old"}).add([record("a"), record("b")])
     content = path.read_bytes()
-    with pytest.raises(InputError, match="holds records of other people, or by another segmenter"):
-        RecordBook(path=path, about={"segmenter": "new"}).open()
+    with pytest.raises(InputError, match="by another segmenter or of other metrics"):
+        ResultsFile(path=path, about={"segmenter": "new"}).open()
     assert path.read_bytes() == content
 
 
@@ -282,8 +287,8 @@ def test_a_book_about_something_else_is_refused_and_kept(tmp_path: Path) -> None
 def test_what_is_no_book_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "records.jsonl"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is no book of records"):
-        RecordBook(path=path, about={"a": 1}).open()
+    with pytest.raises(InputError, match="is not a valid results file"):
+        ResultsFile(path=path, about={"a": 1}).open()
     assert path.read_bytes() == content
 
 
@@ -294,13 +299,18 @@ def test_every_line_is_json_that_others_can_read(tmp_path: Path) -> None:
         raise AssertionError(f"{token} is no JSON")
 
     path = tmp_path / "records.jsonl"
-    book = RecordBook(path=path, about={})
+    book = ResultsFile(path=path, about={})
     empty = replace(person("empty"), labels=torch.zeros(SIZE, SIZE, SIZE, dtype=torch.uint8))
     for pair in (person(), empty):
-        pairs = measure_person(
-            "healthy", pair, {"same": same, "shifted": shifted}, nearest_level, wholly=["same"]
+        pairs = measure_subject(
+            "healthy",
+            pair,
+            {"same": same, "shifted": shifted},
+            nearest_level,
+            no_progress,
+            all_measures=["same"],
         )
         book.add(one for one, _ in pairs)
     lines = [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
     assert [line.get("way") for line in lines] == [None, *2 * [TRUTH, "same", "shifted"]]
-    assert RecordBook(path=path, about={}).open().records == book.records
+    assert ResultsFile(path=path, about={}).open().records == book.records

@@ -13,9 +13,9 @@ from unweight.benchmark.mprage.scores import (
     ALONE,
     BOTH,
     FEWEST,
-    FOUND,
     N_RESAMPLES,
     NULL,
+    SCORED_STRUCTURES,
     WITH_CHI,
     WITH_R2STAR,
     Biology,
@@ -29,7 +29,7 @@ from unweight.benchmark.mprage.scores import (
 from unweight.core.errors import UsageError
 from unweight.metrics.scores import Score
 
-TOLD = {ALONE: "unet: alone", WITH_R2STAR: "unet: r2s", WITH_CHI: "unet: chi", BOTH: "unet"}
+ABLATIONS = {ALONE: "unet: alone", WITH_R2STAR: "unet: r2s", WITH_CHI: "unet: chi", BOTH: "unet"}
 N_PEOPLE = 60
 SLOPE = -0.4  # [% a year], of all structures but one
 SEX = 10.0  # [%], men less women
@@ -48,7 +48,7 @@ def record(
     names = ("image", "volume_ml", "dice", "dice_labels", "hd95_mm", "psnr")
     fields: dict[str, Mapping[str, float]] = {name: {} for name in names}
     return Record(
-        dataset=dataset, person=name, way=way, about=about or {}, seconds=2.0, **(fields | measures)
+        dataset=dataset, subject=name, method=way, about=about or {}, seconds=2.0, **(fields | measures)
     )
 
 
@@ -132,24 +132,26 @@ def people_with(change: Mapping[str, float], spread: float, n: int = 20) -> list
     rng = np.random.default_rng(1)
     records = []
     for index in range(n):
-        base = dict(zip(FOUND, rng.uniform(0.5, 0.9, len(FOUND)).tolist(), strict=True))
-        records.append(record(f"{index:02d}", TOLD[ALONE], dice=base))
+        base = dict(
+            zip(SCORED_STRUCTURES, rng.uniform(0.5, 0.9, len(SCORED_STRUCTURES)).tolist(), strict=True)
+        )
+        records.append(record(f"{index:02d}", ABLATIONS[ALONE], dice=base))
         for condition, gain in change.items():
             told = {name: value + gain + spread * rng.normal() for name, value in base.items()}
-            records.append(record(f"{index:02d}", TOLD[condition], dice=told))
+            records.append(record(f"{index:02d}", ABLATIONS[condition], dice=told))
     return records
 
 
 def test_a_constant_gain_excludes_zero_and_noise_does_not() -> None:
     change = {WITH_R2STAR: 0.0, WITH_CHI: 0.05, BOTH: -0.02}
-    constant = gains(people_with(change, 0.0), TOLD, "healthy")
+    constant = gains(people_with(change, 0.0), ABLATIONS, "healthy")
     assert [(one.structure, one.condition) for one in constant] == [
-        (name, condition) for name in FOUND for condition in change
+        (name, condition) for name in SCORED_STRUCTURES for condition in change
     ]
     for one in constant:
         assert one.n == 20
         assert (one.mean, one.lower, one.upper) == pytest.approx((change[one.condition],) * 3, abs=1e-12)
-    noisy = gains(people_with(change, 0.03), TOLD, "healthy")
+    noisy = gains(people_with(change, 0.03), ABLATIONS, "healthy")
     assert all(one.lower < one.mean < one.upper for one in noisy)
     nothing = [one for one in noisy if one.condition == WITH_R2STAR]
     # Each of these intervals leaves out 0 by chance once in twenty times.
@@ -162,19 +164,21 @@ def test_people_without_a_structure_are_left_out_of_its_gain() -> None:
     for number, name in enumerate("abcd"):
         thalamus = {"thalamus": 0.5} if number else {}
         caudate = {"caudate": 0.5} if number == 3 else {}
-        records.append(record(name, TOLD[ALONE], dice={"putamen": 0.5, "thalamus": 0.5, "caudate": 0.5}))
-        records.append(record(name, TOLD[BOTH], dice={"putamen": 0.6} | thalamus | caudate))
+        records.append(
+            record(name, ABLATIONS[ALONE], dice={"putamen": 0.5, "thalamus": 0.5, "caudate": 0.5})
+        )
+        records.append(record(name, ABLATIONS[BOTH], dice={"putamen": 0.6} | thalamus | caudate))
     # Without the other, and of another set: neither counts.
-    records.append(record("e", TOLD[BOTH], dice={"putamen": 0.0}))
-    records.append(record("f", TOLD[ALONE], dice={"putamen": 0.0}))
-    for way, dice in ((TOLD[ALONE], 1.0), (TOLD[BOTH], 0.0)):
+    records.append(record("e", ABLATIONS[BOTH], dice={"putamen": 0.0}))
+    records.append(record("f", ABLATIONS[ALONE], dice={"putamen": 0.0}))
+    for way, dice in ((ABLATIONS[ALONE], 1.0), (ABLATIONS[BOTH], 0.0)):
         records.append(record("a", way, dataset="iron_overload", dice={"putamen": dice}))
-    by_structure = {one.structure: one for one in gains(records, TOLD, "healthy")}
+    by_structure = {one.structure: one for one in gains(records, ABLATIONS, "healthy")}
     # A single person, as for the caudate, has no interval.
     assert {name: one.n for name, one in by_structure.items()} == {"putamen": 4, "thalamus": 3}
     assert by_structure["putamen"].mean == pytest.approx(0.1)
     assert by_structure["thalamus"].mean == pytest.approx(0.0, abs=1e-12)
-    assert gains([], TOLD, "healthy") == []
+    assert gains([], ABLATIONS, "healthy") == []
 
 
 @pytest.mark.parametrize("measure", ["dice", "dice_labels", "psnr"])
@@ -183,9 +187,9 @@ def test_gains_of_the_measure_that_is_asked_for(measure: str) -> None:
     records = [
         record(name, way, **{one: {"putamen": 0.5 + more * value} for one, value in change.items()})
         for name in "ab"
-        for more, way in enumerate((TOLD[ALONE], TOLD[WITH_CHI]))
+        for more, way in enumerate((ABLATIONS[ALONE], ABLATIONS[WITH_CHI]))
     ]
-    (one,) = gains(records, TOLD, "healthy", measure)
+    (one,) = gains(records, ABLATIONS, "healthy", measure)
     assert (one.condition, one.mean) == (WITH_CHI, pytest.approx(change[measure]))
 
 
@@ -197,7 +201,7 @@ def subjects(n: int = N_PEOPLE) -> list[tuple[str, dict[str, object], dict[str, 
         age, male = float(rng.uniform(20, 80)), bool(index % 2)
         brain = 1150.0 + 120.0 * male + 60.0 * rng.normal()
         volumes = {}
-        for structure in FOUND:
+        for structure in SCORED_STRUCTURES:
             ageing = 0.0 if structure == STEADY else SLOPE / 100 * (age - 50)
             share = 1 + ageing + 0.08 * (brain / 1210 - 1) + SEX / 100 * (male - 0.5) + 0.02 * rng.normal()
             volumes[structure] = 5.0 * share
@@ -223,15 +227,17 @@ def cohort() -> tuple[Record, ...]:
 
 @cache
 def judged() -> dict[tuple[str, str], Biology]:
-    return {(one.way, one.structure): one for one in biology(cohort(), "healthy")}
+    return {(one.method, one.structure): one for one in biology(cohort(), "healthy")}
 
 
 def test_each_way_and_the_null_model_in_each_structure() -> None:
-    assert list(judged()) == [(way, name) for way in ("follows", "blind", NULL) for name in FOUND]
+    assert list(judged()) == [
+        (way, name) for way in ("follows", "blind", NULL) for name in SCORED_STRUCTURES
+    ]
 
 
 def test_volumes_that_follow_keep_age_and_sex() -> None:
-    for structure in FOUND:
+    for structure in SCORED_STRUCTURES:
         one = judged()["follows", structure]
         assert one.sex_preserved is True
         assert one.age_preserved is (None if structure == STEADY else True)
@@ -242,7 +248,7 @@ def test_volumes_that_follow_keep_age_and_sex() -> None:
 
 def test_effects_are_those_put_in() -> None:
     """To within four standard errors; 2 % of noise in 60 people make it 0.02 % a year and 1 % for sex."""
-    for structure in set(FOUND) - {STEADY}:
+    for structure in set(SCORED_STRUCTURES) - {STEADY}:
         effects = judged()["follows", structure].effects
         for effect in (effects.age.true, effects.age.synthetic):
             assert effect.estimate == pytest.approx(SLOPE, abs=4 * effect.standard_error)
@@ -255,7 +261,7 @@ def test_effects_are_those_put_in() -> None:
 
 def test_volumes_of_one_brain_for_all_do_not() -> None:
     for way in ("blind", NULL):
-        for structure in set(FOUND) - {STEADY}:
+        for structure in set(SCORED_STRUCTURES) - {STEADY}:
             one = judged()[way, structure]
             assert one.age_preserved is False and one.sex_preserved is False
             assert abs(one.effects.age.synthetic.estimate) < 0.1
@@ -271,7 +277,7 @@ def test_null_model_knows_the_mean_and_the_head() -> None:
 
 
 def test_too_few_people_with_age_and_sex() -> None:
-    few = [one for one in cohort() if one.person < f"{FEWEST - 1:03d}"]
+    few = [one for one in cohort() if one.subject < f"{FEWEST - 1:03d}"]
     nameless = [record(f"x{n}", volume_ml=few[0].volume_ml) for n in range(FEWEST)]
     only_age = [record(f"y{n}", about={"age": 3.0}, volume_ml=few[0].volume_ml) for n in range(FEWEST)]
     with pytest.raises(UsageError, match=f"{FEWEST - 1} people with age and sex are too few"):
@@ -282,33 +288,35 @@ def test_too_few_people_with_age_and_sex() -> None:
 
 def test_a_way_made_for_too_few_is_left_out_and_the_null_model_is_not() -> None:
     last = f"{FEWEST - 1:03d}"
-    some = [one for one in cohort() if one.way != "follows" or one.person < last]
-    assert {one.way for one in biology(some, "healthy")} == {"blind", NULL}
-    fewest = [one for one in cohort() if one.way != "follows" or one.person <= last]
-    some_follow = [one for one in biology(fewest, "healthy") if one.way == "follows"]
+    some = [one for one in cohort() if one.method != "follows" or one.subject < last]
+    assert {one.method for one in biology(some, "healthy")} == {"blind", NULL}
+    fewest = [one for one in cohort() if one.method != "follows" or one.subject <= last]
+    some_follow = [one for one in biology(fewest, "healthy") if one.method == "follows"]
     assert {one.agreement.n for one in some_follow} == {FEWEST}
 
 
 def test_a_structure_not_found_in_someone_has_no_row() -> None:
-    people = [one for one in cohort() if one.way in (TRUTH, "follows") and one.person < "020"]
-    first = next(one for one in people if one.way == "follows")
+    people = [one for one in cohort() if one.method in (TRUTH, "follows") and one.subject < "020"]
+    first = next(one for one in people if one.method == "follows")
     people[people.index(first)] = record(
-        first.person, "follows", about=first.about, volume_ml={**first.volume_ml, "caudate": 0.0}
+        first.subject, "follows", about=first.about, volume_ml={**first.volume_ml, "caudate": 0.0}
     )
-    rows = {(one.way, one.structure) for one in biology(people, "healthy")}
-    assert rows == {(way, name) for way in ("follows", NULL) for name in FOUND} - {("follows", "caudate")}
+    rows = {(one.method, one.structure) for one in biology(people, "healthy")}
+    assert rows == {(way, name) for way in ("follows", NULL) for name in SCORED_STRUCTURES} - {
+        ("follows", "caudate")
+    }
 
 
 def test_brain_of_real_people_is_all_that_is_found_in_the_true_image() -> None:
     """Nobody has told its size."""
-    some = [one for one in cohort() if one.way in (TRUTH, "follows") and one.person < "016"]
-    size = {one.person: sum(one.volume_ml.values()) for one in some if one.way == TRUTH}
+    some = [one for one in cohort() if one.method in (TRUTH, "follows") and one.subject < "016"]
+    size = {one.subject: sum(one.volume_ml.values()) for one in some if one.method == TRUTH}
     untold, told, otherwise = [], [], []
     for one in some:
         about = {name: value for name, value in one.about.items() if name != "brain_ml"}
         untold.append(replace(one, about=about))
-        told.append(replace(one, about=about | {"brain_ml": size[one.person]}))
-        otherwise.append(replace(one, about=about | {"brain_ml": 1000.0 + size[one.person] ** 2}))
+        told.append(replace(one, about=about | {"brain_ml": size[one.subject]}))
+        otherwise.append(replace(one, about=about | {"brain_ml": 1000.0 + size[one.subject] ** 2}))
     assert biology(untold, "healthy") == biology(told, "healthy") != biology(otherwise, "healthy")
 
 

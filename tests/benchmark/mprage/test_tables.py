@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from unweight.benchmark.core.tables import TextTable, headings
 from unweight.benchmark.mprage.records import TRUTH
-from unweight.benchmark.mprage.scores import FOUND, Biology, Gain
+from unweight.benchmark.mprage.scores import SCORED_STRUCTURES, Biology, Gain
 from unweight.benchmark.mprage.tables import LIKENESS, biology_tables, gain_table, t1w_tables
-from unweight.benchmark.t1.tables import TextTable
 from unweight.metrics.agreement import Agreement, Equivalence, Limits
 from unweight.metrics.linear_model import Coefficient, Interval
 from unweight.metrics.scores import Score
@@ -57,7 +57,7 @@ def effect(true: float, made: float, *, exists: bool = True, p: float = 0.4321) 
 def judgement(age: bool | None, sex: bool | None, way: str = "unet", structure: str = "putamen") -> Biology:
     none = Coefficient(name="mean", estimate=0.0, standard_error=1.0, degrees_of_freedom=10)
     return Biology(
-        way=way,
+        method=way,
         structure=structure,
         effects=VolumeEffects(
             n=14,
@@ -87,7 +87,7 @@ def test_likeness() -> None:
         score("cnr white-grey", 2.345, way=TRUTH, n=5),
     )
     assert table.title == "healthy: likeness to the true image, means over people"
-    assert table.columns == ("way", "n", *(label for _, label, _ in LIKENESS))
+    assert table.columns == ("way", "n", *headings(LIKENESS))
     made, true = cells(table), cells(table, 1)
     assert (made["way"], made["n"]) == ("unet", "12")
     assert (made["PSNR dB"], made["SSIM"], made["slice jumps"], made["s"]) == (
@@ -108,7 +108,12 @@ def test_dice_with_means_of_tissues_and_of_deep_grey() -> None:
         score("dice", 0.91234, group="putamen"),
     )
     assert table.title == "healthy: Dice with what is found in the true image"
-    assert table.columns == ("way", *(name.replace("_", " ") for name in FOUND), "tissues", "deep grey")
+    assert table.columns == (
+        "way",
+        *(name.replace("_", " ") for name in SCORED_STRUCTURES),
+        "tissues",
+        "deep grey",
+    )
     row = cells(table)
     assert (row["csf"], row["grey matter"], row["putamen"]) == ("0.800", "0.600", "0.912")
     assert row["white matter"] == row["thalamus"] == "n/a"
@@ -126,7 +131,9 @@ def test_distances_and_volumes_have_no_means() -> None:
     )
     assert [one.title for one in tables] == ["healthy: HD95 [mm]", "healthy: relative error of volume"]
     assert [cells(one)["putamen"] for one in tables] == ["1.23", "-0.043"]
-    assert all(one.columns == ("way", *(name.replace("_", " ") for name in FOUND)) for one in tables)
+    assert all(
+        one.columns == ("way", *(name.replace("_", " ") for name in SCORED_STRUCTURES)) for one in tables
+    )
 
 
 def test_sets_apart_and_ways_in_their_order() -> None:

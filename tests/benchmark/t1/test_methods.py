@@ -5,7 +5,6 @@ import pytest
 from tests.run.untrained import write_untrained
 from unweight.benchmark.t1.methods import (
     METHODS,
-    check_unseen,
     default_method,
     evaluations_per_slice,
     t1_methods,
@@ -49,10 +48,3 @@ def test_messages(tmp_path: Path) -> None:
         InputError, match=r"no weights called t1-rim\. Make them with `unweight train t1-rim`"
     ):
         t1_methods(["ml", "rim"], tmp_path)
-
-
-def test_heads_known_from_training_are_refused(tmp_path: Path) -> None:
-    write_untrained(tmp_path, ("t1-posterior",), trained_on="Slabs of 2 heads (brainweb04, brainweb18).")
-    check_unseen(("brainweb1", "brainweb41"), ("ml", "posterior"), tmp_path)
-    with pytest.raises(UsageError, match="posterior knows brainweb18 from its training"):
-        check_unseen(("brainweb18", "brainweb43"), ("ml", "posterior"), tmp_path)

@@ -7,14 +7,15 @@ from typing import final
 import pytest
 import torch
 
-from unweight.benchmark.t1.detail import LESIONS, SULCUS, detail_set
-from unweight.benchmark.t1.scores import evaluate_set
-from unweight.benchmark.t1.sets import TrialSet, phantom_set, scattered_set
+from unweight.benchmark.core.run import Dataset
+from unweight.benchmark.t1.datasets import phantom_set, scattered_set
+from unweight.benchmark.t1.heads import LESIONS, SULCUS, detail_set
+from unweight.benchmark.t1.scores import evaluate_dataset
 from unweight.benchmark.t1.stability import changed_images, refusal_of_stability, stability_scores
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps
+from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.signals.parameters import PD, T1, B
@@ -27,8 +28,8 @@ def watch(label: str) -> Iterator[Progress]:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Told(Estimator):
-    """Says the truth times a factor, and how sure it is."""
+class Known(Estimator):
+    """Returns the truth times a factor, and how sure it is."""
 
     truth: ParameterMaps
     factor: float = 1.0
@@ -58,16 +59,27 @@ class Told(Estimator):
         )
 
 
-def told(trial_set: TrialSet, **changes: float) -> Told:
-    truth = trial_set.trials[0].truth
-    assert truth is not None
-    return Told(truth=truth, **changes)
+def truth_of(dataset: Dataset) -> ParameterMaps:
+    """Return the truth of the first case as maps."""
+    case = dataset.make(0)
+    values = torch.stack([case.truth[name] for name in ("T1", "PD", "B")], dim=-1)
+    known = torch.isfinite(values).all(-1)
+    return ParameterMaps(
+        specs=(T1, PD, B),
+        values=values,
+        std=torch.zeros_like(values).masked_fill(~known[..., None], torch.nan),
+        status=torch.where(known, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8),
+    )
+
+
+def known(dataset: Dataset, **changes: float) -> Known:
+    return Known(truth=truth_of(dataset), **changes)
 
 
 def test_scores_of_known_answers() -> None:
     """A method that is 5 % too high everywhere, with an SD of 10 %, is scored as just that."""
     made = phantom_set(1)
-    evaluated = evaluate_set(made, {"high": told(made, factor=1.05, interval=True)}, watch)
+    evaluated = evaluate_dataset(made, {"high": known(made, factor=1.05, interval=True)}, watch)
     value = {(one.group, one.metric): one.value for one in evaluated.scores}
     assert value["all", "bias"] == pytest.approx(0.05)
     assert value["all", "rmse_ln"] == pytest.approx(math.log(1.05))
@@ -84,10 +96,10 @@ def test_scores_of_known_answers() -> None:
 
 def test_a_method_that_refuses_is_left_out_with_its_reason() -> None:
     made = scattered_set((8, 8))
-    evaluated = evaluate_set(made, {"told": told(made), "ml": InversionRecoveryFit()}, watch)
-    assert list(evaluated.answers) == ["ml", "exact"]
+    evaluated = evaluate_dataset(made, {"known": known(made), "ml": InversionRecoveryFit()}, watch)
+    assert list(evaluated.predictions) == ["ml", "exact"]
     (refusal,) = evaluated.refusals
-    assert (refusal.method, refusal.reason) == ("told", "the noise is told. Keep it.")
+    assert (refusal.method, refusal.reason) == ("known", "the noise is told. Keep it.")
     ratios = [one for one in evaluated.scores if one.metric == "rmse_ln_to_exact" and one.group == "all"]
     assert [one.method for one in ratios] == ["ml"]
     assert ratios[0].value > 1
@@ -95,12 +107,11 @@ def test_a_method_that_refuses_is_left_out_with_its_reason() -> None:
 
 def test_detail_kept_and_lost() -> None:
     made = detail_set(1)
-    truth = made.trials[0].truth
-    assert truth is not None
-    known = ~truth.failed[..., None]
-    level = replace(truth, values=torch.where(known, truth.values.nanmean((0, 1, 2)), torch.nan))
-    flat = Told(truth=level)
-    evaluated = evaluate_set(made, {"truth": told(made), "flat": flat}, watch)
+    truth = truth_of(made)
+    inside = ~truth.failed[..., None]
+    level = replace(truth, values=torch.where(inside, truth.values.nanmean((0, 1, 2)), torch.nan))
+    flat = Known(truth=level)
+    evaluated = evaluate_dataset(made, {"truth": known(made), "flat": flat}, watch)
     for name in (SULCUS, *LESIONS):
         for metric in ("recovered_linear", "recovered_free"):
             found = {

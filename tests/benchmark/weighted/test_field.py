@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from unweight.benchmark.weighted.field import BetweenFields
+from unweight.benchmark.weighted.datasets import BetweenFields
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.synth.tissue.materials import INDEX

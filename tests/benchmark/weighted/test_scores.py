@@ -5,23 +5,23 @@ import torch
 
 from tests.run.heads import small_head
 from tests.run.told_maps import ToldMaps, overheard, watch
-from unweight.benchmark.weighted.figures import coverage_by_tissue, maps_figures
-from unweight.benchmark.weighted.measures import loss_scores, scores_of
-from unweight.benchmark.weighted.scores import MapsTried, try_methods
-from unweight.benchmark.weighted.sets import MapsSet, field_set, internal_set, lesions_set
-from unweight.benchmark.weighted.tables import VOXELS, maps_tables
+from unweight.benchmark.core.run import Dataset
+from unweight.benchmark.weighted.datasets import field_set, internal_set, lesions_set
+from unweight.benchmark.weighted.figures import coverage_by_tissue, weighted_figures
+from unweight.benchmark.weighted.scores import WeightedResult, evaluate_dataset, loss_scores
+from unweight.benchmark.weighted.tables import VOXELS, weighted_tables
 from unweight.metrics.scores import Score
 
 HEADS = (small_head(),)
 Key = tuple[str, str, str, str]
 
 
-def tried(made: MapsSet, **methods: ToldMaps) -> MapsTried:
+def tried(made: Dataset, **methods: ToldMaps) -> WeightedResult:
     known: dict[int, torch.Tensor] = {}
     for one in methods.values():
         one.known.update(known)
         object.__setattr__(one, "known", known)
-    return try_methods(overheard(made, known), methods, watch)
+    return evaluate_dataset(overheard(made, known), methods, watch)
 
 
 def by_key(scores: list[Score]) -> dict[Key, Score]:
@@ -31,7 +31,7 @@ def by_key(scores: list[Score]) -> dict[Key, Score]:
 
 
 @pytest.fixture(scope="module")
-def ill() -> MapsTried:
+def ill() -> WeightedResult:
     return tried(
         lesions_set(HEADS, 1, 2),
         high=ToldMaps(factor=1.05),
@@ -40,15 +40,15 @@ def ill() -> MapsTried:
 
 
 @pytest.fixture(scope="module")
-def ill_scores(ill: MapsTried) -> list[Score]:
-    return scores_of(ill)
+def ill_scores(ill: WeightedResult) -> list[Score]:
+    return list(ill.benchmark.scores)
 
 
 def test_scores_of_known_answers() -> None:
     """A method that is 5 % too high everywhere, with intervals of 10 %, is scored as just that."""
     done = tried(internal_set(HEADS, 2, 1), high=ToldMaps(factor=1.05), holes=ToldMaps(share_missing=0.3))
-    value = {key: one.value for key, one in by_key(scores_of(done)).items()}
-    truth = torch.cat([one.truth for one in done.brains]).double()
+    value = {key: one.value for key, one in by_key(list(done.benchmark.scores)).items()}
+    truth = torch.cat([one.truth for one in done.benchmark.cases]).double()
     for place, name in enumerate(("T1", "T2", "PD")):
         for metric in ("bias", "mape", "median_ape"):
             assert value["high", name, "all", metric] == pytest.approx(0.05, rel=1e-3)
@@ -67,7 +67,7 @@ def test_scores_of_known_answers() -> None:
     assert value["high", "n/a", "all", "seconds_per_examination"] > 0
     each = [
         10 * math.log10(4.5**2 / float((0.05 * one.truth[:, 0].double()).square().mean()))
-        for one in done.brains
+        for one in done.benchmark.cases
     ]
     assert value["high", "T1", "all", "psnr"] == pytest.approx(sum(each) / 2, abs=1e-3)
     assert value["high", "T1", "1.5 T", "psnr"] == pytest.approx(each[0], abs=1e-3)
@@ -78,7 +78,7 @@ def test_scores_of_known_answers() -> None:
 
 
 def test_units_and_numbers() -> None:
-    found = by_key(scores_of(tried(internal_set(HEADS, 1, 1), high=ToldMaps(factor=1.05))))
+    found = by_key(list(tried(internal_set(HEADS, 1, 1), high=ToldMaps(factor=1.05)).benchmark.scores))
     assert found["high", "T1", "all", "mae"].unit == "s" and found["high", "PD", "all", "mae"].unit == "1"
     assert (
         found["high", "T2", "all", "psnr"].unit == "dB" and found["high", "T2", "all", "ssim"].unit == "1"
@@ -90,7 +90,7 @@ def test_units_and_numbers() -> None:
     assert sum(found["high", "PD", name, "mape"].n for name in ("PD < 0.7", "PD > 0.9")) < whole
 
 
-def test_lesions(ill: MapsTried, ill_scores: list[Score]) -> None:
+def test_lesions(ill: WeightedResult, ill_scores: list[Score]) -> None:
     found = by_key(ill_scores)
     for group in ("MS lesion", "oedema"):
         assert found["high", "T2", group, "right_sign"].value == 1
@@ -99,7 +99,7 @@ def test_lesions(ill: MapsTried, ill_scores: list[Score]) -> None:
         assert found["high", "T1", group, "error_over_white"].value == pytest.approx(1, rel=1e-3)
         assert found["flat", "T1", group, "error_over_white"].value > 0
     # White matter of the examinations that have the lesion, and of no others.
-    plaques = ill.brains[0]
+    plaques = ill.benchmark.cases[0]
     error = (0.08 / plaques.truth[:, 1].double() - 1).abs()
     ratio = error[plaques.tissue == 4].median() / error[plaques.tissue == 0].median()
     assert found["flat", "T2", "MS lesion", "error_over_white"].value == pytest.approx(
@@ -108,10 +108,8 @@ def test_lesions(ill: MapsTried, ill_scores: list[Score]) -> None:
 
 
 def test_what_an_unseen_set_costs(ill_scores: list[Score]) -> None:
-    base = scores_of(
-        tried(internal_set(HEADS, 1, 1), high=ToldMaps(factor=1.01), flat=ToldMaps(factor=1.05))
-    )
-    scores = [*base, *ill_scores]
+    base = tried(internal_set(HEADS, 1, 1), high=ToldMaps(factor=1.01), flat=ToldMaps(factor=1.05))
+    scores = [*base.benchmark.scores, *ill_scores]
     losses = {(one.method, one.parameter, one.metric): one.value for one in loss_scores(scores)}
     value = {
         (one.dataset, *key): one.value
@@ -130,19 +128,19 @@ def test_what_an_unseen_set_costs(ill_scores: list[Score]) -> None:
 def test_a_method_that_refuses_is_left_out_with_its_reason() -> None:
     """Of two fields it refuses the second: what it said of the first does not count either."""
     done = tried(internal_set(HEADS, 2, 1), high=ToldMaps(), low=ToldMaps(refuses=3.0))
-    assert list(done.answers) == ["high"]
-    (refusal,) = done.refusals
+    assert list(done.benchmark.predictions) == ["high"]
+    (refusal,) = done.benchmark.refusals
     assert (refusal.method, refusal.reason) == ("low", "no weights for 3 T. Use others.")
     assert [list(one.maps) for one in done.shown] == [["high"]]
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
     done = tried(field_set(HEADS, 1, 1), low=ToldMaps(refuses=2.2))
-    assert scores_of(done) == [] and maps_figures(done, []) == {}
+    assert done.benchmark.scores == () and weighted_figures(done) == {}
 
 
 def test_tables(ill_scores: list[Score]) -> None:
-    images, summary, kinds, groups, lesions = maps_tables(ill_scores)
+    images, summary, kinds, groups, lesions = weighted_tables(ill_scores)
     assert images.rows[0][:2] == ("T1", "high") and images.rows[0][3] == "n/a"
     assert summary.columns == VOXELS and summary.title.startswith("lesions: the brain")
     assert [row[:2] for row in summary.rows] == [
@@ -162,11 +160,11 @@ def test_tables(ill_scores: list[Score]) -> None:
     assert groups.columns == ("voxels", "map", "high", "flat")
     assert ("MS lesion", "T2", "5.0") in {row[:3] for row in groups.rows}
     assert lesions.rows[0][:3] == ("MS lesion", "T1", "100 (1.00)")
-    assert maps_tables([]) == ()
+    assert weighted_tables([]) == ()
 
 
-def test_figures(ill: MapsTried, ill_scores: list[Score]) -> None:
-    drawn = maps_figures(ill, ill_scores)
+def test_figures(ill: WeightedResult, ill_scores: list[Score]) -> None:
+    drawn = weighted_figures(ill)
     assert set(drawn) == {"lesions_plaques.png", "lesions_tumours.png", "lesions_coverage.png"}
     assert all(one.startswith(b"\x89PNG") for one in drawn.values())
     found = coverage_by_tissue(ill_scores)

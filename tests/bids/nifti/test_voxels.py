@@ -121,10 +121,14 @@ def write_zeros(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def peak_of(*words: str) -> tuple[int, str]:
-    """Return the peak memory of a command [byte], and what it said."""
+    """Return the peak memory of a command [byte], and what it said.
+
+    `ru_maxrss` of a new process begins with what its parent held; `VmHWM` is of its own memory.
+    """
     code = (
-        "import resource, sys; from unweight.cli.main import main; sys.argv = ['unweight', *sys.argv[1:]]\n"
-        "main(); print('PEAK', 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import pathlib, sys; from unweight.cli.main import main; sys.argv = ['unweight', *sys.argv[1:]]\n"
+        "main(); status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print('PEAK', 1024 * int(status.split('VmHWM:')[1].split()[0]))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     return int(done.stdout.rsplit("PEAK ", 1)[1]), done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The ways of making a T1w image that an evaluation compares, and what finds structures in the images."""
+"""The methods that synthesise T1w images, by name, and the segmenters that measure structures in them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.benchmark.mprage.records import Make, Segment
+from unweight.benchmark.mprage.records import SegmentFn, SynthesisFn
 from unweight.benchmark.mprage.scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.mprage.methods import load_synthesiser
@@ -30,14 +30,14 @@ CONDITIONS = {
     BOTH: EVERYTHING,
 }
 DRAWN = "fastddpm"  # one draw, as published
-DRAWN_WAYS = {"fastddpm axial": (Planes.AXIAL, 1)}
+DRAWN_METHODS = {"fastddpm axial": (Planes.AXIAL, 1)}
 EXTERNAL: dict[str, type[Segmenter]] = {"synthseg": SynthSeg, "fastsurfer": FastSurfer}
 
 
-def ways_of(
+def synthesis_methods(
     methods: Sequence[str] | None, folder: Path | None, device: torch.device, *, further: bool = True
-) -> dict[str, Make]:
-    """Return what makes images, by name.
+) -> dict[str, SynthesisFn]:
+    """Return what synthesises images, by name.
 
     Args:
         methods: Of `WEIGHTS`; None for all that there are weights for.
@@ -48,8 +48,8 @@ def ways_of(
     Raises:
         InputError: There are no weights for a method that was asked for, or for any.
     """
-    there = available(folder)
-    chosen = [name for name in WEIGHTS if WEIGHTS[name] in there] if methods is None else list(methods)
+    stored = available(folder)
+    chosen = [name for name in WEIGHTS if WEIGHTS[name] in stored] if methods is None else list(methods)
     unknown = [name for name in chosen if name not in WEIGHTS]
     if unknown:
         raise UsageError(f"no methods: {', '.join(unknown)}", remedy=f"There are {', '.join(WEIGHTS)}.")
@@ -57,27 +57,27 @@ def ways_of(
         raise InputError(
             "there are no weights that make T1w images", remedy="Make them with `unweight train mprage`."
         )
-    ways: dict[str, Make] = {}
+    functions: dict[str, SynthesisFn] = {}
     for name in chosen:
         n_draws = 1 if name == DRAWN else None
-        made, _ = load_synthesiser(WEIGHTS[name], folder, device=device, n_draws=n_draws)
-        ways[name] = maker(made)
+        synthesiser, _ = load_synthesiser(WEIGHTS[name], folder, device=device, n_draws=n_draws)
+        functions[name] = synthesis_function(synthesiser)
         if further and name == ABLATED:
-            for told, conditions in CONDITIONS.items():
+            for label, conditions in CONDITIONS.items():
                 if conditions != EVERYTHING:
-                    ways[told_name(told)] = maker(made, conditions)
+                    functions[ablation_name(label)] = synthesis_function(synthesiser, conditions)
         if further and name == DRAWN:
-            for other, (planes, count) in DRAWN_WAYS.items():
-                made, _ = load_synthesiser(
+            for other, (planes, count) in DRAWN_METHODS.items():
+                synthesiser, _ = load_synthesiser(
                     WEIGHTS[name], folder, device=device, planes=planes, n_draws=count
                 )
-                ways[other] = maker(made)
-    return ways
+                functions[other] = synthesis_function(synthesiser)
+    return functions
 
 
-def weights_of(way: str, folder: Path | None) -> str:
-    """Return the SHA-256 of the weights that a way rests on."""
-    names = [name for name in WEIGHTS if way == name or way.startswith((f"{name} ", f"{name}:"))]
+def weights_of(method: str, folder: Path | None) -> str:
+    """Return the SHA-256 of the weights that a method rests on."""
+    names = [name for name in WEIGHTS if method == name or method.startswith((f"{name} ", f"{name}:"))]
     if not names:
         return ""
     digest = load_weights(WEIGHTS[names[0]], folder)[1].sha256
@@ -85,21 +85,21 @@ def weights_of(way: str, folder: Path | None) -> str:
     return f"{digest}{base}"
 
 
-def told_name(told: str) -> str:
-    """Return the name of the way in which the U-Net is told these conditions."""
-    return ABLATED if told == BOTH else f"{ABLATED}: {told}"
+def ablation_name(label: str) -> str:
+    """Return the name of the U-Net that gets these conditions."""
+    return ABLATED if label == BOTH else f"{ABLATED}: {label}"
 
 
-def maker(synthesise: Synthesiser, conditions: Conditions = EVERYTHING) -> Make:
-    """Return what makes the image of a pair's echoes."""
+def synthesis_function(synthesise: Synthesiser, conditions: Conditions = EVERYTHING) -> SynthesisFn:
+    """Return what synthesises the image from a pair's echoes."""
 
-    def make(pair: Pair) -> Float[Tensor, "x y z"]:
+    def of_pair(pair: Pair) -> Float[Tensor, "x y z"]:
         return synthesise(pair.channels.float(), conditions).mean
 
-    return make
+    return of_pair
 
 
-def own_segmenter(folder: Path | None, device: torch.device) -> Segment:
+def own_segmenter(folder: Path | None, device: torch.device) -> SegmentFn:
     """Return the network that finds structures, trained on true simulated images only.
 
     Raises:
@@ -115,7 +115,7 @@ def own_segmenter(folder: Path | None, device: torch.device) -> Segment:
     return find
 
 
-def external_segmenter(name: str, voxel_mm: tuple[float, float, float]) -> Segment:
+def external_segmenter(name: str, voxel_mm: tuple[float, float, float]) -> SegmentFn:
     """Return an installed program, for images on a grid without a turn.
 
     Args:

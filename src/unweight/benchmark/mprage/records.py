@@ -1,13 +1,12 @@
-"""What is measured of one person: each way of making the T1w image against the true one.
+"""What is measured of one subject: each method's T1w image against the true one.
 
-Every number comes from the same segmenter, on the true image and on those made. Records are kept as they
-are made, one line of JSON each, so that an evaluation that was stopped goes on.
+Every number comes from the same segmenter, on the true image and on those synthesised. Records are written
+as they are measured, one line of JSON each, so that an evaluation that was stopped can be resumed.
 """
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
@@ -17,58 +16,75 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from unweight.benchmark.core.run import AcceptsAll, Case, Watch, dataset_of, run_methods, whole_case
+from unweight.benchmark.core.scoring import (
+    DEFAULT_METRICS,
+    LabelPair,
+    MetricChoice,
+    VoxelSample,
+    image_pair,
+    measure,
+)
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_text
 from unweight.learn.pairs.echo_channels import MASK
 from unweight.learn.pairs.pair import DATA_RANGE, Pair
-from unweight.metrics.feature_similarity import fsim
-from unweight.metrics.gradient_similarity import gmsd
-from unweight.metrics.haar_similarity import haarpsi
-from unweight.metrics.image_quality import psnr, ssim
-from unweight.metrics.multiscale_ssim import ms_ssim
-from unweight.metrics.segmentation import score_structures
-from unweight.metrics.sharpness import hfen, sharpness_ratio
-from unweight.metrics.slice_continuity import slice_jumps
+from unweight.metrics.contrast import contrast_to_noise
+from unweight.metrics.image_quality import psnr
+from unweight.metrics.segmentation import dice_by_label, score_structures
 from unweight.metrics.structures import LABELS, STRUCTURES
-from unweight.metrics.tissue_contrast import contrast_to_noise
+from unweight.registry.records import Inputs
 
 Volume = Float[Tensor, "x y z"]
-Segment = Callable[[Volume, Bool[Tensor, "x y z"]], UInt8[Tensor, "x y z"]]
-Make = Callable[[Pair], Volume]
+Labels = UInt8[Tensor, "x y z"]
+SegmentFn = Callable[[Volume, Bool[Tensor, "x y z"]], Labels]
+SynthesisFn = Callable[[Pair], Volume]
 LARGEST_BYTES = 256 * 2**20
-TRUTH = "truth"  # the name of the true image among the ways
+TRUTH = "truth"  # the name of the true image among the methods
 CONTRASTS = {
     "cnr white-grey": ("white_matter", "grey_matter"),
     "cnr putamen-pallidum": ("putamen", "pallidum"),
 }
-AXIS = 2
-BORDER_MM = 2.0
+LIKENESS = ("ssim", "ms-ssim", "gmsd", "haarpsi", "fsim", "sharpness", "hfen", "slice jumps")
+METRICS = (
+    *("psnr", *LIKENESS, *CONTRASTS, "seconds", "dice", "hd95", "volume error", "dice of labels"),
+    *("concordance", "volume difference"),
+    *(
+        f"{effect}: {name}"
+        for effect in ("age", "sex")
+        for name in ("true effect", "effect", "ratio", "interaction p")
+    ),
+)
+FED = (Inputs.IMAGE, Inputs.VOXELS, Inputs.LABELS)
+# What the fields of a record are called in the file.
+KEYS = {"subject": "person", "method": "way"}
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One person, one way.
+    """One subject, one method.
 
     Attributes:
-        dataset: Of the person.
-        person: Name.
-        way: How the image was made; `truth` for the true image.
+        dataset: Of the subject.
+        subject: Name.
+        method: How the image was synthesised; `truth` for the true image.
         about: Age, sex, size of the brain, true volumes.
         image: Measures against the true image, by name.
         volume_ml: Of each structure, as the segmenter finds it.
-        dice: With what the segmenter finds in the true image.
-        dice_labels: With what the person is made of.
-        hd95_mm: With what the segmenter finds in the true image, where all measures are wanted.
+        dice: With the segmentation of the true image.
+        dice_labels: With the labels that the subject was simulated from.
+        hd95_mm: With the segmentation of the true image, where all measures are wanted.
         psnr: In each structure [dB].
-        seconds: To make the image.
-        weights: SHA-256 of what made it.
+        seconds: To synthesise the image.
+        weights: SHA-256 of the network.
+        structures: Further metrics of labels that were asked for, by structure and metric.
     """
 
     dataset: str
-    person: str
-    way: str
+    subject: str
+    method: str
     about: Mapping[str, object]
     image: Mapping[str, float]
     volume_ml: Mapping[str, float]
@@ -78,43 +94,148 @@ class Record:
     psnr: Mapping[str, float]
     seconds: float
     weights: str = ""
+    structures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells it from others."""
-        return (self.dataset, self.person, self.way)
+        """What distinguishes it from others."""
+        return (self.dataset, self.subject, self.method)
 
 
-def measure_person(
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SubjectMeasures:
+    """The true image of one subject, with what measures others against it.
+
+    Attributes:
+        dataset: Of the subject.
+        pair: Its echoes, true image and labels.
+        inside: Voxels that are compared.
+        true_labels: Segmentation of the true image.
+        metrics: What to measure.
+    """
+
+    dataset: str
+    pair: Pair
+    inside: Bool[Tensor, "x y z"]
+    true_labels: Labels
+    metrics: MetricChoice = DEFAULT_METRICS
+
+    def record(
+        self, method: str, image: Volume, labels: Labels, *, seconds: float, all_measures: bool
+    ) -> Record:
+        """Return what is measured of one image; likeness and surfaces only if all measures are wanted."""
+        pair, truth = self.pair, self.pair.target.float()
+        size = math.prod(pair.voxel_mm) / 1000
+        counts = torch.bincount(labels.reshape(-1).long(), minlength=len(STRUCTURES)).tolist()
+        measured: dict[str, float] = {}
+        distances: dict[str, float] = {}
+        structures: dict[str, dict[str, float]] = {}
+        if method != TRUTH:
+            measured["psnr"] = psnr(image, truth, self.inside, DATA_RANGE)
+        if method != TRUTH and all_measures:
+            measured |= self._likeness(image, truth)
+            if self.metrics.wants("hd95"):
+                scored = score_structures(labels, self.true_labels, pair.voxel_mm, STRUCTURES)
+                distances = {name: score.hd95_mm for name, score in scored.items()}
+            structures = self._further_structures(labels)
+        if all_measures:
+            measured |= {
+                name: contrast_to_noise(image, pair.labels == LABELS[first], pair.labels == LABELS[second])
+                for name, (first, second) in CONTRASTS.items()
+            }
+        return Record(
+            dataset=self.dataset,
+            subject=pair.name,
+            about=dict(pair.about),
+            method=method,
+            image=_finite(measured),
+            volume_ml={name: size * counts[label] for name, label in LABELS.items() if label > 0},
+            dice=_finite(structure_dice(labels, self.true_labels)) if method != TRUTH else {},
+            dice_labels=_finite(structure_dice(labels, pair.labels)) if bool(pair.labels.any()) else {},
+            hd95_mm=_finite(distances),
+            psnr=_finite(_by_structure(image, truth, pair.labels)) if method != TRUTH else {},
+            seconds=seconds,
+            structures=structures,
+        )
+
+    def _likeness(self, image: Volume, truth: Volume) -> dict[str, float]:
+        images = (
+            *self.metrics.of(LIKENESS, Inputs.IMAGE),
+            *self.metrics.further(METRICS, Inputs.IMAGE),
+        )
+        voxels = self.metrics.further(METRICS, Inputs.VOXELS)
+        sample = VoxelSample(estimate=image[self.inside], truth=truth[self.inside], positive=False)
+        further = measure(voxels, sample)
+        return measure(images, image_pair(image, truth, self.inside, DATA_RANGE)) | {
+            metric.name: further[metric.name] for metric in voxels if metric.name in further
+        }
+
+    def _further_structures(self, labels: Labels) -> dict[str, dict[str, float]]:
+        metrics = self.metrics.further(METRICS, Inputs.LABELS)
+        return {
+            name: _finite(
+                measure(
+                    metrics,
+                    LabelPair(
+                        found=labels == label,
+                        truth=self.true_labels == label,
+                        voxel_mm=self.pair.voxel_mm,
+                    ),
+                )
+            )
+            for name, label in LABELS.items()
+            if label > 0 and metrics
+        }
+
+
+def measure_subject(
     dataset: str,
     pair: Pair,
-    ways: Mapping[str, Make],
-    segment: Segment,
+    methods: Mapping[str, SynthesisFn],
+    segment: SegmentFn,
+    watch: Watch,
     *,
-    wholly: Iterable[str] = (),
-) -> Iterable[tuple[Record, Volume]]:
-    """Give a record and the image of each way, the true image first.
+    all_measures: Collection[str] = (),
+    metrics: MetricChoice = DEFAULT_METRICS,
+) -> Iterator[tuple[Record, Volume]]:
+    """Give a record and the image of each method, the true image first.
 
     Args:
-        dataset: Of the person.
-        pair: Of the person.
-        ways: What makes images, by name.
+        dataset: Of the subject.
+        pair: Of the subject.
+        methods: What synthesises images, by name.
         segment: Finds structures.
-        wholly: Ways of which all measures of likeness are wanted; of others only PSNR.
+        watch: Gives a progress report for a label.
+        all_measures: Methods of which all measures of likeness are wanted; of others only PSNR.
+        metrics: What to measure.
     """
     truth, mask = pair.target.float(), pair.channels[MASK] > 0
     inside = mask & ~outermost(mask)
-    found_truth = segment(truth, mask)
-    full = set(wholly)
-    about = {"dataset": dataset, "person": pair.name, "about": dict(pair.about)}
-    yield _record(about, TRUTH, (truth, truth, inside), (found_truth, found_truth, pair), 0.0, True), truth
-    for name, make in ways.items():
-        began = time.perf_counter()
-        made = make(pair)
-        seconds = time.perf_counter() - began
-        found = segment(made, mask)
-        images = (made, truth, inside)
-        yield _record(about, name, images, (found, found_truth, pair), seconds, name in full), made
+    case = Case(input=pair, truth={"T1w": truth}, scored=inside)
+    subject = SubjectMeasures(
+        dataset=dataset, pair=pair, inside=inside, true_labels=segment(truth, mask), metrics=metrics
+    )
+    yield subject.record(TRUTH, truth, subject.true_labels, seconds=0.0, all_measures=True), truth
+    result = run_methods(
+        dataset_of(f"{dataset}: {pair.name}", [case]),
+        {name: AcceptsAll(function=function) for name, function in methods.items()},
+        watch,
+        keep=lambda case, method, image: image,
+        keep_case=whole_case,
+    )
+    for name, (prediction,) in result.predictions.items():
+        image = prediction.output
+        yield (
+            subject.record(
+                name,
+                image,
+                segment(image, mask),
+                seconds=prediction.seconds,
+                all_measures=name in all_measures,
+            ),
+            image,
+        )
 
 
 def outermost(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
@@ -129,85 +250,20 @@ def outermost(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     return mask & ~inner
 
 
-def _record(
-    about: Mapping[str, object],
-    way: str,
-    images: tuple[Volume, Volume, Bool[Tensor, "x y z"]],
-    found: tuple[UInt8[Tensor, "x y z"], UInt8[Tensor, "x y z"], Pair],
-    seconds: float,
-    fully: bool,
-) -> Record:
-    made, truth, inside = images
-    labels, true_labels, pair = found
-    size = math.prod(pair.voxel_mm) / 1000
-    counts = torch.bincount(labels.reshape(-1).long(), minlength=len(STRUCTURES)).tolist()
-    distances = {}
-    if fully and way != TRUTH:
-        scored = score_structures(labels, true_labels, pair.voxel_mm, STRUCTURES)
-        distances = {name: one.hd95_mm for name, one in scored.items()}
-    image = {"psnr": psnr(made, truth, inside, DATA_RANGE)} if way != TRUTH else {}
-    if fully:
-        image |= _likeness(made, truth, inside) if way != TRUTH else {}
-        image |= _contrasts(made, pair.labels)
-    return Record(
-        **about,  # type: ignore[arg-type]  # the three fields that all records of a person share
-        way=way,
-        image=_known(image),
-        volume_ml={name: size * counts[label] for name, label in LABELS.items() if label > 0},
-        dice=_known(overlaps(labels, true_labels)) if way != TRUTH else {},
-        dice_labels=_known(overlaps(labels, pair.labels)) if bool(pair.labels.any()) else {},
-        hd95_mm=_known(distances),
-        psnr=_known(_by_structure(made, truth, pair.labels)) if way != TRUTH else {},
-        seconds=seconds,
-    )
+def structure_dice(labels: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"]) -> dict[str, float]:
+    """Return the Dice of each structure; NaN where it is in neither."""
+    dice = dice_by_label(labels, truth, len(STRUCTURES))
+    return {name: dice[label] for name, label in LABELS.items() if label > 0}
 
 
-def _known(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Return the numbers that are numbers, for JSON knows no others."""
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Return the finite numbers, for JSON has no others."""
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def overlaps(found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"]) -> dict[str, float]:
-    """Return the Dice of each structure; NaN where it is in neither.
-
-    Args:
-        found: Structures.
-        truth: Likewise.
-    """
-    n = len(STRUCTURES)
-    both = torch.bincount(found.reshape(-1).long() * n + truth.reshape(-1).long(), minlength=n * n)
-    both = both.reshape(n, n).double()
-    sums = both.sum(0) + both.sum(1)
+def _by_structure(image: Volume, truth: Volume, labels: Labels) -> dict[str, float]:
     return {
-        name: float(2 * both[label, label] / sums[label]) if float(sums[label]) else math.nan
-        for name, label in LABELS.items()
-        if label > 0
-    }
-
-
-def _likeness(made: Volume, truth: Volume, inside: Bool[Tensor, "x y z"]) -> dict[str, float]:
-    return {
-        "ssim": ssim(made, truth, inside, DATA_RANGE),
-        "ms-ssim": ms_ssim(made, truth, inside, DATA_RANGE),
-        "gmsd": gmsd(made, truth, inside, DATA_RANGE),
-        "haarpsi": haarpsi(made, truth, inside, DATA_RANGE),
-        "fsim": fsim(made, truth, inside, DATA_RANGE),
-        "sharpness": sharpness_ratio(made, truth, inside),
-        "hfen": hfen(made, truth, inside),
-        "slice jumps": slice_jumps(made, truth, inside, AXIS),
-    }
-
-
-def _contrasts(made: Volume, labels: UInt8[Tensor, "x y z"]) -> dict[str, float]:
-    return {
-        name: contrast_to_noise(made, labels == LABELS[first], labels == LABELS[second])
-        for name, (first, second) in CONTRASTS.items()
-    }
-
-
-def _by_structure(made: Volume, truth: Volume, labels: UInt8[Tensor, "x y z"]) -> dict[str, float]:
-    return {
-        name: psnr(made, truth, labels == label, DATA_RANGE)
+        name: psnr(image, truth, labels == label, DATA_RANGE)
         for name, label in LABELS.items()
         if label > 0 and bool((labels == label).any())
     }
@@ -215,12 +271,12 @@ def _by_structure(made: Volume, truth: Volume, labels: UInt8[Tensor, "x y z"]) -
 
 @final
 @dataclass(kw_only=True, eq=False)
-class RecordBook:
+class ResultsFile:
     """Records in a file, one line each.
 
     Attributes:
         path: Of the file.
-        about: What they rest on: segmenter, people; a book about something else is not gone on with.
+        about: What they rest on: segmenter, subjects; a file about something else is not resumed.
         records: Those there are.
     """
 
@@ -228,37 +284,48 @@ class RecordBook:
     about: Mapping[str, object]
     records: dict[tuple[str, str, str], Record] = field(default_factory=dict)
 
-    def open(self) -> "RecordBook":
+    def open(self) -> "ResultsFile":
         """Read what there is.
 
         Raises:
-            InputError: The file is no book of records, or one about something else.
+            InputError: The file holds no records, or those of something else.
         """
         if not self.path.exists():
             return self
+        names = {key: name for name, key in KEYS.items()}
         try:
             lines = read_text(self.path, LARGEST_BYTES).splitlines()
-            told, *rows = [parse_json(line) for line in lines]
-            read = [Record(**row) for row in rows]
-        except (InputError, ValueError, TypeError) as error:
-            raise InputError("is no book of records", remedy="Move it away.", path=self.path) from error
-        if told != json.loads(json.dumps(dict(self.about))):
+            about, *rows = [parse_json(line) for line in lines]
+            read = [Record(**{names.get(key, key): value for key, value in row.items()}) for row in rows]
+        except (InputError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                "holds records of other people, or by another segmenter",
+                "is not a valid results file", remedy="Move it away.", path=self.path
+            ) from error
+        if about != json.loads(json.dumps(dict(self.about))):
+            raise InputError(
+                "holds records of other people, by another segmenter or of other metrics",
                 remedy="Choose another folder with -o.",
                 path=self.path,
             )
-        self.records |= {one.key: one for one in read}
+        self.records |= {record.key: record for record in read}
         return self
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records and write the file."""
-        self.records |= {one.key: one for one in records}
-        rows = (dict(self.about), *(asdict(one) for one in self.records.values()))
+        self.records |= {record.key: record for record in records}
+        rows = (dict(self.about), *(_plain(record) for record in self.records.values()))
         lines = [json.dumps(row, allow_nan=False) for row in rows]
         write_bytes_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
 
-    def has(self, dataset: str, person: str, way: str, weights: str = "") -> bool:
-        """Whether one way of one person is there, made with these weights."""
-        found = self.records.get((dataset, person, way))
-        return found is not None and found.weights == weights
+    def has(self, dataset: str, subject: str, method: str, weights: str = "") -> bool:
+        """Whether the record of one method and subject is there, with these weights."""
+        record = self.records.get((dataset, subject, method))
+        return record is not None and record.weights == weights
+
+
+def _plain(record: Record) -> dict[str, object]:
+    """Return a record by the keys of the file; further metrics only where there are some."""
+    row = {KEYS.get(name, name): value for name, value in asdict(record).items()}
+    if not row["structures"]:
+        del row["structures"]
+    return row

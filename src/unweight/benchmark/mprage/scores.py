@@ -1,9 +1,10 @@
-"""From records of people to scores: likeness, structures, what conditions gain, age and sex.
+"""From records of subjects to scores: likeness, structures, what conditions gain, age and sex.
 
-Likeness and overlap are means over people of whom every way was measured. What R2* and χ gain is the mean
-over people of the difference in Dice or PSNR, with the interval of 95 % of a bootstrap over people. Age and
-sex: `metrics.volume_effects` on volumes that the same segmenter finds in the true and the made image; the
-size of the brain is that of the simulation or, of real people, all that is found in the true image.
+Likeness and overlap are means over subjects of whom every method was measured. What R2* and χ gain is the
+mean over subjects of the difference in Dice or PSNR, with the 95 % interval of a bootstrap over them. Age
+and sex: `metrics.volume_effects` on volumes that the same segmenter finds in the true and the synthetic
+image; the size of the brain is that of the simulation or, of real people, all that is found in the true
+image.
 """
 
 import math
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from unweight import registry
+from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, units_of
 from unweight.benchmark.mprage.records import TRUTH, Record
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.metrics.agreement import Agreement, PairedVolumes, agreement
 from unweight.metrics.null_volumes import head_scaled_volumes
-from unweight.metrics.scores import Score
+from unweight.metrics.scores import Score, Subject
 from unweight.metrics.structures import STRUCTURES
 from unweight.metrics.volume_effects import Subjects, VolumeEffects, preserved, volume_effects
 
@@ -28,7 +31,7 @@ NULL = "null model"
 NULL_NOISE = 0.01
 N_RESAMPLES = 4000
 FEWEST = 12  # people whose ages say anything
-FOUND = STRUCTURES[1:]
+SCORED_STRUCTURES = STRUCTURES[1:]
 ALONE, WITH_R2STAR, WITH_CHI, BOTH = "magnitudes", "+ R2*", "+ QSM", "+ both"
 UNITS = {"psnr": "dB", "hd95": "mm", "seconds": "s"}
 
@@ -58,10 +61,10 @@ class Gain:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Biology:
-    """One structure, one way.
+    """One structure, one method.
 
     Attributes:
-        way: How images were made.
+        method: How images were synthesised.
         structure: Name.
         effects: Of age, sex and head size.
         agreement: Of volumes.
@@ -69,7 +72,7 @@ class Biology:
         sex_preserved: Likewise of sex.
     """
 
-    way: str
+    method: str
     structure: str
     effects: VolumeEffects
     agreement: Agreement
@@ -77,98 +80,106 @@ class Biology:
     sex_preserved: bool | None
 
 
-def image_scores(records: Sequence[Record]) -> list[Score]:
-    """Return means of every measure, by set and way, over the people of whom there is every way.
+def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METRICS) -> list[Score]:
+    """Return means of every measure, by set and method, over the subjects of whom there is every method.
 
-    So that ways are compared on the same people; where there are none such, over all of each way.
+    So that methods are compared on the same subjects; where there are none such, over all of each method.
     """
     truths = records_of_truth(records)
-    records = _compared(records)
+    units = units_of(registry.records().metrics, "1") | UNITS
     collected: dict[tuple[str, str, str, str], list[float]] = {}
-    for one in records:
-        at = (one.dataset, one.way)
-        rows: list[tuple[str, str, float]] = [("brain", name, value) for name, value in one.image.items()]
-        if one.way != TRUTH:
-            rows.append(("brain", "seconds", one.seconds))
-            rows += [(name, "dice", value) for name, value in one.dice.items()]
-            rows += [(name, "hd95", value) for name, value in one.hd95_mm.items()]
-            rows += [(name, "psnr", value) for name, value in one.psnr.items()]
+    for record in _compared(records):
+        rows = [("brain", name, value) for name, value in record.image.items()]
+        if record.method != TRUTH:
+            rows.append(("brain", "seconds", record.seconds))
+            rows += [(name, "dice", value) for name, value in record.dice.items()]
+            rows += [(name, "hd95", value) for name, value in record.hd95_mm.items()]
+            rows += [(name, "psnr", value) for name, value in record.psnr.items()]
             rows += [
-                (name, "volume error", value / one_true - 1)
-                for name, value, one_true in _volumes(one, truths)
+                (name, "volume error", value / true - 1) for name, value, true in _volumes(record, truths)
             ]
-        rows += [(name, "dice of labels", value) for name, value in one.dice_labels.items()]
+            rows += [
+                (name, metric, value)
+                for name, values in record.structures.items()
+                for metric, value in values.items()
+            ]
+        rows += [(name, "dice of labels", value) for name, value in record.dice_labels.items()]
         for group, metric, value in rows:
             if math.isfinite(value):
-                collected.setdefault((*at, group, metric), []).append(value)
-    return [
-        Score(
-            method=way,
-            dataset=dataset,
-            group=group,
-            metric=metric,
-            value=float(np.mean(values)),
-            n=len(values),
-            unit=UNITS.get(metric, "1"),
-            parameter="T1w",
+                key = (record.dataset, record.method, group, metric)
+                collected.setdefault(key, []).append(value)
+    scores = [
+        Subject(method=method, dataset=dataset, parameter="T1w").score(
+            group, metric, float(np.mean(values)), len(values), units.get(metric, "1")
         )
-        for (dataset, way, group, metric), values in collected.items()
+        for (dataset, method, group, metric), values in collected.items()
     ]
+    return list(metrics.scores(scores))
 
 
 def _compared(records: Sequence[Record]) -> list[Record]:
-    ways: dict[str, set[str]] = {}
-    people: dict[tuple[str, str], set[str]] = {}
-    for one in records:
-        ways.setdefault(one.dataset, set()).add(one.way)
-        people.setdefault((one.dataset, one.person), set()).add(one.way)
-    whole = {key for key, found in people.items() if found == ways[key[0]]}
+    methods: dict[str, set[str]] = {}
+    subjects: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        methods.setdefault(record.dataset, set()).add(record.method)
+        subjects.setdefault((record.dataset, record.subject), set()).add(record.method)
+    whole = {key for key, measured in subjects.items() if measured == methods[key[0]]}
     sets = {dataset for dataset, _ in whole}
-    return [one for one in records if one.dataset not in sets or (one.dataset, one.person) in whole]
+    return [
+        record
+        for record in records
+        if record.dataset not in sets or (record.dataset, record.subject) in whole
+    ]
 
 
 def records_of_truth(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
-    """Return the records of true images by set and person."""
-    return {(one.dataset, one.person): one for one in records if one.way == TRUTH}
+    """Return the records of true images by set and subject."""
+    return {(record.dataset, record.subject): record for record in records if record.method == TRUTH}
 
 
-def _volumes(one: Record, truths: Mapping[tuple[str, str], Record]) -> list[tuple[str, float, float]]:
-    truth = truths.get((one.dataset, one.person))
+def _volumes(record: Record, truths: Mapping[tuple[str, str], Record]) -> list[tuple[str, float, float]]:
+    truth = truths.get((record.dataset, record.subject))
     if truth is None:
         return []
     return [
         (name, value, truth.volume_ml[name])
-        for name, value in one.volume_ml.items()
+        for name, value in record.volume_ml.items()
         if truth.volume_ml.get(name, 0.0) > 0
     ]
 
 
 def gains(
-    records: Sequence[Record], told: Mapping[str, str], dataset: str, measure: str = "dice"
+    records: Sequence[Record], ablations: Mapping[str, str], dataset: str, measure: str = "dice"
 ) -> list[Gain]:
     """Return what each condition adds, by structure.
 
     Args:
-        records: Of people.
-        told: The way of each of the four sets of conditions.
-        dataset: Of which people.
+        records: Of subjects.
+        ablations: The method of each of the four sets of conditions.
+        dataset: Of which subjects.
         measure: Field of a record: `dice`, `dice_labels` or `psnr`.
     """
-    dice = {(one.person, one.way): getattr(one, measure) for one in records if one.dataset == dataset}
-    people = sorted({person for person, way in dice if way == told[ALONE]})
-    found = []
-    for structure in FOUND:
+    values = {
+        (record.subject, record.method): getattr(record, measure)
+        for record in records
+        if record.dataset == dataset
+    }
+    alone = ablations[ALONE]
+    subjects = sorted({subject for subject, method in values if method == alone})
+    listed = []
+    for structure in SCORED_STRUCTURES:
         for condition in (WITH_R2STAR, WITH_CHI, BOTH):
-            pairs = [
-                (_of(dice[person, told[condition]], structure), _of(dice[person, told[ALONE]], structure))
-                for person in people
-                if (person, told[condition]) in dice
+            method = ablations[condition]
+            differences = [
+                _of(values[subject, method], structure) - _of(values[subject, alone], structure)
+                for subject in subjects
+                if (subject, method) in values
             ]
-            change = np.array([one - other for one, other in pairs if math.isfinite(one + other)])
+            change = np.array([each for each in differences if math.isfinite(each)])
             if len(change) < 2:
                 continue
             low, high = bootstrap(change)
-            found.append(
+            listed.append(
                 Gain(
                     structure=structure,
                     condition=condition,
@@ -178,7 +189,7 @@ def gains(
                     n=len(change),
                 )
             )
-    return found
+    return listed
 
 
 def _of(numbers: Mapping[str, float], structure: str) -> float:
@@ -194,43 +205,46 @@ def bootstrap(values: Float64[np.ndarray, " people"]) -> tuple[float, float]:
 
 
 def biology(records: Sequence[Record], dataset: str) -> list[Biology]:
-    """Return age, sex and agreement of each way, and of a model that knows head sizes alone.
+    """Return age, sex and agreement of each method, and of a model that knows head sizes alone.
 
     Raises:
         UsageError: There are too few people with age and sex.
     """
+    records = [record for record in records if record.dataset == dataset]
     truths = {
-        one.person: one
-        for one in records
-        if one.dataset == dataset and one.way == TRUTH and {"age", "male"} <= one.about.keys()
+        record.subject: record
+        for record in records
+        if record.method == TRUTH and {"age", "male"} <= record.about.keys()
     }
     if len(truths) < FEWEST:
         raise UsageError(
             f"{len(truths)} people with age and sex are too few", remedy=f"Give {FEWEST} or more."
         )
-    found: list[Biology] = []
-    ways = dict.fromkeys(one.way for one in records if one.dataset == dataset and one.way != TRUTH)
-    for way in (*ways, NULL):
-        made = {one.person: one for one in records if one.dataset == dataset and one.way == way}
-        people = sorted(truths) if way == NULL else sorted(truths.keys() & made.keys())
-        if len(people) < FEWEST:
+    listed: list[Biology] = []
+    methods = dict.fromkeys(record.method for record in records if record.method != TRUTH)
+    for method in (*methods, NULL):
+        measured = {record.subject: record for record in records if record.method == method}
+        subjects = sorted(truths) if method == NULL else sorted(truths.keys() & measured.keys())
+        if len(subjects) < FEWEST:
             continue
-        subjects = _subjects([truths[person] for person in people])
-        found += _of_way(way, subjects, [truths[one] for one in people], [made.get(one) for one in people])
-    return found
+        known = [truths[subject] for subject in subjects]
+        listed += _of_method(method, _subjects(known), known, [measured.get(name) for name in subjects])
+    return listed
 
 
-def _of_way(
-    way: str, subjects: Subjects, truths: Sequence[Record], made: Sequence[Record | None]
+def _of_method(
+    method: str, subjects: Subjects, truths: Sequence[Record], measured: Sequence[Record | None]
 ) -> list[Biology]:
     rows: list[tuple[str, VolumeEffects, Agreement]] = []
-    for structure in FOUND:
-        true = np.array([one.volume_ml[structure] for one in truths])
-        if way == NULL:
+    for structure in SCORED_STRUCTURES:
+        true = np.array([record.volume_ml[structure] for record in truths])
+        if method == NULL:
             generator = seeded_generator(0, NULL, structure)
             other = head_scaled_volumes(true, subjects.head, noise=NULL_NOISE, generator=generator)
         else:
-            other = np.array([math.nan if one is None else one.volume_ml[structure] for one in made])
+            other = np.array(
+                [math.nan if record is None else record.volume_ml[structure] for record in measured]
+            )
         if not (np.all(true > 0) and np.all(other > 0)):
             continue
         volumes = PairedVolumes(true=true, synthetic=other)
@@ -240,7 +254,7 @@ def _of_way(
     sexes = preserved([effects.sex for _, effects, _ in rows])
     return [
         Biology(
-            way=way,
+            method=method,
             structure=structure,
             effects=effects,
             agreement=agreed,
@@ -253,12 +267,12 @@ def _of_way(
 
 def _subjects(records: Sequence[Record]) -> Subjects:
     def numbers(name: str) -> Float64[np.ndarray, " subjects"]:
-        return np.array([float(str(one.about[name])) for one in records])
+        return np.array([float(str(record.about[name])) for record in records])
 
     return Subjects(
         age=numbers("age"),
-        male=np.array([bool(one.about["male"]) for one in records]),
-        head=np.array([_brain_ml(one) for one in records]),
+        male=np.array([bool(record.about["male"]) for record in records]),
+        head=np.array([_brain_ml(record) for record in records]),
     )
 
 
@@ -267,31 +281,20 @@ def _brain_ml(record: Record) -> float:
     return sum(record.volume_ml.values()) if known is None else float(str(known))
 
 
-def biology_scores(found: Sequence[Biology], dataset: str) -> list[Score]:
+def biology_scores(listed: Sequence[Biology], dataset: str) -> list[Score]:
     """Return the scores of age, sex and agreement."""
     scores = []
-    for one in found:
-        n = one.agreement.n
-        numbers = {"concordance": one.agreement.concordance.estimate}
-        for name, effect in (("age", one.effects.age), ("sex", one.effects.sex)):
+    for each in listed:
+        n = each.agreement.n
+        numbers = {"concordance": each.agreement.concordance.estimate}
+        for name, effect in (("age", each.effects.age), ("sex", each.effects.sex)):
             numbers |= {
                 f"{name}: true effect": effect.true.estimate,
                 f"{name}: effect": effect.synthetic.estimate,
                 f"{name}: ratio": effect.ratio.estimate,
                 f"{name}: interaction p": effect.interaction.p,
             }
-        numbers["volume difference"] = one.agreement.relative.bias / 100
-        scores += [
-            Score(
-                method=one.way,
-                dataset=dataset,
-                group=one.structure,
-                metric=metric,
-                value=value,
-                n=n,
-                unit="1",
-                parameter="T1w",
-            )
-            for metric, value in numbers.items()
-        ]
+        numbers["volume difference"] = each.agreement.relative.bias / 100
+        subject = Subject(method=each.method, dataset=dataset, parameter="T1w")
+        scores += [subject.score(each.structure, metric, value, n) for metric, value in numbers.items()]
     return scores

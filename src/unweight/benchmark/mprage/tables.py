@@ -3,50 +3,57 @@
 import math
 from collections.abc import Sequence
 
+from unweight.benchmark.core.tables import (
+    Column,
+    Row,
+    ScoreIndex,
+    TextTable,
+    filled,
+    headings,
+    index_of,
+    number,
+)
 from unweight.benchmark.mprage.records import TRUTH
-from unweight.benchmark.mprage.scores import FOUND, Biology, Gain
-from unweight.benchmark.t1.tables import TextTable
-from unweight.metrics.scores import Score
+from unweight.benchmark.mprage.scores import SCORED_STRUCTURES, Biology, Gain
+from unweight.metrics.scores import ABSENT, Score
 from unweight.metrics.structures import DEEP, TISSUES
 
-ABSENT = "n/a"
 LIKENESS = (
-    ("psnr", "PSNR dB", 2),
-    ("ssim", "SSIM", 4),
-    ("ms-ssim", "MS-SSIM", 4),
-    ("gmsd", "GMSD", 4),
-    ("haarpsi", "HaarPSI", 4),
-    ("fsim", "FSIM", 4),
-    ("sharpness", "sharpness", 3),
-    ("hfen", "HFEN", 3),
-    ("slice jumps", "slice jumps", 3),
-    ("cnr white-grey", "CNR WM-GM", 2),
-    ("cnr putamen-pallidum", "CNR put-pall", 2),
-    ("seconds", "s", 1),
+    Column(heading="PSNR dB", metric="psnr", digits=2),
+    Column(heading="SSIM", metric="ssim", digits=4),
+    Column(heading="MS-SSIM", metric="ms-ssim", digits=4),
+    Column(heading="GMSD", metric="gmsd", digits=4),
+    Column(heading="HaarPSI", metric="haarpsi", digits=4),
+    Column(heading="FSIM", metric="fsim", digits=4),
+    Column(heading="sharpness", metric="sharpness", digits=3),
+    Column(heading="HFEN", metric="hfen", digits=3),
+    Column(heading="slice jumps", metric="slice jumps", digits=3),
+    Column(heading="CNR WM-GM", metric="cnr white-grey", digits=2),
+    Column(heading="CNR put-pall", metric="cnr putamen-pallidum", digits=2),
+    Column(heading="s", metric="seconds", digits=1),
+)
+STRUCTURE_TABLES = (
+    ("dice", "Dice with what is found in the true image"),
+    ("dice of labels", "Dice with what people are made of"),
+    ("hd95", "HD95 [mm]"),
+    ("volume error", "relative error of volume"),
 )
 ALWAYS = "psnr"
 
 
 def t1w_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
     """Return likeness and overlap of each set."""
-    made = []
-    for dataset in dict.fromkeys(one.dataset for one in scores):
-        value = {(one.method, one.group, one.metric): one.value for one in scores if one.dataset == dataset}
+    index = index_of(scores)
+    tables: list[TextTable] = []
+    for dataset in index.datasets():
         counts = {
-            one.method: one.n
-            for one in scores
-            if one.dataset == dataset and one.metric == ALWAYS and one.group == "brain"
+            score.method: score.n
+            for score in scores
+            if (score.dataset, score.metric, score.group) == (dataset, ALWAYS, "brain")
         }
-        ways = list(dict.fromkeys(one.method for one in scores if one.dataset == dataset))
-        made.append(_likeness(value, ways, counts, dataset))
-        for metric, title in (
-            ("dice", "Dice with what is found in the true image"),
-            ("dice of labels", "Dice with what people are made of"),
-            ("hd95", "HD95 [mm]"),
-            ("volume error", "relative error of volume"),
-        ):
-            made.append(_structures(value, ways, (metric, title, dataset)))
-    return tuple(one for one in made if one.rows)
+        tables.append(_likeness(index, dataset, counts))
+        tables += [_structures(index, dataset, metric, title) for metric, title in STRUCTURE_TABLES]
+    return filled(tables)
 
 
 GAINED = {
@@ -59,43 +66,46 @@ GAINED = {
 def gain_table(gains: Sequence[Gain], dataset: str, measure: str = "dice") -> TextTable:
     """Return what R2* and susceptibility add to one measure."""
     title, factor = GAINED[measure]
-    conditions = list(dict.fromkeys(one.condition for one in gains))
+    conditions = list(dict.fromkeys(gain.condition for gain in gains))
     cell = {
-        (one.structure, one.condition): f"{factor * one.mean:+.2f} ({factor * one.lower:+.2f} to "
-        f"{factor * one.upper:+.2f})"
-        for one in gains
+        (gain.structure, gain.condition): f"{factor * gain.mean:+.2f} ({factor * gain.lower:+.2f} to "
+        f"{factor * gain.upper:+.2f})"
+        for gain in gains
     }
-    structures = list(dict.fromkeys(one.structure for one in gains))
+    structures = list(dict.fromkeys(gain.structure for gain in gains))
     return TextTable(
         title=f"{dataset}: change against magnitudes alone: {title}, 95 % over people",
         columns=("structure", *conditions),
-        rows=[(name, *(cell.get((name, told), ABSENT) for told in conditions)) for name in structures],
+        rows=[
+            (name, *(cell.get((name, condition), ABSENT) for condition in conditions))
+            for name in structures
+        ],
     )
 
 
-def biology_tables(found: Sequence[Biology], dataset: str) -> tuple[TextTable, ...]:
-    """Return the effects of age and sex on volumes of true and made images, one table each."""
-    made = []
+def biology_tables(listed: Sequence[Biology], dataset: str) -> tuple[TextTable, ...]:
+    """Return the effects of age and sex on volumes of true and synthetic images, one table each."""
+    tables = []
     for name in ("age", "sex"):
         rows = []
-        for one in found:
-            effect = one.effects.age if name == "age" else one.effects.sex
-            kept = one.age_preserved if name == "age" else one.sex_preserved
+        for each in listed:
+            effect = each.effects.age if name == "age" else each.effects.sex
+            kept = each.age_preserved if name == "age" else each.sex_preserved
             rows.append(
                 (
-                    one.way,
-                    one.structure,
+                    each.method,
+                    each.structure,
                     _interval(effect.true.estimate, effect.true.lower, effect.true.upper),
                     _interval(effect.synthetic.estimate, effect.synthetic.lower, effect.synthetic.upper),
                     _ratio(effect.exists, effect.ratio.estimate),
                     f"{effect.interaction.p:.3f}",
                     {None: "no effect", True: "yes", False: "NO"}[kept],
-                    f"{one.agreement.concordance.estimate:.3f}",
-                    f"{one.agreement.relative.bias:+.1f}",
+                    f"{each.agreement.concordance.estimate:.3f}",
+                    f"{each.agreement.relative.bias:+.1f}",
                 )
             )
         unit = "% a year" if name == "age" else "%, men less women"
-        made.append(
+        tables.append(
             TextTable(
                 title=f"{dataset}: {name} on volumes [{unit}]",
                 columns=(
@@ -105,54 +115,46 @@ def biology_tables(found: Sequence[Biology], dataset: str) -> tuple[TextTable, .
                 rows=rows,
             )
         )
-    return tuple(made)
+    return tuple(tables)
 
 
-def _likeness(
-    value: dict[tuple[str, str, str], float], ways: Sequence[str], counts: dict[str, int], dataset: str
-) -> TextTable:
+def _likeness(index: ScoreIndex, dataset: str, counts: dict[str, int]) -> TextTable:
     rows = []
-    for way in ways:
-        cells = [_number(value.get((way, "brain", name), math.nan), digits) for name, _, digits in LIKENESS]
+    for method in index.methods(dataset):
+        cells = index.cells(_row(dataset, method, "brain"), LIKENESS)
         if any(cell != ABSENT for cell in cells):
-            rows.append((way, str(counts.get(way, 0)) if way != TRUTH else "", *cells))
+            rows.append((method, str(counts.get(method, 0)) if method != TRUTH else "", *cells))
     return TextTable(
         title=f"{dataset}: likeness to the true image, means over people",
-        columns=("way", "n", *(label for _, label, _ in LIKENESS)),
+        columns=("way", "n", *headings(LIKENESS)),
         rows=rows,
     )
 
 
-def _structures(
-    value: dict[tuple[str, str, str], float], ways: Sequence[str], what: tuple[str, str, str]
-) -> TextTable:
-    metric, title, dataset = what
+def _structures(index: ScoreIndex, dataset: str, metric: str, title: str) -> TextTable:
+    digits, overlap = 2 if metric == "hd95" else 3, metric.startswith("dice")
     rows = []
-    for way in ways:
-        numbers = [value.get((way, name, metric), math.nan) for name in FOUND]
-        if all(math.isnan(one) for one in numbers):
+    for method in index.methods(dataset):
+        values = {name: index.value(_row(dataset, method, name), metric) for name in SCORED_STRUCTURES}
+        if all(math.isnan(value) for value in values.values()):
             continue
-        digits = 2 if metric == "hd95" else 3
-        cells = [_number(one, digits) for one in numbers]
-        if metric.startswith("dice"):
-            for group in (TISSUES, DEEP):
-                cells.append(
-                    _number(_mean([value.get((way, name, metric), math.nan) for name in group]), 3)
-                )
-        rows.append((way, *cells))
-    columns = ("way", *(name.replace("_", " ") for name in FOUND))
-    if metric.startswith("dice"):
-        columns = (*columns, "tissues", "deep grey")
-    return TextTable(title=f"{dataset}: {title}", columns=columns, rows=rows)
+        means = [_mean([values[name] for name in group]) for group in (TISSUES, DEEP) if overlap]
+        rows.append((method, *(number(value, digits) for value in (*values.values(), *means))))
+    columns = ("way", *(name.replace("_", " ") for name in SCORED_STRUCTURES))
+    return TextTable(
+        title=f"{dataset}: {title}",
+        columns=(*columns, "tissues", "deep grey") if overlap else columns,
+        rows=rows,
+    )
+
+
+def _row(dataset: str, method: str, group: str) -> Row:
+    return Row(dataset=dataset, method=method, parameter="T1w", group=group)
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [one for one in values if not math.isnan(one)]
+    known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def _number(value: float, digits: int) -> str:
-    return ABSENT if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _interval(estimate: float, lower: float, upper: float) -> str:

@@ -17,16 +17,14 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy import ndimage
 from torch import Tensor
 
-from unweight.benchmark.t1.heads import heads_for_test
+from unweight.benchmark.core.heads import read_test_heads
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import read_brainweb
 from unweight.signals.parameters import R2STAR
 from unweight.susceptibility.dipole import field_from_susceptibility
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, geometry_of
 from unweight.susceptibility.morphology import largest_piece, without_holes
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import eight_echoes
 from unweight.synth.scanner.measure import MeasurementPrior
@@ -110,8 +108,7 @@ def _anatomies(heads: Path | None, *, quick: bool) -> Iterator[Anatomy]:
             generator, shape=(x, y, z), voxel_mm=(size, size, size), centre_mm=HEAD_MIDDLE_MM
         )
         return
-    for path in list(heads_for_test(heads).values())[: 1 if quick else N_HEADS]:
-        yield with_nuclei(read_brainweb(path))
+    yield from read_test_heads(heads, 1 if quick else N_HEADS)
 
 
 def _head(anatomy: Anatomy, dataset: str, step: int) -> QsmHead:

@@ -1,10 +1,17 @@
-"""Slices of heads that no training has seen, under the seven inversions and under other protocols.
+"""Slices of heads that no training has seen, and structures at the limit of the resolution.
 
 Whole axial slices of 240 × 240 voxels, 1 × 1 × 2 mm, tissue from the literature (`TissuePrior`), SNR 50
 (95th percentile of the brightest volume over noise). In `brains` and `brains-other` all of k-space has the
 same contrast, so that what is left are errors of the methods; `brains-blurred` has the decay of the echo
 train, which moves signal between voxels, and in CSF far more of it than any noise. Truth in mixed voxels is
 that of `synth.tissue.scene`; groups tell them from pure ones.
+
+The set `detail` shows what a method smooths away. In one disc of white matter: lesions of 1, 3 and 5 voxels
+in diameter, and sulci, one voxel of CSF between three voxels of grey matter on either side. Copies lie at
+quarters of a voxel against the grid, so their edges are mixed voxels; whatever holds any of the structure
+belongs to it. The tissue has the published means and no texture, the readout does not blur: contrast is
+lost by the method, by noise, or because no single T1 describes a mixed voxel, which costs the sulcus some
+of it even for the fit.
 """
 
 from collections.abc import Sequence
@@ -13,31 +20,30 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.benchmark.t1.sets import FIELD_OF_VIEW, SNR, STORED, Trial, TrialSet, binned, everything
+from unweight.benchmark.core.heads import read_test_heads
+from unweight.benchmark.core.run import Case, Dataset, Structure, dataset_of, everything
+from unweight.benchmark.t1.datasets import FIELD_OF_VIEW, SNR, STORED, binned, maps_by_name
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps
 from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import find_brainweb, read_brainweb, subject_of
 from unweight.metrics.accuracy import TERCILE_NAMES, terciles
 from unweight.metrics.scores import Groups
 from unweight.signals.parameters import PD, T1, B
 from unweight.synth.anatomy.crop import Crop
-from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.anatomy.labels import Anatomy, fractions
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.anatomy.split import split_subjects
 from unweight.synth.protocols.prior import InversionPrior, draw_inversions
 from unweight.synth.protocols.standard import Scan, four_inversions, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
 from unweight.synth.tissue.compose import compose
 from unweight.synth.tissue.materials import BRAIN, DEEP_GREY, INDEX
-from unweight.synth.tissue.prior import TissuePrior
-from unweight.synth.tissue.scene import Scene
+from unweight.synth.tissue.prior import TissuePrior, table
+from unweight.synth.tissue.scene import TEXTURED, Scene
 
 BRAINS, BRAINS_OTHER, BRAINS_BLURRED = "brains", "brains-other", "brains-blurred"
 N_HEADS, N_SLICES = 2, 2
@@ -60,6 +66,17 @@ TISSUES = {
 MIXED_NAME = "mixed"
 PROTOCOL_NAMES = ("random protocols", "four inversions")
 SNR_NAMES = tuple(f"SNR, {third}" for third in TERCILE_NAMES)
+DETAIL = "detail"
+SIZE, RADIUS, PARTS = 144, 66.0, 4  # voxels along each axis, of the disc, and labels in one voxel
+DIAMETERS = (1, 3, 5)
+COLUMNS, ROWS = (-40, -24, -8, 8, 24, 40), (-44, -30, -16)  # of lesions, from the middle [voxel]
+SULCI, SULCUS_ENDS, GREY_WIDTH = (-36, -18, 0, 18, 36), (12, 36), 3
+REACH = 3.0  # how far the surround of a lesion goes from its edge [voxel]
+EFFICIENCY, FIELD = 1.96, 3.0
+SULCUS = "sulcus of 1 voxel"
+LESIONS = tuple(f"lesion of {diameter} voxel{'s'[: diameter > 1]}" for diameter in DIAMETERS)
+STRUCTURES = (SULCUS, *LESIONS)
+PLACE_NAMES = (*STRUCTURES, "edges", "plain white matter")
 
 
 @final
@@ -101,34 +118,13 @@ class ScannedSlice:
         return self.scene.fractions[..., [INDEX[name] for name in materials]].sum(-1)
 
 
-def heads_for_test(folder: Path) -> dict[str, Path]:
-    """Return the heads in the test part of a folder, by subject.
-
-    Args:
-        folder: BrainWeb crisp heads; all of them, since the split depends on the list.
-
-    Raises:
-        InputError: There is no head.
-        UsageError: The test part is empty.
-    """
-    # By the same names as for training: the split depends on them.
-    paths = {subject_of(path): path for path in find_brainweb(folder)}
-    names = split_subjects(paths)["test"]
-    if not names:
-        raise UsageError(
-            f"the test part of {len(paths)} heads is empty",
-            remedy="Give the folder with all heads that were trained with.",
-        )
-    return {f"brainweb{name}": paths[name] for name in names}
-
-
 def brainweb_slices(
     folder: Path, n_heads: int | None = None, n_slices: int = N_SLICES
 ) -> tuple[Anatomy, ...]:
     """Return slices of the heads in the test part of a folder, one after the other.
 
     Args:
-        folder: As for `heads_for_test`.
+        folder: As for `core.heads.heads_for_test`.
         n_heads: At most so many heads; None for the whole test part.
         n_slices: Of each head.
 
@@ -136,9 +132,8 @@ def brainweb_slices(
         InputError: There is no head, or one is unusable.
         UsageError: The test part is empty.
     """
-    chosen = list(heads_for_test(folder).values())[:n_heads]
-    heads = (with_nuclei(read_brainweb(path)) for path in chosen)
-    return tuple(one for head in heads for one in _cut(head, n_slices))
+    heads = read_test_heads(folder, n_heads)
+    return tuple(slab for head in heads for slab in _cut(head, n_slices))
 
 
 def procedural_slices(n_heads: int = N_HEADS, n_slices: int = N_SLICES) -> tuple[Anatomy, ...]:
@@ -155,26 +150,28 @@ def procedural_slices(n_heads: int = N_HEADS, n_slices: int = N_SLICES) -> tuple
     )
 
 
-def brains_set(slices: Sequence[Anatomy]) -> TrialSet:
+def brains_set(slices: Sequence[Anatomy]) -> Dataset[Acquisition]:
     """Return the slices under the seven inversions."""
     scan = replace(seven_inversions(), train=None)
-    return _grouped(BRAINS, [_scan(one, (scan, 0), (BRAINS, place)) for place, one in enumerate(slices)])
+    return _grouped(BRAINS, [_scan(slab, scan, 0, (BRAINS, place)) for place, slab in enumerate(slices)])
 
 
-def brains_blurred_set(slices: Sequence[Anatomy]) -> TrialSet:
+def brains_blurred_set(slices: Sequence[Anatomy]) -> Dataset[Acquisition]:
     """Return the slices of `brains`, same tissue, with the blur of the 64 echoes."""
-    made = [_scan(one, (seven_inversions(), 0), (BRAINS, place)) for place, one in enumerate(slices)]
-    return _grouped(BRAINS_BLURRED, made)
+    scan = seven_inversions()
+    return _grouped(
+        BRAINS_BLURRED, [_scan(slab, scan, 0, (BRAINS, place)) for place, slab in enumerate(slices)]
+    )
 
 
-def brains_other_set(slices: Sequence[Anatomy]) -> TrialSet:
+def brains_other_set(slices: Sequence[Anatomy]) -> Dataset[Acquisition]:
     """Return each slice under a random protocol, and under four inversions with a TR of 2.55 s."""
-    made = []
-    for place, one in enumerate(slices):
+    scanned_slices = []
+    for place, slab in enumerate(slices):
         random = draw_inversions(InversionPrior(), seeded_generator(0, "evaluation", "protocol", place))
         for kind, scan in enumerate((random, four_inversions())):
-            made.append(_scan(one, (replace(scan, train=None), kind), (BRAINS_OTHER, place)))
-    return _grouped(BRAINS_OTHER, made, protocols=True)
+            scanned_slices.append(_scan(slab, replace(scan, train=None), kind, (BRAINS_OTHER, place)))
+    return _grouped(BRAINS_OTHER, scanned_slices, protocols=True)
 
 
 def _cut(head: Anatomy, n_slices: int) -> list[Anatomy]:
@@ -189,50 +186,165 @@ def _cut(head: Anatomy, n_slices: int) -> list[Anatomy]:
     ]
 
 
-def _scan(slab: Anatomy, scan: tuple[Scan, int], purpose: tuple[str, int]) -> ScannedSlice:
+def _scan(slab: Anatomy, scan: Scan, kind: int, purpose: tuple[str, int]) -> ScannedSlice:
     """Fill a slab with tissue and scan it."""
-    prescribed, kind = scan
-    generator = seeded_generator(0, "evaluation", *purpose, prescribed.name, kind)
-    field = prescribed.protocol.field_strength
+    generator = seeded_generator(0, "evaluation", *purpose, scan.name, kind)
+    field = scan.protocol.field_strength
     tissue = TISSUE.draw(generator, 3.0 if field is None else field)
     scene = compose(slab, FACTOR, tissue, generator)
-    signal, noise_sd, gain = scanned(scene, prescribed, MEASUREMENT, generator)
-    acquisition = Acquisition(signal=signal, protocol=prescribed.protocol, affine=scene.affine)
+    signal, noise_sd, gain = scanned(scene, scan, MEASUREMENT, generator)
+    acquisition = Acquisition(signal=signal, protocol=scan.protocol, affine=scene.affine)
     truth = scene.truth((T1, PD, B), gain)
     return ScannedSlice(scene=scene, acquisition=acquisition, truth=truth, noise_sd=noise_sd, protocol=kind)
 
 
-def _grouped(name: str, slices: Sequence[ScannedSlice], *, protocols: bool = False) -> TrialSet:
+def _grouped(name: str, slices: Sequence[ScannedSlice], *, protocols: bool = False) -> Dataset[Acquisition]:
     """Divide the voxels; the thirds of SNR are those of all brain voxels together."""
-    strengths = [torch.where(one.brain, one.snr, torch.nan)[one.scored] for one in slices]
+    strengths = [torch.where(scan.brain, scan.snr, torch.nan)[scan.scored] for scan in slices]
     thirds = torch.split(terciles(torch.cat(strengths)), [len(part) for part in strengths])
-    trials = []
-    for one, third in zip(slices, thirds, strict=True):
-        groups = [*_groups(one), Groups(names=SNR_NAMES, index=third)]
+    cases = []
+    for scan, third in zip(slices, thirds, strict=True):
+        groups = [*_groups(scan), Groups(names=SNR_NAMES, index=third)]
         if protocols:
-            index = torch.where(one.brain[one.scored], one.protocol, -1)
+            index = torch.where(scan.brain[scan.scored], scan.protocol, -1)
             groups.append(Groups(names=PROTOCOL_NAMES, index=index))
-        trials.append(
-            Trial(
-                acquisition=one.acquisition,
-                truth=one.truth,
-                scored=one.scored,
+        cases.append(
+            Case(
+                input=scan.acquisition,
+                truth=maps_by_name(scan.truth),
+                scored=scan.scored,
                 groups=tuple(groups),
             )
         )
-    return TrialSet(name=name, trials=tuple(trials))
+    return dataset_of(name, cases)
 
 
-def _groups(one: ScannedSlice) -> tuple[Groups, ...]:
+def _groups(scan: ScannedSlice) -> tuple[Groups, ...]:
     """Divide by nothing, by brain or not, by tissue and by T1."""
-    scored = one.scored
-    brain = one.brain[scored]
+    scored = scan.scored
+    brain = scan.brain[scored]
     tissue = torch.where(brain, len(TISSUES), -1)
     for place, materials in enumerate(TISSUES.values()):
-        tissue[brain & (one.share(materials)[scored] > PURE)] = place
+        tissue[brain & (scan.share(materials)[scored] > PURE)] = place
     return (
         everything(len(brain)),
         Groups(names=(BRAIN_NAME, OUTSIDE_NAME), index=(~brain).long()),
         Groups(names=(*TISSUES, MIXED_NAME), index=tissue),
-        binned(one.truth.value("T1")[scored]),
+        binned(scan.truth.value("T1")[scored]),
     )
+
+
+def detail_set(n_seeds: int) -> Dataset[Acquisition]:
+    """Return the structures with different noise, six copies of each lesion and five of the sulcus in each.
+
+    Raises:
+        UsageError: No seed is asked for.
+    """
+    if n_seeds < 1:
+        raise UsageError(f"{n_seeds} noise seeds", remedy="Give at least one.")
+    scene = _detail_scene()
+    structures = _structures(scene)
+    scan = replace(seven_inversions(), train=None)
+    cases = []
+    for seed in range(n_seeds):
+        signal, _, gain = scanned(scene, scan, MEASUREMENT, seeded_generator(seed, "evaluation", DETAIL))
+        truth = scene.truth((T1, PD, B), gain)
+        scored = ~truth.failed
+        place = _place(scene, structures)[scored]
+        cases.append(
+            Case(
+                input=Acquisition(signal=signal, protocol=scan.protocol, affine=scene.affine),
+                truth=maps_by_name(truth),
+                scored=scored,
+                groups=(everything(len(place)), Groups(names=PLACE_NAMES, index=place)),
+                structures=structures,
+            )
+        )
+    return dataset_of(DETAIL, cases)
+
+
+def _detail_scene() -> Scene:
+    """Return the disc with everything in it."""
+    shares = fractions(_labels(), (PARTS, PARTS, 1))
+    shape = tuple(shares.shape[:-1])
+    properties = torch.tensor([row[1:7] for row in table(FIELD)])
+    return Scene(
+        fractions=shares,
+        properties=properties,
+        texture=torch.zeros(*shape, len(TEXTURED)),
+        fields={"B": torch.full(shape, EFFICIENCY)},
+        affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0], dtype=torch.float64)),
+    )
+
+
+def _labels() -> UInt8[Tensor, "x y 1"]:
+    """Label the disc, PARTS labels to a voxel."""
+    axis = (torch.arange(SIZE * PARTS) + 0.5) / PARTS - SIZE / 2
+    labels = torch.full((SIZE * PARTS, SIZE * PARTS), INDEX["background"], dtype=torch.uint8)
+    labels[axis[:, None] ** 2 + axis**2 < RADIUS**2] = INDEX["white_matter"]
+    for x, y, diameter in _lesions():
+        labels[_away(axis, x, y) < diameter / 2] = INDEX["ms_lesion"]
+    along = (axis > SULCUS_ENDS[0]) & (axis < SULCUS_ENDS[1])
+    for x in _sulci():
+        beside = (axis - x).abs()[:, None]
+        labels[(beside < 0.5 + GREY_WIDTH) & along] = INDEX["grey_matter"]
+        labels[(beside < 0.5) & along] = INDEX["csf"]
+    return labels[:, :, None]
+
+
+def _lesions() -> list[tuple[float, float, int]]:
+    """Return centre and diameter of each lesion, from the middle [voxel]."""
+    lesions = []
+    for row, y in enumerate(ROWS):
+        for column, x in enumerate(COLUMNS):
+            shift = ((column + row) % PARTS / PARTS, (column // 2 + row) % PARTS / PARTS)
+            lesions.append((x + 0.5 + shift[0], y + 0.5 + shift[1], DIAMETERS[(column + row) % 3]))
+    return lesions
+
+
+def _sulci() -> list[float]:
+    """Return where the sulci lie, from the middle [voxel]."""
+    return [x + 0.5 + (place % PARTS) / PARTS for place, x in enumerate(SULCI)]
+
+
+def _away(axis: Float[Tensor, " n"], x: float, y: float) -> Float[Tensor, "n n"]:
+    return ((axis[:, None] - x) ** 2 + (axis - y) ** 2).sqrt()
+
+
+def _structures(scene: Scene) -> tuple[Structure, ...]:
+    """Return each kind of structure, all copies together."""
+    axis = torch.arange(SIZE) + 0.5 - SIZE / 2
+    lesion, white, grey, csf = (
+        scene.fractions[..., INDEX[name]] for name in ("ms_lesion", "white_matter", "grey_matter", "csf")
+    )
+    # Rows that the ends of the sulci share with white matter say nothing of the sulcus.
+    whole = (axis - 0.5 >= SULCUS_ENDS[0]) & (axis + 0.5 <= SULCUS_ENDS[1])
+    structures = [
+        Structure(
+            name=SULCUS,
+            inside=(csf > 0) & whole[:, None],
+            around=(grey > PURE) & whole[:, None],
+        )
+    ]
+    for name, wanted in zip(LESIONS, DIAMETERS, strict=True):
+        inside, around = (
+            torch.zeros_like(lesion, dtype=torch.bool),
+            torch.zeros_like(lesion, dtype=torch.bool),
+        )
+        for x, y, diameter in _lesions():
+            if diameter == wanted:
+                near = (_away(axis, x, y) < diameter / 2 + REACH + 0.5)[..., None]
+                inside |= near & (lesion > 0)
+                around |= near & (white > PURE)
+        structures.append(Structure(name=name, inside=inside, around=around))
+    return tuple(structures)
+
+
+def _place(scene: Scene, structures: Sequence[Structure]) -> Tensor:
+    """Return the place of each voxel in PLACE_NAMES."""
+    place = torch.full(scene.shape, -1)
+    place[scene.fractions[..., INDEX["white_matter"]] > PURE] = PLACE_NAMES.index("plain white matter")
+    place[scene.purity < PURE] = PLACE_NAMES.index("edges")
+    for structure in structures:
+        place[structure.inside] = PLACE_NAMES.index(structure.name)
+    return place

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweight.benchmark.core.overlap import check_cards
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
@@ -49,7 +48,9 @@ def t1_methods(
             remedy=f"There are {', '.join(METHODS)}.",
         )
     there = available(weights)
-    wanted = [one for one in METHODS if one == FIT or WEIGHTS[one] in there] if names is None else names
+    wanted = names
+    if wanted is None:
+        wanted = [name for name in METHODS if name == FIT or WEIGHTS[name] in there]
     methods: dict[str, Estimator[Acquisition]] = {}
     for name in wanted:
         estimator: Estimator[Acquisition] = InversionRecoveryFit()
@@ -63,20 +64,6 @@ def without_weights(weights: Path | None = None) -> tuple[str, ...]:
     """Return the methods that there are no weights for."""
     there = available(weights)
     return tuple(name for name, stored in WEIGHTS.items() if stored not in there)
-
-
-def check_unseen(subjects: Sequence[str], methods: Sequence[str], weights: Path | None = None) -> None:
-    """Refuse heads that a method knows from its training, its checks or its calibration.
-
-    Args:
-        subjects: Whose heads are to be evaluated on.
-        methods: What `t1_methods` was asked for.
-        weights: As given there.
-
-    Raises:
-        UsageError: The card of a method names one of them.
-    """
-    check_cards(subjects, {name: WEIGHTS[name] for name in methods if name != FIT}, weights)
 
 
 def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:

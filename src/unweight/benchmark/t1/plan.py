@@ -5,28 +5,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from unweight.benchmark.t1.detail import DETAIL, detail_set
+from unweight.benchmark.core.run import Dataset
+from unweight.benchmark.t1.datasets import PHANTOM, SCATTERED, SCATTERED_SHAPE, phantom_set, scattered_set
 from unweight.benchmark.t1.heads import (
     BRAINS,
     BRAINS_BLURRED,
     BRAINS_OTHER,
+    DETAIL,
     N_HEADS,
     N_SLICES,
     brains_blurred_set,
     brains_other_set,
     brains_set,
     brainweb_slices,
+    detail_set,
     procedural_slices,
 )
-from unweight.benchmark.t1.sets import (
-    PHANTOM,
-    SCATTERED,
-    SCATTERED_SHAPE,
-    TrialSet,
-    phantom_set,
-    scattered_set,
-)
 from unweight.benchmark.t1.stability import STABILITY
+from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.synth.anatomy.labels import Anatomy
 
@@ -60,7 +56,7 @@ class T1Plan:
         if self.n_seeds < 1:
             raise UsageError(f"{self.n_seeds} noise seeds", remedy="Give at least one.")
 
-    def trial_sets(self) -> Iterator[TrialSet]:
+    def datasets(self) -> Iterator[Dataset[Acquisition]]:
         """Make the simulated sets, each when it is asked for; `stability` is none."""
         slices = self._slices() if set(HEADED) & set(self.sets) else ()
         each_head = slices[:: 1 if self.quick else N_SLICES]

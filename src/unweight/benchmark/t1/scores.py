@@ -1,18 +1,16 @@
-"""Runs methods over sets and scores what they say.
+"""Runs T1 methods over datasets and scores their maps.
 
-All voxels with a value count, suspect ones too, so that no method gains by doubting itself; `usable` says
-what share is not in doubt, and `missing` what share of those with a truth has no value. Standard deviations
-are taken to the free scale by sd(ln T1) = sd(T1)/T1. Coverage says nothing of sharpness, so the stated
-standard deviation is also compared with the Cramér–Rao bound of the fit (`sd_over_bound`) and, in spheres,
-with the robust spread within (`sd_over_spread`); `median_in_90` is the share of intervals that hold the
-median of the sphere.
+All voxels with a value count, suspect ones too, so that no method gains by doubting itself; `usable` is the
+share that is not in doubt, and `missing` the share of voxels with a truth that have no value. Standard
+deviations are taken to the free scale by sd(ln T1) = sd(T1)/T1. Coverage says nothing of sharpness, so the
+stated standard deviation is also compared with the Cramér–Rao bound of the fit (`sd_over_bound`) and, in
+spheres, with the robust spread within (`sd_over_spread`); `median_in_90` is the share of intervals that
+hold the median of the sphere.
 """
 
 import math
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -20,313 +18,296 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unweight.benchmark.core.run import (
+    ALL,
+    INTERVAL_LEVEL,
+    TRUTH,
+    BenchmarkResult,
+    Case,
+    Dataset,
+    Prediction,
+    Watch,
+    joined,
+    run_methods,
+    whole_case,
+)
+from unweight.benchmark.core.scoring import (
+    DEFAULT_METRICS,
+    ImagePair,
+    MetricChoice,
+    VoxelSample,
+    further_voxel_scores,
+    image_pair,
+    image_scores,
+    voxel_scores,
+)
+from unweight.benchmark.t1.datasets import EXACT, SCATTERED, exact_posterior
 from unweight.benchmark.t1.methods import evaluations_per_slice
-from unweight.benchmark.t1.sets import ALL, EXACT, TRUTH, TrialSet
 from unweight.core.acquisition import Acquisition
-from unweight.core.errors import ProtocolError
-from unweight.core.estimator import Estimator, Progress
+from unweight.core.estimator import Estimator
 from unweight.core.maps import ParameterMaps
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.training.conformal import GAUSSIAN
-from unweight.metrics.accuracy import accuracy, grouped, median
-from unweight.metrics.calibration import ROBUST, Prediction, grouped_calibration, interval_coverage
+from unweight.metrics.accuracy import RELATIVE, accuracy, median
+from unweight.metrics.calibration import ROBUST, interval_coverage
+from unweight.metrics.calibration import Prediction as FreePrediction
 from unweight.metrics.contrast import recovered_contrast
-from unweight.metrics.scores import Score, Subject, scores_by_group
+from unweight.metrics.image_quality import DATA_RANGE
+from unweight.metrics.scores import ABSENT, Groups, Score, Subject, scores_by_group
+from unweight.registry.records import Inputs
 
-Watch = Callable[[str], AbstractContextManager[Progress]]
-INTERVAL_LEVEL = 0.9
+PLAIN = ("usable", "mean", "median", "sd")
+ACCURACY = (*RELATIVE, "missing")
+CALIBRATION = (
+    *("coverage_50", "coverage_80", "coverage_90", "coverage_95", "ence", "ause", "crps"),
+    *("width_90", "sd_over_error", "winkler_90"),
+)
+INTERVAL = ("interval_90", "interval_90_width")
+OTHERS = (
+    *("sd_over_bound", "sd_over_spread", "median_in_90", "recovered_linear", "recovered_free"),
+    *("seconds_per_slice", "network_evaluations", "rmse_ln_to_exact"),
+    *("largest_change", "share_changed", "lost"),
+)
+METRICS = (*PLAIN, *ACCURACY, *CALIBRATION, *INTERVAL, *OTHERS)
+FED = (Inputs.VOXELS, Inputs.IMAGE)
 SECONDS = {"mean": "s", "median": "s", "sd": "s"}
+Result = BenchmarkResult[Case[Acquisition], ParameterMaps]
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """What one method said of one set.
+class ScoredVoxels:
+    """What one method gives for the scored voxels of all cases, one after the other.
 
     Attributes:
-        method: Its name.
-        maps: Of each trial.
-        seconds: For a slice of each trial [s].
-        n_evaluations: Of its network, for a slice.
-    """
-
-    method: str
-    maps: tuple[ParameterMaps, ...]
-    seconds: tuple[float, ...]
-    n_evaluations: int
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A method that cannot work on a set.
-
-    Attributes:
-        method: Its name.
-        dataset: Name of the set.
-        reason: Why not.
-    """
-
-    method: str
-    dataset: str
-    reason: str
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluated:
-    """One set with all that was said of it.
-
-    Attributes:
-        trial_set: The set.
-        answers: By method; the yardstick last.
-        refusals: Methods that are not among them.
-        scores: Of all methods.
-    """
-
-    trial_set: TrialSet
-    answers: Mapping[str, Answer]
-    refusals: tuple[Refusal, ...]
-    scores: tuple[Score, ...]
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Said:
-    """What one method said of the scored voxels of all trials, one after the other.
-
-    Attributes:
-        t1: NaN where it has none [s].
-        sd: Its standard deviation [s]; NaN where there is none.
-        ends: Lower and upper end of the 90 % interval [s]; None for methods without.
+        sample: T1 [s] beside the truth, with intervals where the method gives them.
+        sd: Standard deviation of T1 [s]; NaN where there is none.
         usable: Whether the status is OK.
     """
 
-    t1: Float[Tensor, " voxels"]
+    sample: VoxelSample
     sd: Float[Tensor, " voxels"]
-    ends: tuple[Float[Tensor, " voxels"], Float[Tensor, " voxels"]] | None
     usable: Bool[Tensor, " voxels"]
 
+    @property
+    def t1(self) -> Float[Tensor, " voxels"]:
+        """NaN where the method has none [s]."""
+        return self.sample.estimate
 
-def evaluate_set(
-    trial_set: TrialSet, methods: Mapping[str, Estimator[Acquisition]], watch: Watch
-) -> Evaluated:
-    """Run every method that accepts all trials of a set, and score it.
+    @property
+    def free(self) -> FreePrediction:
+        """On the free scale, ln T1."""
+        sd = self.sd / self.t1
+        return FreePrediction(
+            mean=self.t1.log(), sd=torch.where(sd > 0, sd, torch.nan), truth=self.sample.truth.log()
+        )
+
+
+def evaluate_dataset(
+    dataset: Dataset[Acquisition],
+    methods: Mapping[str, Estimator[Acquisition]],
+    watch: Watch,
+    metrics: MetricChoice = DEFAULT_METRICS,
+) -> Result:
+    """Run every method that accepts all cases of a dataset, and score it.
 
     Args:
-        trial_set: What to try them on.
+        dataset: What to run them on.
         methods: By name.
-        watch: Gives a progress report for a label, `brains: ml`.
+        watch: Gives a progress report for a label, `brains 1/4: ml`.
+        metrics: What to score.
     """
-    tried = dict(methods)
-    if trial_set.yardstick is not None:
-        tried[EXACT] = trial_set.yardstick
-    answers: dict[str, Answer] = {}
-    refusals = []
-    for name, estimator in tried.items():
-        try:
-            for trial in trial_set.trials:
-                estimator.accept(trial.acquisition)
-        except ProtocolError as error:
-            refusals.append(Refusal(method=name, dataset=trial_set.name, reason=str(error)))
-            continue
-        with watch(f"{trial_set.name}: {name}") as report:
-            answers[name] = _ask(name, estimator, trial_set, report)
-    said = {name: said_of(trial_set, answer) for name, answer in answers.items()}
-    bound = _bound(trial_set)
+    running = dict(methods)
+    if dataset.name == SCATTERED:
+        running[EXACT] = exact_posterior()
+    result: Result = run_methods(
+        dataset,
+        running,
+        watch,
+        # Draws take the most room, and are not scored.
+        keep=lambda case, method, maps: replace(maps, draws=None),
+        keep_case=whole_case,
+    )
+    voxels = {name: scored_voxels(result.cases, each) for name, each in result.predictions.items()}
+    groups = joined([case.groups for case in result.cases])
+    bound = _bound(result.cases)
     scores: list[Score] = []
-    for name, answer in answers.items():
-        scores += method_scores(trial_set, name, said[name])
-        scores += _sharpness_scores(trial_set, name, said[name], bound)
-        scores += _contrast_scores(trial_set, answer)
-        scores += _cost_scores(trial_set, answer)
-        if EXACT in said and name != EXACT:
-            scores += _ratio_scores(trial_set, name, (said[name], said[EXACT]))
-    return Evaluated(trial_set=trial_set, answers=answers, refusals=tuple(refusals), scores=tuple(scores))
+    for name, predictions in result.predictions.items():
+        subject = Subject(method=name, dataset=dataset.name)
+        scores += method_scores(dataset, voxels[name], groups, subject, metrics)
+        scores += _sharpness_scores(dataset, voxels[name], groups, subject, bound)
+        scores += _contrast_scores(result.cases, predictions, subject)
+        scores += _cost_scores(result.cases, predictions, evaluations_per_slice(running[name]), subject)
+        if EXACT in voxels and name != EXACT:
+            scores += _ratio_scores(voxels[name], voxels[EXACT], groups, subject)
+        if dataset.reference != name:
+            further = metrics.further(METRICS, Inputs.VOXELS)
+            scores += further_voxel_scores(further, voxels[name].sample, groups, subject)
+            images = metrics.further(METRICS, Inputs.IMAGE)
+            scores += image_scores(images, _image_pairs(result.cases, predictions), subject)
+    return replace(result, scores=metrics.scores(scores))
 
 
-def said_of(trial_set: TrialSet, answer: Answer) -> Said:
+def scored_voxels(
+    cases: Sequence[Case[Acquisition]], predictions: Sequence[Prediction[ParameterMaps]]
+) -> ScoredVoxels:
     """Gather the scored voxels."""
-    pairs = [(maps, trial.scored) for maps, trial in zip(answer.maps, trial_set.trials, strict=True)]
-    ends: list[Tensor] = []
-    for place in ("lower", "upper"):
+    pairs = [(prediction.output, case.scored) for prediction, case in zip(predictions, cases, strict=True)]
+    ends: list[Tensor | None] = []
+    for end in ("lower", "upper"):
         parts = [
-            end[scored][:, 0]
+            values[scored][:, 0]
             for maps, scored in pairs
-            if (end := getattr(maps, place)) is not None and maps.interval_level == INTERVAL_LEVEL
+            if (values := getattr(maps, end)) is not None and maps.interval_level == INTERVAL_LEVEL
         ]
-        if len(parts) == len(pairs):
-            ends.append(torch.cat(parts).double())
-    return Said(
-        t1=torch.cat([maps.value("T1")[scored] for maps, scored in pairs]).double(),
+        ends.append(torch.cat(parts).double() if len(parts) == len(pairs) else None)
+    plain = ScoredVoxels(
+        sample=VoxelSample(
+            estimate=torch.cat([maps.value("T1")[scored] for maps, scored in pairs]).double(),
+            truth=torch.cat([case.scored_truth("T1") for case in cases]).double(),
+            lower=ends[0],
+            upper=ends[1],
+        ),
         sd=torch.cat([maps.deviation("T1")[scored] for maps, scored in pairs]).double(),
-        ends=(ends[0], ends[1]) if len(ends) == 2 else None,
         usable=torch.cat([maps.usable[scored] for maps, scored in pairs]),
     )
+    return replace(plain, sample=replace(plain.sample, prediction=plain.free))
 
 
-def prediction_of(trial_set: TrialSet, said: Said) -> Prediction:
-    """Return what was said on the free scale, ln T1, beside the truth."""
-    sd = said.sd / said.t1
-    return Prediction(
-        mean=said.t1.log(),
-        sd=torch.where(sd > 0, sd, torch.nan),
-        truth=_truth(trial_set).log(),
-    )
-
-
-def method_scores(trial_set: TrialSet, method: str, said: Said) -> list[Score]:
-    """Return accuracy, calibration and what else is said of the voxels of each group."""
-    subject = Subject(method=method, dataset=trial_set.name)
-    truth, prediction = _truth(trial_set), prediction_of(trial_set, said)
+def method_scores(
+    dataset: Dataset[Acquisition],
+    voxels: ScoredVoxels,
+    divided: Sequence[Groups],
+    subject: Subject,
+    metrics: MetricChoice = DEFAULT_METRICS,
+) -> list[Score]:
+    """Return accuracy, calibration and what needs no truth of the voxels of each group."""
+    blocks: list[tuple[str, ...]] = []
+    if dataset.reference != subject.method:
+        blocks.append(ACCURACY)
+    if dataset.reference == TRUTH:
+        blocks += [CALIBRATION, INTERVAL]
     scores: list[Score] = []
-    for groups in trial_set.groups:
-        scores += scores_by_group(lambda voxels: _plain(trial_set, said, voxels), groups, subject, SECONDS)
-        if trial_set.reference != method:
-            scores += grouped(said.t1, truth, groups, subject)
-        if trial_set.reference == TRUTH:
-            calibrated = grouped_calibration(prediction, groups, subject)
-            scores += [one for one in calibrated if one.metric != "missing"]
-        if trial_set.reference == TRUTH and said.ends is not None:
-            scores += scores_by_group(lambda voxels: _interval(said, truth, voxels), groups, subject, {})
+    for groups in divided:
+        scores += scores_by_group(lambda chosen: _plain(dataset, voxels, chosen), groups, subject, SECONDS)
+        for block in blocks:
+            chosen = metrics.of(block, Inputs.VOXELS)
+            scores += voxel_scores(chosen, voxels.sample, groups, subject)
     return scores
 
 
-def _bound(trial_set: TrialSet) -> Float[Tensor, " voxels"]:
+def _bound(cases: Sequence[Case[Acquisition]]) -> Float[Tensor, " voxels"]:
     """Return the Cramér–Rao standard deviation of ln T1 at the noise of each scan, of the scored voxels."""
     fit = InversionRecoveryFit(noise_window=0)
     parts = []
-    for trial in trial_set.trials:
-        fitted = fit(trial.acquisition)
-        parts.append((fitted.deviation("T1") / fitted.value("T1"))[trial.scored])
+    for case in cases:
+        fitted = fit(case.input)
+        parts.append((fitted.deviation("T1") / fitted.value("T1"))[case.scored])
     return torch.cat(parts).double()
 
 
 def _sharpness_scores(
-    trial_set: TrialSet, method: str, said: Said, bound: Float[Tensor, " voxels"]
+    dataset: Dataset[Acquisition],
+    voxels: ScoredVoxels,
+    divided: Sequence[Groups],
+    subject: Subject,
+    bound: Float[Tensor, " voxels"],
 ) -> list[Score]:
     """Return how wide the stated errors are beside the bound of the fit and, in spheres, the spread."""
-    sd = said.sd / said.t1
+    sd, all_t1, sample = voxels.sd / voxels.t1, voxels.t1, voxels.sample
 
-    def measure(voxels: Bool[Tensor, " voxels"]) -> dict[str, float]:
-        valued = voxels & torch.isfinite(sd) & (bound > 0) & torch.isfinite(bound)
+    def of_group(chosen: Bool[Tensor, " voxels"]) -> dict[str, float]:
+        valued = chosen & torch.isfinite(sd) & (bound > 0) & torch.isfinite(bound)
         measured = {"sd_over_bound": median((sd / bound)[valued]), "n": float(valued.sum())}
-        if trial_set.spheres and len(t1 := said.t1[valued]) > 1:
+        if dataset.homogeneous and len(t1 := all_t1[valued]) > 1:
             middle = t1.median()
             spread = ROBUST * median((t1 - middle).abs())
-            lower, upper = said.ends or (said.t1 - GAUSSIAN * said.sd, said.t1 + GAUSSIAN * said.sd)
-            measured["sd_over_spread"] = median(said.sd[valued]) / spread if spread > 0 else math.nan
+            lower, upper = sample.lower, sample.upper
+            if lower is None or upper is None:
+                lower, upper = all_t1 - GAUSSIAN * voxels.sd, all_t1 + GAUSSIAN * voxels.sd
+            measured["sd_over_spread"] = median(voxels.sd[valued]) / spread if spread > 0 else math.nan
             measured["median_in_90"] = interval_coverage(lower[valued], upper[valued], middle.expand_as(t1))
         return measured
 
-    subject = Subject(method=method, dataset=trial_set.name)
-    return [score for groups in trial_set.groups for score in scores_by_group(measure, groups, subject, {})]
+    return [score for groups in divided for score in scores_by_group(of_group, groups, subject, {})]
 
 
-def _ask(name: str, estimator: Estimator[Acquisition], trial_set: TrialSet, report: Progress) -> Answer:
-    maps, seconds = [], []
-    for trial in trial_set.trials:
-        began = time.perf_counter()
-        made = estimator(trial.acquisition, report)
-        seconds.append((time.perf_counter() - began) / trial.n_slices)
-        maps.append(replace(made, draws=None))  # which take the most room, and are not scored
-    return Answer(
-        method=name,
-        maps=tuple(maps),
-        seconds=tuple(seconds),
-        n_evaluations=evaluations_per_slice(estimator),
-    )
-
-
-def _truth(trial_set: TrialSet) -> Float[Tensor, " voxels"]:
-    return torch.cat([trial.true_t1 for trial in trial_set.trials]).double()
-
-
-def _plain(trial_set: TrialSet, said: Said, voxels: Bool[Tensor, " voxels"]) -> dict[str, float]:
+def _plain(
+    dataset: Dataset[Acquisition], voxels: ScoredVoxels, chosen: Bool[Tensor, " voxels"]
+) -> dict[str, float]:
     """Return what needs no truth."""
-    t1 = said.t1[voxels]
+    t1 = voxels.t1[chosen]
     valued = t1[torch.isfinite(t1)]
-    measured = {"usable": float(said.usable[voxels].double().mean()), "n": float(len(t1))}
-    if trial_set.spheres or trial_set.reference != TRUTH:
+    measured = {"usable": float(voxels.usable[chosen].double().mean()), "n": float(len(t1))}
+    if dataset.homogeneous or dataset.reference != TRUTH:
         measured["mean"], measured["median"] = float(valued.mean()), median(valued)
         measured["sd"] = float(valued.std()) if len(valued) > 1 else math.nan
     return measured
 
 
-def _interval(
-    said: Said, truth: Float[Tensor, " voxels"], voxels: Bool[Tensor, " voxels"]
-) -> dict[str, float]:
-    """Return how often the interval a method gives holds the truth, and its median relative width."""
-    if said.ends is None:
-        return {"n": 0.0}
-    lower, upper = (end[voxels] for end in said.ends)
-    width = (upper - lower) / said.t1[voxels]
-    valued = torch.isfinite(width) & torch.isfinite(truth[voxels])
-    return {
-        "interval_90": interval_coverage(lower, upper, truth[voxels]),
-        "interval_90_width": median(width[valued]),
-        "n": float(valued.sum()),
-    }
+def _ratio_scores(
+    voxels: ScoredVoxels, best: ScoredVoxels, divided: Sequence[Groups], subject: Subject
+) -> list[Score]:
+    """Return the RMSE of ln T1 over the best possible, in the voxels where the method has a value."""
+    truth = voxels.sample.truth
 
-
-def _ratio_scores(trial_set: TrialSet, method: str, pair: tuple[Said, Said]) -> list[Score]:
-    """Return the RMSE of ln T1 over that of the yardstick, in the voxels where the method has a value."""
-    said, best = pair
-    truth = _truth(trial_set)
-
-    def measure(voxels: Bool[Tensor, " voxels"]) -> dict[str, float]:
-        both = voxels & torch.isfinite(said.t1) & torch.isfinite(best.t1)
-        found, possible = (accuracy(one.t1, truth, selection=both) for one in pair)
+    def of_group(chosen: Bool[Tensor, " voxels"]) -> dict[str, float]:
+        both = chosen & torch.isfinite(voxels.t1) & torch.isfinite(best.t1)
+        reached, possible = (accuracy(each.t1, truth, selection=both) for each in (voxels, best))
         enough = possible["rmse_ln"] > 0
-        ratio = found["rmse_ln"] / possible["rmse_ln"] if enough else math.nan
-        return {"rmse_ln_to_exact": ratio, "n": found["n"]}
+        ratio = reached["rmse_ln"] / possible["rmse_ln"] if enough else math.nan
+        return {"rmse_ln_to_exact": ratio, "n": reached["n"]}
 
-    subject = Subject(method=method, dataset=trial_set.name)
-    return [score for groups in trial_set.groups for score in scores_by_group(measure, groups, subject, {})]
+    return [score for groups in divided for score in scores_by_group(of_group, groups, subject, {})]
 
 
-def _contrast_scores(trial_set: TrialSet, answer: Answer) -> list[Score]:
-    """Return how much of the contrast of each structure is left, over all its copies and trials."""
+def _contrast_scores(
+    cases: Sequence[Case[Acquisition]],
+    predictions: Sequence[Prediction[ParameterMaps]],
+    subject: Subject,
+) -> list[Score]:
+    """Return how much of the contrast of each structure is left, over all its copies and cases."""
     scores = []
-    pairs = list(zip(answer.maps, trial_set.trials, strict=True))
-    for place, structure in enumerate(trial_set.trials[0].structures):
-        found = recovered_contrast(
-            torch.stack([maps.value("T1") for maps, _ in pairs]),
-            torch.stack([trial.truth.value("T1") for _, trial in pairs if trial.truth is not None]),
-            torch.stack([trial.structures[place].inside for _, trial in pairs]),
-            torch.stack([trial.structures[place].around for _, trial in pairs]),
+    for place, structure in enumerate(cases[0].structures):
+        recovered = recovered_contrast(
+            torch.stack([prediction.output.value("T1") for prediction in predictions]),
+            torch.stack([case.truth["T1"] for case in cases]),
+            torch.stack([case.structures[place].inside for case in cases]),
+            torch.stack([case.structures[place].around for case in cases]),
         )
         scores += [
-            Score(
-                method=answer.method,
-                dataset=trial_set.name,
-                group=structure.name,
-                metric=metric,
-                value=value,
-                n=found.n_inside,
-                parameter="T1",
+            subject.score(structure.name, metric, value, recovered.n_inside)
+            for metric, value in (
+                ("recovered_linear", recovered.linear),
+                ("recovered_free", recovered.free),
             )
-            for metric, value in (("recovered_linear", found.linear), ("recovered_free", found.free))
         ]
     return scores
 
 
-def _cost_scores(trial_set: TrialSet, answer: Answer) -> list[Score]:
+def _cost_scores(
+    cases: Sequence[Case[Acquisition]],
+    predictions: Sequence[Prediction[ParameterMaps]],
+    n_evaluations: int,
+    subject: Subject,
+) -> list[Score]:
     """Return the median time for a slice, and how often the network is evaluated for it."""
-    n_voxels = sum(trial.acquisition.voxels.numel() for trial in trial_set.trials)
-    costs = (
-        ("seconds_per_slice", statistics.median(answer.seconds), "s"),
-        ("network_evaluations", float(answer.n_evaluations), "1"),
-    )
+    seconds = [
+        prediction.seconds / max(1, case.input.voxels[2:].numel())
+        for prediction, case in zip(predictions, cases, strict=True)
+    ]
+    n = sum(case.input.voxels.numel() for case in cases)
+    whole = replace(subject, parameter=ABSENT)
     return [
-        Score(
-            method=answer.method,
-            dataset=trial_set.name,
-            group=ALL,
-            metric=metric,
-            value=value,
-            n=n_voxels,
-            unit=unit,
-        )
-        for metric, value, unit in costs
+        whole.score(ALL, "seconds_per_slice", statistics.median(seconds), n, "s"),
+        whole.score(ALL, "network_evaluations", float(n_evaluations), n),
+    ]
+
+
+def _image_pairs(
+    cases: Sequence[Case[Acquisition]], predictions: Sequence[Prediction[ParameterMaps]]
+) -> list[ImagePair]:
+    return [
+        image_pair(prediction.output.value("T1"), case.truth["T1"], case.scored, DATA_RANGE["T1"])
+        for prediction, case in zip(predictions, cases, strict=True)
     ]

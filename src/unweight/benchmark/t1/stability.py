@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.benchmark.t1.scores import Watch
-from unweight.benchmark.t1.sets import phantom_scan, plate, spheres_of
+from unweight.benchmark.core.run import Watch
+from unweight.benchmark.t1.datasets import phantom_scan, plate, spheres_of
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.metrics.scores import Score
+from unweight.metrics.scores import Score, Subject
 
 STABILITY = "stability"
 ORDER = (3, 0, 6, 2, 5, 1, 4)
@@ -28,7 +28,7 @@ NOTICEABLE = 0.01
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Changed:
+class ChangedImage:
     """The same voxels in another image.
 
     Attributes:
@@ -69,19 +69,19 @@ def refusal_of_stability(estimator: Estimator[Acquisition]) -> str | None:
     return None
 
 
-def changed_images() -> tuple[Changed, ...]:
+def changed_images() -> tuple[ChangedImage, ...]:
     """Return the image itself, then the same in other order, in other units, and cut elsewhere."""
     widest = max(MARGINS)
     phantom = plate(widest)
     scan, spheres = phantom_scan(phantom, 0), spheres_of(phantom)[0]
 
-    def cut(name: str, margin: int) -> Changed:
+    def cut(name: str, margin: int) -> ChangedImage:
         """Show so many voxels more than usual on every side."""
         away = widest - margin
         inner = slice(away, spheres.shape[0] - away)
         signal = scan.signal[inner, inner].contiguous()
         acquisition = replace(scan, signal=signal, affine=None)
-        return Changed(name=name, acquisition=acquisition, spheres=spheres[inner, inner])
+        return ChangedImage(name=name, acquisition=acquisition, spheres=spheres[inner, inner])
 
     base = cut("itself", 0)
     image = base.acquisition
@@ -104,12 +104,14 @@ def changed_images() -> tuple[Changed, ...]:
     )
 
 
-def _t1(estimator: Estimator[Acquisition], one: Changed, report: Progress) -> Float[Tensor, " voxels"]:
-    return estimator(one.acquisition, report).value("T1")[one.spheres].double()
+def _t1(
+    estimator: Estimator[Acquisition], image: ChangedImage, report: Progress
+) -> Float[Tensor, " voxels"]:
+    return estimator(image.acquisition, report).value("T1")[image.spheres].double()
 
 
 def _compare(
-    method: str, changed: Changed, first: Float[Tensor, " voxels"], second: Float[Tensor, " voxels"]
+    method: str, changed: ChangedImage, first: Float[Tensor, " voxels"], second: Float[Tensor, " voxels"]
 ) -> list[Score]:
     both = torch.isfinite(first) & torch.isfinite(second)
     change = (second[both] / first[both] - 1).abs()
@@ -119,15 +121,7 @@ def _compare(
         "share_changed": float((change > NOTICEABLE).double().mean()),
         "lost": float(appeared_or_lost.double().mean()),
     }
+    subject = Subject(method=method, dataset=STABILITY)
     return [
-        Score(
-            method=method,
-            dataset=STABILITY,
-            group=changed.name,
-            metric=metric,
-            value=value,
-            n=int(both.sum()),
-            parameter="T1",
-        )
-        for metric, value in measured.items()
+        subject.score(changed.name, metric, value, int(both.sum())) for metric, value in measured.items()
     ]

@@ -34,6 +34,7 @@ from unweight.learn.training.trainable import (
     Task,
     Validator,
 )
+from unweight.metrics.segmentation import label_overlaps
 from unweight.metrics.structures import DEEP, LABELS, STRUCTURES, TISSUES
 from unweight.nets.unet import UNet, UNetConfig
 from unweight.registry import trained_method
@@ -157,12 +158,10 @@ class StructureValidator(Validator):
         counts = torch.zeros(2, len(LABELS), dtype=torch.float64)
         for pair in pairs:
             mask = pair.channels[MASK].float()
-            labels = find_structures(network, pair.target.float(), mask, axial=axial).argmax(0)
-            truth = pair.labels.long()
-            for label in LABELS.values():
-                here, there = (labels == label) & (mask > 0), truth == label
-                counts[0, label] += 2 * int((here & there).sum())
-                counts[1, label] += int(here.sum()) + int(there.sum())
+            share = find_structures(network, pair.target.float(), mask, axial=axial)
+            # Voxels outside the brain are background, which counts in neither mean.
+            labels = (share.argmax(0) * (mask > 0)).byte()
+            counts += torch.stack(label_overlaps(labels, pair.labels, len(LABELS)))
         dice = counts[0] / counts[1].clamp(min=1)
         return {
             "dice_tissues": float(dice[[LABELS[name] for name in TISSUES]].mean()),

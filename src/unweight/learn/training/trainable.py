@@ -253,18 +253,12 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe[Any, Any]:
     """
     try:
         types = trainable(str(values["method"])).types
+        parts = {"slabs": types.slabs, "network": types.network, "plan": TrainingPlan}
+        built = {name: config_from_plain(kind, dict(values[name])) for name, kind in parts.items()}
         rest = {name: value for name, value in values.items() if name != "descent"}
-        recipe = Recipe(
-            **{
-                **rest,
-                "slabs": config_from_plain(types.slabs, values["slabs"]),
-                "network": config_from_plain(types.network, values["network"]),
-                "plan": config_from_plain(TrainingPlan, values["plan"]),
-            },
-            schedule=config_from_plain(types.schedule or object, values["descent"])
-            if "descent" in values
-            else None,
-        )
+        if "descent" in values:
+            built["schedule"] = config_from_plain(types.schedule or object, dict(values["descent"]))
+        recipe = Recipe(**{**rest, **built})
         check_recipe(recipe)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise InputError(

@@ -232,16 +232,55 @@ def receive_phase(
     return pattern.on(shape, voxel_mm)
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class EfficiencyPrior:
+    """What the inversion efficiency B = 1 − cos θ of a scan is drawn from.
+
+    Adiabatic pulses reach a plateau where B1+ suffices; those of other pulses follow B1+,
+    B = 1 − cos(θ·B1+/B1+₀), with a nominal θ that yields the drawn B at the centre.
+
+    Attributes:
+        plateau: Plateau of an adiabatic pulse [1].
+        weak: Share of scans with a plateau from `weak_plateau` instead.
+        weak_plateau: That range, as fits of real scans find it [1].
+        following: Share of scans whose B follows B1+.
+        following_angle: Nominal angle of those pulses [rad].
+        limits: B is limited to these [1].
+    """
+
+    plateau: tuple[float, float] = (1.90, 2.0)
+    weak: float = 0.0
+    weak_plateau: tuple[float, float] = (1.35, 2.0)
+    following: float = 0.0
+    following_angle: tuple[float, float] = (math.radians(140.0), math.pi)
+    limits: tuple[float, float] = (0.0, 2.0)
+
+
+ADIABATIC = EfficiencyPrior()
+# Fits of nine real scans found 1.50 to 2.15; the upper end is what late inversion times make of 2.
+MEASURED_EFFICIENCIES = EfficiencyPrior(plateau=(1.90, 2.05), weak=0.45, following=0.15, limits=(1.2, 2.05))
+
+
 def inversion_efficiency(
-    transmit: Float[Tensor, "*space"], generator: torch.Generator
+    transmit: Float[Tensor, "*space"], generator: torch.Generator, prior: EfficiencyPrior = ADIABATIC
 ) -> Float[Tensor, "*space"]:
-    """Draw B = 1 − cos θ of an adiabatic pulse: 1.85 to 2 where B1+ suffices, less where it is low.
+    """Draw B = 1 − cos θ: near its plateau where B1+ suffices, less where it is low.
 
     Args:
         transmit: B1+ as a ratio to nominal.
-        generator: For the plateau (1.90 to 2) and how fast it is reached.
+        generator: For the kind of pulse, the plateau and how fast it is reached.
+        prior: What to draw from.
     """
-    plateau = draw_uniform((1.90, 2.0), generator)
+    plateau_range = prior.plateau
+    if prior.weak or prior.following:
+        kind = draw_uniform((0.0, 1.0), generator)
+        if kind < prior.following:
+            angle = draw_uniform(prior.following_angle, generator)
+            return (1 - torch.cos(angle * transmit)).clamp(*prior.limits)
+        if kind < prior.following + prior.weak:
+            plateau_range = prior.weak_plateau
+    plateau = draw_uniform(plateau_range, generator)
     adiabaticity = draw_uniform((3.5, 7.0), generator)
     return -plateau * torch.expm1(-adiabaticity * transmit.square())
 

@@ -1,9 +1,10 @@
 """From noise-free volumes to what a scanner stores: draw a record, then apply it.
 
 In the order of events: the head moves, k-space is sampled with a decaying echo train and up to some
-resolution, the receiver adds noise to both channels, the magnitude is taken, the vendor scales and
-rounds. The reference intensity is the 95th percentile of the brightest volume before noise; it is
-stored as `scale`, and the noise is `scale/snr` in one channel, whatever the unit of the signal.
+resolution, volumes change against each other, the receiver adds noise to both channels, the reconstruction
+filters, the magnitude is taken, the vendor scales and rounds. The reference intensity is the 95th
+percentile of the brightest volume before noise; it is stored as `scale`, and the noise is `scale/snr` in
+one channel, whatever the unit of the signal.
 """
 
 import math
@@ -19,8 +20,15 @@ from unweight.core.errors import InputError, UsageError
 from unweight.signals.noise import Gaussian, Rician
 from unweight.synth.sampling import Ends, draw_event, draw_log_uniform, draw_uniform
 from unweight.synth.scanner.blur import Blur, EchoTrain, apply_blur
+from unweight.synth.scanner.instability import (
+    Instability,
+    InstabilityPrior,
+    destabilise,
+    draw_instability,
+)
 from unweight.synth.scanner.kspace import crop_kspace, sew, unpick
 from unweight.synth.scanner.motion import Motion, move
+from unweight.synth.scanner.reconstruction import FilterPrior, ReconstructionFilter, draw_filter
 
 REFERENCE_QUANTILE = 0.95
 
@@ -43,6 +51,8 @@ class MeasurementPrior:
         shape: Matrix that is sampled; None for that of the volumes.
         rounding: Probability that the vendor stores whole numbers.
         seam: Voxels to continue patches by; 0 for whole slices with air around.
+        filters: Reconstruction filters; None for none.
+        instability: Errors between volumes; None for none.
     """
 
     kind: SignalKind = SignalKind.MAGNITUDE
@@ -57,6 +67,8 @@ class MeasurementPrior:
     shape: tuple[int, ...] | None = None
     rounding: float = 0.5
     seam: int = 0
+    filters: FilterPrior | None = None
+    instability: InstabilityPrior | None = None
 
     def __post_init__(self) -> None:
         if not self.snr[0] > 0 or not self.scale[0] > 0:
@@ -77,6 +89,8 @@ class Measurement:
         shape: Matrix that is sampled; None for that of the volumes.
         rounded: Whether whole numbers are stored.
         seam: Voxels by which a patch is continued while it is in k-space; 0 for whole slices.
+        filter: Filter of the reconstruction; None for none.
+        instability: Errors between volumes; None for none.
     """
 
     kind: SignalKind = SignalKind.MAGNITUDE
@@ -87,6 +101,8 @@ class Measurement:
     shape: tuple[int, ...] | None = None
     rounded: bool = False
     seam: int = 0
+    filter: ReconstructionFilter | None = None
+    instability: Instability | None = None
 
     def __post_init__(self) -> None:
         if not self.snr > 0 or not 0 < self.scale < math.inf:
@@ -99,8 +115,18 @@ class Measurement:
 
     @property
     def noise_sd(self) -> float:
-        """Standard deviation of the noise in one channel, in stored units."""
+        """Standard deviation of the noise in one channel before any filter, in stored units."""
         return self.scale / self.snr
+
+    def stored_noise_sd(self, shape: tuple[int, ...]) -> float:
+        """Return the standard deviation of the noise in one channel of stored volumes, in stored units.
+
+        Args:
+            shape: Spatial shape of the volumes.
+        """
+        if self.filter is None:
+            return self.noise_sd
+        return self.noise_sd * self.filter.noise_factor(tuple(size + 2 * self.seam for size in shape))
 
 
 def draw_measurement(prior: MeasurementPrior, n_volumes: int, generator: torch.Generator) -> Measurement:
@@ -127,6 +153,8 @@ def draw_measurement(prior: MeasurementPrior, n_volumes: int, generator: torch.G
         shape=prior.shape,
         rounded=draw_event(prior.rounding, generator),
         seam=prior.seam,
+        filter=None if prior.filters is None else draw_filter(prior.filters, generator),
+        instability=None if prior.instability is None else draw_instability(prior.instability, generator),
     )
 
 
@@ -160,6 +188,8 @@ def measure(
             remedy="Leave out empty slices, or give the reference of the whole image.",
         )
     image = _encoded(signal, measurement) * (measurement.scale / level)
+    if measurement.instability is not None:
+        image = destabilise(image, measurement.instability, generator)
     stored = _received(image, measurement, generator)
     if not measurement.rounded:
         return stored
@@ -203,7 +233,9 @@ def _received(
     measurement: Measurement,
     generator: torch.Generator,
 ) -> Float[Tensor, "*coarse volumes"] | Complex[Tensor, "*coarse volumes"]:
-    """Add noise and keep what the kind keeps."""
+    """Add noise, filter, and keep what the kind keeps."""
+    if measurement.filter is not None:
+        return _filtered(image, measurement, measurement.filter, generator)
     if measurement.kind is SignalKind.MAGNITUDE:
         if math.isinf(measurement.snr):
             return image.abs()
@@ -212,6 +244,27 @@ def _received(
     if math.isinf(measurement.snr):
         return kept
     return Gaussian(sigma=measurement.noise_sd).draw(kept, generator)
+
+
+def _filtered(
+    image: Float[Tensor, "*coarse volumes"] | Complex[Tensor, "*coarse volumes"],
+    measurement: Measurement,
+    reconstruct: ReconstructionFilter,
+    generator: torch.Generator,
+) -> Float[Tensor, "*coarse volumes"] | Complex[Tensor, "*coarse volumes"]:
+    """Add complex noise, filter both, and keep what the kind keeps."""
+    complex_image = image if image.is_complex() else torch.complex(image, torch.zeros_like(image))
+    axes = tuple(axis for axis in (0, 1) if image.shape[axis] > 1)
+    if measurement.seam:
+        complex_image = sew(complex_image, axes, measurement.seam)
+    if not math.isinf(measurement.snr):
+        complex_image = Gaussian(sigma=measurement.noise_sd).draw(complex_image, generator)
+    filtered = reconstruct(complex_image)
+    if measurement.seam:
+        filtered = unpick(filtered, axes, measurement.seam)
+    if measurement.kind is SignalKind.MAGNITUDE:
+        return filtered.abs()
+    return filtered.real if measurement.kind is SignalKind.SIGNED else filtered
 
 
 def _draw_motion(prior: MeasurementPrior, generator: torch.Generator) -> Motion:

@@ -10,6 +10,8 @@ from unweight.core.errors import UsageError
 from unweight.susceptibility.geometry import geometry_of
 from unweight.synth.anatomy.labels import Anatomy, coarse_affine, fractions
 from unweight.synth.scanner.fields import (
+    ADIABATIC,
+    EfficiencyPrior,
     imperfect_shim,
     inversion_efficiency,
     off_resonance,
@@ -25,7 +27,13 @@ from unweight.synth.tissue.texture import texture
 Factor = tuple[int, int, int]
 
 
-def compose(anatomy: Anatomy, factor: Factor, tissue: TissueDraw, generator: torch.Generator) -> Scene:
+def compose(
+    anatomy: Anatomy,
+    factor: Factor,
+    tissue: TissueDraw,
+    generator: torch.Generator,
+    efficiency: EfficiencyPrior = ADIABATIC,
+) -> Scene:
     """Draw texture, transmit field, receive sensitivity and inversion efficiency over an anatomy.
 
     Args:
@@ -33,6 +41,7 @@ def compose(anatomy: Anatomy, factor: Factor, tissue: TissueDraw, generator: tor
         factor: Fine voxels in one of the scanner's along each axis.
         tissue: Properties of the materials.
         generator: For texture and fields.
+        efficiency: What the inversion efficiency is drawn from.
 
     Raises:
         UsageError: The factor does not divide the labels.
@@ -48,7 +57,7 @@ def compose(anatomy: Anatomy, factor: Factor, tissue: TissueDraw, generator: tor
         texture=torch.stack(layers[: len(TEXTURED)], dim=-1),
         fields={
             "B1": transmit,
-            "B": inversion_efficiency(transmit, generator),
+            "B": inversion_efficiency(transmit, generator, efficiency),
             "receive": receive_sensitivity(tuple(shape), size, generator),
         },
         short_fraction=tissue.short_fraction,
