@@ -18,7 +18,8 @@ LAYERS = (
     {"learn"},
     {"report", "testing"},
     {"benchmark", "run"},
-    {"cli"},
+    {"mapping"},
+    {"api", "cli"},
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 DOORS = {

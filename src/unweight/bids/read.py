@@ -45,6 +45,7 @@ REQUIRED = {
     "IRT1": ("inversion_time", "InversionTime"),
     "MEGRE": ("echo_time", "EchoTime"),
     "MESE": ("echo_time", "EchoTime"),
+    "VFA": ("flip_angle", "FlipAngle"),
 }
 
 
@@ -261,7 +262,7 @@ def _refuse_numbers(given: Given, path: Path) -> None:
 
 def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Series:
     """Read the one series of a folder; where times are given, all images must be of it."""
-    if given.inversion_time is not None or given.echo_time is not None:
+    if given.by_volume or given.echo_time is not None:
         return _series(stack(entries, given))
     chosen, notes = select_series(folder, entries, given.kind)
     return _series(stack(chosen, given), notes)

@@ -2,25 +2,32 @@
 
 import argparse
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from unweight.bids.collection import LINKS
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
+from unweight.cli.fit import model_of
 from unweight.cli.terminal import console
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
+from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import write_table
 from unweight.heads.brainweb import find_brainweb, read_brainweb
 from unweight.heads.labels import read_labels
 from unweight.heads.mni152 import read_mni152
-from unweight.signals.parameters import CHI, PD, R2STAR, T1, T2, B
+from unweight.registry import model
+from unweight.registry.records import Model
+from unweight.signals.model import SignalModel
+from unweight.signals.parameters import B1, CHI, PD, R2STAR, T1, T2, B
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
@@ -46,7 +53,7 @@ from unweight.synth.stream import scanned
 from unweight.synth.tissue.compose import Factor, compose, divisible, with_phase
 from unweight.synth.tissue.materials import BRAIN, INDEX
 from unweight.synth.tissue.prior import TissuePrior
-from unweight.synth.tissue.scene import Scene
+from unweight.synth.tissue.scene import Scene, density_of
 
 TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
     "ir": (T1, PD, B),
@@ -56,6 +63,8 @@ TRUTH: dict[str, tuple[ParameterSpec, ...]] = {
 FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2, 2, 2)}
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+DEFAULT_FIELD = 3.0  # [T]
+TIMINGS = ("te", "tr", "ti", "flip", "readout_time", "field")
 SETTINGS = ("seed", "contrast", "protocol", "snr", "slices", "lesions", "motion")
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; rates in mixed voxels are water-weighted means"
@@ -70,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--slices does not go with megre", remedy="Its field is that of the whole head; leave it out."
         )
+    if arguments.model is None and any(getattr(arguments, name) is not None for name in TIMINGS):
+        raise UsageError("timings are those of a model", remedy="Give --model, too.")
     if any(list((arguments.out / part).glob("sub-*")) for part in ("bids", "truth")):
         raise UsageError(f"{arguments.out} holds a study already", remedy="Choose a new folder.")
     cohort = Cohort(n=arguments.subjects, seed=arguments.seed)
@@ -144,7 +155,10 @@ def _simulate(
     anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], arguments: argparse.Namespace
 ) -> None:
     person, label = who
-    scans = _scans(arguments, person.generator("protocol"))
+    if arguments.model is None:
+        scans = _scans(arguments, person.generator("protocol"))
+    else:
+        scans = (_of_model(arguments),)
     field = scans[0].protocol.field_strength or 3.0
     tissue = TissuePrior().draw(person.generator("tissue"), field)
     tissue = adjust(tissue, person, person.generator("age"))
@@ -156,7 +170,12 @@ def _simulate(
         gain, paths = _scan(scene, scan, label, arguments)
         gains.append(gain)
         sources += [f"bids:raw:{path.relative_to(arguments.out / 'bids').as_posix()}" for path in paths]
-    truth = scene.truth(TRUTH[arguments.contrast], gains[0])
+    if arguments.model is None:
+        truth = scene.truth(TRUTH[arguments.contrast], gains[0])
+    else:
+        built = scans[0].model
+        specs = (*built.parameters, *((B1,) if "flip_angle" in built.timings else ()))
+        truth = scene.truth(specs, gains[0], density_of(built))
     provenance = Provenance(
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
@@ -176,12 +195,56 @@ def _scans(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[S
     return (echoes, mprage())
 
 
+def _of_model(arguments: argparse.Namespace) -> Scan:
+    """Return the scan of a signal model, with its sign if it has one; magnitudes are taken after noise.
+
+    Raises:
+        UsageError: There is no suffix to write it under.
+    """
+    record = model(arguments.model)
+    kinds = (SignalKind.SIGNED, SignalKind.MAGNITUDE)
+    built = next(found for found in (_of_kind(record, kind) for kind in kinds) if found is not None)
+    angles = None if arguments.flip is None else [math.radians(angle) for angle in arguments.flip]
+    given = {
+        "echo_time": arguments.te,
+        "repetition_time": arguments.tr,
+        "inversion_time": arguments.ti,
+        "flip_angle": angles,
+        "readout_time": arguments.readout_time,
+    }
+    volumes = max((len(values) for values in given.values() if values is not None), default=0)
+    timings = {
+        name: values * volumes if len(values) == 1 else values
+        for name, values in given.items()
+        if values is not None
+    }
+    protocol = protocol_from_values(field_strength=arguments.field or DEFAULT_FIELD, **timings)
+    for name in built.timings:
+        protocol.require(name, record.name)
+    if not record.suffixes:
+        raise UsageError(f"{record.name} names no suffix of its images", remedy="Correct its record.")
+    if volumes > 1 and not LINKS.get(record.suffixes[0]):
+        raise UsageError(
+            f"BIDS has no series of {record.suffixes[0]} images ({record.name}); {volumes} were asked for",
+            remedy="Give timings of one image.",
+        )
+    return Scan(name=record.suffixes[0], model=built, protocol=protocol)
+
+
+def _of_kind(record: Model, kind: SignalKind) -> SignalModel | None:
+    try:
+        return model_of(record, kind)
+    except UsageError:
+        return None
+
+
 def _scan(
     scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace
 ) -> tuple[float, tuple[Path, ...]]:
     """Write what the scanner stores; return its gain and the images."""
     generator = seeded_generator(arguments.seed, "scan", label, scan.name)
-    kind = SignalKind.COMPLEX if scan.name == "MEGRE" else SignalKind.MAGNITUDE
+    several_parts = scan.name == "MEGRE" and arguments.model is None
+    kind = SignalKind.COMPLEX if several_parts else SignalKind.MAGNITUDE
     low, high = arguments.snr
     prior = MeasurementPrior(kind=kind, snr=(low, high), moving=0.3 if arguments.motion else 0.0)
     signal, noise_sd, gain = scanned(scene, scan, prior, generator)

@@ -1,9 +1,13 @@
-"""How the volumes of an acquisition were timed: one value per volume, in SI units."""
+"""How the volumes of an acquisition were timed, in SI units.
 
-import math
-from collections.abc import Sequence
+Timings have the volumes on their last axis. One protocol for all voxels has no other axis; where timings
+differ from voxel to voxel, or from element to element of a batch, the axes before it are those of the
+voxels, and broadcast against them.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -34,7 +38,7 @@ PER_VOLUME = (
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Protocol:
-    """Timings of an acquisition; what is not known is None.
+    """Timings of an acquisition, one value per volume; what is not known is None.
 
     Attributes:
         repetition_time: From one inversion or excitation to the next of the same slice [s].
@@ -49,15 +53,15 @@ class Protocol:
         field_strength: Static field [T].
     """
 
-    # All of one length; that is checked here, with a message, so the types leave it open.
-    repetition_time: Float[Tensor, " _"] | None = None
-    echo_time: Float[Tensor, " _"] | None = None
-    inversion_time: Float[Tensor, " _"] | None = None
-    flip_angle: Float[Tensor, " _"] | None = None
-    readout_time: Float[Tensor, " _"] | None = None
-    echo_spacing: Float[Tensor, " _"] | None = None
-    train_length: Float[Tensor, " _"] | None = None
-    centre_index: Float[Tensor, " _"] | None = None
+    # Volumes last, all of one length; that is checked here, with a message, so the types leave it open.
+    repetition_time: Float[Tensor, "..."] | None = None
+    echo_time: Float[Tensor, "..."] | None = None
+    inversion_time: Float[Tensor, "..."] | None = None
+    flip_angle: Float[Tensor, "..."] | None = None
+    readout_time: Float[Tensor, "..."] | None = None
+    echo_spacing: Float[Tensor, "..."] | None = None
+    train_length: Float[Tensor, "..."] | None = None
+    centre_index: Float[Tensor, "..."] | None = None
     field_strength: float | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +71,7 @@ class Protocol:
                 "a protocol without any timing",
                 remedy="Give at least one of " + ", ".join(PER_VOLUME) + ".",
             )
-        lengths = {name: len(value) for name, value in given.items()}
+        lengths = {name: value.shape[-1] if value.ndim else 0 for name, value in given.items()}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} has {count}" for name, count in lengths.items())
             raise ProtocolError(
@@ -76,14 +80,34 @@ class Protocol:
             )
         for name, value in given.items():
             _check_values(name, value)
+        _ = self.voxels
         _check_order(self)
 
     @property
     def n_volumes(self) -> int:
         """Number of volumes the timings describe."""
-        return next(len(getattr(self, name)) for name in PER_VOLUME if getattr(self, name) is not None)
+        return next(
+            int(getattr(self, name).shape[-1]) for name in PER_VOLUME if getattr(self, name) is not None
+        )
 
-    def require(self, name: str, by: str) -> Float[Tensor, " volumes"]:
+    @property
+    def voxels(self) -> torch.Size:
+        """Shape of the axes before that of the volumes; empty if all voxels have the same timings.
+
+        Raises:
+            ProtocolError: Those of the timings do not fit each other.
+        """
+        values = (getattr(self, name) for name in PER_VOLUME)
+        shapes = [value.shape[:-1] for value in values if value is not None]
+        try:
+            return torch.broadcast_shapes(*shapes)
+        except RuntimeError as error:
+            raise ProtocolError(
+                f"the timings differ in their voxels: {', '.join(str(tuple(s)) for s in shapes)}",
+                remedy="Give each for all voxels at once, or for the same voxels.",
+            ) from error
+
+    def require(self, name: str, by: str) -> Float[Tensor, "*voxels volumes"]:
         """Return one timing, or say who needs it.
 
         Raises:
@@ -100,13 +124,34 @@ class Protocol:
     def select(self, volumes: Sequence[int]) -> "Protocol":
         """Return the protocol of these volumes, in this order."""
         index = torch.as_tensor(list(volumes), dtype=torch.long)
-        picked = {
-            name: getattr(self, name)[index] for name in PER_VOLUME if getattr(self, name) is not None
+        return self._each(lambda value: value[..., index])
+
+    def at(self, voxels: slice | Tensor | tuple[slice | int | None, ...]) -> "Protocol":
+        """Return the protocol of these voxels, chosen from its leading axes; itself if it has none."""
+        if not self.voxels:
+            return self
+        shape = (*self.voxels, self.n_volumes)
+        return self._each(lambda value: value.expand(shape)[voxels])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Protocol":
+        """Return the protocol with each known timing changed."""
+        values = {name: getattr(self, name) for name in PER_VOLUME}
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in values.items() if value is not None
         }
-        return replace(self, **picked)
+        return replace(self, **changed)
 
     def as_dict(self) -> dict[str, list[float] | float]:
-        """Return what is known as plain numbers, for sidecars and reports."""
+        """Return what is known as plain numbers, for sidecars and reports.
+
+        Raises:
+            ProtocolError: The timings differ from voxel to voxel.
+        """
+        if self.voxels:
+            raise ProtocolError(
+                "timings that differ from voxel to voxel cannot be listed",
+                remedy="List those of one voxel: `protocol.at(voxel)`.",
+            )
         known: dict[str, list[float] | float] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -139,21 +184,22 @@ def protocol_from_values(
     return Protocol(field_strength=field_strength, **tensors)
 
 
-def _check_values(name: str, value: Float[Tensor, " volumes"]) -> None:
-    numbers = value.tolist()
-    if not numbers:
+def _check_values(name: str, value: Float[Tensor, "*voxels volumes"]) -> None:
+    if not value.numel():
         raise ProtocolError(f"{name} has no values", remedy="Give one value per volume.")
-    if not all(math.isfinite(number) for number in numbers):
+    if not bool(torch.isfinite(value).all()):
+        numbers = value[~torch.isfinite(value)] if value.ndim > 1 else value
         raise ProtocolError(
-            f"{name} is not finite: {numbers}", remedy="Correct the value in the sidecar or the call."
+            f"{name} is not finite: {numbers.tolist()}",
+            remedy="Correct the value in the sidecar or the call.",
         )
-    lowest_allowed = 0.0
-    if min(numbers) < lowest_allowed or (name == "repetition_time" and min(numbers) <= 0.0):
-        raise ProtocolError(f"{name} cannot be {min(numbers):g}", remedy="Give positive times in seconds.")
+    lowest, highest = float(value.min()), float(value.max())
+    if lowest < 0 or (name == "repetition_time" and lowest <= 0):
+        raise ProtocolError(f"{name} cannot be {lowest:g}", remedy="Give positive times in seconds.")
     limit = LONGEST_PLAUSIBLE.get(name)
-    if limit is not None and max(numbers) > limit:
+    if limit is not None and highest > limit:
         raise ProtocolError(
-            f"{name} {max(numbers):g} s looks like milliseconds (more than {limit:g} s)",
+            f"{name} {highest:g} s looks like milliseconds (more than {limit:g} s)",
             remedy="Write times in seconds; they are never converted silently.",
         )
 
@@ -165,11 +211,12 @@ def _check_order(protocol: Protocol) -> None:
         value = getattr(protocol, name)
         if value is None:
             continue
-        late = value >= protocol.repetition_time
+        value, repeat = torch.broadcast_tensors(value, protocol.repetition_time)
+        late = value >= repeat
         if bool(late.any()):
-            volume = int(late.nonzero()[0])
+            where = tuple(late.nonzero()[0].tolist())
             raise ProtocolError(
-                f"{name} {value[volume]:g} s is not shorter than repetition_time "
-                f"{protocol.repetition_time[volume]:g} s (volume {volume + 1})",
+                f"{name} {value[where]:g} s is not shorter than repetition_time "
+                f"{repeat[where]:g} s (volume {where[-1] + 1})",
                 remedy="Check both, and their units (seconds).",
             )

@@ -26,7 +26,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from scipy.special import ive
 from torch import Tensor
 
@@ -35,6 +35,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
+from unweight.fit.assemble import VoxelEstimates, assemble_maps
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.signals.inversion_recovery import PD, T1, B
@@ -169,34 +170,24 @@ class GridPosterior(Estimator[Acquisition]):
 
     def _on_grid(self, acquisition: Acquisition, found: VoxelPosterior) -> ParameterMaps:
         """Put the voxels back where they came from."""
-        inside = acquisition.inside
         values, std = found.mean.clone(), found.sd.clone()
         values[:, 0] = torch.exp(values[:, 0])
         std[:, 0] *= values[:, 0]
         lower, upper = values - NORMAL_95 * std, values + NORMAL_95 * std
         lower[:, 0], upper[:, 0] = torch.exp(found.log_t1_interval).unbind(1)
-        failed = ~torch.isfinite(values + std).all(-1)
-        whole = torch.full((*acquisition.voxels, 3), math.nan).to(values)
-        values, std, lower, upper = (
-            whole.index_put((inside,), maps.masked_fill(failed[:, None], math.nan))
-            for maps in (values, std, lower, upper)
+        status = torch.zeros_like(values[:, 0], dtype=torch.uint8)
+        status[~torch.isfinite(values + std).all(-1)] = int(VoxelStatus.NOT_CONVERGED)
+        estimates = VoxelEstimates(
+            values=values, std=std, status=status, lower=lower, upper=upper, interval_level=INTERVAL
         )
-        return ParameterMaps(
-            specs=self.parameters,
-            values=values,
-            std=std,
-            status=_status(acquisition, failed),
-            lower=lower,
-            upper=upper,
-            interval_level=INTERVAL,
-            noise_sd=acquisition.noise_sd,
-            affine=acquisition.affine,
-            notes={
-                "likelihood": "Rician" if acquisition.kind is SignalKind.MAGNITUDE else "Gaussian",
-                "prior_log_T1": "uniform, T1 {:g} to {:g} s".format(*self.t1_range),
-                "prior_PD": "uniform, {:g} to {:g}".format(*self.pd_range),
-                "prior_B": "uniform, {:g} to {:g}".format(*self.b_range),
-            },
+        notes = {
+            "likelihood": "Rician" if acquisition.kind is SignalKind.MAGNITUDE else "Gaussian",
+            "prior_log_T1": "uniform, T1 {:g} to {:g} s".format(*self.t1_range),
+            "prior_PD": "uniform, {:g} to {:g}".format(*self.pd_range),
+            "prior_B": "uniform, {:g} to {:g}".format(*self.b_range),
+        }
+        return assemble_maps(
+            acquisition, self.parameters, estimates, noise_sd=acquisition.noise_sd, notes=notes
         )
 
 
@@ -387,13 +378,3 @@ def _moments(weight: Grid, value: Grid) -> tuple[Row, Row]:
     weight, value = weight.flatten(1), value.flatten(1)
     mean = (weight * value).sum(1, keepdim=True)
     return mean[:, 0], (weight * (value - mean) ** 2).sum(1).sqrt()
-
-
-def _status(acquisition: Acquisition, failed: Bool[Tensor, " voxels"]) -> UInt8[Tensor, "*grid"]:
-    """Return the status of every voxel; one that could not be integrated has not converged."""
-    inside = acquisition.inside
-    found = torch.zeros_like(failed, dtype=torch.uint8)
-    if acquisition.saturated is not None:
-        found[acquisition.saturated[inside]] = int(VoxelStatus.SATURATED)
-    found[failed] = int(VoxelStatus.NOT_CONVERGED)
-    return torch.full_like(inside, VoxelStatus.MASKED, dtype=torch.uint8).index_put((inside,), found)

@@ -14,21 +14,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
+from unweight.fit.assemble import VoxelEstimates, assemble_maps
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
-from unweight.fit.local_noise import local_variance_scale
-from unweight.fit.noise_level import noise_from_background, noise_from_residuals
+from unweight.fit.local_noise import variance_scale_inside
+from unweight.fit.noise_level import noise_from_residuals, thermal_noise
 from unweight.fit.polarity import polarity_dictionary
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.fit.recovery_search import Optimum, RecoverySearch
@@ -137,7 +138,7 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         sigma = given or noise_from_residuals(optimum.rss, degrees, strength)
         optimum = search.challenge(optimum, start, sigma)
         sigma = given or noise_from_residuals(optimum.rss, degrees, strength)
-        thermal = self._thermal_noise(acquisition, sigma * scale) / scale
+        thermal = thermal_noise(acquisition, sigma * scale) / scale if self.rician else math.nan
         if thermal > 0:
             optimum = search.rician(optimum, thermal)
         exact = recovery_timing(acquisition.protocol, self.complete, data.double())
@@ -155,25 +156,14 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}
         if thermal > 0:
             notes["thermal_noise_sd"] = thermal * scale
-        variance = variance * self._local_scale(inside, misfit, status)[:, None]
-        judged = _Judged(inside, optimum, variance, misfit, status)
-        return _on_grid(acquisition, judged, scale, sigma * scale, notes)
-
-    def _local_scale(
-        self, inside: Bool[Tensor, "*grid"], misfit: Row, status: UInt8[Tensor, " voxels"]
-    ) -> Row:
-        grid = torch.zeros(inside.shape, dtype=misfit.dtype, device=misfit.device)
-        valued = torch.zeros_like(inside).index_put((inside,), ~failed_voxels(status))
-        return local_variance_scale(grid.index_put((inside,), misfit), valued, self.noise_window)[inside]
-
-    def _thermal_noise(self, acquisition: Acquisition, sigma: float) -> float:
-        """Return the noise the Rician law may be used with, or NaN where it is not known."""
-        if not self.rician or acquisition.kind is not SignalKind.MAGNITUDE:
-            return math.nan
-        if acquisition.noise_sd is not None:
-            return acquisition.noise_sd
-        background = noise_from_background(acquisition.signal.reshape(-1, acquisition.signal.shape[-1]))
-        return min(background, sigma) if background > 0 else math.nan
+        variance *= variance_scale_inside(inside, misfit, status, self.noise_window)[:, None]
+        t1 = torch.exp(optimum.log_t1)
+        values, std = torch.stack([t1, optimum.pd, optimum.b], dim=-1), variance.sqrt()
+        std[:, 0] *= t1
+        values[:, 1] *= scale
+        std[:, 1] *= scale
+        estimates = VoxelEstimates(values=values, std=std, status=status, misfit=misfit)
+        return assemble_maps(acquisition, (T1, PD, B), estimates, noise_sd=sigma * scale, notes=notes)
 
     def _status(self, optimum: Optimum, log_t1_variance: Row, sigma: float) -> UInt8[Tensor, " voxels"]:
         """Judge each voxel but for its misfit and strength."""
@@ -221,44 +211,3 @@ def power_of_two_near(value: float) -> float:
 
 def _n_free(acquisition: Acquisition) -> int:
     return 2 if "B" in acquisition.known else 3
-
-
-class _Judged(NamedTuple):
-    """What is known of each voxel inside the mask."""
-
-    inside: Bool[Tensor, "*grid"]
-    optimum: Optimum
-    variance: Float[Tensor, "voxels parameters"]
-    misfit: Row
-    status: UInt8[Tensor, " voxels"]
-
-
-def _on_grid(
-    acquisition: Acquisition, judged: _Judged, scale: float, sigma: float, notes: dict[str, str | float]
-) -> ParameterMaps:
-    """Put the voxels back where they came from."""
-    inside, optimum, variance, misfit, status = judged
-    like = acquisition.signal
-    t1 = torch.exp(optimum.log_t1)
-    values = torch.stack([t1, optimum.pd, optimum.b], dim=-1)
-    std = variance.sqrt()
-    std[:, 0] *= t1
-    values[:, 1] *= scale
-    std[:, 1] *= scale
-    failed = failed_voxels(status)
-    values[failed], std[failed], misfit[failed] = math.nan, math.nan, math.nan
-    whole = torch.full((*acquisition.voxels, 3), math.nan).to(like)
-    all_status = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)
-    if acquisition.saturated is not None:
-        clipped = acquisition.saturated[inside] & ~failed
-        status = torch.where(clipped, torch.full_like(status, int(VoxelStatus.SATURATED)), status)
-    return ParameterMaps(
-        specs=(T1, PD, B),
-        values=whole.index_put((inside,), values.to(like)),
-        std=whole.index_put((inside,), std.to(like)),
-        status=all_status.index_put((inside,), status),
-        misfit=whole[..., 0].index_put((inside,), misfit.to(like)),
-        noise_sd=sigma if math.isfinite(sigma) else None,
-        affine=acquisition.affine,
-        notes=notes,
-    )

@@ -12,11 +12,11 @@ at that.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unweight.core.maps import ParameterMaps
+from unweight.core.maps import ParameterMaps, failed_voxels
 
 CAP = 25.0  # a vessel or an edge among the neighbours is not noise
 N_PRIOR = 8.0  # voxels at the noise of the scan
@@ -29,6 +29,18 @@ def local_noise_scale(maps: ParameterMaps, window: int) -> Float[Tensor, "*voxel
         return torch.ones_like(like)
     misfit = maps.misfit.nan_to_num()
     return local_variance_scale(misfit, ~maps.failed, window).sqrt().to(like)
+
+
+def variance_scale_inside(
+    inside: Bool[Tensor, "*grid"],
+    misfit: Float[Tensor, " inside"],
+    status: UInt8[Tensor, " inside"],
+    window: int,
+) -> Float[Tensor, " inside"]:
+    """Return `local_variance_scale` of the voxels inside a mask, from their misfit and status."""
+    grid = torch.zeros(inside.shape, dtype=misfit.dtype, device=misfit.device)
+    valued = torch.zeros_like(inside).index_put((inside,), ~failed_voxels(status))
+    return local_variance_scale(grid.index_put((inside,), misfit), valued, window)[inside]
 
 
 def local_variance_scale(

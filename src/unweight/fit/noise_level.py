@@ -15,8 +15,11 @@ from jaxtyping import Bool, Float
 from scipy.stats import chi2
 from torch import Tensor
 
+from unweight.core.acquisition import Acquisition, SignalKind
+
 N_BINS = 256
 MIN_GROUP = 50  # voxels
+NORMAL_MAD = 1.4826  # standard deviation over median size, of Gaussian numbers
 APART = 5.0  # of the mean signal over that of the background
 
 
@@ -57,6 +60,44 @@ def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
         return math.nan
     energy = (measured[dark] ** 2).sum(-1)
     return math.sqrt(float(energy.median()) / float(chi2.median(2 * signal.shape[-1])))
+
+
+def thermal_noise(acquisition: Acquisition, sigma: float) -> float:
+    """Return the noise of one channel that the Rician law may be used with, or NaN where it is not known.
+
+    Args:
+        acquisition: Magnitudes; other signals do not follow that law.
+        sigma: Noise from the residuals, which hold at least the thermal noise.
+    """
+    if acquisition.kind is not SignalKind.MAGNITUDE:
+        return math.nan
+    if acquisition.noise_sd is not None:
+        return acquisition.noise_sd
+    background = noise_from_background(acquisition.signal.reshape(-1, acquisition.signal.shape[-1]))
+    return min(background, sigma) if background > 0 else math.nan
+
+
+def noise_from_neighbours(signal: Float[Tensor, "x y z volumes"], inside: Bool[Tensor, "x y z"]) -> float:
+    """Return an upper estimate of the noise of one channel from neighbouring voxels, or NaN.
+
+    The second difference of noise along a row, a − 2b + c, has the variance 6σ²; anatomy adds to it, the
+    less the finer the voxels. The estimate is the least, over the first two axes, of 1.4826 times its
+    median size over √6.
+
+    Reference: Donoho, Johnstone, Biometrika 81:425, 1994 (noise from the median of fine differences).
+
+    Args:
+        signal: Real volumes.
+        inside: Voxels that count.
+    """
+    estimates = []
+    for axis in (0, 1):
+        rows, there = signal.movedim(axis, 0), inside.movedim(axis, 0)
+        known = there[2:] & there[1:-1] & there[:-2]
+        if int(known.sum()) >= MIN_GROUP:
+            second = (rows[2:] - 2 * rows[1:-1] + rows[:-2])[known].double().abs()
+            estimates.append(NORMAL_MAD * float(second.median()) / math.sqrt(6))
+    return min(estimates, default=math.nan)
 
 
 def bright(strength: Float[Tensor, " voxels"], apart: float = APART) -> Bool[Tensor, " voxels"]:

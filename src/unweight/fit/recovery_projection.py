@@ -1,12 +1,6 @@
 """Inversion recovery with everything but ln T1 solved in closed form (variable projection).
 
-For a fixed T1 the signal of `signals.inversion_recovery` is linear in two numbers,
-
-    S_n = PD·(u_n + B·v_n),
-
-    C = B:      u = 1 − R,          v = R − E        E = exp(−TI/T1)
-    C constant: u = 1 + (C − 1)·R,  v = −E           R = exp(−(TR − t_end)/T1)
-
+For a fixed T1 the signal of `signals.inversion_recovery` is linear in two numbers, S_n = PD·(u_n + B·v_n),
 so least squares over PD ≥ 0 and B in its range is a projection onto a two-dimensional cone, and only
 ln T1 is left to search (Golub and Pereyra, SIAM J Numer Anal 10:413, 1973; the derivative in
 Kaufman's simplification, BIT 15:49, 1975). Volumes stand first here, so that sums over them run over
@@ -21,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.protocol import Protocol
+from unweight.signals.inversion_recovery import recovery_basis as basis_of_rate
 from unweight.signals.inversion_recovery import recovery_interval
 
 Row = Float[Tensor, " voxels"]
@@ -82,17 +77,7 @@ def recovery_timing(protocol: Protocol, complete: float | None, like: Tensor) ->
 def recovery_basis(log_t1: Row, timing: RecoveryTiming) -> tuple[Basis, Basis, Basis, Basis]:
     """Return u, v and their derivatives in ln T1; those that are the same for all voxels have one."""
     rate = torch.exp(-log_t1)[None]
-    x = timing.inversion_time * rate
-    e = torch.exp(-x)
-    if timing.interval is None:
-        one = torch.ones_like(timing.inversion_time)
-        return one, -e, torch.zeros_like(one), -e * x
-    y = timing.interval * rate
-    r = torch.exp(-y)
-    if timing.complete is None:
-        return 1 - r, r - e, -r * y, r * y - e * x
-    c = timing.complete - 1
-    return 1 + c * r, -e, c * r * y, -e * x
+    return basis_of_rate(rate, timing.inversion_time, timing.interval, timing.complete)
 
 
 def project(log_t1: Row, data: Block, timing: RecoveryTiming, b_range: tuple[Tensor, Tensor]) -> Projection:

@@ -24,24 +24,17 @@ from torch import Tensor
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
+from unweight.fit.assemble import VoxelEstimates, assemble_maps
 from unweight.fit.blocks import Where, each_block, one_thread_per_operation
 from unweight.fit.decay_fit import FittedDecay, fit_above, fit_plain, floor_of_residuals, noise_of
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_floor import DIM, SAMPLE, NoiseFloor, floor_of_background
 from unweight.fit.noise_level import bright
-from unweight.signals.parameters import R2STAR
+from unweight.signals.parameters import R2STAR, S0
 
-S0 = ParameterSpec(
-    name="S0",
-    unit="arbitrary",
-    lower=0.0,
-    upper=math.inf,
-    suffix="S0map",
-    description="Signal at echo time zero, in the unit of the input",
-)
 SIGNAL_TO_NOISE = 5.0  # the strongest echo of a voxel that holds signal, over sigma
 WITHIN_NOISE = 3.0  # standard deviations by which a rate may be negative
 IMPLAUSIBLE = 1e-6  # probability that noise alone misfits as badly
@@ -179,24 +172,15 @@ class RelaxationFit(Estimator[Acquisition]):
     ) -> ParameterMaps:
         """Put the voxels back where they came from."""
         values, std, misfit, status = judged
-        status = echoes.spread(status, int(VoxelStatus.MASKED), acquisition)
-        if acquisition.saturated is not None:
-            clipped = acquisition.saturated & ~failed_voxels(status)
-            status.masked_fill_(clipped, int(VoxelStatus.SATURATED))
-        return ParameterMaps(
-            specs=self.parameters,
-            values=echoes.spread(values, math.nan, acquisition),
-            std=echoes.spread(std, math.nan, acquisition),
-            status=status,
-            misfit=echoes.spread(misfit, math.nan, acquisition) if len(echoes.times) > 2 else None,
-            noise_sd=noise.sigma if math.isfinite(noise.sigma) else None,
-            affine=acquisition.affine,
-            notes={
-                "solver": type(self.solver).__name__,
-                "echoes": len(echoes.times),
-                **noise.notes(acquisition.kind),
-            },
+        estimates = VoxelEstimates(
+            values=values, std=std, status=status, misfit=misfit if len(echoes.times) > 2 else None
         )
+        notes = {
+            "solver": type(self.solver).__name__,
+            "echoes": len(echoes.times),
+            **noise.notes(acquisition.kind),
+        }
+        return assemble_maps(acquisition, self.parameters, estimates, noise_sd=noise.sigma, notes=notes)
 
 
 class _Noise(NamedTuple):
@@ -266,14 +250,6 @@ class _Echoes:
         voxels = self.signal[:: len(self.signal) // SAMPLE | 1]
         voxels = voxels.abs() if voxels.is_complex() else voxels
         return voxels if self.volumes is None else voxels[:, self.volumes]
-
-    def spread(self, inside: Tensor, outside: float, acquisition: Acquisition) -> Tensor:
-        """Return values on the grid of the acquisition, with another value outside."""
-        shape = (*acquisition.voxels, *inside.shape[1:])
-        if self.index is None:
-            return inside.reshape(shape)
-        whole = inside.new_full((len(self.signal), *inside.shape[1:]), outside)
-        return whole.index_copy_(0, self.index, inside).reshape(shape)
 
 
 def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_first: int) -> _Echoes:

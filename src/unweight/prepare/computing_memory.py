@@ -12,6 +12,7 @@ import torch
 
 from unweight.core.memory import check_free
 from unweight.registry import methods, pipeline
+from unweight.registry.records import FIT_DEMAND
 
 PROCESSOR = torch.device("cpu")
 REMEDY = (
@@ -22,6 +23,8 @@ REMEDY = (
 
 def computing_bytes(command: str, voxels: int, volumes: int, method: str = "") -> float:
     """Return about how much memory a command takes beside the images that it has read [byte]."""
+    if command == "fit":
+        return FIT_DEMAND.bytes(voxels, volumes)
     chosen = pipeline(command)
     own = {item.name: item.demand for item in methods(chosen.family)}
     return (own.get(method) or chosen.demand).bytes(voxels, volumes)

@@ -201,9 +201,10 @@ def usage(method: Method) -> str:
     return f"unweight {command} --method {method.name}"
 
 
+@cache
 def pipelines() -> tuple[Pipeline, ...]:
-    """Return all pipelines, in the order of help and of a page."""
-    return records().pipelines
+    """Return all pipelines, in the order of help and of a page; those of signal models come last."""
+    return (*records().pipelines, *(item.pipeline for item in models() if item.command))
 
 
 def commands() -> tuple[str, ...]:
@@ -239,6 +240,18 @@ def model(name: str) -> Model:
             return item
     known = ", ".join(item.name for item in models())
     raise UsageError(f"there is no signal model {name}", remedy=f"There are {known}.")
+
+
+def model_of_command(command: str) -> Model:
+    """Return the signal model that a command fits.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for item in models():
+        if item.command == command:
+            return item
+    raise UsageError(f"{command} fits no signal model")
 
 
 def metrics(inputs: Inputs) -> tuple[Metric, ...]:

@@ -141,6 +141,40 @@ MODELS = (
         suffixes=("IRT1",),
     ),
     Model(
+        name="variable-flip-angle",
+        target="unweight.signals.variable_flip_angle:VariableFlipAngle",
+        summary="spoiled gradient echo at several flip angles",
+        suffixes=("VFA",),
+        command="vfa",
+        maps=("T1map", "M0map"),
+        title="T1 from variable flip angles",
+        reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
+        caveats=(
+            "T1 is wrong by about twice the relative error of the flip angle; without a B1 map it follows "
+            "the transmit field.",
+            "Spoiling is taken to be perfect; where it is not, T1 is off by some per cent.",
+        ),
+    ),
+    Model(
+        name="variable-flip-angle-mpm",
+        target="unweight.signals.variable_flip_angle:SPOILED_25_MS",
+        summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
+        suffixes=("VFA",),
+        reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
+        name="t2-decay",
+        target="unweight.signals.exponential_decay:T2_DECAY",
+        summary="T2 from spin echoes of one train",
+        suffixes=("MESE",),
+    ),
+    Model(
+        name="r2star-decay",
+        target="unweight.signals.exponential_decay:R2STAR_DECAY",
+        summary="R2* from gradient echoes of one excitation",
+        suffixes=("MEGRE",),
+    ),
+    Model(
         name="gradient-echo",
         target="unweight.signals.gradient_echo:GradientEcho",
         summary="spoiled multi-echo gradient echo",
@@ -236,6 +270,7 @@ QUANTITIES = (
         window=(-0.15, 0.15),
     ),
     Quantity(suffix="PDmap", name="PD", symbol="PD", words="proton density", colours="grayC"),
+    Quantity(suffix="M0map", name="M0", symbol="M0", words="equilibrium magnetisation", colours="grayC"),
     Quantity(suffix="S0map", name="S0", symbol="S0", words="signal at echo time zero", colours="grayC"),
     Quantity(
         suffix="IEmap",

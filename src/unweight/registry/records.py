@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import final
 
 OF_MAP = "unit of the map"
+# Of one core and of memory, for each voxel of each image, of the fit of any model.
+FIT_NANOSECONDS, FIT_BYTES = 10_000.0, 60.0
 
 
 @final
@@ -28,6 +30,10 @@ class Demand:
     def bytes(self, voxels: int, volumes: int) -> float:
         """Return it for a grid and a number of images."""
         return self.least + voxels * (self.voxel + self.value * volumes)
+
+
+# Of the fit of any model.
+FIT_DEMAND = Demand(voxel=2000.0, value=150.0)
 
 
 @final
@@ -133,19 +139,51 @@ class Pipeline:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One signal model.
+    """One signal model, which `unweight fit NAME` fits and `unweight simulate --model NAME` simulates.
 
     Attributes:
         name: Of the model.
-        target: Its class.
+        target: Its class, or an instance of it.
         summary: One line.
-        suffixes: Of the series it describes.
+        suffixes: Of the series it describes; the simulator writes the first.
+        command: Under which `unweight run` plans its fit to the series of its suffixes, a command of its
+            own; empty if it does not.
+        maps: Suffixes of its parameters, the first map first; needed for a command.
+        fewest: Images of a series.
+        title: Of its maps on a page.
+        reference: Where it is described.
+        caveats: What its maps must not be used for, in sentences.
     """
 
     name: str
     target: str
     summary: str
     suffixes: tuple[str, ...] = ()
+    command: str = ""
+    maps: tuple[str, ...] = ()
+    fewest: int = 2
+    title: str = ""
+    reference: str = ""
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline of its command."""
+        return Pipeline(
+            command=self.command,
+            family="fit",
+            suffixes=self.suffixes,
+            first=(self.maps[0], ""),
+            plan="unweight.run.plan:plan_fit",
+            fewest=self.fewest,
+            nanoseconds=FIT_NANOSECONDS,
+            bytes=FIT_BYTES,
+            demand=FIT_DEMAND,
+            title=self.title or self.summary,
+            marks=self.maps[1:],
+            caveats=self.caveats,
+            page="fit.md",
+        )
 
 
 class Inputs(StrEnum):

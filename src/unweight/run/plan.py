@@ -246,6 +246,27 @@ def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[St
     yield from _single_echo(pipeline, visit)
 
 
+def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+    """Plan the fit of a signal model; beside maps of an earlier pipeline its own have `rec` in their names.
+
+    Weighted images make way themselves.
+    """
+    earlier = registry.pipelines()[: registry.pipelines().index(pipeline)]
+    rivals = [
+        item for item in earlier if item.first == pipeline.first and not item.plan.endswith("weighted")
+    ]
+    taken = visit.has(*(suffix for item in rivals for suffix in item.suffixes))
+    for one in _series(pipeline, visit):
+        step = _step(pipeline, root, one, _chosen(one, (("mag",), ("",))))
+        if taken and isinstance(step, Step):
+            step = replace(
+                step,
+                entities={**step.entities, "rec": pipeline.command},
+                extra=(*step.extra, "--rec", pipeline.command),
+            )
+        yield step
+
+
 def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
     """Plan a command for magnitude and phase; for magnitudes alone if it has options for that."""
     for one in _series(pipeline, visit):

@@ -15,7 +15,7 @@ Handbook of MRI Pulse Sequences (2004), inversion recovery (the steady state).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -26,14 +26,14 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SignalModel
+from unweight.signals.model import SeparableModel, unit_amplitude
 from unweight.signals.parameters import PD, T1, T2, B, known_or
 from unweight.signals.timing import check_train
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Flair(SignalModel):
+class Flair(SeparableModel):
     """T2-weighted signal after inversion as a function of (T1, T2, PD).
 
     Attributes:
@@ -64,6 +64,20 @@ class Flair(SignalModel):
         """TI, TR and TE; t_end is optional."""
         return ("inversion_time", "repetition_time", "echo_time")
 
+    @property
+    def amplitude(self) -> tuple[ParameterSpec, ...]:
+        """PD."""
+        return (PD,)
+
+    def linear_basis(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "*voxels volumes"]:
+        """Return S / PD with its sign."""
+        return replace(self, kind=SignalKind.SIGNED)(unit_amplitude(self, theta), protocol, known)
+
     def __call__(
         self,
         theta: Float[Tensor, "*voxels parameters"],
@@ -83,6 +97,23 @@ class Flair(SignalModel):
         check_train(protocol, "Flair")
         if protocol.readout_time is not None:
             interval = interval - protocol.readout_time.to(theta)
-        regained = 1 - b * torch.exp(-inversion_time / t1) + (b - 1) * torch.exp(-interval / t1)
+        regained = inverted_recovery(t1, inversion_time, interval, b)
         signal = pd * regained * torch.exp(-echo_time / t2)
         return signal.abs() if self.kind is SignalKind.MAGNITUDE else signal
+
+
+def inverted_recovery(
+    t1: Float[Tensor, "*#batch"],
+    inversion_time: Float[Tensor, "*#batch"],
+    interval: Float[Tensor, "*#batch"],
+    b: Float[Tensor, "*#batch"] | float,
+) -> Float[Tensor, "*batch"]:
+    """Return 1 − B·E(TI) + (B − 1)·E(TR − t_end), element by element; without inversion, B is 0.
+
+    Args:
+        t1: [s].
+        inversion_time: TI [s].
+        interval: TR − t_end [s].
+        b: Inversion efficiency.
+    """
+    return 1 - b * torch.exp(-inversion_time / t1) + (b - 1) * torch.exp(-interval / t1)

@@ -24,13 +24,13 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SignalModel
+from unweight.signals.model import SeparableModel, Signal, unit_amplitude
 from unweight.signals.parameters import B1, FREQUENCY, PD, PHASE, R2STAR, T1, known_or
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class GradientEcho(SignalModel):
+class GradientEcho(SeparableModel):
     """Spoiled gradient echo as a function of (T1, PD, R2star), and of (frequency, phase) if complex.
 
     A map known as `B1` scales the flip angle.
@@ -57,6 +57,20 @@ class GradientEcho(SignalModel):
         """TR, TE and flip angle."""
         return ("repetition_time", "echo_time", "flip_angle")
 
+    @property
+    def amplitude(self) -> tuple[ParameterSpec, ...]:
+        """PD; then phase if complex."""
+        return (PD, PHASE) if self.kind is SignalKind.COMPLEX else (PD,)
+
+    def linear_basis(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Signal:
+        """Return S of PD = 1 and phase 0."""
+        return self(unit_amplitude(self, theta), protocol, known)
+
     def __call__(
         self,
         theta: Float[Tensor, "*voxels parameters"],
@@ -79,7 +93,7 @@ class GradientEcho(SignalModel):
 
 def ernst(
     t1: Float[Tensor, "*voxels 1"],
-    repetition_time: Float[Tensor, " volumes"],
+    repetition_time: Float[Tensor, "*#voxels volumes"],
     angle: Float[Tensor, "*voxels volumes"],
 ) -> Float[Tensor, "*voxels volumes"]:
     """Return sin α (1 − E1)/(1 − cos α·E1), without the cancellation that TR ≪ T1 brings.

@@ -1,4 +1,12 @@
-"""The contract of a signal model, and the derivative that every model has for free."""
+"""The contract of a signal model, and the derivative that every model has for free.
+
+A model says what the signal of a voxel is, and whatever needs a signal takes the model: the simulator, the
+fit (`fit.least_squares`), the bound (`signals.precision`). Most signals are proportional to an amplitude,
+
+    S = c·φ(θ),    c = PD, or PD·exp(i·phase) for a complex signal,
+
+and a model that says so (`SeparableModel`) spares a fit the search for c.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -38,12 +46,52 @@ class SignalModel(ABC):
 
         Args:
             theta: Parameters, in their units, in the order of `parameters`.
-            protocol: One value per volume for each timing.
+            protocol: One value per volume for each timing; axes before that of the volumes are those of
+                the voxels.
             known: Maps that are given, shaped like the voxels.
 
         Raises:
             ProtocolError: A timing is missing.
         """
+
+
+class SeparableModel(SignalModel):
+    """A signal model that is proportional to an amplitude."""
+
+    @property
+    @abstractmethod
+    def amplitude(self) -> tuple[ParameterSpec, ...]:
+        """Which of the parameters the amplitude is; then its phase, if the signal has one."""
+
+    @abstractmethod
+    def linear_basis(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Signal:
+        """Return φ: the signal of unit amplitude and no phase, before any modulus.
+
+        Args:
+            theta: As for the signal; what stands in it for the amplitude does not matter.
+            protocol: As there.
+            known: As there.
+
+        Raises:
+            ProtocolError: A timing is missing.
+        """
+
+
+def unit_amplitude(
+    model: SeparableModel, theta: Float[Tensor, "*voxels parameters"]
+) -> Float[Tensor, "*voxels parameters"]:
+    """Return the parameters with an amplitude of 1 and a phase of 0."""
+    names = [spec.name for spec in model.parameters]
+    columns = list(theta.unbind(-1))
+    for spec, value in zip(model.amplitude, (1.0, 0.0), strict=False):
+        place = names.index(spec.name)
+        columns[place] = torch.full_like(columns[place], value)
+    return torch.stack(columns, dim=-1)
 
 
 def derivative(

@@ -24,7 +24,7 @@ al., NeuroImage 12:112, 2000 (MPRAGE contrast).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -35,14 +35,14 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SignalModel
+from unweight.signals.model import SeparableModel, unit_amplitude
 from unweight.signals.parameters import B1, PD, R2STAR, T1, B, known_or
 from unweight.signals.timing import ROUNDING, refuse_where
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Mprage(SignalModel):
+class Mprage(SeparableModel):
     """MPRAGE signal as a function of (T1, PD, R2star).
 
     A map known as `B1` scales the flip angle, one known as `B` is the inversion efficiency.
@@ -83,6 +83,20 @@ class Mprage(SignalModel):
             "centre_index",
         )
 
+    @property
+    def amplitude(self) -> tuple[ParameterSpec, ...]:
+        """PD."""
+        return (PD,)
+
+    def linear_basis(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "*voxels volumes"]:
+        """Return S / PD with its sign."""
+        return replace(self, kind=SignalKind.SIGNED)(unit_amplitude(self, theta), protocol, known)
+
     def __call__(
         self,
         theta: Float[Tensor, "*voxels parameters"],
@@ -102,25 +116,68 @@ class Mprage(SignalModel):
         )
         efficiency = known_or(self.b, B, known, theta) - 1
         angle = known_or(1.0, B1, known, theta) * flip_angle
-        keep_before, keep_after = torch.exp(-before.to(theta) / t1), torch.exp(-after.to(theta) / t1)
-        keep, driven = _train(t1, spacing, angle)
-        through, midway = keep**pulses, keep**centre
-
-        regained = through * (1 - keep_before) + driven * (1 - through)
-        steady = (keep_after * regained + 1 - keep_after) / (
-            1 + efficiency * keep_before * through * keep_after
+        train = Train(
+            before=before.to(theta),
+            spacing=spacing,
+            pulses=pulses,
+            centre=centre,
+            after=after.to(theta),
+            angle=angle,
         )
-        started = 1 - keep_before - efficiency * keep_before * steady
-        found = midway * started + driven * (1 - midway)
-        signal = pd * found * torch.sin(angle) * torch.exp(-echo_time * r2star)
+        central = central_magnetisation(t1, train, efficiency)
+        signal = pd * central * torch.sin(angle) * torch.exp(-echo_time * r2star)
         return signal.abs() if self.kind is SignalKind.MAGNITUDE else signal
 
 
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Train:
+    """The steps between two inversions; shapes broadcast.
+
+    Attributes:
+        before: TA, from the inversion to the train [s].
+        spacing: τ [s].
+        pulses: n.
+        centre: n_b.
+        after: TB, from the train to the next inversion [s].
+        angle: Flip angle reached [rad].
+    """
+
+    before: Float[Tensor, "*#batch"]
+    spacing: Float[Tensor, "*#batch"]
+    pulses: Float[Tensor, "*#batch"]
+    centre: Float[Tensor, "*#batch"]
+    after: Float[Tensor, "*#batch"]
+    angle: Float[Tensor, "*#batch"]
+
+
+def central_magnetisation(
+    t1: Float[Tensor, "*#batch"], train: Train, efficiency: Float[Tensor, "*#batch"] | float
+) -> Float[Tensor, "*batch"]:
+    """Return m_k, element by element.
+
+    Args:
+        t1: [s].
+        train: The steps between two inversions.
+        efficiency: η of the inversion.
+    """
+    keep_before, keep_after = torch.exp(-train.before / t1), torch.exp(-train.after / t1)
+    keep, driven = _train(t1, train.spacing, train.angle)
+    through, midway = keep**train.pulses, keep**train.centre
+
+    regained = through * (1 - keep_before) + driven * (1 - through)
+    steady = (keep_after * regained + 1 - keep_after) / (
+        1 + efficiency * keep_before * through * keep_after
+    )
+    started = 1 - keep_before - efficiency * keep_before * steady
+    return midway * started + driven * (1 - midway)
+
+
 def _train(
-    t1: Float[Tensor, "*voxels 1"],
-    spacing: Float[Tensor, " volumes"],
-    angle: Float[Tensor, "*voxels volumes"],
-) -> tuple[Float[Tensor, "*voxels volumes"], Float[Tensor, "*voxels volumes"]]:
+    t1: Float[Tensor, "*#batch"],
+    spacing: Float[Tensor, "*#batch"],
+    angle: Float[Tensor, "*#batch"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Return r and M; 1 − E and 1 − cos α are formed without cancellation, for single precision."""
     regained = -torch.expm1(-spacing / t1)
     keep = (1 - regained) * torch.cos(angle)
@@ -128,7 +185,9 @@ def _train(
     return keep, regained / lost
 
 
-def _pauses(protocol: Protocol) -> tuple[Float[Tensor, " volumes"], Float[Tensor, " volumes"]]:
+def _pauses(
+    protocol: Protocol,
+) -> tuple[Float[Tensor, "*voxels volumes"], Float[Tensor, "*voxels volumes"]]:
     """Return TA and TB: from inversion to the train, and from the train to the next inversion.
 
     Raises:

@@ -65,6 +65,23 @@ PD = ParameterSpec(
     description="Proton density times receive sensitivity and whatever decay the model leaves out, "
     "in the unit of the input",
 )
+M0 = ParameterSpec(
+    name="M0",
+    unit="arbitrary",
+    lower=0.0,
+    upper=float("inf"),
+    suffix="M0map",
+    description="Equilibrium magnetisation times receive sensitivity and the decay until the echo, "
+    "in the unit of the input",
+)
+S0 = ParameterSpec(
+    name="S0",
+    unit="arbitrary",
+    lower=0.0,
+    upper=float("inf"),
+    suffix="S0map",
+    description="Signal at echo time zero, in the unit of the input",
+)
 B = ParameterSpec(
     name="B",
     unit="1",

@@ -66,7 +66,7 @@ def cramer_rao_bound(
     free = [index for index, name in enumerate(names) if known is None or name not in known]
     information = _information(model, theta, protocol, noise, known)
     bound = torch.zeros(theta.shape, dtype=torch.float64, device=theta.device)
-    bound[..., free] = _inverse_diagonal(information[..., free, :][..., :, free]).sqrt()
+    bound[..., free] = inverse_diagonal(information[..., free, :][..., :, free]).sqrt()
     return bound.to(theta.dtype)
 
 
@@ -88,7 +88,7 @@ def _information(
     return (slope.mH @ slope).real
 
 
-def _inverse_diagonal(
+def inverse_diagonal(
     information: Float[Tensor, "*voxels free free"],
 ) -> Float[Tensor, "*voxels free"]:
     """Return the diagonal of the inverse: infinite along what is singular, NaN where input is NaN."""

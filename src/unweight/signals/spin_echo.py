@@ -35,14 +35,14 @@ from torch import Tensor
 
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SignalModel
+from unweight.signals.model import SeparableModel, unit_amplitude
 from unweight.signals.parameters import PD, T1, T2
 from unweight.signals.timing import ROUNDING, check_train, refuse_where
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class SpinEcho(SignalModel):
+class SpinEcho(SeparableModel):
     """Spin-echo signal as a function of (T1, T2, PD).
 
     The echoes of one multi-echo train share one recovery: give `readout_time`, the time of the last
@@ -58,6 +58,20 @@ class SpinEcho(SignalModel):
     def timings(self) -> tuple[str, ...]:
         """TE; TR, t_end and the excitation flip angle are optional."""
         return ("echo_time",)
+
+    @property
+    def amplitude(self) -> tuple[ParameterSpec, ...]:
+        """PD."""
+        return (PD,)
+
+    def linear_basis(
+        self,
+        theta: Float[Tensor, "*voxels parameters"],
+        protocol: Protocol,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, "*voxels volumes"]:
+        """Return S / PD."""
+        return self(unit_amplitude(self, theta), protocol, known)
 
     def __call__(
         self,
@@ -85,21 +99,36 @@ class SpinEcho(SignalModel):
 def _recovered(
     t1: Float[Tensor, "*voxels 1"],
     protocol: Protocol,
-    repetition_time: Float[Tensor, " volumes"],
-    echo_time: Float[Tensor, " volumes"],
+    repetition_time: Float[Tensor, "*#voxels volumes"],
+    echo_time: Float[Tensor, "*#voxels volumes"],
 ) -> Float[Tensor, "*voxels volumes"]:
     """Return m of the equation."""
     if protocol.readout_time is not None:
         return -torch.expm1(-(repetition_time - protocol.readout_time).to(t1) / t1)
-    repetition_time, echo_time = repetition_time.to(t1), echo_time.to(t1)
+    flip_angle = None if protocol.flip_angle is None else protocol.flip_angle.to(t1)
+    return single_echo_recovery(t1, repetition_time.to(t1), echo_time.to(t1), flip_angle)
+
+
+def single_echo_recovery(
+    t1: Float[Tensor, "*#batch"],
+    repetition_time: Float[Tensor, "*#batch"],
+    echo_time: Float[Tensor, "*#batch"],
+    flip_angle: Float[Tensor, "*#batch"] | None = None,
+) -> Float[Tensor, "*batch"]:
+    """Return m of one refocusing pulse, element by element.
+
+    Args:
+        t1: [s].
+        repetition_time: TR [s].
+        echo_time: TE [s].
+        flip_angle: Of the excitation [rad]; None for 90°.
+    """
     repeat = torch.exp(-repetition_time / t1)
     regained = 1 - 2 * torch.exp(-(repetition_time - echo_time / 2) / t1) + repeat
-    if protocol.flip_angle is None:
-        return regained
-    return regained / (1 + torch.cos(protocol.flip_angle.to(t1)) * repeat)
+    return regained if flip_angle is None else regained / (1 + torch.cos(flip_angle) * repeat)
 
 
-def _check_excitation(flip_angle: Float[Tensor, " volumes"]) -> None:
+def _check_excitation(flip_angle: Float[Tensor, "*voxels volumes"]) -> None:
     refuse_where(
         flip_angle > math.pi / 2 + ROUNDING,
         "SpinEcho: flip_angle is more than 90 degrees, which is a refocusing pulse, no excitation",

@@ -10,14 +10,14 @@ from unweight.core.protocol import Protocol
 ROUNDING = 1e-7
 
 
-def refuse_where(wrong: Bool[Tensor, " volumes"], problem: str, *, remedy: str) -> None:
+def refuse_where(wrong: Bool[Tensor, "*voxels volumes"], problem: str, *, remedy: str) -> None:
     """Raise if any volume is wrong, and name the first.
 
     Raises:
         ProtocolError: There is one.
     """
     if bool(wrong.any()):
-        raise ProtocolError(f"{problem} (volume {int(wrong.nonzero()[0]) + 1})", remedy=remedy)
+        raise ProtocolError(f"{problem} (volume {int(wrong.nonzero()[0, -1]) + 1})", remedy=remedy)
 
 
 def check_train(protocol: Protocol, by: str) -> None:

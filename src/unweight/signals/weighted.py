@@ -1,7 +1,7 @@
 """The signal of a weighted image whatever its readout, for many images and protocols at once.
 
-The formulas are those of `spin_echo`, `flair` and `mprage`, written for timings that differ from element to
-element, so that a batch of examinations is one call. With E(t) = exp(−t/T1), η = B − 1 and B = 1.96:
+Timings differ from element to element, so that a batch of examinations is one call; the recovery is that of
+`spin_echo`, `flair` and `mprage`, which see. With E(t) = exp(−t/T1), η = B − 1 and B = 1.96:
 
     spin echo         PD · sin α · [1 − 2·E(TR − TE/2) + E(TR)] / [1 + cos α·E(TR)] · exp(−TE/T2)
     turbo spin echo   PD · sin α · [1 − E(TR − t_end)] · exp(−TE/T2)
@@ -21,6 +21,9 @@ from torch import Tensor
 
 from unweight.core.protocol import PER_VOLUME
 from unweight.core.weighting import READOUTS, Readout
+from unweight.signals.flair import inverted_recovery
+from unweight.signals.mprage import Train, central_magnetisation
+from unweight.signals.spin_echo import single_echo_recovery
 
 EFFICIENCY = 1.96
 FLOOR = 1e-4  # of the recovered magnetisation: an image is never darker than that
@@ -45,13 +48,10 @@ def recovery(t1: Float[Tensor, "*#batch"], rows: Rows) -> Float[Tensor, "*batch"
     repeat, echo, invert = (timing[name] for name in ("repetition_time", "echo_time", "inversion_time"))
     alpha = timing["flip_angle"].nan_to_num(math.pi / 2)
     end = timing["readout_time"].nan_to_num(0.0)
-    back = _decayed(repeat, t1)
-    single = (1 - 2 * _decayed(repeat - echo / 2, t1) + back) / (1 + torch.cos(alpha) * back)
-    train = 1 - _decayed(repeat - end, t1)
-    nulled = (
-        1
-        - EFFICIENCY * _decayed(invert.nan_to_num(0.0), t1)
-        + (EFFICIENCY - 1) * _decayed(repeat - end, t1)
+    single = single_echo_recovery(t1, repeat, echo, alpha)
+    # A turbo spin echo is one with an inversion that does nothing.
+    train, nulled = (
+        inverted_recovery(t1, invert.nan_to_num(0.0), repeat - end, b) for b in (0.0, EFFICIENCY)
     )
     kind = rows[..., 0].expand(single.shape)
     spin = torch.where(kind == READOUTS.index(Readout.SPIN_ECHO), single, train) * torch.sin(alpha)
@@ -81,23 +81,11 @@ def weighted_signal(
 def _mprage(t1: Tensor, timing: dict[str, Tensor], alpha: Tensor) -> Tensor:
     """Return the magnetisation that the central excitation turns, times sin α (see `mprage`)."""
     # Where it is no MPRAGE some harmless train stands in: what is not chosen must have a gradient, too.
-    spacing, length, centre = (
+    spacing, pulses, centre = (
         timing[name].nan_to_num(1e-3) for name in ("echo_spacing", "train_length", "centre_index")
     )
     alpha = torch.where(torch.isnan(timing["echo_spacing"]), 0.1, alpha)
     before = timing["inversion_time"].nan_to_num(0.0) - centre * spacing
-    after = timing["repetition_time"] - before - length * spacing
-    keep_before, keep_after = _decayed(before, t1), _decayed(after, t1)
-    regained = -torch.expm1(-spacing / t1)
-    keep = (1 - regained) * torch.cos(alpha)
-    driven = regained / (regained + (1 - regained) * 2 * torch.sin(alpha / 2) ** 2)
-    through, midway = keep**length, keep**centre
-    steady = (keep_after * (through * (1 - keep_before) + driven * (1 - through)) + 1 - keep_after) / (
-        1 + (EFFICIENCY - 1) * keep_before * through * keep_after
-    )
-    started = 1 - keep_before - (EFFICIENCY - 1) * keep_before * steady
-    return (started * midway + driven * (1 - midway)) * torch.sin(alpha)
-
-
-def _decayed(time: Tensor, t1: Tensor) -> Tensor:
-    return torch.exp(-time / t1)
+    after = timing["repetition_time"] - before - pulses * spacing
+    train = Train(before=before, spacing=spacing, pulses=pulses, centre=centre, after=after, angle=alpha)
+    return central_magnetisation(t1, train, EFFICIENCY - 1) * torch.sin(alpha)

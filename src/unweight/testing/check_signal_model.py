@@ -19,7 +19,7 @@ from torch import Tensor
 from unweight.core.errors import ProtocolError
 from unweight.core.parameter import ParameterSpec, Scale
 from unweight.core.protocol import PER_VOLUME, Protocol
-from unweight.signals.model import Signal, SignalModel, derivative
+from unweight.signals.model import SeparableModel, Signal, SignalModel, derivative, unit_amplitude
 from unweight.testing.contract import demand
 
 STEP = 6e-6
@@ -74,7 +74,7 @@ def check_signal_model(
     protocol: Protocol,
     known: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Check parameters, timings, shape, dtype, device, independence of voxels, and derivative.
+    """Check parameters, timings, shape, dtype, device, independence of voxels, derivative, and linearity.
 
     Args:
         model: The model to check.
@@ -99,6 +99,8 @@ def check_signal_model(
     _check_purity(exact)
     _check_independence(exact)
     _check_derivative(exact)
+    _check_batched_timings(exact)
+    _check_linear_basis(exact)
 
 
 def _check_parameters(example: Example) -> None:
@@ -252,3 +254,47 @@ def _check_derivative(example: Example) -> None:
 
 def _size(spec: ParameterSpec, value: Float[Tensor, "*voxels"]) -> Float[Tensor, "*voxels"]:
     return value.abs() if spec.scale is Scale.LOG else value.abs().clamp(min=1)
+
+
+def _check_batched_timings(example: Example) -> None:
+    """Timings that stand once per voxel give what one protocol for all gives."""
+    protocol, shape = example.protocol, example.theta.shape[:-1]
+    values = {name: getattr(protocol, name) for name in PER_VOLUME}
+    repeated: dict[str, Any] = {
+        name: value.expand(*shape, protocol.n_volumes).clone()
+        for name, value in values.items()
+        if value is not None
+    }
+    each = example.model(example.theta, replace(protocol, **repeated), example.known)
+    whole = example.signal()
+    demand(
+        each.shape == whole.shape
+        and torch.allclose(each, whole, rtol=ROUNDING, atol=ROUNDING * float(whole.abs().max())),
+        f"{example.name} gives another signal for timings that stand once per voxel; timings have the axes "
+        "of the voxels before that of the volumes",
+    )
+
+
+def _check_linear_basis(example: Example) -> None:
+    """A separable model is its amplitude times its basis, up to the sign that a modulus takes."""
+    model = example.model
+    if not isinstance(model, SeparableModel):
+        return
+    names = [spec.name for spec in model.parameters]
+    demand(
+        1 <= len(model.amplitude) <= 2 and all(spec in model.parameters for spec in model.amplitude),
+        f"{example.name} must name one or two of its parameters as amplitude, and its phase",
+    )
+    columns = [example.theta[..., names.index(spec.name)] for spec in model.amplitude]
+    size, phase = columns[0].unsqueeze(-1), columns[1:]
+    basis = model.linear_basis(example.theta, example.protocol, example.known)
+    again = model.linear_basis(unit_amplitude(model, example.theta), example.protocol, example.known)
+    demand(torch.equal(basis, again), f"the linear basis of {example.name} depends on its amplitude")
+    expected = size * basis
+    if phase:
+        expected = expected * torch.polar(torch.ones_like(phase[0]), phase[0]).unsqueeze(-1)
+    signal = example.signal()
+    near = torch.isclose(signal, expected, rtol=1e-9, atol=1e-9 * float(signal.abs().max()))
+    if not signal.is_complex() and bool((signal >= 0).all()):
+        near |= torch.isclose(signal, expected.abs(), rtol=1e-9, atol=1e-9 * float(signal.abs().max()))
+    demand(bool(near.all()), f"{example.name} is not its amplitude times its linear basis")

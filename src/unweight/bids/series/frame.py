@@ -23,6 +23,7 @@ LISTED = {
     "RepetitionTimeExcitation",
     "RepetitionTimePreparation",
     "EchoTime",
+    "FlipAngle",
 }
 
 

@@ -24,6 +24,7 @@ GIVEN_LABELS = {
     "repetition_time": ("RepetitionTimeExcitation", *REPETITION_OF_INVERSION),
     "echo_time": ("EchoTime",),
     "readout_time": (OWN_FIELDS["readout_time"],),
+    "flip_angle": ("FlipAngle",),
 }
 
 
@@ -32,6 +33,7 @@ OPTIONS = {
     "repetition_time": "--tr",
     "echo_time": "--te",
     "readout_time": "--readout-time",
+    "flip_angle": "--flip",
 }
 LARGEST_TIME = 1e9  # that can stand in a sidecar and be compared [s]
 
@@ -46,6 +48,7 @@ class Given:
         repetition_time: One for all, or one per volume [s].
         echo_time: One for all, or one per volume [s].
         readout_time: From excitation to the last refocused echo; one for all, or one per volume [s].
+        flip_angle: Of the excitation; one for all, or one per volume [degrees].
         kind: What the numbers are; None to take what the files say.
         mask: A NIfTI file on the same grid, not 0 where to work.
         phase: What the numbers of phase images are.
@@ -59,6 +62,7 @@ class Given:
     repetition_time: tuple[float, ...] | None = None
     echo_time: tuple[float, ...] | None = None
     readout_time: tuple[float, ...] | None = None
+    flip_angle: tuple[float, ...] | None = None
     kind: SignalKind | None = None
     mask: Path | None = None
     phase: PhaseScaling = AS_RECOGNISED
@@ -76,14 +80,15 @@ class Given:
     @property
     def by_volume(self) -> bool:
         """Whether times are given that tell one volume from the next."""
-        return self.inversion_time is not None or (self.echo_time is not None and len(self.echo_time) > 1)
+        several = (values is not None and len(values) > 1 for values in (self.echo_time, self.flip_angle))
+        return self.inversion_time is not None or any(several)
 
 
 NOTHING_GIVEN = Given()
 
 
 def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list[dict[str, float]]:
-    """Return the given times of each volume.
+    """Return the given timings of each volume.
 
     Inversion times may be given once each where the sidecars say which volumes repeat one.
     """
@@ -142,7 +147,8 @@ def _check_order(name: str, values: Sequence[float], entries: Sequence[Entry]) -
     permuted = all(same_time(a, b) for a, b in zip(sorted(values), sorted(told), strict=True))
     if permuted and not same:
         pairs = zip(entries, told, strict=True)
-        listed = ", ".join(f"{entry.path.name} {value:g} s" for entry, value in pairs)
+        unit = "degrees" if name == "flip_angle" else "s"
+        listed = ", ".join(f"{entry.path.name} {value:g} {unit}" for entry, value in pairs)
         raise ProtocolError(
             f"{name} was given in another order than the files; their sidecars say {listed}",
             remedy="Leave the times out, or give them in the order of the files.",

@@ -16,7 +16,7 @@ from unweight.core.errors import InputError
 from unweight.core.protocol import PER_VOLUME, Protocol
 
 # Fields of one meaning each; a part that has one of them needs none of the others.
-SHARED = (*GIVEN_LABELS.values(), ("FlipAngle",), ("MagneticFieldStrength",), (OWN,), ("B0_dir",))
+SHARED = (*GIVEN_LABELS.values(), ("MagneticFieldStrength",), (OWN,), ("B0_dir",))
 NOMINAL = 1e-3  # of two field strengths, a difference that is rounding
 
 

@@ -78,13 +78,18 @@ def _check_distinct(folder: Path, entries: Sequence[Entry]) -> None:
 
     Repetitions within one DICOM series are volumes of one scan, and stay.
     """
-    seen: dict[tuple[float | None, float | None], Entry] = {}
+    seen: dict[tuple[float | None, float | None, float | None], Entry] = {}
     for entry in entries:
-        key = (entry.sidecar.number("InversionTime"), entry.sidecar.number("EchoTime"))
+        angle = entry.sidecar.fields.get("FlipAngle")
+        key = (
+            entry.sidecar.number("InversionTime"),
+            entry.sidecar.number("EchoTime"),
+            None if isinstance(angle, list) else entry.sidecar.number("FlipAngle"),
+        )
         other = seen.setdefault(key, entry)
         if other is entry or (entry.scan is not None and entry.scan == other.scan):
             continue
-        if key == (None, None):
+        if key[:2] == (None, None):
             continue
         if key[0] is None:
             raise ProtocolError(

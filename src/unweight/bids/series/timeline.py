@@ -1,6 +1,7 @@
 """The timings of a series, collected from its volumes: complete, in order, and of one protocol."""
 
 from collections.abc import Sequence
+from math import degrees
 
 from unweight.bids.series.frame import Frame
 from unweight.bids.series.overrides import Given, same_time
@@ -12,6 +13,7 @@ SAME_FIELD = 0.05
 MAY_DIFFER = {
     "inversion_time": {"inversion_time", "repetition_time"},
     "echo_time": {"echo_time", "readout_time"},
+    "flip_angle": {"flip_angle", "repetition_time"},
 }
 
 
@@ -28,10 +30,16 @@ def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
         if values is None or len(values) < 2:
             continue
         pairs = [
-            f"{_known(frame, name):g} s {_volume_name(frames, index)}" for index, frame in enumerate(frames)
+            f"{_shown(frame, name)} {_volume_name(frames, index)}" for index, frame in enumerate(frames)
         ]
         told.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
     return told
+
+
+def _shown(frame: Frame, name: str) -> str:
+    """Return a timing with its unit, angles as they are given."""
+    value = _known(frame, name)
+    return f"{degrees(value):g} degrees" if name == "flip_angle" else f"{value:g} s"
 
 
 def _volume_name(frames: Sequence[Frame], index: int) -> str:
@@ -42,7 +50,7 @@ def _volume_name(frames: Sequence[Frame], index: int) -> str:
 
 
 def in_order(frames: Sequence[Frame]) -> list[Frame]:
-    """Return the volumes in the order of their inversion or echo times, or as they were."""
+    """Return the volumes by rising inversion time, echo time or flip angle, or as they were."""
     order = _ordering(frames)
     if order is None:
         return list(frames)

@@ -33,6 +33,7 @@ from unweight.learn.t1.protocol_match import TrainedProtocol
 from unweight.learn.t1.regression import check_relative_sd, masked_square_error, relative
 from unweight.learn.training.task import Batch, Task
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
+from unweight.signals.inversion_recovery import undisturbed_gradient, undisturbed_recovery
 
 RECIPE = "t1-rim"
 START_T1, START_B = 1.0, 2.0
@@ -60,27 +61,22 @@ class SquaredResiduals:
     def value(self, state: Float[Tensor, "batch 3 x y"]) -> Float[Tensor, "batch x y"]:
         """Return the sum of squares at (T1, PD, B)."""
         t1, pd, b = state[:, 0:1], state[:, 1:2], state[:, 2:3]
-        model = pd * (1 - b * self._inverted(t1))
+        model = undisturbed_recovery(t1, pd, b, self._times(t1))
         return torch.sum((model.abs() - self.signal) ** 2, dim=1)
 
     def gradient(self, state: Float[Tensor, "batch 3 x y"]) -> Float[Tensor, "batch 3 x y"]:
         """Return its derivative by (T1, PD, B); where it has none, 0."""
         t1, pd, b = (state.detach()[:, at : at + 1] for at in range(3))
-        inverted = self._inverted(t1)
-        recovered = 1 - b * inverted
-        model = pd * recovered
+        times = self._times(t1)
+        model = undisturbed_recovery(t1, pd, b, times)
         pull = 2 * (model.abs() - self.signal) * model.sign()
-        by_t1 = -pull * pd * b * inverted * self._times(t1) / t1**2
-        parts = (by_t1, pull * recovered, -pull * pd * inverted)
+        parts = undisturbed_gradient(pull, t1, pd, b, times)
         return torch.stack([part.sum(1) for part in parts], dim=1).nan_to_num(0.0, 0.0, 0.0)
 
     def compressed_gradient(self, state: Float[Tensor, "batch 3 x y"]) -> Float[Tensor, "batch 3 x y"]:
         """Return sign(g) ln(1 + |g|) of the gradient."""
         gradient = self.gradient(state)
         return gradient.sign() * torch.log1p(gradient.abs())
-
-    def _inverted(self, t1: Float[Tensor, "batch 1 x y"]) -> Float[Tensor, "batch volumes x y"]:
-        return torch.exp(-self._times(t1) / t1)
 
     def _times(self, like: Tensor) -> Float[Tensor, "volumes 1 1"]:
         return self.inversion_time.to(like)[:, None, None]

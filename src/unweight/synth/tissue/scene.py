@@ -27,7 +27,7 @@ from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import Signal, SignalModel
+from unweight.signals.model import SeparableModel, Signal, SignalModel
 from unweight.synth.tissue.materials import BRAIN, INDEX, MATERIALS, PROPERTIES
 from unweight.synth.tissue.prior import DECAY_PER_PPM
 
@@ -39,6 +39,11 @@ PROPERTY = {name: index for index, name in enumerate(PROPERTIES)}
 HALF = 0.5
 CHI = [PROPERTY["chi_plus"], PROPERTY["chi_minus"]]
 IN_BRAIN = torch.tensor([name in BRAIN for name in MATERIALS])
+
+
+def density_of(model: SignalModel) -> str:
+    """Return the parameter of a model that stands for PD: its amplitude, if it names one."""
+    return model.amplitude[0].name if isinstance(model, SeparableModel) else "PD"
 
 
 class Occupants(NamedTuple):
@@ -116,7 +121,10 @@ class Scene:
     def signal(self, model: SignalModel, protocol: Protocol) -> Signal:
         """Return the noise-free signal of a signed or complex model."""
         occupants = self._occupants()
-        theta = torch.stack([self._values(spec.name, occupants) for spec in model.parameters], dim=-1)
+        density = density_of(model)
+        sources = ["PD" if spec.name == density else spec.name for spec in model.parameters]
+        columns = [self._values(name, occupants) for name in sources]
+        theta = torch.stack(columns, dim=-1)
         known = {name: self._field(name, occupants.voxel) for name in KNOWN if name in self.fields}
         share = occupants.fraction
         names = [spec.name for spec in model.parameters]
@@ -135,12 +143,15 @@ class Scene:
             total.index_add_(0, occupants.voxel[white], extra)
         return total.reshape(*self.shape, -1)
 
-    def truth(self, specs: tuple[ParameterSpec, ...], gain: float = 1.0) -> ParameterMaps:
+    def truth(
+        self, specs: tuple[ParameterSpec, ...], gain: float = 1.0, density: str = "PD"
+    ) -> ParameterMaps:
         """Return the true maps; where there is no water, NaN.
 
         Args:
             specs: The maps wanted.
             gain: Stored intensity over that of the scene; PD comes in the unit of what is stored.
+            density: Name of the map of PD; models call it M0 or S0, too.
         """
         occupants = self._occupants()
         count = self.shape.numel()
@@ -148,7 +159,7 @@ class Scene:
         total = torch.zeros(count).to(water).index_add_(0, occupants.voxel, water)
         columns = []
         for spec in specs:
-            if spec.name == "PD":
+            if spec.name == density:
                 columns.append(gain * total)
                 continue
             if spec.name == "Chi":
