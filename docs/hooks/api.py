@@ -22,6 +22,7 @@ ROOMS = {
     "metrics": "Pure functions from maps to scores.",
     "benchmark": "Methods compared on simulated and real data.",
     "report": "Pages, pictures and their colours.",
+    "mapping": "From files or arrays to described maps: what commands and `unweight.api` share.",
     "run": "Whole studies: plan, execute, record.",
     "nets": "Networks that know no MRI.",
     "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",

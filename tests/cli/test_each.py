@@ -1,19 +1,17 @@
 import errno
 import weakref
-from argparse import Namespace
 
 import pytest
 
 from unweight.cli.each import each
 from unweight.core.errors import InputError, OutputError
 
-QUIET = Namespace(debug=False)
 CAPTURE = pytest.CaptureFixture[str]
 
 
 def test_all_are_done_in_order() -> None:
     done: list[tuple[str, int]] = []
-    assert each([("a", 1), ("b", 2)], lambda label, one: done.append((label, one)), QUIET) == 0
+    assert each([("a", 1), ("b", 2)], lambda label, one: done.append((label, one))) == 0
     assert done == [("a", 1), ("b", 2)]
 
 
@@ -26,7 +24,7 @@ def test_what_fails_is_said_and_the_rest_is_done(capsys: CAPTURE) -> None:
         done.append(label)
 
     things = [("a", True), ("b", False), ("c", True), ("d", False)]
-    assert each(things, work, QUIET, "images") == 1
+    assert each(things, work, what="images") == 1
     assert done == ["a", "c"]
     said = capsys.readouterr().err
     assert "b: is torn. Mend it." in said
@@ -38,9 +36,9 @@ def test_a_lone_failure_is_an_error_of_the_call() -> None:
         raise InputError("is torn")
 
     with pytest.raises(InputError, match="is torn"):
-        each([("a", 1)], fail, QUIET)
+        each([("a", 1)], fail)
     with pytest.raises(InputError, match="is torn"):
-        each([("a", 1), ("b", 2)], fail, Namespace(debug=True))
+        each([("a", 1), ("b", 2)], fail, debug=True)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +52,7 @@ def test_a_full_disk_or_closed_folder_stops_everything(path: str, reason: int) -
         raise OutputError("could not be written", path=path) from OSError(reason, "no")
 
     with pytest.raises(OutputError, match="could not be written"):
-        each([("a", 1), ("b", 2)], fail, QUIET)
+        each([("a", 1), ("b", 2)], fail)
     assert tried == ["a"]
 
 
@@ -66,7 +64,7 @@ def test_results_of_one_subject_that_cannot_be_written_stop_no_other(capsys: CAP
             raise OutputError("leads out of the folder", path=path)
         done.append(label)
 
-    assert each([("a", "maps/sub-01/anat"), ("b", "")], work, QUIET) == 1
+    assert each([("a", "maps/sub-01/anat"), ("b", "")], work) == 1
     assert done == ["b"] and "a: maps/sub-01/anat: leads out" in capsys.readouterr().err
 
 
@@ -77,7 +75,7 @@ def test_a_bug_is_shown_when_the_others_are_done(capsys: CAPTURE) -> None:
         done.append(f"{label}{1 // number}")
 
     with pytest.raises(ZeroDivisionError):
-        each([("a", 0), ("b", 1)], work, QUIET)
+        each([("a", 0), ("b", 1)], work)
     assert done == ["b1"] and "a: unexpected ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -86,7 +84,7 @@ def test_a_bug_is_not_hidden() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        each([("a", 1), ("b", 2)], fail, QUIET)
+        each([("a", 1), ("b", 2)], fail)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +103,11 @@ def test_what_runs_out_of_memory_ends_its_own_series(error: Exception, capsys: C
             raise error
         done.append(label)
 
-    assert each([("a", False), ("b", True)], work, QUIET) == 1
+    assert each([("a", False), ("b", True)], work) == 1
     said = capsys.readouterr().err
     assert done == ["b"] and "a: there is not enough memory" in said and "1 of 2 series failed: a" in said
     with pytest.raises(type(error)):
-        each([("a", False)], work, QUIET)
+        each([("a", False)], work)
 
 
 def test_a_fault_does_not_keep_the_images_of_its_series() -> None:
@@ -126,4 +124,4 @@ def test_a_fault_does_not_keep_the_images_of_its_series() -> None:
         assert alive[0]() is None
 
     with pytest.raises(ZeroDivisionError):
-        each([("a", False), ("b", True)], work, QUIET)
+        each([("a", False), ("b", True)], work)

@@ -1,42 +1,86 @@
-import argparse
+"""The driver of the mapping commands: pages of what was mapped, exit codes, what no voxel has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.cli.test_report import out  # noqa: F401 (a fixture)
-from unweight.cli.pages import Mapped, check_any_value, each_with_page
-from unweight.cli.terminal import console
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.cli.mapping import map_all
+from unweight.cli.options import MappingOutput, Verbosity
 from unweight.core.errors import IncompleteError, InputError
 from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.mapping.output import OutputSet
+from unweight.mapping.series import Feedback, MappedSeries, MappingOptions, SeriesMapper, check_any_value
 from unweight.signals.inversion_recovery import T1
 
 
-def arguments(folder: Path, *, no_report: bool = False) -> argparse.Namespace:
-    return argparse.Namespace(out=folder, no_report=no_report, debug=False)
+@dataclass(frozen=True)
+class ToyOptions(MappingOptions[str, str]):
+    found: tuple[tuple[str, str], ...]
+
+    def find(self) -> Sequence[tuple[str, str]]:
+        return self.found
+
+    def mapper(self) -> "ToyMapper":
+        return ToyMapper()
 
 
-def subject_of(label: str, thing: str) -> Mapped:
-    if thing == "bad":
-        raise InputError("is bad", remedy="Mend it.")
-    return Mapped(subject=thing, faults=("a file is missing",) if label == "lacking" else ())
+class ToyMapper(SeriesMapper[str, str]):
+    def read(self, found: str) -> str:
+        if found == "bad":
+            raise InputError("is bad", remedy="Mend it.")
+        return found
+
+    def output(self, read: str) -> OutputSet:
+        return OutputSet(
+            entities={"sub": read}, sources=("sha256:00",), root=None, first=T1, voxels=(2, 3, 2)
+        )
+
+    def estimate(self, label: str, read: str, feedback: Feedback) -> MappedSeries:
+        maps = ParameterMaps(
+            specs=(T1,),
+            values=torch.ones(2, 3, 2, 1),
+            std=torch.ones(2, 3, 2, 1),
+            status=torch.zeros(2, 3, 2, dtype=torch.uint8),
+            affine=torch.eye(4),
+        )
+        return MappedSeries(
+            label=label,
+            maps=maps,
+            output=self.output(read),
+            provenance=Provenance(sources=("sha256:00",), algorithm="none"),
+            heading="toy",
+            faults=("a file is missing",) if label == "lacking" else (),
+        )
 
 
-def test_pages_of_those_that_were_mapped(out: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
-    found = [("a", "01"), ("b", "bad"), ("c", "01")]
-    assert each_with_page(found, subject_of, arguments(out), console()) == 1
-    assert [path.name for path in out.glob("*.html")] == ["sub-01.html"]
+def mapped(out: Path, *found: tuple[str, str], no_report: bool = False) -> int:
+    verbosity = Verbosity(quiet=False)
+    output = MappingOutput(out=out, no_figures=True, no_report=no_report, verbosity=verbosity)
+    return map_all(ToyOptions(found), output)
+
+
+def test_pages_of_those_that_were_mapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mapped(tmp_path, ("a", "01"), ("b", "bad"), ("c", "01")) == 1
+    assert [path.name for path in tmp_path.glob("*.html")] == ["sub-01.html"]
     assert capsys.readouterr().out.count("sub-01.html") == 1
 
 
 def test_what_is_incomplete_has_a_page_and_exit_code_1(
-    out: Path,  # noqa: F811
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert each_with_page([("lacking", "01")], subject_of, arguments(out), console()) == 1
-    said = capsys.readouterr()
-    assert said.err == "lacking: mapped, but a file is missing.\n"
-    assert said.out.count("sub-01.html") == 1
+    assert mapped(tmp_path, ("lacking", "01")) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "lacking: mapped, but a file is missing.\n"
+    assert printed.out.count("sub-01.html") == 1
+
+
+def test_no_report(tmp_path: Path) -> None:
+    assert mapped(tmp_path, ("a", "01"), no_report=True) == 0
+    assert list(tmp_path.glob("*.html")) == []
 
 
 def test_maps_without_any_value_are_no_success() -> None:
@@ -47,8 +91,3 @@ def test_maps_without_any_value_are_no_success() -> None:
         check_any_value(maps)
     status[0, 0], nothing[0, 0] = VoxelStatus.IMPLAUSIBLE, 1.0
     check_any_value(maps)
-
-
-def test_no_report(out: Path) -> None:  # noqa: F811
-    assert each_with_page([("a", "01")], subject_of, arguments(out, no_report=True), console()) == 0
-    assert list(out.glob("*.html")) == []

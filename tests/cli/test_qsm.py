@@ -284,7 +284,7 @@ def test_phase_that_follows_no_line_is_put_aside(mask: str, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give either a BIDS tree, a folder or files, or --mag together with --phase"),
+        ((), "give either a BIDS tree, a folder or files, or --mag (with --phase)"),
         (("TREE", "--mag", "a.nii", "--phase", "b.nii"), "give either a BIDS tree"),
         (("--mag", "a.nii"), "--mag together with --phase"),
         (("TREE", "--phase-range", "3", "-3"), "a turn from 3 to -3"),

@@ -155,7 +155,7 @@ def test_images_and_results_in_one_folder_are_the_same_images_again(tmp_path: Pa
 def test_a_place_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw, out = raw_tree(tmp_path / "raw"), tmp_path / "out"
     out.write_text("mine")
-    monkeypatch.setattr("unweight.cli.t1.method_for", lambda *_: pytest.fail("it computes already"))
+    monkeypatch.setattr("unweight.mapping.t1.method_for", lambda *_: pytest.fail("it computes already"))
     code, said = t1(raw, out)
     assert code == 3
     assert "could not be written" in said

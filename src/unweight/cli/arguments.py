@@ -1,6 +1,7 @@
 """Arguments as data, so that help needs no heavy import, and those that several commands share."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import final
 
 from unweight.registry import methods
 
+NUMBER = re.compile(r"-[0-9.]")
 MOST_SERIES = 10_000  # in a range
 
 
@@ -20,20 +22,61 @@ class Argument:
     Attributes:
         names: `INPUT` or `-o, --out`.
         settings: The keyword arguments of `add_argument`.
+        old: A spelling of releases before, which is still taken, with a note.
     """
 
     names: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    old: str = ""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it takes several values that hold no commas: all but names of files."""
+        many = self.settings.get("nargs") in ("+", "*") or isinstance(self.settings.get("nargs"), int)
+        return many and self.settings.get("type") is not Path and self.names[0].startswith("-")
 
 
-def argument(*names: str, help: str, **settings: object) -> Argument:  # noqa: A002 (argparse's own word)
-    """Write an argument the way argparse does."""
-    return Argument(names=names, settings=MappingProxyType({"help": help, **settings}))
+def argument(*names: str, help: str, old: str = "", **settings: object) -> Argument:  # noqa: A002 (argparse's own word)
+    """Write an argument the way argparse does; `old` is a spelling of releases before."""
+    return Argument(names=names, settings=MappingProxyType({"help": help, **settings}), old=old)
 
 
 def flag(*names: str, help: str) -> Argument:  # noqa: A002 (argparse's own word)
     """Write an argument that is there or not."""
     return argument(*names, help=help, action="store_true")
+
+
+def separated(words: Sequence[str], arguments: Sequence[Argument]) -> list[str]:
+    """Return the words of a call with lists such as `0.05,0.4` taken apart at their commas."""
+    lists = {name for entry in arguments if entry.is_list for name in entry.names}
+    result: list[str] = []
+    in_list = False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-") and not NUMBER.match(word):
+            in_list = word in lists
+            if equals and name in lists:
+                result += [name, *_parts(value)]
+                continue
+        result += _parts(word) if in_list and "," in word else [word]
+    return result
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+def renamed(words: Sequence[str], arguments: Sequence[Argument]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the words of a call with options in their new spelling, and a note for each old one."""
+    new_names = {entry.old: entry.names[-1] for entry in arguments if entry.old}
+    result, notes = [], []
+    for word in words:
+        name, equals, value = word.partition("=")
+        new = new_names.get(name, name)
+        if new != name:
+            notes.append(f"{name} is now called {new}; the old name will be removed in the next release")
+        result.append(f"{new}{equals}{value}")
+    return result, tuple(notes)
 
 
 def label(text: str) -> str:
@@ -48,11 +91,6 @@ def series_range(text: str) -> tuple[int, ...]:
     if not 0 < len(numbers) <= MOST_SERIES:
         raise ValueError(text)
     return tuple(numbers)
-
-
-def series_numbers(ranges: list[tuple[int, ...]] | None) -> tuple[int, ...] | None:
-    """Return the numbers of all ranges, in their order; None if none were given."""
-    return None if ranges is None else tuple(number for one in ranges for number in one)
 
 
 def methods_help(family: str, default: str = "") -> str:
@@ -78,12 +116,30 @@ def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
     name = {"t1w": "T1w", "t2w": "T2w", "flair": "FLAIR"}[contrast]
     times = {"tr": "repetition time", "te": "echo time", "ti": "inversion time"}
     return (
-        argument(f"--{contrast}", type=Path, metavar="FILE", help=f"the {name} image, a NIfTI file"),
+        argument(
+            f"--{contrast}",
+            dest=f"{contrast}_file",
+            type=Path,
+            metavar="FILE",
+            help=f"the {name} image, a NIfTI file",
+        ),
         *(
-            argument(f"--{contrast}-{short}", type=float, metavar="S", help=f"{words} of it [s]")
+            argument(
+                f"--{contrast}-{short}",
+                dest=f"{contrast}_{words.replace(' ', '_')}",
+                type=float,
+                metavar="S",
+                help=f"{words} of it [s]",
+            )
             for short, words in times.items()
         ),
-        argument(f"--{contrast}-flip", type=float, metavar="DEG", help="flip angle of it [degrees]"),
+        argument(
+            f"--{contrast}-flip",
+            dest=f"{contrast}_flip_angle",
+            type=float,
+            metavar="DEG",
+            help="flip angle of it [degrees]",
+        ),
         argument(
             f"--{contrast}-readout",
             choices=("spin-echo", "turbo-spin-echo", "mprage"),
@@ -100,6 +156,13 @@ SUBJECTS = argument(
     metavar="LABEL",
     help="only these subjects of a BIDS tree",
 )
+SUBJECT = argument(
+    "--subject",
+    type=label,
+    metavar="LABEL",
+    help="of images outside a BIDS tree: what their subject is called (default: what their names tell, "
+    "else 01)",
+)
 INPUTS = argument(
     "inputs",
     metavar="INPUT",
@@ -107,7 +170,21 @@ INPUTS = argument(
     type=Path,
     help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
 )
-TE = argument("--te", nargs="+", type=float, metavar="S", help="echo time [s], one or one per volume")
+TE = argument(
+    "--te",
+    dest="echo_time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="echo time [s], one or one per volume",
+)
+FIELD = argument(
+    "--field",
+    dest="field_strength",
+    type=float,
+    metavar="T",
+    help="field strength [T], if no sidecar tells it",
+)
 MASK = argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0")
 CHOSEN_SERIES = argument(
     "--series",
@@ -117,30 +194,42 @@ CHOSEN_SERIES = argument(
     help="of a folder of DICOM, only the series of these numbers (8, or 8-13); times given by hand count "
     "their volumes in this order",
 )
+TI = argument(
+    "--ti",
+    dest="inversion_time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
+    "series",
+)
+TR = argument(
+    "--tr",
+    dest="repetition_time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="repetition time [s], one or one per volume",
+)
+READOUT_TIME = argument(
+    "--readout-time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="excitation to last echo of the train [s]; recovery starts there",
+)
 SERIES = (
     INPUTS,
     CHOSEN_SERIES,
-    argument(
-        "--ti",
-        nargs="+",
-        type=float,
-        metavar="S",
-        help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
-        "series",
-    ),
-    argument("--tr", nargs="+", type=float, metavar="S", help="repetition time [s], one or one per volume"),
+    TI,
+    TR,
     TE,
-    argument(
-        "--readout-time",
-        nargs="+",
-        type=float,
-        metavar="S",
-        help="excitation to last echo of the train [s]; recovery starts there",
-    ),
+    READOUT_TIME,
     flag("--signed", help="the images keep their sign (real part, phase corrected)"),
     flag("--magnitude", help="the images are magnitudes"),
     MASK,
     SUBJECTS,
+    SUBJECT,
 )
 OUT = argument(
     "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
@@ -152,13 +241,14 @@ PICTURES = (NO_FIGURES, NO_REPORT)
 EXAMINATION = (
     argument(
         "inputs",
-        metavar="BIDS",
+        metavar="INPUT",
         nargs="*",
         type=Path,
-        help="a BIDS tree, with T1w, T2w and FLAIR of each subject; or give files with the options",
+        help="a BIDS tree, with T1w, T2w and FLAIR of each subject, or a folder of NIfTI or NIfTI files "
+        "whose names end in T1w, T2w and FLAIR; or give files with the options",
     ),
     *(one for contrast in WEIGHTED for one in weighted_arguments(contrast)),
-    argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
+    FIELD,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
     argument(
         "--reference",
@@ -173,6 +263,7 @@ EXAMINATION = (
         help="write names with rec-LABEL, beside T1 and T2 maps of other images of the same head",
     ),
     SUBJECTS,
+    SUBJECT,
 )
 COMMON = (
     flag("-q", "--quiet", help="say only what went wrong"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from unweight.cli.arguments import (
     DEVICE,
     EXAMINATION,
+    FIELD,
     OUT,
     PICTURES,
     SERIES,
@@ -23,7 +24,8 @@ from unweight.registry import offered
 
 COMMANDS = {
     "t1": Command(
-        module="unweight.cli.t1",
+        module="unweight.cli.mapping",
+        mapping="unweight.mapping.t1:T1Options",
         summary="T1, PD and inversion efficiency from inversion-recovery images",
         arguments=(
             *SERIES,
@@ -68,7 +70,8 @@ COMMANDS = {
         ),
     ),
     "maps": Command(
-        module="unweight.cli.maps",
+        module="unweight.cli.mapping",
+        mapping="unweight.mapping.weighted:WeightedOptions",
         summary="T1, T2 and PD from routine T1w, T2w and FLAIR",
         arguments=(
             *EXAMINATION,
@@ -105,8 +108,9 @@ COMMANDS = {
         arguments=(
             argument("out", metavar="OUT", type=Path, help="folder of maps that `unweight t1` wrote"),
             argument(
-                "--version",
-                dest="phantom_version",
+                "--phantom-version",
+                dest="version",
+                old="--version",
                 required=True,
                 type=int,
                 choices=(1, 2),
@@ -121,15 +125,19 @@ COMMANDS = {
             ),
             argument("--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: by T1"),
             argument(
-                "--radius", type=float, default=4.5, metavar="MM", help="of the region in each sphere [mm]"
+                "--radius",
+                dest="radius_mm",
+                type=float,
+                default=4.5,
+                metavar="MM",
+                help="of the region in each sphere [mm]",
             ),
-            argument(
-                "--field", type=float, metavar="T", help="field strength [T], if the files do not say"
-            ),
+            FIELD,
             SUBJECTS,
         ),
         epilogue=(
-            "unweight phantom maps --version 2\nunweight phantom maps --version 1 --images dicom_folder"
+            "unweight phantom maps --phantom-version 2\n"
+            "unweight phantom maps --phantom-version 1 --images dicom_folder"
         ),
     ),
     "regions": Command(

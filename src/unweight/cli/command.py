@@ -16,9 +16,11 @@ class Command:
         summary: One line for the list of commands.
         arguments: What it takes.
         epilogue: Examples.
+        mapping: Of a command that maps, the target of its `MappingOptions`.
     """
 
     module: str
     summary: str
     arguments: tuple[Argument, ...]
     epilogue: str = ""
+    mapping: str = ""

@@ -67,7 +67,7 @@ def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
     tree, out = str(raw), ["-o", str(maps), "--no-report"]
     calls = [
         ["t1", tree, *out, "--subjects", PHANTOM],
-        ["phantom", str(maps), "--version", str(VERSION), "--subjects", PHANTOM],
+        ["phantom", str(maps), "--phantom-version", str(VERSION), "--subjects", PHANTOM],
     ]
     shown = [PHANTOM]
     if not phantom_only:

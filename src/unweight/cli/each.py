@@ -1,6 +1,5 @@
 """One thing after the other, each as far as it goes: what fails is said and does not stop the rest."""
 
-import argparse
 import errno
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -16,7 +15,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def each(
     found: Sequence[tuple[str, Thing]],
     work: Callable[[str, Thing], None],
-    arguments: argparse.Namespace,
+    *,
+    debug: bool = False,
     what: str = "series",
 ) -> int:
     """Work on each thing and return the exit code.
@@ -28,7 +28,7 @@ def each(
     Args:
         found: Things by name.
         work: What to do with one.
-        arguments: Of the command.
+        debug: Whether what fails is raised.
         what: They are, in the plural.
     """
     failed: list[str] = []
@@ -41,7 +41,7 @@ def each(
             incomplete.append(label)
             error_line(f"{label}: {error}")
         except Exception as error:
-            if len(found) == 1 or arguments.debug or _stops_all(error):
+            if len(found) == 1 or debug or _stops_all(error):
                 raise
             failed.append(label)
             if isinstance(error, UnweightError):

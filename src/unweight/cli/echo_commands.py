@@ -5,10 +5,11 @@ from pathlib import Path
 from unweight.cli.arguments import (
     CHOSEN_SERIES,
     DEVICE,
-    INPUTS,
+    FIELD,
     MASK,
     OUT,
     PICTURES,
+    SUBJECT,
     SUBJECTS,
     TE,
     argument,
@@ -20,7 +21,26 @@ from unweight.registry import offered
 
 T1W_PLANES = ("axial", "alternate", "three")
 REFERENCES = ("mean", "csf", "none")
-ECHOES = (INPUTS, CHOSEN_SERIES, OUT, TE, MASK, SUBJECTS)
+MAGNITUDES = argument(
+    "--mag", dest="magnitude_images", nargs="+", type=Path, metavar="FILE", help="magnitude images"
+)
+ECHOES = (
+    argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        type=Path,
+        help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D); or give "
+        "them with --mag",
+    ),
+    CHOSEN_SERIES,
+    MAGNITUDES,
+    OUT,
+    TE,
+    MASK,
+    SUBJECTS,
+    SUBJECT,
+)
 DECAY_END = (
     argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
     DEVICE,
@@ -78,16 +98,26 @@ COMPLEX_SERIES = (
         "whose names or sidecars tell the parts; or give them with --mag and --phase",
     ),
     CHOSEN_SERIES,
-    argument("--mag", nargs="+", type=Path, metavar="FILE", help="magnitude images"),
-    argument("--phase", nargs="+", type=Path, metavar="FILE", help="phase images, in the same order"),
+    MAGNITUDES,
+    argument(
+        "--phase",
+        dest="phase_images",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="phase images, in the same order",
+    ),
     OUT,
     TE,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
     SUBJECTS,
+    SUBJECT,
+    FIELD,
 )
 
 R2STAR = Command(
-    module="unweight.cli.r2star",
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.decay:R2StarOptions",
     summary="R2* and T2* from multi-echo gradient echo",
     arguments=(
         *ECHOES,
@@ -105,7 +135,8 @@ R2STAR = Command(
     ),
 )
 T2 = Command(
-    module="unweight.cli.t2",
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.decay:T2Options",
     summary="T2 from multi-echo spin echo",
     arguments=(
         *ECHOES,
@@ -128,11 +159,11 @@ T2 = Command(
     epilogue="unweight t2 bids_tree -o maps\nunweight t2 dicom_folder -o maps",
 )
 QSM = Command(
-    module="unweight.cli.qsm",
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.qsm:QsmOptions",
     summary="magnetic susceptibility from magnitude and phase of multi-echo gradient echo",
     arguments=(
         *COMPLEX_SERIES,
-        argument("--field", type=float, metavar="T", help="field strength [T], if no sidecar tells it"),
         argument(
             "--background",
             choices=offered("qsm", "background"),
@@ -177,11 +208,11 @@ QSM = Command(
     ),
 )
 MPRAGE = Command(
-    module="unweight.cli.mprage",
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.mprage:MprageOptions",
     summary="a T1w (MPRAGE) image made of multi-echo gradient echo; made, not measured",
     arguments=(
         *COMPLEX_SERIES,
-        argument("--field", type=float, metavar="T", help="field strength [T], not that of sidecars"),
         argument(
             "--method",
             choices=offered("mprage"),
@@ -200,11 +231,16 @@ MPRAGE = Command(
             "--chi", dest="chi_map", type=Path, metavar="FILE", help="susceptibility [ppm]; default: made"
         ),
         argument(
-            "--without", nargs="+", choices=("r2star", "chi"), help="conditions the network is not told"
+            "--drop-condition",
+            dest="dropped_conditions",
+            nargs="+",
+            choices=("r2star", "chi"),
+            help="leave these inputs of the network out",
+            old="--without",
         ),
         flag("--no-phase", help="magnitude alone: no susceptibility"),
         B0_DIRECTION,
-        flag("--invert-phase", help="phase falls where the field is higher (GE)"),
+        *PHASE_SCALING,
         argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
         argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
         DEVICE,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from unweight import __version__
-from unweight.cli.arguments import COMMON
+from unweight.cli.arguments import COMMON, renamed, separated
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.kept_memory import keep_memory
 from unweight.cli.lines import (
@@ -68,6 +68,18 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words of a call; lists may have commas, and old spellings of options are noted."""
+    command = COMMANDS.get(words[0]) if words else None
+    if command is None:
+        return parser().parse_args(words)
+    taken = (*command.arguments, *COMMON)
+    current, notes = renamed(words, taken)
+    for note in notes:
+        print(printable(f"unweight {words[0]}: {note}"), file=sys.stderr)
+    return parser().parse_args(separated(current, taken))
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
@@ -82,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
         log_warnings()
         _interrupt_on_termination()
         output = keep_going()
-    arguments = parser().parse_args(words)
+    arguments = parse(sys.argv[1:] if words is None else words)
     if words is None:
         use_private_caches()
     level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.extend(_row(shown, one, unit) for one in measured)
 
     names = _distinct_names(arguments.maps)
-    code = each(list(zip(names, arguments.maps, strict=True)), work, arguments, "maps")
+    code = each(list(zip(names, arguments.maps, strict=True)), work, debug=arguments.debug, what="maps")
     if rows:
         console(quiet=arguments.quiet).print(table(COLUMNS, [_shown(row) for row in rows]))
     if rows and arguments.out is not None:

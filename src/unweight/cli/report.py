@@ -31,4 +31,4 @@ def run(arguments: argparse.Namespace) -> int:
                 remedy="Make these maps again.",
             )
 
-    return each([(f"sub-{label}", label) for label in wanted], work, arguments, "subjects")
+    return each([(f"sub-{label}", label) for label in wanted], work, debug=arguments.debug, what="subjects")

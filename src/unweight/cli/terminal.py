@@ -85,10 +85,10 @@ def progress(label: str, *, quiet: bool) -> Iterator[Report]:
         disable=quiet or not sys.stderr.isatty(),
     )
     with bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(label, total=None, visible=False)
 
         def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=done, total=total, visible=True)
 
         yield report
 

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from unweight.bids.collection import LINKS
 from unweight.bids.read import Series, find_inputs
-from unweight.cli.t1 import given_from
+from unweight.cli.options import options_of
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import UnweightError
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.mapping.t1 import T1Options
 
 MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anything else
 
@@ -19,7 +20,8 @@ MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anyt
 def run(arguments: argparse.Namespace) -> int:
     """Read every series of a kind this program knows, and judge those that `unweight t1` would map."""
     screen = console(quiet=arguments.quiet)
-    given = replace(given_from(arguments), sampled=True)
+    images = options_of(T1Options, arguments)
+    given = replace(images.images.given(images.kind), sampled=True)
     found = find_inputs(arguments.inputs, given, suffixes=tuple(LINKS), subjects=arguments.subjects)
     wrong, mapped, incomplete = 0, 0, 0
     for one in found:

@@ -217,7 +217,7 @@ class Metric:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class DatasetName:
     """One set of simulated data of a benchmark.
 
     Attributes:
@@ -268,5 +268,5 @@ class Records:
     pipelines: tuple[Pipeline, ...] = ()
     models: tuple[Model, ...] = ()
     metrics: tuple[Metric, ...] = ()
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[DatasetName, ...] = ()
     quantities: tuple[Quantity, ...] = ()

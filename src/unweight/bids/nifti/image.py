@@ -32,7 +32,25 @@ def image_bytes(
     affine: Float[Tensor, "4 4"] | None,
     placement: Placement | None = None,
 ) -> bytes:
-    """Return a compressed NIfTI file: float32 for maps, uint8 for labels and masks.
+    """Return a compressed NIfTI file, as `nifti_image` makes it.
+
+    Args:
+        values: As there.
+        affine: As there.
+        placement: As there.
+
+    Raises:
+        UsageError: There are more than three dimensions.
+    """
+    return compressed(nifti_image(values, affine, placement).to_bytes())
+
+
+def nifti_image(
+    values: Float[Tensor, "*voxels"] | UInt8[Tensor, "*voxels"] | Bool[Tensor, "*voxels"],
+    affine: Float[Tensor, "4 4"] | None,
+    placement: Placement | None = None,
+) -> Any:
+    """Return a nibabel image: float32 for maps, uint8 for labels and masks.
 
     Args:
         values: One volume; fewer than three dimensions are filled up with single voxels.
@@ -64,7 +82,7 @@ def image_bytes(
     header["descrip"] = f"unweight {__version__}".encode()
     if affine is not None:
         _note_shear(affine.double())
-    return compressed(image.to_bytes())
+    return image
 
 
 def _window(values: NDArray[np.generic]) -> tuple[float, float]:

@@ -1,8 +1,8 @@
-"""Which estimator maps a series, and how it is told in the sidecars."""
+"""Which estimator maps an inversion-recovery series, and how sidecars describe it."""
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
@@ -20,7 +20,40 @@ from unweight.registry.records import Method
 from unweight.signals.parameters import B
 
 AUTO, FAMILY = "auto", "t1"
-OF_THE_FIT = ("efficiency", "efficiency_range", "pulse_efficiency")
+COMPLETE = 2.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class T1Choice:
+    """What a caller says about the method.
+
+    Attributes:
+        method: Of the registry, or `auto`.
+        weights: Folder of weights; None for those of the package.
+        draws: Maps to draw, of the posterior or the diffusor.
+        steps: Of each draw of the diffusor.
+        efficiency: Inversion efficiency to hold.
+        efficiency_range: In which it is searched.
+        pulse_efficiency: Whether the TR term follows it.
+    """
+
+    method: str = AUTO
+    weights: Path | None = None
+    draws: int | None = None
+    steps: int | None = None
+    efficiency: float | None = None
+    efficiency_range: tuple[float, float] | None = None
+    pulse_efficiency: bool = False
+
+    def fit_options(self) -> tuple[str, ...]:
+        """Return the options given that belong to the maximum-likelihood fit."""
+        given = {
+            "--efficiency": self.efficiency is not None,
+            "--efficiency-range": self.efficiency_range is not None,
+            "--pulse-efficiency": self.pulse_efficiency,
+        }
+        return tuple(name for name, is_given in given.items() if is_given)
 
 
 @final
@@ -45,67 +78,71 @@ class T1Method:
     reason: str = ""
 
 
-def method_for(acquisition: Acquisition, arguments: argparse.Namespace) -> T1Method:
+def method_for(acquisition: Acquisition, choice: T1Choice) -> T1Method:
     """Return the method that was asked for; by default the posterior where it was trained for the series.
 
     Raises:
         UsageError: Options of the fit are given to another method.
         InputError: The weights are absent or damaged.
     """
-    used = [name for name in OF_THE_FIT if getattr(arguments, name) not in (None, False)]
-    if arguments.method == AUTO:
+    used = choice.fit_options()
+    if choice.method == AUTO:
         if used:
-            return fitted_method(arguments, f"--{used[0].replace('_', '-')} is given")
-        chosen = _preferred(arguments)
-        if chosen is None:
-            return fitted_method(arguments, "there are no weights for the posterior")
+            return fitted_method(choice, f"{used[0]} is given")
+        preferred = _preferred(choice)
+        if preferred is None:
+            return fitted_method(choice, "there are no weights for the posterior")
         try:
-            chosen.estimator.accept(acquisition)
+            preferred.estimator.accept(acquisition)
         except ProtocolError as error:
-            return fitted_method(arguments, error.problem)
-        return chosen
-    asked = method(arguments.method, FAMILY)
-    if _is_fit(asked):
-        return fitted_method(arguments, "")
+            return fitted_method(choice, error.problem)
+        return preferred
+    record = method(choice.method, FAMILY)
+    if _is_fit(record):
+        return fitted_method(choice, "")
     if used:
         raise UsageError(
-            f"--{used[0].replace('_', '-')} belongs to the maximum-likelihood fit",
+            f"{used[0]} belongs to the maximum-likelihood fit",
             remedy="Leave it out, or use --method ml.",
         )
-    return _method(asked, arguments)
+    return _method(record, choice)
 
 
-def check_method(arguments: argparse.Namespace) -> None:
+def check_method(choice: T1Choice) -> None:
     """Look at settings and weights before any series is read.
 
     Raises:
         UsageError: A setting is impossible.
         InputError: The weights asked for are absent or damaged.
     """
-    fit_from(arguments)
-    if arguments.method == AUTO:
-        _preferred(arguments)
+    fit_from(choice)
+    if choice.method == AUTO:
+        _preferred(choice)
     else:
-        _method(method(arguments.method, FAMILY), arguments)
+        _method(method(choice.method, FAMILY), choice)
 
 
-def fit_from(arguments: argparse.Namespace) -> InversionRecoveryFit:
-    """Configure the fit from the command line."""
-    low, high = arguments.efficiency_range or (B.lower, B.upper)
-    if arguments.efficiency is not None and not B.lower <= arguments.efficiency <= B.upper:
+def fit_from(choice: T1Choice) -> InversionRecoveryFit:
+    """Configure the fit.
+
+    Raises:
+        UsageError: A setting is impossible.
+    """
+    low, high = choice.efficiency_range or (B.lower, B.upper)
+    if choice.efficiency is not None and not B.lower <= choice.efficiency <= B.upper:
         raise UsageError(
-            f"an inversion efficiency of {arguments.efficiency:g} is not possible",
+            f"an inversion efficiency of {choice.efficiency:g} is not possible",
             remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is complete.",
         )
-    if arguments.efficiency is not None and arguments.efficiency_range is not None:
+    if choice.efficiency is not None and choice.efficiency_range is not None:
         raise UsageError("--efficiency and --efficiency-range exclude each other")
-    complete = None if arguments.pulse_efficiency else 2.0
+    complete = None if choice.pulse_efficiency else COMPLETE
     return InversionRecoveryFit(complete=complete, b_range=(low, high))
 
 
-def fitted_method(arguments: argparse.Namespace, reason: str) -> T1Method:
+def fitted_method(choice: T1Choice, reason: str) -> T1Method:
     """Return the maximum-likelihood fit, with the reason for it where the user did not choose."""
-    fit, record = fit_from(arguments), next(item for item in methods(FAMILY) if _is_fit(item))
+    fit, record = fit_from(choice), next(item for item in methods(FAMILY) if _is_fit(item))
     return T1Method(
         estimator=fit,
         name=record.name,
@@ -121,13 +158,13 @@ def _is_fit(record: Method) -> bool:
     return load(record.target) is InversionRecoveryFit
 
 
-def _preferred(arguments: argparse.Namespace) -> T1Method | None:
+def _preferred(choice: T1Choice) -> T1Method | None:
     """Return the first learned method, if its weights are there."""
     record = next(item for item in methods(FAMILY) if item.learned)
-    return _method(record, arguments) if record.weights in available(arguments.weights) else None
+    return _method(record, choice) if record.weights in available(choice.weights) else None
 
 
-def _method(record: Method, arguments: argparse.Namespace) -> T1Method:
+def _method(record: Method, choice: T1Choice) -> T1Method:
     if not record.learned:
         return T1Method(
             estimator=build(record),
@@ -136,15 +173,15 @@ def _method(record: Method, arguments: argparse.Namespace) -> T1Method:
             reference=record.reference,
             settings={"Method": record.name},
         )
-    estimator, card = load(record.target)(record.weights, arguments.weights)
+    estimator, card = load(record.target)(record.weights, choice.weights)
     if isinstance(estimator, DiffusorT1):
         estimator = replace(
             estimator,
-            n_draws=arguments.draws or estimator.n_draws,
-            n_steps=arguments.steps or estimator.n_steps,
+            n_draws=choice.draws or estimator.n_draws,
+            n_steps=choice.steps or estimator.n_steps,
         )
-    if isinstance(estimator, PosteriorT1) and arguments.draws:
-        estimator = with_draws(estimator, arguments.draws, arguments.weights)
+    if isinstance(estimator, PosteriorT1) and choice.draws:
+        estimator = with_draws(estimator, choice.draws, choice.weights)
     fit = estimator.fit if isinstance(estimator, PosteriorT1) else None
     return T1Method(
         estimator=estimator,
@@ -154,12 +191,12 @@ def _method(record: Method, arguments: argparse.Namespace) -> T1Method:
         settings={
             "Method": record.name,
             **({} if fit is None else asdict(fit)),
-            "Weights": _told(card),
+            "Weights": _facts_of(card),
         },
     )
 
 
-def _told(card: Card) -> dict[str, object]:
+def _facts_of(card: Card) -> dict[str, object]:
     return {
         "Name": card.name,
         "Version": card.version,

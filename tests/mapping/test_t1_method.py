@@ -1,4 +1,3 @@
-import argparse
 import json
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ from tests.fit.acquisitions import SEVEN, acquire, parameters
 from tests.run.untrained import write_untrained
 from unweight.bids.raw import write_raw
 from unweight.cli.main import main, parser
-from unweight.cli.t1_method import T1Method, method_for
+from unweight.cli.options import options_of
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.core.protocol import protocol_from_values
@@ -21,6 +20,8 @@ from unweight.learn.t1.posterior import PosteriorT1
 from unweight.learn.t1.recurrent import RecurrentT1
 from unweight.learn.t1.regression import RegressionT1
 from unweight.learn.training.weights import load_weights
+from unweight.mapping.t1 import T1Options
+from unweight.mapping.t1_method import T1Choice, T1Method, method_for
 
 KINDS = {
     "posterior": PosteriorT1,
@@ -42,13 +43,14 @@ def acquisition(kind: SignalKind = SignalKind.MAGNITUDE) -> Acquisition:
     return acquire(parameters(20, (0.3, 1.5)), 0.02, kind=kind)
 
 
-def arguments(weights: Path | None, *words: str) -> argparse.Namespace:
+def choice(weights: Path | None, *words: str) -> T1Choice:
     where = [] if weights is None else ["--weights", str(weights)]
-    return parser().parse_args(["t1", "images", "-o", "out", *where, *words])
+    arguments = parser().parse_args(["t1", "images", "-o", "out", *where, *words])
+    return options_of(T1Options, arguments).choice
 
 
 def chosen(of: Acquisition, weights: Path, *words: str) -> T1Method:
-    return method_for(of, arguments(weights, *words))
+    return method_for(of, choice(weights, *words))
 
 
 @pytest.mark.parametrize("method", KINDS)

@@ -5,9 +5,9 @@ import torch
 
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
-from unweight.cli.standing import figure_path, refuse_other_sources
 from unweight.core.errors import OutputError
 from unweight.core.maps import ParameterMaps
+from unweight.mapping.output import check_overwrite, figure_path
 from unweight.signals.parameters import CHI, R2STAR
 
 NAME = {"sub": "01", "acq": "a"}
@@ -30,17 +30,17 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_maps_of_the_same_images_may_be_made_again(out: Path) -> None:
-    refuse_other_sources(out, NAME, SOURCES, CHI.suffix)
+    check_overwrite(out, NAME, SOURCES, CHI.suffix)
 
 
 def test_maps_of_other_images_are_kept(out: Path) -> None:
     with pytest.raises(OutputError, match="maps of other images stand there under the name sub-01_acq-a"):
-        refuse_other_sources(out, NAME, ("sha256:22",), CHI.suffix)
+        check_overwrite(out, NAME, ("sha256:22",), CHI.suffix)
 
 
 def test_order_of_the_images_is_part_of_what_they_are(out: Path) -> None:
     with pytest.raises(OutputError, match="other images"):
-        refuse_other_sources(out, NAME, SOURCES[::-1], CHI.suffix)
+        check_overwrite(out, NAME, SOURCES[::-1], CHI.suffix)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_order_of_the_images_is_part_of_what_they_are(out: Path) -> None:
     [({"sub": "01"}, CHI.suffix), ({"sub": "02", "acq": "a"}, CHI.suffix), (NAME, R2STAR.suffix)],
 )
 def test_other_names_and_other_maps_are_free(out: Path, name: dict[str, str], suffix: str) -> None:
-    refuse_other_sources(out, name, ("sha256:22",), suffix)
+    check_overwrite(out, name, ("sha256:22",), suffix)
 
 
 def test_picture_stands_in_the_folder_of_the_subject() -> None:

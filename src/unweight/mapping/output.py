@@ -1,6 +1,5 @@
-"""Where results stand: maps of other images are kept, those of the same replaced, pictures have a place."""
+"""Where a set of maps goes: maps of other images are kept, those of the same are replaced."""
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,42 +22,53 @@ from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
 from unweight.files.atomic import check_not_among_raw, check_room, check_within, write_bytes_atomic
 from unweight.report.figures import draw_maps
-from unweight.signals.inversion_recovery import T1
+from unweight.signals.parameters import T1
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class OutputSet:
+    """What a set of maps is called, and what it is made from.
+
+    Attributes:
+        entities: BIDS entities of the set.
+        sources: What it is made from.
+        root: Of the BIDS tree the sources lie in, if they lie in one.
+        first: Its first map.
+        voxels: Shape of its grid.
+    """
+
+    entities: Mapping[str, str]
+    sources: tuple[str, ...]
+    root: Path | None
+    first: ParameterSpec
+    voxels: tuple[int, ...]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a set of maps goes, and what it is made of.
+    """A folder of derivatives, for one set of maps.
 
     Attributes:
         out: Root of the derivatives.
-        entities: Of the set.
-        sources: What it is made from.
-        root: Of the BIDS tree they lie in, if they lie in one.
-        first: Its first map.
+        output: The set.
     """
 
     out: Path
-    entities: Mapping[str, str]
-    sources: tuple[str, ...]
-    root: Path | None
-    first: ParameterSpec
+    output: OutputSet
 
-    def check(self, voxels: Sequence[int]) -> None:
-        """Refuse what could not be written, before it is computed.
-
-        Args:
-            voxels: How many there are along each axis; a set takes at least a byte of each.
+    def check(self) -> None:
+        """Refuse what could not be written, before it is computed; a set takes at least a byte a voxel.
 
         Raises:
             OutputError: The folder lies among the raw images, a link leads out of it, maps of other sources
                 have the name of the set, or it cannot be written.
         """
-        if self.root is not None:
-            check_not_among_raw(self.out, self.root)
+        if self.output.root is not None:
+            check_not_among_raw(self.out, self.output.root)
         self.check_name()
-        check_room(self.out, anat_folder(self.out, self.entities), math.prod(voxels))
+        check_room(self.out, anat_folder(self.out, self.output.entities), math.prod(self.output.voxels))
 
     def check_name(self) -> None:
         """Refuse to write over maps of other sources.
@@ -66,16 +76,23 @@ class Destination:
         Raises:
             OutputError: They have the name of the set.
         """
-        refuse_other_sources(self.out, self.entities, self.sources, self.first.suffix, self.first.desc)
+        check_overwrite(
+            self.out,
+            self.output.entities,
+            self.output.sources,
+            self.output.first.suffix,
+            self.output.first.desc,
+        )
 
 
-def keep(
+def write_set(
     maps: ParameterMaps,
     where: Destination,
     provenance: Provenance,
-    label: str,
-    arguments: argparse.Namespace,
+    title: str,
+    *,
     beside: Sequence[DerivedImage] = (),
+    figures: bool = True,
 ) -> tuple[WrittenMaps, Path | None]:
     """Write a set of maps and its picture, while no other process writes those of this visit.
 
@@ -83,34 +100,35 @@ def keep(
         maps: The set.
         where: It goes.
         provenance: Where it comes from.
-        label: Title of the picture.
-        arguments: Of the command: whether pictures are wanted.
+        title: Of the picture.
         beside: Further images of the set.
+        figures: Whether the picture is drawn.
 
     Returns:
-        What was written, and where the picture is, if one is wanted.
+        What was written, and where the picture is, if one was drawn.
     """
-    with visit_locked(where.out, where.entities):
+    entities, first = where.output.entities, where.output.first
+    with visit_locked(where.out, entities):
         where.check_name()  # another process may have been faster
-        sidecar = sidecar_path(where.out, where.entities, where.first.suffix, where.first.desc)
-        picture = figure_path(where.out, sidecar.with_suffix(".nii.gz"), where.entities["sub"])
+        sidecar = sidecar_path(where.out, entities, first.suffix, first.desc)
+        picture = figure_path(where.out, sidecar.with_suffix(".nii.gz"), entities["sub"])
         outdated = (picture, *_measured_in(sidecar, picture))
-        written = write_maps_locked(maps, where.out, where.entities, provenance, beside, outdated)
-        if arguments.no_figures:
+        written = write_maps_locked(maps, where.out, entities, provenance, beside, outdated)
+        if not figures:
             return written, None
-        write_bytes_atomic(picture, draw_maps(maps, label))
+        write_bytes_atomic(picture, draw_maps(maps, title))
         return written, picture
 
 
 def _measured_in(sidecar: Path, picture: Path) -> Iterator[Path]:
-    """Give the tables and pictures of phantoms that were found in a set of maps of T1."""
+    """Give the tables and pictures of phantoms that were measured in a set of maps of T1."""
     stem = sidecar.name.removesuffix(f"_{T1.suffix}.json")
     if stem != sidecar.name:
         yield from sidecar.parent.glob(f"{stem}_desc-plate?_phantom.tsv")
         yield from picture.parent.glob(f"{stem}_desc-plate?_phantom.png")
 
 
-def refuse_other_sources(
+def check_overwrite(
     out: Path, entities: Mapping[str, str], sources: tuple[str, ...], suffix: str, desc: str = ""
 ) -> None:
     """Refuse to write over the maps of other images.
@@ -139,7 +157,7 @@ def refuse_other_sources(
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
         raise OutputError(
             f"maps of other images stand there under the name {name}",
-            remedy="Choose another folder with -o; what is not in a BIDS tree is always called sub-01.",
+            remedy="Choose another folder with -o, or name the subject of files with --subject.",
             path=out / f"sub-{entities['sub']}",
         )
 

@@ -1,0 +1,240 @@
+"""A T1w (MPRAGE) image synthesised from multi-echo gradient echo."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unweight.bids.derivatives.provenance import provenance_of
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.volume import open_volume
+from unweight.bids.read import Series, source_of
+from unweight.bids.series.readout import Echoes, check_echoes
+from unweight.core.acquisition import SignalKind
+from unweight.core.errors import InputError, UsageError
+from unweight.fit.susceptibility import SusceptibilityFit
+from unweight.learn.mprage.assemble import load_synthesiser
+from unweight.learn.mprage.echo_channels import Conditions
+from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
+from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
+from unweight.learn.training.model_card import Card
+from unweight.mapping.device import device_for
+from unweight.mapping.inputs import FoundImages, SeriesInput
+from unweight.mapping.output import OutputSet
+from unweight.mapping.series import (
+    Feedback,
+    MappedSeries,
+    MappingOptions,
+    SeriesMapper,
+    output_of,
+    shape_of,
+)
+from unweight.prepare.computing_memory import check_memory
+from unweight.prepare.qsm_series import FieldDirection, direction_of
+from unweight.prepare.t1w_companions import made_beside
+from unweight.registry import method, methods
+
+FAMILY = "mprage"
+SUFFIX = "MEGRE"
+COPIED = ("MagneticFieldStrength", "Manufacturer")
+R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MprageOptions(MappingOptions[FoundImages, Series]):
+    """Options of `unweight mprage`.
+
+    Attributes:
+        images: Which series.
+        method: Of the registry.
+        draws: Number of draws; None for that of the method.
+        planes: Slices the network works on; None for those of the method.
+        r2star: File of an R2* map [1/s] to use.
+        chi_map: File of a susceptibility map [ppm] to use.
+        dropped_conditions: `r2star`, `chi`: what the network is not given.
+        no_phase: Whether magnitudes alone are used.
+        b0_direction: Of the static field in voxel axes.
+        seed: Of the draws.
+        weights: Folder of weights; None for those of the package.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    images: SeriesInput
+    method: str = "residual"
+    draws: int | None = None
+    planes: str | None = None
+    r2star: Path | None = None
+    chi_map: Path | None = None
+    dropped_conditions: tuple[str, ...] | None = None
+    no_phase: bool = False
+    b0_direction: tuple[float, float, float] | None = None
+    seed: int = 0
+    weights: Path | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.no_phase and self.images.phase_images:
+            raise UsageError("--phase and --no-phase exclude each other")
+        chosen = method(self.method, FAMILY)
+        if self.planes == Planes.ALTERNATE.value and not chosen.draws:
+            raise UsageError(f"{self.method} has no steps between which planes could alternate")
+        if self.draws is not None and not chosen.draws:
+            drawing = " or ".join(item.name for item in methods(FAMILY) if item.draws)
+            raise UsageError(f"{self.method} draws nothing", remedy=f"Use {drawing} for --draws.")
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the network is given beside the echoes."""
+        dropped = self.dropped_conditions or ()
+        return Conditions(r2star=R2STAR_CONDITION not in dropped, chi=CHI_CONDITION not in dropped)
+
+    @property
+    def map_files(self) -> dict[str, Path]:
+        """Maps that are known already, by parameter name."""
+        paths = {"R2star": self.r2star, "Chi": self.chi_map}
+        return {name: path for name, path in paths.items() if path is not None}
+
+    def find(self) -> Sequence[tuple[str, FoundImages]]:
+        """Return the series asked for."""
+        kind = SignalKind.MAGNITUDE if self.no_phase else SignalKind.COMPLEX
+        found = self.images.find((SUFFIX,), kind)
+        if len(found) > 1 and self.map_files:
+            raise UsageError(
+                f"a map belongs to one series, and there are {len(found)}",
+                remedy="Choose one with --subjects.",
+            )
+        return found
+
+    def mapper(self) -> "MprageMapper":
+        """Return what makes the images, with its network."""
+        device = device_for(self.device)
+        synthesiser, card = load_synthesiser(
+            method(self.method, FAMILY).weights,
+            self.weights,
+            device=device,
+            planes=None if self.planes is None else Planes(self.planes),
+            n_draws=self.draws,
+            seed=self.seed,
+        )
+        return MprageMapper(options=self, synthesiser=synthesiser, card=card, device=device)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MprageMapper(SeriesMapper[FoundImages, Series]):
+    """Makes T1w images.
+
+    Attributes:
+        options: Of the caller.
+        synthesiser: The network.
+        card: Of its weights.
+        device: Where it computes.
+        known_maps: R2* and susceptibility that are given as arrays, by parameter name.
+    """
+
+    options: MprageOptions
+    synthesiser: Synthesiser
+    card: Card
+    device: torch.device
+    known_maps: dict[str, Tensor] = field(default_factory=dict)
+
+    def read(self, found: FoundImages) -> Series:
+        """Read one series."""
+        return self.options.images.read(found)
+
+    def output(self, read: Series) -> OutputSet:
+        """Return what its image is called."""
+        return output_of(read, T1W_IMAGE)
+
+    def estimate(self, label: str, read: Series, feedback: Feedback) -> MappedSeries:
+        """Make the image."""
+        check_memory("mprage", read.acquisition.signal.shape, self.device)
+        if read.faults:
+            raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
+        check_echoes(read.sidecars, read.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
+        conditions = self.options.conditions
+        known = self.known_maps or self._read_maps(read)
+        direction = FieldDirection()
+        if read.acquisition.kind is SignalKind.COMPLEX and conditions.chi and "Chi" not in known:
+            direction = direction_of(read, self.options.b0_direction)
+        notes = (*read.notes, *direction.notes)
+        estimator = EchoT1w(
+            synthesise=self.synthesiser,
+            conditions=conditions,
+            fit=SusceptibilityFit(direction=direction.direction),
+            given=MappingProxyType(known),
+            voxel_mm=self.card.ranges["voxel_mm"],
+        )
+        estimator.accept(read.acquisition)
+        feedback.line(f"{label}: R2* and susceptibility")
+        prepared = estimator.prepare(read.acquisition, estimator.fit if conditions.chi else None)
+        ahead = seconds_ahead(self.synthesiser, prepared.channels())
+        feedback.line(f"{label}: {self.card.name}, about {_duration(ahead)}")
+        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress)
+        remarks = estimator.remarks(prepared)
+        record = method(self.options.method, FAMILY)
+        used = ["echoes"]
+        used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
+        provenance = provenance_of(
+            read,
+            algorithm=record.algorithm.format(told=", ".join(used)),
+            reference=record.reference,
+            settings={
+                "Weights": self.card.name,
+                "WeightsVersion": self.card.version,
+                "WeightsSHA256": self.card.sha256,
+                "TrainedOn": self.card.trained_on,
+                "Seed": self.options.seed,
+                "Draws": 0 if maps.draws is None else len(maps.draws),
+                "BrainMask": "given" if self._has_mask(read) else "found in the last echo",
+                "Given": self._sources_of_maps(),
+            },
+        )
+        provenance = replace(
+            provenance,
+            notes=(*notes, *remarks, self.card.limits),
+            acquired={name: read.sidecar[name] for name in COPIED if name in read.sidecar},
+            skull_stripped=True,
+        )
+        return MappedSeries(
+            label=label,
+            maps=maps,
+            output=self.output(read),
+            provenance=provenance,
+            beside=made_beside(maps, prepared.mask),
+            heading=f"{shape_of(read.acquisition.voxels)} voxels",
+            remarks=(*notes, *remarks),
+            faults=read.faults,
+        )
+
+    def _has_mask(self, read: Series) -> bool:
+        return self.options.images.mask is not None or (
+            not read.files and read.acquisition.mask is not None
+        )
+
+    def _sources_of_maps(self) -> dict[str, str]:
+        paths = dict(self.options.map_files)
+        if self.options.images.mask is not None:
+            paths["mask"] = self.options.images.mask
+        return {name: source_of(path, None) for name, path in paths.items()}
+
+    def _read_maps(self, read: Series) -> dict[str, Tensor]:
+        """Return the maps given as files, on the grid of the echoes."""
+        known = {}
+        for name, path in self.options.map_files.items():
+            volume = open_volume(path)
+            check_same_grid([open_volume(read.files[0]).grid, volume.grid])
+            if volume.data.ndim != 3:
+                raise InputError("is not one volume", remedy="Give one volume.", path=path)
+            known[name] = volume.data.float()
+        return known
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
