@@ -170,8 +170,8 @@ def read_inputs(
     Raises:
         InputError: As `find_inputs` and `FoundSeries.read`.
     """
-    found = find_inputs(paths, given, suffixes=suffixes, subjects=subjects)
-    return tuple(series.read() for series in found)
+    result = find_inputs(paths, given, suffixes=suffixes, subjects=subjects)
+    return tuple(series.read() for series in result)
 
 
 def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
@@ -219,8 +219,8 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
     if suffix not in REQUIRED:
         return
     name, label = REQUIRED[suffix]
-    said = [entry for entry in entries if entry.sidecar.fields.get(label) is not None]
-    if given.kind is SignalKind.COMPLEX and said:
+    values = [entry for entry in entries if entry.sidecar.fields.get(label) is not None]
+    if given.kind is SignalKind.COMPLEX and values:
         return  # what one part lacks, the other may have
     for entry in entries:
         if entry.part in (Part.PHASE, Part.IMAGINARY):
@@ -320,8 +320,8 @@ def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
 def _find_in_tree(
     root: Path, given: Given, suffixes: Sequence[str], subjects: Sequence[str] | None
 ) -> tuple[FoundSeries, ...]:
-    found = find_collections(root.absolute(), suffixes, subjects)
-    collections = with_absent(found, suffixes, subjects)
+    result = find_collections(root.absolute(), suffixes, subjects)
+    collections = with_absent(result, suffixes, subjects)
     if not collections:
         raise InputError(
             f"no {' or '.join(suffixes)} series in this BIDS tree",

@@ -266,8 +266,8 @@ def _wrong_type(name: str, wanted: str, found: object, path: Path) -> InputError
 
 def _short(found: object) -> str:
     """Return what was found as a message may hold it."""
-    shown = repr(found)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    displayed = repr(found)
+    return displayed if len(displayed) <= 60 else displayed[:57] + "..."
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

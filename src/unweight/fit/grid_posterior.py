@@ -208,8 +208,8 @@ class _Region(NamedTuple):
 
     def cell(self, place: Float[Tensor, "voxels places"]) -> Tensor:
         """Return the cell in which a place lies, counted along the cells that matter."""
-        found = torch.searchsorted(self.through, place.floor(), right=True)
-        return found.clamp(max=self.through.shape[1] - 1)
+        result = torch.searchsorted(self.through, place.floor(), right=True)
+        return result.clamp(max=self.through.shape[1] - 1)
 
 
 @final

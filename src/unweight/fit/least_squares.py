@@ -188,10 +188,10 @@ class LeastSquaresFit(Estimator[Acquisition]):
         strength = problem.data.abs().amax(1)
         degrees = problem.data.shape[1] * (2 if problem.data.is_complex() else 1) - len(problem.free)
         grid = start_grid(problem)
-        found = each_block(
+        results = each_block(
             len(problem), lambda block: self._search(problem.take(block), grid), where, progress
         )
-        ended, starts = _joined([part for part, _ in found]), joined([part for _, part in found])
+        ended, starts = _joined([part for part, _ in results]), joined([part for _, part in results])
         given = None if acquisition.noise_sd is None else acquisition.noise_sd / scale
         sigma = given or noise_from_residuals(ended.rss, degrees, strength)
         ceiling = ended.rss + RIVAL_MARGIN * (sigma if sigma > 0 else 0.0) ** 2

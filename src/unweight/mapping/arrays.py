@@ -145,8 +145,8 @@ def examination_of_arrays(
         raise UsageError("T1, T2 and PD need at least two images", remedy="Give t1w, t2w and flair.")
     shapes = {name: tuple(image.shape) for name, image in images.items()}
     if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 3:
-        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(f"images of different shapes: {found}", remedy="Give volumes on one grid.")
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"images of different shapes: {text}", remedy="Give volumes on one grid.")
     matrix = torch.eye(4, dtype=torch.float64) if affine is None else affine
     x, y, z = next(iter(shapes.values()))
     turn = turn_of(matrix, (x, y, z))

@@ -143,12 +143,12 @@ class SeriesInput:
                 suffix=suffixes[0],
             )
             return [(LABEL, named)]
-        found = find_inputs(self.inputs, given, suffixes=suffixes, subjects=self.subjects)
+        result = find_inputs(self.inputs, given, suffixes=suffixes, subjects=self.subjects)
         if self.subject is None:
-            return [(series.label, series) for series in found]
-        if any(not isinstance(series.origin, tuple | Path) for series in found):
+            return [(series.label, series) for series in result]
+        if any(not isinstance(series.origin, tuple | Path) for series in result):
             raise _names_no_subject(self.inputs[0])
-        renamed = (replace(series, entities=self._renamed(series.entities)) for series in found)
+        renamed = (replace(series, entities=self._renamed(series.entities)) for series in result)
         return [(series.label, series) for series in renamed]
 
     def read(self, found: FoundImages) -> Series:

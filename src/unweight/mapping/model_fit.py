@@ -92,13 +92,13 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        found = self.images.find(self.record.suffixes, self.kind)
-        if len(found) > 1 and self.known:
+        all_series = self.images.find(self.record.suffixes, self.kind)
+        if len(all_series) > 1 and self.known:
             raise UsageError(
-                f"known maps are of one series, and {len(found)} were found",
+                f"known maps are of one series, and {len(all_series)} were found",
                 remedy="Give the files of one series, or one subject with --subjects.",
             )
-        return found
+        return all_series
 
     def mapper(self) -> "ModelMapper":
         """Return what fits them."""

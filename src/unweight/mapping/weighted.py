@@ -267,8 +267,8 @@ def _in_tree(
     root: Path, subjects: Sequence[str] | None
 ) -> Iterator[tuple[str, Mapping[str, Path] | InputError]]:
     """Give the images of each subject and session of a BIDS tree."""
-    found = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
-    plain = [item for item in found if "ce" not in item.entities]  # a contrast agent
+    result = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
+    plain = [item for item in result if "ce" not in item.entities]  # a contrast agent
     if not plain:
         raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
     visits: dict[str, list[Collection | Unreadable]] = {}

@@ -53,17 +53,17 @@ def find_brain_in_echoes(
     x, y, z = (step * size for step, size in zip(steps, voxel_mm, strict=True))
     lit = _lit(coarse)
     try:
-        found = find_brain([coarse], (x, y, z))
+        mask = find_brain([coarse], (x, y, z))
     except InputError:
         if not _is_alone(coarse, lit):
             raise
         LOG.warning("no brain is found; the one object in the images is taken as the mask")
-        found = lit
-    if int(found.sum()) < ALONE * int(lit.sum()):
-        found = lit
+        mask = lit
+    if int(mask.sum()) < ALONE * int(lit.sum()):
+        mask = lit
     scale = tuple(float(step) for step in steps)
     smooth = interpolate(
-        found.float()[None, None], scale_factor=scale, mode="trilinear", align_corners=False
+        mask.float()[None, None], scale_factor=scale, mode="trilinear", align_corners=False
     )
     fine = smooth[0, 0] > 0.5
     whole = fine[: late.shape[0], : late.shape[1], : late.shape[2]].numpy()

@@ -107,15 +107,15 @@ class RigidRegistration:
         if not bool(region.any()):
             raise InputError("there is nothing to register: the reference is empty here", remedy=REMEDY)
         centre = _centroid(region, reference.affine)
-        found: Any = None
+        best_start: Any = None
         with one_thread():
             for step in self.steps_mm:
                 level = _Level.of(reference, moving, region, step)
                 search = self._search(level, step)
-                if found is None:
-                    found = _best_start(level, search, _starts(reference, moving, centre))
-                found = _improved(level, search, found)
-        rigid = Rigid(matrix=rigid_matrix(found), centre=centre)
+                if best_start is None:
+                    best_start = _best_start(level, search, _starts(reference, moving, centre))
+                best_start = _improved(level, search, best_start)
+        rigid = Rigid(matrix=rigid_matrix(best_start), centre=centre)
         _check(rigid, level)
         return rigid
 
@@ -190,11 +190,11 @@ def _rotation(x: float, y: float, z: float) -> Float64[Tensor, "3 3"]:
     """Return rotations about x, then y, then z as one matrix."""
     matrix = torch.eye(3, dtype=torch.float64)
     for angle, (a, b) in ((x, (1, 2)), (y, (2, 0)), (z, (0, 1))):
-        one = torch.eye(3, dtype=torch.float64)
-        one[a, a] = one[b, b] = math.cos(angle)
-        one[b, a] = math.sin(angle)
-        one[a, b] = -math.sin(angle)
-        matrix = one @ matrix
+        eye = torch.eye(3, dtype=torch.float64)
+        eye[a, a] = eye[b, b] = math.cos(angle)
+        eye[b, a] = math.sin(angle)
+        eye[a, b] = -math.sin(angle)
+        matrix = eye @ matrix
     return matrix
 
 
@@ -214,7 +214,7 @@ def _starts(reference: Placed, moving: Placed, centre: Float64[Tensor, " 3"]) ->
     """Return transforms to start from: as the scanner says, middle on middle, and mass on mass."""
     shifts = [torch.zeros(3, dtype=torch.float64), moving.lattice.centre - reference.lattice.centre]
     if float(moving.values.nan_to_num().sum()) > 0 and float(reference.values.nan_to_num().sum()) > 0:
-        masses = (_centroid(one.values, one.affine) for one in (moving, reference))
+        masses = (_centroid(item.values, item.affine) for item in (moving, reference))
         shifts.append(next(masses) - next(masses))
     starts: list[Any] = []
     for index, shift in enumerate(shifts):

@@ -91,17 +91,17 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
     began = time.perf_counter()
     settings = job.settings
     before = read_record(job.out, step.name)
-    made: Mapping[str, str] = {} if before is None else before.files
+    result: Mapping[str, str] = {} if before is None else before.files
     try:
         key = key_of(step, job)
     except UnweightError as error:
-        return _refused(step, job, told(error, job.root), made)
+        return _refused(step, job, told(error, job.root), result)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:
         _clear(step, job.out)
     options = settings.options.get(step.pipeline, ())
-    shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
+    words = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
     record = Record(
         name=step.name,
         pipeline=step.pipeline,
@@ -109,9 +109,9 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         state=State.BEGUN,
         attempts=1 + _attempts(before, key, settings.run),
         run=settings.run,
-        command=shlex.join(("unweight", *shown)),
+        command=shlex.join(("unweight", *words)),
         configuration=settings.configuration,
-        files=made,
+        files=result,
     )
     if record.attempts > MOST_ATTEMPTS:
         reason = (
@@ -119,11 +119,11 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         )
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
-    _withdraw(step, made, job.out)
-    said = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
-    if said.code == 0:
+    _withdraw(step, result, job.out)
+    values = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
+    if values.code == 0:
         return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
-    reason = _reason(said.text, job) or f"ended with exit code {said.code}"
+    reason = _reason(values.text, job) or f"ended with exit code {values.code}"
     return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
 
 
@@ -191,7 +191,7 @@ def _ended(record: Record, job: Job, began: float) -> Outcome:
     )
 
 
-def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
+def _withdraw(step: Step, result: Mapping[str, str], out: Path) -> None:
     """Remove what this step made of other images than it has now; a command would not write over it."""
     first = pipeline(step.pipeline).first
     sources = sources_of(out, step.entities, *first)
@@ -202,13 +202,13 @@ def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
     with visit_locked(out, step.entities):
         own = [
             out / path
-            for path, digest in made.items()
+            for path, digest in result.items()
             if (out / path).resolve().is_relative_to(root) and hash_of(out / path) == digest
         ]
         withdraw(sidecar_path(out, step.entities, *first), own)
 
 
-def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outcome:
+def _refused(step: Step, job: Job, reason: str, result: Mapping[str, str]) -> Outcome:
     """Write down why a step was not begun."""
     record = Record(
         name=step.name,
@@ -217,7 +217,7 @@ def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outc
         state=State.FAILED,
         reason=reason,
         configuration=job.settings.configuration,
-        files=made,
+        files=result,
     )
     return _ended(record, job, time.perf_counter())
 
@@ -235,8 +235,8 @@ def _written(step: Step, out: Path) -> dict[str, str]:
 def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, ...]:
     """Write the page of the subject if something is new, or there is none."""
     subject = job.task.subject
-    new = any(one.state == "done" for one in outcomes)
-    something = new or any(one.state == "kept" for one in outcomes)
+    new = any(outcome.state == "done" for outcome in outcomes)
+    something = new or any(outcome.state == "kept" for outcome in outcomes)
     if (
         not job.settings.report
         or not something
@@ -245,15 +245,15 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
         return ()
     began = time.perf_counter()
     with locked(job.out / LOGS / LOCKS / f"sub-{subject}.page.lock", wait=True):
-        said = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
-    if said.code == 0:
+        values = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
+    if values.code == 0:
         return ()
     return (
         Outcome(
             name=f"sub-{subject}_report",
             pipeline="report",
             state="failed",
-            reason=_reason(said.text, job),
+            reason=_reason(values.text, job),
             seconds=time.perf_counter() - began,
         ),
     )

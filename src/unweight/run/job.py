@@ -85,28 +85,28 @@ class Outcome:
 
 def job_from_json(text: str) -> Job:
     """Return what `Job.to_json` wrote."""
-    found = json.loads(text)
-    task, settings = found["task"], found["settings"]
+    content = json.loads(text)
+    task, settings = content["task"], content["settings"]
     settings["options"] = {name: tuple(words) for name, words in settings["options"].items()}
     return Job(
         task=Task(
             subject=task["subject"],
             session=task["session"],
-            steps=tuple(_step(one) for one in task["steps"]),
+            steps=tuple(_step(item) for item in task["steps"]),
         ),
         settings=Settings(**settings),
-        wait=found["wait"],
+        wait=content["wait"],
     )
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> str:
     """Return outcomes as one line."""
-    return json.dumps([asdict(one) for one in outcomes])
+    return json.dumps([asdict(outcome) for outcome in outcomes])
 
 
 def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
     """Return what `outcomes_to_json` wrote."""
-    return tuple(Outcome(**one) for one in json.loads(text))
+    return tuple(Outcome(**load) for load in json.loads(text))
 
 
 def _step(found: dict[str, Any]) -> Step:

@@ -138,33 +138,33 @@ def plan_run(
                 Refusal(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
-        made = list(
-            _told_apart([one for item in chosen for one in registry.load(item.plan)(item, root, visit)])
+        result = list(
+            _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
-        steps = tuple(one for one in made if isinstance(one, Step))
-        why = [one for one in made if isinstance(one, Refusal)]
+        steps = tuple(item for item in result if isinstance(item, Step))
+        why = [item for item in result if isinstance(item, Refusal)]
         if steps:
             tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
         refusals.extend(
             why or (() if steps or visit.spoilt else (_nothing(visit, [item.command for item in chosen]),))
         )
-    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
+    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(refusal, root) for refusal in refusals))
 
 
-def _told_apart(made: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
+def _told_apart(steps: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
     """Refuse steps that would write under one name: which of them is meant cannot be known."""
-    names = [one.name for one in made if isinstance(one, Step)]
-    for one in made:
-        if isinstance(one, Refusal) or names.count(one.name) == 1:
-            yield one
+    names = [entry.name for entry in steps if isinstance(entry, Step)]
+    for item in steps:
+        if isinstance(item, Refusal) or names.count(item.name) == 1:
+            yield item
             continue
-        first = next(path for paths in one.inputs.values() for path in paths)
+        first = next(path for paths in item.inputs.values() for path in paths)
         reason = f"would be made of {first}, and of another series as well; leave one of them out"
-        yield Refusal(label=one.name, pipeline=one.pipeline, reason=reason, fault=True)
+        yield Refusal(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
 
 
-def _printable(one: Refusal, root: Path) -> Refusal:
-    return replace(one, label=nameless(one.label), reason=nameless(one.reason, root))
+def _printable(refusal: Refusal, root: Path) -> Refusal:
+    return replace(refusal, label=nameless(refusal.label), reason=nameless(refusal.reason, root))
 
 
 def told(error: UnweightError, root: Path) -> str:
@@ -197,9 +197,9 @@ def _nothing(visit: Visit, wanted: Sequence[str]) -> Refusal:
 
 def plan_inversion_recovery(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
     """Plan a command for inversion recovery, as magnitudes or with its sign."""
-    for one in _series(pipeline, visit):
-        usable = [part for part in ("", "mag", "real") if part in one.files]
-        yield _step(pipeline, root, one, _chosen(one, (tuple(usable),)))
+    for entry in _series(pipeline, visit):
+        usable = [part for part in ("", "mag", "real") if part in entry.files]
+        yield _step(pipeline, root, entry, _chosen(entry, (tuple(usable),)))
 
 
 def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
@@ -241,8 +241,8 @@ def _same_maps(pipeline: Pipeline) -> tuple[str, ...]:
 
 def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
     """Plan a command for magnitudes, or what they can be computed from."""
-    for one in _series(pipeline, visit):
-        yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",), ("real", "imag"))))
+    for entry in _series(pipeline, visit):
+        yield _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",), ("real", "imag"))))
     yield from _single_echo(pipeline, visit)
 
 
@@ -256,8 +256,8 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
         item for item in earlier if item.first == pipeline.first and not item.plan.endswith("weighted")
     ]
     taken = visit.has(*(suffix for item in rivals for suffix in item.suffixes))
-    for one in _series(pipeline, visit):
-        step = _step(pipeline, root, one, _chosen(one, (("mag",), ("",))))
+    for entry in _series(pipeline, visit):
+        step = _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))))
         if taken and isinstance(step, Step):
             step = replace(
                 step,
@@ -269,65 +269,69 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
 
 def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
     """Plan a command for magnitude and phase; for magnitudes alone if it has options for that."""
-    for one in _series(pipeline, visit):
-        paths = _chosen(one, (("mag", "phase"), ("", "phase"), ("real", "imag")))
+    for entry in _series(pipeline, visit):
+        paths = _chosen(entry, (("mag", "phase"), ("", "phase"), ("real", "imag")))
         if paths:
-            yield _step(pipeline, root, one, paths)
+            yield _step(pipeline, root, entry, paths)
         elif pipeline.without_phase:
-            yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",))), pipeline.without_phase)
-        elif "phase" in one.files or {"real", "imag"} & one.files.keys():
-            yield _step(pipeline, root, one, ())
+            yield _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))), pipeline.without_phase)
+        elif "phase" in entry.files or {"real", "imag"} & entry.files.keys():
+            yield _step(pipeline, root, entry, ())
         else:
             yield Refusal(
-                label=one.label, pipeline=pipeline.command, reason="has no phase images", fault=False
+                label=entry.label, pipeline=pipeline.command, reason="has no phase images", fault=False
             )
     yield from _single_echo(pipeline, visit)
 
 
 def _series(pipeline: Pipeline, visit: Visit) -> tuple[Collection, ...]:
     """Return the series of a visit that a command takes."""
-    return tuple(one for one in visit.series if one.suffix in pipeline.suffixes)
+    return tuple(entry for entry in visit.series if entry.suffix in pipeline.suffixes)
 
 
 def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Refusal]:
     """Say why the phase of a single gradient echo is not enough, where there are no series of several."""
     if SEVERAL_ECHOES not in pipeline.suffixes or visit.has(*pipeline.suffixes):
         return
-    for one in visit.series:
-        if "phase" in one.files and one.suffix in CONTRASTS:
+    for entry in visit.series:
+        if "phase" in entry.files and entry.suffix in CONTRASTS:
             reason = f"is one echo; {pipeline.command} needs several, as {SEVERAL_ECHOES}"
-            yield Refusal(label=one.label, pipeline=pipeline.command, reason=reason, fault=False)
+            yield Refusal(label=entry.label, pipeline=pipeline.command, reason=reason, fault=False)
 
 
-def _chosen(one: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
+def _chosen(collection: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
     """Return the files of the first set of parts that is there."""
     for parts in wishes:
-        if all(part in one.files for part in parts):
-            return tuple(path for part in parts for path in one.files[part])
+        if all(part in collection.files for part in parts):
+            return tuple(path for part in parts for path in collection.files[part])
     return ()
 
 
 def _step(
-    pipeline: Pipeline, root: Path, one: Collection, paths: tuple[Path, ...], extra: tuple[str, ...] = ()
+    pipeline: Pipeline,
+    root: Path,
+    collection: Collection,
+    paths: tuple[Path, ...],
+    extra: tuple[str, ...] = (),
 ) -> Step | Refusal:
     command, fewest = pipeline.command, pipeline.fewest
-    volumes = max((len(files) for files in one.files.values()), default=0)
+    volumes = max((len(files) for files in collection.files.values()), default=0)
     problem = ""
     if not paths:
-        there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in one.files.items())
+        there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in collection.files.items())
         problem = f"has no images that {command} can use ({there})"
     elif volumes < fewest and not _has_volumes(paths):
         problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
-        return Refusal(label=one.label, pipeline=command, reason=problem, fault=False)
+        return Refusal(label=collection.label, pipeline=command, reason=problem, fault=False)
     step = Step(
         pipeline=command,
-        entities={key: label for key, label in one.entities.items() if key in KEPT_ENTITIES},
+        entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
         extra=extra,
         volumes=len(paths),
     )
-    return _sized(step, root, one.label)
+    return _sized(step, root, collection.label)
 
 
 def _has_volumes(paths: Sequence[Path]) -> bool:

@@ -115,20 +115,20 @@ def _path(out: Path, name: str) -> Path:
 def _understood(path: Path) -> Record | None:
     """Read a record; one that was damaged is none, and its step is done again."""
     try:
-        found = read_sidecar(path)
-        files = found["files"]
+        sidecar = read_sidecar(path)
+        files = sidecar["files"]
         if not isinstance(files, Mapping):
             return None
         return Record(
-            name=str(found["name"]),
-            pipeline=str(found["pipeline"]),
-            key=str(found["key"]),
-            state=State(str(found["state"])),
-            attempts=int(str(found["attempts"])),
-            run=str(found["run"]),
-            reason=str(found["reason"]),
-            command=str(found["command"]),
-            configuration=str(found["configuration"]),
+            name=str(sidecar["name"]),
+            pipeline=str(sidecar["pipeline"]),
+            key=str(sidecar["key"]),
+            state=State(str(sidecar["state"])),
+            attempts=int(str(sidecar["attempts"])),
+            run=str(sidecar["run"]),
+            reason=str(sidecar["reason"]),
+            command=str(sidecar["command"]),
+            configuration=str(sidecar["configuration"]),
             files={str(name): str(digest) for name, digest in files.items()},
         )
     except (InputError, KeyError, ValueError):

@@ -127,7 +127,9 @@ def examine(
 
 def _truth(scene: Scene, tissue: TissueDraw) -> Float[Tensor, "*space 3"]:
     """Return the maps without the receive sensitivity, PD relative to that of CSF."""
-    blind = replace(scene, fields={name: one for name, one in scene.fields.items() if name != "receive"})
+    blind = replace(
+        scene, fields={name: field for name, field in scene.fields.items() if name != "receive"}
+    )
     values = blind.truth(SPECS).values
     fluid = tissue.value("csf", "PD")
     return values / torch.tensor([1.0, 1.0, fluid if fluid > 0 else 1.0])

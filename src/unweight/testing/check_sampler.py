@@ -122,8 +122,8 @@ def _check_order(build: Callable[[Ladder], Sampler], order: float) -> None:
     ]
     if errors[-1] <= ROUNDING:
         return
-    found = math.log(errors[-2] / errors[-1]) / math.log(STEPS[-1] / STEPS[-2])
+    result = math.log(errors[-2] / errors[-1]) / math.log(STEPS[-1] / STEPS[-2])
     demand(
-        found >= order - OF_ORDER,
-        f"the error falls with the steps to the power {found:.2f}, not {order:g} as promised",
+        result >= order - OF_ORDER,
+        f"the error falls with the steps to the power {result:.2f}, not {order:g} as promised",
     )

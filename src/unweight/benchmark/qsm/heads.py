@@ -152,7 +152,7 @@ def _with_stone(labels: UInt8[Tensor, "x y z"], size_mm: float) -> UInt8[Tensor,
     white = (labels == INDEX["white_matter"]).numpy()
     white[:, :, : white.shape[2] // 2] = False
     depth = torch.from_numpy(ndimage.distance_transform_edt(white))
-    x, y, z = (int(one) for one in torch.unravel_index(depth.argmax(), depth.shape))
+    x, y, z = (int(item) for item in torch.unravel_index(depth.argmax(), depth.shape))
     places = [(torch.arange(n) - at) * size_mm for n, at in zip(labels.shape, (x, y, z), strict=True)]
     square = places[0][:, None, None] ** 2 + places[1][None, :, None] ** 2 + places[2][None, None, :] ** 2
     stone = torch.full_like(labels, INDEX["calcification"])

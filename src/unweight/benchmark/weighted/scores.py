@@ -158,20 +158,20 @@ def evaluate_dataset(
         watch: Gives a progress report for a label, `internal 1/16: unet`.
         metrics: What to score.
     """
-    shown: dict[str, MappedCase] = {}
+    displayed: dict[str, MappedCase] = {}
 
     def keep(case: Case[Examination], method: str, maps: ParameterMaps) -> PredictedVoxels:
-        first = shown.setdefault(case.metadata["disease"], MappedCase(case=case, maps={}))
+        first = displayed.setdefault(case.metadata["disease"], MappedCase(case=case, maps={}))
         if first.case is case:
             first.maps[method] = replace(maps, draws=None)
         return predicted_voxels(case, maps, metrics)
 
     result = run_methods(dataset, methods, watch, keep=keep, keep_case=scored_voxels)
-    for mapped in shown.values():
+    for mapped in displayed.values():
         for refusal in result.refusals:
             mapped.maps.pop(refusal.method, None)
     scored = replace(result, scores=tuple(scores_of(result, metrics)))
-    return WeightedResult(benchmark=scored, shown=tuple(shown.values()))
+    return WeightedResult(benchmark=scored, shown=tuple(displayed.values()))
 
 
 def scored_voxels(case: Case[Examination]) -> ScoredVoxels:

@@ -43,15 +43,15 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
     if raw is not None:
         check_not_among_raw(folder, raw)
     # What a user has written into it, as authors or a licence, stays.
-    found = _check_ours(folder, "derivative")
+    check_ours = _check_ours(folder, "derivative")
     content: dict[str, object] = {"Name": "Quantitative maps"} | {
-        **found,
+        **check_ours,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *_other_makers(found)],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *_other_makers(check_ours)],
     }
     if raw is not None:
-        content |= _source(folder, raw, found)
+        content |= _source(folder, raw, check_ours)
     _write_if_new(folder / DESCRIPTION, json_bytes(content))
     _extend(folder / ".bidsignore", ignored)
     if not (folder / "README.md").exists():
@@ -115,7 +115,7 @@ def _other_makers(found: Mapping[str, object]) -> list[object]:
     makers = found.get("GeneratedBy")
     if not isinstance(makers, list):
         return []
-    return [one for one in makers if isinstance(one, dict) and one.get("Name") != GENERATOR]
+    return [maker for maker in makers if isinstance(maker, dict) and maker.get("Name") != GENERATOR]
 
 
 def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
@@ -130,22 +130,22 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
             )
         return {}
     try:
-        found = read_sidecar(path)
+        sidecar = read_sidecar(path)
     except InputError as error:
         raise OutputError(error.problem, remedy="Choose another folder, or mend it.", path=path) from error
-    makers = found.get("GeneratedBy")
+    makers = sidecar.get("GeneratedBy")
     names = (
         [maker.get("Name") for maker in makers if isinstance(maker, dict)]
         if isinstance(makers, list)
         else []
     )
-    if found.get("DatasetType", "raw") != kind or GENERATOR not in names:
+    if sidecar.get("DatasetType", "raw") != kind or GENERATOR not in names:
         raise OutputError(
             "describes another dataset, which would be overwritten",
             remedy="Choose another folder; derivatives/unweight within it is the custom.",
             path=path,
         )
-    return found
+    return sidecar
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

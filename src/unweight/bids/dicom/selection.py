@@ -36,7 +36,7 @@ def select_converted(
         chosen, more = select_series(folder, entries, given.kind)
     else:
         chosen, more = _of_as_many(folder, entries, given)
-    used = list({id(one): one for one in (portions[entry.path] for entry in chosen)}.values())
+    used = list({id(item): item for item in (portions[entry.path] for entry in chosen)}.values())
     _check_order(folder, used, given)
     _check_taken_apart(folder, used)
     shifted = _slices_that_differ(folder, used)
@@ -52,8 +52,8 @@ def advice(conversion: Conversion) -> str:
         return ""
     more = len(conversion.series) - SEVERAL
     rest = f"; and {more} more" if more > 0 else ""
-    shown = listing(conversion.series[:SEVERAL])
-    return f"Choose with --series N, one number or several. The folder holds {shown}{rest}."
+    displayed = listing(conversion.series[:SEVERAL])
+    return f"Choose with --series N, one number or several. The folder holds {displayed}{rest}."
 
 
 def _entry(image: ConvertedImage) -> Entry:

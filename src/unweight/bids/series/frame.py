@@ -64,7 +64,7 @@ def frames_of(
         saturated = None if volume.saturated is None else volume.saturated.reshape(shape)
         for index in range(n_volumes):
             given_here = overrides[len(frames)]
-            told = override(_of_volume(entry.sidecar, index, n_volumes, set(given_here)), given_here)
+            sidecar = override(_of_volume(entry.sidecar, index, n_volumes, set(given_here)), given_here)
             values = _rescaled(data[..., index], scaling)
             looked_at = bool(volume.slices) and not scaling.offset
             counted = bool(volume.signs) and scaling == Rescaling()
@@ -76,7 +76,7 @@ def frames_of(
                     saturated=None if saturated is None else saturated[..., index],
                     grid=volume.grid,
                     entry=entry,
-                    timing=timing_of(told),
+                    timing=timing_of(sidecar),
                 )
             )
     return frames

@@ -139,8 +139,8 @@ def _numbers(sidecar: Sidecar, name: str) -> list[float]:
     """Return the finite numbers of a field; what is none is refused elsewhere."""
     value = sidecar.fields.get(name)
     listed = value if isinstance(value, list) else [value]
-    numbers = [one for one in listed if isinstance(one, int | float) and not isinstance(one, bool)]
-    return [float(one) for one in numbers if abs(one) <= sys.float_info.max]
+    numbers = [item for item in listed if isinstance(item, int | float) and not isinstance(item, bool)]
+    return [float(number) for number in numbers if abs(number) <= sys.float_info.max]
 
 
 def _flip(sidecar: Sidecar) -> float | None:

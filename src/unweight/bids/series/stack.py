@@ -114,13 +114,13 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
     )
     if not slices:
         return stacked
-    found = incoherent_slices(slices)
-    damaged = found.any(dim=-1)
+    result = incoherent_slices(slices)
+    damaged = result.any(dim=-1)
     if not bool(damaged.any()):
         return stacked
-    places = found.nonzero().tolist()
-    told = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
-    problem = f"noise where the other volumes show an image, in {', '.join(told)}"
+    places = result.nonzero().tolist()
+    info = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
+    problem = f"noise where the other volumes show an image, in {', '.join(info)}"
     if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
         raise InputError(
             problem,
@@ -194,14 +194,14 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
         _check_filled(first)
     protocol = _protocol(first, given)
     more += check_pair(protocol, _protocol(second, given), second[0].entry.path)
-    one, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
+    item, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
     if Part.PHASE in parts:
         _check_sign(first)
         radians = phase_in_radians(other, second[0].entry.sidecar, given.phase)
-        signal = torch.polar(one, radians.phase)
+        signal = torch.polar(item, radians.phase)
         more.append(radians.note)
     else:
-        signal = torch.complex(one, -other if given.phase.inverted else other)
+        signal = torch.complex(item, -other if given.phase.inverted else other)
     if signal.ndim == 4:
         signal, turned = slices_turned_back(signal)
         more += [] if turned is None else [turned]
@@ -254,7 +254,7 @@ def _read(parts: Sequence[Sequence[Entry]], given: Given, every: int) -> list[_R
 def _placement(frames: Sequence[Frame]) -> Placement:
     """Return the placement of the first file that says where the scanner is, else of the first."""
     every = [frame.grid.placement for frame in frames]
-    return next((one for one in every if one.of_code(SCANNER)), every[0])
+    return next((item for item in every if item.of_code(SCANNER)), every[0])
 
 
 def _slices(frames: Sequence[Frame]) -> tuple[SliceFacts, ...]:

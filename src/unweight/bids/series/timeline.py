@@ -24,7 +24,7 @@ def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
         frames: In the order of the files.
         given: What the caller says.
     """
-    told = []
+    info = []
     for name in MAY_DIFFER:
         values = getattr(given, name)
         if values is None or len(values) < 2:
@@ -32,8 +32,8 @@ def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
         pairs = [
             f"{_shown(frame, name)} {_volume_name(frames, index)}" for index, frame in enumerate(frames)
         ]
-        told.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
-    return told
+        info.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
+    return info
 
 
 def _shown(frame: Frame, name: str) -> str:

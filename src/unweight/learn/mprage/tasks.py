@@ -102,8 +102,8 @@ class EchoGanTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         channels, inside, truth = _given(batch, generator)
-        made, verdicts = network(channels, truth * inside, inside)
-        pixels = _mean((made[:, :1].float() - truth).abs(), inside)
+        result, verdicts = network(channels, truth * inside, inside)
+        pixels = _mean((result[:, :1].float() - truth).abs(), inside)
         loss: Tensor = adversarial_loss(verdicts) + PIXELS * pixels
         return loss
 

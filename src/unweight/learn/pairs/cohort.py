@@ -80,7 +80,7 @@ class CohortRecipe:
             raise UsageError(f"no cohort: {self}")
         if self.fine_every < 0 or not 0 <= self.published <= 1:
             raise UsageError(f"no cohort: {self}", remedy="`published` is a share, `fine_every` a count.")
-        if self.group not in {one.value for one in Group}:
+        if self.group not in {item.value for item in Group}:
             raise UsageError(f"no group is called {self.group}")
 
     def indices(self, part: str) -> range:

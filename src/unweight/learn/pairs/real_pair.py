@@ -115,8 +115,8 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
 
 def _about(subject: PairedSubject) -> dict[str, object]:
     """Return what may be told of a person: neither names of files nor dates."""
-    told = {"name": subject.label, "age": subject.age, "male": subject.male}
-    return {key: value for key, value in told.items() if value is not None}
+    info = {"name": subject.label, "age": subject.age, "male": subject.male}
+    return {key: value for key, value in info.items() if value is not None}
 
 
 def _with_brain(acquisition: Acquisition) -> tuple[Acquisition, Float[Tensor, "x y z"]]:
@@ -186,16 +186,16 @@ def _information(home: _Home, moving: Placed, way: Float64[Tensor, "4 4"]) -> tu
             step = torch.eye(4, dtype=torch.float64)
             step[axis, 3] = sign * AWAY_MM
             ways.append(way @ step)
-    here, *away = (_shared(echo.values[mask], resampled(thin, echo.lattice, one)[mask]) for one in ways)
+    here, *away = (_shared(echo.values[mask], resampled(thin, echo.lattice, item)[mask]) for item in ways)
     return here, max(away)
 
 
-def _shared(one: Float[Tensor, " voxels"], other: Float[Tensor, " voxels"]) -> float:
+def _shared(item: Float[Tensor, " voxels"], other: Float[Tensor, " voxels"]) -> float:
     """Return the mutual information of two images, by a histogram with as many voxels in each row [nat]."""
-    known = torch.isfinite(one) & torch.isfinite(other)
+    known = torch.isfinite(item) & torch.isfinite(other)
     if int(known.sum()) < FEWEST:
         return 0.0
-    rows, columns = _ranked(one[known]), _ranked(other[known])
+    rows, columns = _ranked(item[known]), _ranked(other[known])
     joint = torch.bincount(rows * BINS + columns, minlength=BINS * BINS).double().view(BINS, BINS)
     joint = joint / joint.sum()
     apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)

@@ -168,13 +168,13 @@ def measured_slab(
     if draw_event(recipe.scattered, generator):
         scan = draw_scan(recipe, generator)
         prior = ScatterPrior(snr=recipe.snr)
-        one = scatter(prior, scan, (recipe.size, recipe.size), generator)
+        item = scatter(prior, scan, (recipe.size, recipe.size), generator)
         return MeasuredSlab(
-            acquisition=Acquisition(signal=one.signal, protocol=_told(scan.protocol, 0.0, untold)),
-            truth=one.truth,
-            mixing=torch.zeros_like(one.truth[..., 0]),
+            acquisition=Acquisition(signal=item.signal, protocol=_told(scan.protocol, 0.0, untold)),
+            truth=item.truth,
+            mixing=torch.zeros_like(item.truth[..., 0]),
             subject="scattered",
-            noise_sd=one.noise_sd,
+            noise_sd=item.noise_sd,
         )
     stream = slab_stream(recipe, tuple(anatomies), seed, length)
     sample = stream[index]
@@ -240,8 +240,8 @@ def draw_shapes(shape: tuple[int, int, int], generator: torch.Generator) -> Anat
 def with_inclusions(anatomies: Sequence[Anatomy], seed: int) -> tuple[Anatomy, ...]:
     """Return heads, each without and with specks."""
     pairs = (
-        (one, with_specks(one, N_SPECKS, seeded_generator(seed, "specks", one.subject)))
-        for one in anatomies
+        (anatomy, with_specks(anatomy, N_SPECKS, seeded_generator(seed, "specks", anatomy.subject)))
+        for anatomy in anatomies
     )
     return tuple(anatomy for pair in pairs for anatomy in pair)
 

@@ -72,7 +72,7 @@ class WeightedMaps(Estimator[Examination]):
         Raises:
             ProtocolError: It has too few images, one twice, or timings that were not trained.
         """
-        names = [one.name for one in measured.images]
+        names = [image.name for image in measured.images]
         if len(set(names)) < max(FEWEST_IMAGES, len(names)) or not set(names) <= set(NAMES):
             raise ProtocolError(
                 f"{self.name} needs two or three of {', '.join(NAMES)}, each once, not {', '.join(names)}",
@@ -101,7 +101,8 @@ class WeightedMaps(Estimator[Examination]):
                 over, counts = unexplained(free, batch | {"target": free}, dark=TOO_DARK)
             here = inside[:, :, some]
             reach = torch.stack(
-                [sd[:, i] * one.half_width(free[:, i]) for i, one in enumerate(self.intervals)], dim=1
+                [sd[:, i] * interval.half_width(free[:, i]) for i, interval in enumerate(self.intervals)],
+                dim=1,
             )
             for name, part in (("free", free), ("reach", reach), ("sd", sd)):
                 laid = part.permute(2, 3, 0, 1).to(columns[name])
@@ -116,7 +117,7 @@ class WeightedMaps(Estimator[Examination]):
     def _batches(self, measured: Examination, layers: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Give what the network sees of a few slices at a time, the images in the order of NAMES."""
         device = next(self.network.parameters()).device
-        by_name = {one.name: one for one in measured.images}
+        by_name = {image.name: image for image in measured.images}
         present = torch.tensor([name in by_name for name in NAMES])
         first = measured.images[0].signal
         inside = measured.inside
@@ -141,9 +142,14 @@ class WeightedMaps(Estimator[Examination]):
         rows[present] = rows_of(known)
         for some in torch.split(layers, N_AT_ONCE):
             planes = signals[..., some].movedim(-1, 0).to(device)
-            seen = inside[:, :, some].movedim(-1, 0).to(device)
+            visited = inside[:, :, some].movedim(-1, 0).to(device)
             features = features_of(
-                planes, seen, anchors, rows.float().to(device), measured.field_strength, present.to(device)
+                planes,
+                visited,
+                anchors,
+                rows.float().to(device),
+                measured.field_strength,
+                present.to(device),
             )
             count = len(some)
             yield (
@@ -162,15 +168,15 @@ class WeightedMaps(Estimator[Examination]):
 def notes_of(measured: Examination) -> dict[str, str | float | int]:
     """Return what is to be said of maps of an examination: the unit of PD, and what was assumed."""
     notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
-    told = [note for one in measured.images for note in completed(one.weighting)[1]]
-    if told:
-        notes["Assumed"] = "; ".join(told)
+    info = [note for image in measured.images for note in completed(image.weighting)[1]]
+    if info:
+        notes["Assumed"] = "; ".join(info)
     return notes
 
 
 def without_signal(measured: Examination) -> Bool[Tensor, "*voxels"]:
     """Return voxels of the brain in which every image is 0."""
-    return measured.inside & torch.stack([one.signal == 0 for one in measured.images]).all(0)
+    return measured.inside & torch.stack([image.signal == 0 for image in measured.images]).all(0)
 
 
 def _maps(

@@ -127,7 +127,7 @@ def features_of(
     field = torch.full((1,), field_strength).to(signals)
     reference = ln_reference(rows.to(signals)[None], field)[0]
     median = torch.where(present, anchors.median.to(signals), 1.0)[:, None, None]
-    seen = inside[:, None] & present[:, None, None]
+    known = inside[:, None] & present[:, None, None]
     ln_signal = (signals / median).clamp(min=1e-6).log().clamp(DARKEST, BRIGHTEST)
     ln_signal = ln_signal + torch.where(present, reference, 0.0)[:, None, None]
     noise = (anchors.bright.to(signals)[:, None, None] / ASSUMED_SNR) / signals.clamp(min=1e-9)
@@ -147,7 +147,7 @@ def features_of(
         dim=1,
     )
     return WeightedFeatures(
-        images=torch.where(seen, ln_signal, 0.0),
+        images=torch.where(known, ln_signal, 0.0),
         physics=torch.where(inside[:, None], physics, 0.0),
         posterior=posterior,
     )
@@ -162,17 +162,17 @@ def _inside_only(
 ) -> VoxelPosterior:
     """Return the posterior of voxels of the brain; outside all is 0, or 1 for what has a logarithm."""
     parts = zip(
-        *(torch.split(one.movedim(1, 0)[:, inside][None], BLOCK, dim=2) for one in (ln_signal, noise)),
+        *(torch.split(item.movedim(1, 0)[:, inside][None], BLOCK, dim=2) for item in (ln_signal, noise)),
         strict=True,
     )
-    found = [POSTERIOR(some, sd, rows, present) for some, sd in parts]
+    result = [POSTERIOR(some, sd, rows, present) for some, sd in parts]
 
     def laid(name: str) -> Float[Tensor, "batch height width"]:
         plane = torch.full(inside.shape, float("sd" in name)).to(ln_signal)
-        plane[inside] = torch.cat([getattr(one, name)[0] for one in found])
+        plane[inside] = torch.cat([getattr(item, name)[0] for item in result])
         return plane
 
-    return VoxelPosterior(**{one.name: laid(one.name) for one in fields(VoxelPosterior)})
+    return VoxelPosterior(**{field.name: laid(field.name) for field in fields(VoxelPosterior)})
 
 
 N_FREQUENCIES = 4

@@ -52,21 +52,21 @@ class PhysicsMaps(Estimator[Examination]):
         """Make the maps."""
         self.accept(measured)
         inside = measured.inside
-        signals = torch.stack([one.signal for one in measured.images]).float()
+        signals = torch.stack([image.signal for image in measured.images]).float()
         signals = torch.where(inside, signals.nan_to_num(), 0.0)
-        anchors = anchors_of(signals, inside, tuple(one.name for one in measured.images))
+        anchors = anchors_of(signals, inside, tuple(image.name for image in measured.images))
         rows, present = rows_of(measured).float(), torch.ones(len(signals), dtype=torch.bool)
         parts: dict[str, list[Tensor]] = {name: [] for name in ("free", "sd")}
         done = 0
         for some in torch.split(torch.arange(measured.voxels[2]), N_AT_ONCE):
-            planes, seen = signals[..., some].movedim(-1, 0), inside[..., some].movedim(-1, 0)
-            found = features_of(planes, seen, anchors, rows, measured.field_strength, present).posterior
-            r2 = found.r2.clamp(min=LOWEST_R2)
-            free = torch.stack([found.ln_t1, -r2.log(), found.ln_pd], dim=-1)
-            sd = torch.stack([found.ln_t1_sd, found.r2_sd / r2, found.ln_pd_sd], dim=-1)
+            planes, known = signals[..., some].movedim(-1, 0), inside[..., some].movedim(-1, 0)
+            result = features_of(planes, known, anchors, rows, measured.field_strength, present).posterior
+            r2 = result.r2.clamp(min=LOWEST_R2)
+            free = torch.stack([result.ln_t1, -r2.log(), result.ln_pd], dim=-1)
+            sd = torch.stack([result.ln_t1_sd, result.r2_sd / r2, result.ln_pd_sd], dim=-1)
             parts["free"].append(free.movedim(0, 2))
             parts["sd"].append(sd.movedim(0, 2))
-            done += int(seen.sum())
+            done += int(known.sum())
             if progress is not None:
                 progress(done, int(inside.sum()))
         return _maps(measured, {name: torch.cat(part, dim=2) for name, part in parts.items()})

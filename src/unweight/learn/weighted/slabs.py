@@ -147,7 +147,7 @@ def draw_examined(
     except UsageError:
         return None
     enough = int(examined.examination.mask.sum()) > recipe.size**2 // 20
-    medians = [one.signal[examined.examination.mask].median() for one in examined.examination.images]
+    medians = [image.signal[examined.examination.mask].median() for image in examined.examination.images]
     return examined if enough and min(medians) > 0 else None
 
 
@@ -169,17 +169,17 @@ def prepared(
     """Return what the network sees, and the truth where there is brain."""
     examination = examined.examination
     true_mask = examination.mask[:, :, 0]
-    seen = _mask_as_found(true_mask, recipe.masked, generator)
-    signals = torch.stack([one.signal[:, :, 0] for one in examination.images])
+    known = _mask_as_found(true_mask, recipe.masked, generator)
+    signals = torch.stack([image.signal[:, :, 0] for image in examination.images])
     present = torch.ones(len(signals), dtype=torch.bool)
     if draw_event(recipe.missing, generator):
         present[draw_count(0, len(signals) - 1, generator)] = False
     rows = rows_of(examination).float()
     rows[~present] = math.nan
-    anchors = anchors_of(signals, seen)
-    features = features_of(signals[None], seen[None], anchors, rows, examination.field_strength, present)
+    anchors = anchors_of(signals, known)
+    features = features_of(signals[None], known[None], anchors, rows, examination.field_strength, present)
     truth = examined.truth[:, :, 0].log()
-    target = torch.where((true_mask & seen)[..., None], truth, math.nan)
+    target = torch.where((true_mask & known)[..., None], truth, math.nan)
     mixing = examined.scene.mixing[:, :, 0]
     return {
         "images": features.images[0].half(),
@@ -195,7 +195,7 @@ def prepared(
 
 def rows_of(examination: Examination) -> Float[Tensor, "images timings"]:
     """Return the timings of the images, completed."""
-    return torch.stack([completed(one.weighting)[0].row() for one in examination.images])
+    return torch.stack([completed(image.weighting)[0].row() for image in examination.images])
 
 
 def _mask_as_found(
@@ -207,5 +207,5 @@ def _mask_as_found(
     grow = draw_event(0.5, generator)
     image = mask.float()[None, None]
     changed = F.max_pool2d(image, 3, 1, 1) if grow else 1 - F.max_pool2d(1 - image, 3, 1, 1)
-    found = changed[0, 0] > 0.5
-    return found if bool(found.any()) else mask
+    result = changed[0, 0] > 0.5
+    return result if bool(result.any()) else mask
