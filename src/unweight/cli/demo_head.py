@@ -7,7 +7,7 @@ from unweight.bids.raw import write_raw
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.seeding import seeded_generator
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.standard import Scan, eight_echoes, routine_contrasts, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
@@ -40,7 +40,7 @@ def write_head(root: Path, label: str, seed: int) -> Iterator[tuple[str, tuple[P
 
 def _scene(person: Subject) -> Scene:
     head = procedural_head(person.generator("anatomy"), shape=SHAPE, voxel_mm=VOXEL_MM, centre_mm=MIDDLE_MM)
-    anatomy = of_person(head, person)
+    anatomy = subject_anatomy(head, person)
     tissue = TissuePrior().draw(person.generator("tissue"), FIELD)
     tissue = adjust(tissue, person, person.generator("age"))
     scene = compose(anatomy, FACTOR, tissue, person.generator("scene"))

@@ -32,7 +32,7 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,
@@ -128,7 +128,7 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    anatomy = of_person(anatomy, person)
+    anatomy = subject_anatomy(anatomy, person)
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if arguments.lesions:

@@ -12,7 +12,7 @@ from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.run.cost import bytes_of, seconds_of_run
-from unweight.run.plan import Plan, Task
+from unweight.run.plan import Plan, PlannedTask
 
 MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
 SPARE = 1.5
@@ -93,7 +93,7 @@ def _words(arguments: argparse.Namespace, memory: float) -> Sequence[str]:
     return words + (["--no-report"] if arguments.no_report else [])
 
 
-def _walltime(tasks: Sequence[Task], groups: Sequence[Sequence[str]]) -> str:
+def _walltime(tasks: Sequence[PlannedTask], groups: Sequence[Sequence[str]]) -> str:
     """Return a limit with much room for a slower machine."""
     of_group = (
         seconds_of_run([task for task in tasks if task.subject in set(group)], workers=1)

@@ -16,7 +16,7 @@ from unweight.cli.lines import log_warnings
 from unweight.cli.main import main
 from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import UNEXPECTED
-from unweight.run.carry_out import Said, carry_out
+from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
 
 
@@ -35,7 +35,7 @@ def work(text: str) -> str:
     return outcomes_to_json(carry_out(job_from_json(text), call))
 
 
-def call(words: Sequence[str]) -> Said:
+def call(words: Sequence[str]) -> CommandResult:
     """Carry out a command in this process, and return what it said on standard error.
 
     A fault of the program is told like any other: one visit must not stop the others.
@@ -53,7 +53,7 @@ def call(words: Sequence[str]) -> Said:
         except Exception as error:
             code = UNEXPECTED
             said.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
-    return Said(code=code, text=said.getvalue())
+    return CommandResult(code=code, text=said.getvalue())
 
 
 def answer() -> None:

@@ -34,7 +34,7 @@ class WeightedImage:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Examination:
+class WeightedImageSet:
     """Weighted images of one head, aligned. It checks itself when built.
 
     Attributes:

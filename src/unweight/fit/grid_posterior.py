@@ -36,7 +36,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.assemble import VoxelEstimates, assemble_maps
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.signals.inversion_recovery import PD, T1, B
 
@@ -162,7 +162,7 @@ class GridPosterior(Estimator[Acquisition]):
             return torch.cat([integral(part, coarse) for part in torch.split(single[block], chunk)])
 
         with one_thread_per_operation() as n_threads:
-            where = Where(device=data.device, n_threads=n_threads)
+            where = ExecutionContext(device=data.device, n_threads=n_threads)
             rows = torch.cat(each_block(len(data), work, where, progress)).to(data)
         mean, sd, log_t1_interval = rows.tensor_split((3, 6), dim=1)
         unit = torch.tensor([1.0, sigma, 1.0]).to(data)

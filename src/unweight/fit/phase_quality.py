@@ -18,14 +18,14 @@ from unweight.core.errors import InputError
 from unweight.susceptibility.field_map import FieldMap
 from unweight.susceptibility.fourier_grid import smooth_complex
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.morphology import large_pieces, without_holes
+from unweight.susceptibility.morphology import fill_holes, large_pieces
 
 FULL_TRUST = 0.9  # quantile of precision above which all voxels are trusted alike
 HOLE_MM = 3.0  # over which the field in holes is taken from around them
 MOST_VOXELS = 1_000_000  # that a quantile is taken of
 
 
-class Judged(NamedTuple):
+class PhaseQuality(NamedTuple):
     """The field, with what is known of each voxel.
 
     Attributes:
@@ -45,9 +45,9 @@ class Judged(NamedTuple):
     noise_sd: float
 
 
-def judge(
+def assess_phase(
     found: FieldMap, mask: Bool[Tensor, "x y z"], voxel_mm: Triple, noise_sd: float | None, limit: float
-) -> Judged:
+) -> PhaseQuality:
     """Judge each voxel of a field map.
 
     Args:
@@ -66,7 +66,7 @@ def judge(
             f"the phase of no voxel follows a line in echo time to {limit:g} rad",
             remedy="Check the scaling and the sign of the phase, and the echo times.",
         )
-    whole = without_holes(large_pieces(good)) & mask
+    whole = fill_holes(large_pieces(good)) & mask
     good = good & whole
     sigma = _noise(found, good) if noise_sd is None else noise_sd
     precision = found.leverage.sqrt()
@@ -77,7 +77,7 @@ def judge(
     around = smooth.real / smooth.imag.clamp(min=1e-6)
     rate = torch.where(good, found.rate, torch.where(whole, around, torch.zeros_like(around)))
     sd = torch.where(good, sigma / precision, torch.zeros_like(precision))
-    return Judged(rate, whole, good, trust, sd, sigma)
+    return PhaseQuality(rate, whole, good, trust, sd, sigma)
 
 
 def _noise(found: FieldMap, good: Bool[Tensor, "x y z"]) -> float:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweight.core.estimator import Progress
-from unweight.fit.blocks import Where, each_block
+from unweight.fit.blocks import ExecutionContext, each_block
 from unweight.fit.polarity import PolarityDictionary, Start, best_starts
 from unweight.fit.recovery_projection import Block, RecoveryTiming, Row, project, recovery_basis
 from unweight.signals.inversion_recovery import T1
@@ -102,7 +102,7 @@ class RecoverySearch:
     b_range: tuple[float, float]
     known_b: Row | None
     n_steps: int
-    where: Where
+    where: ExecutionContext
 
     def start(self) -> Start:
         """Return the best starts of each voxel, by polarity."""

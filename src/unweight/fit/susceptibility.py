@@ -27,7 +27,7 @@ from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
-from unweight.fit.phase_quality import Judged, judge
+from unweight.fit.phase_quality import PhaseQuality, assess_phase
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
 from unweight.susceptibility.closed_form import noise_of_susceptibility
@@ -46,7 +46,7 @@ from unweight.susceptibility.morphology import (
     THIN_MM,
     Slabs,
     large_pieces,
-    largest_piece,
+    largest_component,
     slabs_of,
 )
 from unweight.susceptibility.total_variation import weighted_total_variation
@@ -146,7 +146,9 @@ class SusceptibilityFit(Estimator[Acquisition]):
         slabs = slabs_of(mask, geometry.voxel_mm)
         _check_phase(signal, mask)
         result = field_map(signal, times, mask, geometry.voxel_mm, self.bipolar)
-        judged = judge(result, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit)
+        judged = assess_phase(
+            result, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit
+        )
         steps.done(0.3)
         local = self.background(judged.rate * ppm, judged.mask, geometry, judged.trust)
         steps.done(0.5)
@@ -249,7 +251,7 @@ def _zero(
     near = (places - places.mean(0)).norm(dim=1) < NEAR_MIDDLE_MM
     watery = torch.zeros_like(good)
     watery[good] = near & (r2star[good].abs() < WATERY)
-    csf = largest_piece(watery) if bool(watery.any()) else watery
+    csf = largest_component(watery) if bool(watery.any()) else watery
     if int(csf.sum()) < LEAST_CSF:
         raise InputError(
             "no CSF was found in the middle of the brain to refer to", remedy="Take another reference."
@@ -257,7 +259,7 @@ def _zero(
     return float(chi[csf].mean())
 
 
-def _notes(found: FieldMap, judged: Judged, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
+def _notes(found: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
     notes = []
     if found.turned:
         notes.append(
@@ -319,7 +321,7 @@ def _sign(
 def _on_grid(
     acquisition: Acquisition,
     where: tuple[Box, Bool[Tensor, "x y z"]],
-    known: tuple[FieldMap, Judged, Slabs],
+    known: tuple[FieldMap, PhaseQuality, Slabs],
     output: _Reconstructed,
     notes: tuple[str, ...],
 ) -> Reconstruction:

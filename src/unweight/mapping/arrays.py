@@ -19,7 +19,7 @@ from unweight.bids.read import UNNAMED, Series
 from unweight.bids.series.weighted import told_of
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Weighting
 from unweight.prepare.brain_mask import find_brain
@@ -157,7 +157,7 @@ def examination_of_arrays(
         if mask is None
         else turn.apply(mask)
     )
-    examination = Examination(
+    examination = WeightedImageSet(
         images=tuple(
             WeightedImage(name=name, weighting=weightings[name], signal=signal)
             for name, signal in signals.items()

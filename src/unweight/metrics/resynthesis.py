@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import completed
 from unweight.signals.weighted import weighted_signal
@@ -44,7 +44,7 @@ class SynthesisedImage:
     error: float
 
 
-def resynthesise(maps: ParameterMaps, examination: Examination) -> tuple[SynthesisedImage, ...]:
+def resynthesise(maps: ParameterMaps, examination: WeightedImageSet) -> tuple[SynthesisedImage, ...]:
     """Return the image that the maps predict for each one of the examination.
 
     Raises:

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool3d, interpolate
 
 from unweight.core.errors import InputError
 from unweight.prepare.brain_mask import find_brain
-from unweight.susceptibility.morphology import largest_piece, without_holes
+from unweight.susceptibility.morphology import fill_holes, largest_component
 
 LOG = logging.getLogger(__name__)
 COARSE_MM = 3.0
@@ -88,4 +88,4 @@ def _lit(image: Float[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     values = image.numpy()
     bright = values > LIT * np.percentile(values, 95)
     opened = ndimage.binary_opening(bright)
-    return without_holes(largest_piece(torch.from_numpy(opened if opened.any() else bright)))
+    return fill_holes(largest_component(torch.from_numpy(opened if opened.any() else bright)))

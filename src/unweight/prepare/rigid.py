@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.prepare.itk import one_thread, rigid_matrix, simpleitk, to_itk
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask, thinned
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class RigidRegistration:
     lever_mm: float = 32.0
 
     def __call__(
-        self, reference: Placed, moving: Placed, region: Bool[Tensor, "x y z"] | None = None
+        self, reference: PlacedImage, moving: PlacedImage, region: Bool[Tensor, "x y z"] | None = None
     ) -> Rigid:
         """Find where the head of the reference lies in the moving image.
 
@@ -146,12 +146,14 @@ class _Level:
 
     fixed: Any
     moving: Any
-    lattice: Lattice
+    lattice: VoxelGrid
     region: Bool[Tensor, "x y z"]
-    moving_lattice: Lattice
+    moving_lattice: VoxelGrid
 
     @classmethod
-    def of(cls, reference: Placed, moving: Placed, region: Bool[Tensor, "x y z"], step: float) -> "_Level":
+    def of(
+        cls, reference: PlacedImage, moving: PlacedImage, region: Bool[Tensor, "x y z"], step: float
+    ) -> "_Level":
         """Look at both images in steps of so many millimetres."""
         lattice = _tilted(reference.lattice, step)
         fixed = resampled(reference, lattice)
@@ -172,7 +174,7 @@ class _Level:
         return float(covered[self.region].float().mean())
 
 
-def _tilted(lattice: Lattice, step: float) -> Lattice:
+def _tilted(lattice: VoxelGrid, step: float) -> VoxelGrid:
     """Return a cubic lattice over a field of view, turned against its axes."""
     turned = lattice.axes @ _rotation(*TILT)
     ends = torch.tensor([(-0.5, n - 0.5) for n in lattice.shape], dtype=torch.float64)
@@ -183,7 +185,7 @@ def _tilted(lattice: Lattice, step: float) -> Lattice:
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = turned * step
     affine[:3, 3] = turned @ lowest
-    return Lattice(shape=(x, y, z), affine=affine)
+    return VoxelGrid(shape=(x, y, z), affine=affine)
 
 
 def _rotation(x: float, y: float, z: float) -> Float64[Tensor, "3 3"]:
@@ -210,7 +212,7 @@ def _centroid(weight: Tensor, affine: Float64[Tensor, "4 4"]) -> Float64[Tensor,
     return affine[:3, :3] @ torch.stack(means) + affine[:3, 3]
 
 
-def _starts(reference: Placed, moving: Placed, centre: Float64[Tensor, " 3"]) -> list[Any]:
+def _starts(reference: PlacedImage, moving: PlacedImage, centre: Float64[Tensor, " 3"]) -> list[Any]:
     """Return transforms to start from: as the scanner says, middle on middle, and mass on mass."""
     shifts = [torch.zeros(3, dtype=torch.float64), moving.lattice.centre - reference.lattice.centre]
     if float(moving.values.nan_to_num().sum()) > 0 and float(reference.values.nan_to_num().sum()) > 0:

@@ -27,12 +27,12 @@ from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
 from unweight.bids.sidecar import Part
 from unweight.core.errors import InputError, ProtocolError, UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.computing_memory import check_memory
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.prepare.rigid import RigidRegistration
 
@@ -89,7 +89,7 @@ class ReadExamination:
         skull_stripped: Whether nothing but the brain is shown.
     """
 
-    examination: Examination
+    examination: WeightedImageSet
     turn: Turn
     placement: Placement
     entities: Mapping[str, str]
@@ -165,7 +165,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     for note in notes:
         LOG.info(note)
     return ReadExamination(
-        examination=Examination(images=images, mask=mask, field_strength=strength, affine=turn.affine),
+        examination=WeightedImageSet(images=images, mask=mask, field_strength=strength, affine=turn.affine),
         turn=turn,
         placement=grid.placement,
         entities=entities_of(paths),
@@ -307,16 +307,16 @@ def _is_stripped(values: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) ->
     return bool(len(outside)) and known < STRIPPED * len(inside)
 
 
-def _placed(item: _Read) -> Placed:
-    return Placed(values=item.values, affine=item.grid.affine)
+def _placed(item: _Read) -> PlacedImage:
+    return PlacedImage(values=item.values, affine=item.grid.affine)
 
 
-def _lattice(grid: Grid) -> Lattice:
+def _lattice(grid: Grid) -> VoxelGrid:
     x, y, z = grid.shape
-    return Lattice(shape=(x, y, z), affine=grid.affine)
+    return VoxelGrid(shape=(x, y, z), affine=grid.affine)
 
 
-def _region(reference: Placed, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
+def _region(reference: PlacedImage, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
     """Return the brain with some margin, where registration looks; None if it is not found in one image."""
     try:
         brain = find_brain((reference.values,), reference.lattice.voxel_mm) if given is None else given

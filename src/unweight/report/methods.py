@@ -72,7 +72,7 @@ def facts(shown: ShownSet) -> Rows:
     return rows
 
 
-def sentences(shown: ShownSet) -> str:
+def methods_paragraph(shown: ShownSet) -> str:
     """Return the methods of a set, ready to paste."""
     fields, own = shown.stored.fields, shown.stored.own
     names = ", ".join(item.quantity.symbol for item in shown.maps) or "Maps"

@@ -22,15 +22,15 @@ from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
 from unweight.report.slice_pictures import face, picture
 from unweight.report.trust import (
-    doubts,
+    caveats,
     pipeline_of,
     place_of,
+    quality_label,
     status_class,
     status_name,
     status_rows,
     title_of,
     trained_on,
-    verdict,
 )
 
 LARGEST_PAGE = 25_000_000  # bytes
@@ -202,18 +202,18 @@ def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
         "label": _label(displayed),
         "made": pipeline is not None and pipeline.synthetic,
         "algorithm": str(stored.fields.get("EstimationAlgorithm", "")),
-        "verdict": verdict(displayed),
+        "verdict": quality_label(displayed),
         "main": _main(displayed),
         "share": bar,
         "problems": displayed.problems,
         "maps": [_map(displayed, index, first + index) for index in range(len(displayed.maps))],
         "tables": [_table(table, contents) for table in contents.tables if _belongs(table, displayed)],
         "status": status_rows(displayed),
-        "doubts": doubts(displayed),
+        "doubts": caveats(displayed),
         "protocol": methods.protocol_table(displayed),
         "facts": methods.facts(displayed),
         "trained": trained_on(stored.own),
-        "sentences": methods.sentences(displayed),
+        "sentences": methods.methods_paragraph(displayed),
         "version": str(stored.own.get("Version", "unknown")),
         "images": [
             {"name": image.path.name, "sha256": image.sha256, "state": image.condition.value}

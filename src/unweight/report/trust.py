@@ -52,7 +52,7 @@ def place_of(shown: ShownSet) -> tuple[int, int]:
     return max(same, default=len(pipelines())), 1
 
 
-def verdict(shown: ShownSet) -> tuple[str, str]:
+def quality_label(shown: ShownSet) -> tuple[str, str]:
     """Return the class of the colour and the words for a set as a whole."""
     if not shown.maps:
         return "bad", "cannot be shown"
@@ -91,7 +91,7 @@ def status_class(status: VoxelStatus) -> str:
     return "good" if status is VoxelStatus.OK else "doubt" if status.suspect else "bad"
 
 
-def doubts(shown: ShownSet) -> list[str]:
+def caveats(shown: ShownSet) -> list[str]:
     """Return sentences on what not to believe and why, the particular before the general."""
     pipeline = pipeline_of(shown)
     caveats = () if pipeline is None else pipeline.caveats

@@ -36,7 +36,7 @@ from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
-from unweight.run.plan import Refusal, plan_run, told
+from unweight.run.plan import Unmapped, plan_run, told
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
@@ -229,7 +229,7 @@ def _regions(stored_set: StoredSet, measured: list[Measured], labels: LabelTree)
             )
 
 
-def _unusable(raw: Path) -> Sequence[Refusal]:
+def _unusable(raw: Path) -> Sequence[Unmapped]:
     """Return what is wrong with the raw tree, if it is still there."""
     return plan_run(raw.absolute()).refusals if is_folder(raw) else ()
 

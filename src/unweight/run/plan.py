@@ -31,7 +31,7 @@ SEVERAL_ECHOES = "MEGRE"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PlannedStep:
     """One command on one set of images.
 
     Attributes:
@@ -67,7 +67,7 @@ class Step:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class Unmapped:
     """Something that is not done.
 
     Attributes:
@@ -85,12 +85,12 @@ class Refusal:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class PlannedTask:
     """What is done for one visit, one step after the other."""
 
     subject: str
     session: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedStep, ...]
 
     @property
     def label(self) -> str:
@@ -103,11 +103,11 @@ class Task:
 class Plan:
     """All that is done, and what is not."""
 
-    tasks: tuple[Task, ...]
-    refusals: tuple[Refusal, ...]
+    tasks: tuple[PlannedTask, ...]
+    refusals: tuple[Unmapped, ...]
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlannedStep, ...]:
         """All steps."""
         return tuple(step for task in self.tasks for step in task.steps)
 
@@ -130,50 +130,50 @@ def plan_run(
         InputError: There is no such folder.
     """
     chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
-    tasks: list[Task] = []
-    refusals: list[Refusal] = []
+    tasks: list[PlannedTask] = []
+    refusals: list[Unmapped] = []
     for visit in visits_of(root, subjects, sessions):
         if isinstance(visit, Unreadable):
             refusals.append(
-                Refusal(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
+                Unmapped(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
         result = list(
             _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
-        steps = tuple(item for item in result if isinstance(item, Step))
-        why = [item for item in result if isinstance(item, Refusal)]
+        steps = tuple(item for item in result if isinstance(item, PlannedStep))
+        why = [item for item in result if isinstance(item, Unmapped)]
         if steps:
-            tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
+            tasks.append(PlannedTask(subject=visit.subject, session=visit.session, steps=steps))
         refusals.extend(
             why or (() if steps or visit.spoilt else (_nothing(visit, [item.command for item in chosen]),))
         )
     return Plan(tasks=tuple(tasks), refusals=tuple(_printable(refusal, root) for refusal in refusals))
 
 
-def _told_apart(steps: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
+def _told_apart(steps: Sequence[PlannedStep | Unmapped]) -> Iterator[PlannedStep | Unmapped]:
     """Refuse steps that would write under one name: which of them is meant cannot be known."""
-    names = [entry.name for entry in steps if isinstance(entry, Step)]
+    names = [entry.name for entry in steps if isinstance(entry, PlannedStep)]
     for item in steps:
-        if isinstance(item, Refusal) or names.count(item.name) == 1:
+        if isinstance(item, Unmapped) or names.count(item.name) == 1:
             yield item
             continue
         first = next(path for paths in item.inputs.values() for path in paths)
         reason = f"would be made of {first}, and of another series as well; leave one of them out"
-        yield Refusal(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
+        yield Unmapped(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
 
 
-def _printable(refusal: Refusal, root: Path) -> Refusal:
-    return replace(refusal, label=nameless(refusal.label), reason=nameless(refusal.reason, root))
+def _printable(refusal: Unmapped, root: Path) -> Unmapped:
+    return replace(refusal, label=redact_paths(refusal.label), reason=redact_paths(refusal.reason, root))
 
 
 def told(error: UnweightError, root: Path) -> str:
     """Return what an error says in one line, with paths within the tree only."""
     line = " ".join(str(error).split())
-    return nameless(line, root)
+    return redact_paths(line, root)
 
 
-def nameless(text: str, *roots: Path) -> str:
+def redact_paths(text: str, *roots: Path) -> str:
     """Return a text without the folders of paths, but for those below some roots, and of plain characters.
 
     Folders tell of people and machines; other characters can move the cursor of a terminal.
@@ -190,19 +190,21 @@ def nameless_word(word: str) -> str:
     return Path(word).name if word.startswith(("/", "~")) else word
 
 
-def _nothing(visit: Visit, wanted: Sequence[str]) -> Refusal:
+def _nothing(visit: Visit, wanted: Sequence[str]) -> Unmapped:
     reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {', '.join(wanted)}"
-    return Refusal(label=visit.label, pipeline="", reason=reason, fault=False)
+    return Unmapped(label=visit.label, pipeline="", reason=reason, fault=False)
 
 
-def plan_inversion_recovery(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_inversion_recovery(
+    pipeline: Pipeline, root: Path, visit: Visit
+) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for inversion recovery, as magnitudes or with its sign."""
     for entry in _series(pipeline, visit):
         usable = [part for part in ("", "mag", "real") if part in entry.files]
         yield _step(pipeline, root, entry, _chosen(entry, (tuple(usable),)))
 
 
-def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for the T1w, T2w and FLAIR of a visit together."""
     series = _series(pipeline, visit)
     if not series or visit.spoilt & {*pipeline.suffixes}:
@@ -211,7 +213,7 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step
         images = weighted_images(series)
     except InputError as error:
         several = "several" in error.problem
-        yield Refusal(
+        yield Unmapped(
             label=visit.label,
             pipeline=pipeline.command,
             reason=told(error, root)
@@ -226,7 +228,7 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
-    step = Step(
+    step = PlannedStep(
         pipeline=pipeline.command, entities=entities, inputs=inputs, extra=extra, volumes=len(images)
     )
     yield _sized(step, root, visit.label)
@@ -239,14 +241,14 @@ def _same_maps(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(suffix for item in others for suffix in item.suffixes)
 
 
-def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for magnitudes, or what they can be computed from."""
     for entry in _series(pipeline, visit):
         yield _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",), ("real", "imag"))))
     yield from _single_echo(pipeline, visit)
 
 
-def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan the fit of a signal model; beside maps of an earlier pipeline its own have `rec` in their names.
 
     Weighted images make way themselves.
@@ -258,7 +260,7 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
     taken = visit.has(*(suffix for item in rivals for suffix in item.suffixes))
     for entry in _series(pipeline, visit):
         step = _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))))
-        if taken and isinstance(step, Step):
+        if taken and isinstance(step, PlannedStep):
             step = replace(
                 step,
                 entities={**step.entities, "rec": pipeline.command},
@@ -267,7 +269,7 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
         yield step
 
 
-def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for magnitude and phase; for magnitudes alone if it has options for that."""
     for entry in _series(pipeline, visit):
         paths = _chosen(entry, (("mag", "phase"), ("", "phase"), ("real", "imag")))
@@ -278,7 +280,7 @@ def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step 
         elif "phase" in entry.files or {"real", "imag"} & entry.files.keys():
             yield _step(pipeline, root, entry, ())
         else:
-            yield Refusal(
+            yield Unmapped(
                 label=entry.label, pipeline=pipeline.command, reason="has no phase images", fault=False
             )
     yield from _single_echo(pipeline, visit)
@@ -289,14 +291,14 @@ def _series(pipeline: Pipeline, visit: Visit) -> tuple[Collection, ...]:
     return tuple(entry for entry in visit.series if entry.suffix in pipeline.suffixes)
 
 
-def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Refusal]:
+def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Unmapped]:
     """Say why the phase of a single gradient echo is not enough, where there are no series of several."""
     if SEVERAL_ECHOES not in pipeline.suffixes or visit.has(*pipeline.suffixes):
         return
     for entry in visit.series:
         if "phase" in entry.files and entry.suffix in CONTRASTS:
             reason = f"is one echo; {pipeline.command} needs several, as {SEVERAL_ECHOES}"
-            yield Refusal(label=entry.label, pipeline=pipeline.command, reason=reason, fault=False)
+            yield Unmapped(label=entry.label, pipeline=pipeline.command, reason=reason, fault=False)
 
 
 def _chosen(collection: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
@@ -313,7 +315,7 @@ def _step(
     collection: Collection,
     paths: tuple[Path, ...],
     extra: tuple[str, ...] = (),
-) -> Step | Refusal:
+) -> PlannedStep | Unmapped:
     command, fewest = pipeline.command, pipeline.fewest
     volumes = max((len(files) for files in collection.files.values()), default=0)
     problem = ""
@@ -323,8 +325,8 @@ def _step(
     elif volumes < fewest and not _has_volumes(paths):
         problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
-        return Refusal(label=collection.label, pipeline=command, reason=problem, fault=False)
-    step = Step(
+        return Unmapped(label=collection.label, pipeline=command, reason=problem, fault=False)
+    step = PlannedStep(
         pipeline=command,
         entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
@@ -339,7 +341,7 @@ def _has_volumes(paths: Sequence[Path]) -> bool:
     return len(paths) == 1 and paths[0].stat().st_size > 0
 
 
-def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
+def _sized(step: PlannedStep, root: Path, label: str) -> PlannedStep | Unmapped:
     """Return a step with the size of its images, or why they cannot be read."""
     paths = [root / path for given in step.inputs.values() for path in given]
     empty = [path for path in paths if path.stat().st_size == 0]
@@ -347,11 +349,11 @@ def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
         reason = f"{_relative(root, empty[0])} is empty (0 bytes)"
         if len(empty) > 1:
             reason += f", and {len(empty) - 1} more"
-        return Refusal(label=label, pipeline=step.pipeline, reason=reason, fault=True)
+        return Unmapped(label=label, pipeline=step.pipeline, reason=reason, fault=True)
     try:
         shape = open_grid(paths[0]).shape
     except UnweightError as error:
-        return Refusal(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
+        return Unmapped(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
     return replace(step, voxels=math.prod(shape))
 
 

@@ -12,7 +12,7 @@ from unweight.bids.nifti.philips import Rescaling
 from unweight.bids.nifti.volume import Volume
 from unweight.bids.nifti.voxels import Signs, signs_of
 from unweight.bids.series.incoherent import SliceFacts
-from unweight.bids.series.overrides import GIVEN_LABELS, Given, override, overrides_of
+from unweight.bids.series.overrides import GIVEN_LABELS, ProtocolOverrides, override, overrides_of
 from unweight.bids.series.part import Entry
 from unweight.bids.sidecar import Sidecar, Timing, timing_of
 from unweight.core.errors import ProtocolError
@@ -52,7 +52,10 @@ class Frame:
 
 
 def frames_of(
-    entries: Sequence[Entry], volumes: Sequence[Volume], scalings: Sequence[Rescaling], given: Given
+    entries: Sequence[Entry],
+    volumes: Sequence[Volume],
+    scalings: Sequence[Rescaling],
+    given: ProtocolOverrides,
 ) -> list[Frame]:
     """Cut the files into volumes, each with its timing, all in one unit."""
     counts = [volume.data.shape[3] if volume.data.ndim == 4 else 1 for volume in volumes]

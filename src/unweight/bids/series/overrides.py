@@ -40,7 +40,7 @@ LARGEST_TIME = 1e9  # that can stand in a sidecar and be compared [s]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ProtocolOverrides:
     """What the caller says about the files; it wins over sidecars.
 
     Attributes:
@@ -84,10 +84,12 @@ class Given:
         return self.inversion_time is not None or any(several)
 
 
-NOTHING_GIVEN = Given()
+NOTHING_GIVEN = ProtocolOverrides()
 
 
-def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list[dict[str, float]]:
+def overrides_of(
+    given: ProtocolOverrides, n_volumes: int, entries: Sequence[Entry]
+) -> list[dict[str, float]]:
     """Return the given timings of each volume.
 
     Inversion times may be given once each where the sidecars say which volumes repeat one.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import degrees
 
 from unweight.bids.series.frame import Frame
-from unweight.bids.series.overrides import Given, same_time
+from unweight.bids.series.overrides import ProtocolOverrides, same_time
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
 
@@ -17,7 +17,7 @@ MAY_DIFFER = {
 }
 
 
-def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
+def times_beside_files(frames: Sequence[Frame], given: ProtocolOverrides) -> list[str]:
     """Return a sentence on times given one per volume, each beside the file it was taken for.
 
     Args:

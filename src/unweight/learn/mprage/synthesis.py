@@ -26,7 +26,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, variance_correction
-from unweight.diffusion.schedule import Ladder, cosine_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder
 from unweight.learn.mprage.tasks import (
     N_ANSWERS,
     TIME_UNIT,
@@ -176,7 +176,7 @@ class Diffusion(Synthesiser):
     """
 
     network: nn.Module
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
     n_draws: int = 1
     planes: Planes = Planes.ALTERNATE
@@ -329,11 +329,11 @@ class Residual(Synthesiser):
         return AXIAL if self.planes is Planes.AXIAL else THREE
 
 
-def _walk(planes: Planes, ladder: Ladder) -> list[tuple[int, ...]]:
+def _walk(planes: Planes, ladder: NoiseSchedule) -> list[tuple[int, ...]]:
     return [axes_of(planes, step) for step in range(1, ladder.n_steps + 1)]
 
 
-def _drawn(denoiser: Denoiser, ladder: Ladder, noise: ItemNoise) -> Volume:
+def _drawn(denoiser: Denoiser, ladder: NoiseSchedule, noise: ItemNoise) -> Volume:
     with torch.no_grad():
         return Ddim(ladder=ladder)(denoiser, noise, None)[0, 0]
 

@@ -18,7 +18,7 @@ from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.diffusion.denoiser import Denoiser, Network, NetworkDenoiser, Prediction
 from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 
 Ask = Callable[[int, list[int]], Tensor]
 """Given an axis and slices across it, returns (slices, outputs, rows, columns)."""
@@ -91,7 +91,7 @@ class PlanarDenoiser(Denoiser):
 
     network: Network
     prediction: Prediction
-    ladder: Ladder
+    ladder: NoiseSchedule
     planes: Planes
     mask: Tensor
     condition: Callable[[int, list[int]], Tensor]

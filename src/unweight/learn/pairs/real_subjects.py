@@ -15,7 +15,7 @@ from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.participants import read_participants
 from unweight.bids.read import FoundSeries, find_inputs, source_of
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 from unweight.core.text import natural_key
@@ -97,7 +97,7 @@ class _Member(NamedTuple):
 
 def paired_subjects(
     inputs: Sequence[Path],
-    given: Given = NOTHING_GIVEN,
+    given: ProtocolOverrides = NOTHING_GIVEN,
     subjects: Sequence[str] | None = None,
     labels: Path | None = None,
 ) -> FoundPairs:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.core.weighting import READOUTS
-from unweight.fit.weighted_posterior import VoxelPosterior, WeightedPosterior
+from unweight.fit.weighted_posterior import WeightedPosterior, WeightedVoxelPosterior
 from unweight.nets.embedding import log_fourier_features
 from unweight.signals.weighted import COLUMN, weighted_signal
 
@@ -103,7 +103,7 @@ class WeightedFeatures:
 
     images: Planes
     physics: Float[Tensor, "batch physics height width"]
-    posterior: VoxelPosterior
+    posterior: WeightedVoxelPosterior
 
 
 def features_of(
@@ -159,7 +159,7 @@ def _inside_only(
     inside: Bool[Tensor, "batch height width"],
     rows: Float[Tensor, "1 images timings"],
     present: Bool[Tensor, "1 images"],
-) -> VoxelPosterior:
+) -> WeightedVoxelPosterior:
     """Return the posterior of voxels of the brain; outside all is 0, or 1 for what has a logarithm."""
     parts = zip(
         *(torch.split(item.movedim(1, 0)[:, inside][None], BLOCK, dim=2) for item in (ln_signal, noise)),
@@ -172,7 +172,9 @@ def _inside_only(
         plane[inside] = torch.cat([getattr(item, name)[0] for item in result])
         return plane
 
-    return VoxelPosterior(**{field.name: laid(field.name) for field in fields(VoxelPosterior)})
+    return WeightedVoxelPosterior(
+        **{field.name: laid(field.name) for field in fields(WeightedVoxelPosterior)}
+    )
 
 
 N_FREQUENCIES = 4

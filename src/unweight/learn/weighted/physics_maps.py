@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL
@@ -28,7 +28,7 @@ LOWEST_R2 = 1 / T2.upper
 
 @final
 @dataclass(frozen=True)
-class PhysicsMaps(Estimator[Examination]):
+class PhysicsMaps(Estimator[WeightedImageSet]):
     """Maps voxel by voxel; no field of its own."""
 
     @property
@@ -36,7 +36,7 @@ class PhysicsMaps(Estimator[Examination]):
         """T1, T2 and relative PD."""
         return SPECS
 
-    def accept(self, measured: Examination, /) -> None:
+    def accept(self, measured: WeightedImageSet, /) -> None:
         """Return if there are at least two images, as volumes.
 
         Raises:
@@ -48,7 +48,7 @@ class PhysicsMaps(Estimator[Examination]):
                 remedy="Give two or three volumes of three axes.",
             )
 
-    def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
+    def __call__(self, measured: WeightedImageSet, /, progress: Progress | None = None) -> ParameterMaps:
         """Make the maps."""
         self.accept(measured)
         inside = measured.inside
@@ -72,7 +72,7 @@ class PhysicsMaps(Estimator[Examination]):
         return _maps(measured, {name: torch.cat(part, dim=2) for name, part in parts.items()})
 
 
-def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps:
+def _maps(measured: WeightedImageSet, columns: Mapping[str, Tensor]) -> ParameterMaps:
     signal, silent = measured.images[0].signal, without_signal(measured)
     inside = measured.inside & ~silent
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from unweight.core.errors import InputError, ProtocolError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.learn.weighted.slabs import draw_training_scans
 from unweight.synth.simulate_weighted import weighting_of
@@ -36,7 +36,7 @@ class WeightingRange:
 
     ends: Mapping[str, Ends]
 
-    def check(self, examination: Examination, name: str) -> None:
+    def check(self, examination: WeightedImageSet, name: str) -> None:
         """Return if all images lie in the range.
 
         Raises:
