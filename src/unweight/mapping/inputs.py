@@ -10,8 +10,18 @@ from unweight.bids.read import FoundSeries, Series, find_inputs, read_complex, r
 from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.phase import AS_RECOGNISED, PhaseScaling
 from unweight.core.acquisition import SignalKind
-from unweight.core.errors import UsageError
+from unweight.core.errors import MissingValue, MissingValuesError, NoTimingError, UsageError
 
+VALUES = {
+    name: MissingValue(field=field, of="these images", option=option)
+    for name, field, option in (
+        ("inversion_time", "InversionTime", "--ti S [S ...]"),
+        ("repetition_time", "RepetitionTime", "--tr S"),
+        ("echo_time", "EchoTime", "--te S [S ...]"),
+        ("flip_angle", "FlipAngle", "--flip DEG [DEG ...]"),
+        ("field_strength", "MagneticFieldStrength", "--field T"),
+    )
+}
 LABEL = "series"  # of images that are named one by one
 
 
@@ -151,13 +161,27 @@ class SeriesInput:
         renamed = (replace(series, entities=self._renamed(series.entities)) for series in result)
         return [(series.label, series) for series in renamed]
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, found: FoundImages, needs: Sequence[str] = ()) -> Series:
         """Read a series, with the name the caller gives its subject.
+
+        Args:
+            found: The series.
+            needs: Timings, and the field strength, that the method cannot do without.
 
         Raises:
             InputError: It is unusable.
+            MissingValuesError: Several values are given by nothing.
         """
-        series = found.read()
+        try:
+            series = found.read()
+        except NoTimingError as error:
+            missing = [name for name in needs if getattr(self, name) is None]
+            raise MissingValuesError([VALUES[name] for name in missing], path=error.path) from error
+        protocol = series.acquisition.protocol
+        missing = [name for name in needs if getattr(protocol, name) is None]
+        if len(missing) > 1:
+            path = series.files[0] if series.files else None
+            raise MissingValuesError([VALUES[name] for name in missing], path=path)
         if self.subject is None:
             return series
         if series.root is not None:

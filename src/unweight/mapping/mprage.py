@@ -146,7 +146,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, found: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found)
+        return self.options.images.read(found, ("echo_time",))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its image is called."""

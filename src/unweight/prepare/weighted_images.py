@@ -6,7 +6,7 @@ are turned back, so that they lie on the reference voxel by voxel.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import degrees
 from pathlib import Path
@@ -26,8 +26,14 @@ from unweight.bids.read import entry_of as entry_of_file
 from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
 from unweight.bids.sidecar import Part
-from unweight.core.errors import InputError, ProtocolError, UsageError
-from unweight.core.examination import WeightedImage, WeightedImageSet
+from unweight.core.errors import (
+    InputError,
+    MissingValue,
+    MissingValuesError,
+    ProtocolError,
+    UsageError,
+)
+from unweight.core.examination import Examination, WeightedImage
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.brain_mask import find_brain, grown
@@ -123,7 +129,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     names = [name for name in CONTRASTS if name in files.images]
     if len(names) < 2:
         raise UsageError("T1, T2 and PD need at least two images", remedy="Give --t1w, --t2w and --flair.")
-    read = {name: _read(name, files) for name in names}
+    read = _read_all(names, files)
     home = files.reference or names[0]
     if home not in read:
         raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
@@ -186,6 +192,31 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         notes=tuple(notes),
         skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
     )
+
+
+def _read_all(names: Sequence[str], files: MapsFiles) -> dict[str, _Read]:
+    """Read each image; all timings that are missing are asked for at once.
+
+    Raises:
+        MissingValuesError: Some are.
+    """
+    read: dict[str, _Read] = {}
+    missing: list[MissingValue] = []
+    path = None
+    for name in names:
+        try:
+            read[name] = _read(name, files)
+        except MissingValuesError as error:
+            missing += error.missing
+            path = path or error.path
+    if not missing:
+        return read
+    sidecars = (entry_of_file(files.images[name]).sidecar for name in names)
+    if files.field_strength is None and all(
+        sidecar.fields.get("MagneticFieldStrength") is None for sidecar in sidecars
+    ):
+        missing.append(MissingValue(field="MagneticFieldStrength", of="all images", option="--field T"))
+    raise MissingValuesError(missing, path=path)
 
 
 def _read(name: str, files: MapsFiles) -> _Read:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import degrees
 
 from unweight.bids.series.frame import Frame
-from unweight.bids.series.overrides import ProtocolOverrides, same_time
-from unweight.core.errors import ProtocolError
+from unweight.bids.series.overrides import Given, same_time
+from unweight.core.errors import NoTimingError, ProtocolError
 from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
 
 SAME_FIELD = 0.05
@@ -81,7 +81,7 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
             _check_constant(name, values, frames)
         collected[name] = values
     if not collected:
-        raise ProtocolError(
+        raise NoTimingError(
             "no timing is known: no sidecar beside it says any, and none was given",
             remedy="Add a JSON sidecar (EchoTime, InversionTime … in seconds), or give the times "
             "(--ti, --te, --tr).",

@@ -14,7 +14,7 @@ from typing import final
 from unweight.bids.series.overrides import override
 from unweight.bids.series.readout import EXCITATION, MPRAGE_WORDS, described, scanning_codes
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
-from unweight.core.errors import ProtocolError
+from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 
@@ -97,18 +97,19 @@ def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -
     if readout is Readout.MPRAGE:
         names.append("flip_angle")
     values: dict[str, float] = {}
+    missing: list[MissingValue] = []
     for name in names:
         value = getattr(timing, name)
         if value is None or (name == "inversion_time" and value == 0):
             field = FIELDS[name]
             if readout is Readout.MPRAGE and name == "repetition_time":
                 field = "RepetitionTimePreparation"
-            raise ProtocolError(
-                f"nothing tells {field} of this {contrast}",
-                remedy=f"Write it into its sidecar, or give --{contrast.lower()}-{OPTIONS[name]}.",
-                path=sidecar.image,
-            )
-        values[name] = value
+            option = f"--{contrast.lower()}-{OPTIONS[name]} {'DEG' if name == 'flip_angle' else 'S'}"
+            missing.append(MissingValue(field=field, of=f"this {contrast}", option=option))
+        else:
+            values[name] = value
+    if missing:
+        raise MissingValuesError(missing, path=sidecar.image)
     if readout is not Readout.MPRAGE and timing.inversion_time:
         values["inversion_time"] = timing.inversion_time
     # In a turbo spin echo scanners write the refocusing angle there.

@@ -3,10 +3,14 @@
 import argparse
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
 
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.run_settings import RUN, settings_of
+from unweight.cli.options import Verbosity, options_of
+from unweight.cli.study.settings import RUN, settings_of
 from unweight.cli.terminal import console
 from unweight.core.errors import OutputError
 from unweight.files.atomic import write_bytes_atomic
@@ -19,14 +23,27 @@ HEAD = """\
 """
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class InitOptions:
+    """Options of `unweight init`.
+
+    Attributes:
+        path: File that is written.
+        verbosity: What is printed.
+    """
+
+    path: Path
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, unless there is one."""
-    if arguments.path.exists():
-        raise OutputError(
-            "is there already", remedy="Give another name, or remove it.", path=arguments.path
-        )
-    write_bytes_atomic(arguments.path, default_settings().encode())
-    console(quiet=arguments.quiet).print(str(arguments.path))
+    options = options_of(InitOptions, arguments)
+    if options.path.exists():
+        raise OutputError("is there already", remedy="Give another name, or remove it.", path=options.path)
+    write_bytes_atomic(options.path, default_settings().encode())
+    console(quiet=options.verbosity.quiet).print(str(options.path))
     return 0
 
 

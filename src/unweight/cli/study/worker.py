@@ -1,7 +1,7 @@
 """What carries out a visit in a process of its own: a line of JSON in, a line of JSON out.
 
-`python -m unweight.cli.worker` does so for each line of its input until that ends; other schedulers call
-`work`.
+`python -m unweight.cli.study.worker` does so for each line of its input until that ends; other schedulers
+call `work`.
 """
 
 import contextlib
@@ -11,10 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import log_warnings
 from unweight.cli.main import main
-from unweight.cli.private_caches import use_private_caches
+from unweight.cli.process import keep_memory, log_warnings, use_private_caches
 from unweight.cli.unexpected import UNEXPECTED
 from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json

@@ -7,6 +7,7 @@ says becomes words of the command line, so that the command judges them as it ju
 import argparse
 import contextlib
 import io
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from typing import Any, final
 
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.main import parser
+from unweight.cli.main import parse
 from unweight.core.errors import InputError, UsageError
 from unweight.files.text_files import check_depth, read_content
 from unweight.registry import commands
 
+LOG = logging.getLogger(__name__)
 RUN = "run"
 # What a run says for each series itself, or what belongs to a single one.
 NOT_SETTINGS = {
     "series",  # of a folder of DICOM; a run works on a tree
-    *("inputs", "out", "subjects", "mask", "mag", "phase", "r2star", "chi", "rec", "t1w", "t2w", "flair"),
+    *("inputs", "out", "subjects", "subject", "mask", "mag", "phase", "r2star", "chi", "rec"),
+    *("t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
 }
 LARGEST_BYTES = 2**20
@@ -65,10 +68,11 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
         InputError: The file cannot be read, or holds a section, key or value that is not known.
         UsageError: The same of what is given.
     """
-    table = {} if path is None else _table(path)
+    table = {} if path is None else _current(_table(path))
     _check(table, path)
     for one in given:
         section, key, value = _assigned(one)
+        key = _current_key(section, key)
         table.setdefault(section, {})[key] = value
         _check({section: {key: value}}, None)
     options = {name: _words(name, table.get(name, {}), path) for name in commands()}
@@ -92,6 +96,25 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
             path=path,
         )
     return content
+
+
+def _current(table: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Return the settings with keys of releases before in their new spelling."""
+    return {
+        section: {_current_key(section, key): value for key, value in values.items()}
+        for section, values in table.items()
+    }
+
+
+def _current_key(section: str, key: str) -> str:
+    if section not in COMMANDS:
+        return key
+    new_names = {entry.old: entry.names[-1] for entry in COMMANDS[section].arguments if entry.old}
+    new = new_names.get(f"--{key}")
+    if new is None:
+        return key
+    LOG.warning("[%s] %s is now called %s", section, key, new.removeprefix("--"))
+    return new.removeprefix("--")
 
 
 def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None:
@@ -121,7 +144,7 @@ def _parsed(words: Sequence[str], path: Path | None) -> argparse.Namespace:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return parser().parse_args(words)
+            return parse(words)
     except SystemExit as ended:
         problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise _wrong(f"[{words[0]}] {problem}", f"See `unweight {words[0]} --help`.", path) from ended
