@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from unweight.cli.study import worker
-from unweight.run.carry_out import Said, carry_out
+from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
 
 POISON = "sub-02"

@@ -33,7 +33,7 @@ from unweight.core.errors import (
     ProtocolError,
     UsageError,
 )
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.brain_mask import find_brain, grown

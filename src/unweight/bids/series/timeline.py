@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import degrees
 
 from unweight.bids.series.frame import Frame
-from unweight.bids.series.overrides import Given, same_time
+from unweight.bids.series.overrides import ProtocolOverrides, same_time
 from unweight.core.errors import NoTimingError, ProtocolError
 from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
 
