@@ -16,14 +16,14 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import cache_from_source
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, get_args
+from typing import Any, ForwardRef, get_args
 from unittest.mock import patch
 
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray, jaxtyped
+from jaxtyping import AbstractArray, TypeCheckError, jaxtyped
 
-# An int will do where a float is wanted, as in PEP 484.
-CONF = BeartypeConf(is_pep484_tower=True)
+# An int will do where a float is wanted, as in PEP 484. A violation is a TypeError, as Python's own are.
+CONF = BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError)
 # What the decorator is called within an instrumented module; raise the number when `Instrument` changes.
 NAME = "_checked_by_the_tests"
 VERSION = "unweight2"
@@ -31,7 +31,7 @@ VERSION = "unweight2"
 
 def has_shape(hint: object) -> bool:
     """Whether a hint has an array of jaxtyping in it, or may have: a name can stand for anything."""
-    if isinstance(hint, str):
+    if isinstance(hint, str | ForwardRef):
         return True
     if isinstance(hint, list | tuple):
         return any(has_shape(part) for part in hint)
@@ -42,12 +42,13 @@ def has_shape(hint: object) -> bool:
 
 def built(function: FunctionType) -> Callable[..., Any]:
     """Return the function with its arguments and its result checked."""
-    if inspect.isgeneratorfunction(function):
-        # beartype would check the arguments at the first step only, outside the context of the call.
-        generator: Callable[..., Any] = jaxtyped(function, typechecker=beartype(conf=CONF))
-        return generator
-    wrapped: Callable[..., Any] = beartype(conf=CONF)(function)
-    if not any(has_shape(hint) for hint in inspect.get_annotations(function).values()):
+    check, hints = beartype(conf=CONF), inspect.get_annotations(function).values()
+    # beartype would check the arguments of a generator at its first step, outside the context of the call,
+    # and refuse a name that is there for type checkers alone.
+    if inspect.isgeneratorfunction(function) or any(isinstance(hint, str) for hint in hints):
+        return jaxtyped(function, typechecker=check)  # type: ignore[no-any-return]
+    wrapped: Callable[..., Any] = check(function)
+    if not any(has_shape(hint) for hint in hints):
         return wrapped
 
     def in_context(*args: Any, **kwargs: Any) -> Any:

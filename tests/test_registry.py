@@ -17,6 +17,7 @@ from tests.test_architecture import SOURCE
 from unweight import registry
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
+from unweight.learn.training.trainable import TrainableMethod
 from unweight.registry.records import Method, Model, Pipeline, Quantity, Records
 from unweight.signals.model import SignalModel
 
@@ -35,7 +36,7 @@ TARGETS = {
     *(item.benchmark for item in OWN.pipelines),
 } - {""}
 PLUGIN = """
-from unweight.registry.records import Dataset, Method, Model, Quantity, Records
+from unweight.registry.records import DatasetName, Method, Model, Quantity, Records
 
 PLUGIN = Records(
     methods=(Method(name="toy", family="t1", summary="a toy", target="toy_package.toy:ToyFit",
@@ -96,7 +97,8 @@ class Solver:
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_every_target_is_there(target: str) -> None:
-    assert callable(registry.load(target))
+    loaded = registry.load(target)
+    assert callable(loaded) or isinstance(loaded, TrainableMethod)
 
 
 def test_every_pipeline_has_methods_a_cost_and_words() -> None:
@@ -212,9 +214,10 @@ def test_a_package_adds_a_method_and_a_signal_model(tmp_path: Path) -> None:
         "assert not {'torch', 'numpy'} & set(sys.modules), 'the plug-in is light, and so is the parser'\n"
         "assert 'toy' in registry.compared_names('t1')\n"
         "assert registry.quantity('Toymap').symbol == 'ToY'\n"
-        "from unweight.cli.t1_method import check_method, method_for\n"
-        "check_method(chosen)\n"
-        "method = method_for(None, chosen)\n"
+        "from unweight.mapping.t1_method import T1Choice, check_method, method_for\n"
+        "choice = T1Choice(method=chosen.method)\n"
+        "check_method(choice)\n"
+        "method = method_for(None, choice)\n"
         "print(type(method.estimator).__name__, method.settings['Method'], method.algorithm)\n"
         "print(registry.load(registry.model('toy-model').target)().timings)\n"
     )

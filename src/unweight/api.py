@@ -13,7 +13,7 @@ given here; an array needs them all. Times are in seconds, angles in degrees as 
 one series; of a BIDS tree with several, `subject` chooses. Results are those of the commands, to the bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -71,7 +71,7 @@ AnyPath = str | PathLike[str]
 def map_t1(
     images: Images,
     *,
-    inversion_time: Sequence[float] | None = None,
+    inversion_time: Iterable[float] | None = None,
     repetition_time: Times | None = None,
     echo_time: Times | None = None,
     readout_time: Times | None = None,
@@ -150,7 +150,7 @@ def map_t1(
 def map_t2(
     images: Images,
     *,
-    echo_time: Sequence[float] | None = None,
+    echo_time: Iterable[float] | None = None,
     affine: object = None,
     mask: object = None,
     subject: str | None = None,
@@ -190,7 +190,7 @@ def map_t2(
 def map_r2star(
     images: Images,
     *,
-    echo_time: Sequence[float] | None = None,
+    echo_time: Iterable[float] | None = None,
     affine: object = None,
     mask: object = None,
     subject: str | None = None,
@@ -228,7 +228,7 @@ def map_qsm(
     images: Images,
     phase: Images = None,
     *,
-    echo_time: Sequence[float] | None = None,
+    echo_time: Iterable[float] | None = None,
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
@@ -299,7 +299,7 @@ def synthesise_mprage(
     images: Images,
     phase: Images = None,
     *,
-    echo_time: Sequence[float] | None = None,
+    echo_time: Iterable[float] | None = None,
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,

@@ -22,5 +22,6 @@ def test_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     of_command = {path.relative_to("demo/maps") for path in Path("demo/maps").rglob("*") if path.is_file()}
     assert written == of_command
     for path in written:
-        if path.suffix != ".html":  # saved before the table of the phantom
+        # The page was written before the table of the phantom; the tree lies elsewhere from there.
+        if path.suffix != ".html" and path.name != "dataset_description.json":
             assert (Path("maps") / path).read_bytes() == (Path("demo/maps") / path).read_bytes(), path

@@ -10,12 +10,11 @@ from unweight.metrics.accuracy import (
     RELATIVE,
     T1_BIN_NAMES,
     accuracy,
-    grouped,
     median,
     t1_bins,
     terciles,
 )
-from unweight.metrics.scores import Groups, Subject
+from unweight.metrics.scores import Groups, ScoreContext, scores_by_group
 
 NAN = math.nan
 
@@ -60,10 +59,7 @@ def test_differences_where_the_truth_may_be_negative() -> None:
     found = accuracy(torch.tensor([0.1, -0.3]), torch.tensor([0.0, -0.1]), positive=False)
     assert found["bias"] == pytest.approx(-0.05) and found["mae"] == pytest.approx(0.15)
     assert found["rmse"] == pytest.approx(math.sqrt(0.025))
-    groups = Groups(names=("all",), index=torch.zeros(2, dtype=torch.int64))
-    subject = Subject(method="a", dataset="x", unit="ppm")
-    scores = grouped(torch.ones(2), torch.zeros(2), groups, subject, positive=False)
-    assert {s.metric: s.unit for s in scores} == dict.fromkeys(ABSOLUTE, "ppm") | {"missing": "1"}
+    assert set(accuracy(torch.ones(2), torch.zeros(2), positive=False)) == {*ABSOLUTE, "missing", "n"}
 
 
 def test_a_truth_without_sign_is_refused() -> None:
@@ -76,7 +72,12 @@ def test_scores_by_t1_bin() -> None:
     index = t1_bins(truth)
     assert index.tolist() == [0, 1, 2, 3, 4, -1]
     groups = Groups(names=T1_BIN_NAMES, index=index)
-    scores = grouped(1.1 * truth, truth, groups, Subject(method="fit", dataset="x"))
+    scores = scores_by_group(
+        lambda voxels: accuracy(1.1 * truth, truth, selection=voxels),
+        groups,
+        ScoreContext(method="fit", dataset="x"),
+        {},
+    )
     bias = [s for s in scores if s.metric == "bias"]
     assert [s.group for s in bias] == list(T1_BIN_NAMES)
     assert all(s.value == pytest.approx(0.1, abs=1e-6) and s.n == 1 and s.unit == "1" for s in bias)

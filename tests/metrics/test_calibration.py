@@ -9,28 +9,27 @@ from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.metrics.calibration import (
     LEVELS,
-    Prediction,
+    GaussianPrediction,
     calibration,
     coverage,
     ence,
     gaussian_crps,
-    grouped_calibration,
     interval_coverage,
     interval_width,
     sparsification,
 )
-from unweight.metrics.scores import Groups, Subject
+from unweight.metrics.scores import Groups, ScoreContext, scores_by_group
 
 N = 40_000
 
 
-def prediction(factor: float = 1.0, n: int = N) -> Prediction:
+def prediction(factor: float = 1.0, n: int = N) -> GaussianPrediction:
     """Gaussian errors whose sd differs from voxel to voxel and is given wrong by a factor."""
     generator = seeded_generator(1)
     sd = 0.02 + 0.2 * torch.rand(n, generator=generator, dtype=torch.float64)
     truth = torch.randn(n, generator=generator, dtype=torch.float64)
     error = sd * torch.randn(n, generator=generator, dtype=torch.float64)
-    return Prediction(mean=truth + error, sd=factor * sd, truth=truth)
+    return GaussianPrediction(mean=truth + error, sd=factor * sd, truth=truth)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -63,12 +62,12 @@ def test_ence_of_right_error_bars_is_what_chance_leaves() -> None:
 def test_ence_sees_bins_that_cancel_in_the_mean() -> None:
     sd = torch.tensor([1.0, 1.0, 2.0, 2.0], dtype=torch.float64)
     error = torch.tensor([2.0, -2.0, 1.0, -1.0], dtype=torch.float64)
-    assert ence(Prediction(mean=error, sd=sd, truth=torch.zeros_like(sd)), n_bins=2) == 0.75
+    assert ence(GaussianPrediction(mean=error, sd=sd, truth=torch.zeros_like(sd)), n_bins=2) == 0.75
 
 
 def test_ause_is_zero_if_the_sd_orders_the_errors() -> None:
     error = torch.linspace(0.01, 1.0, 500, dtype=torch.float64)
-    curves = sparsification(Prediction(mean=error, sd=3 * error**2, truth=torch.zeros_like(error)))
+    curves = sparsification(GaussianPrediction(mean=error, sd=3 * error**2, truth=torch.zeros_like(error)))
     torch.testing.assert_close(curves.by_sd, curves.oracle)
     assert curves.ause == pytest.approx(0, abs=1e-12)
     # RMSE of errors uniform in 0…a is a/√3: what is left falls as 1 − removed.
@@ -78,7 +77,7 @@ def test_ause_is_zero_if_the_sd_orders_the_errors() -> None:
 def test_an_sd_without_information_gives_a_flat_curve() -> None:
     error = torch.linspace(0.01, 1.0, 500, dtype=torch.float64)
     curves = sparsification(
-        Prediction(mean=error, sd=torch.ones_like(error), truth=torch.zeros_like(error))
+        GaussianPrediction(mean=error, sd=torch.ones_like(error), truth=torch.zeros_like(error))
     )
     torch.testing.assert_close(curves.by_sd, torch.ones_like(curves.by_sd))
     # ∫ 1 − (1 − r) dr over 0…0.99
@@ -87,7 +86,7 @@ def test_an_sd_without_information_gives_a_flat_curve() -> None:
 
 def test_no_error_at_all() -> None:
     same = torch.ones(10, dtype=torch.float64)
-    assert sparsification(Prediction(mean=same, sd=same, truth=same)).ause == 0
+    assert sparsification(GaussianPrediction(mean=same, sd=same, truth=same)).ause == 0
 
 
 @pytest.mark.parametrize(("mean", "sd", "truth"), [(0.0, 1.0, 0.3), (1.2, 0.1, 0.9), (-1.0, 2.0, 4.0)])
@@ -95,15 +94,15 @@ def test_crps_is_the_integral_it_stands_for(mean: float, sd: float, truth: float
     below = quad(lambda x: ndtr((x - mean) / sd) ** 2, mean - 12 * sd, truth, points=[mean])[0]
     above = quad(lambda x: ndtr((mean - x) / sd) ** 2, truth, max(mean, truth) + 12 * sd)[0]
     one = (torch.tensor([value], dtype=torch.float64) for value in (mean, sd, truth))
-    crps = gaussian_crps(Prediction(**dict(zip(("mean", "sd", "truth"), one, strict=True))))
+    crps = gaussian_crps(GaussianPrediction(**dict(zip(("mean", "sd", "truth"), one, strict=True))))
     assert float(crps) == pytest.approx(below + above, rel=1e-6)
 
 
 def test_width_is_that_of_the_interval_of_t1() -> None:
     sd = torch.full((5,), 0.05, dtype=torch.float64)
-    width = interval_width(Prediction(mean=sd, sd=sd, truth=sd), 0.9)
+    width = interval_width(GaussianPrediction(mean=sd, sd=sd, truth=sd), 0.9)
     assert width == pytest.approx(math.exp(1.644854 * 0.05) - math.exp(-1.644854 * 0.05), abs=1e-6)
-    linear = Prediction(mean=sd, sd=sd, truth=sd, positive=False)
+    linear = GaussianPrediction(mean=sd, sd=sd, truth=sd, positive=False)
     assert interval_width(linear, 0.9) == pytest.approx(2 * 1.644854 * 0.05, abs=1e-6)
 
 
@@ -111,12 +110,16 @@ def test_all_metrics_with_voxels_left_out() -> None:
     full = prediction(n=400)
     mean = full.mean.clone()
     mean[:100] = math.nan
+    holes = GaussianPrediction(mean=mean, sd=full.sd, truth=full.truth)
     groups = Groups(names=("all", "nobody"), index=torch.zeros(400, dtype=torch.int64))
-    scores = grouped_calibration(
-        Prediction(mean=mean, sd=full.sd, truth=full.truth), groups, Subject(method="a", dataset="x")
+    scores = scores_by_group(
+        lambda voxels: calibration(holes, selection=voxels),
+        groups,
+        ScoreContext(method="a", dataset="x"),
+        {},
     )
     first = {s.metric: s for s in scores if s.group == "all"}
-    expected = calibration(Prediction(mean=mean[100:], sd=full.sd[100:], truth=full.truth[100:]))
+    expected = calibration(GaussianPrediction(mean=mean[100:], sd=full.sd[100:], truth=full.truth[100:]))
     assert first["missing"].value == 0.25 and first["ence"].n == 300
     for metric in ("coverage_50", "coverage_95", "ence", "ause", "crps", "width_90"):
         assert first[metric].value == pytest.approx(expected[metric])
@@ -124,29 +127,21 @@ def test_all_metrics_with_voxels_left_out() -> None:
     assert {s.unit for s in scores} == {"1"}
 
 
-def test_linear_parameters_carry_their_unit() -> None:
-    full = prediction(n=40)
-    linear = Prediction(mean=full.mean, sd=full.sd, truth=full.truth, positive=False)
-    groups = Groups(names=("all",), index=torch.zeros(40, dtype=torch.int64))
-    scores = grouped_calibration(linear, groups, Subject(method="a", dataset="x", unit="ppm"))
-    assert {s.metric for s in scores if s.unit == "ppm"} == {"crps", "width_90", "winkler_90"}
-
-
 def test_messages() -> None:
     ones = torch.ones(2)
     with pytest.raises(UsageError, match=r"1 of 2 standard deviations are not positive\. Give NaN"):
-        Prediction(mean=ones, sd=torch.tensor([0.0, 1.0]), truth=ones)
+        GaussianPrediction(mean=ones, sd=torch.tensor([0.0, 1.0]), truth=ones)
     with pytest.raises(UsageError, match="between 0 and 1, found 90"):
         coverage(prediction(n=4), 90)
     with pytest.raises(UsageError, match="no voxel has an estimate"):
-        sparsification(Prediction(mean=math.nan * ones, sd=ones, truth=ones))
+        sparsification(GaussianPrediction(mean=math.nan * ones, sd=ones, truth=ones))
 
 
 def test_stated_over_error_is_the_factor_by_which_the_sd_is_wrong() -> None:
     error = torch.randn(20000, generator=seeded_generator(5), dtype=torch.float64)
     truth = torch.zeros_like(error)
     for factor in (0.5, 1.0, 3.0):
-        told = Prediction(mean=0.1 * error, sd=torch.full_like(error, 0.1 * factor), truth=truth)
+        told = GaussianPrediction(mean=0.1 * error, sd=torch.full_like(error, 0.1 * factor), truth=truth)
         assert calibration(told)["sd_over_error"] == pytest.approx(factor, rel=0.02)
 
 
@@ -158,7 +153,9 @@ def test_winkler_score_of_a_normal_law() -> None:
     error = sigma * torch.randn(200000, generator=seeded_generator(6), dtype=torch.float64)
     scores = [
         calibration(
-            Prediction(mean=error, sd=torch.full_like(error, factor * sigma), truth=torch.zeros_like(error))
+            GaussianPrediction(
+                mean=error, sd=torch.full_like(error, factor * sigma), truth=torch.zeros_like(error)
+            )
         )["winkler_90"]
         for factor in (0.7, 1.0, 1.5)
     ]

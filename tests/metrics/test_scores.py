@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.metrics.scores import Groups, Score, Subject, scores_by_group, scores_table
+from unweight.metrics.scores import Groups, Score, ScoreContext, scores_by_group, scores_table
 
 
 def score(method: str, dataset: str, metric: str, value: float = 0.25) -> Score:
@@ -35,7 +35,7 @@ def test_groups_are_measured_one_by_one() -> None:
     scores = scores_by_group(
         lambda voxels: {"mean": float(values[voxels].mean()), "n": float(voxels.sum())},
         groups,
-        Subject(method="a", dataset="x", parameter="T2"),
+        ScoreContext(method="a", dataset="x", parameter="T2"),
         {"mean": "s"},
     )
     assert {s.parameter for s in scores} == {"T2"}

@@ -194,34 +194,37 @@ CHOSEN_SERIES = argument(
     help="of a folder of DICOM, only the series of these numbers (8, or 8-13); times given by hand count "
     "their volumes in this order",
 )
+TI = argument(
+    "--ti",
+    dest="inversion_time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
+    "series",
+)
+TR = argument(
+    "--tr",
+    dest="repetition_time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="repetition time [s], one or one per volume",
+)
+READOUT_TIME = argument(
+    "--readout-time",
+    nargs="+",
+    type=float,
+    metavar="S",
+    help="excitation to last echo of the train [s]; recovery starts there",
+)
 SERIES = (
     INPUTS,
     CHOSEN_SERIES,
-    argument(
-        "--ti",
-        dest="inversion_time",
-        nargs="+",
-        type=float,
-        metavar="S",
-        help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
-        "series",
-    ),
-    argument(
-        "--tr",
-        dest="repetition_time",
-        nargs="+",
-        type=float,
-        metavar="S",
-        help="repetition time [s], one or one per volume",
-    ),
+    TI,
+    TR,
     TE,
-    argument(
-        "--readout-time",
-        nargs="+",
-        type=float,
-        metavar="S",
-        help="excitation to last echo of the train [s]; recovery starts there",
-    ),
+    READOUT_TIME,
     flag("--signed", help="the images keep their sign (real part, phase corrected)"),
     flag("--magnitude", help="the images are magnitudes"),
     MASK,

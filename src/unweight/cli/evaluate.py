@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_test
-from unweight.benchmark.core.run import Dataset, Refusal, Watch
+from unweight.benchmark.core.run import Dataset, MethodRefusal, Watch
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
 from unweight.benchmark.core.tables import TextTable, further_tables
 from unweight.benchmark.qsm import scores as qsm_scores
@@ -48,7 +48,7 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.metrics.scores import Score, Subject
+from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
 from unweight.registry import compared_names, datasets, load, pipeline
 
@@ -105,7 +105,7 @@ def _watch(arguments: argparse.Namespace) -> Watch:
     return watch
 
 
-def _report(refusals: Sequence[Refusal], screen: Console) -> None:
+def _report(refusals: Sequence[MethodRefusal], screen: Console) -> None:
     for refusal in refusals:
         screen.print(f"{refusal.dataset}: {refusal.method} is left out: {refusal.reason}")
 
@@ -200,7 +200,7 @@ def _stability(
     name = t1_methods.default_method(tuple(methods))
     reason = refusal_of_stability(methods[name])
     if reason is not None:
-        _report([Refusal(method=name, dataset=STABILITY, reason=reason)], screen)
+        _report([MethodRefusal(method=name, dataset=STABILITY, reason=reason)], screen)
         return ()
     return stability_scores(name, methods[name], watch)
 
@@ -272,7 +272,7 @@ def _score_own_map(arguments: argparse.Namespace, given: list[str], metrics: Met
     if labels is not None:
         agreed = slope_through_regions(chi.data, truth.data, labels, mask)
         numbers |= {"slope": agreed.slope, "r": agreed.correlation, "mae": agreed.mean_absolute_error}
-    subject = Subject(method="given", dataset="given", parameter=qsm_scores.CHI, unit="ppm")
+    subject = ScoreContext(method="given", dataset="given", parameter=qsm_scores.CHI, unit="ppm")
     scores = [
         *qsm_scores.scores_of(numbers, subject, int(mask.sum())),
         *qsm_scores.further_scores(chi.data, truth.data, mask, subject, metrics),

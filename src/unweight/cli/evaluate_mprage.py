@@ -30,9 +30,9 @@ from unweight.benchmark.mprage.records import (
     FED,
     METRICS,
     TRUTH,
-    Record,
     ResultsFile,
     SegmentFn,
+    SubjectRecord,
     SynthesisFn,
     measure_subject,
 )
@@ -112,7 +112,7 @@ def evaluate_mprage(arguments: argparse.Namespace, screen: Console, metrics: Met
     return Evaluation(scores=scores, figures=figures, tables=tables)
 
 
-def _ablation(records: Sequence[Record], dataset: str) -> tuple[list[TextTable], dict[str, bytes]]:
+def _ablation(records: Sequence[SubjectRecord], dataset: str) -> tuple[list[TextTable], dict[str, bytes]]:
     """Return what R2* and susceptibility add, as tables and as a picture."""
     ablations = {condition: ablation_name(condition) for condition in CONDITIONS}
     tables: list[TextTable] = []

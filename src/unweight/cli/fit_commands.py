@@ -7,27 +7,27 @@ from unweight.cli.arguments import (
     MASK,
     OUT,
     PICTURES,
+    READOUT_TIME,
+    SUBJECT,
     SUBJECTS,
     TE,
+    TI,
+    TR,
     argument,
     flag,
 )
 from unweight.cli.command import Command
 from unweight.registry import models
 
-TI = argument("--ti", nargs="+", type=float, metavar="S", help="inversion times [s], one per volume")
-TR = argument("--tr", nargs="+", type=float, metavar="S", help="repetition time [s], one or one per volume")
 FLIP = argument(
-    "--flip", nargs="+", type=float, metavar="DEG", help="flip angle [degrees], one or one per volume"
-)
-READOUT = argument(
-    "--readout-time",
+    "--flip",
+    dest="flip_angle",
     nargs="+",
     type=float,
-    metavar="S",
-    help="excitation to last echo of a refocusing train [s]",
+    metavar="DEG",
+    help="flip angle [degrees], one or one per volume",
 )
-TIMINGS = (TE, TR, TI, FLIP, READOUT)
+TIMINGS = (TE, TR, TI, FLIP, READOUT_TIME)
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -79,11 +79,13 @@ ARGUMENTS = (
     argument("--rec", metavar="LABEL", help="write names with rec-LABEL, beside maps of other images"),
     MASK,
     SUBJECTS,
+    SUBJECT,
     DEVICE,
     *PICTURES,
 )
 FIT = Command(
-    module="unweight.cli.fit",
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.model_fit:ModelOptions",
     summary="fit a signal model to images: " + ", ".join(item.name for item in models()),
     arguments=(
         argument(
@@ -103,7 +105,8 @@ FIT = Command(
 )
 FIT_OF_MODEL = {
     item.command: Command(
-        module="unweight.cli.fit",
+        module="unweight.cli.mapping",
+        mapping="unweight.mapping.model_fit:ModelOptions",
         summary=f"{item.title or item.summary}, the same as `fit {item.name}`",
         arguments=ARGUMENTS,
         epilogue=f"unweight {item.command} bids_tree -o maps",
@@ -118,5 +121,11 @@ SIMULATED_MODEL = (
         help="simulate magnitudes of this signal model instead, with the timings given",
     ),
     *TIMINGS,
-    argument("--field", type=float, metavar="T", help="field strength of --model [T] (default 3)"),
+    argument(
+        "--field",
+        dest="field_strength",
+        type=float,
+        metavar="T",
+        help="field strength of --model [T] (default 3)",
+    ),
 )

@@ -87,6 +87,8 @@ def _frozen(value: object) -> object:
     """Return lists as tuples, and lists of ranges as one tuple."""
     if not isinstance(value, list):
         return value
-    if value and all(isinstance(part, tuple) for part in value):
+    if value and all(
+        isinstance(part, tuple) and all(isinstance(number, int) for number in part) for part in value
+    ):
         return tuple(chain.from_iterable(value))
     return tuple(value)

@@ -12,7 +12,6 @@ from unweight.bids.collection import LINKS
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
-from unweight.cli.fit import model_of
 from unweight.cli.terminal import console
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
@@ -24,6 +23,7 @@ from unweight.files.text_files import write_table
 from unweight.heads.brainweb import find_brainweb, read_brainweb
 from unweight.heads.labels import read_labels
 from unweight.heads.mni152 import read_mni152
+from unweight.mapping.model_fit import model_of
 from unweight.registry import model
 from unweight.registry.records import Model
 from unweight.signals.model import SignalModel

@@ -100,7 +100,7 @@ class Protocol:
         values = (getattr(self, name) for name in PER_VOLUME)
         shapes = [value.shape[:-1] for value in values if value is not None]
         try:
-            return torch.broadcast_shapes(*shapes)
+            return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]  # of torch
         except RuntimeError as error:
             raise ProtocolError(
                 f"the timings differ in their voxels: {', '.join(str(tuple(s)) for s in shapes)}",
@@ -211,8 +211,8 @@ def _check_order(protocol: Protocol) -> None:
         value = getattr(protocol, name)
         if value is None:
             continue
-        value, repeat = torch.broadcast_tensors(value, protocol.repetition_time)
-        late = value >= repeat
+        late = value >= protocol.repetition_time
+        value, repeat = value.expand(late.shape), protocol.repetition_time.expand(late.shape)
         if bool(late.any()):
             where = tuple(late.nonzero()[0].tolist())
             raise ProtocolError(

@@ -288,7 +288,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
 
     def _bound(self, problem: VoxelProblem, theta: Tensor) -> Tensor:
         """Return the Cramér–Rao bound for unit noise."""
-        known = problem.known | _held(theta, self.fixed)
+        known = {**problem.known, **_held(theta, self.fixed)}
         return cramer_rao_bound(self.model, theta, problem.protocol, Gaussian(sigma=1.0), known)
 
     def _status(

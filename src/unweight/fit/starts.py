@@ -14,6 +14,7 @@ neighbours, the best first.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, final
 
 import torch
@@ -87,9 +88,8 @@ def start_grid(problem: VoxelProblem) -> Grid:
     Raises:
         UsageError: A parameter that is no amplitude has no finite range.
     """
-    free, amplitude = problem.free, ()
-    if isinstance(problem.model, SeparableModel):
-        amplitude = problem.model.amplitude
+    free = problem.free
+    amplitude = problem.model.amplitude if isinstance(problem.model, SeparableModel) else ()
     places = [place_of(free, spec.name) for spec in amplitude] + [None, None]
     axes: list[Tensor] = []
     counts = list(COUNTS)
@@ -190,7 +190,7 @@ def _is_peak(
     bits = 2 ** torch.arange(signs.shape[-1], device=signs.device, dtype=torch.float64)
     pattern = ((signs < 0) * bits).sum(-1)
     peak = torch.zeros_like(explained, dtype=torch.bool)
-    for number in pattern.unique():
+    for number in torch.unique(pattern):
         own = torch.where(pattern == number, explained, -math.inf)
         peak |= (pattern == number) & (own >= _widest(own, shape))
     return peak
@@ -227,10 +227,11 @@ def _axis(spec: ParameterSpec, count: int, problem: VoxelProblem) -> Tensor:
 
 def _frequencies(spec: ParameterSpec, problem: VoxelProblem) -> Tensor:
     """Return frequencies between which the phase of the echoes can tell, and no aliases of them."""
-    echoes = problem.protocol.require("echo_time", spec.name).unique()
+    echoes = sorted(set(problem.protocol.require("echo_time", spec.name).flatten().tolist()))
     if len(echoes) < 2:
         return torch.zeros(1)
-    reach = min(1 / (2 * float(echoes.diff().min())), spec.upper, -spec.lower)
-    span = float(echoes.max() - echoes.min())
+    shortest = min(later - earlier for earlier, later in pairwise(echoes))
+    reach = min(1 / (2 * shortest), spec.upper, -spec.lower)
+    span = echoes[-1] - echoes[0]
     count = min(MOST_FREQUENCIES, math.ceil(PER_PERIOD * span * 2 * reach) + 1)
     return torch.linspace(-reach, reach, count)

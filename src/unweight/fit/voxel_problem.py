@@ -128,15 +128,16 @@ class VoxelProblem:
         for index in range(free.shape[-1]):
             tangent = torch.zeros_like(free)
             tangent[..., index] = 1.0
-            value, column = jvp(self.signal, (free,), (tangent,))
-            columns.append(samples_of(column))
-        return samples_of(value), torch.stack(columns, dim=-1)
+            pushed = jvp(self.signal, (free,), (tangent,))
+            signal = pushed[0]
+            columns.append(samples_of(pushed[1]))
+        return samples_of(signal), torch.stack(columns, dim=-1)
 
     def bounds(self) -> tuple[Float[Tensor, " free"], Float[Tensor, " free"]]:
         """Return the ends of the believed ranges on the real line; a phase has none."""
         ranges = [(-torch.inf, torch.inf) if spec.unit == "rad" else spec.free_range for spec in self.free]
-        low, high = (torch.tensor(ends).to(self.data.real) for ends in zip(*ranges, strict=True))
-        return low, high
+        ends = torch.tensor(ranges).to(self.data.real)
+        return ends[:, 0], ends[:, 1]
 
 
 def samples_of(signal: Tensor) -> Float[Tensor, "voxels samples"]:

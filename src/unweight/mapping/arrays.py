@@ -4,7 +4,7 @@ A set made of arrays names the SHA-256 of their numbers as its sources.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -25,7 +25,7 @@ from unweight.core.weighting import Weighting
 from unweight.prepare.brain_mask import find_brain
 from unweight.prepare.weighted_images import ReadExamination
 
-Times = float | Sequence[float]
+Times = float | Iterable[float]
 
 
 def tensor_of(array: object) -> Tensor:

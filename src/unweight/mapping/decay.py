@@ -98,7 +98,7 @@ class R2StarOptions(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        return self.images.find(GRADIENT_ECHOES.suffix)
+        return self.images.find((GRADIENT_ECHOES.suffix,))
 
     def mapper(self) -> "DecayMapper":
         """Return what maps them."""
@@ -136,7 +136,7 @@ class T2Options(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        return self.images.find(SPIN_ECHOES.suffix)
+        return self.images.find((SPIN_ECHOES.suffix,))
 
     def mapper(self) -> "DecayMapper":
         """Return what maps them."""

@@ -1,6 +1,6 @@
 """How a caller names the images of one series: a tree, a folder, files, or magnitude and phase apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -60,6 +60,7 @@ class SeriesInput:
         repetition_time: One for all, or one per volume [s].
         echo_time: One for all, or one per volume [s].
         readout_time: From excitation to the last refocused echo [s].
+        flip_angle: Of the excitation; one for all, or one per volume [degrees].
         mask: A NIfTI file on the same grid, not 0 where to work.
         series: Numbers of the series of a folder of DICOM.
         subjects: Of a BIDS tree, without `sub-`; None for all.
@@ -77,6 +78,7 @@ class SeriesInput:
     repetition_time: tuple[float, ...] | None = None
     echo_time: tuple[float, ...] | None = None
     readout_time: tuple[float, ...] | None = None
+    flip_angle: tuple[float, ...] | None = None
     mask: Path | None = None
     series: tuple[int, ...] | None = None
     subjects: tuple[str, ...] | None = None
@@ -112,6 +114,7 @@ class SeriesInput:
             repetition_time=self.repetition_time,
             echo_time=self.echo_time,
             readout_time=self.readout_time,
+            flip_angle=self.flip_angle,
             kind=kind,
             mask=self.mask,
             phase=self._phase(),
@@ -119,11 +122,13 @@ class SeriesInput:
             series=self.series,
         )
 
-    def find(self, suffix: str, kind: SignalKind | None = None) -> list[tuple[str, FoundImages]]:
+    def find(
+        self, suffixes: Sequence[str], kind: SignalKind | None = None
+    ) -> list[tuple[str, FoundImages]]:
         """Return the series by their labels, without reading them.
 
         Args:
-            suffix: Of series in a BIDS tree.
+            suffixes: Of series in a BIDS tree.
             kind: As in `given`.
 
         Raises:
@@ -135,10 +140,10 @@ class SeriesInput:
                 magnitude=self.magnitude_images,
                 phase=self.phase_images or (),
                 given=given,
-                suffix=suffix,
+                suffix=suffixes[0],
             )
             return [(LABEL, named)]
-        found = find_inputs(self.inputs, given, suffixes=(suffix,), subjects=self.subjects)
+        found = find_inputs(self.inputs, given, suffixes=suffixes, subjects=self.subjects)
         if self.subject is None:
             return [(series.label, series) for series in found]
         if any(not isinstance(series.origin, tuple | Path) for series in found):

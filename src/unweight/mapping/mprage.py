@@ -103,7 +103,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         kind = SignalKind.MAGNITUDE if self.no_phase else SignalKind.COMPLEX
-        found = self.images.find(SUFFIX, kind)
+        found = self.images.find((SUFFIX,), kind)
         if len(found) > 1 and self.map_files:
             raise UsageError(
                 f"a map belongs to one series, and there are {len(found)}",

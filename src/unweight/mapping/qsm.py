@@ -99,7 +99,7 @@ class QsmOptions(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        return self.images.find(SUFFIX, SignalKind.COMPLEX)
+        return self.images.find((SUFFIX,), SignalKind.COMPLEX)
 
     def mapper(self) -> "QsmMapper":
         """Return what maps them."""

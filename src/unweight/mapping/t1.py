@@ -66,7 +66,7 @@ class T1Options(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        return self.images.find(SUFFIX, self.kind)
+        return self.images.find((SUFFIX,), self.kind)
 
     def mapper(self) -> "T1Mapper":
         """Return what maps them; a wrong setting is an error before any file is read."""

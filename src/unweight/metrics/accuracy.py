@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.metrics.scores import Groups, Score, Subject, scores_by_group
 
 T1_BINS = (0.0, 0.15, 0.5, 1.1, 2.0, math.inf)
 T1_BIN_NAMES = ("T1 < 150 ms", "150-500 ms", "0.5-1.1 s", "1.1-2 s", "> 2 s")
@@ -82,24 +81,6 @@ def absolute_errors(
     compared = estimate > 0 if positive else torch.isfinite(estimate) & torch.isfinite(truth)
     error = (estimate - truth)[compared]
     return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean())}
-
-
-def grouped(
-    estimate: Float[Tensor, " voxels"],
-    truth: Float[Tensor, " voxels"],
-    groups: Groups,
-    subject: Subject,
-    *,
-    positive: bool = True,
-) -> tuple[Score, ...]:
-    """Return the metrics of `accuracy` for each group of voxels."""
-    units = {} if positive else dict.fromkeys(ABSOLUTE, subject.unit)
-    return scores_by_group(
-        lambda voxels: accuracy(estimate, truth, selection=voxels, positive=positive),
-        groups,
-        subject,
-        units,
-    )
 
 
 def t1_bins(t1: Float[Tensor, " voxels"]) -> Int[Tensor, " voxels"]:

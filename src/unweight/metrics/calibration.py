@@ -24,11 +24,9 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.metrics.accuracy import median
-from unweight.metrics.scores import Groups, Score, Subject, scores_by_group
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 WIDTH_LEVEL = 0.9
-CARRY_UNIT = ("crps", "width_90", "winkler_90")
 ROBUST = 1.4826  # median absolute error of a normal law to its standard deviation
 N_BINS = 20
 N_STEPS = 100
@@ -36,7 +34,7 @@ N_STEPS = 100
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
+class GaussianPrediction:
     """What a method says of some voxels on the free scale, and the truth.
 
     Voxels in which one of the three is not finite are left out of every metric.
@@ -60,11 +58,11 @@ class Prediction:
                 remedy="Give NaN where the method has none.",
             )
 
-    def valued(self, selection: Bool[Tensor, " voxels"] | None = None) -> "Prediction":
+    def valued(self, selection: Bool[Tensor, " voxels"] | None = None) -> "GaussianPrediction":
         """Return the selected voxels that have all three, in double precision."""
         keep = torch.isfinite(self.mean) & torch.isfinite(self.sd) & torch.isfinite(self.truth)
         keep = keep if selection is None else keep & selection
-        return Prediction(
+        return GaussianPrediction(
             mean=self.mean[keep].double(),
             sd=self.sd[keep].double(),
             truth=self.truth[keep].double(),
@@ -94,7 +92,7 @@ class Sparsification:
 
 
 def calibration(
-    prediction: Prediction, *, selection: Bool[Tensor, " voxels"] | None = None
+    prediction: GaussianPrediction, *, selection: Bool[Tensor, " voxels"] | None = None
 ) -> dict[str, float]:
     """Return the metrics of the selected voxels by name; NaN where there is no voxel.
 
@@ -121,18 +119,7 @@ def calibration(
     }
 
 
-def grouped_calibration(prediction: Prediction, groups: Groups, subject: Subject) -> tuple[Score, ...]:
-    """Return the metrics of `calibration` for each group of voxels."""
-    unit = "1" if prediction.positive else subject.unit
-    return scores_by_group(
-        lambda voxels: calibration(prediction, selection=voxels),
-        groups,
-        subject,
-        dict.fromkeys(CARRY_UNIT, unit),
-    )
-
-
-def coverage(prediction: Prediction, level: float) -> float:
+def coverage(prediction: GaussianPrediction, level: float) -> float:
     """Return the share of truths in the central Gaussian interval of a level, 0.9."""
     valued = prediction.valued()
     reach = _quantile(level) * valued.sd
@@ -174,7 +161,7 @@ def interval_measures(
     }
 
 
-def ence(prediction: Prediction, *, n_bins: int = N_BINS) -> float:
+def ence(prediction: GaussianPrediction, *, n_bins: int = N_BINS) -> float:
     """Return the expected normalised calibration error.
 
     An sd wrong by the factor f gives |1 − 1/f|. Right ones do not give 0 but what chance leaves in bins
@@ -191,7 +178,7 @@ def ence(prediction: Prediction, *, n_bins: int = N_BINS) -> float:
     return float((1 - ratios.sqrt()).abs().mean())
 
 
-def sparsification(prediction: Prediction, *, n_steps: int = N_STEPS) -> Sparsification:
+def sparsification(prediction: GaussianPrediction, *, n_steps: int = N_STEPS) -> Sparsification:
     """Return the curves at 0, 1/n_steps, … removed, the last step left out.
 
     Voxels of equal sd have no order, so each counts with the mean of their squared errors.
@@ -216,7 +203,7 @@ def sparsification(prediction: Prediction, *, n_steps: int = N_STEPS) -> Sparsif
     )
 
 
-def gaussian_crps(prediction: Prediction) -> Float[Tensor, " valued"]:
+def gaussian_crps(prediction: GaussianPrediction) -> Float[Tensor, " valued"]:
     """Return the continuous ranked probability score of each voxel with a value; small is good."""
     valued = prediction.valued()
     z = (valued.truth - valued.mean) / valued.sd
@@ -225,7 +212,7 @@ def gaussian_crps(prediction: Prediction) -> Float[Tensor, " valued"]:
     return valued.sd * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
 
 
-def interval_width(prediction: Prediction, level: float) -> float:
+def interval_width(prediction: GaussianPrediction, level: float) -> float:
     """Return the median width of the central interval of a level, 0.9.
 
     Relative to the estimate exp(mean) if the free scale is a logarithm: exp(mean ± z sd) is 2 sinh(z sd)
@@ -235,14 +222,14 @@ def interval_width(prediction: Prediction, level: float) -> float:
     return median(2 * (torch.sinh(reach) if prediction.positive else reach))
 
 
-def sd_over_error(prediction: Prediction) -> float:
+def sd_over_error(prediction: GaussianPrediction) -> float:
     """Return the median stated sd over the robust spread of the errors about the truth; 1 is right."""
     valued = prediction.valued()
     error = ROBUST * median((valued.mean - valued.truth).abs())
     return median(valued.sd) / error if error > 0 else math.nan
 
 
-def winkler(prediction: Prediction, level: float) -> float:
+def winkler(prediction: GaussianPrediction, level: float) -> float:
     """Return the mean interval score of a central interval on the free scale."""
     valued = prediction.valued()
     reach = _quantile(level) * valued.sd

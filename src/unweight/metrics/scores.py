@@ -20,7 +20,7 @@ COUNT = "n"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class ScoreContext:
     """What is scored.
 
     Attributes:
@@ -111,7 +111,7 @@ class Groups:
 def scores_by_group(
     measure: Callable[[Bool[Tensor, " voxels"]], Mapping[str, float]],
     groups: Groups,
-    subject: Subject,
+    subject: ScoreContext,
     units: Mapping[str, str],
 ) -> tuple[Score, ...]:
     """Return the scores of each group.

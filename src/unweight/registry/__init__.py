@@ -23,7 +23,16 @@ from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
 from unweight.registry.metrics import METRICS
 from unweight.registry.pipelines import DATASETS, MODELS, PIPELINES, QUANTITIES
-from unweight.registry.records import Dataset, Inputs, Method, Metric, Model, Pipeline, Quantity, Records
+from unweight.registry.records import (
+    DatasetName,
+    Inputs,
+    Method,
+    Metric,
+    Model,
+    Pipeline,
+    Quantity,
+    Records,
+)
 
 LOG = logging.getLogger(__name__)
 PLUGINS = "unweight.plugins"
@@ -33,7 +42,7 @@ KINDS: Mapping[str, type] = MappingProxyType(
         "pipelines": Pipeline,
         "models": Model,
         "metrics": Metric,
-        "datasets": Dataset,
+        "datasets": DatasetName,
         "quantities": Quantity,
     }
 )
@@ -89,7 +98,7 @@ def _key(record: object) -> tuple[str, ...]:
     match record:
         case Method():
             return record.family, record.stage, record.name
-        case Dataset():
+        case DatasetName():
             return record.family, record.name
         case Pipeline():
             return (record.command,)

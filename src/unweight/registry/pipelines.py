@@ -1,6 +1,6 @@
 """Pipelines, signal models, simulated data sets and quantities: one record each."""
 
-from unweight.registry.records import Dataset, Demand, Model, Pipeline, Quantity
+from unweight.registry.records import DatasetName, Demand, Model, Pipeline, Quantity
 
 _PLAN = "unweight.run.plan:"
 PIPELINES = (
@@ -200,7 +200,7 @@ MODELS = (
     ),
 )
 DATASETS = tuple(
-    Dataset(name=name, family=family)
+    DatasetName(name=name, family=family)
     for family, names in (
         (
             "t1",

@@ -9,7 +9,7 @@ from typing import final
 
 OF_MAP = "unit of the map"
 # Of one core and of memory, for each voxel of each image, of the fit of any model.
-FIT_NANOSECONDS, FIT_BYTES = 10_000.0, 60.0
+FIT_NANOSECONDS, FIT_BYTES = 8000.0, 330.0
 
 
 @final
@@ -33,7 +33,7 @@ class Demand:
 
 
 # Of the fit of any model.
-FIT_DEMAND = Demand(voxel=2000.0, value=150.0)
+FIT_DEMAND = Demand(voxel=1100.0, value=20.0, least=2**29)
 
 
 @final
@@ -217,7 +217,7 @@ class Metric:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class DatasetName:
     """One set of simulated data of a benchmark.
 
     Attributes:
@@ -268,5 +268,5 @@ class Records:
     pipelines: tuple[Pipeline, ...] = ()
     models: tuple[Model, ...] = ()
     metrics: tuple[Metric, ...] = ()
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[DatasetName, ...] = ()
     quantities: tuple[Quantity, ...] = ()

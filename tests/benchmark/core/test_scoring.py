@@ -20,14 +20,14 @@ from unweight.benchmark.core.scoring import (
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.metrics.accuracy import accuracy
-from unweight.metrics.calibration import Prediction, calibration
+from unweight.metrics.calibration import GaussianPrediction, calibration
 from unweight.metrics.image_quality import psnr, ssim
-from unweight.metrics.scores import Groups, Subject
+from unweight.metrics.scores import Groups, ScoreContext
 from unweight.registry import metric
 from unweight.registry.metrics import METRICS
 from unweight.registry.records import Inputs
 
-SUBJECT = Subject(method="fit", dataset="set", unit="s", parameter="T1")
+SUBJECT = ScoreContext(method="fit", dataset="set", unit="s", parameter="T1")
 SHAPE = (24, 22, 3)
 
 
@@ -43,7 +43,7 @@ def images() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def sample() -> VoxelSample:
     estimate, truth, inside = images()
     found, known = estimate[inside].double(), truth[inside].double()
-    free = Prediction(mean=found.log(), sd=torch.full_like(found, 0.1), truth=known.log())
+    free = GaussianPrediction(mean=found.log(), sd=torch.full_like(found, 0.1), truth=known.log())
     return VoxelSample(
         estimate=found, truth=known, prediction=free, lower=0.8 * found, upper=1.2 * found, scale=found
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unweight.benchmark.mprage import figures as t1w_figures
 from unweight.benchmark.mprage.figures import AGEING, age_figure, draw_gains, method_figure
-from unweight.benchmark.mprage.records import TRUTH, Record
+from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.benchmark.mprage.scores import Gain
 from unweight.core.seeding import seeded_generator
 from unweight.learn.pairs.echo_channels import MASK, N_CHANNELS
@@ -53,8 +53,8 @@ def wide(png: bytes | None) -> int:
     return int(imread(io.BytesIO(png)).shape[1])
 
 
-def record(name: str, way: str, age: float | None, volume: float = 1.0) -> Record:
-    return Record(
+def record(name: str, way: str, age: float | None, volume: float = 1.0) -> SubjectRecord:
+    return SubjectRecord(
         dataset="healthy",
         subject=name,
         method=way,
@@ -149,5 +149,5 @@ def test_only_people_of_whom_all_is_known(monkeypatch: pytest.MonkeyPatch) -> No
     ],
     ids=["nobody", "no ages", "no truth", "one person", "one in both"],
 )
-def test_no_picture_without_ages(records: list[Record]) -> None:
+def test_no_picture_without_ages(records: list[SubjectRecord]) -> None:
     assert age_figure(records, ["unet"], "title") is None

@@ -15,8 +15,8 @@ from unweight.benchmark.core.run import no_progress
 from unweight.benchmark.mprage.records import (
     CONTRASTS,
     TRUTH,
-    Record,
     ResultsFile,
+    SubjectRecord,
     SynthesisFn,
     measure_subject,
     outermost,
@@ -87,13 +87,13 @@ def wrong_at_the_rim(pair: Pair) -> Tensor:
     return torch.where(rim, 0.0, pair.target.float())
 
 
-def measured(methods: Mapping[str, SynthesisFn], *names: str) -> dict[str, Record]:
+def measured(methods: Mapping[str, SynthesisFn], *names: str) -> dict[str, SubjectRecord]:
     pairs = measure_subject("healthy", person(), methods, nearest_level, no_progress, all_measures=names)
     return {record.method: record for record, _ in pairs}
 
 
-def record(name: str, method: str = TRUTH, dice: float = 0.9) -> Record:
-    return Record(
+def record(name: str, method: str = TRUTH, dice: float = 0.9) -> SubjectRecord:
+    return SubjectRecord(
         dataset="healthy",
         subject=name,
         method=method,

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from unweight.benchmark.mprage.records import TRUTH, Record
+from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.benchmark.mprage.scores import (
     ALONE,
     BOTH,
@@ -44,10 +44,10 @@ def record(
     dataset: str = "healthy",
     about: Mapping[str, object] | None = None,
     **measures: Mapping[str, float],
-) -> Record:
+) -> SubjectRecord:
     names = ("image", "volume_ml", "dice", "dice_labels", "hd95_mm", "psnr")
     fields: dict[str, Mapping[str, float]] = {name: {} for name in names}
-    return Record(
+    return SubjectRecord(
         dataset=dataset, subject=name, method=way, about=about or {}, seconds=2.0, **(fields | measures)
     )
 
@@ -127,7 +127,7 @@ def test_interval_of_a_mean_is_that_of_normal_theory() -> None:
     assert bootstrap(values) == (low, high) and N_RESAMPLES >= 1000
 
 
-def people_with(change: Mapping[str, float], spread: float, n: int = 20) -> list[Record]:
+def people_with(change: Mapping[str, float], spread: float, n: int = 20) -> list[SubjectRecord]:
     """People whose Dice goes up by so much with each condition."""
     rng = np.random.default_rng(1)
     records = []
@@ -210,7 +210,7 @@ def subjects(n: int = N_PEOPLE) -> list[tuple[str, dict[str, object], dict[str, 
 
 
 @cache
-def cohort() -> tuple[Record, ...]:
+def cohort() -> tuple[SubjectRecord, ...]:
     """True images, images whose volumes follow, and images of one brain for all ages."""
     rng = np.random.default_rng(3)
     records = []

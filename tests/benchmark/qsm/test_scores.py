@@ -1,5 +1,6 @@
 """Every stage of susceptibility mapping on one head with voxels of 3 mm, and targets on two of 1.5 mm."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.image import imread
 
 from tests.benchmark.qsm.test_heads import coarse_heads
 from unweight.benchmark.qsm.figures import qsm_figures
@@ -18,7 +20,6 @@ from unweight.metrics.susceptibility import susceptibility_scores
 from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS
 
 WAY = "vsharp+tkd"
-PNG = b"\x89PNG\r\n\x1a\n"
 Key = tuple[str, str, str, str]
 
 
@@ -140,7 +141,12 @@ def test_pictures_are_named_by_set_and_head() -> None:
         f"qsm_end_to_end_{name}.png",
         f"qsm_{name}_structures.png",
     }
-    assert all(content.startswith(PNG) for content in figures.values())
+    sizes = {name: imread(io.BytesIO(png)).shape for name, png in figures.items()}
+    assert {shape[1] for shape in sizes.values()} == {1200}
+    assert sizes[f"qsm_{name}_structures.png"][0] == 650
+    # Inversions fill two rows of four, one method end to end one.
+    one, two = (sizes[f"qsm_{kind}_{name}.png"][0] for kind in ("end_to_end", "inversion"))
+    assert two > 1.5 * one
     told = {label: chi for label, chi in measured.maps.items() if label.endswith(FROM_TRUTH)}
     assert set(qsm_figures(replace(measured, maps=told))) == {f"qsm_inversion_{name}.png"}
 

@@ -26,7 +26,7 @@ from unweight.benchmark.t1.scores import evaluate_dataset
 from unweight.core.errors import UsageError
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.metrics.accuracy import T1_BIN_NAMES
-from unweight.metrics.calibration import Prediction, sparsification
+from unweight.metrics.calibration import GaussianPrediction, sparsification
 from unweight.metrics.scores import Score
 from unweight.signals.inversion_recovery import T1
 
@@ -60,7 +60,9 @@ def test_coverage_and_sparsification() -> None:
     found = {"fit": {0.5: 0.4, 0.95: 0.9}, "net": {0.5: 0.5, 0.95: NAN}}
     assert size(draw_coverage(found, "title")) == (1200, 675)
     error = torch.linspace(-1, 1, 50, dtype=torch.float64)
-    curve = sparsification(Prediction(mean=error, sd=error.abs() + 0.1, truth=torch.zeros_like(error)))
+    curve = sparsification(
+        GaussianPrediction(mean=error, sd=error.abs() + 0.1, truth=torch.zeros_like(error))
+    )
     assert size(draw_sparsification({"fit": curve, "net": curve}, "title")) == (1200, 675)
 
 

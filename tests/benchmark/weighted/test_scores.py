@@ -1,7 +1,9 @@
+import io
 import math
 
 import pytest
 import torch
+from matplotlib.image import imread
 
 from tests.run.heads import small_head
 from tests.run.told_maps import ToldMaps, overheard, watch
@@ -166,6 +168,10 @@ def test_tables(ill_scores: list[Score]) -> None:
 def test_figures(ill: WeightedResult, ill_scores: list[Score]) -> None:
     drawn = weighted_figures(ill)
     assert set(drawn) == {"lesions_plaques.png", "lesions_tumours.png", "lesions_coverage.png"}
-    assert all(one.startswith(b"\x89PNG") for one in drawn.values())
+    sizes = {name: imread(io.BytesIO(png)).shape for name, png in drawn.items()}
+    assert {shape[1] for shape in sizes.values()} == {1200}
+    # Three maps with their errors of the truth and two methods; coverage is a panel for each map.
+    assert sizes["lesions_plaques.png"][0] > 600 and sizes["lesions_coverage.png"][0] == 900
+    assert drawn["lesions_plaques.png"] != drawn["lesions_tumours.png"]
     found = coverage_by_tissue(ill_scores)
     assert found["T1"]["high"]["MS lesion"] == 1 and found["T1"]["flat"] == {}

@@ -161,7 +161,7 @@ class AcceptsAll(Generic[Input, Output]):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class MethodRefusal:
     """A method that cannot work on a dataset.
 
     Attributes:
@@ -177,7 +177,7 @@ class Refusal:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction(Generic[Kept]):
+class TimedOutput(Generic[Kept]):
     """What is kept of the result of one method for one case.
 
     Attributes:
@@ -205,8 +205,8 @@ class BenchmarkResult(Generic[KeptCase, Kept]):
 
     dataset: str
     cases: tuple[KeptCase, ...]
-    predictions: Mapping[str, tuple[Prediction[Kept], ...]]
-    refusals: tuple[Refusal, ...] = ()
+    predictions: Mapping[str, tuple[TimedOutput[Kept], ...]]
+    refusals: tuple[MethodRefusal, ...] = ()
     scores: tuple[Score, ...] = ()
     reference: str = TRUTH
 
@@ -229,8 +229,8 @@ def run_methods(
         keep_case: Makes of a case what is kept of it.
     """
     running = dict(methods)
-    predictions: dict[str, list[Prediction[Kept]]] = {name: [] for name in methods}
-    refusals: dict[str, Refusal] = {}
+    predictions: dict[str, list[TimedOutput[Kept]]] = {name: [] for name in methods}
+    refusals: dict[str, MethodRefusal] = {}
     cases = []
     for number, case in enumerate(dataset.cases()):
         place = f"{dataset.name} {number + 1}/{dataset.n_cases}" if dataset.n_cases > 1 else dataset.name
@@ -238,14 +238,14 @@ def run_methods(
             try:
                 method.accept(case.input)
             except ProtocolError as error:
-                refusals[name] = Refusal(method=name, dataset=dataset.name, reason=str(error))
+                refusals[name] = MethodRefusal(method=name, dataset=dataset.name, reason=str(error))
                 del running[name], predictions[name]
                 continue
             with watch(f"{place}: {name}") as report:
                 began = time.perf_counter()
                 output = method(case.input, report)
                 seconds = time.perf_counter() - began
-            predictions[name].append(Prediction(output=keep(case, name, output), seconds=seconds))
+            predictions[name].append(TimedOutput(output=keep(case, name, output), seconds=seconds))
         cases.append(keep_case(case))
     return BenchmarkResult(
         dataset=dataset.name,

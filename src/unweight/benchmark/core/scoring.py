@@ -13,8 +13,8 @@ from torch import Tensor
 
 from unweight.benchmark.core.run import ALL
 from unweight.core.errors import UsageError
-from unweight.metrics.calibration import Prediction
-from unweight.metrics.scores import COUNT, Groups, Score, Subject, scores_by_group
+from unweight.metrics.calibration import GaussianPrediction
+from unweight.metrics.scores import COUNT, Groups, Score, ScoreContext, scores_by_group
 from unweight.registry import load, metric, metrics
 from unweight.registry.records import OF_MAP, Inputs, Metric
 
@@ -69,7 +69,7 @@ class VoxelSample:
 
     estimate: Float[Tensor, " voxels"]
     truth: Float[Tensor, " voxels"]
-    prediction: Prediction | None = None
+    prediction: GaussianPrediction | None = None
     lower: Float[Tensor, " voxels"] | None = None
     upper: Float[Tensor, " voxels"] | None = None
     scale: Float[Tensor, " voxels"] | None = None
@@ -86,7 +86,7 @@ class VoxelSample:
             truth=self.truth[voxels],
             prediction=None
             if free is None
-            else Prediction(
+            else GaussianPrediction(
                 mean=free.mean[voxels], sd=free.sd[voxels], truth=free.truth[voxels], positive=free.positive
             ),
             lower=lower,
@@ -204,7 +204,7 @@ def voxel_scores(
     wanted: Sequence[Metric],
     sample: VoxelSample,
     groups: Groups,
-    subject: Subject,
+    subject: ScoreContext,
     *,
     whole_groups: bool = False,
 ) -> tuple[Score, ...]:
@@ -227,7 +227,7 @@ def voxel_scores(
 
 
 def further_voxel_scores(
-    wanted: Sequence[Metric], sample: VoxelSample, divided: Sequence[Groups], subject: Subject
+    wanted: Sequence[Metric], sample: VoxelSample, divided: Sequence[Groups], subject: ScoreContext
 ) -> list[Score]:
     """Return scores of each metric, which rest on the voxels that this metric could compare."""
     return [
@@ -239,7 +239,7 @@ def further_voxel_scores(
 
 
 def image_scores(
-    wanted: Sequence[Metric], pairs: Sequence[ImagePair], subject: Subject, group: str = ALL
+    wanted: Sequence[Metric], pairs: Sequence[ImagePair], subject: ScoreContext, group: str = ALL
 ) -> list[Score]:
     """Return the mean of each metric over the maps of all cases that have a value."""
     scores = []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unweight.benchmark.core.figures import Image, error_colours, finished, sheet
-from unweight.benchmark.mprage.records import TRUTH, Record
+from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.benchmark.mprage.scores import Gain
 from unweight.learn.pairs.pair import Pair
 from unweight.metrics.structures import DEEP, LABELS
@@ -48,9 +48,9 @@ def gain_figure(gains: Sequence[Gain], title: str) -> bytes:
     return draw_gains(gains, title)
 
 
-def age_figure(records: Sequence[Record], methods: Sequence[str], title: str) -> bytes | None:
+def age_figure(records: Sequence[SubjectRecord], methods: Sequence[str], title: str) -> bytes | None:
     """Return a picture of true and synthetic volumes against age; None where no age is known."""
-    by_method: dict[str, dict[str, Record]] = {}
+    by_method: dict[str, dict[str, SubjectRecord]] = {}
     for record in records:
         if record.method in (TRUTH, *methods) and "age" in record.about:
             by_method.setdefault(record.method, {})[record.subject] = record

@@ -63,7 +63,7 @@ KEYS = {"subject": "person", "method": "way"}
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class SubjectRecord:
     """One subject, one method.
 
     Attributes:
@@ -123,7 +123,7 @@ class SubjectMeasures:
 
     def record(
         self, method: str, image: Volume, labels: Labels, *, seconds: float, all_measures: bool
-    ) -> Record:
+    ) -> SubjectRecord:
         """Return what is measured of one image; likeness and surfaces only if all measures are wanted."""
         pair, truth = self.pair, self.pair.target.float()
         size = math.prod(pair.voxel_mm) / 1000
@@ -144,7 +144,7 @@ class SubjectMeasures:
                 name: contrast_to_noise(image, pair.labels == LABELS[first], pair.labels == LABELS[second])
                 for name, (first, second) in CONTRASTS.items()
             }
-        return Record(
+        return SubjectRecord(
             dataset=self.dataset,
             subject=pair.name,
             about=dict(pair.about),
@@ -198,7 +198,7 @@ def measure_subject(
     *,
     all_measures: Collection[str] = (),
     metrics: MetricChoice = DEFAULT_METRICS,
-) -> Iterator[tuple[Record, Volume]]:
+) -> Iterator[tuple[SubjectRecord, Volume]]:
     """Give a record and the image of each method, the true image first.
 
     Args:
@@ -282,7 +282,7 @@ class ResultsFile:
 
     path: Path
     about: Mapping[str, object]
-    records: dict[tuple[str, str, str], Record] = field(default_factory=dict)
+    records: dict[tuple[str, str, str], SubjectRecord] = field(default_factory=dict)
 
     def open(self) -> "ResultsFile":
         """Read what there is.
@@ -296,7 +296,9 @@ class ResultsFile:
         try:
             lines = read_text(self.path, LARGEST_BYTES).splitlines()
             about, *rows = [parse_json(line) for line in lines]
-            read = [Record(**{names.get(key, key): value for key, value in row.items()}) for row in rows]
+            read = [
+                SubjectRecord(**{names.get(key, key): value for key, value in row.items()}) for row in rows
+            ]
         except (InputError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 "is not a valid results file", remedy="Move it away.", path=self.path
@@ -310,7 +312,7 @@ class ResultsFile:
         self.records |= {record.key: record for record in read}
         return self
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[SubjectRecord]) -> None:
         """Add records and write the file."""
         self.records |= {record.key: record for record in records}
         rows = (dict(self.about), *(_plain(record) for record in self.records.values()))
@@ -323,7 +325,7 @@ class ResultsFile:
         return record is not None and record.weights == weights
 
 
-def _plain(record: Record) -> dict[str, object]:
+def _plain(record: SubjectRecord) -> dict[str, object]:
     """Return a record by the keys of the file; further metrics only where there are some."""
     row = {KEYS.get(name, name): value for name, value in asdict(record).items()}
     if not row["structures"]:

@@ -18,12 +18,12 @@ from jaxtyping import Float64
 
 from unweight import registry
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, units_of
-from unweight.benchmark.mprage.records import TRUTH, Record
+from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.metrics.agreement import Agreement, PairedVolumes, agreement
 from unweight.metrics.null_volumes import head_scaled_volumes
-from unweight.metrics.scores import Score, Subject
+from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.structures import STRUCTURES
 from unweight.metrics.volume_effects import Subjects, VolumeEffects, preserved, volume_effects
 
@@ -80,7 +80,7 @@ class Biology:
     sex_preserved: bool | None
 
 
-def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METRICS) -> list[Score]:
+def image_scores(records: Sequence[SubjectRecord], metrics: MetricChoice = DEFAULT_METRICS) -> list[Score]:
     """Return means of every measure, by set and method, over the subjects of whom there is every method.
 
     So that methods are compared on the same subjects; where there are none such, over all of each method.
@@ -109,7 +109,7 @@ def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METR
                 key = (record.dataset, record.method, group, metric)
                 collected.setdefault(key, []).append(value)
     scores = [
-        Subject(method=method, dataset=dataset, parameter="T1w").score(
+        ScoreContext(method=method, dataset=dataset, parameter="T1w").score(
             group, metric, float(np.mean(values)), len(values), units.get(metric, "1")
         )
         for (dataset, method, group, metric), values in collected.items()
@@ -117,7 +117,7 @@ def image_scores(records: Sequence[Record], metrics: MetricChoice = DEFAULT_METR
     return list(metrics.scores(scores))
 
 
-def _compared(records: Sequence[Record]) -> list[Record]:
+def _compared(records: Sequence[SubjectRecord]) -> list[SubjectRecord]:
     methods: dict[str, set[str]] = {}
     subjects: dict[tuple[str, str], set[str]] = {}
     for record in records:
@@ -132,12 +132,14 @@ def _compared(records: Sequence[Record]) -> list[Record]:
     ]
 
 
-def records_of_truth(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
+def records_of_truth(records: Iterable[SubjectRecord]) -> dict[tuple[str, str], SubjectRecord]:
     """Return the records of true images by set and subject."""
     return {(record.dataset, record.subject): record for record in records if record.method == TRUTH}
 
 
-def _volumes(record: Record, truths: Mapping[tuple[str, str], Record]) -> list[tuple[str, float, float]]:
+def _volumes(
+    record: SubjectRecord, truths: Mapping[tuple[str, str], SubjectRecord]
+) -> list[tuple[str, float, float]]:
     truth = truths.get((record.dataset, record.subject))
     if truth is None:
         return []
@@ -149,7 +151,7 @@ def _volumes(record: Record, truths: Mapping[tuple[str, str], Record]) -> list[t
 
 
 def gains(
-    records: Sequence[Record], ablations: Mapping[str, str], dataset: str, measure: str = "dice"
+    records: Sequence[SubjectRecord], ablations: Mapping[str, str], dataset: str, measure: str = "dice"
 ) -> list[Gain]:
     """Return what each condition adds, by structure.
 
@@ -204,7 +206,7 @@ def bootstrap(values: Float64[np.ndarray, " people"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def biology(records: Sequence[Record], dataset: str) -> list[Biology]:
+def biology(records: Sequence[SubjectRecord], dataset: str) -> list[Biology]:
     """Return age, sex and agreement of each method, and of a model that knows head sizes alone.
 
     Raises:
@@ -233,7 +235,10 @@ def biology(records: Sequence[Record], dataset: str) -> list[Biology]:
 
 
 def _of_method(
-    method: str, subjects: Subjects, truths: Sequence[Record], measured: Sequence[Record | None]
+    method: str,
+    subjects: Subjects,
+    truths: Sequence[SubjectRecord],
+    measured: Sequence[SubjectRecord | None],
 ) -> list[Biology]:
     rows: list[tuple[str, VolumeEffects, Agreement]] = []
     for structure in SCORED_STRUCTURES:
@@ -265,7 +270,7 @@ def _of_method(
     ]
 
 
-def _subjects(records: Sequence[Record]) -> Subjects:
+def _subjects(records: Sequence[SubjectRecord]) -> Subjects:
     def numbers(name: str) -> Float64[np.ndarray, " subjects"]:
         return np.array([float(str(record.about[name])) for record in records])
 
@@ -276,7 +281,7 @@ def _subjects(records: Sequence[Record]) -> Subjects:
     )
 
 
-def _brain_ml(record: Record) -> float:
+def _brain_ml(record: SubjectRecord) -> float:
     known = record.about.get("brain_ml")
     return sum(record.volume_ml.values()) if known is None else float(str(known))
 
@@ -295,6 +300,6 @@ def biology_scores(listed: Sequence[Biology], dataset: str) -> list[Score]:
                 f"{name}: interaction p": effect.interaction.p,
             }
         numbers["volume difference"] = each.agreement.relative.bias / 100
-        subject = Subject(method=each.method, dataset=dataset, parameter="T1w")
+        subject = ScoreContext(method=each.method, dataset=dataset, parameter="T1w")
         scores += [subject.score(each.structure, metric, value, n) for metric, value in numbers.items()]
     return scores

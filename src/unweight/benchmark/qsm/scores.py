@@ -43,7 +43,7 @@ from unweight.fit.log_linear import LogLinear
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.metrics.scores import Groups, Score, Subject
+from unweight.metrics.scores import Groups, Score, ScoreContext
 from unweight.metrics.susceptibility import (
     challenge_labels,
     field_scores,
@@ -160,7 +160,7 @@ def evaluate_head(
             keep_case=whole_case,
         )
         for name, (prediction,) in result.predictions.items():
-            subject = Subject(
+            subject = ScoreContext(
                 method=name, dataset=dataset.name, parameter=parameter, unit=MAP_UNITS[parameter]
             )
             output = prediction.output
@@ -203,7 +203,9 @@ def _case(head: QsmHead) -> Case[QsmHead]:
     )
 
 
-def scores_of(numbers: Mapping[str, float], subject: Subject, n: int, group: str = BRAIN) -> list[Score]:
+def scores_of(
+    numbers: Mapping[str, float], subject: ScoreContext, n: int, group: str = BRAIN
+) -> list[Score]:
     """Return numbers of one group of voxels as scores."""
     return [
         subject.score(group, metric, value, n, UNITS.get(metric, "1")) for metric, value in numbers.items()
@@ -211,7 +213,7 @@ def scores_of(numbers: Mapping[str, float], subject: Subject, n: int, group: str
 
 
 def further_scores(
-    estimate: Volume, truth: Volume, mask: Mask, subject: Subject, metrics: MetricChoice
+    estimate: Volume, truth: Volume, mask: Mask, subject: ScoreContext, metrics: MetricChoice
 ) -> list[Score]:
     """Return metrics that were asked for by name; the mean of susceptibility is no error."""
     images, voxels = metrics.further(METRICS, Inputs.IMAGE), metrics.further(METRICS, Inputs.VOXELS)

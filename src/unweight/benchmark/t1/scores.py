@@ -25,7 +25,7 @@ from unweight.benchmark.core.run import (
     BenchmarkResult,
     Case,
     Dataset,
-    Prediction,
+    TimedOutput,
     Watch,
     joined,
     run_methods,
@@ -49,11 +49,10 @@ from unweight.core.maps import ParameterMaps
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.training.conformal import GAUSSIAN
 from unweight.metrics.accuracy import RELATIVE, accuracy, median
-from unweight.metrics.calibration import ROBUST, interval_coverage
-from unweight.metrics.calibration import Prediction as FreePrediction
+from unweight.metrics.calibration import ROBUST, GaussianPrediction, interval_coverage
 from unweight.metrics.contrast import recovered_contrast
 from unweight.metrics.image_quality import DATA_RANGE
-from unweight.metrics.scores import ABSENT, Groups, Score, Subject, scores_by_group
+from unweight.metrics.scores import ABSENT, Groups, Score, ScoreContext, scores_by_group
 from unweight.registry.records import Inputs
 
 PLAIN = ("usable", "mean", "median", "sd")
@@ -76,7 +75,7 @@ Result = BenchmarkResult[Case[Acquisition], ParameterMaps]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredVoxels:
+class T1Voxels:
     """What one method gives for the scored voxels of all cases, one after the other.
 
     Attributes:
@@ -95,10 +94,10 @@ class ScoredVoxels:
         return self.sample.estimate
 
     @property
-    def free(self) -> FreePrediction:
+    def free(self) -> GaussianPrediction:
         """On the free scale, ln T1."""
         sd = self.sd / self.t1
-        return FreePrediction(
+        return GaussianPrediction(
             mean=self.t1.log(), sd=torch.where(sd > 0, sd, torch.nan), truth=self.sample.truth.log()
         )
 
@@ -133,7 +132,7 @@ def evaluate_dataset(
     bound = _bound(result.cases)
     scores: list[Score] = []
     for name, predictions in result.predictions.items():
-        subject = Subject(method=name, dataset=dataset.name)
+        subject = ScoreContext(method=name, dataset=dataset.name)
         scores += method_scores(dataset, voxels[name], groups, subject, metrics)
         scores += _sharpness_scores(dataset, voxels[name], groups, subject, bound)
         scores += _contrast_scores(result.cases, predictions, subject)
@@ -149,8 +148,8 @@ def evaluate_dataset(
 
 
 def scored_voxels(
-    cases: Sequence[Case[Acquisition]], predictions: Sequence[Prediction[ParameterMaps]]
-) -> ScoredVoxels:
+    cases: Sequence[Case[Acquisition]], predictions: Sequence[TimedOutput[ParameterMaps]]
+) -> T1Voxels:
     """Gather the scored voxels."""
     pairs = [(prediction.output, case.scored) for prediction, case in zip(predictions, cases, strict=True)]
     ends: list[Tensor | None] = []
@@ -161,7 +160,7 @@ def scored_voxels(
             if (values := getattr(maps, end)) is not None and maps.interval_level == INTERVAL_LEVEL
         ]
         ends.append(torch.cat(parts).double() if len(parts) == len(pairs) else None)
-    plain = ScoredVoxels(
+    plain = T1Voxels(
         sample=VoxelSample(
             estimate=torch.cat([maps.value("T1")[scored] for maps, scored in pairs]).double(),
             truth=torch.cat([case.scored_truth("T1") for case in cases]).double(),
@@ -176,9 +175,9 @@ def scored_voxels(
 
 def method_scores(
     dataset: Dataset[Acquisition],
-    voxels: ScoredVoxels,
+    voxels: T1Voxels,
     divided: Sequence[Groups],
-    subject: Subject,
+    subject: ScoreContext,
     metrics: MetricChoice = DEFAULT_METRICS,
 ) -> list[Score]:
     """Return accuracy, calibration and what needs no truth of the voxels of each group."""
@@ -208,9 +207,9 @@ def _bound(cases: Sequence[Case[Acquisition]]) -> Float[Tensor, " voxels"]:
 
 def _sharpness_scores(
     dataset: Dataset[Acquisition],
-    voxels: ScoredVoxels,
+    voxels: T1Voxels,
     divided: Sequence[Groups],
-    subject: Subject,
+    subject: ScoreContext,
     bound: Float[Tensor, " voxels"],
 ) -> list[Score]:
     """Return how wide the stated errors are beside the bound of the fit and, in spheres, the spread."""
@@ -233,7 +232,7 @@ def _sharpness_scores(
 
 
 def _plain(
-    dataset: Dataset[Acquisition], voxels: ScoredVoxels, chosen: Bool[Tensor, " voxels"]
+    dataset: Dataset[Acquisition], voxels: T1Voxels, chosen: Bool[Tensor, " voxels"]
 ) -> dict[str, float]:
     """Return what needs no truth."""
     t1 = voxels.t1[chosen]
@@ -246,7 +245,7 @@ def _plain(
 
 
 def _ratio_scores(
-    voxels: ScoredVoxels, best: ScoredVoxels, divided: Sequence[Groups], subject: Subject
+    voxels: T1Voxels, best: T1Voxels, divided: Sequence[Groups], subject: ScoreContext
 ) -> list[Score]:
     """Return the RMSE of ln T1 over the best possible, in the voxels where the method has a value."""
     truth = voxels.sample.truth
@@ -263,8 +262,8 @@ def _ratio_scores(
 
 def _contrast_scores(
     cases: Sequence[Case[Acquisition]],
-    predictions: Sequence[Prediction[ParameterMaps]],
-    subject: Subject,
+    predictions: Sequence[TimedOutput[ParameterMaps]],
+    subject: ScoreContext,
 ) -> list[Score]:
     """Return how much of the contrast of each structure is left, over all its copies and cases."""
     scores = []
@@ -287,9 +286,9 @@ def _contrast_scores(
 
 def _cost_scores(
     cases: Sequence[Case[Acquisition]],
-    predictions: Sequence[Prediction[ParameterMaps]],
+    predictions: Sequence[TimedOutput[ParameterMaps]],
     n_evaluations: int,
-    subject: Subject,
+    subject: ScoreContext,
 ) -> list[Score]:
     """Return the median time for a slice, and how often the network is evaluated for it."""
     seconds = [
@@ -305,7 +304,7 @@ def _cost_scores(
 
 
 def _image_pairs(
-    cases: Sequence[Case[Acquisition]], predictions: Sequence[Prediction[ParameterMaps]]
+    cases: Sequence[Case[Acquisition]], predictions: Sequence[TimedOutput[ParameterMaps]]
 ) -> list[ImagePair]:
     return [
         image_pair(prediction.output.value("T1"), case.truth["T1"], case.scored, DATA_RANGE["T1"])

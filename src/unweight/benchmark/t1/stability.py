@@ -17,7 +17,7 @@ from unweight.benchmark.t1.datasets import phantom_scan, plate, spheres_of
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.metrics.scores import Score, Subject
+from unweight.metrics.scores import Score, ScoreContext
 
 STABILITY = "stability"
 ORDER = (3, 0, 6, 2, 5, 1, 4)
@@ -121,7 +121,7 @@ def _compare(
         "share_changed": float((change > NOTICEABLE).double().mean()),
         "lost": float(appeared_or_lost.double().mean()),
     }
-    subject = Subject(method=method, dataset=STABILITY)
+    subject = ScoreContext(method=method, dataset=STABILITY)
     return [
         subject.score(changed.name, metric, value, int(both.sum())) for metric, value in measured.items()
     ]

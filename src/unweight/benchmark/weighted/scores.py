@@ -23,7 +23,7 @@ from unweight.benchmark.core.run import (
     BenchmarkResult,
     Case,
     Dataset,
-    Prediction,
+    TimedOutput,
     Watch,
     by_metadata,
     everything,
@@ -53,10 +53,10 @@ from unweight.core.estimator import Estimator
 from unweight.core.examination import Examination
 from unweight.core.maps import ParameterMaps
 from unweight.metrics.accuracy import median
-from unweight.metrics.calibration import Prediction as FreePrediction
+from unweight.metrics.calibration import GaussianPrediction
 from unweight.metrics.image_quality import DATA_RANGE, TISSUE_T2, psnr
 from unweight.metrics.lesions import lesion_contrasts, separate_lesions
-from unweight.metrics.scores import ABSENT, Groups, Score, Subject
+from unweight.metrics.scores import ABSENT, Groups, Score, ScoreContext
 from unweight.registry.records import Inputs
 
 UNITS = {"T1": "s", "T2": "s", "PD": "1"}
@@ -234,7 +234,7 @@ def scores_of(
     scores: list[Score] = []
     for method, predictions in result.predictions.items():
         for place, name in enumerate(NAMES):
-            subject = Subject(method=method, dataset=result.dataset, unit=UNITS[name], parameter=name)
+            subject = ScoreContext(method=method, dataset=result.dataset, unit=UNITS[name], parameter=name)
             sample = _sample(truth[:, place], [each.output for each in predictions], place)
             groups = (*divided, binned(name, truth[:, place]))
             for each in groups:
@@ -247,7 +247,9 @@ def scores_of(
 
 
 def quality_scores(
-    cases: Sequence[ScoredVoxels], predictions: Sequence[Prediction[PredictedVoxels]], subject: Subject
+    cases: Sequence[ScoredVoxels],
+    predictions: Sequence[TimedOutput[PredictedVoxels]],
+    subject: ScoreContext,
 ) -> Iterable[Score]:
     """Return mean and SD of PSNR and SSIM over examinations: over all, and over those of each kind."""
     quality = [prediction.output.quality for prediction in predictions]
@@ -269,7 +271,9 @@ def quality_scores(
 
 
 def lesion_scores(
-    cases: Sequence[ScoredVoxels], predictions: Sequence[Prediction[PredictedVoxels]], subject: Subject
+    cases: Sequence[ScoredVoxels],
+    predictions: Sequence[TimedOutput[PredictedVoxels]],
+    subject: ScoreContext,
 ) -> Iterable[Score]:
     """Return how many lesions of each kind have contrast of the right sign, and how far off they are.
 
@@ -330,7 +334,7 @@ def _sample(
     return VoxelSample(
         estimate=estimate,
         truth=truth,
-        prediction=FreePrediction(
+        prediction=GaussianPrediction(
             mean=estimate.log(), sd=torch.where(relative > 0, relative, torch.nan), truth=truth.log()
         ),
         lower=torch.cat([each.lower[:, place] for each in predicted]),
@@ -355,7 +359,7 @@ def _median_of(parts: Sequence[Float[Tensor, " voxels"]]) -> float:
 
 def _cost(method: str, result: BenchmarkResult[ScoredVoxels, PredictedVoxels]) -> Score:
     seconds = statistics.median(prediction.seconds for prediction in result.predictions[method])
-    whole = Subject(method=method, dataset=result.dataset, parameter=ABSENT)
+    whole = ScoreContext(method=method, dataset=result.dataset, parameter=ABSENT)
     return whole.score(ALL, "seconds_per_examination", seconds, sum(map(len, result.cases)), "s")
 
 

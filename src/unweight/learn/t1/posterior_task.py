@@ -50,7 +50,7 @@ from unweight.learn.t1.features import (
 from unweight.learn.t1.slabs import CONSTANT, SlabRecipe, draw_scan
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL, Conformal, calibrate, conformal_from_plain
 from unweight.learn.training.trainable import Assessment, Batch, Calibration, Samples, Task, Validator
-from unweight.metrics.calibration import Prediction, sd_over_error, winkler
+from unweight.metrics.calibration import GaussianPrediction, sd_over_error, winkler
 from unweight.nets.unet import UNet, UNetConfig
 from unweight.synth.iid_voxels import ScatterPrior, scatter
 from unweight.synth.protocols.standard import seven_inversions
@@ -305,7 +305,7 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
 def _sharpness(found: Answers, interval: Conformal) -> dict[str, float]:
     """Return how wide the calibrated errors of ln T1 are beside the fit's bound and their own size."""
     sd = found.sd[:, 0] * interval.half_width(found.log_t1) / GAUSSIAN
-    prediction = Prediction(mean=found.error[:, 0], sd=sd, truth=torch.zeros_like(sd))
+    prediction = GaussianPrediction(mean=found.error[:, 0], sd=sd, truth=torch.zeros_like(sd))
     return {
         "sd_over_bound": float((sd / found.bound[:, 0]).median()),
         "sd_over_error": sd_over_error(prediction),

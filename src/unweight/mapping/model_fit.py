@@ -1,0 +1,262 @@
+"""The maximum-likelihood fit of any signal model of the registry to a series of images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unweight.bids.derivatives.provenance import provenance_of
+from unweight.bids.nifti.grid import check_same_grid
+from unweight.bids.nifti.volume import open_grid, open_volume
+from unweight.bids.read import Series, source_of
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import InputError, UsageError
+from unweight.fit.least_squares import LeastSquaresFit
+from unweight.fit.noise_level import noise_from_background, noise_from_neighbours
+from unweight.mapping.device import device_for
+from unweight.mapping.inputs import FoundImages, SeriesInput
+from unweight.mapping.output import OutputSet
+from unweight.mapping.series import (
+    Feedback,
+    MappedSeries,
+    MappingOptions,
+    SeriesMapper,
+    output_of,
+    shape_of,
+)
+from unweight.prepare.computing_memory import check_memory
+from unweight.registry import load, model, model_of_command
+from unweight.registry.records import Model
+from unweight.signals.model import SignalModel
+from unweight.signals.parameters import B1, B
+
+FIT = "fit"  # whose demand of memory is looked up
+KNOWN = {spec.name: spec for spec in (B1, B)}  # maps that models take beside their parameters
+PERCENT = 100.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(MappingOptions[FoundImages, Series]):
+    """Options of `unweight fit`, and of the command of one model.
+
+    Attributes:
+        images: Which series.
+        model: Of the registry; empty for that of the command.
+        command: The command.
+        signed: Whether the images keep their sign.
+        complex: Whether magnitude and phase are fitted together.
+        known: Maps on the grid of the images, by name of the parameter.
+        percent: Names of those in percent.
+        fix: Parameters that are held, and at what [SI units].
+        noise_sd: Noise of one channel, where it is known.
+        rec: Label of `rec` in the names of the maps.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    images: SeriesInput
+    model: str = ""
+    command: str = ""
+    signed: bool = False
+    complex: bool = False
+    known: tuple[tuple[str, str], ...] = ()
+    percent: tuple[str, ...] = ()
+    fix: tuple[tuple[str, float], ...] = ()
+    noise_sd: float | None = None
+    rec: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.signed and self.complex:
+            raise UsageError("--signed and --complex exclude each other")
+        unknown = set(self.percent) - dict(self.known).keys()
+        if unknown:
+            raise UsageError(f"--percent {min(unknown)} is of no known map", remedy="Give it with --known.")
+
+    @property
+    def record(self) -> Model:
+        """The model."""
+        return model(self.model) if self.model else model_of_command(self.command)
+
+    @property
+    def kind(self) -> SignalKind:
+        """What the numbers of the images are."""
+        if self.complex:
+            return SignalKind.COMPLEX
+        return SignalKind.SIGNED if self.signed else SignalKind.MAGNITUDE
+
+    def find(self) -> Sequence[tuple[str, FoundImages]]:
+        """Return the series asked for."""
+        found = self.images.find(self.record.suffixes, self.kind)
+        if len(found) > 1 and self.known:
+            raise UsageError(
+                f"known maps are of one series, and {len(found)} were found",
+                remedy="Give the files of one series, or one subject with --subjects.",
+            )
+        return found
+
+    def mapper(self) -> "ModelMapper":
+        """Return what fits them."""
+        return ModelMapper(options=self, record=self.record, device=device_for(self.device))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelMapper(SeriesMapper[FoundImages, Series]):
+    """Fits a model.
+
+    Attributes:
+        options: Of the caller.
+        record: The model.
+        device: Where it computes.
+    """
+
+    options: ModelOptions
+    record: Model
+    device: torch.device
+
+    def read(self, found: FoundImages) -> Series:
+        """Read one series; known maps are among its sources."""
+        series = self.options.images.read(found)
+        maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
+        rec = self.options.rec
+        return replace(
+            series,
+            sources=(*series.sources, *maps),
+            entities=series.entities if rec is None else {**series.entities, "rec": rec},
+        )
+
+    def output(self, read: Series) -> OutputSet:
+        """Return what its maps are called."""
+        return output_of(read, self._fit(read).parameters[0])
+
+    def estimate(self, label: str, read: Series, feedback: Feedback) -> MappedSeries:
+        """Fit it."""
+        check_memory(FIT, read.acquisition.signal.shape, self.device)
+        fit = self._fit(read)
+        known = _known_maps(read, fit.model, self.options)
+        mask = read.acquisition.inside
+        for values in known.values():
+            mask = mask & torch.isfinite(values)
+        acquisition = replace(read.acquisition, known=known, mask=mask)
+        acquisition, noise_note = _with_noise(acquisition, fit, self.options.noise_sd)
+        acquisition = acquisition.to(self.device)
+        fit.accept(acquisition)
+        maps = fit.to(self.device)(acquisition, feedback.progress)
+        names = " and ".join(spec.name for spec in fit.parameters)
+        provenance = provenance_of(
+            read,
+            algorithm=f"{names} by least squares of the signal model {self.record.name} "
+            f"({maps.notes['likelihood']} likelihood)",
+            reference=self.record.reference,
+            settings={
+                "Model": self.record.name,
+                "Known": sorted(known),
+                "Fixed": dict(self.options.fix),
+            },
+        )
+        volumes = acquisition.protocol.n_volumes
+        return MappedSeries(
+            label=label,
+            maps=maps,
+            output=self.output(read),
+            provenance=provenance,
+            heading=f"{shape_of(acquisition.voxels)} voxels, {volumes} volumes, {self.record.name}",
+            remarks=(*read.notes, *((noise_note,) if noise_note else ())),
+            faults=read.faults,
+        )
+
+    def _fit(self, read: Series) -> LeastSquaresFit:
+        return LeastSquaresFit(
+            model=model_of(self.record, read.acquisition.kind), fixed=dict(self.options.fix)
+        )
+
+
+def model_of(record: Model, kind: SignalKind) -> SignalModel:
+    """Return a signal model for signals of a kind, if it comes in several."""
+    target = load(record.target)
+    built = target() if isinstance(target, type) else target
+    if not isinstance(built, SignalModel):
+        raise UsageError(f"{record.name} is no signal model", remedy="Correct the plug-in it comes from.")
+    if is_dataclass(built) and "kind" in {field.name for field in fields(built)}:
+        return replace(built, kind=kind)
+    return built
+
+
+def _source(path: Path, root: Path | None) -> str:
+    """Return how derivatives name a map: by BIDS URI within the tree of the series, else by content."""
+    inside = root is not None and path.absolute().is_relative_to(root)
+    return source_of(path, root if inside else None)
+
+
+def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
+    """Read the maps that are known, on the grid of the series.
+
+    Raises:
+        UsageError: The model takes no map of a name.
+        InputError: A map is unusable, or not of the unit it should have.
+    """
+    specs = KNOWN | {spec.name: spec for spec in built.parameters}
+    maps: dict[str, Tensor] = {}
+    for name, text in options.known:
+        if name not in specs:
+            raise UsageError(
+                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(specs)}."
+            )
+        path = Path(text)
+        check_same_grid([open_grid(series.files[0]), open_grid(path)])
+        volume = open_volume(path)
+        if volume.data.ndim != 3:
+            raise InputError("is not one volume", remedy="Give one volume.", path=path)
+        values = volume.data.to(series.acquisition.signal.real) / (
+            PERCENT if name in options.percent else 1.0
+        )
+        _check_range(values[series.acquisition.inside], name, (specs[name].lower, specs[name].upper), path)
+        maps[name] = values.reshape(series.acquisition.voxels)
+    return maps
+
+
+def _check_range(
+    values: Float[Tensor, " inside"], name: str, ends: tuple[float, float], path: Path
+) -> None:
+    """Refuse a map whose median is not possible: it has another unit."""
+    middle = float(values.nanmedian()) if len(values) else math.nan
+    if not ends[0] <= middle <= ends[1]:
+        percent = ends[0] <= middle / PERCENT <= ends[1]
+        raise InputError(
+            f"the median of {name} is {middle:.4g}, and it lies between {ends[0]:g} and {ends[1]:g}",
+            remedy=f"If it is in percent, add --percent {name}." if percent else "Check its unit.",
+            path=path,
+        )
+
+
+def _with_noise(
+    acquisition: Acquisition, fit: LeastSquaresFit, given: float | None
+) -> tuple[Acquisition, str]:
+    """Give the noise where volumes are too few to leave residuals, and say where it is from."""
+    if given is not None:
+        return replace(acquisition, noise_sd=given), ""
+    held = {*fit.fixed, *acquisition.known}
+    n_free = sum(spec.name not in held for spec in fit.parameters)
+    channels = 2 if acquisition.kind is SignalKind.COMPLEX else 1
+    if channels * acquisition.protocol.n_volumes > n_free:
+        return acquisition, ""
+    signal = acquisition.signal
+    noise, source = math.nan, "background"
+    if acquisition.kind is SignalKind.MAGNITUDE:
+        lit = torch.where(torch.isfinite(signal), signal, 0.0)
+        noise = noise_from_background(lit.reshape(-1, signal.shape[-1]))
+    if not noise > 0 and acquisition.kind is not SignalKind.COMPLEX and signal.ndim == 4:
+        noise, source = (
+            noise_from_neighbours(signal, acquisition.inside),
+            "differences of neighbouring voxels",
+        )
+    if not noise > 0:
+        return acquisition, ""
+    note = f"noise {noise:.4g}, from the {source}, for as many volumes as parameters leave no residuals"
+    return replace(acquisition, noise_sd=noise), note
