@@ -1,10 +1,10 @@
-"""The methods that learn from fitted slabs: the posterior network, and draws of its residual.
+"""The methods that learn T1 from slabs of inversion recovery: what they share, and those that use fits.
 
-What they share with the published networks, presets and words for the card, is here too.
+The posterior network corrects the fit of each voxel by its neighbours; few-step diffusion of its residual
+draws maps. The published networks are in `learn.t1.published`.
 """
 
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,7 @@ from unweight.learn.t1.residual import ResidualTask, ResidualValidator, residual
 from unweight.learn.t1.slabs import ANY_INVERSIONS, SlabRecipe, slabs_of
 from unweight.learn.training.conformal import conformal_from_plain
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
-from unweight.learn.training.recipe import NetworkConfig, Recipe, TrainingPlan
+from unweight.learn.training.recipe import Recipe, TrainingPlan
 from unweight.learn.training.sample_cache import (
     Indexed,
     Sample,
@@ -48,15 +48,15 @@ from unweight.learn.training.trainable import (
     RecipeTypes,
     Task,
     TrainableMethod,
+    Validator,
     trainable,
 )
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet, UNetConfig
 from unweight.registry import trained_method
 
-PosteriorRecipe = Recipe[SlabRecipe, UNetConfig]
-ResidualRecipe = Recipe[SlabRecipe, TimeUNetConfig]
-SlabRecipes = Recipe[SlabRecipe, Any]
+T1Recipe = Recipe[SlabRecipe, Any]
+PAPER_SIZE = 240  # voxels along each side of a published slice
 N_RESIDUAL = (6, 12)  # slabs for validation and for calibration
 USE = "Quantitative maps of the brain and of phantoms from magnitude inversion recovery, for research. "
 SIMULATED = (
@@ -70,135 +70,86 @@ OWN = (
 KEY: Mapping[str, object] = MappingProxyType({"features": FEATURES_VERSION})
 
 
-class T1Trainable(TrainableMethod[SlabRecipe, NetworkConfig, SlabData], SlabSource):
-    """A method that learns from slabs of inversion recovery, of any protocol or of one."""
-
-    @abstractmethod
-    def network_for(self, config: NetworkConfig, n_images: int) -> NetworkConfig:
-        """Return the configuration of a network that takes so many images."""
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
-class PosteriorMethod(T1Trainable[UNetConfig]):
-    """A U-Net that corrects the fit of each voxel by its neighbours."""
+class T1Method(TrainableMethod[SlabRecipe, Any, SlabData], SlabSource):
+    """A network that learns from slabs of inversion recovery, of any protocol or of one.
+
+    Attributes:
+        types: The configurations of its recipes.
+        presets: Its recipes.
+        build: Returns the network of a configuration.
+        build_task: Returns the loss of a network.
+        build_validator: Returns what scores it.
+        build_estimator: Returns what weights become.
+        limits: Where it must not be trusted, for the card.
+        fitted: Whether it learns from fits of the slabs, so from any protocol; else from images of one.
+        n_held_out: Slabs for validation and calibration; None for shares of those for training.
+        n_other: Channels of the network beside the images; None if the number of images does not matter.
+        cache_key: What else than the recipe decides the slabs.
+        ungridded: None of the tensors of a slab.
+    """
 
     types: RecipeTypes
-    presets: Mapping[str, PosteriorRecipe]
-    cache_key: Mapping[str, object] = field(default_factory=lambda: KEY)
+    presets: Mapping[str, T1Recipe]
+    build: Callable[[Any, torch.Generator], nn.Module]
+    build_task: Callable[[Any, T1Recipe, BaseNetwork | None], Task]
+    build_validator: Callable[[T1Recipe, SlabData, BaseNetwork | None], Validator]
+    build_estimator: Callable[[Any, Card], Estimator[Acquisition]]
+    limits: str
+    fitted: bool = False
+    n_held_out: tuple[int, int] | None = None
+    n_other: int | None = None
+    cache_key: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     ungridded: tuple[str, ...] = ()
 
-    def check(self, recipe: PosteriorRecipe) -> None:
-        """Return if patches fit into slabs."""
+    def check(self, recipe: T1Recipe) -> None:
+        """Return if there is one protocol where one is needed, and patches fit into slabs."""
+        if not self.fitted and not recipe.slabs.inversion_times:
+            raise UsageError(f"{recipe.method} is trained for one set of TIs", remedy="Give them.")
         check_patch(recipe, recipe.slabs.size)
 
-    def network(self, recipe: PosteriorRecipe, generator: torch.Generator) -> UNet:
-        """Return a U-Net."""
-        return UNet(recipe.network, generator=generator)
+    def network(self, recipe: T1Recipe, generator: torch.Generator) -> nn.Module:
+        """Return the network."""
+        return self.build(recipe.network, generator)
 
-    def task(self, network: nn.Module, recipe: PosteriorRecipe, base: BaseNetwork | None) -> Task:
-        """Return its likelihood."""
-        return PosteriorTask(unet=_unet(network))
+    def network_for(self, config: Any, n_images: int) -> Any:
+        """Return the configuration of a network that takes so many images."""
+        return config if self.n_other is None else replace(config, in_channels=self.n_other + n_images)
+
+    def task(self, network: nn.Module, recipe: T1Recipe, base: BaseNetwork | None) -> Task:
+        """Return its loss."""
+        return self.build_task(network, recipe, base)
 
     def dataset(
-        self, recipe: PosteriorRecipe, anatomies: tuple[Any, ...], *, part: str, length: int
+        self, recipe: T1Recipe, anatomies: tuple[Any, ...], *, part: str, length: int
     ) -> Indexed[Sample]:
-        """Return fitted slabs."""
-        return t1_slabs(recipe, anatomies, part, length, fitted=True)
+        """Return fitted slabs, or slabs of images and true maps."""
+        seed = seed_of_part(recipe, part)
+        return slabs_of(recipe.slabs, anatomies, seed=seed, length=length, fitted=self.fitted)
 
-    def held_out(self, recipe: PosteriorRecipe) -> tuple[int, int]:
-        """Return shares of the slabs for training."""
-        return held_out_shares(recipe.n_slabs)
+    def held_out(self, recipe: T1Recipe) -> tuple[int, int]:
+        """Return a fixed number of slabs, or shares of those for training."""
+        return self.n_held_out or held_out_shares(recipe.n_slabs)
 
-    def validator(
-        self, recipe: PosteriorRecipe, data: SlabData, base: BaseNetwork | None
-    ) -> PosteriorValidator:
-        """Return what compares it with the fit and with exact posteriors."""
-        return PosteriorValidator(slabs=data.validation(recipe), yardstick=yardstick_for(recipe.slabs))
+    def validator(self, recipe: T1Recipe, data: SlabData, base: BaseNetwork | None) -> Validator:
+        """Return what scores it."""
+        return self.build_validator(recipe, data, base)
 
-    def card_text(self, recipe: PosteriorRecipe, data: SlabData) -> CardText:
-        """Return the words and ranges of its card."""
-        return fitted_card_text(recipe, data)
-
-    def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Acquisition]:
-        """Return the posterior with calibrated intervals."""
-        t1, pd, b = (conformal_from_plain(card.calibration.get(name, {})) for name in NAMES)
-        return PosteriorT1(
-            network=_unet(network), protocols=range_from_plain(card.ranges), intervals=(t1, pd, b)
+    def card_text(self, recipe: T1Recipe, data: SlabData) -> CardText:
+        """Return the words of its card, and the protocols or the one TR it was trained for."""
+        one_tr = {"repetition_time": (recipe.slabs.repetition_time,) * 2}
+        return CardText(
+            summary=trained_method(recipe.method).card,
+            intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
+            limits=f"{self.limits}{SIMULATED}{NOT_A_MEDICAL_DEVICE}",
+            trained_on=_trained_on(recipe, data),
+            ranges=_ranges(recipe.slabs).to_plain() if self.fitted else one_tr,
         )
 
-    def network_for(self, config: UNetConfig, n_images: int) -> UNetConfig:
-        """Return the same configuration: it takes any number of images."""
-        return config
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class ResidualMethod(T1Trainable[TimeUNetConfig]):
-    """Few-step diffusion of the residual of the posterior."""
-
-    types: RecipeTypes
-    presets: Mapping[str, ResidualRecipe]
-    cache_key: Mapping[str, object] = field(default_factory=lambda: KEY)
-    ungridded: tuple[str, ...] = ()
-
-    def check(self, recipe: ResidualRecipe) -> None:
-        """Return if patches fit into slabs."""
-        check_patch(recipe, recipe.slabs.size)
-
-    def network(self, recipe: ResidualRecipe, generator: torch.Generator) -> TimeUNet:
-        """Return a U-Net that is called with a time."""
-        return TimeUNet(recipe.network, generator=generator)
-
-    def task(self, network: nn.Module, recipe: ResidualRecipe, base: BaseNetwork | None) -> Task:
-        """Return the denoising loss of the residual of `base`."""
-        if base is None or not isinstance(network, TimeUNet):
-            raise UsageError(f"{recipe.method} needs a trained {NAME}")
-        return ResidualTask(unet=network, posterior=base.network)
-
-    def dataset(
-        self, recipe: ResidualRecipe, anatomies: tuple[Any, ...], *, part: str, length: int
-    ) -> Indexed[Sample]:
-        """Return fitted slabs."""
-        return t1_slabs(recipe, anatomies, part, length, fitted=True)
-
-    def held_out(self, recipe: ResidualRecipe) -> tuple[int, int]:
-        """Return a few slabs: each is drawn many times."""
-        return N_RESIDUAL
-
-    def validator(
-        self, recipe: ResidualRecipe, data: SlabData, base: BaseNetwork | None
-    ) -> ResidualValidator:
-        """Return what compares errors of regions with their spread."""
-        if base is None:
-            raise UsageError(f"{recipe.method} needs a trained {NAME}")
-        return ResidualValidator(slabs=data.validation(recipe), posterior=base.network)
-
-    def card_text(self, recipe: ResidualRecipe, data: SlabData) -> CardText:
-        """Return the words and ranges of its card."""
-        return fitted_card_text(recipe, data)
-
     def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Acquisition]:
-        """Raise an error: it only adds draws to the posterior."""
-        raise InputError(f"{card.name} makes no maps by itself", remedy="Use --method posterior --draws N.")
-
-    def network_for(self, config: TimeUNetConfig, n_images: int) -> TimeUNetConfig:
-        """Return the same configuration: it takes any number of images."""
-        return config
-
-
-def _unet(network: nn.Module) -> UNet:
-    if not isinstance(network, UNet):
-        raise InputError(f"the card of {NAME} is of another network")
-    return network
-
-
-def t1_slabs(
-    recipe: SlabRecipes, anatomies: tuple[Any, ...], part: str, length: int, *, fitted: bool
-) -> Indexed[Sample]:
-    """Return the slabs of one part of a training."""
-    seed = seed_of_part(recipe, part)
-    return slabs_of(recipe.slabs, anatomies, seed=seed, length=length, fitted=fitted)
+        """Return what weights become."""
+        return self.build_estimator(network, card)
 
 
 def for_protocol(
@@ -231,9 +182,9 @@ def protocol_of(recipe: Recipe[Any, Any]) -> tuple[tuple[float, ...], float]:
     return slabs.inversion_times, slabs.repetition_time
 
 
-def _t1_method(recipe: Recipe[Any, Any]) -> T1Trainable[Any]:
+def _t1_method(recipe: Recipe[Any, Any]) -> T1Method:
     method = trainable(recipe.method)
-    if not isinstance(method, T1Trainable):
+    if not isinstance(method, T1Method):
         raise UsageError(
             f"{recipe.method} takes images of any timings", remedy="Leave out inversion times."
         )
@@ -243,31 +194,6 @@ def _t1_method(recipe: Recipe[Any, Any]) -> T1Trainable[Any]:
 def plan_of(n_steps: int, batch_size: int, **other: Any) -> TrainingPlan:
     """Return a plan whose losses may be computed in bfloat16."""
     return TrainingPlan(n_steps=n_steps, batch_size=batch_size, bfloat16=True, **other)
-
-
-def t1_card_text(
-    recipe: SlabRecipes, data: SlabData, limits: str, ranges: Mapping[str, tuple[float, float]]
-) -> CardText:
-    """Return what the card of a T1 network says.
-
-    Args:
-        recipe: Of the network.
-        data: What it was trained on.
-        limits: Where it must not be trusted, beside the limits of simulation.
-        ranges: What it accepts.
-    """
-    return CardText(
-        summary=trained_method(recipe.method).card,
-        intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
-        limits=f"{limits}{SIMULATED}{NOT_A_MEDICAL_DEVICE}",
-        trained_on=_trained_on(recipe, data),
-        ranges=ranges,
-    )
-
-
-def fitted_card_text(recipe: SlabRecipes, data: SlabData) -> CardText:
-    """Return what the card of a network says that learns from fitted slabs."""
-    return t1_card_text(recipe, data, OWN, _ranges(recipe.slabs).to_plain())
 
 
 def _ranges(slabs: SlabRecipe) -> ProtocolRange:
@@ -292,7 +218,7 @@ def _ranges(slabs: SlabRecipe) -> ProtocolRange:
     )
 
 
-def _trained_on(recipe: SlabRecipes, data: SlabData) -> str:
+def _trained_on(recipe: T1Recipe, data: SlabData) -> str:
     """Return what the training data were, in words."""
     slabs = recipe.slabs
     sentences = (
@@ -336,53 +262,83 @@ def _protocols(slabs: SlabRecipe) -> str:
     )
 
 
-POSTERIOR = PosteriorMethod(
-    types=RecipeTypes(slabs=SlabRecipe, network=UNetConfig),
-    presets=MappingProxyType(
+def t1_presets(
+    name: str, slabs: SlabRecipe, **recipes: tuple[int, int, Any, TrainingPlan]
+) -> Mapping[str, T1Recipe]:
+    """Return recipes by preset.
+
+    Args:
+        name: Of the method.
+        slabs: Of all recipes; those of `paper` are whole slices.
+        recipes: Number of slabs, patch, network and plan of each preset.
+    """
+    return MappingProxyType(
         {
-            "cpu": Recipe(
-                method=NAME,
-                preset="cpu",
-                slabs=SlabRecipe(),
-                n_slabs=1600,
-                patch=64,
-                network=posterior_config((32, 64, 96, 128)),
-                plan=plan_of(7000, 16, warm_up=500),
-            ),
-            "gpu": Recipe(
-                method=NAME,
-                preset="gpu",
-                slabs=SlabRecipe(),
-                n_slabs=6000,
-                patch=96,
-                network=posterior_config((48, 64, 96, 128)),
-                plan=plan_of(20_000, 64),
-            ),
+            preset: Recipe(
+                method=name,
+                preset=preset,
+                slabs=replace(slabs, size=PAPER_SIZE) if preset == "paper" else slabs,
+                n_slabs=n_slabs,
+                patch=patch,
+                network=network,
+                plan=plan,
+            )
+            for preset, (n_slabs, patch, network, plan) in recipes.items()
         }
+    )
+
+
+def _posterior(network: UNet, card: Card) -> Estimator[Acquisition]:
+    """Return the posterior with calibrated intervals."""
+    t1, pd, b = (conformal_from_plain(card.calibration.get(name, {})) for name in NAMES)
+    return PosteriorT1(network=network, protocols=range_from_plain(card.ranges), intervals=(t1, pd, b))
+
+
+def _no_maps(network: TimeUNet, card: Card) -> Estimator[Acquisition]:
+    """Raise an error: a residual only adds draws to the posterior."""
+    raise InputError(f"{card.name} makes no maps by itself", remedy="Use --method posterior --draws N.")
+
+
+def _base(base: BaseNetwork | None) -> UNet:
+    if base is None:
+        raise UsageError(f"{RESIDUAL_NAME} needs a trained {NAME}")
+    return base.network
+
+
+POSTERIOR = T1Method(
+    types=RecipeTypes(slabs=SlabRecipe, network=UNetConfig),
+    build=lambda config, generator: UNet(config, generator=generator),
+    build_task=lambda network, recipe, base: PosteriorTask(unet=network),
+    build_validator=lambda recipe, data, base: PosteriorValidator(
+        slabs=data.validation(recipe), yardstick=yardstick_for(recipe.slabs)
+    ),
+    build_estimator=_posterior,
+    limits=OWN,
+    fitted=True,
+    cache_key=KEY,
+    presets=t1_presets(
+        NAME,
+        SlabRecipe(),
+        cpu=(1600, 64, posterior_config((32, 64, 96, 128)), plan_of(7000, 16, warm_up=500)),
+        gpu=(6000, 96, posterior_config((48, 64, 96, 128)), plan_of(20_000, 64)),
     ),
 )
-RESIDUAL = ResidualMethod(
+RESIDUAL = T1Method(
     types=RecipeTypes(slabs=SlabRecipe, network=TimeUNetConfig),
-    presets=MappingProxyType(
-        {
-            "cpu": Recipe(
-                method=RESIDUAL_NAME,
-                preset="cpu",
-                slabs=SlabRecipe(),
-                n_slabs=400,
-                patch=64,
-                network=residual_config((32, 64, 96)),
-                plan=plan_of(3000, 16, check_every=1500),
-            ),
-            "gpu": Recipe(
-                method=RESIDUAL_NAME,
-                preset="gpu",
-                slabs=SlabRecipe(),
-                n_slabs=6000,
-                patch=96,
-                network=residual_config((48, 64, 96, 128)),
-                plan=plan_of(20_000, 64),
-            ),
-        }
+    build=lambda config, generator: TimeUNet(config, generator=generator),
+    build_task=lambda network, recipe, base: ResidualTask(unet=network, posterior=_base(base)),
+    build_validator=lambda recipe, data, base: ResidualValidator(
+        slabs=data.validation(recipe), posterior=_base(base)
+    ),
+    build_estimator=_no_maps,
+    limits=OWN,
+    fitted=True,
+    n_held_out=N_RESIDUAL,
+    cache_key=KEY,
+    presets=t1_presets(
+        RESIDUAL_NAME,
+        SlabRecipe(),
+        cpu=(400, 64, residual_config((32, 64, 96)), plan_of(3000, 16, check_every=1500)),
+        gpu=(6000, 96, residual_config((48, 64, 96, 128)), plan_of(20_000, 64)),
     ),
 )
