@@ -107,7 +107,7 @@ def _current(table: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, o
 
 
 def _current_key(section: str, key: str) -> str:
-    if section not in COMMANDS:
+    if COMMANDS.get(section) is None:
         return key
     new_names = {entry.old: entry.names[-1] for entry in COMMANDS[section].arguments if entry.old}
     new = new_names.get(f"--{key}")
