@@ -118,20 +118,20 @@ def find_collections(
 
 
 def with_absent(
-    found: Sequence[Found], suffixes: Sequence[str], subjects: Sequence[str] | None
+    result: Sequence[Found], suffixes: Sequence[str], subjects: Sequence[str] | None
 ) -> tuple[Found, ...]:
     """Return what was found, and after it that a subject asked for has none of these series.
 
     Args:
-        found: In a tree.
+        result: In a tree.
         suffixes: That were looked for.
         subjects: That were asked for, without `sub-`; None for all there are.
     """
-    there = {item.entities["sub"] for item in found}
+    there = {item.entities["sub"] for item in result}
     error = InputError(f"has no {' or '.join(suffixes)} series", remedy="Check the label.")
     asked = dict.fromkeys(label.removeprefix("sub-") for label in subjects or ())
     absent = (Unreadable(entities={"sub": label}, error=error) for label in asked if label not in there)
-    return (*found, *(absent if found else ()))
+    return (*result, *(absent if result else ()))
 
 
 def _of_subject(root: Path, label: str, suffixes: Sequence[str]) -> Iterator[Found]:

@@ -106,15 +106,15 @@ def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
         ["t1", tree, *out, "--subjects", PHANTOM],
         ["phantom", str(maps), "--phantom-version", str(VERSION), "--subjects", PHANTOM],
     ]
-    shown = [PHANTOM]
+    displayed = [PHANTOM]
     if not phantom_only:
-        shown.append(HEAD)
+        displayed.append(HEAD)
         calls += [
             [item.command, tree, *out, "--subjects", HEAD]
             for item in pipelines()
             if SUFFIXES.issuperset(item.suffixes)
         ]
-    return [*calls, ["report", str(maps), "--participant-label", *shown]]
+    return [*calls, ["report", str(maps), "--participant-label", *displayed]]
 
 
 def _simulate(root: Path, snr: float, seed: int) -> tuple[Path, ...]:

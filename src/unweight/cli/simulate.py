@@ -261,7 +261,7 @@ def _of_model(name: str, options: SimulateOptions) -> Scan:
     """
     record = model(name)
     kinds = (SignalKind.SIGNED, SignalKind.MAGNITUDE)
-    built = next(found for found in (_of_kind(record, kind) for kind in kinds) if found is not None)
+    built = next(result for result in (_of_kind(record, kind) for kind in kinds) if result is not None)
     angles = None if options.flip_angle is None else [math.radians(angle) for angle in options.flip_angle]
     given = {
         "echo_time": options.echo_time,

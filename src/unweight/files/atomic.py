@@ -149,7 +149,7 @@ def ending_later() -> Iterator[None]:
     caught: list[int] = []
     taken = [number for number, handler in before.items() if callable(handler)]
     for number in taken:
-        signal.signal(number, lambda found, _: caught.append(found))
+        signal.signal(number, lambda result, _: caught.append(result))
     try:
         yield
     finally:

@@ -168,13 +168,13 @@ class GridPosterior(Estimator[Acquisition]):
         unit = torch.tensor([1.0, sigma, 1.0]).to(data)
         return VoxelPosterior(mean=mean * unit, sd=sd * unit, log_t1_interval=log_t1_interval)
 
-    def _on_grid(self, acquisition: Acquisition, found: VoxelPosterior) -> ParameterMaps:
+    def _on_grid(self, acquisition: Acquisition, voxel_posterior: VoxelPosterior) -> ParameterMaps:
         """Put the voxels back where they came from."""
-        values, std = found.mean.clone(), found.sd.clone()
+        values, std = voxel_posterior.mean.clone(), voxel_posterior.sd.clone()
         values[:, 0] = torch.exp(values[:, 0])
         std[:, 0] *= values[:, 0]
         lower, upper = values - NORMAL_95 * std, values + NORMAL_95 * std
-        lower[:, 0], upper[:, 0] = torch.exp(found.log_t1_interval).unbind(1)
+        lower[:, 0], upper[:, 0] = torch.exp(voxel_posterior.log_t1_interval).unbind(1)
         status = torch.zeros_like(values[:, 0], dtype=torch.uint8)
         status[~torch.isfinite(values + std).all(-1)] = int(VoxelStatus.NOT_CONVERGED)
         estimates = VoxelEstimates(

@@ -259,11 +259,11 @@ def _zero(
     return float(chi[csf].mean())
 
 
-def _notes(found: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
+def _notes(result: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
     notes = []
-    if found.turned:
+    if result.turned:
         notes.append(
-            f"even echoes have up to {found.alternation:.2f} rad more phase than odd ones tell; "
+            f"even echoes have up to {result.alternation:.2f} rad more phase than odd ones tell; "
             "the readout is taken as bipolar and corrected"
         )
     lost = 1 - float(judged.good.sum() / mask.sum())

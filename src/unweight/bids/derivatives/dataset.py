@@ -76,7 +76,7 @@ def prepare_raw(folder: Path, name: str, readme: str) -> None:
         write_bytes_atomic(folder / "README.md", readme.encode())
 
 
-def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, object]:
+def _source(folder: Path, raw: Path, result: Mapping[str, object]) -> dict[str, object]:
     """Return what BIDS asks about the raw dataset, without names that it does not publish itself.
 
     `DatasetLinks` says what `raw` stands for in the sources of images: the relative path if it names
@@ -92,7 +92,7 @@ def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, o
     doi = DOI.search(str(described.get("DatasetDOI", "")))
     identity = f"doi:{doi[0]}" if doi else f"hash://sha256/{digest}" if digest else ""
     way = Path(os.path.relpath(raw.resolve(), folder.resolve()))
-    links, linked = found.get("DatasetLinks"), identity
+    links, linked = result.get("DatasetLinks"), identity
     if all(part in NAMELESS for part in way.parts):
         linked = way.as_posix()
     kept = links if isinstance(links, Mapping) else {}
@@ -105,14 +105,14 @@ def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, o
     if identity:
         content["SourceDatasets"] = [{"DOI" if doi else "URL": identity}]
     authors = described.get("Authors")
-    if "Authors" not in found and isinstance(authors, list) and authors:
+    if "Authors" not in result and isinstance(authors, list) and authors:
         content["Authors"] = [author for author in authors if isinstance(author, str)]
     return content
 
 
-def _other_makers(found: Mapping[str, object]) -> list[object]:
+def _other_makers(result: Mapping[str, object]) -> list[object]:
     """Return what other programs are named as makers of the dataset."""
-    makers = found.get("GeneratedBy")
+    makers = result.get("GeneratedBy")
     if not isinstance(makers, list):
         return []
     return [maker for maker in makers if isinstance(maker, dict) and maker.get("Name") != GENERATOR]

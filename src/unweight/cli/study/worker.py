@@ -39,19 +39,19 @@ def call(words: Sequence[str]) -> CommandResult:
     A fault of the program is told like any other: one visit must not stop the others.
     """
     logging.basicConfig(handlers=[logging.NullHandler()], level=logging.ERROR)  # notes are in the sidecars
-    said = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+    string_io = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(string_io):
         try:
             code = main(words)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 2
         except MemoryError:
             code = UNEXPECTED
-            said.write("there is not enough memory")
+            string_io.write("there is not enough memory")
         except Exception as error:
             code = UNEXPECTED
-            said.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
-    return CommandResult(code=code, text=said.getvalue())
+            string_io.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
+    return CommandResult(code=code, text=string_io.getvalue())
 
 
 def answer() -> None:

@@ -158,9 +158,9 @@ class EchoT1w(Estimator[Acquisition]):
         return tuple(info)
 
 
-def _beyond(channels: Float[Tensor, "7 x y z"], told: Conditions) -> Tensor:
+def _beyond(channels: Float[Tensor, "7 x y z"], conditions: Conditions) -> Tensor:
     limits = list(LIMITS)
-    limits += [(R2STAR, OTHER_LIMIT)] * told.r2star + [(CHI, OTHER_LIMIT)] * told.chi
+    limits += [(R2STAR, OTHER_LIMIT)] * conditions.r2star + [(CHI, OTHER_LIMIT)] * conditions.chi
     beyond = torch.zeros_like(channels[0], dtype=torch.bool)
     for channel, limit in limits:
         beyond |= channels[channel].abs() >= limit
