@@ -60,7 +60,7 @@ def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureF
     assert "the training of t1-resnet is complete" in told and "step" not in told
 
 
-@pytest.mark.parametrize(("method", "use"), [("maps", "embedding"), ("maps-unet", "unet")])
+@pytest.mark.parametrize(("method", "use"), [("maps", "maps"), ("maps-unet", "maps --method unet")])
 def test_a_network_of_weighted_images(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -72,7 +72,7 @@ def test_a_network_of_weighted_images(
     assert train(tmp_path, method=method) == 0
     told = capsys.readouterr().out
     assert "step 6 of 6: loss" in told and "PSNR T1 " in told and "ln T1" not in told
-    assert f"unweight maps --method {use} --weights" in told
+    assert f"unweight {use} --weights" in told
     load_estimator(method, tmp_path)
 
 

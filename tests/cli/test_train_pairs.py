@@ -128,7 +128,7 @@ def test_what_a_residual_rests_on_is_trained_first(
     assert train(tmp_path / "one", method=T1W) == 0
     told = capsys.readouterr().out
     assert told.index(f"{T1W_UNET}, preset") < told.index(f"{T1W}, preset")
-    assert "--method residual" in told
+    assert "use it with: unweight mprage --weights" in told.replace("\n", " ")
     assert made == ["train-0", "train-1", "validation-2"]
     assert set(available(tmp_path / "one")) == {T1W, T1W_UNET}
     base = card_of(tmp_path / "one").sha256
