@@ -64,7 +64,7 @@ FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 DEFAULT_FIELD = 3.0  # [T]
-TIMINGS = ("te", "tr", "ti", "flip", "readout_time", "field")
+TIMINGS = ("echo_time", "repetition_time", "inversion_time", "flip_angle", "readout_time")
 SETTINGS = ("seed", "contrast", "protocol", "snr", "slices", "lesions", "motion")
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; rates in mixed voxels are water-weighted means"
@@ -79,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "--slices does not go with megre", remedy="Its field is that of the whole head; leave it out."
         )
-    if arguments.model is None and any(getattr(arguments, name) is not None for name in TIMINGS):
+    if arguments.model is None and any(
+        getattr(arguments, name) is not None for name in (*TIMINGS, "field_strength")
+    ):
         raise UsageError("timings are those of a model", remedy="Give --model, too.")
     if any(list((arguments.out / part).glob("sub-*")) for part in ("bids", "truth")):
         raise UsageError(f"{arguments.out} holds a study already", remedy="Choose a new folder.")
@@ -180,7 +182,7 @@ def _simulate(
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
         root=arguments.out / "bids",
-        settings={name: getattr(arguments, name) for name in SETTINGS} | {"anatomy": anatomy.subject},
+        settings=_settings(arguments) | {"anatomy": anatomy.subject},
     )
     write_maps(truth, arguments.out / "truth", {"sub": label}, provenance)
 
@@ -195,6 +197,16 @@ def _scans(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[S
     return (echoes, mprage())
 
 
+def _settings(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return what was asked for: of a signal model, its name stands for contrast and protocol."""
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    if arguments.model is None:
+        return settings
+    return {"model": arguments.model} | {
+        name: value for name, value in settings.items() if name not in ("contrast", "protocol")
+    }
+
+
 def _of_model(arguments: argparse.Namespace) -> Scan:
     """Return the scan of a signal model, with its sign if it has one; magnitudes are taken after noise.
 
@@ -204,21 +216,14 @@ def _of_model(arguments: argparse.Namespace) -> Scan:
     record = model(arguments.model)
     kinds = (SignalKind.SIGNED, SignalKind.MAGNITUDE)
     built = next(found for found in (_of_kind(record, kind) for kind in kinds) if found is not None)
-    angles = None if arguments.flip is None else [math.radians(angle) for angle in arguments.flip]
-    given = {
-        "echo_time": arguments.te,
-        "repetition_time": arguments.tr,
-        "inversion_time": arguments.ti,
-        "flip_angle": angles,
-        "readout_time": arguments.readout_time,
-    }
-    volumes = max((len(values) for values in given.values() if values is not None), default=0)
-    timings = {
-        name: values * volumes if len(values) == 1 else values
-        for name, values in given.items()
-        if values is not None
-    }
-    protocol = protocol_from_values(field_strength=arguments.field or DEFAULT_FIELD, **timings)
+    named = {name: getattr(arguments, name) for name in TIMINGS}
+    given = {name: list(values) for name, values in named.items() if values is not None}
+    if "flip_angle" in given:
+        given["flip_angle"] = [math.radians(angle) for angle in given["flip_angle"]]
+    volumes = max((len(values) for values in given.values()), default=0)
+    timings = {name: values * volumes if len(values) == 1 else values for name, values in given.items()}
+    field = arguments.field_strength or DEFAULT_FIELD
+    protocol = protocol_from_values(field_strength=field, **timings)
     for name in built.timings:
         protocol.require(name, record.name)
     if not record.suffixes:
