@@ -10,7 +10,7 @@ import time
 import torch
 
 from unweight.core.examination import Examination, WeightedImage
-from unweight.learn.training.assemble import load_weighted_maps
+from unweight.learn.training.trainable import load_estimator
 from unweight.synth.protocols.standard import routine_contrasts
 from unweight.synth.simulate_weighted import weighting_of
 
@@ -44,7 +44,7 @@ def seconds_of_product() -> float:
 
 def main() -> None:
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    estimator, _ = load_weighted_maps("maps")
+    estimator, _ = load_estimator("maps")
     examination = whole_brain()
     took, product = [], []
     for _ in range(repeats):

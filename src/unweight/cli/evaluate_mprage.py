@@ -18,6 +18,7 @@ from unweight.benchmark.mprage.methods import (
     ABLATED,
     CONDITIONS,
     DRAWN_METHODS,
+    STRUCTURES,
     WEIGHTS,
     ablation_name,
     external_segmenter,
@@ -54,10 +55,9 @@ from unweight.cli.scored import Benchmark, Evaluation
 from unweight.cli.terminal import Course, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
-from unweight.learn.mprage.pair import Pair, load_pair
-from unweight.learn.mprage.real_pair import real_pair
-from unweight.learn.mprage.real_subjects import contents_of, paired_subjects
-from unweight.learn.training.recipe import STRUCTURES
+from unweight.learn.pairs.pair import Pair, load_pair
+from unweight.learn.pairs.real_pair import real_pair
+from unweight.learn.pairs.real_subjects import contents_of, paired_subjects
 from unweight.learn.training.weights import load_weights
 
 REAL = "real"

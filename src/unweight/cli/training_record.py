@@ -9,7 +9,8 @@ from typing import Any, final
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_content
-from unweight.learn.training.recipe import Recipe, recipe_from_plain
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainable import recipe_from_plain
 
 FOLDER, RECORD = "training", "recipe.json"
 LARGEST_BYTES = 16 * 2**20
@@ -28,7 +29,7 @@ class TrainingRecord:
     folder: Path
     asked: Mapping[str, Any]
 
-    def found(self) -> Recipe | None:
+    def found(self) -> Recipe[Any, Any] | None:
         """Return the recipe of the training in the folder, if it is the one asked for."""
         path = self.folder / RECORD
         if not path.exists():
@@ -48,7 +49,7 @@ class TrainingRecord:
             )
         return recipe
 
-    def write(self, recipe: Recipe) -> None:
+    def write(self, recipe: Recipe[Any, Any]) -> None:
         """Keep the recipe."""
         content = {"asked": dict(self.asked), "recipe": recipe.to_plain()}
         write_bytes_atomic(self.folder / RECORD, (json.dumps(content, indent=2) + "\n").encode())

@@ -9,13 +9,13 @@ from tests.learn.examinations import FLUID, GRADIENT, NAMES, SPIN, T2W, WATERS, 
 from unweight.core.errors import InputError
 from unweight.core.examination import Examination
 from unweight.core.weighting import Weighting
-from unweight.learn.weighted.conditioning import ln_reference
 from unweight.learn.weighted.features import (
     LEVELS,
     PHYSICS,
     WeightedFeatures,
     anchors_of,
     features_of,
+    ln_reference,
 )
 from unweight.learn.weighted.slabs import rows_of
 

@@ -4,7 +4,6 @@ The image is made, not measured: what cannot be seen in gradient echoes is what 
 trained on. A voxel is AT_LIMIT where decay, level, R2* or χ lie beyond what the network is ever shown.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,10 +17,11 @@ from unweight.bids.nifti.canonical import turn_of
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.learn.mprage.echo_channels import (
+from unweight.learn.mprage.synthesis import Synthesis, Synthesiser
+from unweight.learn.pairs.echo_channels import (
     CHI,
     DECAY_LIMIT,
     DECAYS,
@@ -32,8 +32,7 @@ from unweight.learn.mprage.echo_channels import (
     R2STAR,
     Conditions,
 )
-from unweight.learn.mprage.pair_making import EchoMaps, maps_of_echoes
-from unweight.learn.mprage.synthesis import Synthesis, Synthesiser
+from unweight.learn.pairs.pair import EchoMaps, maps_of_echoes
 
 T1W_IMAGE = ParameterSpec(
     name="T1w",
@@ -129,18 +128,15 @@ class EchoT1w(Estimator[Acquisition]):
             draws=tuple(turn.undo(one) for one in found.draws),
         )
         inside = channels[MASK] > 0
-        nothing = torch.full_like(made.mean, math.nan)
         status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
         status[inside & _beyond(channels, told)] = int(VoxelStatus.AT_LIMIT)
-        draws = None
-        if made.draws:
-            draws = torch.stack([torch.where(inside, one, nothing) for one in made.draws])[..., None]
-        return ParameterMaps(
-            specs=self.parameters,
-            values=torch.where(inside, made.mean, nothing)[..., None],
-            std=torch.where(inside, made.sd, nothing)[..., None],
-            status=status,
-            draws=draws,
+        return assemble_maps(
+            self.parameters,
+            made.mean[..., None],
+            made.sd[..., None],
+            status,
+            like=made.mean,
+            draws=[draw[..., None] for draw in made.draws] or None,
             affine=affine,
             notes={"told_r2star": int(told.r2star), "told_chi": int(told.chi)},
         )

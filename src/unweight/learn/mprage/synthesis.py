@@ -23,16 +23,31 @@ from torch import Tensor, nn
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.denoiser import Denoiser, Prediction
+from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, variance_correction
 from unweight.diffusion.schedule import Ladder, cosine_ladder
-from unweight.learn.mprage.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
-from unweight.learn.mprage.planar_denoiser import Count, PlanarDenoiser, Planes, axes_of, slices_of
-from unweight.learn.mprage.planes import AXIAL, THREE, chunks, n_batches, over_planes
-from unweight.learn.mprage.tasks import N_ANSWERS, SPREAD, answered, beside_answer, shown, whitening
-from unweight.learn.t1.diffusor import beside
-from unweight.learn.t1.residual import told
+from unweight.learn.mprage.tasks import (
+    N_ANSWERS,
+    TIME_UNIT,
+    laplace_std,
+    residual_inputs,
+    split_output,
+)
+from unweight.learn.pairs.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
+from unweight.learn.pairs.pair import SPREAD, denormalise
+from unweight.learn.pairs.planes import (
+    AXIAL,
+    THREE,
+    Count,
+    PlanarDenoiser,
+    Planes,
+    axes_of,
+    chunks,
+    n_batches,
+    over_planes,
+    slices_of,
+)
 
 Volume = Float[Tensor, "x y z"]
 LOWEST = 0.0
@@ -67,7 +82,7 @@ class Synthesiser(ABC):
         """Make it.
 
         Args:
-            channels: As `learn.mprage.echo_channels` makes them.
+            channels: As `learn.pairs.echo_channels` makes them.
             conditions: Which of R2* and χ the network is told.
             progress: Called with the batches done and all of them.
         """
@@ -127,8 +142,8 @@ class Regression(Synthesiser):
             output = count.done(self.network(_slabs(channels, axis, some, conditions, self.network)))
             if self.n_outputs == 1:
                 return output[:, :1].float()
-            image, log_scale = answered(output)
-            return torch.cat([image, whitening(log_scale).square()], dim=1)
+            image, log_scale = split_output(output)
+            return torch.cat([image, laplace_std(log_scale).square()], dim=1)
 
         with torch.no_grad():
             said = over_planes(mask, axes, self.n_outputs, ask).to(channels.device)
@@ -185,7 +200,7 @@ class Diffusion(Synthesiser):
             return _slabs(channels, axis, some, conditions, self.network)
 
         denoiser = PlanarDenoiser(
-            network=beside(self.network),
+            network=concat_condition(self.network),
             prediction=self.prediction,
             ladder=self.ladder,
             planes=self.planes,
@@ -208,7 +223,7 @@ class Diffusion(Synthesiser):
         slabs = _slabs(channels, 2, _middle(channels), EVERYTHING, self.network)
         with torch.no_grad():
             time_of_noise = self.ladder.time[-1:].to(slabs).expand(len(slabs))
-            beside(self.network)(slabs[:, :1], time_of_noise, slabs)
+            concat_condition(self.network)(slabs[:, :1], time_of_noise, slabs)
 
 
 @final
@@ -255,13 +270,15 @@ class Residual(Synthesiser):
 
         def ask(axis: int, some: list[int]) -> Tensor:
             slabs = _slabs(channels, axis, some, conditions, self.base)
-            image, log_scale = answered(count.done(self.base(slabs)))
+            image, log_scale = split_output(count.done(self.base(slabs)))
             level = pure.at(torch.ones(len(some), dtype=torch.long), image)
             noisy = slices_of(start, axis, some).to(image)
-            condition = beside_answer(slabs, image, log_scale)
-            velocity = count.done(told(self.network)(noisy, level.time, condition)).float()
+            condition = residual_inputs(slabs, image, log_scale)
+            velocity = count.done(
+                concat_condition(self.network, time_unit=TIME_UNIT)(noisy, level.time, condition)
+            ).float()
             middle = Prediction.VELOCITY.clean(velocity, noisy, level)
-            sd = whitening(log_scale)
+            sd = laplace_std(log_scale)
             return torch.cat([image + sd * middle, sd.square(), image, log_scale, middle], dim=1)
 
         with torch.no_grad():
@@ -277,7 +294,7 @@ class Residual(Synthesiser):
             return torch.cat([slabs, answer], dim=1)
 
         denoiser = PlanarDenoiser(
-            network=told(self.network),
+            network=concat_condition(self.network, time_unit=TIME_UNIT),
             prediction=Prediction.VELOCITY,
             ladder=ladder,
             planes=self.planes,
@@ -347,13 +364,13 @@ def _of_draws(drawn: list[Volume], mask: Tensor, spread: float) -> Synthesis:
 
 def _images(drawn: list[Volume], mask: Tensor) -> tuple[Volume, ...]:
     """Return draws as intensities, 0 outside the mask."""
-    return tuple(shown(one).clamp(min=LOWEST) * mask for one in drawn)
+    return tuple(denormalise(one).clamp(min=LOWEST) * mask for one in drawn)
 
 
 def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volume, ...] = ()) -> Synthesis:
     unknown = torch.full_like(mean, math.nan)
     return Synthesis(
-        mean=shown(mean).clamp(min=LOWEST) * mask,
+        mean=denormalise(mean).clamp(min=LOWEST) * mask,
         sd=unknown if sd is None else torch.where(mask, sd, unknown),
         draws=draws,
     )

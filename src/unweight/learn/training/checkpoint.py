@@ -19,8 +19,8 @@ from torch import Tensor, nn, uint8
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json
-from unweight.learn.training.precision import Precision, PrecisionChoice
-from unweight.learn.training.schedule import TrainingPlan
+from unweight.learn.training.execution import Precision, PrecisionChoice
+from unweight.learn.training.recipe import TrainingPlan
 
 HEADER = "unweight"
 REMEDY = "Remove it to train from the start, or choose another folder."

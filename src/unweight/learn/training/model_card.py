@@ -92,6 +92,26 @@ class Card:
             raise UsageError(f"Card.{name} is {getattr(self, name)!r}", remedy=remedy)
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class CardText:
+    """What a method says in the card of its weights.
+
+    Attributes:
+        summary: What the network does, in a sentence.
+        intended_use: For what, and for whom.
+        limits: Where it must not be trusted.
+        trained_on: What the training data were.
+        ranges: Lower and upper end of what it accepts, by name [s, or no unit].
+    """
+
+    summary: str
+    intended_use: str
+    limits: str
+    trained_on: str
+    ranges: Mapping[str, tuple[float, float]]
+
+
 NEWER = {"precision"}  # fields that older cards lack
 MAPPINGS = ("recipe", "ranges", "calibration", "metrics")
 KINDS: dict[str, tuple[type, ...]] = {

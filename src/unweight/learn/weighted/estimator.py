@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
-from unweight.core.maps import RMS_OF_LOG, ParameterMaps, VoxelStatus
+from unweight.core.maps import RMS_OF_LOG, ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec, Scale
 from unweight.core.weighting import completed
 from unweight.learn.training.conformal import LEVEL, Conformal
-from unweight.learn.weighted.conditioning import NAMES
-from unweight.learn.weighted.features import anchors_of, features_of
+from unweight.learn.weighted.features import NAMES, anchors_of, features_of
 from unweight.learn.weighted.protocol_range import WeightingRange
 from unweight.learn.weighted.slabs import rows_of
-from unweight.learn.weighted.task import N_MAPS, View, answer_maps, unexplained
+from unweight.learn.weighted.task import N_MAPS, InputAdapter, answer_maps, unexplained
 from unweight.signals.parameters import T1, T2
 
 RELATIVE_PD = ParameterSpec(
@@ -50,14 +49,14 @@ class WeightedMaps(Estimator[Examination]):
 
     Attributes:
         network: Trained, in `eval` mode.
-        view: How it is asked.
+        adapter: What it gets of a batch.
         weightings: What it was trained for.
         intervals: Half-widths of ln T1, ln T2 and ln PD.
         name: For messages.
     """
 
     network: nn.Module
-    view: View
+    adapter: InputAdapter
     weightings: WeightingRange
     intervals: tuple[Conformal, Conformal, Conformal]
     name: str = "maps"
@@ -98,7 +97,7 @@ class WeightedMaps(Estimator[Examination]):
         done = 0
         for some, batch in self._batches(measured, layers):
             with torch.no_grad():
-                free, sd = answer_maps(self.view(self.network, batch))
+                free, sd = answer_maps(self.adapter(self.network, batch))
                 over, counts = unexplained(free, batch | {"target": free}, dark=TOO_DARK)
             here = inside[:, :, some]
             reach = torch.stack(
@@ -183,19 +182,18 @@ def _maps(
     """Carry everything back from the real line."""
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
     status[inside & (left > IMPLAUSIBLE)] = int(VoxelStatus.IMPLAUSIBLE)
-    silent = without_signal(measured)
-    status[silent] = int(VoxelStatus.NO_SIGNAL)
-    columns = {name: one.masked_fill(silent[..., None], torch.nan) for name, one in columns.items()}
-    values = columns["free"].exp()
-    return ParameterMaps(
-        specs=SPECS,
-        values=values,
-        std=values * columns["sd"],
-        status=status,
-        lower=(columns["free"] - columns["reach"]).exp(),
-        upper=(columns["free"] + columns["reach"]).exp(),
+    status[without_signal(measured)] = int(VoxelStatus.NO_SIGNAL)
+    free, reach = columns["free"], columns["reach"]
+    values = free.exp()
+    return assemble_maps(
+        SPECS,
+        values,
+        values * columns["sd"],
+        status,
+        like=free,
+        interval=((free - reach).exp(), (free + reach).exp()),
         interval_level=LEVEL,
-        misfit=left.masked_fill(silent, torch.nan),
+        misfit=left,
         misfit_meaning=RMS_OF_LOG,
         affine=measured.affine,
         notes=notes_of(measured),

@@ -15,7 +15,7 @@ from torch import Tensor
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.examination import Examination
-from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL
 from unweight.learn.weighted.estimator import FEWEST_IMAGES, N_AT_ONCE, SPECS, notes_of, without_signal
@@ -77,19 +77,15 @@ def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps
     inside = measured.inside & ~silent
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
     status[silent] = int(VoxelStatus.NO_SIGNAL)
-    values, sd = columns["free"].exp(), columns["sd"]
-    reach = GAUSSIAN * sd
-    ends = ((columns["free"] - reach).exp(), (columns["free"] + reach).exp())
-    values, std, lower, upper = (
-        one.to(signal).masked_fill(~inside[..., None], torch.nan) for one in (values, values * sd, *ends)
-    )
-    return ParameterMaps(
-        specs=SPECS,
-        values=values,
-        std=std,
-        status=status,
-        lower=lower,
-        upper=upper,
+    free, sd = columns["free"], columns["sd"]
+    values, reach = free.exp(), GAUSSIAN * sd
+    return assemble_maps(
+        SPECS,
+        values,
+        values * sd,
+        status,
+        like=signal,
+        interval=((free - reach).exp(), (free + reach).exp()),
         interval_level=LEVEL,
         affine=measured.affine,
         notes=notes_of(measured),

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unweight.learn.training.conformal import GAUSSIAN, Conformal, calibrate, conformal_from_plain
-from unweight.learn.training.validator import Calibration, Examination, Slabs
-from unweight.learn.weighted.task import N_MAPS, RANGES, answer_maps, view_of
+from unweight.learn.training.trainable import Assessment, Calibration, Samples, Validator
+from unweight.learn.weighted.task import N_MAPS, RANGES, InputAdapter, answer_maps
 
 NAMES = ("T1", "T2", "PD")
 EDGES = ((0.6, 0.9, 1.3, 2.0, 3.0), (0.06, 0.09, 0.15, 0.4), (0.7, 0.8, 0.9))
@@ -34,25 +34,32 @@ class FreeAnswers:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MapsExamination(Examination):
-    """Examines a network of `learn.weighted.task`.
+class MapsValidator(Validator):
+    """Scores a network of `learn.weighted.task`.
 
     Attributes:
         slabs: For validation, as `learn.weighted.slabs` makes them.
+        adapter: What the network gets of a batch.
     """
 
-    slabs: Slabs
+    slabs: Samples
+    adapter: InputAdapter
 
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return the scores of a network in training, intervals not calibrated."""
-        found = free_answers(network, self.slabs)
+        found = free_answers(network, self.adapter, self.slabs)
         return _errors(found) | {
             "coverage_90": _coverage(found, (Conformal(edges=(), factors=(GAUSSIAN,)),) * 3)
         }
 
-    def calibrate(self, network: nn.Module, slabs: Slabs | None) -> Calibration:
+    def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
+        """Find the half-widths of the intervals, and score with them."""
+        found = self.calibrate(network, calibration)
+        return Assessment(calibration=found, metrics=self.score(network, found))
+
+    def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return conformal half-widths of each map by bins of its estimate."""
-        found = free_answers(network, self.slabs if slabs is None else slabs)
+        found = free_answers(network, self.adapter, self.slabs if slabs is None else slabs)
         return {
             name: calibrate(
                 found.free[:, index], found.sd[:, index], found.truth[:, index], edges
@@ -62,7 +69,7 @@ class MapsExamination(Examination):
 
     def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
         """Return the scores with calibrated intervals."""
-        found = free_answers(network, self.slabs)
+        found = free_answers(network, self.adapter, self.slabs)
         scores = _errors(found)
         for index, name in enumerate(NAMES):
             interval = conformal_from_plain(calibration[name])
@@ -70,14 +77,14 @@ class MapsExamination(Examination):
         return scores
 
 
-def free_answers(network: nn.Module, slabs: Slabs) -> FreeAnswers:
+def free_answers(network: nn.Module, adapter: InputAdapter, slabs: Samples) -> FreeAnswers:
     """Return what a network says of the voxels of slabs that count, on the processor."""
-    device, view = next(network.parameters()).device, view_of(network)
+    device = next(network.parameters()).device
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
         for some in torch.split(torch.arange(len(slabs["images"])), N_AT_ONCE):
             part = {name: one[some].to(device).float() for name, one in slabs.items()}
-            free, sd = answer_maps(view(network, part))
+            free, sd = answer_maps(adapter(network, part))
             counts = torch.isfinite(part["target"]).all(1)
             free, sd, truth = (one.movedim(1, -1)[counts].cpu() for one in (free, sd, part["target"]))
             rows.append((free, sd, truth))
