@@ -211,6 +211,16 @@ def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
     return min(max(0, middle - count // 2), labels.shape[2] - count), count
 
 
+def _settings(options: SimulateOptions) -> dict[str, object]:
+    """Return what was asked for: of a signal model, its name stands for contrast and protocol."""
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    if options.model is None:
+        return settings
+    return {"model": options.model} | {
+        name: value for name, value in settings.items() if name not in ("contrast", "protocol")
+    }
+
+
 def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], options: SimulateOptions) -> None:
     person, label = who
     if options.model is None:
@@ -238,7 +248,7 @@ def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], option
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
         root=options.out / "bids",
-        settings={name: getattr(options, name) for name in SETTINGS} | {"anatomy": anatomy.subject},
+        settings=_settings(options) | {"anatomy": anatomy.subject},
     )
     write_maps(truth, options.out / "truth", {"sub": label}, provenance)
 
