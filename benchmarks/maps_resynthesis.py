@@ -21,7 +21,7 @@ from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.weighted import GivenWeighting
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
-from unweight.learn.training.assemble import load_weighted_maps
+from unweight.learn.training.trainable import load_estimator
 from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
 from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
 from unweight.report.colours import colour_map
@@ -45,7 +45,7 @@ def mapped(folder: Path) -> tuple[ReadExamination, ParameterMaps, Bool[Tensor, "
     }
     read = read_examination(MapsFiles(images=images, given=ASSUMED, field_strength=3.0))
     gold = open_volume(next(path for path in files if path.name.startswith("GOLD")))
-    estimator, _ = load_weighted_maps("maps")
+    estimator, _ = load_estimator("maps")
     return read, estimator(read.examination), read.turn.apply(gold.data) > 0.5
 
 

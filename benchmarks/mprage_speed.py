@@ -15,9 +15,9 @@ import torch
 
 from unweight.benchmark.mprage.methods import WEIGHTS
 from unweight.benchmark.mprage.subjects import cohort_heads
-from unweight.learn.mprage.assemble import load_synthesiser
-from unweight.learn.mprage.cohort import CohortRecipe, scan_person
-from unweight.learn.mprage.pair_making import maps_of_echoes
+from unweight.learn.mprage.methods import load_synthesiser
+from unweight.learn.pairs.cohort import CohortRecipe, scan_person
+from unweight.learn.pairs.pair import maps_of_echoes
 from unweight.learn.training.weights import available
 from unweight.synth.protocols.standard import eight_echoes
 

@@ -15,7 +15,7 @@ import torch
 from unweight.benchmark.t1.heads import brains_set, brainweb_slices
 from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.training.assemble import load_estimator
+from unweight.learn.training.trainable import load_estimator
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brainweb_crisp"
 NAMES = ("all brain", "white matter", "grey matter", "CSF", "mixed")

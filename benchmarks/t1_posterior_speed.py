@@ -13,7 +13,7 @@ import torch
 from unweight.core.acquisition import Acquisition
 from unweight.core.seeding import seeded_generator
 from unweight.learn.t1.diffusor import published_unet
-from unweight.learn.training.assemble import load_estimator
+from unweight.learn.training.trainable import load_estimator
 from unweight.nets.time_unet import TimeUNet
 from unweight.phantom.digital import SliceGrid, digital_phantom
 from unweight.phantom.facts import sphere_array

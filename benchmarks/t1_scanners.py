@@ -30,9 +30,8 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps
 from unweight.core.protocol import protocol_from_values
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.posterior_doubts import posterior_doubts
-from unweight.learn.training.assemble import load_estimator
+from unweight.learn.t1.posterior import PosteriorT1, posterior_doubts
+from unweight.learn.training.trainable import load_estimator
 from unweight.phantom.finder import find_plates
 from unweight.phantom.spheres import ROI_RADIUS_MM
 

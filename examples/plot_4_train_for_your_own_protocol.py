@@ -33,10 +33,12 @@ import torch
 
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.loop import Step
-from unweight.learn.training.precision import PrecisionChoice
-from unweight.learn.training.presets import recipe_for
-from unweight.learn.training.trainer import Heads, Listener, teach
+from unweight.learn.t1.methods import for_protocol
+from unweight.learn.training.execution import PrecisionChoice
+from unweight.learn.training.loop import Step, TrainingCallback
+from unweight.learn.training.sample_cache import Heads, SlabData
+from unweight.learn.training.trainable import recipe_for, trainable
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import load_weights, save_weights
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
@@ -45,7 +47,7 @@ from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import four_inversions
 
 times, repetition = (0.05, 0.40, 1.10, 2.50), 2.55
-recipe = recipe_for("t1-posterior", "cpu").for_protocol(times, repetition, 0.0)
+recipe = for_protocol(recipe_for("t1-posterior", "cpu"), times, repetition, 0.0)
 plan = replace(recipe.plan, n_steps=24, batch_size=8, warm_up=6, check_every=6, save_every=24)
 recipe = replace(recipe, n_slabs=4, slabs=replace(recipe.slabs, specks=False), plan=plan)
 print(recipe.plan)
@@ -90,31 +92,33 @@ heads = Heads(train=(head("a"),), validation=(head("b"),))
 # Training
 # --------
 #
-# It starts from the weights of the package, so that little has to be learned anew. Whoever listens is
-# told of each check.
+# It starts from the weights of the package, so that little has to be learned anew. The callback
+# is called at each check.
 
 losses: list[tuple[int, float]] = []
 
 
-class Notes(Listener):
-    """Writes down the loss."""
+class Notes(TrainingCallback):
+    """Keeps the loss."""
 
-    def making(self, what: str) -> None:
-        """Hear that slabs are made."""
+    def samples(self, part: str) -> None:
+        """Called before the slabs of a part are computed."""
 
     def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
-        """Hear what losses are computed in: bfloat16 where this is faster on this machine."""
+        """Called with what losses are computed in: bfloat16 where this is faster on this machine."""
         print(*choices, sep=", then ")
 
     def step(self, step: Step) -> None:
-        """Hear of the training."""
+        """Called at each check."""
         losses.append((step.step, step.loss))
 
 
 start, _ = load_weights("t1-posterior")
 work = Path(tempfile.mkdtemp(prefix="unweight-"))
-tensors, card = teach(
-    recipe, heads, device=torch.device("cpu"), folder=work / "training", report=Notes(), start=start
+folder, notes = work / "training", Notes()
+data = SlabData(source=trainable(recipe.method), heads=heads, folder=folder, callback=notes)
+tensors, card = train_model(
+    recipe, data, device=torch.device("cpu"), folder=folder, callback=notes, start=start
 )
 save_weights(work / "weights", tensors, card, half=True)
 for name, value in card.metrics.items():

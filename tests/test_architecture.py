@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from unweight.registry import trained_methods
+
 SOURCE = Path(__file__).parents[1] / "src" / "unweight"
 LAYERS = (
     {"core"},
@@ -140,3 +142,36 @@ def test_no_pickle_by_another_name() -> None:
 def test_every_room_says_what_it_is() -> None:
     for path in SOURCE.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+# Rooms of `learn`: what all share, the data of two families, and the families.
+LEARN_SHARED, LEARN_DATA = {"training"}, {"pairs"}
+LEARN_FAMILIES = {"t1", "weighted", "mprage", "segmentation"}
+
+
+def learn_violations(path: Path) -> Iterator[str]:
+    """Say which imports of a module of `learn` point up, or across to another family."""
+    room = path.relative_to(SOURCE / "learn").parts[0]
+    below = {"training": set(), "pairs": LEARN_SHARED}.get(room, LEARN_SHARED | LEARN_DATA)
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[:2] == ["unweight", "learn"] and len(parts) > 2 and parts[2] not in below | {room}:
+            yield f"learn.{room} must not import {name}"
+
+
+def test_learn_has_the_rooms_it_should() -> None:
+    rooms = {path.name for path in (SOURCE / "learn").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert rooms == LEARN_SHARED | LEARN_DATA | LEARN_FAMILIES
+
+
+def test_training_imports_no_family_and_families_not_each_other() -> None:
+    paths = [path for path in (SOURCE / "learn").rglob("*.py") if path.parent != SOURCE / "learn"]
+    assert [text for path in paths for text in learn_violations(path)] == []
+
+
+def test_shared_training_names_no_method() -> None:
+    names = {method.weights for method in trained_methods()}
+    for path in (*(SOURCE / "learn" / "training").glob("*.py"), *(SOURCE / "learn" / "pairs").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{path}: {node.value}"

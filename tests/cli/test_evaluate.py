@@ -10,7 +10,7 @@ from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.methods import METHODS
 from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
-from unweight.cli.training_heads import chosen_heads
+from unweight.cli.training_sources import chosen_heads
 from unweight.metrics.scores import COLUMNS
 
 SEVEN = ("phantom", "brains", "detail")

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 from tests.bids.files import write_nifti
-from tests.learn.mprage.test_real_subjects import echoes_of, named
 from tests.learn.mprage.test_trainer import PARTS, tiny
+from tests.learn.names import STRUCTURES, T1W_UNET
+from tests.learn.pairs.test_real_subjects import echoes_of, named
 from unweight.benchmark.mprage import subjects as t1w_people
 from unweight.benchmark.mprage.records import outermost
 from unweight.cli.main import main
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.assemble import load_synthesiser
-from unweight.learn.mprage.cohort import CohortRecipe
-from unweight.learn.mprage.echo_channels import LEVEL, MASK, N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half
-from unweight.learn.mprage.real_subjects import PairedSubject
-from unweight.learn.mprage.trainer import teach_pairs
-from unweight.learn.training.recipe import STRUCTURES, T1W_UNET
+from unweight.learn.mprage.methods import load_synthesiser
+from unweight.learn.pairs.cohort import CohortRecipe
+from unweight.learn.pairs.echo_channels import LEVEL, MASK, N_CHANNELS
+from unweight.learn.pairs.pair import Pair, half
+from unweight.learn.pairs.real_subjects import PairedSubject
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import save_weights
 from unweight.metrics.image_quality import psnr
 from unweight.metrics.scores import COLUMNS
@@ -61,7 +61,7 @@ def someone(name: str) -> Pair:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     for method in (T1W_UNET, STRUCTURES):
-        found = teach_pairs(tiny(method), PARTS, device=torch.device("cpu"))
+        found = train_model(tiny(method), PARTS, device=torch.device("cpu"))
         assert found is not None
         save_weights(folder, *found)
     return folder

@@ -34,11 +34,11 @@ from tests.cli.gradient_echoes import (
     write_tree,
 )
 from tests.learn.mprage.test_trainer import PARTS, tiny
+from tests.learn.names import T1W_UNET
 from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus
-from unweight.learn.mprage.trainer import teach_pairs
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.recipe import T1W_UNET
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import load_weights, save_weights
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -49,7 +49,7 @@ SPREAD_AT_0 = math.sqrt(2) * 0.35  # of a network that says ln b = 0, before cal
 
 @cache
 def taught() -> tuple[dict[str, Tensor], Card]:
-    found = teach_pairs(tiny(T1W_UNET), PARTS, device=torch.device("cpu"))
+    found = train_model(tiny(T1W_UNET), PARTS, device=torch.device("cpu"))
     assert found is not None
     return found
 

@@ -8,7 +8,7 @@ import torch
 
 from unweight.bids.derivatives.read import find_maps, read_maps
 from unweight.bids.read import find_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.cli.main import main
 from unweight.core.acquisition import SignalKind
 from unweight.signals.parameters import PD, T1, B
@@ -92,7 +92,7 @@ def test_gradient_echoes_are_complex(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text(json.dumps(names))
     labels = ["--label-map", str(tmp_path / "head.nii.gz"), str(tmp_path / "names.json")]
     assert main(["simulate", str(tmp_path), "--contrast", "megre", "--quiet", *labels]) == 0
-    wanted = Given(kind=SignalKind.COMPLEX)
+    wanted = ProtocolOverrides(kind=SignalKind.COMPLEX)
     found = find_inputs([tmp_path / "bids"], wanted, suffixes=("MEGRE",))
     acquisition = found[0].read().acquisition
     assert acquisition.signal.is_complex()

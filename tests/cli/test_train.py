@@ -2,24 +2,23 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from tests.learn.lessons import heads, tiny
+from tests.learn.lessons import slab_data, tiny
+from tests.learn.names import POSTERIOR
 from unweight.cli.main import main
-from unweight.cli.training_talk import step_line
+from unweight.cli.training_console import step_line
 from unweight.cli.training_time import with_time
-from unweight.learn.training.assemble import load_estimator, load_weighted_maps, task_of
+from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.training.loop import Step
-from unweight.learn.training.recipe import POSTERIOR, Recipe
-from unweight.learn.training.sample_cache import gather
-from unweight.learn.training.slab_set import slab_set
-from unweight.learn.training.trainer import pool_of
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import load_weights
 
 TIMES = (0.05, 0.4, 1.1, 2.5)
@@ -29,14 +28,13 @@ TIMES = (0.05, 0.4, 1.1, 2.5)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets and heads that are done within seconds."""
     monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
-    monkeypatch.setattr("unweight.cli.train.HEAD_SHAPE", (180, 216, 8))
+    monkeypatch.setattr("unweight.cli.training_sources.HEAD_SHAPE", (180, 216, 8))
     # After six steps hardly any estimate is possible; a few will do.
     monkeypatch.setattr("unweight.learn.t1.image_validator.FEWEST", 1)
-    monkeypatch.setattr("unweight.cli.train.N_TRAIN", 1)
-    monkeypatch.setattr("unweight.cli.train.N_VALIDATION", 1)
+    monkeypatch.setattr("unweight.cli.training_sources.N_HEADS", {"train": 1, "validation": 1})
 
 
-def preset(method: str, name: str) -> Recipe:
+def preset(method: str, name: str) -> Recipe[Any, Any]:
     return replace(tiny(method), preset=name)
 
 
@@ -49,7 +47,7 @@ def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureF
     assert train(out) == 0
     told = capsys.readouterr().out
     assert "step 3 of 6: loss" in told and "step 6 of 6" in told
-    assert f"unweight t1 INPUT -o MAPS --method resnet --weights {out}" in told
+    assert f"unweight t1 --method resnet --weights {out}" in told
     assert {path.name for path in out.iterdir()} == {
         "t1-resnet.json",
         "t1-resnet.safetensors",
@@ -59,10 +57,10 @@ def test_weights_are_written_and_told_of(tmp_path: Path, capsys: pytest.CaptureF
     load_estimator("t1-resnet", out)
     assert train(out) == 0
     told = capsys.readouterr().out
-    assert "the training is complete" in told and "step" not in told
+    assert "the training of t1-resnet is complete" in told and "step" not in told
 
 
-@pytest.mark.parametrize(("method", "use"), [("maps", "embedding"), ("maps-unet", "unet")])
+@pytest.mark.parametrize(("method", "use"), [("maps", "maps"), ("maps-unet", "maps --method unet")])
 def test_a_network_of_weighted_images(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -74,8 +72,8 @@ def test_a_network_of_weighted_images(
     assert train(tmp_path, method=method) == 0
     told = capsys.readouterr().out
     assert "step 6 of 6: loss" in told and "PSNR T1 " in told and "ln T1" not in told
-    assert f"unweight maps --t1w T1W --t2w T2W --flair FLAIR -o MAPS --method {use}" in told
-    load_weighted_maps(method, tmp_path)
+    assert f"unweight {use} --weights" in told
+    load_estimator(method, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_own_protocol(tmp_path: Path) -> None:
     times = [f"{ti:g}" for ti in TIMES]
     assert train(tmp_path, "--ti", *times, "--tr", "2.55", "--readout-time", "0.014", "--quiet") == 0
     estimator, card = load_estimator("t1-resnet", tmp_path)
-    assert estimator.inversion_time == TIMES  # type: ignore[attr-defined]
+    assert isinstance(estimator, NetworkT1) and estimator.trained.inversion_time == TIMES
     assert card.ranges["repetition_time"] == (2.55, 2.55)
     assert card.recipe["slabs"]["readout"] == 0.014
 
@@ -141,13 +139,12 @@ def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.2)
         return ratios[-1]
 
-    monkeypatch.setattr("unweight.learn.training.precision.has_bfloat16", lambda: False)
-    monkeypatch.setattr("unweight.learn.training.precision.time_ratio", ratio)
+    monkeypatch.setattr("unweight.learn.training.execution.has_bfloat16", lambda: False)
+    monkeypatch.setattr("unweight.learn.training.execution.time_ratio", ratio)
     monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 0.1)
     recipe = replace(tiny("t1-resnet"), plan=replace(tiny("t1-resnet").plan, bfloat16=True))
-    slabs = gather(slab_set(recipe, heads().train, part="timing", length=2))
-    task = partial(task_of, recipe)
-    timed = with_time(recipe, task, pool_of(recipe, slabs), torch.device("cpu"), minutes=1.0)
+    batches = slab_data(recipe.method).trial(recipe)
+    timed = with_time(recipe, None, batches, torch.device("cpu"), minutes=1.0)
     assert len(ratios) == 1
     # Sixty seconds of steps far below the time of the trial.
     assert timed.plan.n_steps > 60 / 0.2
@@ -155,15 +152,17 @@ def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
-    monkeypatch.setattr("unweight.cli.train.teach", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
     timed: list[float] = []
 
-    def choose(recipe: Recipe, heads: object, device: object, minutes: float, *_: object) -> Recipe:
+    def choose(
+        recipe: Recipe[Any, Any], base: object, batches: object, device: object, minutes: float, _: object
+    ) -> Recipe[Any, Any]:
         timed.append(minutes)
         return replace(recipe, plan=replace(recipe.plan, n_steps=700))
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.train._timed", choose)
+        patch.setattr("unweight.cli.train.with_time", choose)
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
     assert timed == [5.0]
@@ -183,7 +182,7 @@ def test_killed_training_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.training_talk.step_line", interrupted)
+        patch.setattr("unweight.cli.training_console.step_line", interrupted)
         assert train(tmp_path / "twice") == 130
     assert not (tmp_path / "twice" / "t1-resnet.json").exists()
     capsys.readouterr()

@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.learn.mprage.test_real_subjects import echoes_of, named
-from tests.learn.mprage.test_trainer import pair, tiny
+from tests.learn.mprage.test_trainer import tiny
+from tests.learn.names import STRUCTURES, T1W, T1W_UNET
+from tests.learn.pairs.brains import pair
+from tests.learn.pairs.test_real_subjects import echoes_of, named
 from unweight.bids.nifti.image import image_bytes
 from unweight.cli.main import main
-from unweight.cli.training_talk import step_line
-from unweight.learn.mprage.assemble import load_network, load_synthesiser
-from unweight.learn.mprage.cohort import CohortRecipe
-from unweight.learn.mprage.pair import Pair
-from unweight.learn.mprage.real_subjects import PairedSubject
+from unweight.cli.training_console import step_line
+from unweight.learn.mprage.methods import load_network, load_synthesiser
+from unweight.learn.pairs.cohort import CohortRecipe
+from unweight.learn.pairs.pair import Pair
+from unweight.learn.pairs.real_subjects import PairedSubject
+from unweight.learn.training.execution import TORCHRUN
 from unweight.learn.training.loop import Step
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.processes import TORCHRUN
-from unweight.learn.training.recipe import STRUCTURES, T1W, T1W_UNET, Recipe
+from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.weights import available, load_weights
 from unweight.synth.anatomy.labels import Anatomy
 
@@ -53,9 +55,9 @@ def made(monkeypatch: MONKEY) -> list[str]:
     monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.SHAPE", HEAD_SHAPE)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.VOXEL_MM", HEAD_MM)
-    monkeypatch.setattr("unweight.cli.train_pairs.N_DRAWN", {"train": 1, "validation": 1})
-    monkeypatch.setattr("unweight.cli.train_pairs.person_pair", person)
-    monkeypatch.setattr("unweight.cli.train_pairs.real_pair", real)
+    monkeypatch.setattr("unweight.cli.training_sources.N_DRAWN", {"train": 1, "validation": 1})
+    monkeypatch.setattr("unweight.cli.training_sources.person_pair", person)
+    monkeypatch.setattr("unweight.cli.training_sources.real_pair", real)
     return names
 
 
@@ -82,10 +84,10 @@ def test_weights_are_written_and_told_of(
     assert train(out, "--n-subjects", 2, 1, method=method) == 0
     told = capsys.readouterr().out
     assert made == ["train-0", "train-1", "validation-2"]
-    assert f"{method}, preset cpu, on cpu: 3 steps, 2 people, scored on 1 others" in told
+    assert f"{method}, preset cpu, on cpu: 3 steps\n2 people, scored on 1 others" in told
     assert "step 2 of 3: loss" in told and "step 3 of 3" in told and "PSNR " in told
     short = method.removeprefix("mprage-")
-    assert f"unweight mprage INPUT -o IMAGES --method {short} --weights {out}" in told.replace("\n", " ")
+    assert f"unweight mprage --method {short} --weights {out}" in told.replace("\n", " ")
     assert {path.name for path in out.iterdir()} == {f"{method}.json", f"{method}.safetensors", "training"}
     load_synthesiser(method, out)
     card = card_of(out, method)
@@ -112,7 +114,7 @@ def test_structures(tmp_path: Path, capsys: CAPTURE) -> None:
     assert train(tmp_path, "--n-subjects", 2, 1, method=STRUCTURES) == 0
     told = capsys.readouterr().out
     assert "Dice " in told and "of deep grey matter " in told
-    assert f"unweight evaluate mprage -o SCORES --weights {tmp_path}" in told.replace("\n", " ")
+    assert f"unweight evaluate mprage --weights {tmp_path}" in told.replace("\n", " ")
     load_network(STRUCTURES, tmp_path)
     card = card_of(tmp_path, STRUCTURES)
     assert set(card.metrics) == {"dice_tissues", "dice_deep"}
@@ -126,7 +128,7 @@ def test_what_a_residual_rests_on_is_trained_first(
     assert train(tmp_path / "one", method=T1W) == 0
     told = capsys.readouterr().out
     assert told.index(f"{T1W_UNET}, preset") < told.index(f"{T1W}, preset")
-    assert "--method residual" in told
+    assert "use it with: unweight mprage --weights" in told.replace("\n", " ")
     assert made == ["train-0", "train-1", "validation-2"]
     assert set(available(tmp_path / "one")) == {T1W, T1W_UNET}
     base = card_of(tmp_path / "one").sha256
@@ -154,7 +156,7 @@ def test_killed_training_goes_on(tmp_path: Path, monkeypatch: MONKEY, capsys: CA
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.training_talk.step_line", interrupted)
+        patch.setattr("unweight.cli.training_console.step_line", interrupted)
         assert train(tmp_path / "twice") == 130
     assert not available(tmp_path / "twice")
     capsys.readouterr()
@@ -195,7 +197,7 @@ def test_seed_steps_and_a_warm_start(tmp_path: Path) -> None:
 
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: MONKEY) -> None:
     monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
-    monkeypatch.setattr("unweight.cli.train_pairs.teach_pairs", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
     assert train(tmp_path, "--minutes", 1e-4, "--quiet") == 0
     path = tmp_path / "training" / T1W_UNET / "recipe.json"
     record = json.loads(path.read_text())
@@ -204,7 +206,7 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: MONKEY) -> N
     def measured_again(*_: object) -> Recipe:
         raise AssertionError
 
-    monkeypatch.setattr("unweight.cli.train_pairs.with_time", measured_again)
+    monkeypatch.setattr("unweight.cli.train.with_time", measured_again)
     assert train(tmp_path, "--minutes", 1e-4, "--quiet") == 0
     assert json.loads(path.read_text()) == record
 
@@ -250,8 +252,8 @@ def test_structures_of_real_people_are_learned_from_labels(
 @pytest.mark.parametrize(
     ("method", "words", "message"),
     [
-        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir learns from real subjects"),
-        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir learns from real subjects"),
+        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir learns from real people"),
+        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir learns from real people"),
         ("t1-posterior", ("--bids-dir", "."), "t1-posterior takes no --bids-dir"),
         ("maps", ("--n-subjects", "2", "1", "--pairs", "."), "maps takes no --n-subjects, --pairs"),
         (T1W_UNET, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
@@ -262,7 +264,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         ),
         (STRUCTURES, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
         (STRUCTURES, ("--bids-dir", "."), "structures are learned from labels. Give --labels-dir"),
-        (T1W_UNET, ("--base", "."), "--base goes with mprage here"),
+        (T1W_UNET, ("--base", "."), "--base goes with t1-residual, mprage only"),
         (T1W, ("--base", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--workers", "-1"), "-1 workers"),
@@ -287,7 +289,7 @@ def test_one_person_is_too_few(tmp_path: Path, capsys: CAPTURE) -> None:
 
 
 def test_only_the_first_process_speaks(tmp_path: Path, monkeypatch: MONKEY, capsys: CAPTURE) -> None:
-    monkeypatch.setattr("unweight.cli.train_pairs.teach_pairs", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
     for name, value in zip(TORCHRUN, ("1", "2", "1"), strict=True):
         monkeypatch.setenv(name, value)
     assert train(tmp_path) == 0

@@ -1,6 +1,7 @@
 """Small files under the names that the documentation uses for people's own: `bids_tree`, `ir.nii.gz` …."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.signals.noise import Rician
 from unweight.signals.spin_echo import SpinEcho
+from unweight.signals.variable_flip_angle import VariableFlipAngle
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.tissue.materials import MATERIALS
 
@@ -40,6 +42,7 @@ def make_inputs(root: Path) -> None:
                     shutil.copy(path, target)
     shutil.copy(root / "ir/bids/dataset_description.json", tree)
     _spin_echoes(tree)
+    _flip_angles(root, tree)
     anat = tree / "sub-01" / "anat"
     shutil.copytree(anat, root / "mese_folder", ignore=_all_but("MESE"))
     shutil.copytree(anat, root / "dicom_folder", ignore=_all_but("IRT1"))
@@ -88,11 +91,33 @@ def _spin_echoes(tree: Path) -> None:
     write_raw(acquisition, tree, {"sub": "01"}, suffix="MESE")
 
 
+def _flip_angles(root: Path, tree: Path) -> None:
+    """Write a series of flip angles into the tree, two of them as files, and a map of B1."""
+    for angles, repetition_time in (((3.0, 8.0, 20.0), 0.02), ((3.0, 20.0), 0.015)):
+        protocol = protocol_from_values(
+            flip_angle=[math.radians(angle) for angle in angles],
+            repetition_time=[repetition_time] * len(angles),
+        )
+        theta = torch.tensor([1.0, 20_000.0]).expand(20, 20, 4, 2)
+        signal = torch.zeros(40, 40, 4, len(angles))
+        signal[10:30, 10:30] = VariableFlipAngle()(theta, protocol)
+        drawn = Rician(sigma=5.0).draw(signal, seeded_generator(0, "flip angles"))
+        if len(angles) == 3:
+            acquisition = Acquisition(signal=drawn, protocol=protocol, affine=torch.eye(4))
+            write_raw(acquisition, tree, {"sub": "01"}, suffix="VFA")
+            continue
+        for name, volume in zip(("angle3", "angle20"), drawn.unbind(-1), strict=True):
+            nib.save(nib.Nifti1Image(volume.numpy(), np.eye(4)), root / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(np.ones((40, 40, 4), np.float32), np.eye(4)), root / "b1.nii.gz")
+
+
 def _files(root: Path, anat: Path) -> None:
     """Write single files, with and without sidecars."""
     inversions = [nib.load(anat / f"sub-01_inv-{number}_IRT1.nii.gz") for number in (1, 4, 6, 7)]
     _stack(root / "ir.nii.gz", inversions)
     _stack(root / "scan.nii.gz", inversions)
+    spin_echoes = [nib.load(anat / f"sub-01_echo-{number}_MESE.nii.gz") for number in (1, 2, 3, 4)]
+    _stack(root / "mese.nii.gz", spin_echoes)
     for name in ("T1w", "T2w", "FLAIR"):
         for ending in ("nii.gz", "json"):
             shutil.copy(anat / f"sub-01_{name}.{ending}", root / f"{name}.{ending}")

@@ -16,6 +16,8 @@ TOY = {
     "t1": "--no-figures",
     "maps": "--no-figures",
     "t2": "--no-figures",
+    "fit": "--no-figures",
+    "vfa": "--no-figures",
     "r2star": "--no-figures",
     "qsm": "--no-figures",
     "mprage": "--no-figures",
@@ -39,6 +41,11 @@ SLOW = (
 # What stands for a name that means something else with another command.
 STANDS_FOR = {
     "t2": {"dicom_folder": "mese_folder"},
+    "fit": {
+        "a.nii.gz": "angle3.nii.gz",
+        "b.nii.gz": "angle20.nii.gz",
+        "vfa_study/bids": "bids_tree",
+    },
     "phantom": {"dicom_folder": "demo/bids", "maps": "demo/maps"},
     "evaluate": {"dicom_folder": "demo/bids"},
     "report": {"maps": "made", "derivatives": "made"},
@@ -132,7 +139,7 @@ def without(words: list[str], option: str, n: int) -> list[str]:
 def bring(words: list[str], inputs: Path, here: Path) -> None:
     """Copy what a command names, under the name it has there."""
     stands_for = STAND_INS | STANDS_FOR.get("group" if "group" in words else words[0], {})
-    for word in words[1:]:
+    for word in (text.removeprefix("B1=") for text in words[1:]):
         source = inputs / stands_for.get(word, word)
         target = here / word
         if word.startswith("-") or not source.exists() or target.exists():

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from unweight.core.seeding import seeded_generator
 from unweight.learn.t1.posterior_task import posterior_config
 from unweight.learn.t1.slabs import SlabRecipe
-from unweight.learn.training.presets import recipe_for
-from unweight.learn.training.recipe import POSTERIOR, Network, Recipe
-from unweight.learn.training.trainer import Heads
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
+from unweight.learn.training.trainable import recipe_for, trainable
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import PganConfig
 from unweight.nets.recurrent import RecurrentConfig
@@ -21,7 +22,7 @@ from unweight.synth.anatomy.procedural_head import procedural_head
 HEAD_SHAPE = (180, 216, 16)
 
 
-def tiny(method: str) -> Recipe:
+def tiny(method: str) -> Recipe[Any, Any]:
     """Return a recipe of a method that is done within seconds."""
     recipe = recipe_for(method, "cpu")
     # float32, so that what is tested does not depend on the CPU.
@@ -33,12 +34,12 @@ def tiny(method: str) -> Recipe:
         slabs=replace(slabs, specks=False) if isinstance(slabs, SlabRecipe) else slabs,
         n_slabs=4,
         patch=16,
-        network=posterior_config((8, 8)) if method == POSTERIOR else narrow(recipe.network),
+        network=posterior_config((8, 8)) if method == "t1-posterior" else narrow(recipe.network),
         plan=plan,
     )
 
 
-def narrow(network: Network) -> Network:
+def narrow(network: Any) -> Any:
     """Return a network with two levels of eight channels."""
     if isinstance(network, RecurrentConfig):
         return replace(network, widths=(8, 8, 8), n_steps=2)
@@ -59,3 +60,10 @@ def head(label: str) -> Anatomy:
 def heads() -> Heads:
     """Return one head for each part."""
     return Heads(train=(head("a"),), validation=(head("b"),))
+
+
+def slab_data(method: str, **more: Any) -> SlabData:
+    """Return slabs of these heads for a method."""
+    source = trainable(method)
+    assert isinstance(source, SlabSource)
+    return SlabData(source=source, heads=heads(), **more)

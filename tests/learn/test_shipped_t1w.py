@@ -5,14 +5,13 @@ import functools
 import pytest
 import torch
 
+from tests.learn.names import FROM_ECHOES, STRUCTURES
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.assemble import load_network, load_synthesiser
-from unweight.learn.mprage.cohort import CohortRecipe, person_pair
-from unweight.learn.mprage.echo_channels import LEVEL, MASK, Conditions
-from unweight.learn.mprage.intensity import DATA_RANGE
-from unweight.learn.mprage.pair import Pair
-from unweight.learn.segmentation.task import find_structures
-from unweight.learn.training.recipe import FROM_ECHOES, STRUCTURES
+from unweight.learn.mprage.methods import load_network, load_synthesiser
+from unweight.learn.pairs.cohort import CohortRecipe, person_pair
+from unweight.learn.pairs.echo_channels import LEVEL, MASK, Conditions
+from unweight.learn.pairs.pair import DATA_RANGE, Pair
+from unweight.learn.segmentation.structures import find_structures
 from unweight.metrics.image_quality import psnr
 from unweight.metrics.structures import LABELS
 from unweight.synth.anatomy.procedural_head import procedural_head
@@ -62,7 +61,7 @@ def test_images_are_made_without_conditions_too() -> None:
 
 def test_structures_are_found() -> None:
     pair = person()
-    network, _, _ = load_network(STRUCTURES)
+    network, _ = load_network(STRUCTURES)
     share = find_structures(network, pair.target.float(), pair.channels[MASK].float())
     found = share.argmax(0)
     for name in ("grey_matter", "white_matter"):

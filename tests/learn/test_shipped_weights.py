@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from tests.fit.acquisitions import SEVEN, acquire
+from tests.learn.names import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.assemble import load_network
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.assemble import load_estimator, load_weighted_maps, with_draws
-from unweight.learn.training.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
+from unweight.learn.mprage.methods import load_network
+from unweight.learn.t1.posterior import PosteriorT1, with_draws
+from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available, load_weights
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import mprage, routine_contrasts
-from unweight.synth.simulate_weighted import Examined, examine
+from unweight.synth.simulate_weighted import SimulatedImages, examine
 from unweight.synth.tissue.prior import TissuePrior
 
 SIGMA = 0.02
@@ -37,7 +37,7 @@ def test_all_methods_have_weights() -> None:
         stored = 2 * sum(tensor.numel() for tensor in tensors.values())
         assert card.licence == "Apache-2.0" and stored < 10e6
         if name in FROM_WEIGHTED:
-            load_weighted_maps(name)
+            load_estimator(name)
         elif name in FROM_PAIRS:
             load_network(name)
         elif name != RESIDUAL:
@@ -68,7 +68,7 @@ def test_draws_spread_as_the_intervals_say() -> None:
     assert 0.85 < float((spread / relative).median()) < 1.15
 
 
-def simulated(readout: str) -> Examined:
+def simulated(readout: str) -> SimulatedImages:
     """Return a slice of a head with normal tissue, by the usual protocols."""
     head = procedural_head(
         seeded_generator(0, "shipped"),
@@ -85,7 +85,7 @@ def simulated(readout: str) -> Examined:
 def test_maps_of_a_simulated_head_are_far_better_than_voxel_by_voxel(readout: str) -> None:
     """Median errors below 15, 8 and 4 %, and tissues in their order; voxel by voxel they are 18 to 29 %."""
     made = simulated(readout)
-    mask, estimator = made.examination.mask, load_weighted_maps(MAPS)[0]
+    mask, estimator = made.examination.mask, load_estimator(MAPS)[0]
     maps, alone = estimator(made.examination), PhysicsMaps()(made.examination)
     error, before = ((one.values / made.truth - 1)[mask].abs().median(0).values for one in (maps, alone))
     assert bool((error < torch.tensor([0.15, 0.08, 0.04])).all()) and bool((error < 0.7 * before).all())

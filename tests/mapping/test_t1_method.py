@@ -15,10 +15,9 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.diffusor import DrawnInference
+from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.recurrent import RecurrentT1
-from unweight.learn.t1.regression import RegressionT1
 from unweight.learn.training.weights import load_weights
 from unweight.mapping.t1 import T1Options
 from unweight.mapping.t1_method import T1Choice, T1Method, method_for
@@ -26,9 +25,9 @@ from unweight.mapping.t1_method import T1Choice, T1Method, method_for
 KINDS = {
     "posterior": PosteriorT1,
     "ml": InversionRecoveryFit,
-    "diffusor": DiffusorT1,
-    "rim": RecurrentT1,
-    "resnet": RegressionT1,
+    "diffusor": NetworkT1,
+    "rim": NetworkT1,
+    "resnet": NetworkT1,
 }
 SHORT = protocol_from_values(inversion_time=[0.05, 0.1, 0.2, 0.4], repetition_time=[10.0] * 4)
 OF_THE_FIT = (["--efficiency", "1.9"], ["--efficiency-range", "1.5", "2"], ["--pulse-efficiency"])
@@ -124,11 +123,11 @@ def test_settings_of_the_fit_are_refused_with_other_methods(
 
 def test_draws_and_steps_of_the_diffusor(weights: Path) -> None:
     made = chosen(acquisition(), weights, "--method", "diffusor", "--draws", "5", "--steps", "40").estimator
-    assert isinstance(made, DiffusorT1)
-    assert (made.n_draws, made.n_steps) == (5, 40)
+    assert isinstance(made, NetworkT1)
+    assert made.inference == DrawnInference(n_draws=5, n_steps=40)
     plain = chosen(acquisition(), weights, "--method", "diffusor").estimator
-    assert isinstance(plain, DiffusorT1)
-    assert (plain.n_draws, plain.n_steps) == (2, 2)  # of the card
+    assert isinstance(plain, NetworkT1)
+    assert plain.inference == DrawnInference(n_draws=2, n_steps=2)  # of the card
 
 
 def stored(out: Path) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def write_files(folder: Path) -> dict[str, list[str]]:
         "maps": [*weighted, *times.split(), *readouts, "--field", "3", "--mask", mask],
         "r2star": [mag, *echoes],
         "t2": [mag, *echoes],
+        "vfa": [f"{folder}/ir.nii", "--flip", "3", "8", "15", "25", "--tr", "0.02"],
         "qsm": parts,
         "mprage": parts,
     }

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from tests.learn.examinations import ANY_TIMINGS
 from tests.learn.lessons import tiny
+from tests.learn.names import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
 from unweight.benchmark.t1.methods import WEIGHTS
-from unweight.learn.training.assemble import task_of
 from unweight.learn.training.conformal import Conformal
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.recipe import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
+from unweight.learn.training.trainable import new_task
 from unweight.learn.training.weights import save_weights
 
 RANGES = {
@@ -48,7 +48,7 @@ def write_untrained(
             metrics={},
             seconds=0.0,
         )
-        save_weights(folder, task_of(recipe).network.state_dict(), card)
+        save_weights(folder, new_task(recipe).network.state_dict(), card)
     return folder
 
 

@@ -309,7 +309,7 @@ EXAMINATION = (
         help="a BIDS tree, with T1w, T2w and FLAIR of each subject, or a folder of NIfTI or NIfTI files "
         "whose names end in T1w, T2w and FLAIR; or give files with the options",
     ),
-    *(one for contrast in WEIGHTED for one in weighted_arguments(contrast)),
+    *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
     argument(

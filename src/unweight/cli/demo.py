@@ -29,7 +29,7 @@ from unweight.registry import pipelines
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.standard import Scan, eight_echoes, routine_contrasts, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.simulate import simulate_phantom
@@ -106,15 +106,15 @@ def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
         ["t1", tree, *out, "--subjects", PHANTOM],
         ["phantom", str(maps), "--phantom-version", str(VERSION), "--subjects", PHANTOM],
     ]
-    shown = [PHANTOM]
+    displayed = [PHANTOM]
     if not phantom_only:
-        shown.append(HEAD)
+        displayed.append(HEAD)
         calls += [
             [item.command, tree, *out, "--subjects", HEAD]
             for item in pipelines()
             if SUFFIXES.issuperset(item.suffixes)
         ]
-    return [*calls, ["report", str(maps), "--participant-label", *shown]]
+    return [*calls, ["report", str(maps), "--participant-label", *displayed]]
 
 
 def _simulate(root: Path, snr: float, seed: int) -> tuple[Path, ...]:
@@ -159,7 +159,7 @@ def _head_scene(person: Subject) -> Scene:
     head = procedural_head(
         person.generator("anatomy"), shape=HEAD_SHAPE, voxel_mm=HEAD_VOXEL_MM, centre_mm=HEAD_MIDDLE_MM
     )
-    anatomy = of_person(head, person)
+    anatomy = subject_anatomy(head, person)
     tissue = TissuePrior().draw(person.generator("tissue"), HEAD_FIELD)
     tissue = adjust(tissue, person, person.generator("age"))
     scene = compose(anatomy, HEAD_FACTOR, tissue, person.generator("scene"))

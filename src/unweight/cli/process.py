@@ -157,7 +157,7 @@ def keep_memory() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         return False
-    return all(library.mallopt(*one) == 1 for one in ((TRIM_THRESHOLD, NEVER), (MMAP_MAX, 0)))
+    return all(library.mallopt(*item) == 1 for item in ((TRIM_THRESHOLD, NEVER), (MMAP_MAX, 0)))
 
 
 PREFIX = "unweight-caches-"

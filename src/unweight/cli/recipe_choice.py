@@ -3,26 +3,28 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from unweight.bids.read import find_inputs
 from unweight.bids.sidecar import Sidecar, read_sidecar, timing_of
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.protocol import Protocol, protocol_from_values
-from unweight.learn.training.presets import recipe_for
+from unweight.learn.t1.methods import for_protocol, protocol_of
+from unweight.learn.training.execution import current_rank
 from unweight.learn.training.recipe import Recipe
-from unweight.learn.training.trainer import place
+from unweight.learn.training.trainable import recipe_for
 
 WARM_UP_SHARE = 0.25  # of a short training
 CHECKS = 20  # at least so many in a training
 
 
-def recipe_from(arguments: argparse.Namespace) -> Recipe:
+def recipe_from(arguments: argparse.Namespace) -> Recipe[Any, Any]:
     """Return the preset with what the command line changes."""
     if arguments.minutes is not None and arguments.steps is not None:
         raise UsageError("--minutes and --steps exclude each other")
-    if arguments.minutes is not None and (arguments.minutes <= 0 or place().n > 1):
+    if arguments.minutes is not None and (arguments.minutes <= 0 or current_rank().n > 1):
         raise UsageError(
-            f"--minutes {arguments.minutes:g} for {place().n} processes",
+            f"--minutes {arguments.minutes:g} for {current_rank().n} processes",
             remedy="Give minutes to a single process, and --steps to several.",
         )
     recipe = replace(recipe_for(arguments.method, arguments.preset), seed=arguments.seed)
@@ -33,7 +35,7 @@ def recipe_from(arguments: argparse.Namespace) -> Recipe:
         protocol_from_values(
             inversion_time=times, repetition_time=[repetition] * n, readout_time=[readout] * n
         )
-        recipe = recipe.for_protocol(times, repetition, readout)
+        recipe = for_protocol(recipe, times, repetition, readout)
     if arguments.slabs is not None:
         if arguments.slabs < 1:
             raise UsageError(f"{arguments.slabs} slabs", remedy="Give at least one.")
@@ -41,7 +43,7 @@ def recipe_from(arguments: argparse.Namespace) -> Recipe:
     return recipe if arguments.steps is None else with_steps(recipe, arguments.steps)
 
 
-def with_steps(recipe: Recipe, n_steps: int) -> Recipe:
+def with_steps(recipe: Recipe[Any, Any], n_steps: int) -> Recipe[Any, Any]:
     """Return the recipe with so many steps; a warm-up and pauses between checks that fit.
 
     Raises:
@@ -64,7 +66,7 @@ def with_steps(recipe: Recipe, n_steps: int) -> Recipe:
 
 
 def _protocol(
-    arguments: argparse.Namespace, recipe: Recipe
+    arguments: argparse.Namespace, recipe: Recipe[Any, Any]
 ) -> tuple[tuple[float, ...], float, float] | None:
     """Return inversion times, TR and readout to train for; None for those of the preset."""
     like = None if arguments.like is None else _protocol_like(arguments.like)
@@ -75,7 +77,7 @@ def _protocol(
     elif like is not None:
         times = like.require("inversion_time", "train").tolist()
     else:
-        times = list(recipe.series.inversion_times)
+        times = list(protocol_of(recipe)[0])
     if not times:
         raise UsageError(f"{recipe.method} takes any TR as it is", remedy="Give the inversion times, --ti.")
     if len(set(times)) < len(times):
@@ -86,8 +88,8 @@ def _protocol(
         known = like is not None and like.readout_time is not None
         readout = _only(like, "readout_time", "--readout-time") if known else 0.0
     if repetition is None:
-        if recipe.series.inversion_times and arguments.ti is None and like is None:
-            repetition = recipe.series.repetition_time
+        if protocol_of(recipe)[0] and arguments.ti is None and like is None:
+            repetition = protocol_of(recipe)[1]
         else:
             raise UsageError(
                 "a network for one protocol needs its repetition time", remedy="Give --tr, in seconds."
@@ -113,7 +115,7 @@ def _protocol_like(paths: list[Path]) -> Protocol:
     """Take timings from sidecars, or from images as `unweight t1` takes them."""
     if all(path.suffix == ".json" for path in paths):
         timings = [timing_of(Sidecar(image=path, fields=read_sidecar(path))) for path in paths]
-        times = _known([one.inversion_time for one in timings])
+        times = _known([timing.inversion_time for timing in timings])
         if times is None or len(times) < 2:
             raise ProtocolError(
                 "the inversion times of a series are not all told here",
@@ -122,8 +124,8 @@ def _protocol_like(paths: list[Path]) -> Protocol:
             )
         return protocol_from_values(
             inversion_time=times,
-            repetition_time=_known([one.repetition_time for one in timings]),
-            readout_time=_known([one.readout_time for one in timings]),
+            repetition_time=_known([timing.repetition_time for timing in timings]),
+            readout_time=_known([timing.readout_time for timing in timings]),
         )
     return find_inputs(paths)[0].read().acquisition.protocol
 

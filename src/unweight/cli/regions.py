@@ -63,14 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     rows: list[Row] = []
 
-    def work(shown: str, path: Path) -> None:
+    def work(displayed: str, path: Path) -> None:
         volume = one_volume(path, "a map")
         check_same_grid([labelled.grid, volume.grid])
         unit = _unit(path)
         measured = region_table(volume.data, labelled.labels, labelled.names, mask, options.erode)
-        if all(one.n_voxels == one.n_missing for one in measured):
+        if all(item.n_voxels == item.n_missing for item in measured):
             raise InputError("has no value in any region", remedy="Erode less, or check both.", path=path)
-        rows.extend(_row(shown, one, unit) for one in measured)
+        rows.extend(_row(displayed, item, unit) for item in measured)
 
     names = _distinct_names(options.maps)
     code = each(list(zip(names, options.maps, strict=True)), work, debug=debug, what="maps")
@@ -92,9 +92,9 @@ def _unit(path: Path) -> str | None:
     return " ".join(unit.split()) or None if isinstance(unit, str) else None
 
 
-def _row(shown: str, region: RegionRow, unit: str | None) -> Row:
+def _row(displayed: str, region: RegionRow, unit: str | None) -> Row:
     counts = (region.index, region.n_voxels, region.n_missing)
-    return (shown, region.name, *counts, region.mean, region.sd, region.median, unit)
+    return (displayed, region.name, *counts, region.mean, region.sd, region.median, unit)
 
 
 def _shown(row: Row) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,
@@ -188,7 +188,7 @@ def _anatomy(
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    anatomy = of_person(anatomy, person)
+    anatomy = subject_anatomy(anatomy, person)
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if options.lesions:
@@ -209,6 +209,16 @@ def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
     middle = int(layers.float().mean()) if len(layers) else labels.shape[2] // 2
     count = min(count, labels.shape[2])
     return min(max(0, middle - count // 2), labels.shape[2] - count), count
+
+
+def _settings(options: SimulateOptions) -> dict[str, object]:
+    """Return what was asked for: of a signal model, its name stands for contrast and protocol."""
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    if options.model is None:
+        return settings
+    return {"model": options.model} | {
+        name: value for name, value in settings.items() if name not in ("contrast", "protocol")
+    }
 
 
 def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], options: SimulateOptions) -> None:
@@ -238,7 +248,7 @@ def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], option
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
         root=options.out / "bids",
-        settings={name: getattr(options, name) for name in SETTINGS} | {"anatomy": anatomy.subject},
+        settings=_settings(options) | {"anatomy": anatomy.subject},
     )
     write_maps(truth, options.out / "truth", {"sub": label}, provenance)
 
@@ -261,7 +271,7 @@ def _of_model(name: str, options: SimulateOptions) -> Scan:
     """
     record = model(name)
     kinds = (SignalKind.SIGNED, SignalKind.MAGNITUDE)
-    built = next(found for found in (_of_kind(record, kind) for kind in kinds) if found is not None)
+    built = next(result for result in (_of_kind(record, kind) for kind in kinds) if result is not None)
     angles = None if options.flip_angle is None else [math.radians(angle) for angle in options.flip_angle]
     given = {
         "echo_time": options.echo_time,

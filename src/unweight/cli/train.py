@@ -1,183 +1,169 @@
-"""`unweight train`: from heads and a preset to weights, with their card and their error bars."""
+"""`unweight train`: from heads, people or real images and a preset to weights, with card and error bars."""
 
 import argparse
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
-from unweight.cli import train_pairs
-from unweight.cli.device import device_for
 from unweight.cli.recipe_choice import recipe_from
-from unweight.cli.terminal import console, course, table
-from unweight.cli.train_pairs import refuse_pair_options
-from unweight.cli.training_heads import chosen_heads
+from unweight.cli.terminal import Course, console, course, table
+from unweight.cli.training_console import ConsoleCallback
 from unweight.cli.training_record import FOLDER, TrainingRecord
-from unweight.cli.training_talk import Teller
+from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
-from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import read_brainweb
-from unweight.learn.training.assemble import load_posterior_network, task_of
+from unweight.learn.pairs.pair_data import PairMethod
+from unweight.learn.training.execution import Precision, current_rank
+from unweight.learn.training.loop import NULL_CALLBACK
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.precision import Precision
-from unweight.learn.training.recipe import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, Recipe
-from unweight.learn.training.sample_cache import Shelf, gather
-from unweight.learn.training.slab_set import slab_set
-from unweight.learn.training.trainer import Base, Heads, Silence, place, pool_of, shelves, teach
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.sample_cache import SlabSource
+from unweight.learn.training.trainable import BaseNetwork, TrainingData, load_base, trainable
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import available, load_weights, save_weights
-from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
-from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.mapping.device import device_for
+from unweight.registry import pipelines, trained_method, trained_methods
 
 SHIPPED = "shipped"
-# Of heads drawn from random numbers: eight centimetres around the deep nuclei.
-HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
-HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
-N_TRAIN, N_VALIDATION = 4, 2
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, or go on with a training, and write the weights."""
-    if arguments.method in FROM_PAIRS:
-        return train_pairs.run(arguments)
-    refuse_pair_options(arguments)
-    here = place()
-    screen = console(quiet=arguments.quiet or here.rank > 0)
-    device = device_for(arguments.device)
+    """Train, or resume a training, and write the weights; what a residual needs is trained first."""
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
-    asked = recipe_from(arguments)
-    chosen = chosen_heads(arguments.heads)
-    start, start_digest = _start(arguments)
-    base = _base(arguments)
+    base = trained_method(arguments.method).base
+    if arguments.base is not None and not base:
+        residuals = ", ".join(item.weights for item in trained_methods() if item.base)
+        raise UsageError(f"--base goes with {residuals} only")
+    source = _source(arguments)
+    if base and source.keeps_base and arguments.base is None and base not in available(arguments.out):
+        first = argparse.Namespace(**{**vars(arguments), "method": base, "start": None})
+        _train(first, _source(first))
+    return _train(arguments, source)
+
+
+def _source(arguments: argparse.Namespace) -> TrainingSource:
+    method = trainable(arguments.method)
+    if isinstance(method, SlabSource):
+        return SlabTraining(arguments=arguments, source=method)
+    if isinstance(method, PairMethod):
+        return PairTraining(arguments=arguments, method=method)
+    raise UsageError(f"{arguments.method} is not trained from the command line")
+
+
+def _train(arguments: argparse.Namespace, source: TrainingSource) -> int:
+    rank = current_rank()
+    quiet = arguments.quiet or rank.rank > 0
+    screen = console(quiet=quiet)
+    device, precision = device_for(arguments.device), Precision(arguments.precision)
+    asked = source.adapted(recipe_from(arguments))
+    name = asked.method
+    base = _base(arguments, source, screen)
+    start = None
+    if arguments.start is not None:
+        folder = None if arguments.start == SHIPPED else Path(arguments.start)
+        start = load_weights(name, folder)
+    source.find(asked, screen)
     record = TrainingRecord(
-        folder=arguments.out / FOLDER,
+        folder=arguments.out / FOLDER / source.subfolder(name),
         asked={
             "recipe": asked.to_plain(),
             "minutes": arguments.minutes,
-            "heads": None if chosen is None else {part: list(paths) for part, paths in chosen.items()},
-            "from": start_digest,
+            **source.asked(),
+            "from": None if start is None else start[1].sha256,
             "base": None if base is None else base.sha256,
         },
     )
     recipe = record.found()
-    if recipe is None and asked.method in available(arguments.out):
-        raise UsageError(
-            f"{arguments.out} holds weights called {asked.method} of another training",
-            remedy="Choose another folder with -o.",
-        )
-    if recipe is not None and asked.method in available(arguments.out):
-        screen.print("the training is complete")
-        _summarise(screen, load_weights(asked.method, arguments.out)[1], arguments.out)
+    if name in available(arguments.out):
+        if recipe is None:
+            raise UsageError(
+                f"{arguments.out} holds weights called {name} of another training",
+                remedy="Choose another folder with -o.",
+            )
+        screen.print(f"the training of {name} is complete")
+        _summarise(screen, load_weights(name, arguments.out)[1], arguments.out, source)
         return 0
-    heads = _heads(arguments, chosen)
-    precision = Precision(arguments.precision)
-    if recipe is None:
-        recipe = asked
-        if arguments.minutes is not None:
-            recipe = _timed(asked, heads, device, arguments.minutes, base, precision)
-        if here.rank == 0:
-            record.write(recipe)
-    n_workers = arguments.workers if arguments.workers is not None else n_cores() // here.n
-    quiet = arguments.quiet or here.rank > 0
-    _introduce(screen, recipe, heads, device)
-    with course(quiet=quiet) as shown:
-        learned = teach(
+    workers = arguments.workers if arguments.workers is not None else n_cores() // rank.n
+    with course(quiet=quiet) as display:
+        callback = NULL_CALLBACK if quiet else ConsoleCallback(display=display, samples_are=source.samples)
+        data = source.data(asked, workers if workers > 1 else 0, record.folder, callback)
+        if recipe is None:
+            recipe = _timed(asked, data, device, arguments.minutes, base, precision)
+            if rank.rank == 0:
+                record.write(recipe)
+        _introduce(display, recipe, source.description(recipe, data), device)
+        trained = train_model(
             recipe,
-            heads,
+            data,
             device=device,
             precision=precision,
-            n_workers=n_workers if n_workers > 1 else 0,
             folder=record.folder,
-            report=Silence() if quiet else Teller(shown=shown),
-            start=start,
+            callback=callback,
+            start=None if start is None else start[0],
             base=base,
         )
-    if learned is not None:
-        tensors, card = learned
+    if trained is not None:
+        tensors, card = trained
         save_weights(arguments.out, tensors, card, half=True)
-        _summarise(screen, load_weights(card.name, arguments.out)[1], arguments.out)
-    for shelf in shelves(record.folder) if here.rank == 0 else ():
-        Shelf(folder=shelf, about={}).clear()
+        _summarise(screen, load_weights(card.name, arguments.out)[1], arguments.out, source)
+    if rank.rank == 0:
+        data.discard()
     return 0
 
 
-def _heads(arguments: argparse.Namespace, chosen: Mapping[str, tuple[str, ...]] | None) -> Heads:
-    if chosen is not None:
-        parts = {
-            part: tuple(with_nuclei(read_brainweb(arguments.heads / name)) for name in names)
-            for part, names in chosen.items()
-        }
-    else:
-        parts = {
-            part: tuple(_drawn_head(arguments.seed, part, index) for index in range(count))
-            for part, count in (("train", N_TRAIN), ("validation", N_VALIDATION))
-        }
-    return Heads(train=parts["train"], validation=parts["validation"])
-
-
-def _drawn_head(seed: int, part: str, index: int) -> Anatomy:
-    return procedural_head(
-        seeded_generator(seed, "head", part, index),
-        shape=HEAD_SHAPE,
-        voxel_mm=HEAD_VOXEL_MM,
-        centre_mm=HEAD_MIDDLE_MM,
-    )
-
-
-def _start(arguments: argparse.Namespace) -> tuple[dict[str, Tensor] | None, str | None]:
-    """Return weights to start from, and what tells them from others."""
-    if arguments.start is None:
-        return None, None
-    folder = None if arguments.start == SHIPPED else Path(arguments.start)
-    tensors, card = load_weights(arguments.method, folder)
-    return tensors, card.sha256
-
-
-def _base(arguments: argparse.Namespace) -> Base | None:
-    """Return the posterior whose residual is to be learned."""
-    if arguments.method != RESIDUAL:
-        if arguments.base is not None:
-            raise UsageError(f"--base goes with {RESIDUAL} only")
+def _base(arguments: argparse.Namespace, source: TrainingSource, screen: Console) -> BaseNetwork | None:
+    """Return the network whose residual is learned; where it is kept beside the weights, it is copied."""
+    name = trained_method(arguments.method).base
+    if not name:
         return None
-    network, card = load_posterior_network(arguments.base)
-    return Base(network=network, sha256=card.sha256)
+    if not source.keeps_base:
+        return load_base(name, arguments.base)
+    if arguments.base is not None and name not in available(arguments.out):
+        tensors, card = load_weights(name, arguments.base)
+        save_weights(arguments.out, tensors, card, half=card.stored == "float16")
+        screen.print(f"{name} copied to {arguments.out}")
+    base = load_base(name, arguments.out)
+    if arguments.base is not None and load_base(name, arguments.base).sha256 != base.sha256:
+        raise UsageError(
+            f"{arguments.out} holds another {name} than {arguments.base}",
+            remedy="Choose another folder with -o.",
+        )
+    return base
 
 
 def _timed(
-    recipe: Recipe,
-    heads: Heads,
+    recipe: Recipe[Any, Any],
+    data: TrainingData,
     device: torch.device,
-    minutes: float,
-    base: Base | None,
+    minutes: float | None,
+    base: BaseNetwork | None,
     precision: Precision,
-) -> Recipe:
-    slabs = gather(slab_set(recipe, heads.train, part="timing", length=2))
-    network = None if base is None else base.network
-    pool = pool_of(recipe, slabs)
-    return with_time(recipe, partial(task_of, recipe, network), pool, device, minutes, precision)
+) -> Recipe[Any, Any]:
+    """Return the recipe with as many steps as fit into these minutes."""
+    if minutes is None:
+        return recipe
+    return with_time(recipe, base, data.trial(recipe), device, minutes, precision)
 
 
-def _introduce(screen: Console, recipe: Recipe, heads: Heads, device: torch.device) -> None:
-    names = [", ".join(one.subject for one in part) for part in (heads.train, heads.validation)]
-    screen.print(f"{recipe.method}, preset {recipe.preset}, on {device.type}: {recipe.plan.n_steps} steps")
-    screen.print(f"{recipe.n_slabs} slabs from {names[0]}; scored on {names[1]}")
+def _introduce(display: Course, recipe: Recipe[Any, Any], description: str, device: torch.device) -> None:
+    display.line(f"{recipe.method}, preset {recipe.preset}, on {device.type}: {recipe.plan.n_steps} steps")
+    display.line(description)
 
 
-def _summarise(screen: Console, card: Card, out: Path) -> None:
+def _summarise(screen: Console, card: Card, out: Path, source: TrainingSource) -> None:
     rows = [(name, f"{value:.4g}") for name, value in card.metrics.items()]
-    screen.print(table(("on held-out slabs", "value"), rows))
+    screen.print(table((f"on held-out {source.samples}", "value"), rows))
     screen.print(f"{card.seconds / 60:.1f} min of training; {out / card.name}.safetensors")
-    screen.print(f"use it with: {_use(card.name)} --weights {out}")
+    screen.print(f"use it with: unweight {_usage(card.name)} --weights {out}")
 
 
-def _use(name: str) -> str:
-    if name in FROM_WEIGHTED:
-        method = "embedding" if name == MAPS else name.removeprefix("maps-")
-        return f"unweight maps --t1w T1W --t2w T2W --flair FLAIR -o MAPS --method {method}"
-    method = "posterior --draws 8" if name == RESIDUAL else name.removeprefix("t1-")
-    return f"unweight t1 INPUT -o MAPS --method {method}"
+def _usage(weights: str) -> str:
+    """Return the command that uses weights, as the registry knows it."""
+    method = trained_method(weights)
+    if method.usage:
+        return method.usage
+    command = next(item.command for item in pipelines() if item.family == method.family)
+    return f"{command} --method {method.name}"

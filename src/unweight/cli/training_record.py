@@ -9,7 +9,8 @@ from typing import Any, final
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_content
-from unweight.learn.training.recipe import Recipe, recipe_from_plain
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainable import recipe_from_plain
 
 FOLDER, RECORD = "training", "recipe.json"
 LARGEST_BYTES = 16 * 2**20
@@ -28,19 +29,19 @@ class TrainingRecord:
     folder: Path
     asked: Mapping[str, Any]
 
-    def found(self) -> Recipe | None:
+    def found(self) -> Recipe[Any, Any] | None:
         """Return the recipe of the training in the folder, if it is the one asked for."""
         path = self.folder / RECORD
         if not path.exists():
             return None
         try:
             content = parse_json(read_content(path, LARGEST_BYTES))
-            told, recipe = content["asked"], recipe_from_plain(content["recipe"])
+            info, recipe = content["asked"], recipe_from_plain(content["recipe"])
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 "is not the record of a training", remedy="Choose another folder with -o.", path=path
             ) from error
-        other = sorted(_differences(told, json.loads(json.dumps(self.asked))))
+        other = sorted(_differences(info, json.loads(json.dumps(self.asked))))
         if other:
             raise UsageError(
                 f"{self.folder.parent} holds another training, with another {', '.join(other[:4])}",
@@ -48,17 +49,17 @@ class TrainingRecord:
             )
         return recipe
 
-    def write(self, recipe: Recipe) -> None:
+    def write(self, recipe: Recipe[Any, Any]) -> None:
         """Keep the recipe."""
         content = {"asked": dict(self.asked), "recipe": recipe.to_plain()}
         write_bytes_atomic(self.folder / RECORD, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _differences(one: Any, other: Any, name: str = "") -> list[str]:
+def _differences(item: Any, other: Any, name: str = "") -> list[str]:
     """Return the names under which two trees of JSON values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = one.keys() | other.keys()
+    if isinstance(item, dict) and isinstance(other, dict):
+        keys = item.keys() | other.keys()
         return [
-            each for key in keys for each in _differences(one.get(key), other.get(key), f"{name}.{key}")
+            each for key in keys for each in _differences(item.get(key), other.get(key), f"{name}.{key}")
         ]
-    return [] if one == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]
+    return [] if item == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]

@@ -2,35 +2,35 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
 from unweight.cli.recipe_choice import with_steps
+from unweight.learn.training.execution import Precision, PrecisionChoice
 from unweight.learn.training.loop import train
-from unweight.learn.training.precision import Precision, PrecisionChoice
 from unweight.learn.training.recipe import Recipe
-from unweight.learn.training.task import Batches, Task
+from unweight.learn.training.trainable import BaseNetwork, Batches, new_task
 
 MEASURED_SECONDS, MOST_MEASURED = 4.0, 256
 LEAST_STEPS = 100
 
 
 def with_time(
-    recipe: Recipe,
-    make_task: Callable[[], Task],
+    recipe: Recipe[Any, Any],
+    base: BaseNetwork | None,
     batches: Batches,
     device: torch.device,
     minutes: float,
     precision: Precision = Precision.AUTO,
-) -> Recipe:
+) -> Recipe[Any, Any]:
     """Return the recipe with as many steps as fit into these minutes here, in hundreds.
 
     Args:
         recipe: What is trained.
-        make_task: Makes its task anew.
+        base: The network whose residual is learned, where one is.
         batches: A few of them are enough.
         device: Where to train.
         minutes: Of the training alone.
@@ -41,7 +41,7 @@ def with_time(
     while seconds < MEASURED_SECONDS and count < MOST_MEASURED:
         count *= 4
         plan = replace(with_steps(recipe, count).plan, check_every=count, save_every=count)
-        task = make_task()
+        task = new_task(recipe, base)
         go = partial(train, task, batches, plan, seed=recipe.seed, device=device)
         go(precision=precision, announce=taken.append)  # the first pass also warms up
         precision = taken[-1][-1].precision  # a trial is made once

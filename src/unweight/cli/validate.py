@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=options.verbosity.quiet)
     images = options.series.images
     given = replace(images.given(options.series.kind), sampled=True)
-    found = find_inputs(images.inputs, given, suffixes=tuple(LINKS), subjects=images.subjects)
+    result = find_inputs(images.inputs, given, suffixes=tuple(LINKS), subjects=images.subjects)
     wrong, mapped, incomplete = 0, 0, 0
-    for one in found:
+    for item in result:
         try:
-            series = one.read()
+            series = item.read()
             if series.suffix in MAPPED:
                 InversionRecoveryFit().accept(series.acquisition)
                 mapped += 1
@@ -50,14 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
             if options.verbosity.debug:
                 raise
             wrong += 1
-            error_line(f"{one.label}: {error}")
+            error_line(f"{item.label}: {error}")
             continue
-        _describe(one.label, series, screen)
+        _describe(item.label, series, screen)
         incomplete += bool(series.faults)
         for fault in series.faults:
-            error_line(f"{one.label}: {fault}")
-    screen.print(f"{len(found) - wrong} of {len(found)} series can be read, {mapped} can be mapped by t1")
-    return 2 if wrong == len(found) else 1 if wrong or incomplete else 0
+            error_line(f"{item.label}: {fault}")
+    screen.print(f"{len(result) - wrong} of {len(result)} series can be read, {mapped} can be mapped by t1")
+    return 2 if wrong == len(result) else 1 if wrong or incomplete else 0
 
 
 def _describe(label: str, series: Series, screen: Console) -> None:

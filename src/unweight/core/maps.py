@@ -1,6 +1,7 @@
 """What an estimator gives: maps with their uncertainty, and a status for every voxel."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -151,3 +152,59 @@ class ParameterMaps:
         if name not in names:
             raise UsageError(f"no map of {name} here", remedy="There are " + ", ".join(names) + ".")
         return names.index(name)
+
+
+def assemble_maps(
+    specs: tuple[ParameterSpec, ...],
+    values: Float[Tensor, "*voxels parameters"],
+    std: Float[Tensor, "*voxels parameters"],
+    status: UInt8[Tensor, "*voxels"],
+    *,
+    like: Tensor,
+    interval: tuple[Float[Tensor, "*voxels parameters"], Float[Tensor, "*voxels parameters"]] | None = None,
+    interval_level: float | None = None,
+    draws: Sequence[Float[Tensor, "*voxels parameters"]] | None = None,
+    misfit: Float[Tensor, "*voxels"] | None = None,
+    misfit_meaning: str = CHI_SQUARE,
+    noise_sd: float | None = None,
+    affine: Float[Tensor, "4 4"] | None = None,
+    notes: Mapping[str, str | float | int] = MappingProxyType({}),
+) -> ParameterMaps:
+    """Return maps with NaN in every voxel that failed, on the device and in the dtype of the input.
+
+    Args:
+        specs: What each map is.
+        values: Estimates, of any dtype and on any device.
+        std: Standard deviation of each.
+        status: A `VoxelStatus` per voxel.
+        like: The signal of the input.
+        interval: Lower and upper ends.
+        interval_level: Nominal coverage of the interval.
+        draws: Draws from the posterior.
+        misfit: How badly the model explains each voxel.
+        misfit_meaning: What the numbers of `misfit` are.
+        noise_sd: The noise the uncertainties rest on.
+        affine: Voxel index to millimetres (RAS+).
+        notes: Facts about the run.
+    """
+    failed = failed_voxels(status)
+
+    def placed(part: Tensor) -> Tensor:
+        return part.masked_fill(failed.to(part.device)[..., None], math.nan).to(like)
+
+    lower, upper = (None, None) if interval is None else (placed(end) for end in interval)
+    return ParameterMaps(
+        specs=specs,
+        values=placed(values),
+        std=placed(std),
+        status=status,
+        lower=lower,
+        upper=upper,
+        interval_level=interval_level,
+        draws=None if draws is None else torch.stack([placed(draw) for draw in draws]),
+        misfit=None if misfit is None else placed(misfit[..., None])[..., 0],
+        misfit_meaning=misfit_meaning,
+        noise_sd=noise_sd,
+        affine=affine,
+        notes=notes,
+    )

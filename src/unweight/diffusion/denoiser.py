@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import final
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unweight.core.errors import UsageError
 from unweight.diffusion.level import NoiseLevel
@@ -73,6 +74,29 @@ class Prediction(Enum):
 
 Network = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A module called with the noisy sample, the time of each item, and the condition or None."""
+
+
+def concat_condition(
+    network: nn.Module, *, time_unit: float | None = None, on_call: Callable[[], None] | None = None
+) -> Network:
+    """Return a network as denoisers call it: the condition is concatenated to the noisy sample.
+
+    Args:
+        network: Called with both as one image, and the time.
+        time_unit: Factor on the time; None to pass the time on as it is.
+        on_call: Called after each evaluation.
+    """
+
+    def conditioned(noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            raise UsageError("this network needs a condition, and none is given")
+        scaled = time if time_unit is None else time.to(noisy) * time_unit
+        predicted: Tensor = network(torch.cat([noisy, condition.to(noisy)], dim=1), scaled)
+        if on_call is not None:
+            on_call()
+        return predicted
+
+    return conditioned
 
 
 class Denoiser(ABC):

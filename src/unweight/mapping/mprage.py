@@ -17,11 +17,11 @@ from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.fit.susceptibility import SusceptibilityFit
-from unweight.learn.mprage.assemble import load_synthesiser
-from unweight.learn.mprage.echo_channels import Conditions
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
-from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
+from unweight.learn.pairs.echo_channels import Conditions
+from unweight.learn.pairs.planes import Planes
 from unweight.learn.training.model_card import Card
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
@@ -103,13 +103,13 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         kind = SignalKind.MAGNITUDE if self.no_phase else SignalKind.COMPLEX
-        found = self.images.find((SUFFIX,), kind)
-        if len(found) > 1 and self.map_files:
+        all_series = self.images.find((SUFFIX,), kind)
+        if len(all_series) > 1 and self.map_files:
             raise UsageError(
-                f"a map belongs to one series, and there are {len(found)}",
+                f"a map belongs to one series, and there are {len(all_series)}",
                 remedy="Choose one with --subjects.",
             )
-        return found
+        return all_series
 
     def mapper(self) -> "MprageMapper":
         """Return what makes the images, with its network."""

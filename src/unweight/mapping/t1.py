@@ -12,8 +12,7 @@ from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.posterior_doubts import posterior_doubts
+from unweight.learn.t1.posterior import PosteriorT1, posterior_doubts
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
 from unweight.mapping.output import OutputSet

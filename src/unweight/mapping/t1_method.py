@@ -1,7 +1,7 @@
 """Which estimator maps an inversion-recovery series, and how sidecars describe it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
@@ -10,9 +10,8 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.diffusor import DiffusorT1
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.assemble import with_draws
+from unweight.learn.t1.network_t1 import NetworkT1
+from unweight.learn.t1.posterior import PosteriorT1, with_draws
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.weights import available
 from unweight.registry import build, load, method, methods
@@ -174,12 +173,8 @@ def _method(record: Method, choice: T1Choice) -> T1Method:
             settings={"Method": record.name},
         )
     estimator, card = load(record.target)(record.weights, choice.weights)
-    if isinstance(estimator, DiffusorT1):
-        estimator = replace(
-            estimator,
-            n_draws=choice.draws or estimator.n_draws,
-            n_steps=choice.steps or estimator.n_steps,
-        )
+    if isinstance(estimator, NetworkT1):
+        estimator = estimator.drawing(choice.draws or None, choice.steps or None)
     if isinstance(estimator, PosteriorT1) and choice.draws:
         estimator = with_draws(estimator, choice.draws, choice.weights)
     fit = estimator.fit if isinstance(estimator, PosteriorT1) else None

@@ -15,8 +15,8 @@ from unweight.benchmark.mprage.figures import AGEING, age_figure, draw_gains, me
 from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.benchmark.mprage.scores import Gain
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.echo_channels import MASK, N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half
+from unweight.learn.pairs.echo_channels import MASK, N_CHANNELS
+from unweight.learn.pairs.pair import Pair, half
 from unweight.metrics.structures import LABELS
 from unweight.report.page import DPI, WIDTH
 

@@ -24,10 +24,10 @@ from unweight.benchmark.mprage.scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
 from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.echo_channels import EVERYTHING, MASK, N_CHANNELS, Conditions
-from unweight.learn.mprage.pair import Pair, half
-from unweight.learn.mprage.planar_denoiser import Planes
 from unweight.learn.mprage.synthesis import Synthesis, Synthesiser
+from unweight.learn.pairs.echo_channels import EVERYTHING, MASK, N_CHANNELS, Conditions
+from unweight.learn.pairs.pair import Pair, half
+from unweight.learn.pairs.planes import Planes
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.weights import save_weights
 from unweight.metrics.structures import LABELS, STRUCTURES
@@ -210,9 +210,9 @@ def test_own_segmenter_takes_the_likeliest_structure_inside_the_mask(
     share[LABELS["putamen"], :2] = 2.0
     share[LABELS["thalamus"], 2:] = 3.0
 
-    def load(name: str, folder: Path | None) -> tuple[nn.Module, None, None]:
+    def load(name: str, folder: Path | None) -> tuple[nn.Module, None]:
         asked.append((name, folder))
-        return network, None, None
+        return network, None
 
     def find(given: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
         assert given is network

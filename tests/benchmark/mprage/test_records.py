@@ -24,8 +24,8 @@ from unweight.benchmark.mprage.records import (
 )
 from unweight.core.errors import InputError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.echo_channels import MASK, N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half
+from unweight.learn.pairs.echo_channels import MASK, N_CHANNELS
+from unweight.learn.pairs.pair import Pair, half
 from unweight.metrics.segmentation import score_structures
 from unweight.metrics.structures import LABELS, STRUCTURES
 

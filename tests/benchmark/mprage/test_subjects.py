@@ -19,9 +19,9 @@ from unweight.benchmark.mprage.subjects import (
     cohort_subjects,
 )
 from unweight.core.errors import UsageError
-from unweight.learn.mprage.cohort import CohortRecipe
-from unweight.learn.mprage.echo_channels import N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half, load_pair
+from unweight.learn.pairs.cohort import CohortRecipe
+from unweight.learn.pairs.echo_channels import N_CHANNELS
+from unweight.learn.pairs.pair import Pair, half, load_pair
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.whole_head import whole_head

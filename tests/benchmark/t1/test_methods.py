@@ -11,7 +11,8 @@ from unweight.benchmark.t1.methods import (
     without_weights,
 )
 from unweight.core.errors import InputError, UsageError
-from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.diffusor import DrawnInference
+from unweight.learn.t1.network_t1 import NetworkT1
 
 
 def test_all_that_there_are_weights_for(tmp_path: Path) -> None:
@@ -28,8 +29,8 @@ def test_all_that_there_are_weights_for(tmp_path: Path) -> None:
 def test_the_card_says_how_often_to_draw(tmp_path: Path) -> None:
     write_untrained(tmp_path, ("t1-diffusor",))
     (drawing,) = t1_methods(["diffusor"], tmp_path).values()
-    assert isinstance(drawing, DiffusorT1)
-    assert (drawing.n_draws, drawing.n_steps) == (2, 2)
+    assert isinstance(drawing, NetworkT1)
+    assert drawing.inference == DrawnInference(n_draws=2, n_steps=2)
     with pytest.raises(UsageError, match="at least 2 draws"):
         t1_methods(["diffusor"], tmp_path, n_draws=1)
 

@@ -15,10 +15,10 @@ from unweight.core.estimator import Progress
 from unweight.core.maps import VoxelStatus
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.echo_channels import CHI, DECAYS, EVERYTHING, LEVEL, MASK, R2STAR, Conditions
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
-from unweight.learn.mprage.pair_making import EchoMaps
 from unweight.learn.mprage.synthesis import Synthesis, Synthesiser
+from unweight.learn.pairs.echo_channels import CHI, DECAYS, EVERYTHING, LEVEL, MASK, R2STAR, Conditions
+from unweight.learn.pairs.pair import EchoMaps
 
 SHAPE, MM = (10, 11, 12), 1.2
 TIMES = tuple(0.004 * echo for echo in range(1, 9))

@@ -12,19 +12,7 @@ from torch import Tensor, nn
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import Ladder
-from unweight.learn.mprage import planes as planes_module
-from unweight.learn.mprage.echo_channels import (
-    CHI,
-    EVERYTHING,
-    LEVEL,
-    MASK,
-    N_CHANNELS,
-    N_SLAB,
-    R2STAR,
-    Conditions,
-)
-from unweight.learn.mprage.ladder_choice import LadderChoice, ShortLadder
+from unweight.diffusion.schedule import NoiseSchedule
 from unweight.learn.mprage.synthesis import (
     Diffusion,
     Planes,
@@ -35,13 +23,25 @@ from unweight.learn.mprage.synthesis import (
     axes_of,
     seconds_ahead,
 )
-from unweight.learn.mprage.tasks import SPREAD, seen, shown
+from unweight.learn.mprage.tasks import ScheduleConfig, ShortSchedule
+from unweight.learn.pairs import planes as planes_module
+from unweight.learn.pairs.echo_channels import (
+    CHI,
+    EVERYTHING,
+    LEVEL,
+    MASK,
+    N_CHANNELS,
+    N_SLAB,
+    R2STAR,
+    Conditions,
+)
+from unweight.learn.pairs.pair import SPREAD, denormalise, normalise
 
 SHAPE = (13, 16, 18)
 ALL = list(Planes)
 LOG_B = -2.5
 SD = math.sqrt(2) * math.exp(LOG_B)  # as networks see it
-UNIFORM = LadderChoice(ladder=ShortLadder.UNIFORM).levels()
+UNIFORM = ScheduleConfig(ladder=ShortSchedule.UNIFORM).levels()
 
 
 def brain() -> Tensor:
@@ -103,7 +103,7 @@ def by_rows(slab: Tensor) -> Tensor:
 @pytest.mark.parametrize("planes", [Planes.AXIAL, Planes.THREE])
 def test_a_regression_that_says_a_channel_makes_it(planes: Planes) -> None:
     made = Regression(network=Stub(level_with()), planes=planes, spread=1.5)(VOLUME)
-    torch.testing.assert_close(made.mean, shown(VOLUME[LEVEL]) * MASKED)
+    torch.testing.assert_close(made.mean, denormalise(VOLUME[LEVEL]) * MASKED)
     torch.testing.assert_close(made.sd[MASKED], torch.full((int(MASKED.sum()),), 1.5 * SD * SPREAD))
     assert bool((made.mean[~MASKED] == 0).all()) and bool(made.sd[~MASKED].isnan().all())
     assert made.draws == ()
@@ -123,7 +123,7 @@ def test_planes_are_averaged_and_variances_too() -> None:
 def test_an_image_alone_has_no_sd_and_none_is_below_0() -> None:
     made = Regression(network=Stub(lambda slab: 5 * slab[:, LEVEL : LEVEL + 1]), n_outputs=1)(VOLUME)
     assert bool(made.sd.isnan().all())
-    torch.testing.assert_close(made.mean, shown(5 * VOLUME[LEVEL]).clamp(min=0) * MASKED)
+    torch.testing.assert_close(made.mean, denormalise(5 * VOLUME[LEVEL]).clamp(min=0) * MASKED)
     assert bool((made.mean[MASKED] == 0).any())
 
 
@@ -133,16 +133,16 @@ def test_a_network_is_told_what_was_asked(told: Conditions) -> None:
         VOLUME, told
     )
     r2star = (VOLUME[R2STAR] + 1 / 8) * told.r2star
-    torch.testing.assert_close(made.mean, shown(r2star).clamp(min=0) * MASKED)
+    torch.testing.assert_close(made.mean, denormalise(r2star).clamp(min=0) * MASKED)
     made = Regression(network=Stub(lambda slab: slab[:, CHI : CHI + 1]), n_outputs=1)(VOLUME, told)
-    torch.testing.assert_close(made.mean, shown(VOLUME[CHI] * told.chi) * MASKED)
+    torch.testing.assert_close(made.mean, denormalise(VOLUME[CHI] * told.chi) * MASKED)
 
 
 @dataclass
 class Levels:
     """α and σ by the time a network is told."""
 
-    ladder: Ladder | None
+    ladder: NoiseSchedule | None
 
     def __call__(self, told: Tensor) -> tuple[Tensor, Tensor]:
         if self.ladder is None:
@@ -153,10 +153,13 @@ class Levels:
 
 
 class Denoises(nn.Module):
-    """A denoiser of slices that knows the clean image from what it is shown beside."""
+    """A denoiser of slices that knows the clean image from what it is denormalise beside."""
 
     def __init__(
-        self, clean: Answer | None, ladder: Ladder | None = None, said: Prediction = Prediction.VELOCITY
+        self,
+        clean: Answer | None,
+        ladder: NoiseSchedule | None = None,
+        said: Prediction = Prediction.VELOCITY,
     ) -> None:
         super().__init__()
         self.clean, self.levels, self.said = clean, Levels(ladder), said
@@ -198,7 +201,7 @@ def test_a_perfect_denoiser_makes_the_volume(planes: Planes, prediction: Predict
     made = diffusion(planes=planes, prediction=prediction)[0](VOLUME)
     # From ε the error is that of single precision times σ/α = 157.
     near = 1e-3 if prediction is Prediction.EPSILON else 1e-5
-    torch.testing.assert_close(made.mean, shown(VOLUME[LEVEL]) * MASKED, rtol=0, atol=near)
+    torch.testing.assert_close(made.mean, denormalise(VOLUME[LEVEL]) * MASKED, rtol=0, atol=near)
     assert len(made.draws) == 1 and torch.equal(made.draws[0], made.mean)
     assert bool(made.sd.isnan().all())
 
@@ -220,7 +223,7 @@ def test_the_seed_decides_a_draw() -> None:
 
 
 def test_the_estimate_is_the_mean_of_the_draws_and_the_sd_theirs() -> None:
-    """Where no draw is cut off at 0, for there the mean of what is shown is another."""
+    """Where no draw is cut off at 0, for there the mean of what is denormalise is another."""
     one = white(3, n_draws=4, spread=1.5)
     whole = torch.stack(one.draws)
     kept = MASKED & (whole > 0).all(0)
@@ -253,7 +256,7 @@ def test_outside_the_brain_a_network_is_shown_what_it_was_trained_with() -> None
     synthesise, network = diffusion(None)
     synthesise(VOLUME)
     outside = network.shown[-1][:, 0][network.shown[-1][:, 1 + MASK] == 0]
-    assert float((outside - seen(torch.zeros(()))).abs().max()) < 0.1
+    assert float((outside - normalise(torch.zeros(()))).abs().max()) < 0.1
     assert float(outside.std()) == pytest.approx(0.01, rel=0.1)
 
 
@@ -282,7 +285,7 @@ def residual(rest: Answer | None = r2star, **settings: object) -> tuple[Residual
 @pytest.mark.parametrize("planes", ALL)
 def test_the_mean_is_what_the_regression_says_and_what_it_leaves_on_average(planes: Planes) -> None:
     made = residual(planes=planes, spread=1.5)[0](VOLUME)
-    expected = shown(VOLUME[LEVEL] + SD * VOLUME[R2STAR])
+    expected = denormalise(VOLUME[LEVEL] + SD * VOLUME[R2STAR])
     torch.testing.assert_close(made.mean, expected * MASKED, rtol=0, atol=1e-6)
     torch.testing.assert_close(made.sd[MASKED], torch.full((int(MASKED.sum()),), 1.5 * SD * SPREAD))
     assert made.draws == () and bool(made.sd[~MASKED].isnan().all())
@@ -300,7 +303,7 @@ def test_a_residual_that_is_certain_is_the_same_in_every_draw(planes: Planes) ->
 def test_a_white_residual_has_unit_variance_however_few_the_steps(n_steps: int) -> None:
     """Steps lose cos(π/2K)^K of it, which is made up for: ±4 standard errors of a variance."""
     made = residual(None, n_draws=3, n_steps=n_steps)[0](VOLUME)
-    torch.testing.assert_close(made.mean, shown(VOLUME[LEVEL]) * MASKED)
+    torch.testing.assert_close(made.mean, denormalise(VOLUME[LEVEL]) * MASKED)
     away = (torch.stack(made.draws) - made.mean)[:, MASKED] / (SD * SPREAD)
     n = away.numel()
     assert float(away.mean()) == pytest.approx(0, abs=4 / n**0.5)

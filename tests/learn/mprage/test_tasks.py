@@ -11,23 +11,22 @@ from torch import Tensor, nn
 from tests.learn.lessons import narrow
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import Ladder, non_uniform_ladder, uniform_ladder
-from unweight.learn.mprage.echo_channels import CHI, MASK, N_SLAB, R2STAR, hidden_with
+from unweight.diffusion.schedule import NoiseSchedule, non_uniform_ladder, uniform_ladder
 from unweight.learn.mprage.tasks import (
     EchoDiffusionTask,
     EchoGanTask,
     EchoRegressionTask,
     EchoResidualTask,
-    answered,
     denoising_config,
+    drop_conditions,
+    laplace_std,
     published_config,
     regression_config,
-    seen,
-    shown,
-    some_told,
-    whitening,
+    split_output,
 )
-from unweight.learn.training.task import Batch, Task
+from unweight.learn.pairs.echo_channels import CHI, MASK, N_SLAB, R2STAR, hidden_with
+from unweight.learn.pairs.pair import denormalise, normalise
+from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.pgan import Pgan, PganConfig
 from unweight.nets.time_unet import TimeUNet
 from unweight.nets.unet import UNet
@@ -56,7 +55,7 @@ def half() -> Tensor:
 
 
 class Says(nn.Module):
-    """Answers the same whatever it is shown."""
+    """Answers the same whatever it is denormalise."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
@@ -68,7 +67,7 @@ class Says(nn.Module):
 
 def says(of: Batch, error: Tensor | float = 0.0, log_scale: float = 0.0) -> Says:
     """A regression that is wrong by so much, as networks see it."""
-    image = seen(of["target"]) + error
+    image = normalise(of["target"]) + error
     return Says(torch.cat([image, torch.full_like(image, log_scale)], dim=1))
 
 
@@ -77,14 +76,14 @@ def loss(task: Task, network: nn.Module, of: Batch, seed: int = 0) -> float:
 
 
 def test_intensities_as_networks_see_them() -> None:
-    assert seen(torch.tensor([0.7, 1.05, 0.0])).tolist() == pytest.approx([0.0, 1.0, -2.0])
-    torch.testing.assert_close(shown(seen(torch.linspace(0, 2, 9))), torch.linspace(0, 2, 9))
+    assert normalise(torch.tensor([0.7, 1.05, 0.0])).tolist() == pytest.approx([0.0, 1.0, -2.0])
+    torch.testing.assert_close(denormalise(normalise(torch.linspace(0, 2, 9))), torch.linspace(0, 2, 9))
 
 
 def test_the_scale_has_ends() -> None:
     said = torch.tensor([0.3, -9.0])[None, :, None, None], torch.tensor([0.3, 9.0])[None, :, None, None]
-    assert [float(answered(one)[1]) for one in said] == [-5.0, 1.5]
-    assert float(answered(said[0])[0]) == pytest.approx(0.3)
+    assert [float(split_output(one)[1]) for one in said] == [-5.0, 1.5]
+    assert float(split_output(said[0])[0]) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(("log_scale", "expected"), [(0.0, 0.0), (-2.0, -0.2), (-5.0, -0.5), (-50.0, -0.5)])
@@ -151,9 +150,9 @@ def test_nothing_outside_the_mask_moves_a_regression() -> None:
 
 def test_conditions_are_hidden_from_one_patch_in_four_each() -> None:
     channels = torch.ones(4000, N_SLAB, 1, 1)
-    made = some_told(channels, seeded_generator(0))
-    assert torch.equal(made, some_told(channels, seeded_generator(0)))
-    assert not torch.equal(made, some_told(channels, seeded_generator(1)))
+    made = drop_conditions(channels, seeded_generator(0))
+    assert torch.equal(made, drop_conditions(channels, seeded_generator(0)))
+    assert not torch.equal(made, drop_conditions(channels, seeded_generator(1)))
     told = []
     for column, place in enumerate((R2STAR, CHI)):
         places = hidden_with(place, column)
@@ -170,7 +169,7 @@ def test_conditions_are_hidden_from_one_patch_in_four_each() -> None:
 
 
 class Hears(nn.Module):
-    """Keeps what it is shown, and what time it is."""
+    """Keeps what it is denormalise, and what time it is."""
 
     def __init__(self, answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -197,7 +196,7 @@ class Shown(nn.Module):
 
 
 def hidden(of: Batch, seed: int) -> Tensor:
-    return some_told(of["channels"], seeded_generator(seed))
+    return drop_conditions(of["channels"], seeded_generator(seed))
 
 
 def test_every_network_is_shown_what_the_generator_left() -> None:
@@ -253,12 +252,12 @@ class Judges(nn.Module):
 def test_what_generator_and_critic_pay(verdicts: Verdicts, adversarial: float, error: float) -> None:
     """(D − 1)² for the generator, half of both squares for the critic, and 100·mean |y − ŷ|."""
     of = batch(inside=half())
-    wrong = seen(of["target"]) + error
+    wrong = normalise(of["target"]) + error
     wrong[..., 9:] = 7.0
     network = Judges(wrong, verdicts)
     assert loss(gan(), network, of) == pytest.approx(adversarial + 100 * error, abs=1e-4)
     # The critic judges nothing outside the mask.
-    torch.testing.assert_close(network.truth, seen(of["target"]) * half())
+    torch.testing.assert_close(network.truth, normalise(of["target"]) * half())
     assert torch.equal(network.counts, of["channels"][:, MASK : MASK + 1])
 
 
@@ -271,7 +270,9 @@ def test_real_networks_are_trained_adversarially() -> None:
         assert any(one.grad is not None and bool(one.grad.any()) for one in network.parameters())
 
 
-def diffusion(ladder: Ladder | None = None, said: Prediction = Prediction.VELOCITY) -> EchoDiffusionTask:
+def diffusion(
+    ladder: NoiseSchedule | None = None, said: Prediction = Prediction.VELOCITY
+) -> EchoDiffusionTask:
     return EchoDiffusionTask(unet=TIME_UNET, ladder=ladder or non_uniform_ladder(), prediction=said)
 
 
@@ -306,7 +307,7 @@ def angle(time: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("said", [Prediction.VELOCITY, Prediction.EPSILON])
 def test_who_knows_the_image_pays_nothing_and_all_of_the_patch_counts(said: Prediction) -> None:
     of = batch(12, inside=half())
-    knows = Knows(seen(of["target"]), said, short)
+    knows = Knows(normalise(of["target"]), said, short)
     assert loss(diffusion(said=said), Hears(knows), of) < 1e-6
     knows.error = torch.zeros(SIZE, SIZE)
     knows.error[:, 12:] = 2.0  # a quarter of the patch, outside the mask
@@ -314,7 +315,7 @@ def test_who_knows_the_image_pays_nothing_and_all_of_the_patch_counts(said: Pred
 
 
 @pytest.mark.parametrize("ladder", [uniform_ladder(), non_uniform_ladder()], ids=["uniform", "other"])
-def test_only_the_levels_of_the_ladder_are_trained(ladder: Ladder) -> None:
+def test_only_the_levels_of_the_ladder_are_trained(ladder: NoiseSchedule) -> None:
     heard = Hears(nothing)
     loss(diffusion(ladder), heard, batch(300))
     assert sorted(set(heard.time.tolist())) == ladder.time[1:].tolist()
@@ -338,7 +339,7 @@ def residual_task() -> EchoResidualTask:
 
 def test_a_perfect_base_leaves_nothing() -> None:
     of = batch(16)
-    of["target"] = shown(torch.full_like(of["target"], SAID))
+    of["target"] = denormalise(torch.full_like(of["target"], SAID))
     nothing_left = Knows(torch.zeros_like(of["target"]), Prediction.VELOCITY, angle)
     assert loss(residual_task(), Hears(nothing_left), of) < 1e-6
     other = Knows(torch.full_like(of["target"], 0.5), Prediction.VELOCITY, angle)
@@ -348,9 +349,9 @@ def test_a_perfect_base_leaves_nothing() -> None:
 @pytest.mark.parametrize(("away", "residual"), [(0.1, 0.1), (-0.4, -0.4), (50.0, 6.0), (-50.0, -6.0)])
 def test_the_residual_is_the_error_over_the_sd_of_a_laplace_law(away: float, residual: float) -> None:
     sd = math.sqrt(2) * math.exp(LOG_B)
-    assert float(whitening(torch.tensor(LOG_B))) == pytest.approx(sd)
+    assert float(laplace_std(torch.tensor(LOG_B))) == pytest.approx(sd)
     of = batch(16)
-    of["target"] = shown(torch.full_like(of["target"], SAID + sd * away))
+    of["target"] = denormalise(torch.full_like(of["target"], SAID + sd * away))
     knows = Knows(torch.full_like(of["target"], residual), Prediction.VELOCITY, angle)
     assert loss(residual_task(), Hears(knows), of) < 1e-5
 
@@ -367,7 +368,7 @@ def test_one_residual_in_eight_is_pure_noise() -> None:
 
 def test_nothing_outside_the_mask_moves_a_residual() -> None:
     of = batch(16, inside=half())
-    clean = (seen(of["target"]) - SAID) / (math.sqrt(2) * math.exp(LOG_B)) * half()
+    clean = (normalise(of["target"]) - SAID) / (math.sqrt(2) * math.exp(LOG_B)) * half()
     knows = Knows(clean, Prediction.VELOCITY, angle)
     assert loss(residual_task(), Hears(knows), of) < 1e-5
     knows.error = torch.where(half() > 0, 0.0, 9.0)

@@ -5,46 +5,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.learn.lessons import narrow
+from tests.learn.mprage.synthesisers import synthesiser_of
+from tests.learn.names import FROM_PAIRS, STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from tests.learn.pairs.brains import pair
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
-from unweight.core.seeding import seeded_generator
-from unweight.learn.mprage.assemble import T1wBase, synthesiser_of, t1w_task
-from unweight.learn.mprage.echo_channels import LEVEL, MASK, N_CHANNELS
-from unweight.learn.mprage.pair import Pair, half
 from unweight.learn.mprage.synthesis import Planes
-from unweight.learn.mprage.trainer import GLANCE, PairExamination, PairParts, glance, teach_pairs
-from unweight.learn.training.loop import Step
+from unweight.learn.pairs.echo_channels import MASK
+from unweight.learn.pairs.pair_data import N_CENTRAL, PairData, central_slices
+from unweight.learn.segmentation.structures import StructureValidator
+from unweight.learn.training.execution import PrecisionChoice, describe_precision
+from unweight.learn.training.loop import Step, TrainingCallback
 from unweight.learn.training.model_card import Card
-from unweight.learn.training.precision import PrecisionChoice, describe_precision
-from unweight.learn.training.presets import recipe_for
-from unweight.learn.training.recipe import (
-    FROM_PAIRS,
-    STRUCTURES,
-    T1W,
-    T1W_FAST,
-    T1W_GAN,
-    T1W_UNET,
-    Recipe,
-    recipe_from_plain,
-)
-from unweight.learn.training.trainer import Listener
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainable import BaseNetwork, new_task, recipe_for, recipe_from_plain
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import fill
 from unweight.metrics.structures import LABELS
 from unweight.nets.unet import UNet
 
 CPU = torch.device("cpu")
-SHAPE = (16, 18, 20)
 PARTS_OF_A_BRAIN = {
     "dice_tissues": ("csf", "grey_matter", "white_matter"),
     "dice_deep": ("caudate", "putamen", "pallidum", "thalamus"),
 }
-ABOUT: dict[str, object] = {"age": 50.0, "head": "procedural", "true_ml": {"caudate": 7.0}}
 
 
 class InterruptionError(Exception):
@@ -52,12 +43,12 @@ class InterruptionError(Exception):
 
 
 @dataclass
-class Ear(Listener):
+class Ear(TrainingCallback):
     stop: int | None = None
     heard: list[Step] = field(default_factory=list)
     computed: str = ""
 
-    def making(self, what: str) -> Progress | None:
+    def samples(self, part: str) -> Progress | None:
         return None
 
     def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
@@ -69,31 +60,10 @@ class Ear(Listener):
             raise InterruptionError
 
 
-@cache
-def pair(name: str) -> Pair:
-    """A T1w image that is a line in LEVEL and some noise; labels by its intensity."""
-    generator = seeded_generator(0, name)
-    axes = torch.meshgrid(*(torch.linspace(-1.2, 1.2, size) for size in SHAPE), indexing="ij")
-    mask = sum(one**2 for one in axes) < 1
-    channels = 0.5 * torch.randn(N_CHANNELS, *SHAPE, generator=generator) * mask
-    channels[MASK] = mask
-    noise = 0.05 * torch.randn(SHAPE, generator=generator)
-    target = (0.8 + 0.2 * channels[LEVEL] + noise).clamp(0, 2) * mask
-    labels = (1 + 7 * (target / 2).clamp(0, 0.99)).floor() * mask
-    return Pair(
-        channels=half(channels),
-        target=half(target),
-        labels=labels.to(torch.uint8),
-        voxel_mm=(1.0, 1.5, 1.5),
-        name=name,
-        about=ABOUT,
-    )
+PARTS = PairData(train=(pair("a"), pair("b")), validation=(pair("c"),))
 
 
-PARTS = PairParts(train=(pair("a"), pair("b")), validation=(pair("c"),))
-
-
-def tiny(method: str) -> Recipe:
+def tiny(method: str) -> Recipe[Any, Any]:
     recipe = recipe_for(method, "cpu")
     # float32, so that what is tested does not depend on the CPU.
     plan = replace(recipe.plan, n_steps=3, batch_size=2, warm_up=1, check_every=2, save_every=2)
@@ -102,21 +72,23 @@ def tiny(method: str) -> Recipe:
 
 
 @cache
-def base() -> T1wBase:
-    network = t1w_task(tiny(T1W_UNET)).network.eval()
+def base() -> BaseNetwork:
+    network = new_task(tiny(T1W_UNET)).network.eval()
     assert isinstance(network, UNet)
-    return T1wBase(network=network, sha256="1" * 64)
+    return BaseNetwork(network=network, sha256="1" * 64)
 
 
-def learned(recipe: Recipe, parts: PairParts = PARTS, **more: object) -> tuple[dict[str, Tensor], Card]:
+def learned(
+    recipe: Recipe[Any, Any], parts: PairData = PARTS, **more: object
+) -> tuple[dict[str, Tensor], Card]:
     given = base() if recipe.method == T1W else None
-    found = teach_pairs(recipe, parts, device=CPU, base=given, **more)  # type: ignore[arg-type]
+    found = train_model(recipe, parts, device=CPU, base=given, **more)  # type: ignore[arg-type]
     assert found is not None
     return found
 
 
 def network_of(method: str, tensors: Mapping[str, Tensor]) -> torch.nn.Module:
-    network = t1w_task(tiny(method), base() if method == T1W else None).network
+    network = new_task(tiny(method), base() if method == T1W else None).network
     fill(network, tensors)
     return network.eval()
 
@@ -124,8 +96,8 @@ def network_of(method: str, tensors: Mapping[str, Tensor]) -> torch.nn.Module:
 @pytest.mark.parametrize("method", FROM_PAIRS)
 def test_every_method_is_taught_and_described(method: str) -> None:
     ear = Ear()
-    tensors, card = learned(tiny(method), report=ear)
-    start = t1w_task(tiny(method), base() if method == T1W else None).network.state_dict()
+    tensors, card = learned(tiny(method), callback=ear)
+    start = new_task(tiny(method), base() if method == T1W else None).network.state_dict()
     assert tensors.keys() == start.keys()
     assert any(not torch.equal(one, start[name]) for name, one in tensors.items())
     wanted = {"dice_tissues", "dice_deep"} if method == STRUCTURES else {"psnr"}
@@ -146,12 +118,12 @@ def test_every_method_is_taught_and_described(method: str) -> None:
 
 def test_the_card_of_a_residual_says_whose_it_is() -> None:
     assert learned(tiny(T1W))[1].calibration["base"] == base().sha256
-    with pytest.raises(UsageError, match="what a regression leaves cannot be learned without it"):
-        teach_pairs(tiny(T1W), PARTS, device=CPU)
+    with pytest.raises(UsageError, match="learns the residual of mprage-unet, which is not given"):
+        train_model(tiny(T1W), PARTS, device=CPU)
 
 
 def test_people_of_other_places_are_called_what_they_are() -> None:
-    given = PairParts(train=(replace(pair("a"), about={}), pair("b")), validation=(pair("c"),))
+    given = PairData(train=(replace(pair("a"), about={}), pair("b")), validation=(pair("c"),))
     _, card = learned(tiny(T1W_UNET), given)
     assert card.trained_on == "2 subjects, voxels of 1 to 1.5 mm; scored on 1 others."
     assert "Trained on images that users gave" in card.limits and "simulated" not in card.limits
@@ -160,7 +132,7 @@ def test_people_of_other_places_are_called_what_they_are() -> None:
 @pytest.mark.parametrize("method", [T1W, T1W_UNET, T1W_FAST])
 def test_nine_errors_in_ten_lie_within_the_interval(method: str) -> None:
     """Of the brains it was calibrated on, to a voxel or so: 1.645 sd hold 90 %."""
-    parts = PairParts(train=(pair("a"),), validation=(pair("c"), pair("d")))
+    parts = PairData(train=(pair("a"),), validation=(pair("c"), pair("d")))
     tensors, card = learned(tiny(method), parts)
     made = synthesiser_of(
         tiny(method),
@@ -201,7 +173,7 @@ class Right(torch.nn.Module):
 
 
 def test_who_finds_all_structures_has_a_dice_of_one_where_there_are_some() -> None:
-    examination = PairExamination(recipe=tiny(STRUCTURES), pairs=(pair("c"),))
+    examination = StructureValidator(pairs=(pair("c"),))
     scores = examination.check(Right())
     there = set(pair("c").labels.unique().tolist())
     for name, of in PARTS_OF_A_BRAIN.items():
@@ -211,8 +183,8 @@ def test_who_finds_all_structures_has_a_dice_of_one_where_there_are_some() -> No
 
 
 def test_a_glance_is_the_middle() -> None:
-    found = glance(pair("a"))
-    assert found.target.shape == (16, 18, GLANCE) and found.name == "a"
+    found = central_slices(pair("a"))
+    assert found.target.shape == (16, 18, N_CENTRAL) and found.name == "a"
     assert torch.equal(found.target, pair("a").target[..., 4:16])
     assert torch.equal(found.channels, pair("a").channels[..., 4:16])
     assert torch.equal(found.labels, pair("a").labels[..., 4:16])
@@ -226,9 +198,9 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def test_a_stopped_lesson_goes_on(method: str, tmp_path: Path) -> None:
     whole, card = learned(tiny(method))
     with pytest.raises(InterruptionError):
-        learned(tiny(method), folder=tmp_path, report=Ear(stop=2))
+        learned(tiny(method), folder=tmp_path, callback=Ear(stop=2))
     ear = Ear()
-    resumed, again = learned(tiny(method), folder=tmp_path, report=ear)
+    resumed, again = learned(tiny(method), folder=tmp_path, callback=ear)
     assert [one.step for one in ear.heard] == [3]
     assert same(whole, resumed)
     assert again.metrics == card.metrics and again.calibration == card.calibration
@@ -253,19 +225,19 @@ def test_only_the_first_process_scores(monkeypatch: pytest.MonkeyPatch) -> None:
         checks.append(check)
         return {}
 
-    monkeypatch.setattr("unweight.learn.mprage.trainer.train", train)
+    monkeypatch.setattr("unweight.learn.training.trainer.train", train)
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("RANK", "1")):
         monkeypatch.setenv(name, value)
-    assert teach_pairs(tiny(T1W_UNET), PARTS, device=CPU) is None
+    assert train_model(tiny(T1W_UNET), PARTS, device=CPU) is None
     assert checks == [None]
 
 
 def test_messages() -> None:
     with pytest.raises(UsageError, match="b would be for training and for validation"):
-        PairParts(train=(pair("a"), pair("b")), validation=(pair("b"),))
+        PairData(train=(pair("a"), pair("b")), validation=(pair("b"),))
     with pytest.raises(UsageError, match="1 subjects for training and 0 for validation"):
-        PairParts(train=(pair("a"),), validation=())
+        PairData(train=(pair("a"),), validation=())
     with pytest.raises(UsageError, match="0 subjects for training and 1 for validation"):
-        PairParts(train=(), validation=(pair("a"),))
+        PairData(train=(), validation=(pair("a"),))
     with pytest.raises(UsageError, match="patches of 17 voxels do not fit into brains of 16"):
         learned(replace(tiny(T1W_UNET), patch=17))

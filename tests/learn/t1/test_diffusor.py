@@ -12,8 +12,9 @@ from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.samplers import ancestral_contraction
 from unweight.diffusion.schedule import linear_ladder
-from unweight.learn.t1.diffusor import DiffusorT1, DiffusorTask, clean_maps, published_unet, small_unet
-from unweight.learn.t1.tanh_scaling import scaled
+from unweight.learn.t1.diffusor import DiffusorTask, DrawnInference, clean_maps, published_unet, small_unet
+from unweight.learn.t1.network_t1 import NetworkT1, scaled
+from unweight.learn.t1.protocols import TrainedProtocol
 from unweight.nets.layers import count_parameters
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.testing.check_estimator import check_estimator
@@ -39,13 +40,11 @@ class Gaussian(nn.Module):
         return (noisy - alpha * clean) / sigma
 
 
-def estimator(network: nn.Module | None = None, n_steps: int = 10, n_draws: int = 3) -> DiffusorT1:
-    return DiffusorT1(
+def estimator(network: nn.Module | None = None, n_steps: int = 10, n_draws: int = 3) -> NetworkT1:
+    return NetworkT1(
         network=Gaussian() if network is None else network,
-        inversion_time=TIMES,
-        repetition_time=(8.0, 12.0),
-        n_draws=n_draws,
-        n_steps=n_steps,
+        trained=TrainedProtocol(inversion_time=TIMES, repetition_time=(8.0, 12.0), recipe="t1-diffusor"),
+        inference=DrawnInference(n_draws=n_draws, n_steps=n_steps),
     )
 
 
@@ -54,7 +53,7 @@ def phantom(*shape: int) -> Acquisition:
     return Acquisition(signal=flat.signal.reshape(*shape, 7).float(), protocol=SEVEN, noise_sd=0.01)
 
 
-def drawn(acquisition: Acquisition, by: DiffusorT1) -> Tensor:
+def drawn(acquisition: Acquisition, by: NetworkT1) -> Tensor:
     draws = by(acquisition).draws
     assert draws is not None
     return draws
@@ -98,7 +97,12 @@ def test_draws_depend_on_the_seed_the_slice_and_their_number_only() -> None:
     base = estimator(net, n_steps=5)
     draws = drawn(acquisition, base)
     assert torch.equal(drawn(acquisition, base).nan_to_num(), draws.nan_to_num())
-    assert not torch.equal(drawn(acquisition, replace(base, seed=1)).nan_to_num(), draws.nan_to_num())
+    assert not torch.equal(
+        drawn(
+            acquisition, replace(base, inference=DrawnInference(n_draws=3, n_steps=5, seed=1))
+        ).nan_to_num(),
+        draws.nan_to_num(),
+    )
     mask = torch.zeros(6, 5, 3, dtype=torch.bool)
     mask[..., 1] = True
     middle = Acquisition(signal=acquisition.signal, protocol=SEVEN, mask=mask, noise_sd=0.01)
@@ -106,8 +110,11 @@ def test_draws_depend_on_the_seed_the_slice_and_their_number_only() -> None:
     exact = estimator()
     few = drawn(acquisition, exact)
     assert (few[:, :, :, 0] - few[:, :, :, 1]).abs().max() > 1e-3
-    torch.testing.assert_close(drawn(acquisition, replace(exact, n_draws=5))[:3], few)
-    torch.testing.assert_close(drawn(acquisition, replace(exact, n_at_once=1)), few)
+    torch.testing.assert_close(drawn(acquisition, exact.drawing(n_draws=5))[:3], few)
+    torch.testing.assert_close(
+        drawn(acquisition, replace(exact, inference=DrawnInference(n_draws=3, n_steps=10, n_at_once=1))),
+        few,
+    )
 
 
 def test_the_order_of_the_volumes_does_not_matter() -> None:

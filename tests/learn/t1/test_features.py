@@ -25,8 +25,9 @@ from unweight.learn.t1.features import (
     FitFeatures,
     fit_features,
     fit_twice,
+    profile,
+    profile_nodes,
 )
-from unweight.learn.t1.likelihood_profile import profile, profile_nodes
 from unweight.learn.t1.nuisances import USUAL_B
 
 FIT = InversionRecoveryFit()

@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 
 from tests.learn.lessons import head
-from unweight.learn.t1.image_slabs import ImageSlabs
-from unweight.learn.t1.slabs import measured_slab
-from unweight.learn.training.presets import PUBLISHED_SLABS
-from unweight.learn.training.recipe import SEVEN
-from unweight.learn.training.sample_cache import gather
-from unweight.learn.training.slab_set import SlabSet
+from unweight.learn.t1.published import PUBLISHED_SLABS, SEVEN
+from unweight.learn.t1.slabs import ImageSlabs, measured_slab
+from unweight.learn.training.sample_cache import precompute
 from unweight.synth.scanner.measure import reference_intensity
 
 RECIPE = replace(PUBLISHED_SLABS, size=32)
@@ -36,7 +33,7 @@ def test_shapes_and_precision() -> None:
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_a_slab_is_the_same_alone_and_through_a_loader(n_workers: int) -> None:
-    made = gather(SlabSet(slabs=slabs(), chosen=range(6)), n_workers=n_workers)
+    made = precompute(slabs(), n_workers=n_workers)
     for index in (5, 0, 3):
         assert same({name: one[index] for name, one in made.items()}, slabs()[index])
     assert not same(slabs()[0], slabs()[1])

@@ -10,7 +10,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import Protocol, protocol_from_values
 from unweight.fit.recovery_projection import recovery_timing
-from unweight.learn.t1.likelihood_profile import (
+from unweight.learn.t1.features import (
     EFFICIENCIES,
     FLOOR,
     N_NODES,

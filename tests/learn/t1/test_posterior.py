@@ -16,7 +16,7 @@ from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.t1.features import fit_features, fit_twice
 from unweight.learn.t1.posterior import PosteriorT1
 from unweight.learn.t1.posterior_task import OWN, OWN_HELD, REACH, posterior_config
-from unweight.learn.t1.protocol_range import range_from_plain
+from unweight.learn.t1.protocols import range_from_plain
 from unweight.learn.t1.residual import ResidualDraws, residual_config
 from unweight.learn.training.conformal import GAUSSIAN, Conformal
 from unweight.nets.time_unet import TimeUNet

@@ -1,9 +1,8 @@
 import torch
 
 from unweight.core.maps import ParameterMaps
-from unweight.learn.t1.posterior import SCAN_EFFICIENCY, SD_OVER_BOUND, SNR
-from unweight.learn.t1.posterior_doubts import posterior_doubts
-from unweight.learn.t1.protocol_range import ProtocolRange
+from unweight.learn.t1.posterior import SCAN_EFFICIENCY, SD_OVER_BOUND, SNR, posterior_doubts
+from unweight.learn.t1.protocols import ProtocolRange
 from unweight.signals.parameters import T1
 
 RANGE = ProtocolRange(

@@ -29,9 +29,9 @@ from unweight.learn.t1.posterior_task import (
     REACH,
     TAIL,
     PosteriorTask,
-    answer,
     neighbours,
     posterior_config,
+    split_output,
 )
 from unweight.nets.unet import UNet
 
@@ -41,7 +41,7 @@ SHARES = (1.0, 0.25, 0.25)
 
 
 class Says(nn.Module):
-    """A network that gives the same answer whatever it sees."""
+    """A network that gives the same split_output whatever it sees."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Slice:
 
     def log_t1(self, output: Tensor) -> Tensor:
         """Return ln T1 as the network says it."""
-        correction, _ = answer(output, self.channels, self.steps)
+        correction, _ = split_output(output, self.channels, self.steps)
         return self.free + correction[0, 0] * self.scale
 
 
@@ -145,7 +145,7 @@ def test_zero_is_the_mean_of_both_fits_around_by_inverse_variance() -> None:
 
 def test_zero_leaves_pd_b_and_every_sd_as_the_fit_has_them() -> None:
     one = drawn()
-    correction, log_sd = answer(nothing(), one.channels, one.steps)
+    correction, log_sd = split_output(nothing(), one.channels, one.steps)
     assert not correction[:, 1:].any()
     assert not log_sd.any()
 
@@ -154,8 +154,8 @@ def test_corrections_are_counted_in_scales() -> None:
     one, output = drawn(), nothing()
     output[:, :N_PARAMETERS] = torch.tensor([2.0, 0.5, -0.25])[:, None, None]
     output[:, N_PARAMETERS : 2 * N_PARAMETERS] = torch.tensor([0.3, 9.0, -9.0])[:, None, None]
-    correction, log_sd = answer(output, one.channels, one.steps)
-    still, _ = answer(nothing(), one.channels, one.steps)
+    correction, log_sd = split_output(output, one.channels, one.steps)
+    still, _ = split_output(nothing(), one.channels, one.steps)
     expected = torch.tensor([2.0, 0.5, -0.25])[:, None, None].expand(3, SIZE, SIZE)
     torch.testing.assert_close((correction - still)[0], expected, rtol=1e-4, atol=1e-4)
     said = torch.tensor([0.3, LOG_SD_ENDS[1], LOG_SD_ENDS[0]])[:, None, None].expand(3, SIZE, SIZE)
@@ -202,13 +202,13 @@ def test_neighbours_without_signal_have_no_weight() -> None:
     free, held = math.exp(OWN) / one.scale[3, 3] ** 2, math.exp(OWN_HELD) / one.held_sd[3, 3] ** 2
     expected = (free * one.free[3, 3] + held * one.held[3, 3]) / (free + held)
     assert float(alone.log_t1(nothing())[3, 3]) == pytest.approx(float(expected), abs=1e-5)
-    correction, log_sd = answer(nothing(), alone.channels, alone.steps)
+    correction, log_sd = split_output(nothing(), alone.channels, alone.steps)
     assert bool(torch.isfinite(correction).all() and torch.isfinite(log_sd).all())
 
 
 def test_answers_are_in_single_precision_whatever_the_network_computes_in() -> None:
     one = drawn()
-    correction, log_sd = answer(nothing().bfloat16(), one.channels.half(), one.steps.half())
+    correction, log_sd = split_output(nothing().bfloat16(), one.channels.half(), one.steps.half())
     assert correction.dtype == log_sd.dtype == torch.float32
 
 

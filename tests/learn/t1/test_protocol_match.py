@@ -4,7 +4,7 @@ import torch
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.protocol import protocol_from_values
-from unweight.learn.t1.protocol_match import TrainedProtocol
+from unweight.learn.t1.protocols import TrainedProtocol
 
 TRAINED = TrainedProtocol(inversion_time=(0.5, 0.05, 1.5), repetition_time=(8.0, 12.0), recipe="t1-resnet")
 

@@ -7,7 +7,7 @@ import torch
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.protocol import protocol_from_values
-from unweight.learn.t1.protocol_range import ProtocolRange, range_from_plain
+from unweight.learn.t1.protocols import ProtocolRange, range_from_plain
 
 RANGE = ProtocolRange(
     n_inversions=(4.0, 6.0), shortest=(0.02, 0.5), longest=(0.6, 4.5), repetition_time=(0.9, 15.0)

@@ -5,7 +5,15 @@ from tests.fit.acquisitions import SEVEN, TIMES, acquire, parameters
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.t1.recurrent import PUBLISHED, RecurrentT1, RecurrentTask, SquaredResiduals, unroll
+from unweight.learn.t1.network_t1 import NetworkT1
+from unweight.learn.t1.protocols import TrainedProtocol
+from unweight.learn.t1.recurrent import (
+    PUBLISHED,
+    RecurrentTask,
+    SquaredResiduals,
+    UnrolledInference,
+    unroll,
+)
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
 from unweight.testing.check_estimator import check_estimator
 
@@ -19,12 +27,11 @@ def build(n_steps: int = 3, head: float = 0.01) -> RecurrentInference:
     return net
 
 
-def estimator(net: RecurrentInference | None = None) -> RecurrentT1:
-    return RecurrentT1(
+def estimator(net: RecurrentInference | None = None) -> NetworkT1:
+    return NetworkT1(
         network=build() if net is None else net,
-        inversion_time=TIMES,
-        repetition_time=(8.0, 12.0),
-        relative_sd=(0.05, 0.1, 0.02),
+        trained=TrainedProtocol(inversion_time=TIMES, repetition_time=(8.0, 12.0), recipe="t1-rim"),
+        inference=UnrolledInference(relative_sd=(0.05, 0.1, 0.02)),
     )
 
 
@@ -115,9 +122,8 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 def test_nine_steps_as_published() -> None:
     assert PUBLISHED.n_steps == 9
-    assert (
-        estimator(RecurrentInference(PUBLISHED, generator=seeded_generator(0))).network.config == PUBLISHED
-    )
+    published = RecurrentInference(PUBLISHED, generator=seeded_generator(0))
+    assert estimator(published).evaluations_per_slice == 9
 
 
 def test_messages() -> None:

@@ -5,8 +5,9 @@ from tests.fit.acquisitions import SEVEN, TIMES, acquire, parameters
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.t1.regression import RegressionT1, RegressionTask, masked_square_error
-from unweight.learn.t1.tanh_scaling import scaled
+from unweight.learn.t1.network_t1 import NetworkT1, masked_square_error, scaled
+from unweight.learn.t1.protocols import TrainedProtocol
+from unweight.learn.t1.regression import RegressionInference, RegressionTask
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.resnet import ResNet, ResNetConfig
 from unweight.testing.check_estimator import check_estimator
@@ -24,12 +25,11 @@ def build(norm: Normalisation = Normalisation.PIXEL) -> ResNet:
     return net
 
 
-def estimator(net: ResNet | None = None) -> RegressionT1:
-    return RegressionT1(
+def estimator(net: ResNet | None = None) -> NetworkT1:
+    return NetworkT1(
         network=build() if net is None else net,
-        inversion_time=TIMES,
-        repetition_time=(8.0, 12.0),
-        relative_sd=(0.05, 0.1, 0.02),
+        trained=TrainedProtocol(inversion_time=TIMES, repetition_time=(8.0, 12.0), recipe="t1-resnet"),
+        inference=RegressionInference(relative_sd=(0.05, 0.1, 0.02)),
     )
 
 
@@ -104,16 +104,12 @@ def test_messages() -> None:
     with pytest.raises(ProtocolError, match=r"unweight train t1-resnet --ti 0.05 0.1 0.25 0.5 --tr TR;"):
         estimator()(Acquisition(signal=torch.ones(4, 4), protocol=other))
     with pytest.raises(UsageError, match="from 7 images to 3 maps does not fit 2 inversion times"):
-        RegressionT1(
+        NetworkT1(
             network=build(),
-            inversion_time=(0.1, 0.2),
-            repetition_time=(1.0, 2.0),
-            relative_sd=(0.1, 0.1, 0.1),
+            trained=TrainedProtocol(
+                inversion_time=(0.1, 0.2), repetition_time=(1.0, 2.0), recipe="t1-resnet"
+            ),
+            inference=RegressionInference(relative_sd=(0.1, 0.1, 0.1)),
         )
     with pytest.raises(UsageError, match=r"0\.05 for five per cent"):
-        RegressionT1(
-            network=build(),
-            inversion_time=TIMES,
-            repetition_time=(1.0, 2.0),
-            relative_sd=(-0.1, 0.1, 0.1),
-        )
+        RegressionInference(relative_sd=(-0.1, 0.1, 0.1))

@@ -7,18 +7,19 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
+from unweight.diffusion.denoiser import concat_condition
 from unweight.diffusion.samplers import ddim_contraction
 from unweight.diffusion.schedule import cosine_ladder
 from unweight.learn.t1.features import CHANNELS, PRESENT
-from unweight.learn.t1.posterior_task import N_PARAMETERS, OUTPUTS, answer, posterior_config
+from unweight.learn.t1.posterior_task import N_PARAMETERS, OUTPUTS, posterior_config, split_output
 from unweight.learn.t1.residual import (
     CONDITIONS,
     FARTHEST,
+    TIME_UNIT,
     ResidualDraws,
     ResidualTask,
-    conditions,
     residual_config,
-    told,
+    residual_inputs,
 )
 from unweight.nets.time_unet import TimeUNet
 from unweight.nets.unet import UNet
@@ -35,7 +36,7 @@ def condition(size: int = SIZE) -> Tensor:
 
 
 def learnt() -> TimeUNet:
-    """Return a network whose answer depends on what it is shown."""
+    """Return a network whose split_output depends on what it is shown."""
     network = TimeUNet(residual_config((8, 8)), generator=seeded_generator(1)).eval()
     with torch.no_grad():
         network.unet.head.weight.normal_(0, 0.05, generator=seeded_generator(2))
@@ -118,12 +119,15 @@ def test_the_network_is_told_the_features_and_the_first_answer() -> None:
     channels = torch.randn(2, len(CHANNELS), 5, 4, generator=generator)
     correction = torch.full((2, N_PARAMETERS, 5, 4), 20.0)
     log_sd, noisy = (torch.randn(2, N_PARAMETERS, 5, 4, generator=generator) for _ in range(2))
-    seen = conditions(channels.half(), correction, log_sd)
+    seen = residual_inputs(channels.half(), correction, log_sd)
     assert seen.shape == (2, CONDITIONS, 5, 4)
     torch.testing.assert_close(seen[:, : len(CHANNELS)], channels, rtol=1e-3, atol=1e-3)
     assert (seen[:, len(CHANNELS) : -N_PARAMETERS] == 2).all()
     assert torch.equal(seen[:, -N_PARAMETERS:], log_sd)
-    assert told(WHITE)(noisy, torch.tensor([0.1, 0.9]), seen).shape == noisy.shape
+    assert (
+        concat_condition(WHITE, time_unit=TIME_UNIT)(noisy, torch.tensor([0.1, 0.9]), seen).shape
+        == noisy.shape
+    )
 
 
 def test_loss_of_knowing_nothing_is_the_variance_of_the_velocity() -> None:
@@ -146,7 +150,7 @@ def test_the_residual_is_what_the_posterior_leaves_over_its_sd() -> None:
         posterior.head.bias.copy_(said.expand(1, OUTPUTS, 2, 2).reshape(1, -1)[0])
     given = batch(items=64, size=16)
     with torch.no_grad():
-        correction, log_sd = answer(posterior(given["channels"]), given["channels"], given["scale"])
+        correction, log_sd = split_output(posterior(given["channels"]), given["channels"], given["scale"])
     assert float(correction.mean()) == pytest.approx(3.0, abs=1e-3)
     assert float(log_sd.mean()) == pytest.approx(-1.0, abs=1e-5)
     given["target"] = 3.0 + 0.5 * given["target"]

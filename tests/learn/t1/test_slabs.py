@@ -14,7 +14,7 @@ from unweight.learn.t1.features import CHANNELS, PRESENT, fit_features, fit_twic
 from unweight.learn.t1.slabs import (
     EARLIEST,
     LEAST_WEIGHT,
-    MIXED,
+    PARTIAL_VOLUME_SD,
     SHORTEST_REST,
     SHORTEST_TR,
     MeasuredSlab,
@@ -24,10 +24,9 @@ from unweight.learn.t1.slabs import (
     draw_shapes,
     measured_slab,
     slab_stream,
-    strewn,
+    with_inclusions,
 )
-from unweight.learn.training.sample_cache import gather
-from unweight.learn.training.slab_set import SlabSet
+from unweight.learn.training.sample_cache import precompute
 from unweight.synth.protocols.standard import seven_inversions
 
 SMALL = SlabRecipe(size=24, specks=False)
@@ -81,9 +80,9 @@ def test_a_slab_depends_on_seed_and_index_alone() -> None:
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_a_loader_gives_the_same_slabs(n_workers: int) -> None:
-    made = gather(SlabSet(slabs=slabs(), chosen=range(1, 8, 3)), n_workers=n_workers)
-    for place, index in enumerate((1, 4, 7)):
-        assert same({name: one[place] for name, one in made.items()}, plain(index))
+    made = precompute(slabs(), n_workers=n_workers)
+    for index in (1, 4, 7):
+        assert same({name: one[index] for name, one in made.items()}, plain(index))
 
 
 def test_only_water_and_signal_have_a_target() -> None:
@@ -128,7 +127,7 @@ def test_pure_voxels_count_fully_and_mixed_ones_less() -> None:
     for index in range(3):
         weight, mixing = slabs(HEADS)[index]["weight"].float(), measured(HEADS, index, 8).mixing
         assert (weight[mixing == 0] == 1).all()
-        expected = torch.exp(-((mixing / MIXED) ** 2)).clamp(min=LEAST_WEIGHT)
+        expected = torch.exp(-((mixing / PARTIAL_VOLUME_SD) ** 2)).clamp(min=LEAST_WEIGHT)
         torch.testing.assert_close(weight, expected, rtol=2**-10, atol=1e-6)
         assert float(weight.min()) < 0.95
     assert (slabs(SCATTERED)[0]["weight"] == 1).all()
@@ -221,14 +220,14 @@ def test_drawn_shapes_fill_the_grid() -> None:
         assert math.isclose(anatomy.voxel_mm[0], 0.5)
 
 
-def test_strewn_heads_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_inclusions_heads_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unweight.learn.t1.slabs.N_SPECKS", 300)
-    plain, specked = strewn((head("a"),), seed=3)
+    plain, specked = with_inclusions((head("a"),), seed=3)
     assert plain is head("a")
     assert specked.subject == plain.subject
     changed = (plain.labels != specked.labels).double().mean()
     assert 0 < float(changed) < 1
-    assert torch.equal(strewn((head("a"),), seed=3)[1].labels, specked.labels)
+    assert torch.equal(with_inclusions((head("a"),), seed=3)[1].labels, specked.labels)
 
 
 @pytest.mark.parametrize("index", [-1, 8])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unweight.learn.t1.tanh_scaling import LARGEST, scaled, unscaled
+from unweight.learn.t1.network_t1 import LARGEST, scaled, unscaled
 
 
 def one(value: float) -> torch.Tensor:

@@ -18,8 +18,8 @@ from unweight.learn.training.checkpoint import (
     training_digest,
     write_snapshot,
 )
-from unweight.learn.training.precision import Precision, PrecisionChoice
-from unweight.learn.training.schedule import TrainingPlan
+from unweight.learn.training.execution import Precision, PrecisionChoice
+from unweight.learn.training.recipe import TrainingPlan
 
 PLAN = TrainingPlan(n_steps=10, batch_size=2, warm_up=1)
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))

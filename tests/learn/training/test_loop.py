@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
+from unweight.learn.training.execution import Precision
 from unweight.learn.training.loop import LOG, SNAPSHOT, Step, train
-from unweight.learn.training.precision import Precision
-from unweight.learn.training.schedule import TrainingPlan
-from unweight.learn.training.task import Batch, Task
+from unweight.learn.training.recipe import TrainingPlan
+from unweight.learn.training.trainable import Batch, Task
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

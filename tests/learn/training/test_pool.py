@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.pool import SlabPool
+from unweight.learn.training.sample_cache import PatchPool
 
 N_SLABS, HEIGHT, WIDTH, PATCH = 5, 12, 9, 4
 
@@ -17,9 +17,9 @@ def coordinates() -> Tensor:
     return torch.stack(axes, dim=1).half()
 
 
-def pool(batch_size: int = 64) -> SlabPool:
+def pool(batch_size: int = 64) -> PatchPool:
     places = coordinates()
-    return SlabPool(
+    return PatchPool(
         slabs={"channels": places, "target": places.flip(1), "weight": places[:, 1] * 100 + places[:, 2]},
         patch=PATCH,
         batch_size=batch_size,
@@ -76,7 +76,7 @@ def test_what_belongs_to_a_whole_slab_goes_with_its_patches() -> None:
         "field": torch.arange(N_SLABS)[:, None],
     }
     whole["rows"][2] = torch.nan
-    made = SlabPool(
+    made = PatchPool(
         slabs={"rows": whole["rows"], "channels": coordinates(), "field": whole["field"].double()},
         patch=PATCH,
         batch_size=64,
@@ -89,7 +89,7 @@ def test_what_belongs_to_a_whole_slab_goes_with_its_patches() -> None:
     assert torch.equal(batch["field"][:, 0].long(), slabs)
     torch.testing.assert_close(batch["rows"], whole["rows"][slabs], equal_nan=True)
     # The patches are those that are drawn without them.
-    plain = SlabPool(slabs={"channels": coordinates()}, patch=PATCH, batch_size=64)(seeded_generator(0))
+    plain = PatchPool(slabs={"channels": coordinates()}, patch=PATCH, batch_size=64)(seeded_generator(0))
     assert torch.equal(batch["channels"], plain["channels"])
 
 
@@ -105,7 +105,7 @@ def test_the_generator_alone_decides() -> None:
 
 def test_a_patch_as_large_as_its_slab_fits() -> None:
     square = {"channels": coordinates()[..., :WIDTH, :]}
-    batch = SlabPool(slabs=square, patch=WIDTH, batch_size=3)(seeded_generator(0))
+    batch = PatchPool(slabs=square, patch=WIDTH, batch_size=3)(seeded_generator(0))
     assert batch["channels"].shape == (3, 3, WIDTH, WIDTH)
 
 
@@ -116,4 +116,4 @@ def test_messages() -> None:
         replace(pool(), patch=0)
     places = coordinates()
     with pytest.raises(UsageError, match=r"slabs on different grids: \[\(4, 12, 9\), \(5, 12, 9\)\]"):
-        SlabPool(slabs={"channels": places, "target": places[1:]}, patch=4, batch_size=1)
+        PatchPool(slabs={"channels": places, "target": places[1:]}, patch=4, batch_size=1)

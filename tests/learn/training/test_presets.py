@@ -2,33 +2,31 @@ import json
 
 import pytest
 
-from unweight.core.errors import UsageError
-from unweight.learn.mprage.cohort import CohortRecipe
-from unweight.learn.mprage.echo_channels import N_SLAB
-from unweight.learn.mprage.pair_making import LEAST
-from unweight.learn.t1.features import CHANNELS
-from unweight.learn.t1.posterior_task import OUTPUTS
-from unweight.learn.training.presets import PRESET_RECIPES, recipe_for
-from unweight.learn.training.recipe import (
+from tests.learn.names import (
     DIFFUSOR,
     FROM_PAIRS,
     FROM_WEIGHTED,
     METHODS,
-    NETWORKS,
     POSTERIOR,
-    PRESETS,
     RESIDUAL,
     RESNET,
     RIM,
-    SEVEN,
     STRUCTURES,
     T1W,
     T1W_FAST,
     T1W_GAN,
     T1W_UNET,
-    recipe_from_plain,
 )
-from unweight.learn.weighted.conditioning import NAMES
+from unweight.core.errors import UsageError
+from unweight.learn.pairs.cohort import CohortRecipe
+from unweight.learn.pairs.echo_channels import N_SLAB
+from unweight.learn.pairs.pair import LEAST
+from unweight.learn.t1.features import CHANNELS
+from unweight.learn.t1.posterior_task import OUTPUTS
+from unweight.learn.t1.published import SEVEN
+from unweight.learn.training.recipe import PRESETS
+from unweight.learn.training.trainable import recipe_for, recipe_from_plain, trainable
+from unweight.learn.weighted.features import NAMES
 from unweight.learn.weighted.task import OUTPUTS as MAPS_OUTPUTS
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import PganConfig
@@ -38,7 +36,7 @@ from unweight.nets.time_unet import TimeUNetConfig
 from unweight.nets.unet import UNetConfig
 from unweight.synth.protocols.standard import seven_inversions
 
-ALL = [(method, preset) for method, presets in PRESET_RECIPES.items() for preset in presets]
+ALL = [(method, preset) for method in METHODS for preset in trainable(method).presets]
 
 
 def channels(method: str, preset: str) -> tuple[int, int]:
@@ -58,9 +56,8 @@ def test_round_trip_of_every_preset(method: str, preset: str) -> None:
 
 
 def test_every_method_has_presets() -> None:
-    assert set(PRESET_RECIPES) == set(METHODS) == set(NETWORKS)
-    for presets in PRESET_RECIPES.values():
-        assert {"cpu", "gpu"} <= set(presets) <= set(PRESETS)
+    for method in METHODS:
+        assert {"cpu", "gpu"} <= set(trainable(method).presets) <= set(PRESETS)
 
 
 @pytest.mark.parametrize(("method", "preset"), [one for one in ALL if one[0] in FROM_PAIRS])
@@ -77,11 +74,11 @@ def test_networks_of_pairs_see_slabs_and_say_images(method: str, preset: str) ->
     assert channels(method, preset) == expected[method]
     # Brains are kept no smaller.
     assert recipe.patch <= LEAST
-    assert recipe.n_slabs == recipe.cohort.n[0]
+    assert recipe.n_slabs == recipe.slabs.n[0]
 
 
 def test_the_published_ladder_of_fast_ddpm_goes_with_its_network() -> None:
-    said = {preset: recipe_for(T1W_FAST, preset).descent for preset in PRESETS}
+    said = {preset: recipe_for(T1W_FAST, preset).schedule for preset in PRESETS}
     assert {preset: one and one.prediction.value for preset, one in said.items()} == {
         "cpu": "velocity",
         "gpu": "velocity",
@@ -114,7 +111,7 @@ def test_the_published_networks_learn_from_the_published_protocol() -> None:
     """Seven inversions, TR 10 s, 64 echoes 7.14 ms apart: Wang et al., arXiv 2407.16477."""
     protocol = seven_inversions().protocol
     for method in (RESNET, RIM, DIFFUSOR):
-        slabs = recipe_for(method, "cpu").series
+        slabs = recipe_for(method, "cpu").slabs
         assert list(slabs.inversion_times) == protocol.require("inversion_time", "a test").tolist()
         assert {slabs.repetition_time} == set(protocol.require("repetition_time", "a test").tolist())
         readout = float(protocol.require("readout_time", "a test")[0])

@@ -4,11 +4,7 @@ from typing import Any
 
 import pytest
 
-from unweight.core.errors import InputError, UsageError
-from unweight.diffusion.denoiser import Prediction
-from unweight.learn.mprage.ladder_choice import LadderChoice, ShortLadder
-from unweight.learn.training.presets import recipe_for
-from unweight.learn.training.recipe import (
+from tests.learn.names import (
     DIFFUSOR,
     FROM_PAIRS,
     FROM_WEIGHTED,
@@ -20,18 +16,22 @@ from unweight.learn.training.recipe import (
     T1W,
     T1W_FAST,
     T1W_UNET,
-    Recipe,
-    recipe_from_plain,
 )
+from unweight.core.errors import InputError, UsageError
+from unweight.diffusion.denoiser import Prediction
+from unweight.learn.mprage.tasks import ScheduleConfig, ShortSchedule
+from unweight.learn.t1.methods import for_protocol, protocol_of
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.trainable import check_recipe, recipe_for, recipe_from_plain
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 
 SERIES = [method for method in METHODS if method not in (*FROM_WEIGHTED, *FROM_PAIRS)]
-UNIFORM = LadderChoice(ladder=ShortLadder.UNIFORM, prediction=Prediction.EPSILON)
+UNIFORM = ScheduleConfig(ladder=ShortSchedule.UNIFORM, prediction=Prediction.EPSILON)
 FOUR = (0.05, 0.4, 1.1, 2.5)
 
 
-def stored(recipe: Recipe) -> dict[str, Any]:
+def stored(recipe: Recipe[Any, Any]) -> dict[str, Any]:
     """Return it as a card gives it back."""
     values: dict[str, Any] = json.loads(json.dumps(recipe.to_plain(), allow_nan=False))
     return values
@@ -39,14 +39,14 @@ def stored(recipe: Recipe) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", SERIES)
 def test_round_trip_of_a_changed_recipe(method: str) -> None:
-    recipe = replace(recipe_for(method, "gpu").for_protocol(FOUR, 2.55, 0.014), seed=7, n_slabs=11)
+    recipe = replace(for_protocol(recipe_for(method, "gpu"), FOUR, 2.55, 0.014), seed=7, n_slabs=11)
     assert recipe_from_plain(stored(recipe)) == recipe
 
 
 @pytest.mark.parametrize("method", SERIES)
 def test_for_a_protocol_the_network_takes_as_many_images(method: str) -> None:
-    before, after = recipe_for(method, "cpu"), recipe_for(method, "cpu").for_protocol(FOUR, 2.55, 0.014)
-    slabs = after.series
+    before, after = recipe_for(method, "cpu"), for_protocol(recipe_for(method, "cpu"), FOUR, 2.55, 0.014)
+    slabs = after.slabs
     assert (slabs.inversion_times, slabs.repetition_time, slabs.readout) == (FOUR, 2.55, 0.014)
     channels = {RESNET: 4, DIFFUSOR: 7}
     if method in channels:
@@ -71,17 +71,17 @@ def test_networks_of_weighted_images_know_no_inversion_times(method: str) -> Non
     with pytest.raises(
         UsageError, match=f"{method} takes images of any timings. Leave out inversion times"
     ):
-        recipe.for_protocol(FOUR, 2.55, 0.014)
+        for_protocol(recipe, FOUR, 2.55, 0.014)
     with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
-        _ = recipe.series
+        protocol_of(recipe)
 
 
 @pytest.mark.parametrize("method", FROM_PAIRS)
 def test_round_trip_of_a_recipe_of_pairs(method: str) -> None:
     recipe = recipe_for(method, "gpu")
-    recipe = replace(recipe, seed=7, slabs=replace(recipe.cohort, n=(3, 2, 1), snr=(30.0, 90.0)))
-    if recipe.descent is not None:
-        recipe = replace(recipe, descent=UNIFORM)
+    recipe = replace(recipe, seed=7, slabs=replace(recipe.slabs, n=(3, 2, 1), snr=(30.0, 90.0)))
+    if recipe.schedule is not None:
+        recipe = replace(recipe, schedule=UNIFORM)
     assert recipe_from_plain(stored(recipe)) == recipe
     assert ("descent" in stored(recipe)) is (method == T1W_FAST)
 
@@ -90,8 +90,7 @@ def test_round_trip_of_a_recipe_of_pairs(method: str) -> None:
 def test_networks_of_pairs_know_no_inversion_times(method: str) -> None:
     recipe = recipe_for(method, "cpu")
     with pytest.raises(UsageError, match=f"{method} takes images of any timings"):
-        recipe.for_protocol(FOUR, 2.55, 0.014)
-    assert recipe.cohort is recipe.slabs
+        for_protocol(recipe, FOUR, 2.55, 0.014)
 
 
 def test_a_descent_that_is_damaged_or_missing_is_refused() -> None:
@@ -148,21 +147,20 @@ def test_messages() -> None:
     with pytest.raises(
         UsageError, match=r"nothing is called t2-posterior\. There are t1-posterior, .*, maps"
     ):
-        replace(recipe_for(POSTERIOR, "cpu"), method="t2-posterior")
+        check_recipe(replace(recipe_for(POSTERIOR, "cpu"), method="t2-posterior"))
     with pytest.raises(UsageError, match="t1-posterior is trained with a UNetConfig"):
-        replace(recipe_for(POSTERIOR, "cpu"), network=recipe_for(RESNET, "cpu").network)
+        check_recipe(replace(recipe_for(POSTERIOR, "cpu"), network=recipe_for(RESNET, "cpu").network))
     with pytest.raises(UsageError, match=r"t1-rim is trained for one set of TIs\. Give them"):
-        replace(recipe_for(RIM, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
-    with pytest.raises(UsageError, match="maps-unet is not trained on slabs of a SlabRecipe"):
-        replace(recipe_for("maps-unet", "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
-    with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a WeightedSlabRecipe"):
-        replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(MAPS, "cpu").slabs)
-    with pytest.raises(UsageError, match="mprage is not trained on slabs of a SlabRecipe"):
-        replace(recipe_for(T1W, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs)
-    with pytest.raises(UsageError, match="t1-posterior is not trained on slabs of a CohortRecipe"):
-        replace(recipe_for(POSTERIOR, "cpu"), slabs=recipe_for(T1W, "cpu").slabs)
-    with pytest.raises(UsageError, match="t1-posterior is not trained on pairs of images"):
-        _ = recipe_for(POSTERIOR, "cpu").cohort
-    for recipe, descent in ((recipe_for(T1W_FAST, "cpu"), None), (recipe_for(T1W_UNET, "cpu"), UNIFORM)):
-        with pytest.raises(UsageError, match="a short ladder belongs to mprage-fastddpm, and to it alone"):
-            replace(recipe, descent=descent)
+        check_recipe(replace(recipe_for(RIM, "cpu"), slabs=recipe_for(POSTERIOR, "cpu").slabs))
+    for name, other, kind in (
+        ("maps-unet", POSTERIOR, "SlabRecipe"),
+        (POSTERIOR, MAPS, "WeightedSlabRecipe"),
+        (T1W, POSTERIOR, "SlabRecipe"),
+        (POSTERIOR, T1W, "CohortRecipe"),
+    ):
+        with pytest.raises(UsageError, match=f"{name} is not trained on slabs of a {kind}"):
+            check_recipe(replace(recipe_for(name, "cpu"), slabs=recipe_for(other, "cpu").slabs))
+    with pytest.raises(UsageError, match="mprage-fastddpm is trained with a ScheduleConfig"):
+        check_recipe(replace(recipe_for(T1W_FAST, "cpu"), schedule=None))
+    with pytest.raises(UsageError, match="mprage-unet is trained with no noise schedule"):
+        check_recipe(replace(recipe_for(T1W_UNET, "cpu"), schedule=UNIFORM))

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.sample_cache import Shelf, gather
+from unweight.learn.training.sample_cache import SampleCache, precompute
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Numbers(Dataset[dict[str, Tensor]]):
 
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_workers_change_nothing(n_workers: int) -> None:
-    alone, shared = gather(Numbers(7)), gather(Numbers(7), n_workers=n_workers)
+    alone, shared = precompute(Numbers(7)), precompute(Numbers(7), n_workers=n_workers)
     assert alone["a"].dtype == torch.float16
     assert alone["b"][:, 0].tolist() == list(range(7))
     for name, one in alone.items():
@@ -41,21 +41,21 @@ def test_workers_change_nothing(n_workers: int) -> None:
 def test_progress_and_the_global_generator() -> None:
     told: list[tuple[int, int]] = []
     before = torch.random.get_rng_state()
-    gather(Numbers(3), progress=lambda done, total: told.append((done, total)))
+    precompute(Numbers(3), progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_kept_slabs_are_taken(tmp_path: Path) -> None:
-    shelf = Shelf(folder=tmp_path / "shelf", about={"ends": (1.0, 2.0)})
+    cache = SampleCache(folder=tmp_path / "cache", about={"ends": (1.0, 2.0)})
     made, again = Numbers(70), Numbers(70)
-    first = gather(made, shelf=shelf)
-    second = gather(again, shelf=shelf)
+    first = precompute(made, cache=cache)
+    second = precompute(again, cache=cache)
     assert again.made == 1
     for name, one in first.items():
         assert second[name].dtype == one.dtype
         assert torch.equal(one.nan_to_num(), second[name].nan_to_num())
-    shelf.clear()
+    cache.clear()
     assert not list(tmp_path.iterdir())
 
 
@@ -66,25 +66,25 @@ def test_kept_slabs_are_taken(tmp_path: Path) -> None:
 def test_other_slabs_are_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, other: Numbers, about: dict[str, object]
 ) -> None:
-    gather(Numbers(70), shelf=Shelf(folder=tmp_path, about={}))
+    precompute(Numbers(70), cache=SampleCache(folder=tmp_path, about={}))
     with caplog.at_level(logging.WARNING):
-        found = gather(other, shelf=Shelf(folder=tmp_path, about=about))
+        found = precompute(other, cache=SampleCache(folder=tmp_path, about=about))
     assert "made again" in caplog.text
-    expected = gather(Numbers(other.length, seed=other.seed))
+    expected = precompute(Numbers(other.length, seed=other.seed))
     assert torch.equal(found["a"].nan_to_num(), expected["a"].nan_to_num())
     again = Numbers(other.length, seed=other.seed)
-    gather(again, shelf=Shelf(folder=tmp_path, about=about))
+    precompute(again, cache=SampleCache(folder=tmp_path, about=about))
     assert again.made == 1
 
 
 def test_damaged_slabs_are_made_again(tmp_path: Path) -> None:
-    shelf = Shelf(folder=tmp_path, about={})
-    gather(Numbers(3), shelf=shelf)
+    cache = SampleCache(folder=tmp_path, about={})
+    precompute(Numbers(3), cache=cache)
     shard = next(tmp_path.glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    assert gather(Numbers(3), shelf=shelf)["b"][:, 0].tolist() == [0, 1, 2]
+    assert precompute(Numbers(3), cache=cache)["b"][:, 0].tolist() == [0, 1, 2]
 
 
 def test_nothing_to_make() -> None:
     with pytest.raises(UsageError, match="there are no slabs to make"):
-        gather(Numbers(0))
+        precompute(Numbers(0))

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from unweight.core.errors import UsageError
-from unweight.learn.training.schedule import TrainingPlan
+from unweight.learn.training.recipe import TrainingPlan
 
 PLAN = TrainingPlan(n_steps=1001, batch_size=4, learning_rate=0.1, warm_up=0, final_rate=0.0)
 

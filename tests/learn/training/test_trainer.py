@@ -3,31 +3,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.learn.examinations import examination
-from tests.learn.lessons import head, heads, tiny
-from unweight.core.acquisition import Acquisition
-from unweight.core.errors import InputError, UsageError
-from unweight.core.estimator import Progress
-from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.posterior_validator import yardstick_for
-from unweight.learn.t1.protocol_range import range_from_plain
-from unweight.learn.t1.slabs import CONSTANT, SlabRecipe
-from unweight.learn.training.assemble import (
-    load_estimator,
-    load_posterior_network,
-    load_weighted_maps,
-    with_draws,
-)
-from unweight.learn.training.conformal import conformal_from_plain
-from unweight.learn.training.loop import Step
-from unweight.learn.training.model_card import Card
-from unweight.learn.training.precision import PrecisionChoice, describe_precision
-from unweight.learn.training.recipe import (
+from tests.learn.lessons import head, slab_data, tiny
+from tests.learn.names import (
     DIFFUSOR,
     FROM_PAIRS,
     FROM_WEIGHTED,
@@ -37,10 +21,28 @@ from unweight.learn.training.recipe import (
     POSTERIOR,
     RESIDUAL,
     RESNET,
-    Recipe,
+)
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Progress
+from unweight.learn.t1.methods import for_protocol
+from unweight.learn.t1.network_t1 import NetworkT1
+from unweight.learn.t1.posterior import PosteriorT1, with_draws
+from unweight.learn.t1.posterior_task import yardstick_for
+from unweight.learn.t1.protocols import range_from_plain
+from unweight.learn.t1.slabs import CONSTANT, SlabRecipe
+from unweight.learn.training.conformal import conformal_from_plain
+from unweight.learn.training.execution import PrecisionChoice, describe_precision
+from unweight.learn.training.loop import Step, TrainingCallback
+from unweight.learn.training.model_card import Card
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.sample_cache import Heads
+from unweight.learn.training.trainable import (
+    load_base,
+    load_estimator,
     recipe_from_plain,
 )
-from unweight.learn.training.trainer import Base, Heads, Listener, held_out, shelves, teach
+from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import save_weights
 from unweight.synth.iid_voxels import ScatterPrior, scatter
 from unweight.synth.protocols.standard import seven_inversions
@@ -53,16 +55,16 @@ class InterruptionError(Exception):
 
 
 @dataclass
-class Ear(Listener):
+class Ear(TrainingCallback):
     stop: int | None = None
     heard: list[Step] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     computed: str = ""
 
-    def making(self, what: str) -> Progress:
+    def samples(self, part: str) -> Progress:
         def report(done: int, total: int) -> None:
             if done == total:
-                self.made.append(f"{what} {total}")
+                self.made.append(f"{part} {total}")
 
         return report
 
@@ -75,10 +77,17 @@ class Ear(Listener):
             raise InterruptionError
 
 
-def learned(recipe: Recipe, **more: object) -> tuple[dict[str, Tensor], Card]:
-    found = teach(recipe, heads(), device=CPU, **more)  # type: ignore[arg-type]
-    assert found is not None
-    return found
+def learned(recipe: Recipe[Any, Any], **more: Any) -> tuple[dict[str, Tensor], Card]:
+    kept = {"callback": more["report"]} if "report" in more else {}
+    data = slab_data(recipe.method, **({"folder": more["folder"]} if "folder" in more else {}), **kept)
+    rest = {name: value for name, value in more.items() if name != "report"}
+    result = train_model(recipe, data, device=CPU, **rest, **kept)
+    assert result is not None
+    return result
+
+
+def held_out(recipe: Recipe[Any, Any]) -> tuple[int, int]:
+    return slab_data(recipe.method).source.held_out(recipe)
 
 
 @cache
@@ -109,7 +118,8 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     save_weights(tmp_path, tensors, card)
     estimator, loaded = load_estimator(method, tmp_path)
     if method == DIFFUSOR:
-        estimator = replace(estimator, n_steps=4, n_draws=2)  # type: ignore[type-var]
+        assert isinstance(estimator, NetworkT1)
+        estimator = estimator.drawing(n_steps=4, n_draws=2)
     maps = estimator(measured())
     assert maps.values.shape == (16, 12, 3)
     assert recipe_from_plain(loaded.recipe) == recipe
@@ -137,7 +147,7 @@ def test_networks_of_weighted_images_are_taught_and_loaded(method: str, tmp_path
     ear, recipe = Ear(), tiny(method)
     tensors, card = learned(recipe, report=ear)
     save_weights(tmp_path, tensors, card, half=True)
-    estimator, loaded = load_weighted_maps(method, tmp_path)
+    estimator, loaded = load_estimator(method, tmp_path)
     maps = estimator(examination())
     assert maps.values.shape == (24, 20, 2, 3) and torch.equal(maps.failed, ~examination().inside)
     assert recipe_from_plain(loaded.recipe) == recipe
@@ -166,8 +176,7 @@ def test_stopped_lesson_of_weighted_images_goes_on(tmp_path: Path) -> None:
 def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> None:
     posterior, posterior_card, _ = learned_posterior()
     save_weights(tmp_path, posterior, posterior_card)
-    network, base = load_posterior_network(tmp_path)
-    tensors, card = learned(tiny(RESIDUAL), base=Base(network=network, sha256=base.sha256))
+    tensors, card = learned(tiny(RESIDUAL), base=load_base(POSTERIOR, tmp_path))
     save_weights(tmp_path, tensors, card)
     estimator, _ = load_estimator(POSTERIOR, tmp_path)
     assert isinstance(estimator, PosteriorT1)
@@ -180,12 +189,12 @@ def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> 
         name: values + 0.01 if values.is_floating_point() else values for name, values in posterior.items()
     }
     save_weights(tmp_path, other, posterior_card)
-    with pytest.raises(InputError, match="belong to another posterior"):
+    with pytest.raises(InputError, match="belong to another t1-posterior"):
         with_draws(estimator, 3, tmp_path)
 
 
 def test_a_residual_needs_its_posterior() -> None:
-    with pytest.raises(UsageError, match="cannot be learned without it"):
+    with pytest.raises(UsageError, match="learns the residual of t1-posterior, which is not given"):
         learned(tiny(RESIDUAL))
 
 
@@ -209,7 +218,7 @@ def test_card_of_the_posterior() -> None:
 
 
 def test_own_protocol_is_the_only_one_in_the_ranges() -> None:
-    recipe = tiny(POSTERIOR).for_protocol((0.05, 0.4, 1.1, 2.5), 2.55, 0.014)
+    recipe = for_protocol(tiny(POSTERIOR), (0.05, 0.4, 1.1, 2.5), 2.55, 0.014)
     _, card = learned(recipe)
     assert card.ranges == {
         "n_inversions": (4, 4),
@@ -240,7 +249,7 @@ def test_stopped_lesson_goes_on(tmp_path: Path) -> None:
     assert [one.step for one in ear.heard] == [6]
     assert ear.made == ["calibration 16"]  # the others were kept
     assert same(whole, resumed)
-    assert {path.name for path in shelves(tmp_path)} == {"calibration", "train", "validation"}
+    assert {path.name for path in (tmp_path / "slabs").iterdir()} == {"calibration", "train", "validation"}
     again, second = learned(recipe, folder=tmp_path)
     assert same(whole, again)
     assert second.seconds == card.seconds > 0
@@ -256,20 +265,18 @@ def test_warm_start() -> None:
         learned(tiny(POSTERIOR), start=first)
 
 
-def test_processes_share_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each makes every other slab, and the second neither scores nor writes a card."""
-    seen: list[Mapping[str, Tensor]] = []
-    monkeypatch.setattr("unweight.learn.training.trainer.pool_of", lambda _, slabs: seen.append(slabs))
-    monkeypatch.setattr("unweight.learn.training.trainer.train", lambda *_, **__: {})
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setenv("RANK", "1")
-    assert teach(tiny(RESNET), heads(), device=CPU) is None
-    for name in ("WORLD_SIZE", "LOCAL_RANK", "RANK"):
-        monkeypatch.delenv(name)
-    monkeypatch.setattr("unweight.learn.training.trainer.fill", lambda *_: None)
-    learned(tiny(RESNET))
-    assert torch.equal(seen[0]["signal"], seen[1]["signal"][1::2])
+def test_only_the_first_process_scores_and_describes(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[object] = []
+
+    def train(*_: object, check: object, **__: object) -> dict[str, Tensor]:
+        checks.append(check)
+        return {}
+
+    monkeypatch.setattr("unweight.learn.training.trainer.train", train)
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert train_model(tiny(RESNET), slab_data(RESNET), device=CPU) is None
+    assert checks == [None]
 
 
 def test_messages() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.learn.examinations import FLUID, GRADIENT, SPIN, T2W, mprage, spin_echo, turbo
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting, completed
-from unweight.learn.weighted.conditioning import (
+from unweight.learn.weighted.features import (
     FEATURES_EACH,
     FINGERPRINT,
     N_TOKEN,

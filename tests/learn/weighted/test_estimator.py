@@ -20,29 +20,29 @@ from tests.learn.examinations import (
     turbo,
 )
 from tests.learn.lessons import tiny
+from tests.learn.names import MAPS, MAPS_UNCONDITIONED, MAPS_UNET
+from tests.learn.weighted.adapters import adapter_of
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.assemble import task_of
 from unweight.learn.training.conformal import GAUSSIAN, Conformal
-from unweight.learn.training.recipe import MAPS, MAPS_UNET, MAPS_UNTOLD
-from unweight.learn.training.task import Batch
+from unweight.learn.training.trainable import Batch, new_task
 from unweight.learn.weighted.estimator import SPECS, WeightedMaps
 from unweight.learn.weighted.protocol_range import WeightingRange
-from unweight.learn.weighted.task import MIDDLE, SPREAD, View, view_of
+from unweight.learn.weighted.task import MIDDLE, SPREAD, InputAdapter
 
 ANY = WeightingRange(ANY_TIMINGS)
 GAUSS = Conformal(edges=(), factors=(GAUSSIAN,))
-METHODS = (MAPS, MAPS_UNTOLD, MAPS_UNET)
+METHODS = (MAPS, MAPS_UNCONDITIONED, MAPS_UNET)
 # Without CSF, which FLAIR shows too dark to count.
 BRAIN = truth().clamp(max=torch.tensor([1.45, 0.09, 0.82]))
 
 
 def network(method: str = MAPS, opinion: float = 0.02) -> nn.Module:
     """Return an untrained network, whose head is not zero if it is to have an opinion."""
-    made = task_of(tiny(method)).network
+    made = new_task(tiny(method)).network
     with torch.no_grad():
         head = getattr(made, "unet", made).head
         head.weight.normal_(0, opinion, generator=seeded_generator(1))
@@ -51,12 +51,12 @@ def network(method: str = MAPS, opinion: float = 0.02) -> nn.Module:
 
 def estimator(method: str = MAPS, opinion: float = 0.02) -> WeightedMaps:
     made = network(method, opinion)
-    return WeightedMaps(network=made, view=view_of(made), weightings=ANY, intervals=(GAUSS,) * 3)
+    return WeightedMaps(network=made, adapter=adapter_of(method), weightings=ANY, intervals=(GAUSS,) * 3)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Oracle(View):
+class Oracle(InputAdapter):
     """Says what it was given, slice by slice."""
 
     maps: Tensor
@@ -68,10 +68,10 @@ class Oracle(View):
 
 
 def told(maps: Tensor) -> WeightedMaps:
-    return replace(estimator(), view=Oracle(maps))
+    return replace(estimator(), adapter=Oracle(maps))
 
 
-def times(measured: Examination, *factors: float) -> Examination:
+def times(measured: WeightedImageSet, *factors: float) -> WeightedImageSet:
     images = (
         replace(one, signal=one.signal * factor)
         for one, factor in zip(measured.images, factors, strict=True)
@@ -79,7 +79,7 @@ def times(measured: Examination, *factors: float) -> Examination:
     return replace(measured, images=tuple(images))
 
 
-def check(made: Estimator[Examination], measured: Examination) -> ParameterMaps:
+def check(made: Estimator[WeightedImageSet], measured: WeightedImageSet) -> ParameterMaps:
     """Demand what every estimator of an examination keeps, and return the maps."""
     before = [one.signal.clone() for one in measured.images]
     maps = made(measured)
@@ -250,7 +250,7 @@ def test_progress_reaches_the_end() -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def named(*names: str) -> Examination:
+def named(*names: str) -> WeightedImageSet:
     measured = examination()
     images = tuple(
         WeightedImage(name=name, weighting=one.weighting, signal=one.signal)

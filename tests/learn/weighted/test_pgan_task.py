@@ -4,15 +4,14 @@ import pytest
 import torch
 
 from tests.learn.examinations import batch_of, examination, truth, without
-from tests.learn.lessons import heads, tiny
+from tests.learn.lessons import slab_data, tiny
+from tests.learn.names import MAPS_PGAN
 from tests.learn.weighted.test_task import losses_of
 from tests.nets.probes import draw, scrambled
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.assemble import task_of
-from unweight.learn.training.recipe import MAPS_PGAN
-from unweight.learn.training.trainer import teach
-from unweight.learn.weighted.pgan_task import PganTask
-from unweight.learn.weighted.task import MIDDLE, SPREAD, Judged, stacked, view_of
+from unweight.learn.training.trainable import new_task
+from unweight.learn.training.trainer import train_model
+from unweight.learn.weighted.task import MIDDLE, SPREAD, Generator, PganTask, stacked
 from unweight.nets.pgan import Pgan, PganConfig, adversarial_loss
 from unweight.nets.unet import UNetConfig
 
@@ -33,7 +32,7 @@ def test_any_channels_go_in_and_out() -> None:
 
 
 def gan() -> PganTask:
-    made = task_of(tiny(MAPS_PGAN))
+    made = new_task(tiny(MAPS_PGAN))
     assert isinstance(made, PganTask)
     with torch.no_grad():
         made.pgan.generator.head.weight.normal_(0, 0.05, generator=seeded_generator(1))
@@ -42,8 +41,7 @@ def gan() -> PganTask:
 
 def test_a_gan_is_asked_for_the_maps_of_its_generator() -> None:
     made, of = gan().pgan, batch_of(examination(), truth())
-    assert view_of(made) == Judged()
-    output = Judged()(made, of)
+    output = Generator()(made, of)
     torch.testing.assert_close(output[:, :3], made.generator(stacked(of))[:, :3])
     assert not output[:, 3:].any()
 
@@ -75,5 +73,5 @@ def test_a_few_steps_lower_the_loss_of_a_gan() -> None:
 
 def test_a_gan_is_taught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unweight.learn.weighted.protocol_range.N_DRAWS", 50)
-    learned = teach(tiny(MAPS_PGAN), heads(), device=torch.device("cpu"))
+    learned = train_model(tiny(MAPS_PGAN), slab_data(MAPS_PGAN), device=torch.device("cpu"))
     assert learned is not None and learned[1].metrics["coverage_90_t1"] > 0.7

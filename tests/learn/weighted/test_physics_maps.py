@@ -9,7 +9,7 @@ from tests.learn.weighted.test_estimator import check, same, times
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.weighting import Weighting
 from unweight.fit.weighted_posterior import WeightedPosterior
-from unweight.learn.weighted.conditioning import REFERENCE_PD, REFERENCE_T1, REFERENCE_T2
+from unweight.learn.weighted.features import REFERENCE_PD, REFERENCE_T1, REFERENCE_T2
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 from unweight.learn.weighted.slabs import rows_of
 

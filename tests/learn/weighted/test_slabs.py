@@ -10,10 +10,8 @@ from tests.learn.examinations import examination, mprage, turbo
 from tests.learn.lessons import head
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.learn.training.sample_cache import gather
-from unweight.learn.training.slab_set import SlabSet
-from unweight.learn.weighted.conditioning import ln_reference
-from unweight.learn.weighted.features import LEVELS, PHYSICS
+from unweight.learn.training.sample_cache import precompute
+from unweight.learn.weighted.features import LEVELS, PHYSICS, ln_reference
 from unweight.learn.weighted.slabs import (
     LESIONS,
     NORMAL,
@@ -61,7 +59,7 @@ def test_shapes_and_precision() -> None:
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_a_slab_is_the_same_alone_and_through_a_loader(n_workers: int) -> None:
-    made = gather(SlabSet(slabs=slabs(), chosen=range(6)), n_workers=n_workers)
+    made = precompute(slabs(), n_workers=n_workers)
     for index in (5, 0, 3):
         assert same({name: one[index] for name, one in made.items()}, slabs()[index])
     assert not same(slabs()[0], slabs()[1])

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from tests.learn.examinations import batch_of, examination, truth, without
 from tests.learn.lessons import tiny
+from tests.learn.names import MAPS, MAPS_UNCONDITIONED, MAPS_UNET
+from tests.learn.weighted.adapters import adapter_of
 from unweight.core.errors import UsageError
-from unweight.learn.training.assemble import task_of
 from unweight.learn.training.conformal import GAUSSIAN, conformal_from_plain
-from unweight.learn.training.recipe import MAPS, MAPS_UNET, MAPS_UNTOLD
+from unweight.learn.training.trainable import new_task
 from unweight.learn.weighted.task import MIDDLE, RANGES, SPREAD
-from unweight.learn.weighted.validator import EDGES, NAMES, MapsExamination, free_answers
+from unweight.learn.weighted.validator import EDGES, NAMES, MapsValidator, free_answers
 
 
 def slabs(size: int = 24) -> dict[str, Tensor]:
@@ -27,12 +28,12 @@ TRUTH = SLABS["target"].movedim(1, -1)[KNOWN]
 
 def network(method: str = MAPS) -> nn.Module:
     """Return a network that says its middle everywhere."""
-    return task_of(tiny(method)).network.eval()
+    return new_task(tiny(method)).network.eval()
 
 
-@pytest.mark.parametrize("method", [MAPS, MAPS_UNTOLD, MAPS_UNET])
+@pytest.mark.parametrize("method", [MAPS, MAPS_UNCONDITIONED, MAPS_UNET])
 def test_answers_of_the_voxels_that_count(method: str) -> None:
-    found = free_answers(network(method), SLABS)
+    found = free_answers(network(method), adapter_of(method), SLABS)
     assert found.free.shape == found.sd.shape == found.truth.shape == (int(KNOWN.sum()), 3)
     torch.testing.assert_close(found.truth, TRUTH)
     torch.testing.assert_close(found.free, torch.tensor(MIDDLE).expand(len(TRUTH), 3))
@@ -41,14 +42,14 @@ def test_answers_of_the_voxels_that_count(method: str) -> None:
 
 def test_stored_slabs_are_half_precise_and_may_lack_an_image() -> None:
     half = {name: one.half() for name, one in without(SLABS, 1, junk=0.0).items()}
-    found = free_answers(network(), half)
+    found = free_answers(network(), adapter_of(MAPS), half)
     assert len(found.free) == len(TRUTH)
     assert bool(torch.isfinite(found.free).all()) and bool(torch.isfinite(found.truth).all())
 
 
 def test_scores_by_hand() -> None:
     """PSNR = 20 log10(range / rms), the error in per cent of the truth, and how many truths are inside."""
-    scores = MapsExamination(slabs=SLABS).check(network())
+    scores = MapsValidator(slabs=SLABS, adapter=adapter_of(MAPS)).check(network())
     coverage = []
     for index, name in enumerate(("t1", "t2", "pd")):
         true, said = TRUTH[:, index].double(), MIDDLE[index]
@@ -65,14 +66,14 @@ def test_scores_by_hand() -> None:
 def test_a_network_that_is_always_right_scores_no_infinity() -> None:
     right = dict(SLABS)
     right["target"] = torch.where(KNOWN[:, None], torch.tensor(MIDDLE)[:, None, None], torch.nan)
-    scores = MapsExamination(slabs=right).check(network())
+    scores = MapsValidator(slabs=right, adapter=adapter_of(MAPS)).check(network())
     assert all(math.isfinite(one) for one in scores.values())
     assert scores["coverage_90"] == 1.0 and scores["psnr_t1"] > 100
 
 
 def test_calibrated_intervals_hold_what_they_say() -> None:
     """On the slabs that they were found on, 90 % and a little more of each map; as JSON in between."""
-    one = MapsExamination(slabs=SLABS)
+    one = MapsValidator(slabs=SLABS, adapter=adapter_of(MAPS))
     calibration = json.loads(json.dumps(one.calibrate(network(), None)))
     assert set(calibration) == set(NAMES)
     for name, edges in zip(NAMES, EDGES, strict=True):
@@ -86,9 +87,9 @@ def test_calibrated_intervals_hold_what_they_say() -> None:
 def test_intervals_are_found_on_other_slabs() -> None:
     others = dict(SLABS)
     others["target"] = SLABS["target"] + 1.0
-    found = MapsExamination(slabs=SLABS)
+    found = MapsValidator(slabs=SLABS, adapter=adapter_of(MAPS))
     one, other = found.calibrate(network(), others), found.calibrate(network(), None)
-    assert one == MapsExamination(slabs=others).calibrate(network(), None)
+    assert one == MapsValidator(slabs=others, adapter=adapter_of(MAPS)).calibrate(network(), None)
     assert one != other
 
 
@@ -97,4 +98,4 @@ def test_too_few_voxels() -> None:
     few["target"] = few["target"].clone()
     few["target"][:, :, 8:] = torch.nan
     with pytest.raises(UsageError, match="voxels are too few to calibrate intervals on"):
-        MapsExamination(slabs=few).calibrate(network(), None)
+        MapsValidator(slabs=few, adapter=adapter_of(MAPS)).calibrate(network(), None)

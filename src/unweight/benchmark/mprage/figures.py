@@ -10,7 +10,7 @@ from torch import Tensor
 from unweight.benchmark.core.figures import Image, error_colours, finished, sheet
 from unweight.benchmark.mprage.records import TRUTH, SubjectRecord
 from unweight.benchmark.mprage.scores import Gain
-from unweight.learn.mprage.pair import Pair
+from unweight.learn.pairs.pair import Pair
 from unweight.metrics.structures import DEEP, LABELS
 from unweight.report.page import GREY, INK, WIDTH, legend, line, plain
 

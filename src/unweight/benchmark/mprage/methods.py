@@ -10,17 +10,18 @@ from torch import Tensor
 from unweight.benchmark.mprage.records import SegmentFn, SynthesisFn
 from unweight.benchmark.mprage.scores import ALONE, BOTH, WITH_CHI, WITH_R2STAR
 from unweight.core.errors import InputError, UsageError
-from unweight.learn.mprage.assemble import load_network, load_synthesiser
-from unweight.learn.mprage.echo_channels import EVERYTHING, Conditions
-from unweight.learn.mprage.pair import Pair
-from unweight.learn.mprage.planar_denoiser import Planes
+from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser
-from unweight.learn.segmentation.task import find_structures
-from unweight.learn.training.recipe import STRUCTURES, T1W, T1W_FAST, T1W_GAN, T1W_UNET
+from unweight.learn.pairs.echo_channels import EVERYTHING, Conditions
+from unweight.learn.pairs.pair import Pair
+from unweight.learn.pairs.planes import Planes
+from unweight.learn.segmentation.structures import find_structures
+from unweight.learn.training.trainable import load_network
 from unweight.learn.training.weights import available, load_weights
 from unweight.prepare.segmenters import FastSurfer, Segmenter, SynthSeg, segment
 
-WEIGHTS = {"residual": T1W, "unet": T1W_UNET, "gan": T1W_GAN, "fastddpm": T1W_FAST}
+STRUCTURES, BASE = "structures", "mprage-unet"
+WEIGHTS = {"residual": "mprage", "unet": BASE, "gan": "mprage-gan", "fastddpm": "mprage-fastddpm"}
 ABLATED = "unet"
 CONDITIONS = {
     ALONE: Conditions(r2star=False, chi=False),
@@ -80,7 +81,7 @@ def weights_of(method: str, folder: Path | None) -> str:
     if not names:
         return ""
     digest = load_weights(WEIGHTS[names[0]], folder)[1].sha256
-    base = load_weights(T1W_UNET, folder)[1].sha256 if names[0] == "residual" else ""
+    base = load_weights(BASE, folder)[1].sha256 if names[0] == "residual" else ""
     return f"{digest}{base}"
 
 
@@ -104,7 +105,7 @@ def own_segmenter(folder: Path | None, device: torch.device) -> SegmentFn:
     Raises:
         InputError: There are no weights.
     """
-    network, _, _ = load_network(STRUCTURES, folder)
+    network, _ = load_network(STRUCTURES, folder)
     network = network.to(device)
 
     def find(image: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> UInt8[Tensor, "x y z"]:

@@ -28,9 +28,8 @@ from unweight.benchmark.core.scoring import (
 from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_text
-from unweight.learn.mprage.echo_channels import MASK
-from unweight.learn.mprage.intensity import DATA_RANGE
-from unweight.learn.mprage.pair import Pair
+from unweight.learn.pairs.echo_channels import MASK
+from unweight.learn.pairs.pair import DATA_RANGE, Pair
 from unweight.metrics.contrast import contrast_to_noise
 from unweight.metrics.image_quality import psnr
 from unweight.metrics.segmentation import dice_by_label, score_structures

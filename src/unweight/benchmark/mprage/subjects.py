@@ -16,9 +16,9 @@ from unweight.benchmark.mprage.records import CONTRASTS, SegmentFn
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
-from unweight.learn.mprage.cohort import CohortRecipe, person_pair
-from unweight.learn.mprage.intensity import on_own_scale
-from unweight.learn.mprage.pair_set import make_pairs
+from unweight.learn.pairs.cohort import CohortRecipe, person_pair
+from unweight.learn.pairs.pair import on_own_scale
+from unweight.learn.pairs.pair_data import make_pairs
 from unweight.metrics.contrast import contrast_to_noise
 from unweight.metrics.sharpness import sharpness
 from unweight.metrics.structures import LABELS

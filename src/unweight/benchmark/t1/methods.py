@@ -1,23 +1,24 @@
 """The T1 methods that can be compared, by name, and what each costs in evaluations of its network."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.diffusor import DiffusorT1
+from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.t1.recurrent import RecurrentT1
-from unweight.learn.t1.regression import RegressionT1
-from unweight.learn.training.assemble import load_estimator
-from unweight.learn.training.recipe import DIFFUSOR, POSTERIOR, RESNET, RIM
+from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available
 
 FIT = "ml"
-WEIGHTS = {"posterior": POSTERIOR, "resnet": RESNET, "rim": RIM, "diffusor": DIFFUSOR}
+WEIGHTS = {
+    "posterior": "t1-posterior",
+    "resnet": "t1-resnet",
+    "rim": "t1-rim",
+    "diffusor": "t1-diffusor",
+}
 METHODS = (FIT, *WEIGHTS)
 
 
@@ -67,11 +68,9 @@ def without_weights(weights: Path | None = None) -> tuple[str, ...]:
 
 def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:
     """Return how often the network is evaluated for one slice; 0 for what has none."""
-    if isinstance(estimator, DiffusorT1):
-        return estimator.n_steps * estimator.n_draws
-    if isinstance(estimator, RecurrentT1):
-        return estimator.network.config.n_steps
-    return 1 if isinstance(estimator, PosteriorT1 | RegressionT1) else 0
+    if isinstance(estimator, NetworkT1):
+        return estimator.evaluations_per_slice
+    return 1 if isinstance(estimator, PosteriorT1) else 0
 
 
 def default_method(methods: Sequence[str]) -> str:
@@ -82,10 +81,4 @@ def default_method(methods: Sequence[str]) -> str:
 def _drawing(
     estimator: Estimator[Acquisition], n_draws: int | None, n_steps: int | None
 ) -> Estimator[Acquisition]:
-    if not isinstance(estimator, DiffusorT1):
-        return estimator
-    return replace(
-        estimator,
-        n_draws=estimator.n_draws if n_draws is None else n_draws,
-        n_steps=estimator.n_steps if n_steps is None else n_steps,
-    )
+    return estimator.drawing(n_draws, n_steps) if isinstance(estimator, NetworkT1) else estimator

@@ -6,22 +6,26 @@ from types import MappingProxyType
 
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination
-from unweight.learn.training.assemble import load_weighted_maps
-from unweight.learn.training.recipe import MAPS, MAPS_PGAN, MAPS_UNET, MAPS_UNTOLD
+from unweight.core.examination import WeightedImageSet
+from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 
 PHYSICS = "physics"
 WEIGHTS: Mapping[str, str] = MappingProxyType(
-    {"unet": MAPS_UNET, "pgan": MAPS_PGAN, "no-embedding": MAPS_UNTOLD, "embedding": MAPS}
+    {
+        "unet": "maps-unet",
+        "pgan": "maps-pgan",
+        "no-embedding": "maps-no-embedding",
+        "embedding": "maps",
+    }
 )
 MAPS_COMPARED = (PHYSICS, *WEIGHTS)
 
 
 def maps_methods(
     names: Sequence[str] = MAPS_COMPARED, weights: Path | None = None
-) -> dict[str, Estimator[Examination]]:
+) -> dict[str, Estimator[WeightedImageSet]]:
     """Return estimators by name.
 
     Args:
@@ -39,7 +43,7 @@ def maps_methods(
             remedy=f"There are {', '.join(MAPS_COMPARED)}.",
         )
     return {
-        name: PhysicsMaps() if name == PHYSICS else load_weighted_maps(WEIGHTS[name], weights)[0]
+        name: PhysicsMaps() if name == PHYSICS else load_estimator(WEIGHTS[name], weights)[0]
         for name in names
     }
 

@@ -52,33 +52,33 @@ def default_settings() -> str:
     lines = [HEAD]
     for section in (RUN, *commands()):
         lines += [f"# {COMMANDS[section].summary}", f"[{section}]"]
-        for key, one in settings_of(section).items():
-            lines += _lines(key, one)
+        for key, entry in settings_of(section).items():
+            lines += _lines(key, entry)
         lines.append("")
     return "\n".join(lines)
 
 
-def _lines(key: str, one: Argument) -> Iterator[str]:
-    said = str(one.settings.get("help", "")).replace("%%", "%")
-    choices = one.settings.get("choices")
+def _lines(key: str, argument: Argument) -> Iterator[str]:
+    values = str(argument.settings.get("help", "")).replace("%%", "%")
+    choices = argument.settings.get("choices")
     if isinstance(choices, tuple | list | dict):
-        said += f" ({', '.join(map(str, choices))})"
-    yield from (f"# {line}" for line in textwrap.wrap(said, WIDTH))
-    yield f"# {key} = {_example(one)}"
+        values += f" ({', '.join(map(str, choices))})"
+    yield from (f"# {line}" for line in textwrap.wrap(values, WIDTH))
+    yield f"# {key} = {_example(argument)}"
 
 
-def _example(one: Argument) -> str:
+def _example(argument: Argument) -> str:
     """Return the default as TOML, or something of the right kind."""
-    default, many = one.settings.get("default"), one.settings.get("nargs")
-    if one.settings.get("action") == "store_true":
+    default, many = argument.settings.get("default"), argument.settings.get("nargs")
+    if argument.settings.get("action") == "store_true":
         return "false"
     values = default if isinstance(default, tuple | list) else [default]
     if default is None:
-        choices = one.settings.get("choices")
-        kind = one.settings.get("type", str)
+        choices = argument.settings.get("choices")
+        kind = argument.settings.get("type", str)
         first = next(iter(choices)) if isinstance(choices, tuple | list | dict) else None
         sample: object = first if first is not None else 1 if kind is int else 1.0 if kind is float else "…"
         values = [sample] * (many if isinstance(many, int) else 1)
-    shown = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
-    listed = many is not None or one.settings.get("action") == "append"
-    return f"[{', '.join(shown)}]" if listed else shown[0]
+    displayed = [f'"{value}"' if isinstance(value, str) else str(value) for value in values]
+    listed = many is not None or argument.settings.get("action") == "append"
+    return f"[{', '.join(displayed)}]" if listed else displayed[0]

@@ -12,7 +12,6 @@ from typing import final
 
 from unweight.bids.derivatives.dataset import prepare_derivatives
 from unweight.bids.derivatives.write import IGNORED, README
-from unweight.cli.device import device_for
 from unweight.cli.options import options_of
 from unweight.cli.study.cluster_extra import check_installed
 from unweight.cli.study.group import run_group
@@ -23,6 +22,7 @@ from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
 from unweight.files.atomic import DERIVATIVES, is_among_raw
+from unweight.mapping.device import device_for
 from unweight.registry import commands
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="See the reasons above, and the names that BIDS gives to such images.",
             path=options.bids_dir.absolute(),
         )
-    faults = sum(one.fault for one in plan.refusals)
+    faults = sum(refusal.fault for refusal in plan.refusals)
     if options.dry_run:
         return 1 if faults else 0
     _check_device(settings, options)
     jobs = _jobs(plan, settings, options)
     account = Account(total=len(jobs))
-    with course(quiet=options.verbosity.quiet) as shown:
-        tell = partial(account.tell, shown)
+    with course(quiet=options.verbosity.quiet) as displayed:
+        tell = partial(account.tell, displayed)
         _carry_out(jobs, tell, (workers, memory), options)
     return account.close(options, faults)
 
@@ -82,32 +82,34 @@ class Account:
     ended: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def tell(self, shown: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, displayed: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Take note of a visit that has ended, and say so."""
         self.ended += 1
         self.outcomes += outcomes
-        shown.bar("visits")(self.ended, self.total)
-        parts = [f"{one.pipeline} {_told(one)}" for one in outcomes]
-        shown.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
+        displayed.bar("visits")(self.ended, self.total)
+        parts = [f"{outcome.pipeline} {_told(outcome)}" for outcome in outcomes]
+        displayed.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
 
     def close(self, options: RunOptions, faults: int) -> int:
         """Say what failed, and return the exit code."""
-        failed = [one for one in self.outcomes if one.state == "failed"]
-        count = {state: sum(one.state == state for one in self.outcomes) for state in ("done", "kept")}
+        failed = [outcome for outcome in self.outcomes if outcome.state == "failed"]
+        count = {
+            state: sum(outcome.state == state for outcome in self.outcomes) for state in ("done", "kept")
+        }
         screen = console(quiet=options.verbosity.quiet)
         screen.print(
             f"{count['done']} steps done, {count['kept']} were complete before, {len(failed)} failed"
             + (f"; {faults} could not be planned" if faults else "")
         )
-        for one in failed:
-            error_line(f"{one.name}: {one.reason}")
+        for item in failed:
+            error_line(f"{item.name}: {item.reason}")
         screen.print(str(options.out_dir))
         return 1 if failed or faults else 0
 
 
-def _told(one: Outcome) -> str:
-    return {"done": f"{one.seconds:.1f} s", "kept": "complete before", "failed": "FAILED"}.get(
-        one.state, one.state
+def _told(outcome: Outcome) -> str:
+    return {"done": f"{outcome.seconds:.1f} s", "kept": "complete before", "failed": "FAILED"}.get(
+        outcome.state, outcome.state
     )
 
 
@@ -200,12 +202,12 @@ def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
     if options.dry_run:
         for step in plan.steps:
             screen.print(shlex.join(("unweight", *step.words(options.bids_dir, options.out_dir))))
-    said = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
-    for one in said:
-        line = f"{one.label}{f' ({one.pipeline})' if one.pipeline else ''}: {one.reason}"
-        error_line(line) if one.fault else screen.print(f"not made: {line}")
-    if len(said) < len(plan.refusals):
-        screen.print(f"and {len(plan.refusals) - len(said)} more that are not made; see --dry-run")
+    refusal = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
+    for item in refusal:
+        line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
+        error_line(line) if item.fault else screen.print(f"not made: {line}")
+    if len(refusal) < len(plan.refusals):
+        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not made; see --dry-run")
 
 
 def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
@@ -216,7 +218,7 @@ def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
     device = ("--device", "cuda") if options.gpu else ()
     words = {name: (*settings.options[name], *device) for name in pipelines}
     weights = {name: weights_of(name, _weights_folder(words[name])) for name in pipelines}
-    told = Settings(
+    info = Settings(
         root=str(root),
         out=str(out),
         options=words,
@@ -225,7 +227,7 @@ def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
         run=secrets.token_hex(8),
         report=not options.no_report,
     )
-    return [Job(task=task, settings=told) for task in plan.tasks]
+    return [Job(task=task, settings=info) for task in plan.tasks]
 
 
 def _weights_folder(words: Sequence[str]) -> Path | None:

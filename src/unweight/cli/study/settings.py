@@ -50,12 +50,12 @@ class RunSettings:
 
 def settings_of(pipeline: str) -> dict[str, Argument]:
     """Return the options of a command that can be set, by key."""
-    found = {}
-    for one in COMMANDS[pipeline].arguments:
-        key = next((name[2:] for name in one.names if name.startswith("--")), one.names[0])
-        if key not in NOT_SETTINGS and one.names[0].startswith("-"):
-            found[key] = one
-    return found
+    result = {}
+    for argument in COMMANDS[pipeline].arguments:
+        key = next((name[2:] for name in argument.names if name.startswith("--")), argument.names[0])
+        if key not in NOT_SETTINGS and argument.names[0].startswith("-"):
+            result[key] = argument
+    return result
 
 
 def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
@@ -71,8 +71,8 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
     """
     table = {} if path is None else _current(_table(path))
     _check(table, path)
-    for one in given:
-        section, key, value = _assigned(one)
+    for item in given:
+        section, key, value = _assigned(item)
         key = _current_key(section, key)
         table.setdefault(section, {})[key] = value
         _check({section: {key: value}}, None)
@@ -108,7 +108,7 @@ def _current(table: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, o
 
 
 def _current_key(section: str, key: str) -> str:
-    if section not in COMMANDS:
+    if COMMANDS.get(section) is None:
         return key
     new_names = {entry.old: entry.names[-1] for entry in COMMANDS[section].arguments if entry.old}
     new = new_names.get(f"--{key}")
@@ -142,30 +142,30 @@ def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tu
 
 def _parsed(words: Sequence[str], path: Path | None) -> argparse.Namespace:
     """Return what the parser makes of a command line that settings gave, or its objection as our error."""
-    said = io.StringIO()
+    string_io = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(string_io):
             return parse(words)
     except SystemExit as ended:
-        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        problem = string_io.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise _wrong(f"[{words[0]}] {problem}", f"See `unweight {words[0]} --help`.", path) from ended
 
 
-def _option(one: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
+def _option(argument: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
     """Return the words of one option."""
     pipeline, path = where
-    is_flag = one.settings.get("action") == "store_true"
+    is_flag = argument.settings.get("action") == "store_true"
     if is_flag != isinstance(value, bool):
         wish = "true or false" if is_flag else "a value, not true or false"
         raise _wrong(f"[{pipeline}] {key} must be {wish}", "Correct it.", path)
     if is_flag:
         return [f"--{key}"] if value else []
     values = value if isinstance(value, list) else [value]
-    if not values and one.settings.get("default") == ():
+    if not values and argument.settings.get("default") == ():
         return []  # as where the key is absent
     if not values or not all(isinstance(part, str | int | float) for part in values):
         raise _wrong(f"[{pipeline}] {key} must be a number, a word, or a list of them", "Correct it.", path)
-    if one.settings.get("action") == "append":
+    if argument.settings.get("action") == "append":
         return [f"--{key}={part}" for part in values]
     return [f"--{key}", *(str(part) for part in values)]
 
@@ -208,6 +208,6 @@ def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Nam
     for key, value in settings.run.items():
         words += _option(settings_of(RUN)[key], key, value, (RUN, None))
     of_file = _parsed([RUN, "raw", "out", "participant", *words], None)
-    called, told = vars(arguments), vars(of_file)
+    called, info = vars(arguments), vars(of_file)
     given = {name: value for name, value in called.items() if value is not None and value is not False}
-    return argparse.Namespace(**{**called, **told, **given})
+    return argparse.Namespace(**{**called, **info, **given})

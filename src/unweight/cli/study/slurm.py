@@ -13,7 +13,7 @@ from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.run.cost import bytes_of, seconds_of_run
-from unweight.run.plan import Plan, Task
+from unweight.run.plan import Plan, PlannedTask
 
 MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
 SPARE = 1.5
@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="`unweight run … --dry-run` tells why.",
             path=options.run.bids_dir.absolute(),
         )
-    faults = [one for one in plan.refusals if one.fault]
-    for one in faults:
-        error_line(f"{one.label}: {one.reason}")
+    faults = [refusal for refusal in plan.refusals if refusal.fault]
+    for fault in faults:
+        error_line(f"{fault.label}: {fault.reason}")
     code = 1 if faults else 0
     text = script(plan, options)
     if options.script is None:
@@ -71,7 +71,7 @@ def script(plan: Plan, options: SlurmOptions) -> str:
         *(["--gres=gpu:1"] if options.run.gpu else []),
         *(options.run.directives or []),
     ]
-    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {one}" for one in directives), "set -eu"]
+    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {directive}" for directive in directives), "set -eu"]
     lines += ["export OMP_NUM_THREADS=1", "subjects=("]
     lines += [f"    {shlex.quote(' '.join(group))}" for group in groups]
     lines += [")", "# What is complete is kept, so that the array can be submitted again after a failure."]
@@ -88,13 +88,13 @@ def _words(options: RunOptions, memory: float) -> Sequence[str]:
         words += [option, *values] if values else []
     if options.config is not None:
         words += ["--config", os.fspath(Path(options.config).absolute())]
-    for one in options.settings or ():
-        words += ["--set", one]
+    for setting in options.settings or ():
+        words += ["--set", setting]
     words += ["--gpu"] if options.gpu else []
     return words + (["--no-report"] if options.no_report else [])
 
 
-def _walltime(tasks: Sequence[Task], groups: Sequence[Sequence[str]]) -> str:
+def _walltime(tasks: Sequence[PlannedTask], groups: Sequence[Sequence[str]]) -> str:
     """Return a limit with much room for a slower machine."""
     of_group = (
         seconds_of_run([task for task in tasks if task.subject in set(group)], workers=1)

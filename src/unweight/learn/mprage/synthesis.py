@@ -23,16 +23,31 @@ from torch import Tensor, nn
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.denoiser import Denoiser, Prediction
+from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, variance_correction
-from unweight.diffusion.schedule import Ladder, cosine_ladder
-from unweight.learn.mprage.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
-from unweight.learn.mprage.planar_denoiser import Count, PlanarDenoiser, Planes, axes_of, slices_of
-from unweight.learn.mprage.planes import AXIAL, THREE, chunks, n_batches, over_planes
-from unweight.learn.mprage.tasks import N_ANSWERS, SPREAD, answered, beside_answer, shown, whitening
-from unweight.learn.t1.diffusor import beside
-from unweight.learn.t1.residual import told
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder
+from unweight.learn.mprage.tasks import (
+    N_ANSWERS,
+    TIME_UNIT,
+    laplace_std,
+    residual_inputs,
+    split_output,
+)
+from unweight.learn.pairs.echo_channels import EVERYTHING, MASK, Conditions, slabs_of
+from unweight.learn.pairs.pair import SPREAD, denormalise
+from unweight.learn.pairs.planes import (
+    AXIAL,
+    THREE,
+    Count,
+    PlanarDenoiser,
+    Planes,
+    axes_of,
+    chunks,
+    n_batches,
+    over_planes,
+    slices_of,
+)
 
 Volume = Float[Tensor, "x y z"]
 LOWEST = 0.0
@@ -67,7 +82,7 @@ class Synthesiser(ABC):
         """Make it.
 
         Args:
-            channels: As `learn.mprage.echo_channels` makes them.
+            channels: As `learn.pairs.echo_channels` makes them.
             conditions: Which of R2* and χ the network is told.
             progress: Called with the batches done and all of them.
         """
@@ -127,13 +142,13 @@ class Regression(Synthesiser):
             output = count.done(self.network(_slabs(channels, axis, some, conditions, self.network)))
             if self.n_outputs == 1:
                 return output[:, :1].float()
-            image, log_scale = answered(output)
-            return torch.cat([image, whitening(log_scale).square()], dim=1)
+            image, log_scale = split_output(output)
+            return torch.cat([image, laplace_std(log_scale).square()], dim=1)
 
         with torch.no_grad():
-            said = over_planes(mask, axes, self.n_outputs, ask).to(channels.device)
-        sd = said[1].sqrt() * SPREAD * self.spread if self.n_outputs > 1 else None
-        return _synthesis(said[0], sd, mask)
+            values = over_planes(mask, axes, self.n_outputs, ask).to(channels.device)
+        sd = values[1].sqrt() * SPREAD * self.spread if self.n_outputs > 1 else None
+        return _synthesis(values[0], sd, mask)
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of all planes."""
@@ -161,7 +176,7 @@ class Diffusion(Synthesiser):
     """
 
     network: nn.Module
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
     n_draws: int = 1
     planes: Planes = Planes.ALTERNATE
@@ -185,7 +200,7 @@ class Diffusion(Synthesiser):
             return _slabs(channels, axis, some, conditions, self.network)
 
         denoiser = PlanarDenoiser(
-            network=beside(self.network),
+            network=concat_condition(self.network),
             prediction=self.prediction,
             ladder=self.ladder,
             planes=self.planes,
@@ -208,7 +223,7 @@ class Diffusion(Synthesiser):
         slabs = _slabs(channels, 2, _middle(channels), EVERYTHING, self.network)
         with torch.no_grad():
             time_of_noise = self.ladder.time[-1:].to(slabs).expand(len(slabs))
-            beside(self.network)(slabs[:, :1], time_of_noise, slabs)
+            concat_condition(self.network)(slabs[:, :1], time_of_noise, slabs)
 
 
 @final
@@ -255,13 +270,15 @@ class Residual(Synthesiser):
 
         def ask(axis: int, some: list[int]) -> Tensor:
             slabs = _slabs(channels, axis, some, conditions, self.base)
-            image, log_scale = answered(count.done(self.base(slabs)))
+            image, log_scale = split_output(count.done(self.base(slabs)))
             level = pure.at(torch.ones(len(some), dtype=torch.long), image)
             noisy = slices_of(start, axis, some).to(image)
-            condition = beside_answer(slabs, image, log_scale)
-            velocity = count.done(told(self.network)(noisy, level.time, condition)).float()
+            condition = residual_inputs(slabs, image, log_scale)
+            velocity = count.done(
+                concat_condition(self.network, time_unit=TIME_UNIT)(noisy, level.time, condition)
+            ).float()
             middle = Prediction.VELOCITY.clean(velocity, noisy, level)
-            sd = whitening(log_scale)
+            sd = laplace_std(log_scale)
             return torch.cat([image + sd * middle, sd.square(), image, log_scale, middle], dim=1)
 
         with torch.no_grad():
@@ -269,15 +286,15 @@ class Residual(Synthesiser):
         sd = square.sqrt()
         if self.n_draws < 1:
             return _synthesis(mean, sd * SPREAD * self.spread, mask)
-        said = torch.stack([image, log_scale])
+        values = torch.stack([image, log_scale])
 
         def condition(axis: int, some: list[int]) -> Tensor:
             slabs = _slabs(channels, axis, some, conditions, self.network)
-            answer = slices_of(said, axis + 1, some).movedim(axis + 1, 0).to(slabs)
+            answer = slices_of(values, axis + 1, some).movedim(axis + 1, 0).to(slabs)
             return torch.cat([slabs, answer], dim=1)
 
         denoiser = PlanarDenoiser(
-            network=told(self.network),
+            network=concat_condition(self.network, time_unit=TIME_UNIT),
             prediction=Prediction.VELOCITY,
             ladder=ladder,
             planes=self.planes,
@@ -288,18 +305,18 @@ class Residual(Synthesiser):
         wider = math.sqrt(variance_correction(ladder))
         drawn = []
         for draw in range(self.n_draws):
-            found = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
-            drawn.append(mean + sd * wider * self.spread * (found - middle))
-        made = _images(drawn, mask)
+            volume = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
+            drawn.append(mean + sd * wider * self.spread * (volume - middle))
+        images = _images(drawn, mask)
         if self.n_draws == 1:
-            return _synthesis(mean, sd * SPREAD * self.spread, mask, made)
+            return _synthesis(mean, sd * SPREAD * self.spread, mask, images)
         spread = torch.stack(drawn).std(0) * SPREAD
-        return _synthesis(mean, spread, mask, made)
+        return _synthesis(mean, spread, mask, images)
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of both networks for the mean, and of the steps of all draws."""
         steps = _walk(self.planes, cosine_ladder(self.n_steps))
-        return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, one) for one in steps)
+        return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, step) for step in steps)
 
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
         """Ask the regression for the middle; both take about as long."""
@@ -312,11 +329,11 @@ class Residual(Synthesiser):
         return AXIAL if self.planes is Planes.AXIAL else THREE
 
 
-def _walk(planes: Planes, ladder: Ladder) -> list[tuple[int, ...]]:
+def _walk(planes: Planes, ladder: NoiseSchedule) -> list[tuple[int, ...]]:
     return [axes_of(planes, step) for step in range(1, ladder.n_steps + 1)]
 
 
-def _drawn(denoiser: Denoiser, ladder: Ladder, noise: ItemNoise) -> Volume:
+def _drawn(denoiser: Denoiser, ladder: NoiseSchedule, noise: ItemNoise) -> Volume:
     with torch.no_grad():
         return Ddim(ladder=ladder)(denoiser, noise, None)[0, 0]
 
@@ -347,13 +364,13 @@ def _of_draws(drawn: list[Volume], mask: Tensor, spread: float) -> Synthesis:
 
 def _images(drawn: list[Volume], mask: Tensor) -> tuple[Volume, ...]:
     """Return draws as intensities, 0 outside the mask."""
-    return tuple(shown(one).clamp(min=LOWEST) * mask for one in drawn)
+    return tuple(denormalise(item).clamp(min=LOWEST) * mask for item in drawn)
 
 
 def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volume, ...] = ()) -> Synthesis:
     unknown = torch.full_like(mean, math.nan)
     return Synthesis(
-        mean=shown(mean).clamp(min=LOWEST) * mask,
+        mean=denormalise(mean).clamp(min=LOWEST) * mask,
         sd=unknown if sd is None else torch.where(mask, sd, unknown),
         draws=draws,
     )

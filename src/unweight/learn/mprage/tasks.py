@@ -1,17 +1,19 @@
-"""What the networks that make a T1w image of echoes are trained on.
+"""The networks that synthesise T1w images: their inputs, outputs and losses.
 
     regression   mean |y − ŷ| + 0.1·mean |∇y − ∇ŷ| + 0.1·mean (ln b + |y − ŷ|/b)
     adversarial  least squares against a critic of patches + 100·mean |y − ŷ|       (`nets.pgan`)
     diffusion    ‖f(αy + σε, t, echoes) − target‖² on the levels that are sampled   (`diffusion.schedule`)
     residual     velocity of r = (y − ŷ)/(√2·b), ŷ and b those of a trained regression
 
-y is the image as networks see it, (T1w − 0.7)/0.35 with white matter at 1. ∇ is the difference of
-neighbours along both axes. The scale b of a Laplace law is learned beside ŷ, which it does not move. Means
-are over the brain, but for diffusion, which covers the patch. R2* and χ are each kept from one patch in
-four, so that one network serves with and without them.
+y is the normalised image, (T1w − 0.7)/0.35 with white matter at 1. ∇ is the difference of neighbours
+along both axes. The scale b of a Laplace law is learned beside ŷ, which it does not move. Means are over
+the brain, but for diffusion, which covers the patch. R2* and χ are each kept from one patch in four, so
+that one network serves with and without them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from math import sqrt
 from typing import final
 
@@ -19,20 +21,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unweight.diffusion.denoiser import Prediction
+from unweight.diffusion.denoiser import Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.schedule import Ladder, cosine_ladder
-from unweight.learn.mprage.echo_channels import MASK, N_SLAB, with_conditions
-from unweight.learn.t1.diffusor import beside
-from unweight.learn.t1.residual import FARTHEST, told
-from unweight.learn.training.task import Batch, Task
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, non_uniform_ladder, uniform_ladder
+from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
+from unweight.learn.pairs.pair import normalise
+from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.pgan import Pgan, adversarial_loss
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet, UNetConfig
 
-MIDDLE, SPREAD = 0.7, 0.35
+FARTHEST = 6.0  # residuals beyond so many sd count as so many
+TIME_UNIT = 1000.0  # steps of the network's sinusoids from clean to pure noise
 KEPT = 0.75  # probability that a condition is told
 GRADIENT, SCALE, PIXELS = 0.1, 0.1, 100.0
 LOG_SCALE = (-5.0, 1.5)
@@ -40,24 +42,14 @@ ANGLES = cosine_ladder(1000)
 N_ANSWERS = 2  # image and ln b
 
 
-def seen(image: Tensor) -> Tensor:
-    """Return intensities as networks see them."""
-    return (image - MIDDLE) / SPREAD
-
-
-def shown(values: Tensor) -> Tensor:
-    """Return what networks say as intensities, white matter at 1."""
-    return values * SPREAD + MIDDLE
-
-
-def answered(
+def split_output(
     output: Float[Tensor, "batch 2 x y"],
 ) -> tuple[Float[Tensor, "batch 1 x y"], Float[Tensor, "batch 1 x y"]]:
     """Return image and ln b of what a regression says."""
     return output[:, :1].float(), output[:, 1:].float().clamp(*LOG_SCALE)
 
 
-def some_told(
+def drop_conditions(
     channels: Float[Tensor, "batch slab x y"], generator: torch.Generator
 ) -> Float[Tensor, "batch slab x y"]:
     """Return slabs of which some are not told R2*, and some not χ."""
@@ -84,7 +76,7 @@ class EchoRegressionTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `PairPool`."""
         channels, inside, truth = _given(batch, generator)
-        image, log_scale = answered(network(channels))
+        image, log_scale = split_output(network(channels))
         away = (image - truth).abs()
         total = _mean(away, inside) + GRADIENT * _gradients(image - truth, inside)
         law = log_scale + away.detach() * torch.exp(-log_scale)
@@ -110,8 +102,8 @@ class EchoGanTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         channels, inside, truth = _given(batch, generator)
-        made, verdicts = network(channels, truth * inside, inside)
-        pixels = _mean((made[:, :1].float() - truth).abs(), inside)
+        result, verdicts = network(channels, truth * inside, inside)
+        pixels = _mean((result[:, :1].float() - truth).abs(), inside)
         loss: Tensor = adversarial_loss(verdicts) + PIXELS * pixels
         return loss
 
@@ -128,7 +120,7 @@ class EchoDiffusionTask(Task):
     """
 
     unet: TimeUNet
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
 
     @property
@@ -145,7 +137,7 @@ class EchoDiffusionTask(Task):
             shape=tuple(clean.shape[1:]),
         )
         loss = DenoisingLoss(ladder=self.ladder, prediction=self.prediction)
-        return loss(beside(network), clean, channels, noise).mean()
+        return loss(concat_condition(network), clean, channels, noise).mean()
 
 
 @final
@@ -170,25 +162,27 @@ class EchoResidualTask(Task):
         """Return the loss at a random level for each item; one in eight is pure noise."""
         channels, inside, truth = _given(batch, generator)
         with torch.no_grad():
-            image, log_scale = answered(self.base(channels))
-        clean = (truth - image) / whitening(log_scale)
+            image, log_scale = split_output(self.base(channels))
+        clean = (truth - image) / laplace_std(log_scale)
         clean = clean.clamp(-FARTHEST, FARTHEST) * inside
         steps = torch.randint(1, ANGLES.n_steps + 1, (len(clean),), generator=generator)
         steps[::8] = ANGLES.n_steps
         level = ANGLES.at(steps, clean)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        condition = beside_answer(channels, image, log_scale)
-        asked = told(network)(diffuse(clean, noise, level), level.time, condition)
+        condition = residual_inputs(channels, image, log_scale)
+        asked = concat_condition(network, time_unit=TIME_UNIT)(
+            diffuse(clean, noise, level), level.time, condition
+        )
         square = (asked - Prediction.VELOCITY.target(clean, noise, level)) ** 2
         return _mean(square, inside)
 
 
-def whitening(log_scale: Tensor) -> Tensor:
+def laplace_std(log_scale: Tensor) -> Tensor:
     """Return the standard deviation of a Laplace law of this scale."""
     return sqrt(2.0) * torch.exp(log_scale)
 
 
-def beside_answer(channels: Tensor, image: Tensor, log_scale: Tensor) -> Tensor:
+def residual_inputs(channels: Tensor, image: Tensor, log_scale: Tensor) -> Tensor:
     """Return what a residual is conditioned on: the slab, and what the regression said."""
     return torch.cat([channels.float(), image, log_scale], dim=1)
 
@@ -228,8 +222,8 @@ def published_config() -> TimeUNetConfig:
 
 def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Return what a network is told, where the brain is, and the image it should make."""
-    channels = some_told(batch["channels"], generator)
-    return channels, channels[:, MASK : MASK + 1], seen(batch["target"])
+    channels = drop_conditions(batch["channels"], generator)
+    return channels, channels[:, MASK : MASK + 1], normalise(batch["target"])
 
 
 def _mean(values: Tensor, inside: Tensor) -> Float[Tensor, ""]:
@@ -241,3 +235,34 @@ def _gradients(error: Tensor, inside: Tensor) -> Float[Tensor, ""]:
     rows = _mean(error.diff(dim=-2).abs(), inside[..., 1:, :] * inside[..., :-1, :])
     columns = _mean(error.diff(dim=-1).abs(), inside[..., 1:] * inside[..., :-1])
     return rows + columns
+
+
+class ShortSchedule(Enum):
+    """The published ladders: eleven even steps, or ten that are denser at the noisy end."""
+
+    UNIFORM = "uniform"
+    NON_UNIFORM = "non-uniform"
+
+
+LADDERS: dict[ShortSchedule, Callable[[], NoiseSchedule]] = {
+    ShortSchedule.UNIFORM: uniform_ladder,
+    ShortSchedule.NON_UNIFORM: non_uniform_ladder,
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How a Fast-DDPM goes down.
+
+    Attributes:
+        ladder: One of the two.
+        prediction: What the network says; epsilon as published.
+    """
+
+    ladder: ShortSchedule = ShortSchedule.NON_UNIFORM
+    prediction: Prediction = Prediction.VELOCITY
+
+    def levels(self) -> NoiseSchedule:
+        """Return the ladder."""
+        return LADDERS[self.ladder]()

@@ -13,32 +13,34 @@ models, NeurIPS 2020; the clip is that of the MONAI tutorial whose network the p
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
-from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps
-from unweight.core.parameter import ParameterSpec
+from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.denoiser import Clipped, Network, NetworkDenoiser, Prediction
+from unweight.diffusion.denoiser import Clipped, NetworkDenoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.samplers import Ancestral
 from unweight.diffusion.schedule import linear_ladder
-from unweight.learn.t1.intensity import SPECS, Entered, Estimate, enter, home_of, leave
-from unweight.learn.t1.protocol_match import TrainedProtocol
-from unweight.learn.t1.tanh_scaling import BACKGROUND, scaled, unscaled
-from unweight.learn.training.task import Batch, Task
+from unweight.learn.t1.network_t1 import (
+    BACKGROUND,
+    SPECS,
+    Estimate,
+    NormalisedSlices,
+    SliceInference,
+    parameter_like,
+    scaled,
+    unscaled,
+)
+from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 
-RECIPE = "t1-diffusor"
 LADDER = linear_ladder()
 LOSS = DenoisingLoss(ladder=LADDER, prediction=Prediction.EPSILON)
 LOWER, UPPER = BACKGROUND, 1.0
@@ -68,98 +70,91 @@ class DiffusorTask(Task):
             generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
             shape=tuple(clean.shape[1:]),
         )
-        return LOSS(beside(network), clean, batch["signal"], noise).mean()
+        return LOSS(concat_condition(network), clean, batch["signal"], noise).mean()
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DiffusorT1(Estimator[Acquisition]):
+@dataclass(frozen=True, kw_only=True)
+class DrawnInference(SliceInference):
     """Mean and standard deviation of draws from the posterior.
 
     Takes `n_steps` times `n_draws` evaluations of the network for each slice.
 
     Attributes:
-        network: The trained network, called with the maps and images, and the time.
-        inversion_time: What it was trained on; only these are accepted [s].
-        repetition_time: Shortest and longest TR that fit [s].
         n_draws: Draws to average.
         n_steps: Steps of each; fewer than 1000 go down a sub-sampled ladder.
         seed: Of the noise; draw k of a slice is the same whatever else is drawn.
         n_at_once: Draws in one evaluation of the network.
     """
 
-    network: nn.Module
-    inversion_time: tuple[float, ...]
-    repetition_time: tuple[float, float]
     n_draws: int = 10
     n_steps: int = LADDER.n_steps
     seed: int = 0
     n_at_once: int = 10
 
     def __post_init__(self) -> None:
-        _ = self.trained, LADDER.subsample(self.n_steps)
+        LADDER.subsample(self.n_steps)
         if self.n_draws < 2 or self.n_at_once < 1:
             raise UsageError(
                 f"{self.n_draws} draws, {self.n_at_once} at once, have no standard deviation",
                 remedy="Give at least 2 draws, and 1 or more at once.",
             )
 
-    @property
-    def trained(self) -> TrainedProtocol:
-        """The protocol it was trained on."""
-        return TrainedProtocol(
-            inversion_time=self.inversion_time, repetition_time=self.repetition_time, recipe=RECIPE
-        )
+    def check(self, network: nn.Module, n_images: int) -> None:
+        """Return: any network that is called with images and a time can draw."""
 
-    @property
-    def parameters(self) -> tuple[ParameterSpec, ...]:
-        """T1, PD and B."""
-        return SPECS
-
-    def accept(self, acquisition: Acquisition) -> None:
-        """Return if these are magnitude volumes of the trained protocol.
-
-        Raises:
-            ProtocolError: Otherwise.
-        """
-        self.trained.order(acquisition)
-
-    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
+    def __call__(
+        self,
+        network: nn.Module,
+        slices: NormalisedSlices,
+        inversion_time: Float[Tensor, " channels"],
+        progress: Progress | None,
+    ) -> Estimate:
         """Draw maps of every slice with a voxel to estimate."""
-        entered = enter(acquisition, self.trained.order(acquisition))
-        drawn = self._draw(entered, progress)
+        drawn = self._draw(network, slices, progress)
         value = unscaled(drawn)
-        estimate = Estimate(
+        return Estimate(
             values=value.mean(0),
             std=value.std(0),
             draws=value,
             at_limit=((drawn <= LOWER) | (drawn >= UPPER)).any(2).any(0),
         )
-        notes: dict[str, str | float | int] = {
-            "method": RECIPE,
-            "draws": self.n_draws,
-            "steps": self.n_steps,
-            "seed": self.seed,
-        }
-        return leave(acquisition, entered, estimate, notes)
 
-    def _draw(self, entered: Entered, progress: Progress | None) -> Float[Tensor, "draws slices 3 x y"]:
-        """Return the draws as the network made them, NaN in slices that are not wanted."""
-        images = entered.images.to(home_of(self.network))
+    def n_evaluations(self, network: nn.Module) -> int:
+        """Return the steps of all draws."""
+        return self.n_steps * self.n_draws
+
+    def drawing(self, n_draws: int | None, n_steps: int | None) -> SliceInference:
+        """Return the same with so many draws and steps."""
+        return replace(
+            self,
+            n_draws=self.n_draws if n_draws is None else n_draws,
+            n_steps=self.n_steps if n_steps is None else n_steps,
+        )
+
+    def notes(self) -> dict[str, str | float | int]:
+        """Return draws, steps and seed."""
+        return {"draws": self.n_draws, "steps": self.n_steps, "seed": self.seed}
+
+    def _draw(
+        self, network: nn.Module, slices: NormalisedSlices, progress: Progress | None
+    ) -> Float[Tensor, "draws slices 3 x y"]:
+        """Return the draws in the scale of the network, NaN in slices that are not wanted."""
+        images = slices.images.to(parameter_like(network))
         shape = (len(SPECS), *images.shape[2:])
         drawn = torch.full((self.n_draws, len(images), *shape), math.nan, dtype=torch.float64)
         chunks = torch.split(torch.arange(self.n_draws), self.n_at_once)
-        n_calls = len(entered.wanted) * len(chunks) * self.n_steps
-        count = _Count(n_calls, len(entered.wanted) * images[0, 0].numel(), progress)
+        n_calls = len(slices.wanted) * len(chunks) * self.n_steps
+        count = _Count(n_calls, len(slices.wanted) * images[0, 0].numel(), progress)
         denoiser = Clipped(
             denoiser=NetworkDenoiser(
-                network=beside(self.network, count.add), prediction=Prediction.EPSILON
+                network=concat_condition(network, on_call=count.add), prediction=Prediction.EPSILON
             ),
             lower=LOWER,
             upper=UPPER,
         )
         sampler = Ancestral(ladder=LADDER.subsample(self.n_steps))
-        for index in entered.wanted:
+        for index in slices.wanted:
             for chunk in chunks:
                 generators = tuple(
                     seeded_generator(self.seed, "diffusor", index, draw, device=images.device)
@@ -207,22 +202,3 @@ def small_unet(n_images: int) -> TimeUNetConfig:
 def clean_maps(truth: Float[Tensor, "batch 3 x y"]) -> Float[Tensor, "batch 3 x y"]:
     """Return the scaled maps, f(0) = −1 in every map where one is NaN."""
     return scaled(torch.where(torch.isfinite(truth).all(1, keepdim=True), truth, 0.0))
-
-
-def beside(network: nn.Module, called: Callable[[], None] | None = None) -> Network:
-    """Return the network as denoisers call it: the condition is put under the noisy maps.
-
-    Args:
-        network: Called with both as one image, and the time.
-        called: Called after each evaluation.
-    """
-
-    def conditioned(noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
-        if condition is None:
-            raise UsageError("this network needs the weighted images as condition")
-        predicted: Tensor = network(torch.cat([noisy, condition.to(noisy)], dim=1), time)
-        if called is not None:
-            called()
-        return predicted
-
-    return conditioned

@@ -26,7 +26,7 @@ from unweight.core.acquisition import Acquisition
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.intensity import as_slices, from_slices
+from unweight.learn.t1.network_t1 import as_slices, from_slices
 from unweight.signals.inversion_recovery import recovery_interval
 
 USUAL_B, USUAL_B_SPREAD = 1.92, 0.12  # what is believed of a pulse before the scan is looked at

@@ -1,4 +1,6 @@
-"""T1, PD and B with intervals that hold, in one pass: fit, then let the neighbours have their say.
+"""The posterior network as an estimator, and when the fit is the better answer.
+
+T1, PD and B with intervals that hold, in one pass: fit, then let the neighbours have their say.
 
     fit (maximum likelihood) → features (`learn.t1.features`) → U-Net → ln T1, ln PD and B with their sd
     → intervals mean ± q·sd, q found on subjects never trained on (`learn.training.conformal`)
@@ -6,12 +8,19 @@
 The network sees what the likelihood of each voxel says, not the images, so the same weights serve any
 inversion times and any TR in their range. It never has the last word: where the data cannot be explained
 with the T1 it gives (chi-square of the signal equation at that T1, PD and B free), the voxel is marked.
+
+Whether the posterior is any better than the fit it corrects, asked of a scan after it was mapped.
+
+Some of what a network was trained for shows only once the scan is fitted: the inversion efficiency, the
+SNR, errors between volumes that are not noise. Where they lie outside its training the stated standard
+deviation grows beyond the bound of the fit. A posterior is narrower than the fit or it is useless, so the
+median of the ratio over clear voxels decides.
 """
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import final
 
 import torch
@@ -21,9 +30,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import ProtocolError
+from unweight.core.errors import InputError, ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.blocks import one_thread_per_operation
 from unweight.fit.inversion_recovery import IMPLAUSIBLE, InversionRecoveryFit
@@ -38,15 +47,18 @@ from unweight.learn.t1.features import (
     fit_features,
     fit_twice,
 )
-from unweight.learn.t1.intensity import as_slices, from_slices
-from unweight.learn.t1.posterior_task import answer
-from unweight.learn.t1.protocol_range import ProtocolRange
-from unweight.learn.t1.residual import ResidualDraws, conditions
+from unweight.learn.t1.network_t1 import as_slices, from_slices
+from unweight.learn.t1.posterior_task import split_output
+from unweight.learn.t1.protocols import ProtocolRange
+from unweight.learn.t1.residual import ResidualDraws, residual_inputs
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL, Conformal
+from unweight.learn.training.trainable import check_base, load_network
+from unweight.learn.training.weights import load_weights
+from unweight.nets.time_unet import TimeUNet
 from unweight.nets.unet import UNet
 from unweight.signals.parameters import PD, T1, B
 
-NAME = "t1-posterior"
+NAME, RESIDUAL_NAME = "t1-posterior", "t1-residual"
 DEFAULT_FIT = InversionRecoveryFit()
 CLEAR = CHANNELS.index("ln PD over noise")
 CLEAR_SNR = 15.0  # PD over noise of a clear signal
@@ -125,28 +137,25 @@ class PosteriorT1(Estimator[Acquisition]):
         acquisition = _in_order(acquisition)
         free = self.infer(acquisition, progress)
         mean, sd = free.mean, free.sd
-        widths = [sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)]
+        widths = [
+            sd[..., index] * interval.half_width(mean[..., 0])
+            for index, interval in enumerate(self.intervals)
+        ]
         reach = torch.stack(widths, dim=-1)
         values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
         unit = torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], dim=-1)
         std = reach / GAUSSIAN * unit
         misfit, status = self._judge(free)
-        failed = failed_voxels(status)[..., None]
-        like = acquisition.signal
-
-        def placed(part: Tensor) -> Tensor:
-            return part.masked_fill(failed, math.nan).to(like)
-
-        return ParameterMaps(
-            specs=self.parameters,
-            values=placed(values),
-            std=placed(std),
-            status=status,
-            lower=placed(lower),
-            upper=placed(upper),
+        return assemble_maps(
+            self.parameters,
+            values,
+            std,
+            status,
+            like=acquisition.signal,
+            interval=(lower, upper),
             interval_level=LEVEL,
-            draws=None if self.draws is None else self._draw(self.draws, free, reach / GAUSSIAN, placed),
-            misfit=misfit.masked_fill(failed[..., 0], math.nan).to(like),
+            draws=None if self.draws is None else self._draw(self.draws, free, reach / GAUSSIAN),
+            misfit=misfit,
             noise_sd=free.fits.free.noise_sd,
             affine=acquisition.affine,
             notes={**free.fits.free.notes, "method": NAME, **_notes(free, std, status)},
@@ -174,25 +183,23 @@ class PosteriorT1(Estimator[Acquisition]):
         )
 
     def _draw(
-        self, draws: ResidualDraws, free: FreePosterior, sd: Tensor, placed: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "draws *voxels parameters"]:
+        self, draws: ResidualDraws, free: FreePosterior, sd: Tensor
+    ) -> list[Float[Tensor, "*voxels parameters"]]:
         """Return maps whose errors go together as those of neighbours do."""
         whole = [as_slices(part) for part in (free.features.channels, free.correction, free.log_sd)]
         shape = free.mean.shape[:-1]
         drawn = []
         for index, (channels, correction, log_sd) in enumerate(zip(*whole, strict=True)):
-            drawn.append(draws(conditions(channels[None], correction[None], log_sd[None]), index))
+            drawn.append(draws(residual_inputs(channels[None], correction[None], log_sd[None]), index))
         residual = torch.stack(drawn, dim=1)
-        return torch.stack(
-            [placed(_positive(free.mean + sd * from_slices(one, shape))) for one in residual]
-        )
+        return [_positive(free.mean + sd * from_slices(part, shape)) for part in residual]
 
     def _evaluate(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         torch.set_num_threads(1)
         top, left = _offset(pair[0], self.network.config.stride)
         channels, scale = (F.pad(part, (left, 0, top, 0)) for part in pair)
         with torch.no_grad():
-            correction, log_sd = answer(self.network(channels), channels, scale)
+            correction, log_sd = split_output(self.network(channels), channels, scale)
         return correction[:, :, top:, left:], log_sd[:, :, top:, left:]
 
     def _judge(self, free: FreePosterior) -> tuple[Tensor, UInt8[Tensor, "*voxels"]]:
@@ -230,8 +237,27 @@ class PosteriorT1(Estimator[Acquisition]):
         # The sign of a volume near its null is open: noise, not B, may have decided it.
         nearest = model.abs().argmin(0, keepdim=True)
         other = signs.scatter(0, nearest, -signs.gather(0, nearest))
-        found = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
-        return torch.minimum(*found)
+        result = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
+        return torch.minimum(*result)
+
+
+def with_draws(estimator: PosteriorT1, n_draws: int, folder: Path | None = None) -> PosteriorT1:
+    """Return the posterior with so many maps drawn beside its intervals.
+
+    Raises:
+        InputError: There are no weights for draws, or they belong to another posterior.
+    """
+    network, card = load_network(RESIDUAL_NAME, folder)
+    check_base(card, load_weights(NAME, folder)[1].sha256)
+    if not isinstance(network, TimeUNet):
+        raise InputError(f"the card of {RESIDUAL_NAME} is of another network")
+    draws = ResidualDraws(
+        network=network,
+        n_draws=n_draws,
+        n_steps=int(card.calibration["n_steps"]),
+        spread=float(card.calibration["spread"]),
+    )
+    return replace(estimator, draws=draws)
 
 
 def _notes(
@@ -282,3 +308,58 @@ def _in_order(acquisition: Acquisition) -> Acquisition:
 def _positive(free: Float[Tensor, "*voxels 3"]) -> Float[Tensor, "*voxels 3"]:
     """Bring (ln T1, ln PD, B) back from the real line."""
     return torch.stack([free[..., 0].exp(), free[..., 1].exp(), free[..., 2]], dim=-1)
+
+
+WIDE, TOO_WIDE = 1.5, 2.5  # stated SD over the bound of the fit
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PosteriorDoubts:
+    """What speaks against the maps of the posterior.
+
+    Attributes:
+        fall_back: Why the fit is the better answer; empty if it is not.
+        remarks: What a careful reader should know.
+    """
+
+    fall_back: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDoubts:
+    """Compare what the posterior found of a scan with its training.
+
+    Args:
+        maps: Of `PosteriorT1`.
+        trained: The ranges of its card.
+    """
+    efficiency, ratio, snr = (_number(maps, name) for name in (SCAN_EFFICIENCY, SD_OVER_BOUND, SNR))
+    low, high = trained.efficiency
+    if efficiency is not None and not low <= efficiency <= high:
+        return PosteriorDoubts(
+            fall_back=f"the inversion efficiency of this scan is {efficiency:.2f}, and the network was "
+            f"trained for {low:g} to {high:g}"
+        )
+    if ratio is not None and ratio > TOO_WIDE and snr is not None and snr > trained.snr[1]:
+        return PosteriorDoubts(
+            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit, at an "
+            f"SNR of {snr:.0f} where it was trained up to {trained.snr[1]:g}"
+        )
+    remarks = []
+    if ratio is not None and ratio > WIDE:
+        remarks.append(
+            f"standard deviations are {ratio:.1f} times the error bound of the fit: noise, inversion or "
+            "errors between the volumes are unlike those the network was trained on; compare --method ml"
+        )
+    if snr is not None and snr > trained.snr[1]:
+        remarks.append(
+            f"the SNR is {snr:.0f}, and the network was trained up to {trained.snr[1]:g}: "
+            "standard deviations are too large, values are not affected"
+        )
+    return PosteriorDoubts(remarks=tuple(remarks))
+
+
+def _number(maps: ParameterMaps, name: str) -> float | None:
+    value = maps.notes.get(name)
+    return None if value is None else float(value)

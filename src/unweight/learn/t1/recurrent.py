@@ -15,7 +15,6 @@ References: E. R. Sabidussi et al., Medical Image Analysis 74:102220, 2021 (arXi
 implementation EMCqMRI 1.1.17; nine steps as in S. Wang et al., arXiv 2407.16477.
 """
 
-import math
 from dataclasses import dataclass
 from typing import final
 
@@ -23,19 +22,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
-from unweight.core.estimator import Estimator, Progress
-from unweight.core.maps import ParameterMaps
-from unweight.core.parameter import ParameterSpec
-from unweight.learn.t1.intensity import SPECS, Estimate, enter, home_of, leave
-from unweight.learn.t1.protocol_match import TrainedProtocol
-from unweight.learn.t1.regression import check_relative_sd, masked_square_error, relative
-from unweight.learn.training.task import Batch, Task
+from unweight.core.estimator import Progress
+from unweight.learn.t1.network_t1 import (
+    SPECS,
+    Estimate,
+    NormalisedSlices,
+    SliceInference,
+    check_relative_sd,
+    masked_square_error,
+    point_estimate,
+)
+from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.recurrent import RecurrentConfig, RecurrentInference
 from unweight.signals.inversion_recovery import undisturbed_gradient, undisturbed_recovery
 
-RECIPE = "t1-rim"
 START_T1, START_B = 1.0, 2.0
 PUBLISHED = RecurrentConfig(state_channels=3, gradient_channels=3, n_steps=9)
 
@@ -107,26 +108,22 @@ class RecurrentTask(Task):
 
 
 @final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RecurrentT1(Estimator[Acquisition]):
-    """Maps of T1, PD and B after the last step.
+@dataclass(frozen=True, kw_only=True)
+class UnrolledInference(SliceInference):
+    """The state after the last step of a recurrent inference machine.
 
     Attributes:
-        network: The trained machine.
-        inversion_time: What it was trained on; only these are accepted [s].
-        repetition_time: Shortest and longest TR that fit [s].
         relative_sd: Standard deviation of (T1, PD, B) over their value, from validation.
     """
 
-    network: RecurrentInference
-    inversion_time: tuple[float, ...]
-    repetition_time: tuple[float, float]
     relative_sd: tuple[float, float, float]
 
     def __post_init__(self) -> None:
         check_relative_sd(self.relative_sd)
-        _ = self.trained
-        config = self.network.config
+
+    def check(self, network: nn.Module, n_images: int) -> None:
+        """Return if state and gradient have three maps."""
+        config = _machine(network).config
         if (config.state_channels, config.gradient_channels) != (len(SPECS), len(SPECS)):
             raise UsageError(
                 f"a machine with a state of {config.state_channels} and a gradient of "
@@ -134,40 +131,37 @@ class RecurrentT1(Estimator[Acquisition]):
                 remedy=f"Both have {len(SPECS)}: T1, PD and B.",
             )
 
-    @property
-    def trained(self) -> TrainedProtocol:
-        """The protocol it was trained on."""
-        return TrainedProtocol(
-            inversion_time=self.inversion_time, repetition_time=self.repetition_time, recipe=RECIPE
-        )
+    def __call__(
+        self,
+        network: nn.Module,
+        slices: NormalisedSlices,
+        inversion_time: Float[Tensor, " channels"],
+        progress: Progress | None,
+    ) -> Estimate:
+        """Run the machine on one slice at a time."""
 
-    @property
-    def parameters(self) -> tuple[ParameterSpec, ...]:
-        """T1, PD and B."""
-        return SPECS
+        def infer(images: Tensor) -> Tensor:
+            return unroll(network, images, inversion_time)[-1, 0]
 
-    def accept(self, acquisition: Acquisition) -> None:
-        """Return if these are magnitude volumes of the trained protocol.
+        return point_estimate(network, slices, self.relative_sd, infer, progress)
 
-        Raises:
-            ProtocolError: Otherwise.
-        """
-        self.trained.order(acquisition)
+    def n_evaluations(self, network: nn.Module) -> int:
+        """Return the steps of the machine."""
+        return _machine(network).config.n_steps
 
-    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
-        """Run the machine on every slice with a voxel to estimate, one slice at a time."""
-        order = self.trained.order(acquisition)
-        entered = enter(acquisition, order)
-        times = acquisition.protocol.require("inversion_time", RECIPE)[order]
-        images = entered.images.to(home_of(self.network))
-        values = torch.full((len(images), len(SPECS), *images.shape[2:]), math.nan, dtype=torch.float64)
-        with torch.no_grad():
-            for done, index in enumerate(entered.wanted, start=1):
-                values[index] = unroll(self.network, images[index : index + 1], times)[-1, 0].double().cpu()
-                if progress is not None:
-                    progress(done * values[0, 0].numel(), len(entered.wanted) * values[0, 0].numel())
-        estimate = Estimate(values=values, std=values.abs() * relative(self.relative_sd))
-        return leave(acquisition, entered, estimate, {"method": RECIPE})
+    def drawing(self, n_draws: int | None, n_steps: int | None) -> SliceInference:
+        """Return itself: there is nothing to draw."""
+        return self
+
+    def notes(self) -> dict[str, str | float | int]:
+        """Return nothing."""
+        return {}
+
+
+def _machine(network: nn.Module) -> RecurrentInference:
+    if not isinstance(network, RecurrentInference):
+        raise UsageError(f"a {type(network).__name__} is no recurrent inference machine")
+    return network
 
 
 def unroll(

@@ -1,4 +1,6 @@
-"""Maps drawn from the posterior, for what one voxel's interval cannot say: how sure a whole region is.
+"""Draws of maps with spatially correlated errors: task, sampler and validation.
+
+Maps drawn from the posterior, for what one voxel's interval cannot say: how sure a whole region is.
 
     r = (truth − mean)/sd,   diffused in a few DDIM steps on the cosine ladder, v-prediction
     draw = mean + sd·r/c,    c = cos(π/2K)^K, the contraction of K steps (`diffusion.samplers`)
@@ -8,6 +10,13 @@ loses of it is known and divided out. What is learned is how the errors of neigh
 
 References: CorrDiff, M. Mardani et al., Commun Earth Environ 6:124, 2025 (regression, then diffusion of
 what it leaves); T. Salimans and J. Ho, ICLR 2022 (v-prediction).
+
+How well drawn maps know the error of a region: the mean of ln T1 over a square of voxels.
+
+    ratio = rms(error of the square's mean) / rms(sd of the square's mean over draws)
+
+1 is right. With errors that were independent from voxel to voxel, the sd of the mean would be that of the
+voxels over √n; how far that is off is told beside it.
 """
 
 import math
@@ -17,16 +26,17 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.diffusion.denoiser import Network, NetworkDenoiser, Prediction
+from unweight.diffusion.denoiser import NetworkDenoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.samplers import Ddim, variance_correction
 from unweight.diffusion.schedule import cosine_ladder
 from unweight.learn.t1.features import CHANNELS
-from unweight.learn.t1.posterior_task import N_PARAMETERS, answer
-from unweight.learn.training.task import Batch, Task
+from unweight.learn.t1.posterior_task import N_PARAMETERS, split_output
+from unweight.learn.training.trainable import Assessment, Batch, Calibration, Samples, Task, Validator
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet
@@ -59,15 +69,17 @@ class ResidualTask(Task):
         """Return the loss of a batch as `PosteriorTask` takes it."""
         channels, target = batch["channels"], batch["target"]
         with torch.no_grad():
-            correction, log_sd = answer(self.posterior(channels), channels, batch["scale"])
+            correction, log_sd = split_output(self.posterior(channels), channels, batch["scale"])
         known = torch.isfinite(target)
         clean = ((target - correction) * torch.exp(-log_sd)).nan_to_num().clamp(-FARTHEST, FARTHEST)
         clean = torch.where(known, clean, torch.zeros_like(clean))
         steps = torch.randint(1, TRAINED.n_steps + 1, (len(clean),), generator=generator)
         level = TRAINED.at(steps, clean)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        condition = conditions(channels, correction, log_sd)
-        asked = told(network)(diffuse(clean, noise, level), level.time, condition)
+        condition = residual_inputs(channels, correction, log_sd)
+        asked = concat_condition(network, time_unit=TIME_UNIT)(
+            diffuse(clean, noise, level), level.time, condition
+        )
         square = (asked - Prediction.VELOCITY.target(clean, noise, level)) ** 2
         weight = known * batch["weight"][:, None]
         return (square * weight).sum() / weight.sum().clamp(min=1)
@@ -85,20 +97,9 @@ def residual_config(widths: tuple[int, ...]) -> TimeUNetConfig:
     )
 
 
-def conditions(channels: Tensor, correction: Tensor, log_sd: Tensor) -> Float[Tensor, "batch c x y"]:
+def residual_inputs(channels: Tensor, correction: Tensor, log_sd: Tensor) -> Float[Tensor, "batch c x y"]:
     """Return what the network is told beside the noisy residual: the features and the first answer."""
     return torch.cat([channels.float(), correction.clamp(-8, 8) / 4, log_sd], dim=1)
-
-
-def told(network: nn.Module) -> Network:
-    """Return the network as denoisers call it: noisy residual, time, condition."""
-
-    def asked(noisy: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
-        beside = noisy if condition is None else torch.cat([noisy, condition.to(noisy)], dim=1)
-        predicted: Tensor = network(beside, time.to(noisy) * TIME_UNIT)
-        return predicted
-
-    return asked
 
 
 @final
@@ -137,6 +138,99 @@ class ResidualDraws:
             for draw in range(self.n_draws)
         )
         noise = ItemNoise(generators=generators, shape=(N_PARAMETERS, *condition.shape[2:]))
-        denoiser = NetworkDenoiser(network=told(self.network), prediction=Prediction.VELOCITY)
+        denoiser = NetworkDenoiser(
+            network=concat_condition(self.network, time_unit=TIME_UNIT), prediction=Prediction.VELOCITY
+        )
         drawn = Ddim(ladder=ladder)(denoiser, noise, condition.expand(self.n_draws, -1, -1, -1))
         return drawn * (math.sqrt(variance_correction(ladder)) * self.spread)
+
+
+SQUARE = 8  # voxels along each side of a region
+N_DRAWS, N_STEPS = 8, 4
+MANY = 16  # draws by which a region is judged
+SPREAD_ENDS = (0.5, 2.0)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualValidator(Validator):
+    """Scores a network of `learn.t1.residual`.
+
+    Attributes:
+        slabs: For validation, as `learn.t1.slabs` makes them.
+        posterior: The one-pass network.
+    """
+
+    slabs: Samples
+    posterior: UNet
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Return the scores of a network in training."""
+        return self.score(network, {"n_steps": N_STEPS, "spread": 1.0})
+
+    def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
+        """Find the factor on the spread, and score with it."""
+        calibrate = self.calibrate(network, calibration)
+        return Assessment(calibration=calibrate, metrics=self.score(network, calibrate))
+
+    def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
+        """Return draws, steps, and the factor by which regions must spread more than they do."""
+        plain: Calibration = {"n_draws": N_DRAWS, "n_steps": N_STEPS, "spread": 1.0}
+        judged = self if slabs is None else ResidualValidator(slabs=slabs, posterior=self.posterior)
+        score = judged.score(network, plain)
+        low, high = SPREAD_ENDS
+        return {**plain, "spread": min(max(score["voxel_ratio"], low), high)}
+
+    def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
+        """Return error over spread of squares and of voxels, and of squares with independent voxels."""
+        if not isinstance(network, TimeUNet):
+            raise TypeError(f"nothing examines a {type(network).__name__}")
+        draws = ResidualDraws(
+            network=network,
+            n_draws=MANY,
+            n_steps=int(calibration["n_steps"]),
+            spread=float(calibration["spread"]),
+        )
+        squares: list[Tensor] = []
+        voxels: list[Tensor] = []
+        for index in range(len(self.slabs["channels"])):
+            item = {name: slab[index : index + 1].float() for name, slab in self.slabs.items()}
+            square, voxel = self._judge(draws, item, index)
+            squares.append(square)
+            voxels.append(voxel)
+        error, spread, alone = _rms(torch.cat(squares))
+        voxel_error, voxel_spread, _ = _rms(torch.cat(voxels))
+        return {
+            "region_ratio": error / spread,
+            "region_ratio_independent": error / alone,
+            "voxel_ratio": voxel_error / voxel_spread,
+        }
+
+    def _judge(self, draws: ResidualDraws, samples: Samples, index: int) -> tuple[Tensor, Tensor]:
+        """Return error, spread over draws, and spread of independent voxels, for squares and voxels."""
+        channels, scale, target = samples["channels"], samples["scale"], samples["target"]
+        with torch.no_grad():
+            correction, log_sd = split_output(self.posterior(channels), channels, scale)
+        sd = log_sd[:, :1].exp()
+        drawn = draws(residual_inputs(channels, correction, log_sd), index)[:, :1] * sd * scale[:, :1]
+        counts = (torch.isfinite(target[:, :1]) & (samples["weight"][:, None] > 0.5)).float()
+        error = (target[:, :1].nan_to_num() - correction[:, :1]) * scale[:, :1]
+        full = F.avg_pool2d(counts, SQUARE) > 1 - 1e-6
+        mean = F.avg_pool2d(error, SQUARE)
+        spread = F.avg_pool2d(drawn, SQUARE).std(0, keepdim=True)
+        alone = F.avg_pool2d((sd * scale[:, :1]) ** 2, SQUARE).sqrt() / SQUARE
+        inside = counts > 0
+        own = sd * scale[:, :1]
+        return (
+            torch.stack([part[full] for part in (mean, spread, alone)], dim=1),
+            torch.stack([part[inside] for part in (error, drawn.std(0, keepdim=True), own)], dim=1),
+        )
+
+
+def _rms(rows: Float[Tensor, "rows 3"]) -> tuple[float, float, float]:
+    """Return the medians of the squares as root: a few hopeless regions do not decide."""
+    if not len(rows):
+        return math.nan, math.nan, math.nan
+    relative = rows / rows[:, 1:2].clamp(min=1e-9)
+    error, alone = (float(relative[:, column].abs().quantile(0.6827)) for column in (0, 2))
+    return error, 1.0, alone

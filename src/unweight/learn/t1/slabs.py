@@ -1,7 +1,11 @@
-"""Simulated slabs made ready for training: fitted once, then used again and again.
+"""Simulated slabs of inversion recovery: fitted, or as images.
 
-Three kinds of slab teach three things: heads what brains look like, shapes that anything may lie beside
-anything, and scattered voxels how far a single voxel can be trusted. Slab i of a seed is always the same.
+Fitted slabs are computed once, then used again and again. Three kinds of slab teach three things: heads
+what brains look like, shapes that anything may lie beside anything, and scattered voxels how far a single
+voxel can be trusted. Slab i of a seed is always the same.
+
+Slabs for the published networks are weighted images of one protocol, and true maps. As published they are
+cut from heads alone, with normal tissue: short T1 never occurs in them.
 """
 
 import math
@@ -23,8 +27,8 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.iid_voxels import ScatterPrior, scatter
 from unweight.synth.protocols.prior import InversionPrior, draw_inversions
 from unweight.synth.protocols.standard import Scan, seven_inversions
-from unweight.synth.sampling import Ends, draw_count, draw_event, draw_uniform
-from unweight.synth.scanner.measure import MeasurementPrior
+from unweight.synth.sampling import Ends, bernoulli, draw_count, draw_uniform
+from unweight.synth.scanner.measure import MeasurementPrior, reference_intensity
 from unweight.synth.stream import SampleStream
 from unweight.synth.tissue.inclusions import with_specks
 from unweight.synth.tissue.prior import MixedPrior, Prior, RandomTissuePrior, TissuePrior
@@ -38,7 +42,7 @@ N_SPECKS = 20_000  # in a head, about a tenth of its volume
 ANY_INVERSIONS = InversionPrior(shortest=(0.02, 0.5), longest=(0.6, 4.5), repetition_time=(0.9, 15.0))
 CONSTANT = InversionRecovery(kind=SignalKind.SIGNED, complete=2.0)
 SHORTEST_TR, SHORTEST_REST = 1.0, 0.4  # [s]
-MIXED = 0.6  # sd of ln T1 in a voxel at which what its T1 is has become a matter of definition
+PARTIAL_VOLUME_SD = 0.6  # sd of ln T1 in a voxel at which what its T1 is has become a matter of definition
 LEAST_WEIGHT = 0.03
 EARLIEST = 0.005  # no inversion time is counted shorter than this [s]
 
@@ -122,7 +126,7 @@ class Slabs:
             "target": target.movedim(-1, 0).clamp(-6e4, 6e4).half(),
             "scale": features.scale.movedim(-1, 0).half(),
             "log_t1": free[..., 0].half(),
-            "weight": torch.exp(-((slab.mixing / MIXED) ** 2)).clamp(min=LEAST_WEIGHT).half(),
+            "weight": torch.exp(-((slab.mixing / PARTIAL_VOLUME_SD) ** 2)).clamp(min=LEAST_WEIGHT).half(),
         }
 
 
@@ -158,19 +162,19 @@ def measured_slab(
         raise IndexError(index)
     generator = seeded_generator(seed, "slab", index)
     late = draw_uniform((-recipe.late, recipe.late), generator)
-    if draw_event(0.6, generator):
+    if bernoulli(0.6, generator):
         late = 0.0
-    untold = draw_event(recipe.untold, generator)
-    if draw_event(recipe.scattered, generator):
+    untold = bernoulli(recipe.untold, generator)
+    if bernoulli(recipe.scattered, generator):
         scan = draw_scan(recipe, generator)
         prior = ScatterPrior(snr=recipe.snr)
-        one = scatter(prior, scan, (recipe.size, recipe.size), generator)
+        item = scatter(prior, scan, (recipe.size, recipe.size), generator)
         return MeasuredSlab(
-            acquisition=Acquisition(signal=one.signal, protocol=_told(scan.protocol, 0.0, untold)),
-            truth=one.truth,
-            mixing=torch.zeros_like(one.truth[..., 0]),
+            acquisition=Acquisition(signal=item.signal, protocol=_told(scan.protocol, 0.0, untold)),
+            truth=item.truth,
+            mixing=torch.zeros_like(item.truth[..., 0]),
             subject="scattered",
-            noise_sd=one.noise_sd,
+            noise_sd=item.noise_sd,
         )
     stream = slab_stream(recipe, tuple(anatomies), seed, length)
     sample = stream[index]
@@ -212,32 +216,32 @@ def draw_scan(recipe: SlabRecipe, generator: torch.Generator) -> Scan:
             field_strength=3.0,
         )
         return replace(scan, protocol=protocol, train=None)
-    if draw_event(recipe.published, generator):
+    if bernoulli(recipe.published, generator):
         return replace(
-            seven_inversions(), train=None if draw_event(0.5, generator) else seven_inversions().train
+            seven_inversions(), train=None if bernoulli(0.5, generator) else seven_inversions().train
         )
-    far = draw_event(recipe.wide, generator)
+    far = bernoulli(recipe.wide, generator)
     scan = draw_inversions(ANY_INVERSIONS if far else InversionPrior(), generator)
-    model = CONSTANT if draw_event(0.5, generator) else scan.model
-    if draw_event(0.8, generator):
+    model = CONSTANT if bernoulli(0.5, generator) else scan.model
+    if bernoulli(0.8, generator):
         return replace(scan, model=model)
     return replace(scan, model=model, protocol=_following(scan.protocol))
 
 
 def draw_shapes(shape: tuple[int, int, int], generator: torch.Generator) -> Anatomy:
     """Draw shapes of any material, or spheres in water."""
-    if draw_event(0.4, generator):
+    if bernoulli(0.4, generator):
         radius = draw_uniform((4.0, 12.0), generator)
         return sphere_grid(shape, FINE_MM, generator, radius_mm=radius)
     anatomy = random_shapes(shape, FINE_MM, generator, n_shapes=32)
     return with_specks(anatomy, draw_count(0, 60, generator), generator)
 
 
-def strewn(anatomies: Sequence[Anatomy], seed: int) -> tuple[Anatomy, ...]:
+def with_inclusions(anatomies: Sequence[Anatomy], seed: int) -> tuple[Anatomy, ...]:
     """Return heads, each without and with specks."""
     pairs = (
-        (one, with_specks(one, N_SPECKS, seeded_generator(seed, "specks", one.subject)))
-        for one in anatomies
+        (anatomy, with_specks(anatomy, N_SPECKS, seeded_generator(seed, "specks", anatomy.subject)))
+        for anatomy in anatomies
     )
     return tuple(anatomy for pair in pairs for anatomy in pair)
 
@@ -256,3 +260,57 @@ def _told(protocol: Protocol, late: float, untold: bool) -> Protocol:
     if untold:
         return replace(protocol, inversion_time=times, repetition_time=None, readout_time=None)
     return replace(protocol, inversion_time=times)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSlabs:
+    """Slabs of a recipe with fixed inversion times, made when they are asked for.
+
+    Attributes:
+        recipe: What they are made from.
+        anatomies: Heads to cut from.
+        seed: Of all slabs.
+        length: How many there are.
+    """
+
+    recipe: SlabRecipe
+    anatomies: tuple[Anatomy, ...]
+    seed: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Make one slab: `signal` over the reference intensity, and `truth`, T1 [s], relative PD and B.
+
+        Raises:
+            IndexError: The index lies beyond the length.
+        """
+        slab = measured_slab(self.recipe, self.anatomies, self.seed, self.length, index)
+        acquisition, truth = slab.acquisition, slab.truth
+        scale = reference_intensity(acquisition.signal)
+        relative = truth / torch.tensor([1.0, scale if scale > 0 else math.nan, 1.0])
+        return {
+            "signal": (acquisition.signal / max(scale, 1e-12)).movedim(-1, 0).half(),
+            "truth": relative.movedim(-1, 0).clamp(max=6e4).half(),
+        }
+
+
+def slabs_of(
+    recipe: SlabRecipe, anatomies: tuple[Anatomy, ...], *, seed: int, length: int, fitted: bool
+) -> Slabs | ImageSlabs:
+    """Return the slabs of a recipe, of heads with and without inclusions where it asks for them.
+
+    Args:
+        recipe: What they are made from.
+        anatomies: Heads to cut from.
+        seed: Of all slabs.
+        length: How many there are.
+        fitted: Whether they are fitted, or images.
+    """
+    heads = with_inclusions(anatomies, seed) if recipe.specks else anatomies
+    if fitted:
+        return Slabs(recipe=recipe, anatomies=heads, seed=seed, length=length)
+    return ImageSlabs(recipe=recipe, anatomies=heads, seed=seed, length=length)

@@ -10,6 +10,7 @@ kept: a training that was stopped goes on as if it had not been.
 import copy
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite, nan
@@ -20,20 +21,22 @@ import torch
 from torch import Tensor, nn
 
 from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_text
 from unweight.learn.training.checkpoint import Snapshot, read_snapshot, training_digest, write_snapshot
-from unweight.learn.training.precision import (
+from unweight.learn.training.execution import (
+    DistributedContext,
     Precision,
     PrecisionChoice,
     StepTrial,
     autocast,
     choose_precision,
+    joined_processes,
 )
-from unweight.learn.training.processes import Processes, joined_processes
-from unweight.learn.training.schedule import TrainingPlan
-from unweight.learn.training.task import Batch, Batches, Task
+from unweight.learn.training.recipe import TrainingPlan
+from unweight.learn.training.trainable import Batch, Batches, Task
 
 SNAPSHOT = "snapshot.safetensors"
 LOG = "log.jsonl"
@@ -67,6 +70,39 @@ class Step:
     skipped: int
 
 
+class TrainingCallback(ABC):
+    """Called as a training proceeds."""
+
+    @abstractmethod
+    def samples(self, part: str) -> Progress | None:
+        """Return what is called with the samples computed and all of them; `part` is `train` …."""
+
+    @abstractmethod
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Called before the first step with what losses are computed in, first to last."""
+
+    @abstractmethod
+    def step(self, step: Step) -> None:
+        """Called at each check and each snapshot."""
+
+
+@final
+@dataclass(frozen=True)
+class NullCallback(TrainingCallback):
+    """Does nothing."""
+
+    def samples(self, part: str) -> Progress | None:
+        """Return None."""
+        return None
+
+    def precision(self, choices: tuple[PrecisionChoice, ...]) -> None:
+        """Do nothing."""
+
+    def step(self, step: Step) -> None:
+        """Do nothing."""
+
+
+NULL_CALLBACK = NullCallback()
 Report = Callable[[Step], None]
 Announce = Callable[[tuple[PrecisionChoice, ...]], None]
 
@@ -114,24 +150,24 @@ def train(
         wrapped = processes.wrap(network)
         state = _State.start(network, plan)
         digest = training_digest(plan, seed, state.network, processes.n)
-        books = _Books(folder=folder, digest=digest)
-        books.resume(state)
+        log = _CheckpointLog(folder=folder, digest=digest)
+        log.resume(state)
         processes.agree(state.step)
-        course = _Course(task=task, batches=batches, plan=plan, seed=seed, processes=processes)
+        loop = _TrainingLoop(task=task, batches=batches, plan=plan, seed=seed, processes=processes)
         if state.step < plan.n_steps:
-            state.compute_in(processes.agreed(course.choice(precision, state)))
+            state.compute_in(processes.agreed(loop.choice(precision, state)))
         if processes.rank == 0 and announce is not None:
             announce(state.choices)
         if processes.rank == 0 and state.step == 0:
-            books.keep(state)
-        for step in course.steps(state, wrapped):
+            log.keep(state)
+        for step in loop.steps(state, wrapped):
             if processes.rank == 0:
-                told = _tell(state, step, check)
-                books.enter(told, state.choices[-1])
+                done = _evaluate(state, step, check)
+                log.enter(done, state.choices[-1])
                 if step.step % plan.save_every == 0 or step.step == plan.n_steps:
-                    books.keep(state)
+                    log.keep(state)
                 if report is not None:
-                    report(told)
+                    report(done)
         processes.agree(state.step)  # nobody leaves before the last snapshot is written
         return state.averaged()
 
@@ -152,14 +188,14 @@ class _State:
 
     @classmethod
     def start(cls, network: nn.Module, plan: TrainingPlan) -> "_State":
-        free = [one for one in network.parameters() if one.requires_grad]
+        free = [parameter_spec for parameter_spec in network.parameters() if parameter_spec.requires_grad]
         if not free:
             raise UsageError("the network has no parameters to train")
         groups = [
-            {"params": [one for one in free if one.ndim > 1], "weight_decay": plan.weight_decay},
-            {"params": [one for one in free if one.ndim <= 1], "weight_decay": 0.0},
+            {"params": [item for item in free if item.ndim > 1], "weight_decay": plan.weight_decay},
+            {"params": [item for item in free if item.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW([one for one in groups if one["params"]], lr=plan.learning_rate)
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate)
         average = copy.deepcopy(network).requires_grad_(False).eval()
         return cls(network=network.train(), average=average, optimizer=optimizer)
 
@@ -189,9 +225,9 @@ class _State:
 
     def snapshot(self, digest: str) -> Snapshot:
         moments = {
-            name: self.optimizer.state[one]
-            for name, one in self.network.named_parameters()
-            if one in self.optimizer.state
+            name: self.optimizer.state[named_parameter]
+            for name, named_parameter in self.network.named_parameters()
+            if named_parameter in self.optimizer.state
         }
         return Snapshot(
             digest=digest,
@@ -202,9 +238,9 @@ class _State:
             choices=self.choices,
             network=self.network.state_dict(),
             average=self.average.state_dict(),
-            first={name: one["exp_avg"] for name, one in moments.items()},
-            second={name: one["exp_avg_sq"] for name, one in moments.items()},
-            updates={name: one["step"] for name, one in moments.items()},
+            first={name: moment["exp_avg"] for name, moment in moments.items()},
+            second={name: moment["exp_avg_sq"] for name, moment in moments.items()},
+            updates={name: moment["step"] for name, moment in moments.items()},
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -213,25 +249,25 @@ class _State:
         self.choices = snapshot.choices
         self.network.load_state_dict(dict(snapshot.network))
         self.average.load_state_dict(dict(snapshot.average))
-        for name, one in self.network.named_parameters():
+        for name, named_parameter in self.network.named_parameters():
             if name in snapshot.updates:
-                self.optimizer.state[one] = {
+                self.optimizer.state[named_parameter] = {
                     "step": snapshot.updates[name].clone(),
-                    "exp_avg": snapshot.first[name].to(one.device, copy=True),
-                    "exp_avg_sq": snapshot.second[name].to(one.device, copy=True),
+                    "exp_avg": snapshot.first[name].to(named_parameter.device, copy=True),
+                    "exp_avg_sq": snapshot.second[name].to(named_parameter.device, copy=True),
                 }
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Course:
+class _TrainingLoop:
     """The steps of a training."""
 
     task: Task
     batches: Batches
     plan: TrainingPlan
     seed: int
-    processes: Processes
+    processes: DistributedContext
 
     def steps(self, state: _State, wrapped: nn.Module) -> Iterator[Step]:
         """Make the steps that are left, and give those to be told of."""
@@ -254,7 +290,7 @@ class _Course:
                 self._skip(state)
             state.step += 1
             state.seconds = time.perf_counter() - start
-            if self._is_told(state.step):
+            if self._is_reported(state.step):
                 yield Step(
                     step=state.step,
                     n_steps=self.plan.n_steps,
@@ -313,11 +349,11 @@ class _Course:
     def _is_checked(self, step: int) -> bool:
         return step % self.plan.check_every == 0 or step == self.plan.n_steps
 
-    def _is_told(self, step: int) -> bool:
+    def _is_reported(self, step: int) -> bool:
         return self._is_checked(step) or step % self.plan.save_every == 0
 
 
-def _tell(state: _State, step: Step, check: Check | None) -> Step:
+def _evaluate(state: _State, step: Step, check: Check | None) -> Step:
     """Return the step with what the check finds, where one is due."""
     if check is None or step.checks is None:
         return replace(step, checks=None)
@@ -327,7 +363,7 @@ def _tell(state: _State, step: Step, check: Check | None) -> Step:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Books:
+class _CheckpointLog:
     """What is kept on the disk: the snapshot, and a line for each report."""
 
     folder: Path | None
@@ -368,7 +404,7 @@ class _Books:
             "precision": str(choice),
         }
         self.lines.append(json.dumps(line, allow_nan=False))
-        write_bytes_atomic(self.folder / LOG, "".join(f"{one}\n" for one in self.lines).encode())
+        write_bytes_atomic(self.folder / LOG, "".join(f"{item}\n" for item in self.lines).encode())
 
 
 def _plain(number: float) -> float | None:

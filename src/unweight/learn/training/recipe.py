@@ -1,202 +1,146 @@
-"""Everything needed to train an estimator again, as plain values.
+"""Recipes: all that is needed to train a network again, as plain values.
 
-A recipe is written into the card of the weights it made; `learn.training.presets` has those to begin with.
+A recipe is written into the card of the weights it led to. Its plan says how long and how fast to train:
+linear warm-up, then half a cosine down to a fraction of the rate,
+
+    rate(k) = r (k + 1) / w                                        for k < w
+    rate(k) = r (f + (1 - f) (1 + cos(π (k - w) / (n - 1 - w))) / 2)  for k ≥ w
+
+with `r` the learning rate, `w` the steps of the warm-up, `n` all steps and `f` the final fraction
+(Loshchilov and Hutter, SGDR, ICLR 2017, without restarts).
 """
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import dataclass
+from math import cos, inf, pi
+from typing import Any, Generic, TypeVar, final
 
-from unweight.core.errors import InputError, UsageError
-from unweight.learn.mprage.cohort import CohortRecipe
-from unweight.learn.mprage.ladder_choice import LadderChoice
-from unweight.learn.t1.slabs import SlabRecipe
-from unweight.learn.training.schedule import TrainingPlan
-from unweight.learn.weighted.slabs import WeightedSlabRecipe
-from unweight.nets.image_set import ImageSetConfig
-from unweight.nets.pgan import PganConfig
-from unweight.nets.recurrent import RecurrentConfig
-from unweight.nets.resnet import ResNetConfig
-from unweight.nets.time_unet import TimeUNetConfig
-from unweight.nets.unet import UNetConfig
+from unweight.core.errors import UsageError
 
-POSTERIOR, RESIDUAL = "t1-posterior", "t1-residual"
-RESNET, RIM, DIFFUSOR = "t1-resnet", "t1-rim", "t1-diffusor"
-MAPS, MAPS_UNTOLD, MAPS_UNET, MAPS_PGAN = "maps", "maps-no-embedding", "maps-unet", "maps-pgan"
-T1W, T1W_UNET, T1W_GAN, T1W_FAST = "mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm"
-STRUCTURES = "structures"
-FROM_FITS = (POSTERIOR, RESIDUAL)
-FROM_WEIGHTED = (MAPS, MAPS_UNTOLD, MAPS_UNET, MAPS_PGAN)
-FROM_ECHOES = (T1W, T1W_UNET, T1W_GAN, T1W_FAST)
-FROM_PAIRS = (*FROM_ECHOES, STRUCTURES)
-METHODS = (POSTERIOR, RESIDUAL, RESNET, RIM, DIFFUSOR, *FROM_WEIGHTED, *FROM_PAIRS)
 PRESETS = ("cpu", "gpu", "paper")
-SEVEN = (0.05, 0.10, 0.25, 0.50, 0.85, 1.50, 2.50)
-Network = UNetConfig | ResNetConfig | RecurrentConfig | TimeUNetConfig | ImageSetConfig | PganConfig
-NETWORKS = {
-    POSTERIOR: UNetConfig,
-    RESIDUAL: TimeUNetConfig,
-    RESNET: ResNetConfig,
-    RIM: RecurrentConfig,
-    DIFFUSOR: TimeUNetConfig,
-    MAPS: ImageSetConfig,
-    MAPS_UNTOLD: ImageSetConfig,
-    MAPS_UNET: UNetConfig,
-    MAPS_PGAN: PganConfig,
-    T1W: TimeUNetConfig,
-    T1W_UNET: UNetConfig,
-    T1W_GAN: PganConfig,
-    T1W_FAST: TimeUNetConfig,
-    STRUCTURES: UNetConfig,
-}
-Slabs = SlabRecipe | WeightedSlabRecipe | CohortRecipe
+SampleConfig = TypeVar("SampleConfig")
+NetworkConfig = TypeVar("NetworkConfig")
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingPlan:
+    """What the optimiser does at each step.
+
+    Attributes:
+        n_steps: Steps in all.
+        batch_size: Samples in a batch, for each process.
+        learning_rate: Rate of AdamW after the warm-up.
+        warm_up: Steps of the linear warm-up; fewer than `n_steps`.
+        final_rate: Fraction of the rate that is left at the last step, 0 to 1.
+        weight_decay: Decay of AdamW, on parameters with two axes or more.
+        clip: Largest norm of the gradient over all parameters.
+        ema_decay: Decay of the moving average of the weights.
+        bfloat16: Whether the loss may be computed under autocast to bfloat16, where that is faster.
+        check_every: Steps between checks.
+        save_every: Steps between snapshots.
+    """
+
+    n_steps: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    warm_up: int = 200
+    final_rate: float = 0.01
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    bfloat16: bool = False
+    check_every: int = 500
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size", "check_every", "save_every"):
+            self._require(name, getattr(self, name) >= 1, "Give a whole number of at least 1.")
+        self._require("warm_up", 0 <= self.warm_up < self.n_steps, f"It lies in 0 to {self.n_steps - 1}.")
+        self._require("learning_rate", 0 < self.learning_rate < inf, "Give a positive number.")
+        self._require("final_rate", 0 <= self.final_rate <= 1, "It is a fraction, 0 to 1.")
+        self._require("weight_decay", 0 <= self.weight_decay < inf, "Give 0 or a positive number.")
+        self._require("clip", self.clip > 0, "Give a positive number.")
+        self._require("ema_decay", 0 <= self.ema_decay < 1, "It lies in 0 to 1, without 1.")
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        done = min(1.0, (step - self.warm_up) / max(1, self.n_steps - 1 - self.warm_up))
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * (1 + cos(pi * done)) / 2)
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the moving average at a step, counted from 0: short memory at first."""
+        return min(self.ema_decay, (1 + step) / (10 + step))
+
+    def _require(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            raise UsageError(f"TrainingPlan.{name} is {getattr(self, name)!r}", remedy=remedy)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Generic[SampleConfig, NetworkConfig]):
     """One training.
 
     Attributes:
-        method: What is trained, one of METHODS.
-        preset: What the recipe was made from.
-        seed: Of slabs, starting weights and batches.
-        slabs: What slabs, or pairs of whole heads, are made from.
-        n_slabs: How many are made before the training; they are used again and again.
-        patch: Voxels along each side of what the network sees at a time.
-        network: Of the method.
+        method: Name of what is trained.
+        preset: What the recipe was derived from.
+        seed: Of samples, starting weights and batches.
+        slabs: How slabs, or pairs of whole heads, are simulated; a dataclass of plain values.
+        n_slabs: How many are simulated before the training; they are used again and again.
+        patch: Voxels along each side of what the network gets at a time.
+        network: Configuration of the network.
         plan: How long, how fast.
-        descent: Of a Fast-DDPM.
+        schedule: Noise schedule of a diffusion network that is trained for one; `descent` in cards.
     """
 
     method: str
     preset: str
     seed: int = 0
-    slabs: Slabs
+    slabs: SampleConfig
     n_slabs: int
     patch: int
-    network: Network
+    network: NetworkConfig
     plan: TrainingPlan
-    descent: LadderChoice | None = None
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"nothing is called {self.method}", remedy=f"There are {', '.join(METHODS)}.")
-        if not isinstance(self.network, NETWORKS[self.method]):
-            raise UsageError(f"{self.method} is trained with a {NETWORKS[self.method].__name__}")
-        if not isinstance(self.slabs, slabs_of_method(self.method)):
-            raise UsageError(f"{self.method} is not trained on slabs of a {type(self.slabs).__name__}")
-        if (self.descent is None) is (self.method == T1W_FAST):
-            raise UsageError(f"a short ladder belongs to {T1W_FAST}, and to it alone")
-        if not isinstance(self.slabs, SlabRecipe):
-            return
-        if self.method not in FROM_FITS and not self.slabs.inversion_times:
-            raise UsageError(f"{self.method} is trained for one set of TIs", remedy="Give them.")
-
-    @property
-    def series(self) -> SlabRecipe:
-        """What slabs of inversion recovery are made from.
-
-        Raises:
-            UsageError: They are of something else.
-        """
-        if not isinstance(self.slabs, SlabRecipe):
-            raise UsageError(
-                f"{self.method} takes images of any timings", remedy="Leave out inversion times."
-            )
-        return self.slabs
-
-    @property
-    def cohort(self) -> CohortRecipe:
-        """What pairs of echoes and T1w are made from.
-
-        Raises:
-            UsageError: It is not trained on pairs.
-        """
-        if not isinstance(self.slabs, CohortRecipe):
-            raise UsageError(f"{self.method} is not trained on pairs of images")
-        return self.slabs
+    schedule: Any = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
-        values = dict(plain(dataclasses.asdict(self)))
-        if self.descent is None:
-            del values["descent"]
-        return values
-
-    def for_protocol(
-        self, inversion_times: tuple[float, ...], repetition_time: float, readout: float
-    ) -> "Recipe":
-        """Return the recipe for one set of inversion times [s]; the network takes as many images."""
-        slabs = replace(
-            self.series,
-            inversion_times=inversion_times,
-            repetition_time=repetition_time,
-            readout=readout,
-        )
-        network = self.network
-        if isinstance(network, ResNetConfig):
-            network = replace(network, in_channels=len(inversion_times))
-        if isinstance(network, TimeUNetConfig) and self.method == DIFFUSOR:
-            network = replace(network, in_channels=3 + len(inversion_times))
-        return replace(self, slabs=slabs, network=network)
+        values = dict(plain_values(dataclasses.asdict(self)))
+        schedule = values.pop("schedule")
+        return values if schedule is None else {**values, "descent": schedule}
 
 
-def recipe_from_plain(values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that `to_plain` gave.
-
-    Raises:
-        InputError: These are not the values of a recipe.
-    """
-    try:
-        method = str(values["method"])
-        return Recipe(
-            **{
-                **values,
-                "slabs": _built(slabs_of_method(method), values["slabs"]),
-                "network": _built(NETWORKS[method], values["network"]),
-                "plan": _built(TrainingPlan, values["plan"]),
-                "descent": _built(LadderChoice, values["descent"]) if "descent" in values else None,
-            }
-        )
-    except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise InputError(
-            f"holds no recipe of this version: {error}",
-            remedy="Use weights and program that belong together.",
-        ) from error
-
-
-def slabs_of_method(method: str) -> type[Slabs]:
-    """Return what a method is trained on."""
-    if method in FROM_PAIRS:
-        return CohortRecipe
-    return WeightedSlabRecipe if method in FROM_WEIGHTED else SlabRecipe
-
-
-def plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """Return JSON values: tuples as lists, enumerations as their values."""
     if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
+        return {str(name): plain_values(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain_values(item) for item in value]
     return getattr(value, "value", value)
 
 
-def _built(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Build a configuration from JSON values: lists are tuples, enumerations go by their values."""
-    fields = {one.name: one for one in dataclasses.fields(kind)}
-    made: dict[str, Any] = {}
+def config_from_plain(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Build a configuration from JSON values: lists become tuples, enumerations go by their values.
+
+    Raises:
+        TypeError: There is a value of an unknown name.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             raise TypeError(f"{kind.__name__} has no {name}")
         wanted = fields[name].type
         if isinstance(value, Mapping) and isinstance(wanted, type):
-            made[name] = _built(wanted, value)
+            arguments[name] = config_from_plain(wanted, value)
         elif isinstance(value, list):
-            made[name] = tuple(value)
+            arguments[name] = tuple(value)
         elif isinstance(value, str) and isinstance(wanted, type):
-            made[name] = wanted(value)
+            arguments[name] = wanted(value)
         else:
-            made[name] = value
-    return kind(**made)
+            arguments[name] = value
+    return kind(**arguments)

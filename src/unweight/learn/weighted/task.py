@@ -1,4 +1,6 @@
-"""What a network says of ln T1, ln T2 and ln PD from weighted images, and the loss it is trained with.
+"""The networks for weighted images: their inputs, outputs and losses.
+
+What a network says of ln T1, ln T2 and ln PD from weighted images, and the loss it is trained with.
 
     u = (free − middle) / spread,    z = (u_true − u) / sd
     L = mean ω·[δ²(√(1 + (z/δ)²) − 1) + ln sd] + a·mean |x − x̂|/range + c·mean |ρ|,    δ = 2.5
@@ -11,6 +13,8 @@ are turned back into the logarithm of each image by the signal equation, and of 
 
 the free gain g_i of each image and what all images share in a voxel, b, the receive sensitivity, are taken
 out.
+
+The published baseline, a conditional GAN, on weighted images: its loss, see `nets.pgan`.
 """
 
 from abc import ABC, abstractmethod
@@ -21,11 +25,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unweight.learn.training.task import Batch, Task
-from unweight.learn.weighted.conditioning import N_TOKEN, NAMES, ln_reference, name_tokens, tokens_of
-from unweight.learn.weighted.features import LEVELS, PHYSICS
-from unweight.nets.image_set import ImageSetConfig, ImageSetUNet
-from unweight.nets.pgan import Pgan
+from unweight.learn.training.trainable import Batch, Task
+from unweight.learn.weighted.features import (
+    LEVELS,
+    N_TOKEN,
+    NAMES,
+    PHYSICS,
+    ln_reference,
+    name_tokens,
+    tokens_of,
+)
+from unweight.nets.image_set import ImageSetConfig
+from unweight.nets.pgan import Pgan, adversarial_loss
 from unweight.nets.unet import UNetConfig
 from unweight.signals.weighted import weighted_signal
 
@@ -45,8 +56,8 @@ INSIDE = PHYSICS.index("inside")
 Maps = Float[Tensor, "batch 3 height width"]
 
 
-class View(ABC):
-    """How a network is asked for maps of a batch."""
+class InputAdapter(ABC):
+    """What a network gets of a batch."""
 
     @abstractmethod
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
@@ -55,7 +66,7 @@ class View(ABC):
 
 @final
 @dataclass(frozen=True)
-class Told(View):
+class Conditioned(InputAdapter):
     """The network is told how each image was made, and what each voxel says by itself."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
@@ -68,7 +79,7 @@ class Told(View):
 
 @final
 @dataclass(frozen=True)
-class Untold(View):
+class Unconditioned(InputAdapter):
     """The network is told which contrast each image is, but not how it was made: the ablation."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
@@ -83,7 +94,7 @@ class Untold(View):
 
 @final
 @dataclass(frozen=True)
-class Stacked(View):
+class Channels(InputAdapter):
     """The images as channels in a fixed order, and the mask: a plain U-Net."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
@@ -94,13 +105,13 @@ class Stacked(View):
 
 @final
 @dataclass(frozen=True)
-class Judged(View):
+class Generator(InputAdapter):
     """The generator of a conditional GAN: a plain U-Net, whose standard deviations are not used."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
         """Return the maps of the generator, and ln sd of 0."""
-        made: Tensor = network(stacked(batch))[0]
-        return torch.cat([made[:, :N_MAPS], torch.zeros_like(made[:, N_MAPS:])], dim=1)
+        result: Tensor = network(stacked(batch))[0]
+        return torch.cat([result[:, :N_MAPS], torch.zeros_like(result[:, N_MAPS:])], dim=1)
 
 
 @final
@@ -110,12 +121,12 @@ class MapsTask(Task):
 
     Attributes:
         maps: The network.
-        view: How it is asked.
+        adapter: What it gets of a batch.
         cycle: c, weight of the physics cycle.
     """
 
     maps: nn.Module
-    view: View
+    adapter: InputAdapter
     cycle: float = CYCLE
 
     @property
@@ -125,11 +136,11 @@ class MapsTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `learn.weighted.slabs`."""
-        free, sd = answer_maps(self.view(network, batch))
+        free, sd = answer_maps(self.adapter(network, batch))
         return maps_loss(free, sd, batch) + self.cycle * cycle_loss(free, batch)
 
 
-def told_config(widths: tuple[int, ...]) -> ImageSetConfig:
+def conditioned_config(widths: tuple[int, ...]) -> ImageSetConfig:
     """Return the network that is told how images were made."""
     return ImageSetConfig(
         token_features=N_TOKEN + len(LEVELS),
@@ -139,22 +150,15 @@ def told_config(widths: tuple[int, ...]) -> ImageSetConfig:
     )
 
 
-def untold_config(widths: tuple[int, ...]) -> ImageSetConfig:
+def unconditioned_config(widths: tuple[int, ...]) -> ImageSetConfig:
     """Return the same network without what tells how images were made."""
     n_token = N_TOKEN + len(LEVELS)
     return ImageSetConfig(token_features=n_token, extra_channels=1, out_channels=OUTPUTS, widths=widths)
 
 
-def stacked_config(widths: tuple[int, ...]) -> UNetConfig:
+def channels_config(widths: tuple[int, ...]) -> UNetConfig:
     """Return a plain U-Net."""
     return UNetConfig(in_channels=len(NAMES) + 1, out_channels=OUTPUTS, widths=widths, linear_head=True)
-
-
-def view_of(network: nn.Module) -> View:
-    """Return how a network is asked, by what it was built for."""
-    if isinstance(network, ImageSetUNet):
-        return Told() if network.config.extra_channels == len(PHYSICS) else Untold()
-    return Judged() if isinstance(network, Pgan) else Stacked()
 
 
 def stacked(batch: Batch) -> Float[Tensor, "batch channels height width"]:
@@ -172,7 +176,7 @@ def blind_images(batch: Batch) -> Float[Tensor, "batch images height width"]:
 def answer_maps(output: Float[Tensor, "batch 6 height width"]) -> tuple[Maps, Maps]:
     """Return ln T1, ln T2 and ln PD and their standard deviations."""
     output = output.float()
-    spread, middle = (torch.tensor(one).to(output)[:, None, None] for one in (SPREAD, MIDDLE))
+    spread, middle = (torch.tensor(item).to(output)[:, None, None] for item in (SPREAD, MIDDLE))
     mean, ln_sd = torch.split(output, N_MAPS, dim=1)
     return (
         middle + spread * mean.clamp(-ENDS, ENDS),
@@ -185,7 +189,7 @@ def maps_loss(free: Maps, sd: Maps, batch: Batch) -> Float[Tensor, ""]:
     target, weight = batch["target"], batch["weight"][:, None]
     known = torch.isfinite(target)
     truth = target.nan_to_num()
-    spread, ranges = (torch.tensor(one).to(free)[:, None, None] for one in (SPREAD, RANGES))
+    spread, ranges = (torch.tensor(item).to(free)[:, None, None] for item in (SPREAD, RANGES))
     away = (truth - free) / sd
     likelihood = TAIL**2 * (torch.sqrt(1 + (away / TAIL) ** 2) - 1) + (sd / spread).log()
     linear = (truth.exp() - free.exp()).abs() / ranges
@@ -216,13 +220,13 @@ def unexplained(
     present = (batch["present"] > 0.5)[..., None, None]
     timings = torch.where(torch.isfinite(rows[..., :1]), rows, rows.new_tensor(ABSENT))
     t1, t2, pd = (free[:, index : index + 1].exp() for index in range(N_MAPS))
-    said = weighted_signal(t1, t2, pd, timings[:, :, None, None, :]).clamp(min=1e-6).log()
+    values = weighted_signal(t1, t2, pd, timings[:, :, None, None, :]).clamp(min=1e-6).log()
     inside = batch["physics"][:, INSIDE : INSIDE + 1] > 0.5
     counts = (present & inside & torch.isfinite(batch["target"]).all(1, keepdim=True)).to(images)
     reference = ln_reference(timings, batch["field"][:, 0])[..., None, None]
     counts = counts * (images - reference > DARK)
-    counts = counts * ((images - reference > dark) | (said - reference > dark))
-    left = (images - said) * counts
+    counts = counts * ((images - reference > dark) | (values - reference > dark))
+    left = (images - values) * counts
     left = left - counts * (left.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1))
     gain = left.sum((2, 3), keepdim=True) / counts.sum((2, 3), keepdim=True).clamp(min=1)
     return (left - gain) * counts, counts
@@ -230,3 +234,34 @@ def unexplained(
 
 # Timings that stand for an image that is missing: a spin echo that could be.
 ABSENT = (0.0, 1.0, 0.01, *(float("nan"),) * 6)
+
+
+PIXELS = 100.0  # λ
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PganTask(Task):
+    """A conditional GAN and its loss.
+
+    Attributes:
+        pgan: Generator and critic.
+    """
+
+    pgan: Pgan
+
+    @property
+    def network(self) -> nn.Module:
+        """Both networks."""
+        return self.pgan
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Return the loss of a batch: adversarial, and 100 times the mean absolute error."""
+        target = batch["target"]
+        known = torch.isfinite(target)
+        spread, middle = (torch.tensor(item).to(target)[:, None, None] for item in (SPREAD, MIDDLE))
+        truth = torch.where(known, (target.nan_to_num() - middle) / spread, 0.0)
+        result, verdicts = network(stacked(batch), truth, known.to(truth))
+        away = ((result[:, :N_MAPS].float() - truth).abs() * known).sum() / known.sum().clamp(min=1)
+        loss: Tensor = adversarial_loss(verdicts) + PIXELS * away
+        return loss

@@ -1,0 +1,324 @@
+"""What `unweight train` learns from: slabs of heads, or pairs of echoes and T1w, simulated or real."""
+
+import argparse
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from rich.console import Console
+
+from unweight.cli.learning_commands import TRAIN
+from unweight.cli.training_record import FOLDER
+from unweight.core.errors import UsageError
+from unweight.core.seeding import seeded_generator
+from unweight.heads.brainweb import find_brainweb, read_brainweb, subject_of
+from unweight.learn.pairs.cohort import CohortRecipe, person_pair
+from unweight.learn.pairs.pair import Pair, load_pair
+from unweight.learn.pairs.pair_data import PairData, PairMethod, make_pairs
+from unweight.learn.pairs.real_pair import real_pair
+from unweight.learn.pairs.real_subjects import FoundPairs, PairedSubject, contents_of, paired_subjects
+from unweight.learn.training.loop import TrainingCallback
+from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
+from unweight.learn.training.trainable import TrainingData, trainable
+from unweight.registry import trained_methods
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.nuclei import with_nuclei
+from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.anatomy.split import split_subjects
+from unweight.synth.anatomy.whole_head import whole_head
+
+LEARNING = ("train", "validation")
+# Of heads drawn from random numbers: eight centimetres around the deep nuclei.
+HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
+HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
+N_HEADS = {"train": 4, "validation": 2}
+PAIRS, COHORT_OF = "pairs", "mprage"  # the cohort is the same for all that learn from it
+OPTIONS = ("bids", "labels", "people", "pairs")
+N_DRAWN = {"train": 4, "validation": 2}
+REAL_SHARES = (0.8, 0.2, 0.0)
+FEWEST_REAL = 2
+
+
+class TrainingSource(ABC):
+    """What a training learns from, as the command line asks for it.
+
+    Attributes:
+        samples: What it learns from, in a word.
+        keeps_base: Whether the network of a residual is kept beside its weights.
+    """
+
+    samples: ClassVar[str]
+    keeps_base: ClassVar[bool]
+
+    @abstractmethod
+    def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
+        """Return the recipe with what the options change in its samples."""
+
+    @abstractmethod
+    def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
+        """Find whose images are for what, before anything is computed."""
+
+    @abstractmethod
+    def asked(self) -> dict[str, Any]:
+        """Return what decides the samples, as JSON values under one name."""
+
+    @abstractmethod
+    def subfolder(self, method: str) -> str:
+        """Return where a training is kept below the folder of trainings."""
+
+    @abstractmethod
+    def data(
+        self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
+    ) -> TrainingData:
+        """Return the samples."""
+
+    @abstractmethod
+    def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
+        """Return how much it learns from, in a line."""
+
+
+@final
+@dataclass(kw_only=True)
+class SlabTraining(TrainingSource):
+    """Slabs of BrainWeb's heads, or of heads drawn from random numbers.
+
+    Attributes:
+        arguments: Of the command line.
+        source: The method that learns from them.
+    """
+
+    arguments: argparse.Namespace
+    source: SlabSource
+    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
+    samples: ClassVar[str] = "slabs"
+    keeps_base: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.arguments, name) is not None]
+        if given:
+            raise UsageError(
+                f"{self.arguments.method} takes no {', '.join(given)}",
+                remedy=f"They go with {', '.join(_pair_methods())}.",
+            )
+
+    def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
+        """Return the recipe as it is."""
+        return recipe
+
+    def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
+        """Choose the heads."""
+        self.chosen = chosen_heads(self.arguments.heads)
+
+    def asked(self) -> dict[str, Any]:
+        """Return the files of the heads."""
+        return {"heads": _plain_heads(self.chosen)}
+
+    def subfolder(self, method: str) -> str:
+        """Return that it is the folder of trainings itself."""
+        return ""
+
+    def data(
+        self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
+    ) -> SlabData:
+        """Return slabs of the heads."""
+        parts = {part: self._heads(part) for part in LEARNING}
+        heads = Heads(train=parts["train"], validation=parts["validation"])
+        return SlabData(
+            source=self.source, heads=heads, n_workers=n_workers, folder=folder, callback=callback
+        )
+
+    def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
+        """Return how many slabs, and whose heads."""
+        heads = data.heads if isinstance(data, SlabData) else Heads(train=(), validation=())
+        train, validation = (
+            ", ".join(head.subject for head in part) for part in (heads.train, heads.validation)
+        )
+        return f"{recipe.n_slabs} slabs from {train}; scored on {validation}"
+
+    def _heads(self, part: str) -> tuple[Anatomy, ...]:
+        if self.chosen is not None:
+            return _read_heads(self.arguments.heads, self.chosen[part])
+        return tuple(
+            procedural_head(
+                seeded_generator(self.arguments.seed, "head", part, index),
+                shape=HEAD_SHAPE,
+                voxel_mm=HEAD_VOXEL_MM,
+                centre_mm=HEAD_MIDDLE_MM,
+            )
+            for index in range(N_HEADS[part])
+        )
+
+
+@final
+@dataclass(kw_only=True)
+class PairTraining(TrainingSource):
+    """Pairs of echoes and T1w of simulated people, or of the subjects of a BIDS tree.
+
+    Attributes:
+        arguments: Of the command line.
+        method: What learns from them.
+    """
+
+    arguments: argparse.Namespace
+    method: PairMethod[Any]
+    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
+    real: Mapping[str, tuple[PairedSubject, ...]] | None = field(default=None, init=False)
+    samples: ClassVar[str] = "people"
+    keeps_base: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        options, name = self.arguments, self.arguments.method
+        if options.bids is not None and (options.heads or options.people):
+            remedy = "Leave --brainweb-dir and --n-subjects out."
+            raise UsageError("--bids-dir learns from real people", remedy=remedy)
+                "--bids-dir learns from real people; leave --brainweb-dir and --n-subjects out"
+            )
+        if options.labels is not None and (options.bids is None or not self.method.needs_labels):
+            raise UsageError(f"--labels-dir goes with {', '.join(_methods_of_labels())} and --bids-dir")
+        if self.method.needs_labels and options.bids is not None and options.labels is None:
+            raise UsageError(
+                f"{name} are learned from labels", remedy="Give --labels-dir, or leave --bids-dir out."
+            )
+        if options.slabs is not None:
+            raise UsageError(f"{name} learns from people, not slabs", remedy="Give --n-subjects.")
+        if options.people is not None and min(options.people) < 1:
+            raise UsageError(f"{options.people} people", remedy="Give at least one for each part.")
+
+    def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
+        """Return the recipe with another cohort."""
+        cohort: CohortRecipe = recipe.slabs
+        if self.arguments.people is not None:
+            n_train, n_validation = self.arguments.people
+            cohort = replace(cohort, n=(n_train, n_validation, cohort.n[2]))
+        if self.arguments.seed:
+            cohort = replace(cohort, seed=self.arguments.seed)
+        return replace(recipe, slabs=cohort, n_slabs=cohort.n[0])
+
+    def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
+        """Choose the heads of simulated people, or find the subjects of a tree."""
+        if self.arguments.bids is None:
+            self.chosen = chosen_heads(self.arguments.heads)
+            return
+        result = paired_subjects([self.arguments.bids], labels=self.arguments.labels)
+        for left in result.left_out:
+            screen.print(f"left out: {left.label} {left.reason}")
+        for remark in result.remarks:
+            screen.print(remark)
+        by_label = {subject.label: subject for subject in self._usable(result)}
+        if len(by_label) < FEWEST_REAL:
+            needed = "MEGRE, T1w and labels" if self.method.needs_labels else "both MEGRE and T1w"
+            raise UsageError(
+                f"{len(by_label)} of {len(result.subjects)} subjects have {needed}",
+                remedy=f"Give at least {FEWEST_REAL}.",
+            )
+        split = split_subjects(by_label, REAL_SHARES)
+        names = {part: split[part] for part in LEARNING}
+        if not names["validation"]:
+            names = {"train": names["train"][1:], "validation": names["train"][:1]}
+        self.real = {part: tuple(by_label[label] for label in labels) for part, labels in names.items()}
+
+    def asked(self) -> dict[str, Any]:
+        """Return the files of the heads, or the contents of the images."""
+        if self.real is None:
+            return {"people": {"heads": _plain_heads(self.chosen)}}
+        files = {part: list(map(contents_of, subjects)) for part, subjects in self.real.items()}
+        return {"people": {"files": files}}
+
+    def subfolder(self, method: str) -> str:
+        """Return the name of the method: several are trained in one folder."""
+        return method
+
+    def data(
+        self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
+    ) -> PairData:
+        """Return the pairs; what is not kept yet is computed."""
+        parts = {part: self._pairs(recipe.slabs, part, n_workers, callback) for part in LEARNING}
+        return PairData(train=parts["train"], validation=parts["validation"])
+
+    def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
+        """Return how many people."""
+        counts = (len(data.train), len(data.validation)) if isinstance(data, PairData) else (0, 0)
+        return f"{counts[0]} people, scored on {counts[1]} others"
+
+    def _usable(self, result: FoundPairs) -> tuple[PairedSubject, ...]:
+        """Return whom to learn from: those with labels, where they are needed."""
+        return tuple(
+            subject
+            for subject in result.subjects
+            if not self.method.needs_labels or subject.labels is not None
+        )
+
+    def _pairs(
+        self, cohort: CohortRecipe, part: str, n_workers: int, callback: TrainingCallback
+    ) -> tuple[Pair, ...]:
+        about: dict[str, object]
+        if self.real is not None:
+            chosen = self.real[part]
+            about = {"part": part, "files": [contents_of(subject) for subject in chosen]}
+            make, indices = partial(_pair_of, chosen), range(len(chosen))
+        else:
+            heads = self._heads(cohort, part)
+            about = {
+                "method": COHORT_OF,
+                "cohort": dataclasses.asdict(cohort),
+                "heads": [head.subject for head in heads],
+                "part": part,
+            }
+            make, indices = partial(person_pair, cohort, heads, part), cohort.indices(part)
+        default = self.arguments.out / FOLDER / PAIRS
+        folder = (default if self.arguments.pairs is None else self.arguments.pairs) / part
+        progress = callback.samples(part)
+        paths = make_pairs(make, indices, folder, about, n_workers=n_workers, progress=progress)
+        return tuple(load_pair(path) for path in paths)
+
+    def _heads(self, cohort: CohortRecipe, part: str) -> tuple[Anatomy, ...]:
+        if self.chosen is not None:
+            return _read_heads(self.arguments.heads, self.chosen[part])
+        return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
+
+
+def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
+    """Return the files of training and validation; None for heads drawn from random numbers.
+
+    Raises:
+        UsageError: The heads are too few.
+        InputError: There are none.
+    """
+    if folder is None:
+        return None
+    files = {subject_of(path): path.name for path in find_brainweb(folder)}
+    split = split_subjects(files)
+    for part in LEARNING:
+        if not split[part]:
+            raise UsageError(
+                f"{len(files)} heads leave none for {part}",
+                remedy="Give at least four, or leave --brainweb-dir out.",
+            )
+    return {part: tuple(files[name] for name in split[part]) for part in LEARNING}
+
+
+def _pair_methods() -> tuple[str, ...]:
+    names = (record.weights for record in trained_methods())
+    return tuple(name for name in names if isinstance(trainable(name), PairMethod))
+
+
+def _methods_of_labels() -> tuple[str, ...]:
+    methods = ((name, trainable(name)) for name in _pair_methods())
+    return tuple(name for name, item in methods if isinstance(item, PairMethod) and item.needs_labels)
+
+
+def _plain_heads(chosen: Mapping[str, tuple[str, ...]] | None) -> dict[str, list[str]] | None:
+    return None if chosen is None else {part: list(names) for part, names in chosen.items()}
+
+
+def _read_heads(folder: Path, names: Sequence[str]) -> tuple[Anatomy, ...]:
+    return tuple(with_nuclei(read_brainweb(folder / name)) for name in names)
+
+
+def _pair_of(chosen: Sequence[PairedSubject], index: int) -> Pair:
+    return real_pair(chosen[index])

@@ -1,0 +1,1 @@
+"""Pairs of multi-echo gradient echo and T1w images, simulated and real: the data of two families."""

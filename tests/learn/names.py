@@ -1,0 +1,15 @@
+"""Names of the methods that are trained, in groups, as the registry has them."""
+
+from unweight.learn.pairs.pair_data import PairMethod
+from unweight.learn.training.trainable import trainable
+from unweight.registry import trained_methods
+
+POSTERIOR, RESIDUAL = "t1-posterior", "t1-residual"
+RESNET, RIM, DIFFUSOR = "t1-resnet", "t1-rim", "t1-diffusor"
+MAPS, MAPS_UNCONDITIONED, MAPS_UNET, MAPS_PGAN = "maps", "maps-no-embedding", "maps-unet", "maps-pgan"
+T1W, T1W_UNET, T1W_GAN, T1W_FAST = "mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm"
+STRUCTURES = "structures"
+METHODS = tuple(item.weights for item in trained_methods())
+FROM_WEIGHTED = tuple(item.weights for item in trained_methods() if item.family == "weighted")
+FROM_ECHOES = tuple(item.weights for item in trained_methods() if item.family == "mprage")
+FROM_PAIRS = tuple(name for name in METHODS if isinstance(trainable(name), PairMethod))
