@@ -13,8 +13,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from unweight.cli.kept_memory import keep_memory
 from unweight.cli.main import main
+from unweight.cli.process import keep_memory
 from unweight.core import memory
 from unweight.prepare import computing_memory
 

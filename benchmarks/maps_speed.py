@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.learn.training.trainable import load_estimator
 from unweight.synth.protocols.standard import routine_contrasts
 from unweight.synth.simulate_weighted import weighting_of
@@ -19,7 +19,7 @@ RADII = (68.0, 85.0, 65.0)  # of an ellipsoid of 1.6 litres
 PRODUCT = 2048
 
 
-def whole_brain() -> Examination:
+def whole_brain() -> WeightedImageSet:
     generator = torch.Generator().manual_seed(0)
     axes = [(torch.arange(n) - n / 2) / radius for n, radius in zip(SHAPE, RADII, strict=True)]
     x, y, z = torch.meshgrid(*axes, indexing="ij")
@@ -32,7 +32,7 @@ def whole_brain() -> Examination:
         )
         for scan in routine_contrasts()
     )
-    return Examination(images=images, mask=mask, field_strength=3.0)
+    return WeightedImageSet(images=images, mask=mask, field_strength=3.0)
 
 
 def seconds_of_product() -> float:

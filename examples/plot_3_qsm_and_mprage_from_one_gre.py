@@ -43,7 +43,7 @@ nib.save(nib.Nifti1Image(head.labels.numpy(), head.affine.numpy()), work / "labe
 main(
     [
         *("simulate", f"{work}/study", "--contrast", "megre", "--snr", "100", "100", "--quiet"),
-        *("--labels", f"{work}/labels.nii.gz", f"{work}/labels.json"),
+        *("--label-map", f"{work}/labels.nii.gz", f"{work}/labels.json"),
     ]
 )
 scan = work / "study/bids"

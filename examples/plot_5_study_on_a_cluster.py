@@ -31,7 +31,7 @@ from pathlib import Path
 from unweight.cli.main import main
 
 work = Path(tempfile.mkdtemp(prefix="unweight-"))
-main(["simulate", f"{work}/study", "--subjects", "2", "--slices", "1", "--quiet"])
+main(["simulate", f"{work}/study", "--n-subjects", "2", "--slices", "1", "--quiet"])
 study, out = work / "study/bids", work / "derivatives"
 
 # %%

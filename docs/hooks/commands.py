@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import COMMON, Argument
+from unweight.cli.arguments import COMMON, Argument, Command
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.command import Command
 from unweight.cli.main import EXIT_CODES
 from unweight.registry import pipelines
 

@@ -9,7 +9,7 @@ import torch
 
 from unweight.bids.raw import write_raw
 from unweight.bids.read import read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import ProtocolError
 from unweight.core.protocol import protocol_from_values
@@ -45,14 +45,14 @@ def test_a_tree_comes_back_by_rising_angle(tmp_path: Path) -> None:
 
 def test_angles_of_the_call_win(tmp_path: Path) -> None:
     files = sorted((write_tree(tmp_path) / "sub-01" / "anat").glob("*.nii.gz"))
-    (series,) = read_inputs(files, Given(flip_angle=(4.0, 9.0, 21.0)))
+    (series,) = read_inputs(files, ProtocolOverrides(flip_angle=(4.0, 9.0, 21.0)))
     assert degrees_of(series.acquisition) == [4.0, 9.0, 21.0]
 
 
 def test_angles_in_another_order_than_the_sidecars_are_refused(tmp_path: Path) -> None:
     files = sorted((write_tree(tmp_path) / "sub-01" / "anat").glob("*.nii.gz"))
     with pytest.raises(ProtocolError, match="another order"):
-        read_inputs(files, Given(flip_angle=(20.0, 8.0, 3.0)))
+        read_inputs(files, ProtocolOverrides(flip_angle=(20.0, 8.0, 3.0)))
 
 
 def test_a_folder_of_files_is_one_series(tmp_path: Path) -> None:

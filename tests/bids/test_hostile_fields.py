@@ -12,7 +12,7 @@ from unweight.bids.derivatives.dataset import json_bytes
 from unweight.bids.derivatives.provenance import COPIED_NUMBERS, COPIED_WORDS, copied_fields
 from unweight.bids.inheritance import entry_beside
 from unweight.bids.read import read_inputs, source_of, tree_of
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError, UsageError
 from unweight.susceptibility.phase_offset import bipolar_phase
@@ -24,7 +24,7 @@ def test_a_link_that_leads_to_itself_is_said(tmp_path: Path) -> None:
     paths[0].unlink()
     paths[0].symlink_to(paths[0])
     with pytest.raises(InputError, match="there is no such file"):
-        read_inputs([tmp_path], Given(mask=mask))
+        read_inputs([tmp_path], ProtocolOverrides(mask=mask))
 
 
 def test_a_name_too_long_for_a_sidecar_has_none(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_time_of_four_hundred_digits_is_no_overflow(tmp_path: Path) -> None:
     paths = write_inversion_series(tmp_path, (0.05, 0.4, 1.1))
     beside = paths[1].with_suffix(".json")
     beside.write_text(json.dumps({"InversionTime": 10**400, "RepetitionTime": 5.0, "EchoTime": 0.01}))
-    read_inputs(paths, Given(inversion_time=(0.05, 0.4, 1.1)))
+    read_inputs(paths, ProtocolOverrides(inversion_time=(0.05, 0.4, 1.1)))
     with pytest.raises(InputError, match="InversionTime is not finite"):
         read_inputs(paths)
 
@@ -60,7 +60,7 @@ def test_a_time_of_four_hundred_digits_is_no_overflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strength", [0.0, -3.0, 3000.0, float("nan"), float("inf")])
 def test_a_field_that_no_scanner_has(strength: float) -> None:
     with pytest.raises(UsageError, match="field strength of"):
-        Given(field_strength=strength)
+        ProtocolOverrides(field_strength=strength)
 
 
 def test_one_volume_of_nothing_among_others_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from tests.bids.maps import AFFINE
 from tests.bids.validator import validator_errors
 from unweight.bids.raw import write_raw
 from unweight.bids.read import read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import OutputError, UsageError
 from unweight.core.protocol import Protocol, protocol_from_values
@@ -51,7 +51,7 @@ def test_an_acquisition_comes_back_and_is_valid(
     entities = {"sub": "phantom", "ses": "1", "acq": "x"}
     paths = write_raw(acquisition, tmp_path, entities, suffix=suffix)
     assert len(paths) == N * (2 if kind is SignalKind.COMPLEX else 1)
-    given = Given(kind=kind if kind is SignalKind.COMPLEX else None)
+    given = ProtocolOverrides(kind=kind if kind is SignalKind.COMPLEX else None)
     (series,) = read_inputs([tmp_path], given, suffixes=[suffix])
     assert series.entities == entities
     assert series.acquisition.kind is kind

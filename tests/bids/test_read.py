@@ -6,7 +6,7 @@ import pytest
 
 from tests.bids.files import AFFINE, ramp, write_bids_series, write_inversion_series, write_nifti
 from unweight.bids.read import find_inputs, read_inputs, read_series
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, ProtocolError
 
@@ -72,13 +72,13 @@ def test_a_folder_of_nifti_files(tmp_path: Path) -> None:
     assert series.acquisition.protocol.n_volumes == 3
     assert "3 of 5 images make the series" in series.notes[0]
     with pytest.raises(InputError, match="has 9x3x2 voxels, but"):
-        read_inputs([tmp_path], Given(inversion_time=TIMES))
+        read_inputs([tmp_path], ProtocolOverrides(inversion_time=TIMES))
 
 
 def test_a_mask_in_the_folder_is_no_volume(tmp_path: Path) -> None:
     write_inversion_series(tmp_path, TIMES)
     mask = write_nifti(tmp_path / "mask.nii", ramp(4, 3, 2))
-    (series,) = read_inputs([tmp_path], Given(inversion_time=TIMES, mask=mask))
+    (series,) = read_inputs([tmp_path], ProtocolOverrides(inversion_time=TIMES, mask=mask))
     assert series.acquisition.protocol.n_volumes == 3
     assert series.acquisition.mask is not None
 
@@ -166,13 +166,13 @@ def test_a_shared_dual_echo_series(shared_data, caplog: pytest.LogCaptureFixture
 
 def test_a_shared_file_with_a_fourth_axis(shared_data) -> None:
     path = shared_data("mgre_romeo") / "Mag.nii"
-    series = read_series([path], Given(echo_time=(0.004, 0.008, 0.012)))
+    series = read_series([path], ProtocolOverrides(echo_time=(0.004, 0.008, 0.012)))
     assert series.acquisition.signal.shape == (51, 51, 41, 3)
     with pytest.raises(InputError, match="negative values"):
-        read_series([path.with_name("Phase.nii")], Given(echo_time=(0.004, 0.008, 0.012)))
+        read_series([path.with_name("Phase.nii")], ProtocolOverrides(echo_time=(0.004, 0.008, 0.012)))
     with pytest.raises(InputError, match="has 128x128x16 voxels"):
         mask = path.parents[1] / "fmap_dcm_qa" / "GE_6_CV_Neuro_HH_Adv.nii"
-        read_series([path], Given(echo_time=(0.004, 0.008, 0.012), mask=mask))
+        read_series([path], ProtocolOverrides(echo_time=(0.004, 0.008, 0.012), mask=mask))
 
 
 def test_signed_images_by_name(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from unweight.cli import worker
-from unweight.run.carry_out import Said, carry_out
+from unweight.cli.study import worker
+from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
 
 POISON = "sub-02"
@@ -16,7 +16,7 @@ def work(text: str) -> str:
     return outcomes_to_json(carry_out(job_from_json(text), call))
 
 
-def call(words: Sequence[str]) -> Said:
+def call(words: Sequence[str]) -> CommandResult:
     if any(POISON in word for word in words):
         os.kill(os.getpid(), signal.SIGKILL)
     return worker.call(words)

@@ -285,6 +285,7 @@ def test_a_simulation_without_its_timings_is_refused(
     ("words", "message"),
     [
         (("--known", "T9=b1.nii.gz"), "T9"),
+        (("--known", "B1=nowhere.nii.gz"), "no such file"),
         (("--percent", "B1"), "no known map"),
         (("--fix", "T9=1"), "no parameter T9"),
         (("--signed", "--complex"), "exclude"),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from unweight.cli.init import default_settings
 from unweight.cli.main import main, parser
-from unweight.cli.run_settings import filled, read_settings, settings_of
+from unweight.cli.study.init import default_settings
+from unweight.cli.study.settings import filled, read_settings, settings_of
 from unweight.core.errors import UnweightError
 from unweight.registry import commands
 

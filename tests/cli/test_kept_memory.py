@@ -3,12 +3,12 @@ import sys
 
 import pytest
 
-from unweight.cli import kept_memory
+from unweight.cli import process as kept_memory
 
 # In a process of its own: what is set stays set. A block of 64 MiB is made and dropped twenty times.
 COUNT = """
 import ctypes, resource, sys
-from unweight.cli.kept_memory import keep_memory
+from unweight.cli.process import keep_memory
 agreed = keep_memory() if sys.argv[1] == "keep" else True
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.bids.files import write_nifti
-from unweight.cli.lines import PrintableFormatter
 from unweight.cli.main import main
+from unweight.cli.process import PrintableFormatter
 from unweight.cli.terminal import console, error_line, table
 from unweight.core.text import printable
 

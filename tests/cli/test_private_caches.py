@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unweight.cli import private_caches
-from unweight.cli.private_caches import FOLDERS, PREFIX, SYSTEM_FONTS, use_private_caches
+from unweight.cli import process as private_caches
+from unweight.cli.process import FOLDERS, PREFIX, SYSTEM_FONTS, use_private_caches
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_libraries_of_a_cluster_write_no_settings(tmp_path: Path) -> None:
     own = home / ".config" / "dask" / "own.yaml"
     own.write_text("unweight-test: 3\n")
     code = (
-        "from unweight.cli.private_caches import use_private_caches\n"
+        "from unweight.cli.process import use_private_caches\n"
         "print(use_private_caches())\n"
         "import unweight.run.cluster, dask\n"
         "print(dask.config.get('unweight-test'))"

@@ -13,9 +13,9 @@ import pytest
 
 from tests.run.trees import SMALL, T1, content_of, inversions, put, write_study
 from unweight.bids.derivatives.write import is_complete
-from unweight.cli import run as module
 from unweight.cli.main import main
-from unweight.cli.worker import work
+from unweight.cli.study import run as module
+from unweight.cli.study.worker import work
 from unweight.run.job import Job, outcomes_from_json
 from unweight.run.local import Child, Tell
 from unweight.run.record import State, records_of

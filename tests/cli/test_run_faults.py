@@ -17,7 +17,7 @@ from tests.cli import poisoned_worker
 from tests.cli.processes import workers_of
 from tests.cli.test_run import PROGRAM, WORDS, call, steps
 from tests.run.trees import content_of, write_study
-from unweight.cli import run as module
+from unweight.cli.study import run as module
 from unweight.run.record import State, records_of
 
 pytestmark = pytest.mark.slow

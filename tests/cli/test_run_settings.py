@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from unweight.cli.main import parser
-from unweight.cli.run_settings import filled, read_settings, settings_of
+from unweight.cli.study.settings import filled, read_settings, settings_of
 from unweight.core.errors import InputError, UsageError
 from unweight.registry import commands
 

@@ -107,6 +107,6 @@ def test_no_process_is_left_two_seconds_after_the_run_was_ended(
 
 
 def test_commands_that_need_no_cluster_load_no_dask() -> None:
-    program = "import sys, unweight.cli.run, unweight.cli.worker; print(*sys.modules)"
+    program = "import sys, unweight.cli.study.run, unweight.cli.study.worker; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not set(ABSENT) & set(loaded.stdout.split())

@@ -8,7 +8,7 @@ import torch
 
 from unweight.bids.derivatives.read import find_maps, read_maps
 from unweight.bids.read import find_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.cli.main import main
 from unweight.core.acquisition import SignalKind
 from unweight.signals.parameters import PD, T1, B
@@ -19,7 +19,7 @@ from unweight.synth.tissue.materials import MATERIALS
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    words = ["simulate", str(out), "--subjects", "2", "--slices", "2", "--snr", "80", "80", "--quiet"]
+    words = ["simulate", str(out), "--n-subjects", "2", "--slices", "2", "--snr", "80", "80", "--quiet"]
     assert main(words) == 0
     return out
 
@@ -47,7 +47,18 @@ def test_participants_are_listed(study: Path) -> None:
 
 
 def test_same_seed_same_bytes(study: Path, tmp_path: Path) -> None:
-    words = ["simulate", str(tmp_path), "--subjects", "1", "--slices", "2", "--snr", "80", "80", "--quiet"]
+    words = [
+        "simulate",
+        str(tmp_path),
+        "--n-subjects",
+        "1",
+        "--slices",
+        "2",
+        "--snr",
+        "80",
+        "80",
+        "--quiet",
+    ]
     assert main(words) == 0
     for path in sorted((tmp_path / "bids" / "sub-001" / "anat").iterdir()):
         assert path.read_bytes() == (study / "bids" / "sub-001" / "anat" / path.name).read_bytes()
@@ -79,9 +90,9 @@ def test_gradient_echoes_are_complex(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(head.labels.numpy(), head.affine.numpy()), tmp_path / "head.nii.gz")
     names = {str(number): name for number, name in enumerate(MATERIALS)}
     (tmp_path / "names.json").write_text(json.dumps(names))
-    labels = ["--labels", str(tmp_path / "head.nii.gz"), str(tmp_path / "names.json")]
+    labels = ["--label-map", str(tmp_path / "head.nii.gz"), str(tmp_path / "names.json")]
     assert main(["simulate", str(tmp_path), "--contrast", "megre", "--quiet", *labels]) == 0
-    wanted = Given(kind=SignalKind.COMPLEX)
+    wanted = ProtocolOverrides(kind=SignalKind.COMPLEX)
     found = find_inputs([tmp_path / "bids"], wanted, suffixes=("MEGRE",))
     acquisition = found[0].read().acquisition
     assert acquisition.signal.is_complex()
@@ -93,5 +104,5 @@ def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 slices" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--slices", "2", "--contrast", "megre"]) == 2
     assert "--slices does not go with megre" in capsys.readouterr().err
-    assert main(["simulate", str(tmp_path), "--heads", str(tmp_path)]) == 2
+    assert main(["simulate", str(tmp_path), "--brainweb-dir", str(tmp_path)]) == 2
     assert "holds no BrainWeb head" in capsys.readouterr().err

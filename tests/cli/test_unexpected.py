@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from unweight.cli import lines
 from unweight.cli import main as entry
+from unweight.cli import process as lines
 from unweight.cli.main import main
 from unweight.cli.unexpected import UNEXPECTED, explained
 
@@ -111,7 +111,7 @@ def test_warnings_of_libraries_go_to_the_log(
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = lines._log_warning
-        caplog.set_level("DEBUG", logger="unweight.cli.lines")
+        caplog.set_level("DEBUG", logger="unweight.cli.process")
         warnings.warn("invalid value encountered in divide", RuntimeWarning, stacklevel=1)
     assert capsys.readouterr().err == ""
     (record,) = caplog.records
@@ -120,7 +120,7 @@ def test_warnings_of_libraries_go_to_the_log(
 
 def test_no_traceback_of_what_fails_while_it_is_tidied_up() -> None:
     code = (
-        "from unweight.cli.lines import log_warnings\n"
+        "from unweight.cli.process import log_warnings\n"
         "class Careless:\n"
         "    def __del__(self): raise AttributeError('_shutdown')\n"
         "log_warnings(); Careless()"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.run.jobs import planned_job
-from unweight.cli import worker
-from unweight.cli.worker import UNEXPECTED, call, work
+from unweight.cli.study import worker
+from unweight.cli.study.worker import UNEXPECTED, call, work
 from unweight.run.job import outcomes_from_json
 
 
@@ -54,7 +54,7 @@ def test_a_process_answers_line_by_line_and_nothing_else_comes_between(tmp_path:
     jobs = [planned_job(tmp_path, subject) for subject in ("01", "02")]
     jobs[1] = replace(jobs[1], settings=replace(jobs[1].settings, options={"t1": ("--no-such",)}))
     done = subprocess.run(
-        [sys.executable, "-m", "unweight.cli.worker"],
+        [sys.executable, "-m", "unweight.cli.study.worker"],
         input="".join(f"{one.to_json()}\n" for one in jobs),
         capture_output=True,
         text=True,

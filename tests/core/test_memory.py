@@ -96,7 +96,7 @@ def test_more_than_is_free_is_refused_with_both_numbers(machine: Path) -> None:
 HEAP = """
 import numpy as np
 from pathlib import Path
-from unweight.cli.kept_memory import keep_memory
+from unweight.cli.process import keep_memory
 from unweight.core.memory import free_bytes, is_free
 def resident():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.diffusion.schedule import Ladder, cosine_ladder, linear_ladder, log_snr_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, linear_ladder, log_snr_ladder
 
 
 def test_the_linear_ladder_is_that_of_ddpm() -> None:
@@ -46,9 +46,11 @@ def test_levels_come_in_the_precision_of_the_sample_or_better() -> None:
     assert linear_ladder().at(index, torch.ones(2, 1)).time.tolist() == [2, -1]
 
 
-def three(alpha: list[float], sigma: list[float], dtype: torch.dtype = torch.float64) -> Ladder:
+def three(alpha: list[float], sigma: list[float], dtype: torch.dtype = torch.float64) -> NoiseSchedule:
     time = torch.arange(len(alpha), dtype=dtype)
-    return Ladder(alpha=torch.tensor(alpha, dtype=dtype), sigma=torch.tensor(sigma, dtype=dtype), time=time)
+    return NoiseSchedule(
+        alpha=torch.tensor(alpha, dtype=dtype), sigma=torch.tensor(sigma, dtype=dtype), time=time
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ def _labels(root: Path) -> None:
 
 
 def _simulate(root: Path, contrast: str, n: int) -> None:
-    labels = ["--labels", str(root / "labels.nii.gz"), str(root / "labels.json")]
-    words = ["simulate", str(root / contrast), "--contrast", contrast, "--subjects", str(n)]
+    labels = ["--label-map", str(root / "labels.nii.gz"), str(root / "labels.json")]
+    words = ["simulate", str(root / contrast), "--contrast", contrast, "--n-subjects", str(n)]
     words += ["--slices", "4"] if contrast == "ir" else []
     assert main([*words, *labels, "--snr", "80", "80", "--quiet"]) == 0
 

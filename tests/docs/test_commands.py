@@ -8,7 +8,7 @@ import pytest
 from tests.docs.documented import Told, inline_commands, told_commands
 from tests.docs.inputs import make_inputs, make_maps, make_phantom
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.main import main, parser
+from unweight.cli.main import main, parse
 
 TOLD = told_commands()
 # What makes a command small enough, by its first words; the last of two equal options counts.
@@ -22,7 +22,7 @@ TOY = {
     "qsm": "--no-figures",
     "mprage": "--no-figures",
     "run": "--only t1 --set t1.method=ml --workers 1 --memory 8 --no-report",
-    "simulate": "--subjects 1 --slices 1",
+    "simulate": "--n-subjects 1 --slices 1",
     "evaluate": "--quick",
     "train": "--steps 2 --slabs 2 --workers 1 --people 1 1",
 }
@@ -92,7 +92,7 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize("told", TOLD, ids=lambda one: f"{one.where}: {one.line[:70]}")
 def test_the_parser_takes_it(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        parser().parse_args(told.words)
+        parse(told.words)
     except SystemExit:
         pytest.fail(f"{told.where} tells `{told.line}`: {capsys.readouterr().err}")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.fit.decays import BRAIN, decays, magnitudes
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.read import read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.protocol import protocol_from_values
@@ -160,7 +160,7 @@ def test_two_real_scans_of_one_brain_agree(shared_data: Callable[[str], Path]) -
     maps = {}
     for contrast in ("pdw", "t1w"):
         files = [root / f"{contrast}_{echo + 1}.nii.gz" for echo in range(8)]
-        (series,) = read_inputs(files, Given(echo_time=times))
+        (series,) = read_inputs(files, ProtocolOverrides(echo_time=times))
         measured = series.acquisition
         maps[contrast] = RelaxationFit()(
             Acquisition(signal=measured.signal, protocol=measured.protocol, mask=mask)

@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.susceptibility.echoes import TIMES, VOXEL, echoes
 from tests.susceptibility.scenes import places
 from unweight.core.errors import InputError
-from unweight.fit.phase_quality import judge
+from unweight.fit.phase_quality import assess_phase
 from unweight.susceptibility.field_map import FieldMap, field_map
 
 SHAPE, SIZE = (15, 15, 15), (2.0, 2.0, 2.0)
@@ -43,7 +43,7 @@ def holed() -> tuple[FieldMap, Tensor]:
 def test_holes_are_filled_with_what_is_around_them() -> None:
     """By symmetry the smooth of a ramp is the ramp, as long as the Gaussian ends within the mask."""
     found, mask = holed()
-    judged = judge(found, mask, SIZE, None, LIMIT)
+    judged = assess_phase(found, mask, SIZE, None, LIMIT)
     assert torch.equal(judged.mask, mask)
     hole = mask & ~judged.good
     assert int(hole.sum()) == 27 and bool(hole[HOLE].all())
@@ -58,7 +58,7 @@ def test_holes_are_filled_with_what_is_around_them() -> None:
 def test_bad_phase_at_the_surface_is_left_out() -> None:
     found, mask = holed()
     found.residual[7:, 6:9, 6:9] = 1.0
-    judged = judge(found, mask, SIZE, None, LIMIT)
+    judged = assess_phase(found, mask, SIZE, None, LIMIT)
     assert not bool(judged.mask[13, 7, 7]) and not bool(judged.mask[7, 7, 7])
     assert torch.equal(judged.mask, judged.good)
 
@@ -68,18 +68,18 @@ def test_pieces_are_kept_and_specks_are_not() -> None:
     found.residual[:, :, 10] = 1.0
     found.residual[:, :, 13] = 1.0
     found.residual[7, 7, 13] = 0.05
-    judged = judge(found, mask, SIZE, None, LIMIT)
+    judged = assess_phase(found, mask, SIZE, None, LIMIT)
     assert bool(judged.mask[7, 7, 5]) and bool(judged.mask[7, 7, 11])
     assert bool(mask[7, 7, 10]) and not bool(judged.mask[:, :, 10].any())
     found.residual[:, :, 11:] = 1.0
     found.residual[7, 7, 12] = 0.05
-    judged = judge(found, mask, SIZE, None, LIMIT)
+    judged = assess_phase(found, mask, SIZE, None, LIMIT)
     assert bool(mask[7, 7, 12]) and not bool(judged.mask[:, :, 10:].any())
 
 
 def test_an_infinite_limit_keeps_all() -> None:
     found, mask = holed()
-    judged = judge(found, mask, SIZE, None, math.inf)
+    judged = assess_phase(found, mask, SIZE, None, math.inf)
     assert torch.equal(judged.good, mask) and torch.equal(judged.mask, mask)
     assert torch.equal(judged.rate[mask], found.rate[mask])
 
@@ -88,7 +88,7 @@ def test_an_infinite_limit_keeps_all() -> None:
 def test_noise_is_found_within_a_tenth(sigma: float) -> None:
     simulated = echoes(sigma=sigma)
     found = field_map(simulated.signal, simulated.time, simulated.mask, VOXEL)
-    judged = judge(found, simulated.mask, VOXEL, None, LIMIT)
+    judged = assess_phase(found, simulated.mask, VOXEL, None, LIMIT)
     assert judged.noise_sd == pytest.approx(sigma, rel=0.1)
     error = (judged.rate - simulated.rate)[judged.good]
     # The field of this head is known but for a constant and what the smooth offset leaves.
@@ -98,7 +98,7 @@ def test_noise_is_found_within_a_tenth(sigma: float) -> None:
 
 def test_known_noise_is_believed() -> None:
     found, mask = holed()
-    judged = judge(found, mask, SIZE, 0.5, LIMIT)
+    judged = assess_phase(found, mask, SIZE, 0.5, LIMIT)
     assert judged.noise_sd == 0.5
     assert float(judged.sd[judged.good].min()) == float(judged.sd.max()) == pytest.approx(0.5)
 
@@ -106,14 +106,14 @@ def test_known_noise_is_believed() -> None:
 def test_two_echoes_do_not_tell_the_noise() -> None:
     simulated = echoes(times=TIMES[:2], sigma=0.01)
     found = field_map(simulated.signal, simulated.time, simulated.mask, VOXEL)
-    assert math.isnan(judge(found, simulated.mask, VOXEL, None, LIMIT).noise_sd)
-    assert judge(found, simulated.mask, VOXEL, 0.01, LIMIT).noise_sd == 0.01
+    assert math.isnan(assess_phase(found, simulated.mask, VOXEL, None, LIMIT).noise_sd)
+    assert assess_phase(found, simulated.mask, VOXEL, 0.01, LIMIT).noise_sd == 0.01
 
 
 def test_trust_is_precision_up_to_that_of_the_best_tenth() -> None:
     simulated = echoes(sigma=0.02)
     found = field_map(simulated.signal, simulated.time, simulated.mask, VOXEL)
-    judged = judge(found, simulated.mask, VOXEL, None, LIMIT)
+    judged = assess_phase(found, simulated.mask, VOXEL, None, LIMIT)
     assert float(judged.trust.min()) == 0.0 and float(judged.trust.max()) == 1.0
     assert float(judged.trust[~judged.good].max()) == 0.0 and bool((judged.trust[judged.good] > 0).all())
     full = (judged.trust == 1.0).sum() / judged.good.sum()
@@ -127,4 +127,4 @@ def test_phase_that_is_a_line_nowhere() -> None:
     found, mask = holed()
     found.residual.fill_(0.4)
     with pytest.raises(InputError, match=r"the phase of no voxel follows a line in echo time to 0\.35 rad"):
-        judge(found, mask, SIZE, None, LIMIT)
+        assess_phase(found, mask, SIZE, None, LIMIT)

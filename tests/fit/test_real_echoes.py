@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 
 from unweight.bids.read import read_complex
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.phase import PhaseScaling
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.fit.relaxation import RelaxationFit
@@ -23,7 +23,7 @@ FIELD = 3.0  # nothing tells it; susceptibility is in proportion to 1/field
 def crop() -> Acquisition:
     if not DATA.is_dir():
         pytest.skip("shared/data/mgre_romeo is not here")
-    given = Given(echo_time=TIMES, field_strength=FIELD, phase=PhaseScaling(whole_range=True))
+    given = ProtocolOverrides(echo_time=TIMES, field_strength=FIELD, phase=PhaseScaling(whole_range=True))
     return read_complex([DATA / "Mag.nii"], [DATA / "Phase.nii"], given).acquisition
 
 

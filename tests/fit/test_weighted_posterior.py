@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unweight.fit.weighted_posterior import VoxelPosterior, WeightedPosterior, moments
+from unweight.fit.weighted_posterior import WeightedPosterior, WeightedVoxelPosterior, moments
 from unweight.signals.weighted import weighted_signal
 from unweight.synth.protocols.standard import mprage, routine_contrasts
 from unweight.synth.simulate_weighted import weighting_of
@@ -30,12 +30,12 @@ def images(theta: Tensor, rows: Tensor, snr: float = 1e6) -> tuple[Tensor, Tenso
 
 def posterior(
     of: tuple[Tensor, Tensor], rows: Tensor, by: WeightedPosterior = FINE, there: list[bool] | None = None
-) -> VoxelPosterior:
+) -> WeightedVoxelPosterior:
     present = torch.tensor([there or [True] * len(rows)])
     return by(*of, rows[None], present)
 
 
-def same(one: VoxelPosterior, other: VoxelPosterior, **tolerance: float) -> None:
+def same(one: WeightedVoxelPosterior, other: WeightedVoxelPosterior, **tolerance: float) -> None:
     for name in FIELDS:
         torch.testing.assert_close(getattr(one, name), getattr(other, name), **tolerance)
 

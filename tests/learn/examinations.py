@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 from unweight.learn.weighted.features import anchors_of, features_of
@@ -82,7 +82,7 @@ def examination(
     names: tuple[str, ...] = NAMES,
     gains: tuple[float, ...] = (900.0, 350.0, 1200.0),
     maps: Tensor | None = None,
-) -> Examination:
+) -> WeightedImageSet:
     """Return images of the stripes, each times its gain."""
     maps = truth() if maps is None else maps
     images = []
@@ -90,10 +90,10 @@ def examination(
         row = weighting.row() if weighting.readout is not Readout.MPRAGE else GRADIENT.row()
         signal = gain * weighted_signal(*maps.double().unbind(-1), row)
         images.append(WeightedImage(name=name, weighting=weighting, signal=signal.float()))
-    return Examination(images=tuple(images), mask=mask_of(maps), field_strength=3.0)
+    return WeightedImageSet(images=tuple(images), mask=mask_of(maps), field_strength=3.0)
 
 
-def batch_of(measured: Examination, maps: Tensor) -> dict[str, Tensor]:
+def batch_of(measured: WeightedImageSet, maps: Tensor) -> dict[str, Tensor]:
     """Return what a network is trained on, one slice an element, with its truth."""
     signals = torch.stack([one.signal for one in measured.images])
     inside, rows = measured.inside.movedim(-1, 0), rows_of(measured).float()

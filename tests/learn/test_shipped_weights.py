@@ -14,7 +14,7 @@ from unweight.learn.training.weights import available, load_weights
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import mprage, routine_contrasts
-from unweight.synth.simulate_weighted import Examined, examine
+from unweight.synth.simulate_weighted import SimulatedImages, examine
 from unweight.synth.tissue.prior import TissuePrior
 
 SIGMA = 0.02
@@ -68,7 +68,7 @@ def test_draws_spread_as_the_intervals_say() -> None:
     assert 0.85 < float((spread / relative).median()) < 1.15
 
 
-def simulated(readout: str) -> Examined:
+def simulated(readout: str) -> SimulatedImages:
     """Return a slice of a head with normal tissue, by the usual protocols."""
     head = procedural_head(
         seeded_generator(0, "shipped"),

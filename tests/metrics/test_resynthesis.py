@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.weighting import completed
 from unweight.metrics.resynthesis import resynthesise
@@ -32,17 +32,19 @@ def truth() -> torch.Tensor:
 
 
 @pytest.fixture
-def examination(truth: torch.Tensor) -> Examination:
+def examination(truth: torch.Tensor) -> WeightedImageSet:
     images = []
     for scan, gain in zip(routine_contrasts(), GAINS, strict=True):
         weighting = weighting_of(scan)
         row = completed(weighting)[0].row().float()
         signal = gain * weighted_signal(truth[..., 0], truth[..., 1], truth[..., 2], row)
         images.append(WeightedImage(name=scan.name, weighting=weighting, signal=signal))
-    return Examination(images=tuple(images), mask=torch.ones(SHAPE, dtype=torch.bool), field_strength=3.0)
+    return WeightedImageSet(
+        images=tuple(images), mask=torch.ones(SHAPE, dtype=torch.bool), field_strength=3.0
+    )
 
 
-def test_true_maps_give_the_images(truth: torch.Tensor, examination: Examination) -> None:
+def test_true_maps_give_the_images(truth: torch.Tensor, examination: WeightedImageSet) -> None:
     again = resynthesise(maps_of(truth), examination)
     for one, image, gain in zip(again, examination.images, GAINS, strict=True):
         assert one.name == image.name
@@ -53,14 +55,14 @@ def test_true_maps_give_the_images(truth: torch.Tensor, examination: Examination
         assert bool(one.signal[0].isnan().all())
 
 
-def test_wrong_maps_do_not(truth: torch.Tensor, examination: Examination) -> None:
+def test_wrong_maps_do_not(truth: torch.Tensor, examination: WeightedImageSet) -> None:
     wrong = truth.flip(0)
     wrong[..., 2] = truth[..., 2]
     assert max(one.correlation for one in resynthesise(maps_of(wrong), examination)) < 0.9
 
 
-def test_other_grids_and_empty_maps_are_refused(truth: torch.Tensor, examination: Examination) -> None:
-    small = Examination(
+def test_other_grids_and_empty_maps_are_refused(truth: torch.Tensor, examination: WeightedImageSet) -> None:
+    small = WeightedImageSet(
         images=tuple(
             WeightedImage(name=one.name, weighting=one.weighting, signal=one.signal[:3])
             for one in examination.images
@@ -72,6 +74,6 @@ def test_other_grids_and_empty_maps_are_refused(truth: torch.Tensor, examination
         resynthesise(maps_of(truth), small)
     few = torch.zeros(SHAPE, dtype=torch.bool)
     few[2, 2, 2] = True
-    lone = Examination(images=examination.images, mask=few, field_strength=3.0)
+    lone = WeightedImageSet(images=examination.images, mask=few, field_strength=3.0)
     with pytest.raises(UsageError, match="too few"):
         resynthesise(maps_of(truth), lone)

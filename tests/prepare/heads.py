@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 
 # Middle and radius [mm] of smooth balls, and their level in either contrast; all are stretched alike.
 STRETCH = (0.85, 1.1, 0.95)
@@ -46,17 +46,17 @@ def lattice(
     voxel_mm: tuple[float, float, float],
     degrees: tuple[float, float, float] = (0.0, 0.0, 0.0),
     extent_mm: tuple[float, float, float] = (160.0, 160.0, 160.0),
-) -> Lattice:
+) -> VoxelGrid:
     """A field of view around the origin, its axes turned."""
     x, y, z = (round(extent / size) for extent, size in zip(extent_mm, voxel_mm, strict=True))
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = rotation(*(math.radians(angle) for angle in degrees)) * torch.tensor(voxel_mm)
     middle = torch.tensor([(n - 1) / 2 for n in (x, y, z)], dtype=torch.float64)
     affine[:3, 3] = -affine[:3, :3] @ middle
-    return Lattice(shape=(x, y, z), affine=affine)
+    return VoxelGrid(shape=(x, y, z), affine=affine)
 
 
-def points_of(place: Lattice) -> Float64[Tensor, "x y z 3"]:
+def points_of(place: VoxelGrid) -> Float64[Tensor, "x y z 3"]:
     """The middle of every voxel [mm]."""
     axes = [torch.arange(n, dtype=torch.float64) for n in place.shape]
     index = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -74,8 +74,8 @@ def level(points: Float64[Tensor, "*space 3"], contrast: int) -> Float64[Tensor,
 
 
 def image(
-    place: Lattice, contrast: int, moved: Float64[Tensor, "4 4"] | None = None, noise: float = 0.0
-) -> Placed:
+    place: VoxelGrid, contrast: int, moved: Float64[Tensor, "4 4"] | None = None, noise: float = 0.0
+) -> PlacedImage:
     """The head on a lattice, moved, as a scanner would store it: a mean over the thickness of a slice."""
     back = torch.eye(4, dtype=torch.float64) if moved is None else torch.linalg.inv(moved)
     points, along = points_of(place), place.affine[:3, 2]
@@ -85,9 +85,9 @@ def image(
     ]
     values: Float[Tensor, "x y z"] = torch.stack(parts).mean(0).float()
     draw = torch.randn(values.shape, generator=torch.Generator().manual_seed(contrast))
-    return Placed(values=(values + noise * draw).clamp(min=0), affine=place.affine)
+    return PlacedImage(values=(values + noise * draw).clamp(min=0), affine=place.affine)
 
 
-def inside(place: Lattice) -> Bool[Tensor, "x y z"]:
+def inside(place: VoxelGrid) -> Bool[Tensor, "x y z"]:
     """The largest ball with a margin."""
     return points_of(place).norm(dim=-1) < BALLS[0][1] + 8

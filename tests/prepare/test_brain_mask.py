@@ -13,7 +13,7 @@ from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.core.errors import InputError
 from unweight.core.weighting import Weighting
 from unweight.prepare.brain_mask import find_brain, grown
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.signals.weighted import weighted_signal
 from unweight.synth.anatomy.labels import brain_table
@@ -125,9 +125,9 @@ def test_where_there_is_no_brain(images: list[Tensor]) -> None:
         find_brain(images, VOXEL)
 
 
-def lattice_of(volume: Volume) -> Lattice:
+def lattice_of(volume: Volume) -> VoxelGrid:
     x, y, z = volume.grid.shape
-    return Lattice(shape=(x, y, z), affine=volume.grid.affine)
+    return VoxelGrid(shape=(x, y, z), affine=volume.grid.affine)
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_brain_of_a_patient(
     images = []
     for name in contrasts:
         volume = open_volume(folder / f"study{study}_{name}.nii.gz")
-        placed = Placed(values=volume.data.float(), affine=volume.grid.affine)
+        placed = PlacedImage(values=volume.data.float(), affine=volume.grid.affine)
         moved = None
         if name != "FLAIR":
             moved = transform_of(folder / f"study{study}_{name}_intrastudy_to_FLAIR.txt")

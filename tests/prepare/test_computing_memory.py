@@ -25,7 +25,7 @@ MEASURED_WITHIN = 1.5  # blocks of voxels, and what libraries keep, do not grow 
 PROBE = """
 import sys
 from pathlib import Path
-from unweight.cli.kept_memory import keep_memory
+from unweight.cli.process import keep_memory
 from unweight.cli.main import main
 from unweight.core import memory
 from unweight.prepare import computing_memory

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.prepare.heads import lattice, points_of, rotation
-from unweight.prepare.lattice import Placed
+from unweight.prepare.lattice import PlacedImage
 
 OBLIQUE = lattice((1.0, 1.5, 4.0), degrees=(10.0, 20.0, -30.0), extent_mm=(20.0, 30.0, 24.0))
 
@@ -25,5 +25,5 @@ def test_every_so_many_voxels() -> None:
 
 
 def test_an_image_knows_its_lattice() -> None:
-    placed = Placed(values=torch.zeros(OBLIQUE.shape), affine=OBLIQUE.affine)
+    placed = PlacedImage(values=torch.zeros(OBLIQUE.shape), affine=OBLIQUE.affine)
     assert placed.lattice.shape == OBLIQUE.shape

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tests.prepare.heads import image, lattice, level, points_of, rigid
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask, thinned
 
 FINE = lattice((2.0, 2.0, 2.0))
 
 
-def blob(place: Lattice, width: float) -> torch.Tensor:
+def blob(place: VoxelGrid, width: float) -> torch.Tensor:
     """A Gaussian of height 1, away from the middle."""
     far = points_of(place) - torch.tensor([4.0, -3.0, 2.0], dtype=torch.float64)
     return torch.exp(-far.square().sum(-1) / (2 * width**2)).float()
@@ -45,22 +45,24 @@ def test_larger_voxels_average_what_is_in_them() -> None:
     width = 5.0
     added = (4.0**2 - 1.0**2) / (8 * math.log(2))
     wider = math.sqrt(width**2 + added)
-    found = resampled(Placed(values=blob(source, width), affine=source.affine), target)
+    found = resampled(PlacedImage(values=blob(source, width), affine=source.affine), target)
     assert torch.allclose(found, (width / wider) ** 3 * blob(target, wider), atol=0.01)
 
 
 def test_smaller_voxels_are_not_smoothed() -> None:
     source, target = lattice((2.0,) * 3, extent_mm=(60.0,) * 3), lattice((1.0,) * 3, extent_mm=(40.0,) * 3)
-    found = resampled(Placed(values=blob(source, 5.0), affine=source.affine), target)
+    found = resampled(PlacedImage(values=blob(source, 5.0), affine=source.affine), target)
     assert torch.allclose(found, blob(target, 5.0), atol=0.01)
 
 
 def test_half_a_voxel_around_the_outermost_centres_belongs_to_the_image() -> None:
-    source = Lattice(shape=(4, 4, 2), affine=torch.diag(torch.tensor([1.0, 1, 4, 1], dtype=torch.float64)))
+    source = VoxelGrid(
+        shape=(4, 4, 2), affine=torch.diag(torch.tensor([1.0, 1, 4, 1], dtype=torch.float64))
+    )
     affine = torch.eye(4, dtype=torch.float64)
     affine[2, 3] = -3.0
-    target = Lattice(shape=(4, 4, 12), affine=affine)
-    found = resampled(Placed(values=torch.ones(4, 4, 2), affine=source.affine), target)
+    target = VoxelGrid(shape=(4, 4, 12), affine=affine)
+    found = resampled(PlacedImage(values=torch.ones(4, 4, 2), affine=source.affine), target)
     there = torch.isfinite(found[0, 0]).nonzero()[:, 0].sub(3).tolist()
     assert there == list(range(-2, 7))
     assert torch.allclose(found[torch.isfinite(found)], torch.ones(1), atol=1e-5)
@@ -69,7 +71,7 @@ def test_half_a_voxel_around_the_outermost_centres_belongs_to_the_image() -> Non
 def test_no_value_stays_no_value_and_does_not_spread() -> None:
     values = image(FINE, 0).values
     values[40, 40, 40] = torch.nan
-    found = resampled(Placed(values=values, affine=FINE.affine), FINE)
+    found = resampled(PlacedImage(values=values, affine=FINE.affine), FINE)
     assert int(torch.isnan(found).sum()) == 1
 
 
@@ -77,7 +79,9 @@ def test_splines_do_not_ring_below_zero() -> None:
     values = torch.zeros(FINE.shape)
     values[30:50, 30:50, 30:50] = 100.0
     target = lattice((1.3, 1.3, 1.3), degrees=(3.0, 3.0, 3.0), extent_mm=(60.0,) * 3)
-    assert float(resampled(Placed(values=values, affine=FINE.affine), target).nan_to_num().min()) == 0.0
+    assert (
+        float(resampled(PlacedImage(values=values, affine=FINE.affine), target).nan_to_num().min()) == 0.0
+    )
 
 
 def test_a_mask_stays_a_mask() -> None:
@@ -88,12 +92,12 @@ def test_a_mask_stays_a_mask() -> None:
     assert volume == pytest.approx(4 / 3 * math.pi * 40**3, rel=0.02)
     far = target.affine.clone()
     far[0, 3] += 500.0
-    assert not bool(resampled_mask(mask, FINE, Lattice(shape=target.shape, affine=far)).any())
+    assert not bool(resampled_mask(mask, FINE, VoxelGrid(shape=target.shape, affine=far)).any())
 
 
 def test_thinned_images_keep_their_place() -> None:
     source = lattice((1.0, 1.0, 4.0), extent_mm=(80.0,) * 3)
-    found = thinned(Placed(values=blob(source, 12.0), affine=source.affine), 8.0)
+    found = thinned(PlacedImage(values=blob(source, 12.0), affine=source.affine), 8.0)
     assert found.lattice.voxel_mm == pytest.approx((4.0, 4.0, 4.0))
     peak = np.unravel_index(int(found.values.argmax()), found.values.shape)
     place = points_of(found.lattice)[peak]

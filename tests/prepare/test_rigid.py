@@ -13,7 +13,7 @@ from tests.prepare.heads import image, inside, lattice, points_of, rigid
 from tests.prepare.published import transform_of
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled_mask
 from unweight.prepare.rigid import Rigid, RigidRegistration
 
@@ -22,7 +22,7 @@ pytest.importorskip("SimpleITK")
 REGISTER = RigidRegistration()
 CUBIC = lattice((3.0, 3.0, 3.0))
 THICK = lattice((1.6, 1.6, 5.0), degrees=(12.0, -4.0, 3.0))
-SAGITTAL = Lattice(
+SAGITTAL = VoxelGrid(
     shape=(THICK.shape[2], THICK.shape[0], THICK.shape[1]), affine=THICK.affine[:, [2, 0, 1, 3]].clone()
 )
 MOVED = rigid((4.0, -3.0, 7.0), (6.0, -8.0, 5.0))
@@ -43,7 +43,7 @@ def apart(found: Rigid, truth: Float64[Tensor, "4 4"]) -> tuple[float, float]:
     [(CUBIC, CUBIC), (CUBIC, THICK), (THICK, CUBIC), (SAGITTAL, lattice((2.0, 2.5, 4.0)))],
     ids=["cubic", "onto cubic", "onto thick oblique", "sagittal"],
 )
-def test_a_known_movement_is_found(home: Lattice, other: Lattice) -> None:
+def test_a_known_movement_is_found(home: VoxelGrid, other: VoxelGrid) -> None:
     """Between two contrasts, with noise of 2 % of the brightest."""
     reference, moving = image(home, 0, noise=2.0), image(other, 1, MOVED, noise=2.0)
     found = REGISTER(reference, moving, inside(home))
@@ -60,7 +60,7 @@ def test_a_header_that_is_far_off_is_no_hindrance() -> None:
     affine = moving.affine.clone()
     affine[:3, 3] += torch.tensor([150.0, -90.0, 60.0], dtype=torch.float64)
     truth = rigid((2.0, 0.0, -3.0), (150.0, -90.0, 60.0))
-    found = REGISTER(image(CUBIC, 0), Placed(values=moving.values, affine=affine), inside(CUBIC))
+    found = REGISTER(image(CUBIC, 0), PlacedImage(values=moving.values, affine=affine), inside(CUBIC))
     assert apart(found, truth)[0] < 0.2
 
 
@@ -82,14 +82,14 @@ def test_images_that_do_not_meet_are_refused() -> None:
 
 
 def test_an_empty_reference_is_refused() -> None:
-    nothing = Placed(values=torch.full(CUBIC.shape, torch.nan), affine=CUBIC.affine)
+    nothing = PlacedImage(values=torch.full(CUBIC.shape, torch.nan), affine=CUBIC.affine)
     with pytest.raises(InputError, match="nothing to register"):
         REGISTER(nothing, image(CUBIC, 1))
 
 
-def read(path: Path) -> Placed:
+def read(path: Path) -> PlacedImage:
     volume = open_volume(path)
-    return Placed(values=volume.data.float(), affine=volume.grid.affine)
+    return PlacedImage(values=volume.data.float(), affine=volume.grid.affine)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tests.prepare.published import transform_of
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.weighted import GivenWeighting
 from unweight.core.errors import InputError, ProtocolError, UsageError
-from unweight.prepare.lattice import Lattice
+from unweight.prepare.lattice import VoxelGrid
 from unweight.prepare.resample import resampled_mask
 from unweight.prepare.weighted_images import MapsFiles, read_examination
 
@@ -200,8 +200,8 @@ def test_raw_images_of_a_patient_come_together(shared_data: Callable[[str], Path
     a, b, c = published.grid.shape
     brain = resampled_mask(
         published.data > 0,
-        Lattice(shape=(a, b, c), affine=published.grid.affine),
-        Lattice(shape=(x, y, z), affine=home.grid.affine),
+        VoxelGrid(shape=(a, b, c), affine=published.grid.affine),
+        VoxelGrid(shape=(x, y, z), affine=home.grid.affine),
         torch.linalg.inv(transform_of(folder / "study1_FLAIR_to_common_space.txt")),
     )
     found = read.turn.undo(read.examination.mask)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.report.test_shown_set import set_of
-from unweight.report.methods import citations, facts, protocol_table, sentences, sources
+from unweight.report.methods import citations, facts, methods_paragraph, protocol_table, sources
 from unweight.report.shown_set import show_set
 
 
@@ -19,11 +19,11 @@ def test_weighted_images_have_a_row_each(derivatives: Path) -> None:
 
 def test_methods_can_be_pasted(derivatives: Path) -> None:
     shown = show_set(set_of(derivatives, "T1map", acq="ir"))
-    text = sentences(shown)
+    text = methods_paragraph(shown)
     assert text.startswith("T1, PD, B were computed with unweight ")
     assert "Images were acquired at 3 T (3 volumes; TI ms: 50, 500, 2500; TR ms: 10000)." in text
     assert "trained on simulated images" in text
-    made = sentences(show_set(set_of(derivatives, "T1w")))
+    made = methods_paragraph(show_set(set_of(derivatives, "T1w")))
     assert "not measured" in made
     assert any("10.1002/mrm.30290" in one for one in citations([shown]))
     assert sources(shown) == ["bids:raw:sub-01/anat/sub-01_x.nii.gz"]

@@ -6,7 +6,7 @@ import pytest
 from tests.report.test_shown_set import set_of
 from unweight.registry import pipeline, pipelines
 from unweight.report.shown_set import show_set
-from unweight.report.trust import doubts, pipeline_of, place_of, title_of, trained_on, verdict
+from unweight.report.trust import caveats, pipeline_of, place_of, quality_label, title_of, trained_on
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_t1_map_by_itself_comes_behind_other_t1_maps(derivatives: Path) -> Non
 
 def test_words_count_what_is_not_to_be_believed(derivatives: Path) -> None:
     shown = show_set(set_of(derivatives, "T1map", acq="ir"))
-    told = doubts(shown)
+    told = caveats(shown)
     assert told[0].startswith(f"{100 * 4 / shown.inside:.2f} % of the voxels with signal")
     assert "have no value (not converged: the fit did not settle)" in told[1]
     assert any(one.startswith("Misfit of usable voxels: median 1.") for one in told)
@@ -46,9 +46,9 @@ def test_words_count_what_is_not_to_be_believed(derivatives: Path) -> None:
 
 
 def test_verdict_follows_the_share_and_what_is_missing(derivatives: Path) -> None:
-    assert verdict(show_set(set_of(derivatives, "Chimap")))[0] == "good"
+    assert quality_label(show_set(set_of(derivatives, "Chimap")))[0] == "good"
     (derivatives / "sub-01" / "anat" / "sub-01_desc-std_Chimap.nii.gz").unlink()
-    assert verdict(show_set(set_of(derivatives, "Chimap"))) == ("bad", "incomplete")
+    assert quality_label(show_set(set_of(derivatives, "Chimap"))) == ("bad", "incomplete")
 
 
 def test_training_is_found_wherever_it_is_told() -> None:

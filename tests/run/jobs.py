@@ -9,9 +9,9 @@ from tests.run.trees import inversions, put
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.read import entities_of
-from unweight.run.carry_out import Said
+from unweight.run.carry_out import CommandResult
 from unweight.run.job import Job, Settings
-from unweight.run.plan import Task, plan_run
+from unweight.run.plan import PlannedTask, plan_run
 
 NO_SETTINGS = Settings(
     root="bids",
@@ -25,11 +25,11 @@ NO_SETTINGS = Settings(
 
 
 def job_of(
-    subject: str, root: Path = Path("bids"), out: Path = Path("maps"), task: Task | None = None
+    subject: str, root: Path = Path("bids"), out: Path = Path("maps"), task: PlannedTask | None = None
 ) -> Job:
     """Return a job for a subject; without a task there is nothing to do."""
     settings = replace(NO_SETTINGS, root=str(root), out=str(out))
-    return Job(task=task or Task(subject=subject, session="", steps=()), settings=settings)
+    return Job(task=task or PlannedTask(subject=subject, session="", steps=()), settings=settings)
 
 
 def planned_job(folder: Path, subject: str = "01", **settings: object) -> Job:
@@ -51,11 +51,11 @@ class Pretended:
         before: Is called first.
     """
 
-    said: Said = Said(code=0, text="")  # noqa: RUF009 (frozen)
+    said: CommandResult = CommandResult(code=0, text="")  # noqa: RUF009 (frozen)
     calls: list[tuple[str, ...]] = field(default_factory=list)
     before: Callable[[], object] = lambda: None
 
-    def __call__(self, words: Sequence[str]) -> Said:
+    def __call__(self, words: Sequence[str]) -> CommandResult:
         self.calls.append(tuple(words))
         self.before()
         if self.said.code == 0 and words[0] != "report":

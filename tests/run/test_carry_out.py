@@ -11,10 +11,10 @@ from tests.run.trees import SMALL, inversions, put
 from unweight.core.errors import OutputError
 from unweight.files.lock import locked
 from unweight.run import carry_out as module
-from unweight.run.carry_out import MOST_ATTEMPTS, NOT_NOW, Said, carry_out, key_of
+from unweight.run.carry_out import MOST_ATTEMPTS, NOT_NOW, CommandResult, carry_out, key_of
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import Step
-from unweight.run.record import Record, State, read_record, write_record
+from unweight.run.plan import PlannedStep
+from unweight.run.record import State, StepRecord, read_record, write_record
 
 MAP = "sub-01/anat/sub-01_T1map.nii.gz"
 
@@ -23,7 +23,7 @@ def states(outcomes: tuple[Outcome, ...]) -> list[str]:
     return [one.state for one in outcomes]
 
 
-def record_of(job: Job) -> Record:
+def record_of(job: Job) -> StepRecord:
     found = read_record(job.out, job.task.steps[0].name)
     assert found is not None
     return found
@@ -131,7 +131,9 @@ def test_another_version_does_it_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_failure_is_recorded_with_its_reason_and_tried_again(tmp_path: Path) -> None:
     job = planned_job(tmp_path)
-    command = Pretended(said=Said(code=2, text=f"unweight t1: {job.root}/sub-01/x.nii: is\ntorn\x1b[2J.\n"))
+    command = Pretended(
+        said=CommandResult(code=2, text=f"unweight t1: {job.root}/sub-01/x.nii: is\ntorn\x1b[2J.\n")
+    )
     for _ in range(MOST_ATTEMPTS + 1):  # a failure that ends is no attempt that never ended
         (outcome,) = carry_out(job, command)
         assert outcome.state == "failed"
@@ -143,7 +145,7 @@ def test_a_failure_is_recorded_with_its_reason_and_tried_again(tmp_path: Path) -
 
 
 def test_a_command_that_says_nothing_still_has_a_reason(tmp_path: Path) -> None:
-    (outcome,) = carry_out(planned_job(tmp_path), Pretended(said=Said(code=70, text="")))
+    (outcome,) = carry_out(planned_job(tmp_path), Pretended(said=CommandResult(code=70, text="")))
     assert outcome.reason == "ended with exit code 70"
 
 
@@ -153,7 +155,7 @@ def test_no_reason_has_an_absolute_path(tmp_path: Path) -> None:
         f"'/opt/a b/c.nii' and 10/20 of 1/s at https://example.org/a"
     )
     job = planned_job(tmp_path, options={"t1": ("--weights", f"{tmp_path}/weights")})
-    (outcome,) = carry_out(job, Pretended(said=Said(code=2, text=text)))
+    (outcome,) = carry_out(job, Pretended(said=CommandResult(code=2, text=text)))
     for private in (str(tmp_path), "/home", "someone", "/opt"):
         assert private not in outcome.reason
     for kept in (
@@ -170,7 +172,7 @@ def test_no_reason_has_an_absolute_path(tmp_path: Path) -> None:
 
 def test_a_command_without_a_complete_set_failed(tmp_path: Path) -> None:
     job = planned_job(tmp_path)
-    (outcome,) = carry_out(job, lambda words: Said(code=0, text=""))
+    (outcome,) = carry_out(job, lambda words: CommandResult(code=0, text=""))
     assert outcome.state == "failed" and "no complete set of maps" in outcome.reason
     assert record_of(job).state is State.FAILED
 
@@ -230,7 +232,7 @@ def test_a_step_that_ends_its_process_is_given_up(tmp_path: Path) -> None:
 def test_attempts_of_another_run_or_input_do_not_count(tmp_path: Path) -> None:
     job = planned_job(tmp_path)
     step = job.task.steps[0]
-    begun = Record(
+    begun = StepRecord(
         name=step.name, pipeline="t1", key=key_of(step, job), state=State.BEGUN, attempts=3, run="first"
     )
     for other in (replace(begun, run="before"), replace(begun, key="other")):
@@ -275,7 +277,7 @@ def test_what_was_made_of_other_images_is_withdrawn_and_what_others_made_is_not(
 
 def two_steps(job: Job) -> Job:
     """Return a job whose second step has no input that could be read."""
-    broken = Step(pipeline="t1", entities={"sub": "01", "run": "2"}, inputs={"": ("none.nii",)})
+    broken = PlannedStep(pipeline="t1", entities={"sub": "01", "run": "2"}, inputs={"": ("none.nii",)})
     return replace(job, task=replace(job.task, steps=(broken, *job.task.steps)))
 
 
@@ -296,7 +298,7 @@ def test_a_disk_that_fills_up_leaves_no_record_of_a_success(
 ) -> None:
     job = planned_job(tmp_path)
 
-    def full(out: Path, record: Record) -> None:
+    def full(out: Path, record: StepRecord) -> None:
         if record.state is State.COMPLETE:
             raise OutputError("could not be written (No space left on device)", path=out / "logs" / "x")
         write_record(out, record)
@@ -319,7 +321,7 @@ def test_what_was_done_before_the_disk_filled_up_is_told_so(
     job = planned_job(tmp_path)
     assert [step.name for step in job.task.steps] == ["sub-01_run-2_t1", "sub-01_t1"]
 
-    def full(out: Path, record: Record) -> None:
+    def full(out: Path, record: StepRecord) -> None:
         if record.name == "sub-01_t1":
             raise OutputError("could not be written (No space left on device)", path=out / "logs" / "x")
         write_record(out, record)
@@ -343,9 +345,9 @@ def test_a_page_is_asked_for_when_something_is_new(tmp_path: Path) -> None:
 def test_a_page_that_fails_is_a_failure_of_its_own(tmp_path: Path) -> None:
     job, made = planned_job(tmp_path, report=True), Pretended()
 
-    def call(words: object) -> Said:
+    def call(words: object) -> CommandResult:
         assert isinstance(words, tuple)
-        return Said(code=2, text="no page") if words[0] == "report" else made(words)
+        return CommandResult(code=2, text="no page") if words[0] == "report" else made(words)
 
     first, second = carry_out(job, call)
     assert first.state == "done"

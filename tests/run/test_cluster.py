@@ -34,7 +34,7 @@ from unweight.run.cluster import (
     run_on,
 )
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import Step, Task
+from unweight.run.plan import PlannedStep, PlannedTask
 
 GIGA = 10**9
 TEMPORARY = Security.temporary()
@@ -63,8 +63,8 @@ def batch_system(folder: Path, **asked_for: object) -> Iterator[Any]:
 
 
 def job(subject: str, folder: Path) -> Job:
-    step = Step(pipeline="t1", entities={"sub": subject}, inputs={})
-    return job_of(subject, out=folder, task=Task(subject=subject, session="", steps=(step,)))
+    step = PlannedStep(pipeline="t1", entities={"sub": subject}, inputs={})
+    return job_of(subject, out=folder, task=PlannedTask(subject=subject, session="", steps=(step,)))
 
 
 def trivial(text: str) -> str:

@@ -5,15 +5,15 @@ import pytest
 from unweight.core.errors import UsageError
 from unweight.registry import commands, pipeline
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
-from unweight.run.plan import Step, Task
+from unweight.run.plan import PlannedStep, PlannedTask
 
 
-def step(command: str = "t1", voxels: int = 10**7, volumes: int = 7) -> Step:
-    return Step(pipeline=command, entities={"sub": "01"}, inputs={}, voxels=voxels, volumes=volumes)
+def step(command: str = "t1", voxels: int = 10**7, volumes: int = 7) -> PlannedStep:
+    return PlannedStep(pipeline=command, entities={"sub": "01"}, inputs={}, voxels=voxels, volumes=volumes)
 
 
-def task(*steps: Step) -> Task:
-    return Task(subject="01", session="", steps=steps)
+def task(*steps: PlannedStep) -> PlannedTask:
+    return PlannedTask(subject="01", session="", steps=steps)
 
 
 @pytest.mark.parametrize("command", commands())

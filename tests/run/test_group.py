@@ -15,7 +15,7 @@ from unweight.core.errors import InputError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.report.study import study_page
 from unweight.run.group import LabelTree, study_of, write_study
-from unweight.run.record import Record, State, write_record
+from unweight.run.record import State, StepRecord, write_record
 
 SHAPE = (4, 4, 4)
 VALUES = torch.linspace(0.5, 1.5, 64).reshape(SHAPE)
@@ -114,7 +114,7 @@ def test_a_damaged_set_is_a_failure_and_the_others_are_measured(out: Path, tmp_p
 
 def test_steps_that_failed_are_listed(out: Path, tmp_path: Path) -> None:
     for name, state in (("sub-03_ses-a_t1", State.FAILED), ("sub-01_t1", State.COMPLETE)):
-        write_record(out, Record(name=name, pipeline="t1", key="", state=state, reason="is torn"))
+        write_record(out, StepRecord(name=name, pipeline="t1", key="", state=state, reason="is torn"))
     (failure,) = study_of(out, tmp_path).failures
     assert (failure.subject, failure.session, failure.step, failure.reason) == ("03", "a", "t1", "is torn")
 
@@ -159,7 +159,7 @@ def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
 
 
 def test_a_study_of_failures_alone_has_its_table(tmp_path: Path) -> None:
-    failed = Record(name="sub-01_t1", pipeline="t1", key="", state=State.FAILED, reason="is empty")
+    failed = StepRecord(name="sub-01_t1", pipeline="t1", key="", state=State.FAILED, reason="is empty")
     write_record(tmp_path, failed)
     (path,) = (one for one in write_study(tmp_path, study_of(tmp_path, tmp_path)) if "failures" in one.name)
     assert [(row["subject"], row["reason"]) for row in rows(path)] == [("01", "is empty")]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from tests.run.jobs import job_of
 from unweight.run.job import Job, Outcome, job_from_json, outcomes_from_json, outcomes_to_json
-from unweight.run.plan import Step, Task
+from unweight.run.plan import PlannedStep, PlannedTask
 
 STEPS = (
-    Step(
+    PlannedStep(
         pipeline="maps",
         entities={"sub": "01", "ses": "a"},
         inputs={"--t1w": ("sub-01/anat/a b.nii",), "--t2w": ('"é\n".nii', "x")},
@@ -15,12 +15,12 @@ STEPS = (
         voxels=24,
         volumes=2,
     ),
-    Step(pipeline="t1", entities={"sub": "01"}, inputs={"": ()}),
+    PlannedStep(pipeline="t1", entities={"sub": "01"}, inputs={"": ()}),
 )
 
 
 def whole() -> Job:
-    job = replace(job_of("01", task=Task(subject="01", session="a", steps=STEPS)), wait=True)
+    job = replace(job_of("01", task=PlannedTask(subject="01", session="a", steps=STEPS)), wait=True)
     settings = replace(
         job.settings,
         options={"maps": ("--method", "physics"), "t1": ()},

@@ -10,7 +10,7 @@ from tests.run.jobs import job_of
 from unweight.run.carry_out import MOST_ATTEMPTS
 from unweight.run.job import Job, Outcome
 from unweight.run.local import Child, given_up, run_locally
-from unweight.run.plan import Step, Task
+from unweight.run.plan import PlannedStep, PlannedTask
 
 AMPLE = 2**40
 ANSWER = """
@@ -30,8 +30,8 @@ Make = Callable[[str], Child]
 
 
 def job(subject: str) -> Job:
-    step = Step(pipeline="t1", entities={"sub": subject}, inputs={})
-    return job_of(subject, task=Task(subject=subject, session="", steps=(step,)))
+    step = PlannedStep(pipeline="t1", entities={"sub": subject}, inputs={})
+    return job_of(subject, task=PlannedTask(subject=subject, session="", steps=(step,)))
 
 
 @pytest.fixture
@@ -190,8 +190,8 @@ def test_workers_have_one_thread_unless_told_otherwise(
 
 
 def test_all_steps_of_a_visit_are_given_up() -> None:
-    steps = tuple(Step(pipeline=one, entities={"sub": "01"}, inputs={}) for one in ("t1", "maps"))
-    found = given_up(job_of("01", task=Task(subject="01", session="", steps=steps)), "why")
+    steps = tuple(PlannedStep(pipeline=one, entities={"sub": "01"}, inputs={}) for one in ("t1", "maps"))
+    found = given_up(job_of("01", task=PlannedTask(subject="01", session="", steps=steps)), "why")
     assert [(one.name, one.state, one.reason) for one in found] == [
         ("sub-01_t1", "failed", "why"),
         ("sub-01_maps", "failed", "why"),

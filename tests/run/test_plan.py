@@ -9,7 +9,7 @@ import pytest
 from tests.bids.files import nifti_bytes
 from tests.run.trees import SMALL, echoes, inversions, put
 from unweight.core.errors import InputError
-from unweight.run.plan import Plan, Refusal, Step, nameless, plan_run
+from unweight.run.plan import Plan, PlannedStep, Unmapped, plan_run, redact_paths
 
 SECONDS_FOR_A_THOUSAND = 2.0
 
@@ -26,7 +26,7 @@ def reasons(found: Plan) -> dict[tuple[str, str], str]:
     return {(one.label, one.pipeline): one.reason for one in found.refusals}
 
 
-def only(found: Plan) -> Refusal:
+def only(found: Plan) -> Unmapped:
     assert found.tasks == ()
     (refusal,) = found.refusals
     return refusal
@@ -235,9 +235,9 @@ def test_messages_about_strange_sessions_and_suffixes_can_be_printed(tmp_path: P
 
 def test_paths_in_messages_lose_the_folders_above_the_tree() -> None:
     root = Path("/data/people/bids")
-    assert nameless("/data/people/bids/sub-01/x.nii is torn", root) == "sub-01/x.nii is torn"
-    assert nameless("in /data/people/bids.", root) == "in .."
-    assert nameless("a\x1b[2Jb\x07", root) == "a\\x1b[2Jb\\x07"
+    assert redact_paths("/data/people/bids/sub-01/x.nii is torn", root) == "sub-01/x.nii is torn"
+    assert redact_paths("in /data/people/bids.", root) == "in .."
+    assert redact_paths("a\x1b[2Jb\x07", root) == "a\\x1b[2Jb\\x07"
 
 
 def test_size_is_that_of_one_volume(tmp_path: Path) -> None:
@@ -308,5 +308,5 @@ def test_a_thousand_subjects_are_planned_in_two_seconds(tmp_path: Path) -> None:
 
 
 def test_steps_are_what_they_say() -> None:
-    step = Step(pipeline="t1", entities={"run": "2", "ses": "a", "sub": "01"}, inputs={})
+    step = PlannedStep(pipeline="t1", entities={"run": "2", "ses": "a", "sub": "01"}, inputs={})
     assert step.name == "sub-01_ses-a_run-2_t1"

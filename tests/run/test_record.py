@@ -7,8 +7,8 @@ import pytest
 
 from unweight.core.errors import OutputError
 from unweight.run.record import (
-    Record,
     State,
+    StepRecord,
     hash_of,
     read_record,
     records_of,
@@ -16,7 +16,7 @@ from unweight.run.record import (
     write_record,
 )
 
-RECORD = Record(
+RECORD = StepRecord(
     name="sub-01_t1",
     pipeline="t1",
     key="abc",

@@ -11,7 +11,7 @@ from torch import Tensor
 from unweight.benchmark.core.run import Case, Dataset
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.seeding import seeded_generator
@@ -40,11 +40,11 @@ class ToldMaps(Estimator):
     def parameters(self) -> tuple[ParameterSpec, ...]:
         return SPECS
 
-    def accept(self, examination: Examination) -> None:
+    def accept(self, examination: WeightedImageSet) -> None:
         if examination.field_strength == self.refuses:
             raise ProtocolError(f"no weights for {self.refuses:g} T", remedy="Use others.")
 
-    def __call__(self, examination: Examination, progress: Progress | None = None) -> ParameterMaps:
+    def __call__(self, examination: WeightedImageSet, progress: Progress | None = None) -> ParameterMaps:
         self.accept(examination)
         generator = seeded_generator(0, "told maps")
         if self.level is None:

@@ -6,7 +6,7 @@ import torch
 from tests.susceptibility.scenes import places
 from unweight.core.errors import UsageError
 from unweight.susceptibility.closed_form import noise_of_susceptibility, tikhonov, tikhonov_kernel
-from unweight.susceptibility.fourier_grid import half_mean, padded_grid
+from unweight.susceptibility.fourier_grid import padded_grid, rfft_mean
 from unweight.susceptibility.geometry import FieldGeometry
 
 TILTED = FieldGeometry(voxel_mm=(1.0, 1.0, 1.5), direction=(0.0, math.sin(0.4), math.cos(0.4)))
@@ -19,7 +19,7 @@ def test_even_noise_has_the_power_of_the_kernel() -> None:
     variance = torch.full(SHAPE, 4e-6, dtype=torch.float64)
     found = noise_of_susceptibility(variance, ALL, TILTED, pad=1.0)
     kernel = tikhonov_kernel(padded_grid(SHAPE, 1.0), TILTED, 2e-3)
-    expected = 2e-3 * math.sqrt(half_mean(kernel.square(), SHAPE[2]))
+    expected = 2e-3 * math.sqrt(rfft_mean(kernel.square(), SHAPE[2]))
     torch.testing.assert_close(found, torch.full_like(found, expected), rtol=1e-4, atol=0)
 
 

@@ -3,7 +3,7 @@ import torch
 
 from tests.susceptibility.scenes import ball
 from unweight.core.errors import InputError
-from unweight.susceptibility.morphology import large_pieces, largest_piece, without_holes
+from unweight.susceptibility.morphology import fill_holes, large_pieces, largest_component
 
 SHAPE, VOXEL = (24, 24, 24), (1.0, 1.0, 1.0)
 
@@ -14,8 +14,8 @@ def test_largest_of_three_and_corners_do_not_touch() -> None:
     mask = large.clone()
     mask[10:13, 10:13, 10:13] = True
     mask[0, 0, 0] = True
-    assert torch.equal(largest_piece(mask), large)
-    assert torch.equal(largest_piece(large), large)
+    assert torch.equal(largest_component(mask), large)
+    assert torch.equal(largest_component(large), large)
 
 
 def test_pieces_of_a_hundredth_and_more_are_kept() -> None:
@@ -32,13 +32,13 @@ def test_pieces_of_a_hundredth_and_more_are_kept() -> None:
 def test_holes_are_filled_and_bays_are_not() -> None:
     full = ball(SHAPE, VOXEL, (0.0, 0.0, 0.0), 8.0) >= 0.5
     hollow = full & (ball(SHAPE, VOXEL, (0.0, 0.0, 0.0), 4.0) < 0.5)
-    assert torch.equal(without_holes(hollow), full)
+    assert torch.equal(fill_holes(hollow), full)
     opened = hollow.clone()
     opened[12, 12, 12:] = False
-    assert torch.equal(without_holes(opened), opened)
+    assert torch.equal(fill_holes(opened), opened)
 
 
 def test_empty_mask_is_refused() -> None:
     with pytest.raises(InputError, match=r"the mask is empty\. Check the mask"):
-        largest_piece(torch.zeros(SHAPE, dtype=torch.bool))
-    assert not bool(without_holes(torch.zeros(SHAPE, dtype=torch.bool)).any())
+        largest_component(torch.zeros(SHAPE, dtype=torch.bool))
+    assert not bool(fill_holes(torch.zeros(SHAPE, dtype=torch.bool)).any())

@@ -9,7 +9,7 @@ from torch import Tensor
 from unweight.synth import cohort as of_interest
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
 from unweight.synth.anatomy.warp import WarpRange, draw_warp
-from unweight.synth.cohort import Sex, Subject, of_person, volumes
+from unweight.synth.cohort import Sex, Subject, subject_anatomy, volumes
 from unweight.synth.tissue.materials import INDEX
 
 SHAPE, VOXEL = (76, 76, 76), (1.0, 1.0, 1.0)
@@ -53,7 +53,7 @@ def test_head_and_nuclei_are_as_large_as_drawn(seed: int, sex: Sex) -> None:
     labels are taken whole from the nearest voxel, and those of balls about the middle all at once.
     """
     person, before = subject(seed, sex=sex), head()
-    after, told = of_person(before, person), volumes(person, person.generator("volumes"))
+    after, told = subject_anatomy(before, person), volumes(person, person.generator("volumes"))
     wanted = radius(told["head"] * all_of(before.labels))
     assert radius(all_of(after.labels)) == pytest.approx(wanted, abs=0.5)
     assert abs(wanted - HEAD) > 1.5
@@ -65,7 +65,7 @@ def test_head_and_nuclei_are_as_large_as_drawn(seed: int, sex: Sex) -> None:
 def test_a_linear_change_of_shape_has_its_own_part_in_the_volumes() -> None:
     """The new label at p is the old one at A p: volumes change by 1/det A; a turn spreads the rounding."""
     person, before = subject(4), head()
-    after = of_person(before, person, LINEAR)
+    after = subject_anatomy(before, person, LINEAR)
     told = volumes(person, person.generator("volumes"))
     drawn = draw_warp(SHAPE, VOXEL, person.generator("shape"), within=LINEAR)
     grown = told["head"] / float(torch.linalg.det(drawn.affine[:3, :3]))
@@ -77,7 +77,7 @@ def test_a_linear_change_of_shape_has_its_own_part_in_the_volumes() -> None:
 
 def test_no_change_of_shape_is_one_of_no_size() -> None:
     """A voxel whose middle falls between two may go either way."""
-    plain, still = (of_person(head(), subject(5), within).labels for within in (None, STILL))
+    plain, still = (subject_anatomy(head(), subject(5), within).labels for within in (None, STILL))
     assert float((plain != still).float().mean()) < 1e-3
 
 
@@ -85,7 +85,7 @@ def test_no_change_of_shape_is_one_of_no_size() -> None:
 def test_the_person_decides(within: WarpRange | None) -> None:
     before = head()
     kept = before.labels.clone()
-    one, again, other = (of_person(before, subject(seed), within) for seed in (6, 6, 7))
+    one, again, other = (subject_anatomy(before, subject(seed), within) for seed in (6, 6, 7))
     assert torch.equal(one.labels, again.labels)
     assert not torch.equal(one.labels, other.labels)
     assert torch.equal(before.labels, kept)
@@ -96,10 +96,10 @@ def test_ageing_nuclei_alone_change_and_small_ones_do_not(monkeypatch: pytest.Mo
     told = {"caudate": 0.7, "putamen": 1.2, "pallidum": 1.0, "thalamus": 0.9, "csf": 3.0, "head": 1.0}
     monkeypatch.setattr(of_interest, "volumes", lambda person, generator: told)
     before = head()
-    after = of_person(before, subject()).labels
+    after = subject_anatomy(before, subject()).labels
     for name in NUCLEI:
         assert count(after, name) == pytest.approx(told[name] * count(before.labels, name), abs=1)
     assert all_of(after) == all_of(before.labels)
     small = head(nucleus=2.0)
     assert 20 < count(small.labels, "caudate") <= of_interest.LEAST_VOXELS
-    assert torch.equal(of_person(small, subject()).labels, small.labels)
+    assert torch.equal(subject_anatomy(small, subject()).labels, small.labels)

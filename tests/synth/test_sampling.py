@@ -6,8 +6,8 @@ import torch
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.synth.sampling import (
+    bernoulli,
     draw_count,
-    draw_event,
     draw_frame,
     draw_log_uniform,
     draw_shares,
@@ -25,7 +25,7 @@ def test_draws_are_even() -> None:
     assert float(logarithm.min()) >= -1 and float(logarithm.max()) <= 1
     counts = torch.bincount(torch.tensor([draw_count(2, 4, generator) for _ in range(3000)]))
     assert counts[:2].sum() == 0 and bool((counts[2:] > 850).all())
-    assert abs(sum(draw_event(0.3, generator) for _ in range(3000)) / 3000 - 0.3) < 0.045
+    assert abs(sum(bernoulli(0.3, generator) for _ in range(3000)) / 3000 - 0.3) < 0.045
 
 
 def test_fixed_and_impossible_ends() -> None:

@@ -12,7 +12,7 @@ from unweight.signals.weighted import weighted_signal
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
 from unweight.synth.protocols.standard import SPIN_ECHO, Scan, mprage, routine_contrasts, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
-from unweight.synth.simulate_weighted import Examined, ScannerPrior, examine, weighting_of
+from unweight.synth.simulate_weighted import ScannerPrior, SimulatedImages, examine, weighting_of
 from unweight.synth.tissue.materials import INDEX
 from unweight.synth.tissue.prior import TissueDraw, TissuePrior
 
@@ -48,11 +48,13 @@ def spin_echo(name: str, tr: float, te: float) -> Scan:
 SCANS = (spin_echo("T1w", 0.6, 0.012), spin_echo("T2w", 4.0, 0.1))
 
 
-def examined(scanner: ScannerPrior = QUIET, seed: int = 1, scans: tuple[Scan, ...] = SCANS) -> Examined:
+def examined(
+    scanner: ScannerPrior = QUIET, seed: int = 1, scans: tuple[Scan, ...] = SCANS
+) -> SimulatedImages:
     return examine(anatomy(*PARTS), FACTOR, tissue(), scans, seeded_generator(seed), scanner)
 
 
-def pure(of: Examined, name: str) -> torch.Tensor:
+def pure(of: SimulatedImages, name: str) -> torch.Tensor:
     return of.share(name) > 0.999
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, Sampler
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 from unweight.testing.check_sampler import check_sampler
 from unweight.testing.contract import ContractError
 
@@ -23,7 +23,7 @@ SHARED = torch.Generator().manual_seed(1)
 class Careless(Sampler):
     """DDIM, and what a careless author makes of it."""
 
-    ladder: Ladder
+    ladder: NoiseSchedule
     change: Change = lambda sample, noise: sample
     passes_condition: bool = True
 

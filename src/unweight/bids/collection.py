@@ -114,24 +114,24 @@ def find_collections(
         labels = [path.name.removeprefix("sub-") for path in labelled_folders(root, "sub")]
     else:
         labels = [label.removeprefix("sub-") for label in subjects]
-    return tuple(one for label in labels for one in _of_subject(root, label, suffixes))
+    return tuple(item for label in labels for item in _of_subject(root, label, suffixes))
 
 
 def with_absent(
-    found: Sequence[Found], suffixes: Sequence[str], subjects: Sequence[str] | None
+    result: Sequence[Found], suffixes: Sequence[str], subjects: Sequence[str] | None
 ) -> tuple[Found, ...]:
     """Return what was found, and after it that a subject asked for has none of these series.
 
     Args:
-        found: In a tree.
+        result: In a tree.
         suffixes: That were looked for.
         subjects: That were asked for, without `sub-`; None for all there are.
     """
-    there = {one.entities["sub"] for one in found}
+    there = {item.entities["sub"] for item in result}
     error = InputError(f"has no {' or '.join(suffixes)} series", remedy="Check the label.")
     asked = dict.fromkeys(label.removeprefix("sub-") for label in subjects or ())
     absent = (Unreadable(entities={"sub": label}, error=error) for label in asked if label not in there)
-    return (*found, *(absent if found else ()))
+    return (*result, *(absent if result else ()))
 
 
 def _of_subject(root: Path, label: str, suffixes: Sequence[str]) -> Iterator[Found]:
@@ -167,14 +167,14 @@ def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Foun
             _add(root, path, name, groups.setdefault(key, {}))
         except InputError as error:
             spoilt.setdefault(key, error)
-    found: list[Found] = []
+    result: list[Found] = []
     for key, members in sorted(groups.items(), key=lambda group: _natural_order(*group[0])):
         suffix, entities = key[0], dict(key[1])
         if key in spoilt:
-            found.append(Unreadable(entities=entities, suffix=suffix, error=spoilt[key]))
+            result.append(Unreadable(entities=entities, suffix=suffix, error=spoilt[key]))
         else:
-            found.append(_collection(root, suffix, entities, members))
-    return found
+            result.append(_collection(root, suffix, entities, members))
+    return result
 
 
 def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], Path]) -> None:

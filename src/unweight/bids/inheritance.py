@@ -92,7 +92,7 @@ def _folders(root: Path, image: Path) -> list[Path]:
 
 def _applicable(folder: Path, name: BidsName) -> list[tuple[int, Path]]:
     """Return the JSON files of one folder that apply, those with fewest entities first."""
-    found: list[tuple[int, Path]] = []
+    result: list[tuple[int, Path]] = []
     for path in listed(folder):
         if not path.name.endswith(f"{name.suffix}.json"):
             continue
@@ -100,8 +100,8 @@ def _applicable(folder: Path, name: BidsName) -> list[tuple[int, Path]]:
         if other is None or other.suffix != name.suffix:
             continue
         if all(name.entities.get(key) == label for key, label in other.entities.items()):
-            found.append((len(other.entities), path))
-    return sorted(found)
+            result.append((len(other.entities), path))
+    return sorted(result)
 
 
 def _entry(image: Path, sidecar: Sidecar) -> Entry:
@@ -109,10 +109,10 @@ def _entry(image: Path, sidecar: Sidecar) -> Entry:
     stem = image_stem(image) or image.name
     name = parse_stem(stem)
     named = None if name is None else PARTS.get(name.entities.get("part", ""))
-    told = part_of(sidecar)
+    part = part_of(sidecar)
     ending = CONVERTER_ENDING.fullmatch(stem)
     return Entry(
         path=image,
         sidecar=sidecar,
-        part=named or told or (CONVERTER_ENDINGS[ending[1]] if ending else None),
+        part=named or part or (CONVERTER_ENDINGS[ending[1]] if ending else None),
     )

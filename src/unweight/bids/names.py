@@ -76,10 +76,10 @@ def parse_stem(stem: str) -> BidsName | None:
     """Take a file name without ending apart, or return None if it is not a BIDS name."""
     *pairs, suffix = stem.split("_")
     matches = [PAIR.fullmatch(pair) for pair in pairs]
-    found = {match[1]: match[2] for match in matches if match is not None}
-    if len(found) < len(pairs) or SUFFIX.fullmatch(suffix) is None:
+    result = {match[1]: match[2] for match in matches if match is not None}
+    if len(result) < len(pairs) or SUFFIX.fullmatch(suffix) is None:
         return None
-    return BidsName(entities=found, suffix=suffix)
+    return BidsName(entities=result, suffix=suffix)
 
 
 def subject_folder(root: Path, entities: Mapping[str, str]) -> Path:

@@ -151,8 +151,8 @@ def _columns(header: Sequence[str]) -> _Columns:
 
 def _age_unit(name: str) -> float | None:
     """Return the unit [years] that a column of ages names, years by default; None for another column."""
-    found = AGE_COLUMN.fullmatch(name)
-    return None if found is None else YEARS.get(found[1] or "years")
+    match = AGE_COLUMN.fullmatch(name)
+    return None if match is None else YEARS.get(match[1] or "years")
 
 
 def _unit(root: Path, header: Sequence[str], column: int | None) -> tuple[float, tuple[str, ...]]:
@@ -194,7 +194,7 @@ class _Reading:
 
     def people(self, rows: Sequence[Sequence[str]]) -> tuple[Participant, ...]:
         """Return what the rows say of the subjects."""
-        found: dict[str, list[Participant]] = {}
+        result: dict[str, list[Participant]] = {}
         for number, row in enumerate(rows, start=2):
             name = _cell(row, self.columns.label)
             label = self._label(name)
@@ -205,10 +205,10 @@ class _Reading:
                 continue
             age, sex = _cell(row, self.columns.age), _cell(row, self.columns.sex)
             person = Participant(participant_id=label, age=self._age(age, label), sex=self._sex(sex, label))
-            found.setdefault(label, []).append(person)
-        if rows and not found:
+            result.setdefault(label, []).append(person)
+        if rows and not result:
             self._doubt("of none of the subjects that have maps", f"{len(rows)} lines")
-        return tuple(self._one(label, people) for label, people in found.items())
+        return tuple(self._one(label, people) for label, people in result.items())
 
     def remarks(self) -> tuple[str, ...]:
         """Return what could not be read, a sentence for each kind."""
@@ -226,7 +226,7 @@ class _Reading:
         label = re.sub(r"^sub-", "", name, flags=re.IGNORECASE)
         if label in self.subjects:
             return label
-        alike = [one for one in self.subjects if _alike(one) == _alike(label)]
+        alike = [subject for subject in self.subjects if _alike(subject) == _alike(label)]
         if len(alike) > 1:
             self._doubt("could be one of several subjects", f"{name} ({', '.join(alike)})")
         elif not alike and LABEL.fullmatch(label) is None:
@@ -236,13 +236,13 @@ class _Reading:
     def _age(self, text: str, label: str) -> float | None:
         if text.casefold() in ABSENT or math.isnan(self.unit):
             return None
-        found = AGE.fullmatch(text.casefold())
-        unit = None if found is None else YEARS.get(found[2]) if found[2] else self.unit
-        years = None if found is None or unit is None else float(found[1].replace(",", ".")) * unit
-        if found is None or years is None or years > OLDEST:
+        match = AGE.fullmatch(text.casefold())
+        unit = None if match is None else YEARS.get(match[2]) if match[2] else self.unit
+        years = None if match is None or unit is None else float(match[1].replace(",", ".")) * unit
+        if match is None or years is None or years > OLDEST:
             self._doubt("not read as ages", f"sub-{label} {text[:40]!r}")
             return None
-        if found[3]:
+        if match[3]:
             self._doubt("ages known as a lower limit, which is taken", f"sub-{label} {text!r}")
         return years
 
@@ -254,8 +254,8 @@ class _Reading:
 
     def _one(self, label: str, people: Sequence[Participant]) -> Participant:
         """Return what several rows about one subject agree on."""
-        ages = {one.age for one in people if one.age is not None}
-        sexes = {one.sex for one in people if one.sex}
+        ages = {person.age for person in people if person.age is not None}
+        sexes = {person.sex for person in people if person.sex}
         if len(ages) > 1 or len(sexes) > 1:
             self._doubt(
                 "lines about one subject that differ; nothing is taken where they do", f"sub-{label}"

@@ -26,7 +26,7 @@ from unweight.bids.folders import is_folder, listed
 from unweight.bids.inheritance import entry_beside, entry_in_tree
 from unweight.bids.names import PAIR, BidsName, image_stem, parse_stem
 from unweight.bids.nifti.grid import Placement
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.bids.series.part import Entry
 from unweight.bids.series.selection import select_series
 from unweight.bids.series.stack import Stack, stack
@@ -96,7 +96,7 @@ class FoundSeries:
     """
 
     origin: Collection | Unreadable | tuple[Path, ...] | Path
-    given: Given = NOTHING_GIVEN
+    given: ProtocolOverrides = NOTHING_GIVEN
     entities: Mapping[str, str] = field(default_factory=lambda: dict(UNNAMED))
 
     @property
@@ -123,7 +123,7 @@ class FoundSeries:
 
 def find_inputs(
     paths: Sequence[Path],
-    given: Given = NOTHING_GIVEN,
+    given: ProtocolOverrides = NOTHING_GIVEN,
     *,
     suffixes: Sequence[str] = ("IRT1",),
     subjects: Sequence[str] | None = None,
@@ -160,7 +160,7 @@ def find_inputs(
 
 def read_inputs(
     paths: Sequence[Path],
-    given: Given = NOTHING_GIVEN,
+    given: ProtocolOverrides = NOTHING_GIVEN,
     *,
     suffixes: Sequence[str] = ("IRT1",),
     subjects: Sequence[str] | None = None,
@@ -170,11 +170,11 @@ def read_inputs(
     Raises:
         InputError: As `find_inputs` and `FoundSeries.read`.
     """
-    found = find_inputs(paths, given, suffixes=suffixes, subjects=subjects)
-    return tuple(series.read() for series in found)
+    result = find_inputs(paths, given, suffixes=suffixes, subjects=subjects)
+    return tuple(series.read() for series in result)
 
 
-def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
+def read_series(paths: Sequence[Path], given: ProtocolOverrides = NOTHING_GIVEN) -> Series:
     """Read the NIfTI files of one series: several volumes, or one file with four dimensions.
 
     Times come from the sidecars (those of a BIDS tree are inherited) unless they are given. Volumes
@@ -189,7 +189,9 @@ def read_series(paths: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
     return _series(stack([entry_of(path) for path in paths], given))
 
 
-def read_complex(magnitude: Sequence[Path], phase: Sequence[Path], given: Given = NOTHING_GIVEN) -> Series:
+def read_complex(
+    magnitude: Sequence[Path], phase: Sequence[Path], given: ProtocolOverrides = NOTHING_GIVEN
+) -> Series:
     """Read the NIfTI files of one complex series, told apart by the caller.
 
     Raises:
@@ -207,20 +209,20 @@ def entry_of(path: Path) -> Entry:
     return entry_beside(path) if root is None else entry_in_tree(root, path.absolute())
 
 
-def _read_collection(collection: Collection, given: Given) -> Series:
+def _read_collection(collection: Collection, given: ProtocolOverrides) -> Series:
     paths = [path for files in collection.files.values() for path in files]
     entries = [entry_in_tree(collection.root, path) for path in paths]
     _check_required(entries, collection.suffix, given)
     return _series(stack(entries, given))
 
 
-def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None:
+def _check_required(entries: Sequence[Entry], suffix: str, given: ProtocolOverrides) -> None:
     """Refuse images without the field that BIDS requires of their suffix."""
     if suffix not in REQUIRED:
         return
     name, label = REQUIRED[suffix]
-    said = [entry for entry in entries if entry.sidecar.fields.get(label) is not None]
-    if given.kind is SignalKind.COMPLEX and said:
+    values = [entry for entry in entries if entry.sidecar.fields.get(label) is not None]
+    if given.kind is SignalKind.COMPLEX and values:
         return  # what one part lacks, the other may have
     for entry in entries:
         if entry.part in (Part.PHASE, Part.IMAGINARY):
@@ -233,7 +235,7 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: Given) -> None
             )
 
 
-def _read_folder(folder: Path, given: Given) -> Series:
+def _read_folder(folder: Path, given: ProtocolOverrides) -> Series:
     images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
     if images:
         _refuse_numbers(given, folder)
@@ -241,7 +243,7 @@ def _read_folder(folder: Path, given: Given) -> Series:
     return _read_dicom(folder, given)
 
 
-def _read_dicom(folder: Path, given: Given) -> Series:
+def _read_dicom(folder: Path, given: ProtocolOverrides) -> Series:
     """Read the one series of a folder of DICOM; errors name what else lies there, and what is missing."""
     by_hand = given.by_volume
     with converted(folder, numbers=given.series, by_hand=by_hand) as conversion:
@@ -255,12 +257,12 @@ def _read_dicom(folder: Path, given: Given) -> Series:
             raise type(error)(problem, remedy=remedy, path=error.path) from error
 
 
-def _refuse_numbers(given: Given, path: Path) -> None:
+def _refuse_numbers(given: ProtocolOverrides, path: Path) -> None:
     if given.series is not None:
         raise UsageError(f"--series chooses series of a folder of DICOM, and {path} is none")
 
 
-def _read_selected(folder: Path, entries: Sequence[Entry], given: Given) -> Series:
+def _read_selected(folder: Path, entries: Sequence[Entry], given: ProtocolOverrides) -> Series:
     """Read the one series of a folder; where times are given, all images must be of it."""
     if given.by_volume or given.echo_time is not None:
         return _series(stack(entries, given))
@@ -318,10 +320,10 @@ def agreed_fields(entries: Sequence[Entry]) -> Mapping[str, object]:
 
 
 def _find_in_tree(
-    root: Path, given: Given, suffixes: Sequence[str], subjects: Sequence[str] | None
+    root: Path, given: ProtocolOverrides, suffixes: Sequence[str], subjects: Sequence[str] | None
 ) -> tuple[FoundSeries, ...]:
-    found = find_collections(root.absolute(), suffixes, subjects)
-    collections = with_absent(found, suffixes, subjects)
+    result = find_collections(root.absolute(), suffixes, subjects)
+    collections = with_absent(result, suffixes, subjects)
     if not collections:
         raise InputError(
             f"no {' or '.join(suffixes)} series in this BIDS tree",

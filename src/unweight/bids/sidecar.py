@@ -258,16 +258,16 @@ def _field_strength(sidecar: Sidecar) -> float | None:
     return strength
 
 
-def _wrong_type(name: str, wanted: str, found: object, path: Path) -> InputError:
+def _wrong_type(name: str, wanted: str, result: object, path: Path) -> InputError:
     return InputError(
-        f"{name} must be {wanted}, not {_short(found)}", remedy="Correct the sidecar.", path=path
+        f"{name} must be {wanted}, not {_short(result)}", remedy="Correct the sidecar.", path=path
     )
 
 
-def _short(found: object) -> str:
+def _short(result: object) -> str:
     """Return what was found as a message may hold it."""
-    shown = repr(found)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    displayed = repr(result)
+    return displayed if len(displayed) <= 60 else displayed[:57] + "..."
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

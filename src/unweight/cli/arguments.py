@@ -23,22 +23,61 @@ class Argument:
         names: `INPUT` or `-o, --out`.
         settings: The keyword arguments of `add_argument`.
         old: A spelling of releases before, which is still taken, with a note.
+        commas: Whether a list can be written with commas; values must not hold any.
     """
 
     names: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     old: str = ""
+    commas: bool = True
 
     @property
     def is_list(self) -> bool:
         """Whether it takes several values that hold no commas: all but names of files."""
         many = self.settings.get("nargs") in ("+", "*") or isinstance(self.settings.get("nargs"), int)
-        return many and self.settings.get("type") is not Path and self.names[0].startswith("-")
+        of_text = self.commas and self.settings.get("type") is not Path
+        return many and of_text and self.names[0].startswith("-")
 
 
-def argument(*names: str, help: str, old: str = "", **settings: object) -> Argument:  # noqa: A002 (argparse's own word)
-    """Write an argument the way argparse does; `old` is a spelling of releases before."""
-    return Argument(names=names, settings=MappingProxyType({"help": help, **settings}), old=old)
+@final
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        module: Where its `run(arguments) -> exit code` is; loaded when the command is called.
+        summary: One line for the list of commands.
+        arguments: What it takes.
+        epilogue: Examples.
+        mapping: Of a command that maps, the target of its `MappingOptions`.
+    """
+
+    module: str
+    summary: str
+    arguments: tuple[Argument, ...]
+    epilogue: str = ""
+    mapping: str = ""
+
+
+def argument(
+    *names: str,
+    help: str,  # noqa: A002 (argparse's own word)
+    old: str = "",
+    commas: bool = True,
+    **settings: object,
+) -> Argument:
+    """Write an argument the way argparse does.
+
+    Args:
+        names: As argparse takes them.
+        help: Of the option.
+        old: A spelling of releases before.
+        commas: Whether values hold none, so that a list can be written with them.
+        settings: Further ones of argparse.
+    """
+    return Argument(
+        names=names, settings=MappingProxyType({"help": help, **settings}), old=old, commas=commas
+    )
 
 
 def flag(*names: str, help: str) -> Argument:  # noqa: A002 (argparse's own word)
@@ -247,7 +286,7 @@ EXAMINATION = (
         help="a BIDS tree, with T1w, T2w and FLAIR of each subject, or a folder of NIfTI or NIfTI files "
         "whose names end in T1w, T2w and FLAIR; or give files with the options",
     ),
-    *(one for contrast in WEIGHTED for one in weighted_arguments(contrast)),
+    *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
     argument(

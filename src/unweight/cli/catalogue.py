@@ -3,96 +3,31 @@
 from pathlib import Path
 
 from unweight.cli.arguments import (
-    DEVICE,
-    EXAMINATION,
     FIELD,
-    OUT,
-    PICTURES,
     SERIES,
     SUBJECTS,
+    Command,
     argument,
     flag,
     label,
-    methods_help,
 )
-from unweight.cli.command import Command
-from unweight.cli.echo_commands import MPRAGE, QSM, R2STAR, T2
-from unweight.cli.fit_commands import FIT, FIT_OF_MODEL, SIMULATED_MODEL
 from unweight.cli.learning_commands import EVALUATE, TRAIN
-from unweight.cli.run_commands import INIT, RUN, SLURM
-from unweight.registry import offered
+from unweight.cli.mapping_commands import (
+    FIT,
+    FIT_OF_MODEL,
+    MAPS,
+    MPRAGE,
+    QSM,
+    R2STAR,
+    SIMULATED_MODEL,
+    T1,
+    T2,
+)
+from unweight.cli.study_commands import INIT, RUN, SLURM
 
 COMMANDS = {
-    "t1": Command(
-        module="unweight.cli.mapping",
-        mapping="unweight.mapping.t1:T1Options",
-        summary="T1, PD and inversion efficiency from inversion-recovery images",
-        arguments=(
-            *SERIES,
-            OUT,
-            argument(
-                "--method",
-                choices=("auto", *offered("t1")),
-                default="auto",
-                help=f"{methods_help('t1')}; auto (default): posterior where it was trained for the "
-                "protocol, else ml",
-            ),
-            argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
-            argument(
-                "--draws", type=int, metavar="N", help="maps to draw, of the posterior or the diffusor"
-            ),
-            argument("--steps", type=int, metavar="N", help="steps of each draw of the diffusor"),
-            argument(
-                "--efficiency",
-                type=float,
-                metavar="B",
-                help="hold the inversion efficiency at this value (2 is complete)",
-            ),
-            argument(
-                "--efficiency-range",
-                nargs=2,
-                type=float,
-                metavar=("LOW", "HIGH"),
-                help="search the inversion efficiency in this range (default 0.5 3)",
-            ),
-            flag(
-                "--pulse-efficiency",
-                help="let the TR term follow B; default: complete inversion behind it",
-            ),
-            argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
-            DEVICE,
-            *PICTURES,
-        ),
-        epilogue=(
-            "unweight t1 dicom_folder -o maps\n"
-            "unweight t1 bids_tree -o maps --subjects 01 02\n"
-            "unweight t1 ir.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o maps"
-        ),
-    ),
-    "maps": Command(
-        module="unweight.cli.mapping",
-        mapping="unweight.mapping.weighted:WeightedOptions",
-        summary="T1, T2 and PD from routine T1w, T2w and FLAIR",
-        arguments=(
-            *EXAMINATION,
-            OUT,
-            argument(
-                "--method",
-                choices=offered("weighted"),
-                default="embedding",
-                help=methods_help("weighted", "embedding"),
-            ),
-            argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
-            DEVICE,
-            *PICTURES,
-        ),
-        epilogue=(
-            "unweight maps bids_tree -o maps\n"
-            "unweight maps --t1w T1w.nii.gz --t2w T2w.nii.gz --flair FLAIR.nii.gz -o maps\n"
-            "unweight maps --t1w a.nii.gz --t1w-tr 0.6 --t1w-te 0.012 --t2w b.nii.gz --t2w-tr 5 "
-            "--t2w-te 0.1 --field 3 -o maps"
-        ),
-    ),
+    "t1": T1,
+    "maps": MAPS,
     "r2star": R2STAR,
     "t2": T2,
     "qsm": QSM,
@@ -192,17 +127,31 @@ COMMANDS = {
         arguments=(
             argument("out", metavar="OUT", type=Path, help="`bids` and `truth` are made in it"),
             argument(
-                "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
+                "--brainweb-dir",
+                dest="heads",
+                old="--heads",
+                type=Path,
+                metavar="DIR",
+                help="BrainWeb crisp heads; default: procedural heads",
             ),
             argument(
-                "--labels",
+                "--label-map",
+                dest="labels",
+                old="--labels",
                 nargs=2,
                 type=Path,
                 metavar=("NIFTI", "JSON"),
                 help="a label image, and the material of each of its numbers",
             ),
             flag("--mni", help="the MNI152 brain of an installed nilearn"),
-            argument("--subjects", type=int, default=1, metavar="N", help="how many (default 1)"),
+            argument(
+                "--n-subjects",
+                old="--subjects",
+                type=int,
+                default=1,
+                metavar="N",
+                help="how many (default 1)",
+            ),
             argument(
                 "--contrast",
                 default="ir",
@@ -235,8 +184,8 @@ COMMANDS = {
             argument("--seed", type=int, default=0, help="of everything (default 0)"),
         ),
         epilogue=(
-            "unweight simulate study --subjects 4 --slices 8\n"
-            "unweight simulate study --heads brainweb_folder --contrast megre"
+            "unweight simulate study --n-subjects 4 --slices 8\n"
+            "unweight simulate study --brainweb-dir brainweb_folder --contrast megre"
         ),
     ),
     "train": TRAIN,

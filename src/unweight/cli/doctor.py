@@ -5,12 +5,15 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 
 from unweight import __version__
-from unweight.cli.cluster_extra import INSTALL, absent
+from unweight.cli.options import Verbosity, options_of
+from unweight.cli.study.cluster_extra import INSTALL, absent
 from unweight.cli.terminal import console, table
 
 PACKAGES = (
@@ -27,8 +30,21 @@ PACKAGES = (
 )
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Options of `unweight doctor`.
+
+    Attributes:
+        verbosity: What is printed.
+    """
+
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print versions, processors, memory and devices."""
+    options = options_of(DoctorOptions, arguments)
     rows = [("unweight", __version__), ("python", platform.python_version())]
     rows += [(name, _version(name)) for name in PACKAGES]
     rows += [
@@ -40,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("dcm2niix program", "found" if _has_dcm2niix() else "not found: DICOM cannot be read"),
         ("bids-validator-deno", "found" if shutil.which("bids-validator-deno") else "not found (optional)"),
     ]
-    console(quiet=arguments.quiet).print(table(("what", "found"), rows))
+    console(quiet=options.verbosity.quiet).print(table(("what", "found"), rows))
     return 0
 
 

@@ -13,7 +13,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def each(
-    found: Sequence[tuple[str, Thing]],
+    result: Sequence[tuple[str, Thing]],
     work: Callable[[str, Thing], None],
     *,
     debug: bool = False,
@@ -26,7 +26,7 @@ def each(
     fault of the program is raised last.
 
     Args:
-        found: Things by name.
+        result: Things by name.
         work: What to do with one.
         debug: Whether what fails is raised.
         what: They are, in the plural.
@@ -34,14 +34,14 @@ def each(
     failed: list[str] = []
     incomplete: list[str] = []
     fault: Exception | None = None
-    for label, thing in found:
+    for label, thing in result:
         try:
             work(label, thing)
         except IncompleteError as error:
             incomplete.append(label)
             error_line(f"{label}: {error}")
         except Exception as error:
-            if len(found) == 1 or debug or _stops_all(error):
+            if len(result) == 1 or debug or _stops_all(error):
                 raise
             failed.append(label)
             if isinstance(error, UnweightError):
@@ -53,9 +53,9 @@ def each(
             fault = fault or error.with_traceback(None)  # its frames hold the images of the series
             error_line(f"{label}: unexpected {type(error).__name__}: {error}")
     if failed:
-        error_line(f"{len(failed)} of {len(found)} {what} failed: {', '.join(failed)}")
-    if incomplete and len(found) > 1:
-        error_line(f"{len(incomplete)} of {len(found)} {what} are incomplete: {', '.join(incomplete)}")
+        error_line(f"{len(failed)} of {len(result)} {what} failed: {', '.join(failed)}")
+    if incomplete and len(result) > 1:
+        error_line(f"{len(incomplete)} of {len(result)} {what} are incomplete: {', '.join(incomplete)}")
     if fault is not None:
         raise fault
     return 1 if failed or incomplete else 0

@@ -42,7 +42,7 @@ from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.label_image import read_label_image
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.mask import read_mask
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.cli.scored import Benchmark, Evaluation, show, write
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
@@ -176,7 +176,7 @@ def _read_real(arguments: argparse.Namespace) -> list[RealSeries]:
     for folder in arguments.phantom or ():
         series += read_real(REAL_PHANTOM, [folder], NOTHING_GIVEN)
     if arguments.brain:
-        given = Given(inversion_time=times(arguments.ti), repetition_time=times(arguments.tr))
+        given = ProtocolOverrides(inversion_time=times(arguments.ti), repetition_time=times(arguments.tr))
         series += read_real(REAL_BRAIN, arguments.brain, given)
     return series
 

@@ -84,9 +84,9 @@ def evaluate_mprage(arguments: argparse.Namespace, screen: Console, metrics: Met
     )
     real = None if arguments.t1w is None else _real_levels(arguments.t1w, work)
     figures: dict[str, bytes] = {}
-    with course(quiet=arguments.quiet) as shown:
-        for dataset, pairs, count in _datasets(arguments, shown):
-            figures |= work.measure(dataset, pairs, count, shown)
+    with course(quiet=arguments.quiet) as displayed:
+        for dataset, pairs, count in _datasets(arguments, displayed):
+            figures |= work.measure(dataset, pairs, count, displayed)
     records = [
         record
         for record in work.results.records.values()
@@ -147,9 +147,11 @@ class _Work:
             return self.own
         return external_segmenter(str(self.external), pair.voxel_mm)
 
-    def measure(self, dataset: str, pairs: Iterator[Pair], count: int, shown: Course) -> dict[str, bytes]:
+    def measure(
+        self, dataset: str, pairs: Iterator[Pair], count: int, displayed: Course
+    ) -> dict[str, bytes]:
         """Measure the subjects of a set, and return pictures of the first."""
-        bar = shown.bar(f"{dataset}: people measured")
+        bar = displayed.bar(f"{dataset}: people measured")
         figures: dict[str, bytes] = {}
         for number, pair in enumerate(pairs):
             all_methods = number < N_ALL_METHODS
@@ -215,16 +217,18 @@ def _contents(tree: Path) -> list[str]:
     return [contents_of(subject) for subject in paired_subjects([tree]).subjects]
 
 
-def _datasets(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[str, Iterator[Pair], int]]:
+def _datasets(
+    arguments: argparse.Namespace, displayed: Course
+) -> Iterator[tuple[str, Iterator[Pair], int]]:
     """Give each set with its subjects, simulated as they are needed."""
     chosen = arguments.sets
     datasets = [name for name in T1W_SETS if chosen is None or name in chosen]
     if arguments.bids is not None:
         paired = paired_subjects([arguments.bids])
         for left in paired.left_out:
-            shown.line(f"left out: {left.label} {left.reason}")
+            displayed.line(f"left out: {left.label} {left.reason}")
         for remark in paired.remarks:
-            shown.line(remark)
+            displayed.line(remark)
         yield REAL, (real_pair(subject) for subject in paired.subjects), len(paired.subjects)
         if chosen is None:
             return
@@ -241,7 +245,7 @@ def _datasets(arguments: argparse.Namespace, shown: Course) -> Iterator[tuple[st
             n=count,
             quick=arguments.quick,
             n_workers=n_workers if n_workers > 1 else 0,
-            progress=shown.bar(f"{dataset}: people made"),
+            progress=displayed.bar(f"{dataset}: people made"),
         )
         yield dataset, (load_pair(path) for path in paths), len(paths)
 

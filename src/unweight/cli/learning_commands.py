@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unweight.cli.arguments import OUT, argument, flag
-from unweight.cli.command import Command
-from unweight.cli.echo_commands import OWN_SUSCEPTIBILITY, OWN_T1W
+from unweight.cli.arguments import OUT, Command, argument, flag
 from unweight.registry import benchmarks, compared_names, datasets, trained_methods
 
 TRAINED = tuple(item.weights for item in trained_methods())
@@ -14,6 +12,30 @@ DATASETS = {item.command: datasets(item.family) for item in benchmarks()}
 
 
 MOST_LISTED = 8
+
+
+OWN_SUSCEPTIBILITY = (
+    argument("--chi", type=Path, metavar="FILE", help="qsm: score this susceptibility map [ppm]"),
+    argument("--truth", type=Path, metavar="FILE", help="qsm: against this one"),
+    argument("--chi-mask", type=Path, metavar="FILE", help="qsm: where it is not 0"),
+    argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
+)
+OWN_T1W = (
+    argument(
+        "--people", type=int, metavar="N", help="mprage: people of each set (default 60, of others 4)"
+    ),
+    argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
+    argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),
+    argument("--t1w", type=Path, metavar="FILE", help="mprage: a real T1w image to look at beside them"),
+    argument(
+        "--segmenter",
+        choices=("own", "synthseg", "fastsurfer"),
+        help="mprage: what finds structures, in true and made images alike (default own)",
+    ),
+    argument(
+        "--workers", type=int, metavar="N", help="mprage: processes that simulate (default: one each core)"
+    ),
+)
 
 
 def _each(lists: Mapping[str, Sequence[str]]) -> str:

@@ -19,15 +19,15 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from unweight import __version__
 from unweight.cli.arguments import COMMON, renamed, separated
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import (
+from unweight.cli.process import (
     keep_going,
+    keep_memory,
     log_lines,
     log_warnings,
     open_closed_streams,
     say_in_any_encoding,
+    use_private_caches,
 )
-from unweight.cli.private_caches import use_private_caches
 from unweight.cli.unexpected import explained
 from unweight.core.errors import OutputError, UnweightError
 from unweight.core.memory import is_free

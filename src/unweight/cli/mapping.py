@@ -46,7 +46,7 @@ def map_all(options: MappingOptions[Found, Read], output: MappingOutput) -> int:
     quiet, debug = output.verbosity.quiet, output.verbosity.debug
     screen = console(quiet=quiet)
     mapper = options.mapper()
-    found = options.find()
+    result = options.find()
     subjects: dict[str, None] = {}
 
     def map_and_write(label: str, item: Found) -> None:
@@ -70,7 +70,7 @@ def map_all(options: MappingOptions[Found, Read], output: MappingOutput) -> int:
 
     code = 1
     try:
-        code = each(found, map_and_write, debug=debug, what=mapper.what)
+        code = each(result, map_and_write, debug=debug, what=mapper.what)
     finally:
         if subjects and not output.no_report:
             code = max(code, write_pages(output.out, tuple(subjects), screen, debug=debug))

@@ -1,7 +1,7 @@
 """Typed options: the namespace of argparse becomes a frozen dataclass at the door of each command."""
 
 import argparse
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, final, get_type_hints
@@ -38,7 +38,7 @@ class MappingOutput:
     out: Path
     no_figures: bool = False
     no_report: bool = False
-    verbosity: Verbosity = Verbosity()
+    verbosity: Verbosity = field(default_factory=Verbosity)
 
 
 def options_of(kind: type[Options], arguments: argparse.Namespace, prefix: str = "") -> Options:
@@ -84,11 +84,10 @@ def _fields(kind: Any) -> tuple[Field[Any], ...]:
 
 
 def _frozen(value: object) -> object:
-    """Return lists as tuples, and lists of ranges as one tuple."""
+    """Return lists as tuples, and lists of ranges of numbers as one tuple."""
     if not isinstance(value, list):
         return value
-    if value and all(
-        isinstance(part, tuple) and all(isinstance(number, int) for number in part) for part in value
-    ):
-        return tuple(chain.from_iterable(value))
+    ranges = [part for part in value if isinstance(part, tuple)]
+    if ranges and all(isinstance(number, int) for number in chain.from_iterable(ranges)):
+        return tuple(chain.from_iterable(ranges))
     return tuple(value)

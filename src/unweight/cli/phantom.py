@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         subjects[stored.entities["sub"]] = None
 
     sidecars = stored_sidecars(options.out, options.subjects)
-    found = [(path.relative_to(options.out).as_posix(), path) for path in sidecars]
-    code = each(found, measure, debug=debug, what="maps")
+    result = [(path.relative_to(options.out).as_posix(), path) for path in sidecars]
+    code = each(result, measure, debug=debug, what="maps")
     pages = tuple(label for label in subjects if (options.out / f"sub-{label}.html").exists())
     return max(code, write_pages(options.out, pages, screen, debug=debug))

@@ -115,7 +115,7 @@ def _protocol_like(paths: list[Path]) -> Protocol:
     """Take timings from sidecars, or from images as `unweight t1` takes them."""
     if all(path.suffix == ".json" for path in paths):
         timings = [timing_of(Sidecar(image=path, fields=read_sidecar(path))) for path in paths]
-        times = _known([one.inversion_time for one in timings])
+        times = _known([timing.inversion_time for timing in timings])
         if times is None or len(times) < 2:
             raise ProtocolError(
                 "the inversion times of a series are not all told here",
@@ -124,8 +124,8 @@ def _protocol_like(paths: list[Path]) -> Protocol:
             )
         return protocol_from_values(
             inversion_time=times,
-            repetition_time=_known([one.repetition_time for one in timings]),
-            readout_time=_known([one.readout_time for one in timings]),
+            repetition_time=_known([timing.repetition_time for timing in timings]),
+            readout_time=_known([timing.readout_time for timing in timings]),
         )
     return find_inputs(paths)[0].read().acquisition.protocol
 

@@ -3,7 +3,9 @@
 import argparse
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from unweight.bids.inheritance import entry_beside
 from unweight.bids.names import image_stem
@@ -11,6 +13,7 @@ from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.label_image import one_volume, read_label_image
 from unweight.bids.series.mask import read_mask
 from unweight.cli.each import each
+from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console, table
 from unweight.core.errors import InputError, UsageError
 from unweight.files.text_files import ABSENT, write_table
@@ -20,35 +23,61 @@ COLUMNS = ("map", "region", "index", "voxels", "missing", "mean", "sd", "median"
 Row = tuple[str, str, int, int, int, float, float, float, str | None]
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class RegionsOptions:
+    """Options of `unweight regions`.
+
+    Attributes:
+        maps: NIfTI files of one volume.
+        labels: Label image on the same grid.
+        names: Names of the labels.
+        mask: Not 0 inside.
+        erode: Voxels to take off each region.
+        out: File of the table.
+        verbosity: What is printed.
+    """
+
+    maps: tuple[Path, ...]
+    labels: Path
+    names: Path | None
+    mask: Path | None
+    erode: int
+    out: Path | None
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Measure every map in every region, show the table and write it; a map that fails stops no other."""
-    if arguments.erode < 0:
-        raise UsageError(f"a region cannot be eroded {arguments.erode} times", remedy="Give 0 or more.")
-    labelled = read_label_image(arguments.labels, arguments.names)
-    mask = None if arguments.mask is None else read_mask(arguments.mask, labelled.grid)
+    options = options_of(RegionsOptions, arguments)
+    debug = options.verbosity.debug
+    if options.erode < 0:
+        raise UsageError(f"a region cannot be eroded {options.erode} times", remedy="Give 0 or more.")
+    labelled = read_label_image(options.labels, options.names)
+    mask = None if options.mask is None else read_mask(options.mask, labelled.grid)
     if mask is not None and not bool((mask & (labelled.labels != 0)).any()):
         raise InputError(
             "the mask holds no voxel of any region",
             remedy="Give the mask of these labels.",
-            path=arguments.mask,
+            path=options.mask,
         )
     rows: list[Row] = []
 
-    def work(shown: str, path: Path) -> None:
+    def work(displayed: str, path: Path) -> None:
         volume = one_volume(path, "a map")
         check_same_grid([labelled.grid, volume.grid])
         unit = _unit(path)
-        measured = region_table(volume.data, labelled.labels, labelled.names, mask, arguments.erode)
-        if all(one.n_voxels == one.n_missing for one in measured):
+        measured = region_table(volume.data, labelled.labels, labelled.names, mask, options.erode)
+        if all(item.n_voxels == item.n_missing for item in measured):
             raise InputError("has no value in any region", remedy="Erode less, or check both.", path=path)
-        rows.extend(_row(shown, one, unit) for one in measured)
+        rows.extend(_row(displayed, item, unit) for item in measured)
 
-    names = _distinct_names(arguments.maps)
-    code = each(list(zip(names, arguments.maps, strict=True)), work, debug=arguments.debug, what="maps")
+    names = _distinct_names(options.maps)
+    code = each(list(zip(names, options.maps, strict=True)), work, debug=debug, what="maps")
     if rows:
-        console(quiet=arguments.quiet).print(table(COLUMNS, [_shown(row) for row in rows]))
-    if rows and arguments.out is not None:
-        write_table(arguments.out, rows, COLUMNS)
+        console(quiet=options.verbosity.quiet).print(table(COLUMNS, [_shown(row) for row in rows]))
+    if rows and options.out is not None:
+        write_table(options.out, rows, COLUMNS)
     return code
 
 
@@ -63,9 +92,9 @@ def _unit(path: Path) -> str | None:
     return " ".join(unit.split()) or None if isinstance(unit, str) else None
 
 
-def _row(shown: str, region: RegionRow, unit: str | None) -> Row:
+def _row(displayed: str, region: RegionRow, unit: str | None) -> Row:
     counts = (region.index, region.n_voxels, region.n_missing)
-    return (shown, region.name, *counts, region.mean, region.sd, region.median, unit)
+    return (displayed, region.name, *counts, region.mean, region.sd, region.median, unit)
 
 
 def _shown(row: Row) -> tuple[str, ...]:

@@ -1,34 +1,56 @@
 """`unweight report`: one page for each subject of a folder of derivatives."""
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
 
 from unweight.bids.derivatives.stored import subjects_in, unfinished_sets
 from unweight.cli.each import each
+from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console
 from unweight.core.errors import IncompleteError, InputError
 from unweight.report.subject import write_subject_page
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of `unweight report`.
+
+    Attributes:
+        out: Folder of maps.
+        subjects: Labels; None for all.
+        verbosity: What is printed.
+    """
+
+    out: Path
+    subjects: tuple[str, ...] | None
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the pages; a subject that cannot be shown does not stop the others."""
-    screen = console(quiet=arguments.quiet)
-    there = subjects_in(arguments.out)
-    wanted = there if arguments.subjects is None else tuple(arguments.subjects)
+    options = options_of(ReportOptions, arguments)
+    debug = options.verbosity.debug
+    screen = console(quiet=options.verbosity.quiet)
+    there = subjects_in(options.out)
+    wanted = there if options.subjects is None else tuple(options.subjects)
     missing = [label for label in wanted if label not in there]
     if missing:
         raise InputError(
             f"holds no subject {', '.join(missing)}",
             remedy=f"There are {', '.join(there[:8])}{' …' if len(there) > 8 else ''}.",
-            path=arguments.out,
+            path=options.out,
         )
 
     def work(_: str, label: str) -> None:
-        screen.print(str(write_subject_page(arguments.out, label)))
-        missing = unfinished_sets(arguments.out, label)
+        screen.print(str(write_subject_page(options.out, label)))
+        missing = unfinished_sets(options.out, label)
         if missing:
             raise IncompleteError(
                 f"its page is without the unfinished set {', '.join(missing)}",
                 remedy="Make these maps again.",
             )
 
-    return each([(f"sub-{label}", label) for label in wanted], work, debug=arguments.debug, what="subjects")
+    return each([(f"sub-{label}", label) for label in wanted], work, debug=debug, what="subjects")

@@ -3,8 +3,9 @@
 import argparse
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import final
 
 import torch
 
@@ -12,6 +13,7 @@ from unweight.bids.collection import LINKS
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
+from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
@@ -32,7 +34,7 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
-from unweight.synth.cohort import Cohort, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,
@@ -64,39 +66,97 @@ FACTORS: dict[str, Factor] = {"ir": (2, 2, 4), "routine": (2, 2, 2), "megre": (2
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 360), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 DEFAULT_FIELD = 3.0  # [T]
-TIMINGS = ("te", "tr", "ti", "flip", "readout_time", "field")
+TIMINGS = (
+    "echo_time",
+    "repetition_time",
+    "inversion_time",
+    "flip_angle",
+    "readout_time",
+    "field_strength",
+)
 SETTINGS = ("seed", "contrast", "protocol", "snr", "slices", "lesions", "motion")
 COARSEST_MM = 0.75  # of labels that are gathered into the scanner's voxels; coarser ones are those voxels
 ALGORITHM = "Simulated; rates in mixed voxels are water-weighted means"
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """Options of `unweight simulate`.
+
+    Attributes:
+        out: `bids` and `truth` are written in it.
+        heads: Folder of BrainWeb heads.
+        labels: Label image, and the material of each label.
+        mni: Whether the head is MNI152.
+        n_subjects: How many.
+        contrast: `ir`, `routine` or `megre`.
+        model: Signal model instead.
+        echo_time: Of the model [s].
+        repetition_time: Of the model [s].
+        inversion_time: Of the model [s].
+        flip_angle: Of the model [degrees].
+        readout_time: Of the model [s].
+        field_strength: Of the model [T].
+        protocol: `fixed` or `random`.
+        snr: Range of the brightest volume over noise SD.
+        slices: In the middle of the brain; None for all.
+        lesions: Whether there are plaques.
+        motion: Whether some heads move.
+        seed: Of everything.
+        verbosity: What is printed.
+    """
+
+    out: Path
+    heads: Path | None
+    labels: tuple[Path, Path] | None
+    mni: bool
+    n_subjects: int
+    contrast: str
+    model: str | None
+    echo_time: tuple[float, ...] | None
+    repetition_time: tuple[float, ...] | None
+    inversion_time: tuple[float, ...] | None
+    flip_angle: tuple[float, ...] | None
+    readout_time: tuple[float, ...] | None
+    field_strength: float | None
+    protocol: str
+    snr: tuple[float, float]
+    slices: int | None
+    lesions: bool
+    motion: bool
+    seed: int
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Simulate every subject, one after the other."""
-    screen = console(quiet=arguments.quiet)
-    if arguments.slices is not None and arguments.slices < 1:
-        raise UsageError(f"{arguments.slices} slices", remedy="Give at least one.")
-    if arguments.contrast == "megre" and arguments.slices is not None:
+    options = options_of(SimulateOptions, arguments)
+    screen = console(quiet=options.verbosity.quiet)
+    if options.slices is not None and options.slices < 1:
+        raise UsageError(f"{options.slices} slices", remedy="Give at least one.")
+    if options.contrast == "megre" and options.slices is not None:
         raise UsageError(
             "--slices does not go with megre", remedy="Its field is that of the whole head; leave it out."
         )
-    if arguments.model is None and any(getattr(arguments, name) is not None for name in TIMINGS):
+    if options.model is None and any(getattr(options, name) is not None for name in TIMINGS):
         raise UsageError("timings are those of a model", remedy="Give --model, too.")
-    if any(list((arguments.out / part).glob("sub-*")) for part in ("bids", "truth")):
-        raise UsageError(f"{arguments.out} holds a study already", remedy="Choose a new folder.")
-    cohort = Cohort(n=arguments.subjects, seed=arguments.seed)
-    if sum(bool(choice) for choice in (arguments.heads, arguments.labels, arguments.mni)) > 1:
-        raise UsageError("--heads, --labels and --mni exclude each other")
-    heads = None if arguments.heads is None else find_brainweb(arguments.heads)
+    if any(list((options.out / part).glob("sub-*")) for part in ("bids", "truth")):
+        raise UsageError(f"{options.out} holds a study already", remedy="Choose a new folder.")
+    cohort = Cohort(n=options.n_subjects, seed=options.seed)
+    if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
+        raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")
+    heads = None if options.heads is None else find_brainweb(options.heads)
     rows: list[tuple[str, float, str, str]] = []
     for index, person in enumerate(cohort):
         label = f"{index + 1:03d}"
-        anatomy, factor = _anatomy(heads, index, person, arguments)
-        _simulate(anatomy, factor, (person, label), arguments)
+        anatomy, factor = _anatomy(heads, index, person, options)
+        _simulate(anatomy, factor, (person, label), options)
         rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
-        _list(rows, arguments.out / "bids")
+        _list(rows, options.out / "bids")
         screen.print(f"sub-{label}: {person.age:.0f} years, {person.sex.value}, {anatomy.subject}")
-    screen.print(str(arguments.out / "bids"))
-    screen.print(str(arguments.out / "truth"))
+    screen.print(str(options.out / "bids"))
+    screen.print(str(options.out / "truth"))
     return 0
 
 
@@ -109,34 +169,34 @@ def _list(rows: list[tuple[str, float, str, str]], root: Path) -> None:
 
 
 def _anatomy(
-    heads: tuple[Path, ...] | None, index: int, person: Subject, arguments: argparse.Namespace
+    heads: tuple[Path, ...] | None, index: int, person: Subject, options: SimulateOptions
 ) -> tuple[Anatomy, Factor]:
     """Return a head, and how many of its voxels make one of the scanner's along each axis."""
-    factor = FACTORS[arguments.contrast]
+    factor = FACTORS[options.contrast]
     if heads is not None:
         anatomy = with_nuclei(read_brainweb(heads[index % len(heads)]))
-    elif arguments.labels is not None:
-        image, names = arguments.labels
+    elif options.labels is not None:
+        image, names = options.labels
         anatomy = read_labels(image, names, subject=image.name.split(".")[0])
-    elif arguments.mni:
+    elif options.mni:
         anatomy = with_nuclei(read_mni152())
     else:
-        layers = HEAD_SHAPE[2] if arguments.slices is None else arguments.slices * factor[2]
+        layers = HEAD_SHAPE[2] if options.slices is None else options.slices * factor[2]
         anatomy = procedural_head(
             person.generator("anatomy"),
             shape=(HEAD_SHAPE[0], HEAD_SHAPE[1], min(layers, HEAD_SHAPE[2])),
             voxel_mm=HEAD_VOXEL_MM,
             centre_mm=HEAD_MIDDLE_MM,
         )
-    anatomy = of_person(anatomy, person)
+    anatomy = subject_anatomy(anatomy, person)
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
-    if arguments.lesions:
+    if options.lesions:
         anatomy = with_plaques(anatomy, person.generator("lesions"))
     labels = divisible(anatomy.labels, factor)
     affine = anatomy.affine.clone()
-    if arguments.slices is not None:
-        first, count = _middle(labels, arguments.slices * factor[2])
+    if options.slices is not None:
+        first, count = _middle(labels, options.slices * factor[2])
         labels = labels[:, :, first : first + count].contiguous()
         affine[:3, 3] += affine[:3, 2] * first
     return replace(anatomy, labels=labels.contiguous(), affine=affine), factor
@@ -151,27 +211,35 @@ def _middle(labels: torch.Tensor, count: int) -> tuple[int, int]:
     return min(max(0, middle - count // 2), labels.shape[2] - count), count
 
 
-def _simulate(
-    anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], arguments: argparse.Namespace
-) -> None:
+def _settings(options: SimulateOptions) -> dict[str, object]:
+    """Return what was asked for: of a signal model, its name stands for contrast and protocol."""
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    if options.model is None:
+        return settings
+    return {"model": options.model} | {
+        name: value for name, value in settings.items() if name not in ("contrast", "protocol")
+    }
+
+
+def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], options: SimulateOptions) -> None:
     person, label = who
-    if arguments.model is None:
-        scans = _scans(arguments, person.generator("protocol"))
+    if options.model is None:
+        scans = _scans(options, person.generator("protocol"))
     else:
-        scans = (_of_model(arguments),)
+        scans = (_of_model(options.model, options),)
     field = scans[0].protocol.field_strength or 3.0
     tissue = TissuePrior().draw(person.generator("tissue"), field)
     tissue = adjust(tissue, person, person.generator("age"))
     scene = compose(anatomy, factor, tissue, person.generator("scene"))
-    if arguments.contrast == "megre":
+    if options.contrast == "megre":
         scene = with_phase(scene, field, person.generator("phase"))
     gains, sources = [], []
     for scan in scans:
-        gain, paths = _scan(scene, scan, label, arguments)
+        gain, paths = _scan(scene, scan, label, options)
         gains.append(gain)
-        sources += [f"bids:raw:{path.relative_to(arguments.out / 'bids').as_posix()}" for path in paths]
-    if arguments.model is None:
-        truth = scene.truth(TRUTH[arguments.contrast], gains[0])
+        sources += [f"bids:raw:{path.relative_to(options.out / 'bids').as_posix()}" for path in paths]
+    if options.model is None:
+        truth = scene.truth(TRUTH[options.contrast], gains[0])
     else:
         built = scans[0].model
         specs = (*built.parameters, *((B1,) if "flip_angle" in built.timings else ()))
@@ -179,48 +247,48 @@ def _simulate(
     provenance = Provenance(
         sources=tuple(sources),
         algorithm=f"{ALGORITHM}; PD is in the unit of the {scans[0].name} images",
-        root=arguments.out / "bids",
-        settings={name: getattr(arguments, name) for name in SETTINGS} | {"anatomy": anatomy.subject},
+        root=options.out / "bids",
+        settings=_settings(options) | {"anatomy": anatomy.subject},
     )
-    write_maps(truth, arguments.out / "truth", {"sub": label}, provenance)
+    write_maps(truth, options.out / "truth", {"sub": label}, provenance)
 
 
-def _scans(arguments: argparse.Namespace, generator: torch.Generator) -> tuple[Scan, ...]:
-    random = arguments.protocol == "random"
-    if arguments.contrast == "ir":
+def _scans(options: SimulateOptions, generator: torch.Generator) -> tuple[Scan, ...]:
+    random = options.protocol == "random"
+    if options.contrast == "ir":
         return (draw_inversions(InversionPrior(), generator) if random else seven_inversions(),)
-    if arguments.contrast == "routine":
+    if options.contrast == "routine":
         return draw_contrasts(ContrastPrior(), generator) if random else routine_contrasts()
     echoes = draw_echoes(GradientEchoPrior(), generator) if random else eight_echoes()
     return (echoes, mprage())
 
 
-def _of_model(arguments: argparse.Namespace) -> Scan:
+def _of_model(name: str, options: SimulateOptions) -> Scan:
     """Return the scan of a signal model, with its sign if it has one; magnitudes are taken after noise.
 
     Raises:
         UsageError: There is no suffix to write it under.
     """
-    record = model(arguments.model)
+    record = model(name)
     kinds = (SignalKind.SIGNED, SignalKind.MAGNITUDE)
-    built = next(found for found in (_of_kind(record, kind) for kind in kinds) if found is not None)
-    angles = None if arguments.flip is None else [math.radians(angle) for angle in arguments.flip]
+    built = next(result for result in (_of_kind(record, kind) for kind in kinds) if result is not None)
+    angles = None if options.flip_angle is None else [math.radians(angle) for angle in options.flip_angle]
     given = {
-        "echo_time": arguments.te,
-        "repetition_time": arguments.tr,
-        "inversion_time": arguments.ti,
+        "echo_time": options.echo_time,
+        "repetition_time": options.repetition_time,
+        "inversion_time": options.inversion_time,
         "flip_angle": angles,
-        "readout_time": arguments.readout_time,
+        "readout_time": options.readout_time,
     }
     volumes = max((len(values) for values in given.values() if values is not None), default=0)
     timings = {
-        name: values * volumes if len(values) == 1 else values
-        for name, values in given.items()
+        key: values * volumes if len(values) == 1 else values
+        for key, values in given.items()
         if values is not None
     }
-    protocol = protocol_from_values(field_strength=arguments.field or DEFAULT_FIELD, **timings)
-    for name in built.timings:
-        protocol.require(name, record.name)
+    protocol = protocol_from_values(field_strength=options.field_strength or DEFAULT_FIELD, **timings)
+    for timing in built.timings:
+        protocol.require(timing, record.name)
     if not record.suffixes:
         raise UsageError(f"{record.name} names no suffix of its images", remedy="Correct its record.")
     if volumes > 1 and not LINKS.get(record.suffixes[0]):
@@ -238,17 +306,15 @@ def _of_kind(record: Model, kind: SignalKind) -> SignalModel | None:
         return None
 
 
-def _scan(
-    scene: Scene, scan: Scan, label: str, arguments: argparse.Namespace
-) -> tuple[float, tuple[Path, ...]]:
+def _scan(scene: Scene, scan: Scan, label: str, options: SimulateOptions) -> tuple[float, tuple[Path, ...]]:
     """Write what the scanner stores; return its gain and the images."""
-    generator = seeded_generator(arguments.seed, "scan", label, scan.name)
-    several_parts = scan.name == "MEGRE" and arguments.model is None
+    generator = seeded_generator(options.seed, "scan", label, scan.name)
+    several_parts = scan.name == "MEGRE" and options.model is None
     kind = SignalKind.COMPLEX if several_parts else SignalKind.MAGNITUDE
-    low, high = arguments.snr
-    prior = MeasurementPrior(kind=kind, snr=(low, high), moving=0.3 if arguments.motion else 0.0)
+    low, high = options.snr
+    prior = MeasurementPrior(kind=kind, snr=(low, high), moving=0.3 if options.motion else 0.0)
     signal, noise_sd, gain = scanned(scene, scan, prior, generator)
     acquisition = Acquisition(
         signal=signal, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise_sd
     )
-    return gain, write_raw(acquisition, arguments.out / "bids", {"sub": label}, suffix=scan.name)
+    return gain, write_raw(acquisition, options.out / "bids", {"sub": label}, suffix=scan.name)

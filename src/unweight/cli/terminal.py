@@ -32,7 +32,10 @@ class Printable(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Return what is to be shown instead."""
         return [
-            one.blank_copy(printable(one.plain)) if isinstance(one, Text) else one for one in renderables
+            renderable.blank_copy(printable(renderable.plain))
+            if isinstance(renderable, Text)
+            else renderable
+            for renderable in renderables
         ]
 
 
@@ -126,11 +129,11 @@ class Course:
 @contextmanager
 def course(*, quiet: bool) -> Iterator[Course]:
     """Show the course of a long piece of work; bars only on a terminal."""
-    shown = sys.stderr.isatty() and sys.stdout.isatty() and not quiet
+    isatty = sys.stderr.isatty() and sys.stdout.isatty() and not quiet
     # Lines must know of the bars below them, so on a terminal both go the same way.
     screen = (
         _plain(Console(highlight=False, soft_wrap=True, markup=False, emoji=False))
-        if shown
+        if isatty
         else console(quiet=quiet)
     )
     bars = Progress(
@@ -141,7 +144,7 @@ def course(*, quiet: bool) -> Iterator[Course]:
         TimeRemainingColumn(),
         console=screen,
         transient=True,
-        disable=not shown,
+        disable=not isatty,
     )
     with bars:
         yield Course(parts=bars, tasks={}, screen=screen)

@@ -40,25 +40,25 @@ class ConsoleCallback(TrainingCallback):
 
 def step_line(step: Step) -> str:
     """Return how a training goes, in a line."""
-    found = step.checks or {}
+    result = step.checks or {}
     parts = [f"step {step.step} of {step.n_steps}: loss {step.loss:.4g}"]
-    if "psnr" in found:
-        parts.append(f"PSNR {found['psnr']:.1f} dB")
-    if "dice_deep" in found:
-        parts.append(f"Dice {found['dice_tissues']:.3f}, of deep grey matter {found['dice_deep']:.3f}")
-    if "psnr_t1" in found:
-        said = (f"{name} {found[f'psnr_{name.lower()}']:.1f}" for name in ("T1", "T2", "PD"))
-        parts.append(f"PSNR {', '.join(said)} dB")
-    if "rmse_ln_t1" in found:
-        parts.append(f"ln T1 off by {found['rmse_ln_t1']:.4f} (fit {found['rmse_ln_t1_fit']:.4f})")
-    if "region_ratio" in found:
-        parts.append(f"error of regions {found['region_ratio']:.2f} x their spread")
-    if "rmse_over_exact" in found:
-        parts.append(f"{found['rmse_over_exact']:.2f} x exact on single voxels")
-    if "coverage_90" in found:
-        parts.append(f"{100 * found['coverage_90']:.0f} % in 90 % intervals")
-    if found.get("share_without_value"):
-        parts.append(f"{100 * found['share_without_value']:.1f} % without value")
+    if "psnr" in result:
+        parts.append(f"PSNR {result['psnr']:.1f} dB")
+    if "dice_deep" in result:
+        parts.append(f"Dice {result['dice_tissues']:.3f}, of deep grey matter {result['dice_deep']:.3f}")
+    if "psnr_t1" in result:
+        values = (f"{name} {result[f'psnr_{name.lower()}']:.1f}" for name in ("T1", "T2", "PD"))
+        parts.append(f"PSNR {', '.join(values)} dB")
+    if "rmse_ln_t1" in result:
+        parts.append(f"ln T1 off by {result['rmse_ln_t1']:.4f} (fit {result['rmse_ln_t1_fit']:.4f})")
+    if "region_ratio" in result:
+        parts.append(f"error of regions {result['region_ratio']:.2f} x their spread")
+    if "rmse_over_exact" in result:
+        parts.append(f"{result['rmse_over_exact']:.2f} x exact on single voxels")
+    if "coverage_90" in result:
+        parts.append(f"{100 * result['coverage_90']:.0f} % in 90 % intervals")
+    if result.get("share_without_value"):
+        parts.append(f"{100 * result['share_without_value']:.1f} % without value")
     if step.skipped:
         parts.append(f"{step.skipped} steps skipped")
     left = step.seconds / step.step * (step.n_steps - step.step)

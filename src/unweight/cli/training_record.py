@@ -36,12 +36,12 @@ class TrainingRecord:
             return None
         try:
             content = parse_json(read_content(path, LARGEST_BYTES))
-            told, recipe = content["asked"], recipe_from_plain(content["recipe"])
+            info, recipe = content["asked"], recipe_from_plain(content["recipe"])
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise InputError(
                 "is not the record of a training", remedy="Choose another folder with -o.", path=path
             ) from error
-        other = sorted(_differences(told, json.loads(json.dumps(self.asked))))
+        other = sorted(_differences(info, json.loads(json.dumps(self.asked))))
         if other:
             raise UsageError(
                 f"{self.folder.parent} holds another training, with another {', '.join(other[:4])}",
@@ -55,11 +55,11 @@ class TrainingRecord:
         write_bytes_atomic(self.folder / RECORD, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _differences(one: Any, other: Any, name: str = "") -> list[str]:
+def _differences(item: Any, other: Any, name: str = "") -> list[str]:
     """Return the names under which two trees of JSON values differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = one.keys() | other.keys()
+    if isinstance(item, dict) and isinstance(other, dict):
+        keys = item.keys() | other.keys()
         return [
-            each for key in keys for each in _differences(one.get(key), other.get(key), f"{name}.{key}")
+            each for key in keys for each in _differences(item.get(key), other.get(key), f"{name}.{key}")
         ]
-    return [] if one == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]
+    return [] if item == other else [name.removeprefix(".").removeprefix("recipe.") or "call"]

@@ -2,13 +2,14 @@
 
 import argparse
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import final
 
 from rich.console import Console
 
 from unweight.bids.collection import LINKS
 from unweight.bids.read import Series, find_inputs
-from unweight.cli.options import options_of
+from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import UnweightError
 from unweight.fit.inversion_recovery import InversionRecoveryFit
@@ -17,31 +18,46 @@ from unweight.mapping.t1 import T1Options
 MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anything else
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class ValidateOptions:
+    """Options of `unweight validate`.
+
+    Attributes:
+        series: Which series.
+        verbosity: What is printed.
+    """
+
+    series: T1Options
+    verbosity: Verbosity
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Read every series of a kind this program knows, and judge those that `unweight t1` would map."""
-    screen = console(quiet=arguments.quiet)
-    images = options_of(T1Options, arguments)
-    given = replace(images.images.given(images.kind), sampled=True)
-    found = find_inputs(arguments.inputs, given, suffixes=tuple(LINKS), subjects=arguments.subjects)
+    options = options_of(ValidateOptions, arguments)
+    screen = console(quiet=options.verbosity.quiet)
+    images = options.series.images
+    given = replace(images.given(options.series.kind), sampled=True)
+    result = find_inputs(images.inputs, given, suffixes=tuple(LINKS), subjects=images.subjects)
     wrong, mapped, incomplete = 0, 0, 0
-    for one in found:
+    for item in result:
         try:
-            series = one.read()
+            series = item.read()
             if series.suffix in MAPPED:
                 InversionRecoveryFit().accept(series.acquisition)
                 mapped += 1
         except UnweightError as error:
-            if arguments.debug:
+            if options.verbosity.debug:
                 raise
             wrong += 1
-            error_line(f"{one.label}: {error}")
+            error_line(f"{item.label}: {error}")
             continue
-        _describe(one.label, series, screen)
+        _describe(item.label, series, screen)
         incomplete += bool(series.faults)
         for fault in series.faults:
-            error_line(f"{one.label}: {fault}")
-    screen.print(f"{len(found) - wrong} of {len(found)} series can be read, {mapped} can be mapped by t1")
-    return 2 if wrong == len(found) else 1 if wrong or incomplete else 0
+            error_line(f"{item.label}: {fault}")
+    screen.print(f"{len(result) - wrong} of {len(result)} series can be read, {mapped} can be mapped by t1")
+    return 2 if wrong == len(result) else 1 if wrong or incomplete else 0
 
 
 def _describe(label: str, series: Series, screen: Console) -> None:

@@ -4,6 +4,7 @@ UnweightError
 ├── UsageError      the call cannot be understood (exit code 2)
 ├── InputError      a file or a value read from it is unusable (exit code 2)
 │   ├── ProtocolError   the timings do not fit the model or the method (exit code 2)
+│   │   └── MissingValuesError   values that nothing gives (exit code 2)
 │   └── TooLargeError   it needs more memory than is free here (exit code 1)
 ├── IncompleteError the result lacks what was there to be used, or holds no value (exit code 1)
 └── OutputError     a result could not be written; nothing old was lost (exit code 3)
@@ -11,8 +12,10 @@ UnweightError
 Each says what is wrong, in which file, and what to do about it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, final
 
 
 class UnweightError(Exception):
@@ -49,6 +52,48 @@ class InputError(UnweightError):
 
 class ProtocolError(InputError):
     """The timings are impossible, missing, or do not fit the model or the method."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MissingValue:
+    """A value that neither a file nor the caller gives.
+
+    Attributes:
+        field: Of a sidecar.
+        of: Which images, as in `of this T1w`.
+        option: Of the command line, with what stands for its value: `--t1w-tr S`.
+    """
+
+    field: str
+    of: str
+    option: str
+
+
+class MissingValuesError(ProtocolError):
+    """Values that nothing gives: all of them at once, with the options that complete the call.
+
+    Attributes:
+        missing: The values, in the order of the call.
+    """
+
+    def __init__(self, missing: Sequence[MissingValue], *, path: Path | str | None = None) -> None:
+        self.missing = tuple(missing)
+        by_image: dict[str, list[str]] = {}
+        for value in self.missing:
+            by_image.setdefault(value.of, []).append(value.field)
+        parts = [f"{' and '.join(names)} of {images}" for images, names in by_image.items()]
+        if len(self.missing) == 1:
+            option = self.missing[0].option.partition(" ")[0]
+            remedy = f"Write it into its sidecar, or give {option}."
+        else:
+            options = " ".join(value.option for value in self.missing)
+            remedy = f"Write them into the sidecars, or complete the call with: {options}"
+        super().__init__(f"nothing tells {', '.join(parts)}", remedy=remedy, path=path)
+
+
+class NoTimingError(ProtocolError):
+    """No timing is given at all."""
 
 
 class TooLargeError(InputError):

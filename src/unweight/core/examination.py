@@ -34,7 +34,7 @@ class WeightedImage:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Examination:
+class WeightedImageSet:
     """Weighted images of one head, aligned. It checks itself when built.
 
     Attributes:
@@ -52,12 +52,12 @@ class Examination:
     def __post_init__(self) -> None:
         if not self.images:
             raise InputError("an examination without images")
-        shapes = {one.name: tuple(one.signal.shape) for one in self.images} | {
+        shapes = {image.name: tuple(image.signal.shape) for image in self.images} | {
             "mask": tuple(self.mask.shape)
         }
         if len(set(shapes.values())) > 1:
-            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise InputError(f"images of different shapes: {found}", remedy="Bring all onto one grid.")
+            text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise InputError(f"images of different shapes: {text}", remedy="Bring all onto one grid.")
         if not bool(self.mask.any()):
             raise InputError("the brain mask is empty", remedy="Give a mask with some voxels.")
         if not 0 < self.field_strength < math.inf:
@@ -73,5 +73,5 @@ class Examination:
     @property
     def inside(self) -> Bool[Tensor, "*voxels"]:
         """The mask, where all images are finite."""
-        finite = torch.stack([torch.isfinite(one.signal) for one in self.images]).all(0)
+        finite = torch.stack([torch.isfinite(image.signal) for image in self.images]).all(0)
         return self.mask & finite

@@ -83,7 +83,9 @@ def _groups() -> Iterator[int]:
             continue
         # Within a container the way is often that on the host, and the files lie at the root.
         own = root / way.lstrip("/")
-        for folder in dict.fromkeys((own, *(one for one in own.parents if one.is_relative_to(root)), root)):
+        for folder in dict.fromkeys(
+            (own, *(parent for parent in own.parents if parent.is_relative_to(root)), root)
+        ):
             yield from _left_by(folder, *names)
 
 

@@ -73,9 +73,9 @@ class Protocol:
             )
         lengths = {name: value.shape[-1] if value.ndim else 0 for name, value in given.items()}
         if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+            text = ", ".join(f"{name} has {count}" for name, count in lengths.items())
             raise ProtocolError(
-                f"the timings disagree about the number of volumes: {found}",
+                f"the timings disagree about the number of volumes: {text}",
                 remedy="Give one value per volume for each.",
             )
         for name, value in given.items():

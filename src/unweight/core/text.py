@@ -33,6 +33,6 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
-        for one in text
+        item if item.isprintable() else item.encode("unicode_escape", "backslashreplace").decode()
+        for item in text
     )

@@ -29,7 +29,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 
 
 @final
@@ -117,7 +117,7 @@ class LinearGaussianDenoiser(Denoiser):
 
 
 def probability_flow(
-    data: GaussianDenoiser, ladder: Ladder, start: Float[Tensor, "batch channels *space"]
+    data: GaussianDenoiser, ladder: NoiseSchedule, start: Float[Tensor, "batch channels *space"]
 ) -> Float[Tensor, "batch channels *space"]:
     """Return where a deterministic sampler of endless many steps ends, on the same range of levels."""
     first, last = float(ladder.alpha[0]), float(ladder.alpha[-1])

@@ -84,8 +84,8 @@ class ItemNoise:
         """Return standard normal noise for every item."""
         return torch.stack(
             [
-                torch.randn(self.shape, generator=one, dtype=self.dtype, device=one.device)
-                for one in self.generators
+                torch.randn(self.shape, generator=generator, dtype=self.dtype, device=generator.device)
+                for generator in self.generators
             ]
         )
 
@@ -93,8 +93,8 @@ class ItemNoise:
         """Return a number from first to last, both included, for every item."""
         return torch.cat(
             [
-                torch.randint(first, last + 1, (1,), generator=one, device=one.device)
-                for one in self.generators
+                torch.randint(first, last + 1, (1,), generator=generator, device=generator.device)
+                for generator in self.generators
             ]
         )
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Network, Prediction
 from unweight.diffusion.level import ItemNoise, diffuse
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 
 
 @final
@@ -32,7 +32,7 @@ class DenoisingLoss:
         prediction: What the network says.
     """
 
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.level import ItemNoise
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 
 
 class Sampler(ABC):
@@ -111,7 +111,7 @@ class Rung:
 
     def denoise(
         self,
-        ladder: Ladder,
+        ladder: NoiseSchedule,
         denoiser: Denoiser,
         noisy: Float[Tensor, "batch channels *space"],
         condition: Float[Tensor, "batch *condition"] | None,
@@ -138,7 +138,7 @@ def begin(
     return noise.normal()
 
 
-def rungs(ladder: Ladder) -> Iterator[Rung]:
+def rungs(ladder: NoiseSchedule) -> Iterator[Rung]:
     """Yield the steps of the ladder, from the noisiest level to the cleanest."""
     alpha: list[float] = ladder.alpha.tolist()
     sigma: list[float] = ladder.sigma.tolist()
@@ -170,7 +170,7 @@ class Ancestral(Sampler):
         ladder: The levels to go down.
     """
 
-    ladder: Ladder
+    ladder: NoiseSchedule
 
     def __call__(
         self,
@@ -209,7 +209,7 @@ class Ddim(Sampler):
         ladder: The levels to go down.
     """
 
-    ladder: Ladder
+    ladder: NoiseSchedule
 
     def __call__(
         self,
@@ -242,7 +242,7 @@ class DpmSolver(Sampler):
         ladder: The levels to go down.
     """
 
-    ladder: Ladder
+    ladder: NoiseSchedule
 
     def __call__(
         self,
@@ -263,7 +263,7 @@ class DpmSolver(Sampler):
         return sample
 
 
-def ddim_contraction(ladder: Ladder, sd: float) -> float:
+def ddim_contraction(ladder: NoiseSchedule, sd: float) -> float:
     """Return the standard deviation of DDIM samples over that of the data, on a ladder that ends clean."""
     _check(ladder, sd)
     kept = 1.0
@@ -273,7 +273,7 @@ def ddim_contraction(ladder: Ladder, sd: float) -> float:
     return kept / sd
 
 
-def ancestral_contraction(ladder: Ladder, sd: float) -> float:
+def ancestral_contraction(ladder: NoiseSchedule, sd: float) -> float:
     """Return the standard deviation of ancestral samples over that of the data, on such a ladder."""
     _check(ladder, sd)
     variance = 1.0
@@ -284,12 +284,12 @@ def ancestral_contraction(ladder: Ladder, sd: float) -> float:
     return math.sqrt(variance) / sd
 
 
-def variance_correction(ladder: Ladder, sd: float = 1.0) -> float:
+def variance_correction(ladder: NoiseSchedule, sd: float = 1.0) -> float:
     """Return what the variance of DDIM samples is to be multiplied with: contraction to the power -2."""
     return ddim_contraction(ladder, sd) ** -2
 
 
-def _check(ladder: Ladder, sd: float) -> None:
+def _check(ladder: NoiseSchedule, sd: float) -> None:
     if not sd > 0:
         raise UsageError(f"the standard deviation of the data must be positive, not {sd:g}")
     if float(ladder.sigma[0]) != 0:

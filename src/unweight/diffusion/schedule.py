@@ -43,7 +43,7 @@ CLEAN_TIME = -1.0
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ladder:
+class NoiseSchedule:
     """Noise levels from the cleanest to the noisiest, in double precision on the CPU.
 
     Samplers start on the last and end on the first, which is as a rule clean (α = 1, σ = 0).
@@ -89,21 +89,21 @@ class Ladder:
         )
         return NoiseLevel(alpha=alpha, sigma=sigma, time=time)
 
-    def select(self, indices: Sequence[int]) -> "Ladder":
+    def select(self, indices: Sequence[int]) -> "NoiseSchedule":
         """Return the ladder with only these levels, counted from the cleanest."""
         if not all(0 <= index <= self.n_steps for index in indices):
             raise UsageError(f"the levels of this ladder are 0 to {self.n_steps}, not {list(indices)}")
         index = torch.tensor(list(indices), dtype=torch.long)
-        return Ladder(alpha=self.alpha[index], sigma=self.sigma[index], time=self.time[index])
+        return NoiseSchedule(alpha=self.alpha[index], sigma=self.sigma[index], time=self.time[index])
 
-    def subsample(self, n_steps: int) -> "Ladder":
+    def subsample(self, n_steps: int) -> "NoiseSchedule":
         """Return a ladder of so many steps between the same ends, evenly spaced by index."""
         if not 1 <= n_steps <= self.n_steps:
             raise UsageError(f"a ladder of {self.n_steps} steps gives 1 to {self.n_steps}, not {n_steps}")
         return self.select([round(k * self.n_steps / n_steps) for k in range(n_steps + 1)])
 
 
-def linear_ladder(n_steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 2e-2) -> Ladder:
+def linear_ladder(n_steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 2e-2) -> NoiseSchedule:
     """Return the ladder of DDPM: a clean level, then times 0 to n_steps - 1."""
     if not (n_steps >= 2 and 0 < beta_first <= beta_last < 1):
         raise UsageError(
@@ -113,20 +113,20 @@ def linear_ladder(n_steps: int = 1000, beta_first: float = 1e-4, beta_last: floa
     beta = torch.linspace(beta_first, beta_last, n_steps, dtype=torch.float64)
     square = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0)])
     time = torch.arange(n_steps + 1, dtype=torch.float64) + CLEAN_TIME
-    return Ladder(alpha=square.sqrt(), sigma=(1 - square).sqrt(), time=time)
+    return NoiseSchedule(alpha=square.sqrt(), sigma=(1 - square).sqrt(), time=time)
 
 
-def cosine_ladder(n_steps: int) -> Ladder:
+def cosine_ladder(n_steps: int) -> NoiseSchedule:
     """Return the ladder of equal angles, from clean (time 0) to pure noise (time 1)."""
     if n_steps < 1:
         raise UsageError(f"a ladder has at least one step, not {n_steps}")
     time = torch.arange(n_steps + 1, dtype=torch.float64) / n_steps
     alpha, sigma = torch.cos(math.pi / 2 * time), torch.sin(math.pi / 2 * time)
     alpha[-1] = 0.0
-    return Ladder(alpha=alpha, sigma=sigma, time=time)
+    return NoiseSchedule(alpha=alpha, sigma=sigma, time=time)
 
 
-def log_snr_ladder(n_steps: int, lowest: float = -5.0, highest: float = 5.0) -> Ladder:
+def log_snr_ladder(n_steps: int, lowest: float = -5.0, highest: float = 5.0) -> NoiseSchedule:
     """Return the ladder of equal steps in ln(α/σ), between levels that are neither noise nor clean.
 
     Samplers of higher order keep their order on it. Samples end with noise of σ = e^−highest.
@@ -138,18 +138,18 @@ def log_snr_ladder(n_steps: int, lowest: float = -5.0, highest: float = 5.0) -> 
         )
     log_snr = torch.linspace(highest, lowest, n_steps + 1, dtype=torch.float64)
     alpha, sigma = torch.sigmoid(2 * log_snr).sqrt(), torch.sigmoid(-2 * log_snr).sqrt()
-    return Ladder(alpha=alpha, sigma=sigma, time=torch.atan2(sigma, alpha) * 2 / math.pi)
+    return NoiseSchedule(alpha=alpha, sigma=sigma, time=torch.atan2(sigma, alpha) * 2 / math.pi)
 
 
 UNIFORM_TIMES = (0, 99, 199, 299, 399, 499, 599, 699, 799, 899, 999)
 NON_UNIFORM_TIMES = (0, 199, 399, 599, 699, 799, 849, 899, 949, 999)
 
 
-def uniform_ladder() -> Ladder:
+def uniform_ladder() -> NoiseSchedule:
     """Return the evenly spaced ladder: eleven steps."""
     return linear_ladder().select([0, *(time + 1 for time in UNIFORM_TIMES)])
 
 
-def non_uniform_ladder() -> Ladder:
+def non_uniform_ladder() -> NoiseSchedule:
     """Return the ladder that is denser at the noisy end: ten steps."""
     return linear_ladder().select([0, *(time + 1 for time in NON_UNIFORM_TIMES)])

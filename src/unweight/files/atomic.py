@@ -149,7 +149,7 @@ def ending_later() -> Iterator[None]:
     caught: list[int] = []
     taken = [number for number, handler in before.items() if callable(handler)]
     for number in taken:
-        signal.signal(number, lambda found, _: caught.append(found))
+        signal.signal(number, lambda result, _: caught.append(result))
     try:
         yield
     finally:
@@ -172,7 +172,7 @@ def check_room(root: Path, folder: Path, n_bytes: int) -> None:
     """
     there = folder
     try:
-        there = next(one for one in (folder, *folder.parents) if one.exists())
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
         if there.is_relative_to(root):
             with tempfile.TemporaryFile(dir=there) as file:
                 file.write(bytes(n_bytes))
@@ -233,7 +233,7 @@ def fingerprint_of(path: Path) -> str | None:
 
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it, and see each entered in the one above for good."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     _settle(missing)
 

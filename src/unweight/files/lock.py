@@ -51,11 +51,11 @@ def awaited(path: Path, what: str) -> Iterator[None]:
     Raises:
         OutputError: The file cannot be made, or is held for longer than `LONGEST_WAIT`.
     """
-    began, said = time.monotonic(), False
+    began, values = time.monotonic(), False
     while (handle := _owned(path)) is None:
-        if not said:
+        if not values:
             LOG.warning("%s: another process writes there; waiting for it", what)
-            said = True
+            values = True
         if time.monotonic() - began > LONGEST_WAIT:
             raise OutputError(
                 f"is held by another process, which has written {what} for more than {LONGEST_WAIT:g} s",

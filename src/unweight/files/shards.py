@@ -45,7 +45,9 @@ def write_shards(
         raise UsageError(f"{folder} holds a set already", remedy="Choose a new folder.")
     shards: list[dict[str, object]] = []
     for number, group in enumerate(_groups(samples, per_shard)):
-        content = save({name: stack_ragged([one[name] for one in group]).contiguous() for name in group[0]})
+        content = save(
+            {name: stack_ragged([item[name] for item in group]).contiguous() for name in group[0]}
+        )
         name = f"shard-{number:05d}.safetensors"
         write_bytes_atomic(folder / name, content)
         shards.append({"file": name, "samples": len(group), "sha256": fingerprint(content)})
@@ -65,7 +67,7 @@ def read_shards(folder: Path) -> Iterator[dict[str, Tensor]]:
     path = folder / MANIFEST
     try:
         manifest = parse_json(read_content(path, LARGEST_MANIFEST))
-        shards = [(str(one["file"]), str(one["sha256"])) for one in manifest["shards"]]
+        shards = [(str(item["file"]), str(item["sha256"])) for item in manifest["shards"]]
     except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "is not the manifest of a set", remedy="Write the set again.", path=path

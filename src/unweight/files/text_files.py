@@ -144,7 +144,7 @@ def check_depth(value: object) -> None:
     """
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for one in level for inner in _inside(one)]
+        level = [inner for item in level for inner in _inside(item)]
         if not level:
             return
     raise ValueError(_TOO_DEEP)
@@ -156,7 +156,7 @@ _TOO_DEEP = f"nested too deeply, beyond {DEEPEST} levels"
 def _inside(value: object) -> list[object]:
     if isinstance(value, dict):
         value = list(value.values())
-    return [one for one in value if isinstance(one, dict | list)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict | list)] if isinstance(value, list) else []
 
 
 def _without_waiting(name: str, flags: int) -> int:

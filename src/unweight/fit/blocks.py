@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class ExecutionContext:
     """Where voxels are worked on.
 
     Attributes:
@@ -49,7 +49,7 @@ def one_thread_per_operation() -> Iterator[int]:
 def each_block(
     total: int,
     work: Callable[[slice], Result],
-    where: Where,
+    where: ExecutionContext,
     progress: Progress | None = None,
 ) -> list[Result]:
     """Return the results of all blocks, in order; they do not depend on the number of threads.

@@ -36,7 +36,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.assemble import VoxelEstimates, assemble_maps
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.signals.inversion_recovery import PD, T1, B
 
@@ -162,19 +162,19 @@ class GridPosterior(Estimator[Acquisition]):
             return torch.cat([integral(part, coarse) for part in torch.split(single[block], chunk)])
 
         with one_thread_per_operation() as n_threads:
-            where = Where(device=data.device, n_threads=n_threads)
+            where = ExecutionContext(device=data.device, n_threads=n_threads)
             rows = torch.cat(each_block(len(data), work, where, progress)).to(data)
         mean, sd, log_t1_interval = rows.tensor_split((3, 6), dim=1)
         unit = torch.tensor([1.0, sigma, 1.0]).to(data)
         return VoxelPosterior(mean=mean * unit, sd=sd * unit, log_t1_interval=log_t1_interval)
 
-    def _on_grid(self, acquisition: Acquisition, found: VoxelPosterior) -> ParameterMaps:
+    def _on_grid(self, acquisition: Acquisition, voxel_posterior: VoxelPosterior) -> ParameterMaps:
         """Put the voxels back where they came from."""
-        values, std = found.mean.clone(), found.sd.clone()
+        values, std = voxel_posterior.mean.clone(), voxel_posterior.sd.clone()
         values[:, 0] = torch.exp(values[:, 0])
         std[:, 0] *= values[:, 0]
         lower, upper = values - NORMAL_95 * std, values + NORMAL_95 * std
-        lower[:, 0], upper[:, 0] = torch.exp(found.log_t1_interval).unbind(1)
+        lower[:, 0], upper[:, 0] = torch.exp(voxel_posterior.log_t1_interval).unbind(1)
         status = torch.zeros_like(values[:, 0], dtype=torch.uint8)
         status[~torch.isfinite(values + std).all(-1)] = int(VoxelStatus.NOT_CONVERGED)
         estimates = VoxelEstimates(
@@ -208,8 +208,8 @@ class _Region(NamedTuple):
 
     def cell(self, place: Float[Tensor, "voxels places"]) -> Tensor:
         """Return the cell in which a place lies, counted along the cells that matter."""
-        found = torch.searchsorted(self.through, place.floor(), right=True)
-        return found.clamp(max=self.through.shape[1] - 1)
+        result = torch.searchsorted(self.through, place.floor(), right=True)
+        return result.clamp(max=self.through.shape[1] - 1)
 
 
 @final

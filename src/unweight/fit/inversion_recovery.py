@@ -27,7 +27,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.assemble import VoxelEstimates, assemble_maps
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.local_noise import variance_scale_inside
 from unweight.fit.noise_level import noise_from_residuals, thermal_noise
 from unweight.fit.polarity import polarity_dictionary
@@ -128,7 +128,7 @@ class InversionRecoveryFit(Estimator[Acquisition]):
             b_range=self.b_range,
             known_b=None if known is None else known[inside].to(data),
             n_steps=self.n_steps,
-            where=Where(device=data.device, n_threads=n_threads),
+            where=ExecutionContext(device=data.device, n_threads=n_threads),
         )
         degrees = data.shape[1] - _n_free(acquisition)
         strength = data.abs().amax(1)

@@ -29,7 +29,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec, Scale
 from unweight.fit.assemble import VoxelEstimates, assemble_maps
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import (
     AMBIGUOUS,
     APART,
@@ -174,10 +174,12 @@ class LeastSquaresFit(Estimator[Acquisition]):
         """Fit every voxel inside the mask."""
         self.accept(acquisition)
         with one_thread_per_operation() as n_threads:
-            where = Where(device=acquisition.signal.device, n_threads=n_threads)
+            where = ExecutionContext(device=acquisition.signal.device, n_threads=n_threads)
             return self._fit(acquisition, where, progress)
 
-    def _fit(self, acquisition: Acquisition, where: Where, progress: Progress | None) -> ParameterMaps:
+    def _fit(
+        self, acquisition: Acquisition, where: ExecutionContext, progress: Progress | None
+    ) -> ParameterMaps:
         inside = acquisition.inside
         if not bool(inside.any()):
             raise InputError(
@@ -188,10 +190,10 @@ class LeastSquaresFit(Estimator[Acquisition]):
         strength = problem.data.abs().amax(1)
         degrees = problem.data.shape[1] * (2 if problem.data.is_complex() else 1) - len(problem.free)
         grid = start_grid(problem)
-        found = each_block(
+        results = each_block(
             len(problem), lambda block: self._search(problem.take(block), grid), where, progress
         )
-        ended, starts = _joined([part for part, _ in found]), joined([part for _, part in found])
+        ended, starts = _joined([part for part, _ in results]), joined([part for _, part in results])
         given = None if acquisition.noise_sd is None else acquisition.noise_sd / scale
         sigma = given or noise_from_residuals(ended.rss, degrees, strength)
         ceiling = ended.rss + RIVAL_MARGIN * (sigma if sigma > 0 else 0.0) ** 2
@@ -344,7 +346,7 @@ def _joined(parts: Sequence[_Ended]) -> _Ended:
     return _Ended(*(torch.cat(rows) for rows in zip(*parts, strict=True)))
 
 
-def _each(ended: _Ended, where: Where, work: Callable[[slice, _Ended], _Ended]) -> _Ended:
+def _each(ended: _Ended, where: ExecutionContext, work: Callable[[slice, _Ended], _Ended]) -> _Ended:
     parts = each_block(
         len(ended.rss), lambda block: work(block, _Ended(*(row[block] for row in ended))), where
     )

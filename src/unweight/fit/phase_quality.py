@@ -18,14 +18,14 @@ from unweight.core.errors import InputError
 from unweight.susceptibility.field_map import FieldMap
 from unweight.susceptibility.fourier_grid import smooth_complex
 from unweight.susceptibility.geometry import Triple
-from unweight.susceptibility.morphology import large_pieces, without_holes
+from unweight.susceptibility.morphology import fill_holes, large_pieces
 
 FULL_TRUST = 0.9  # quantile of precision above which all voxels are trusted alike
 HOLE_MM = 3.0  # over which the field in holes is taken from around them
 MOST_VOXELS = 1_000_000  # that a quantile is taken of
 
 
-class Judged(NamedTuple):
+class PhaseQuality(NamedTuple):
     """The field, with what is known of each voxel.
 
     Attributes:
@@ -45,13 +45,13 @@ class Judged(NamedTuple):
     noise_sd: float
 
 
-def judge(
-    found: FieldMap, mask: Bool[Tensor, "x y z"], voxel_mm: Triple, noise_sd: float | None, limit: float
-) -> Judged:
+def assess_phase(
+    field_map: FieldMap, mask: Bool[Tensor, "x y z"], voxel_mm: Triple, noise_sd: float | None, limit: float
+) -> PhaseQuality:
     """Judge each voxel of a field map.
 
     Args:
-        found: The field map.
+        field_map: The field map.
         mask: Where it was made.
         voxel_mm: Voxel size along each axis [mm].
         noise_sd: Of one channel; None to take it from the residuals, which takes three echoes.
@@ -60,32 +60,32 @@ def judge(
     Raises:
         InputError: No voxel is left.
     """
-    good = mask & (found.residual <= limit) & (found.leverage > 0)
+    good = mask & (field_map.residual <= limit) & (field_map.leverage > 0)
     if not bool(good.any()):
         raise InputError(
             f"the phase of no voxel follows a line in echo time to {limit:g} rad",
             remedy="Check the scaling and the sign of the phase, and the echo times.",
         )
-    whole = without_holes(large_pieces(good)) & mask
+    whole = fill_holes(large_pieces(good)) & mask
     good = good & whole
-    sigma = _noise(found, good) if noise_sd is None else noise_sd
-    precision = found.leverage.sqrt()
+    sigma = _noise(field_map, good) if noise_sd is None else noise_sd
+    precision = field_map.leverage.sqrt()
     trust = (precision / _quantile(precision[good], FULL_TRUST)).clamp(max=1)
     trust = torch.where(good, trust, torch.zeros_like(trust))
     # Smoothing with the trust as weight says what the surroundings of a hole are.
-    smooth = smooth_complex(torch.complex(found.rate * trust, trust), HOLE_MM, voxel_mm)
+    smooth = smooth_complex(torch.complex(field_map.rate * trust, trust), HOLE_MM, voxel_mm)
     around = smooth.real / smooth.imag.clamp(min=1e-6)
-    rate = torch.where(good, found.rate, torch.where(whole, around, torch.zeros_like(around)))
+    rate = torch.where(good, field_map.rate, torch.where(whole, around, torch.zeros_like(around)))
     sd = torch.where(good, sigma / precision, torch.zeros_like(precision))
-    return Judged(rate, whole, good, trust, sd, sigma)
+    return PhaseQuality(rate, whole, good, trust, sd, sigma)
 
 
-def _noise(found: FieldMap, good: Bool[Tensor, "x y z"]) -> float:
+def _noise(field_map: FieldMap, good: Bool[Tensor, "x y z"]) -> float:
     """Return the noise of one channel from the median squared residual; NaN for fewer than three echoes."""
-    degrees = found.unwrapped.shape[-1] - 2
+    degrees = field_map.unwrapped.shape[-1] - 2
     if degrees < 1:
         return float("nan")
-    return math.sqrt(_quantile(found.scatter[good], 0.5) / float(chi2.median(degrees)))
+    return math.sqrt(_quantile(field_map.scatter[good], 0.5) / float(chi2.median(degrees)))
 
 
 def _quantile(values: Float[Tensor, " n"], share: float) -> float:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweight.core.estimator import Progress
-from unweight.fit.blocks import Where, each_block
+from unweight.fit.blocks import ExecutionContext, each_block
 from unweight.fit.polarity import PolarityDictionary, Start, best_starts
 from unweight.fit.recovery_projection import Block, RecoveryTiming, Row, project, recovery_basis
 from unweight.signals.inversion_recovery import T1
@@ -102,7 +102,7 @@ class RecoverySearch:
     b_range: tuple[float, float]
     known_b: Row | None
     n_steps: int
-    where: Where
+    where: ExecutionContext
 
     def start(self) -> Start:
         """Return the best starts of each voxel, by polarity."""
@@ -126,8 +126,8 @@ class RecoverySearch:
             begin = self._begin(some, start.pattern[0, block], start.log_t1[0, block])
             return self._descend(begin, some, N_QUICK)
 
-        found = self._finish(self._each(len(everything), work, progress), everything)
-        return replace(found, rival_rss=torch.full_like(found.rss, torch.inf))
+        optimum = self._finish(self._each(len(everything), work, progress), everything)
+        return replace(optimum, rival_rss=torch.full_like(optimum.rss, torch.inf))
 
     def challenge(self, best: Optimum, start: Start, sigma: float) -> Optimum:
         """Follow every other start that could win or come close, and let the better one stand."""
@@ -137,8 +137,8 @@ class RecoverySearch:
             voxels = (start.rss[rank] < ceiling + ATOM_LOSS * energy).nonzero()[:, 0]
             rivals = self._follow_rivals(voxels, start, rank, ceiling)
             if rivals is not None:
-                voxels, found = rivals
-                best = best.put(voxels, _winner(best.take(voxels), found))
+                voxels, result = rivals
+                best = best.put(voxels, _winner(best.take(voxels), result))
         return best
 
     def _follow_rivals(

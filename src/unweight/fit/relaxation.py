@@ -27,7 +27,7 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.assemble import VoxelEstimates, assemble_maps
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.decay_fit import FittedDecay, fit_above, fit_plain, floor_of_residuals, noise_of
 from unweight.fit.decay_solver import DecaySolver
 from unweight.fit.log_linear import LogLinear
@@ -114,7 +114,7 @@ class RelaxationFit(Estimator[Acquisition]):
         progress: Progress | None,
     ) -> ParameterMaps:
         echoes = _echoes(acquisition, inside, self.skip_first)
-        where = Where(device=inside.device, n_threads=n_threads)
+        where = ExecutionContext(device=inside.device, n_threads=n_threads)
         degrees = len(echoes.times) - 2
         plain = _joined(
             each_block(
@@ -291,7 +291,7 @@ def _floor(acquisition: Acquisition, echoes: _Echoes, plain: FittedDecay) -> Noi
     return floor_of_residuals(echoes.take(every), echoes.times, sample, 0.0 if signed else 1.0)
 
 
-def _above(echoes: _Echoes, plain: FittedDecay, floor: NoiseFloor, where: Where) -> FittedDecay:
+def _above(echoes: _Echoes, plain: FittedDecay, floor: NoiseFloor, where: ExecutionContext) -> FittedDecay:
     """Fit voxels near the floor again, above it."""
     near = plain.near(floor)
     # Real parts have no floor, and two echoes nothing to fit.

@@ -27,7 +27,7 @@ from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.noise_level import noise_from_background
-from unweight.fit.phase_quality import Judged, judge
+from unweight.fit.phase_quality import PhaseQuality, assess_phase
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
 from unweight.susceptibility.closed_form import noise_of_susceptibility
@@ -46,7 +46,7 @@ from unweight.susceptibility.morphology import (
     THIN_MM,
     Slabs,
     large_pieces,
-    largest_piece,
+    largest_component,
     slabs_of,
 )
 from unweight.susceptibility.total_variation import weighted_total_variation
@@ -114,8 +114,8 @@ class SusceptibilityFit(Estimator[Acquisition]):
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
         """The susceptibility, relative to what is named."""
-        told = f"Magnetic volume susceptibility, relative to {RELATIVE[self.reference]}"
-        return (replace(CHI, description=told),)
+        text = f"Magnetic volume susceptibility, relative to {RELATIVE[self.reference]}"
+        return (replace(CHI, description=text),)
 
     def accept(self, acquisition: Acquisition) -> None:
         """Return if these are complex volumes whose place in the field is known.
@@ -145,8 +145,10 @@ class SusceptibilityFit(Estimator[Acquisition]):
         signal, times = box.cut(acquisition.signal)[..., order], times[order].to(acquisition.signal.real)
         slabs = slabs_of(mask, geometry.voxel_mm)
         _check_phase(signal, mask)
-        found = field_map(signal, times, mask, geometry.voxel_mm, self.bipolar)
-        judged = judge(found, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit)
+        result = field_map(signal, times, mask, geometry.voxel_mm, self.bipolar)
+        judged = assess_phase(
+            result, mask, geometry.voxel_mm, _known_noise(acquisition), self.quality_limit
+        )
         steps.done(0.3)
         local = self.background(judged.rate * ppm, judged.mask, geometry, judged.trust)
         steps.done(0.5)
@@ -162,10 +164,10 @@ class SusceptibilityFit(Estimator[Acquisition]):
             )
         zero = _zero(chi, good, (self.reference, r2star), geometry)
         left_out = 1 - float(brain.sum() / inside.sum())
-        notes = (*_notes(found, judged, mask), *_of_pieces(slabs, left_out), *_sign(chi, good, r2star))
-        made = _Made(self.parameters, chi - zero, sd, local.field, judged.rate * ppm, local.mask)
+        notes = (*_notes(result, judged, mask), *_of_pieces(slabs, left_out), *_sign(chi, good, r2star))
+        output = _Reconstructed(self.parameters, chi - zero, sd, local.field, judged.rate * ppm, local.mask)
         steps.done(1.0)
-        return _on_grid(acquisition, (box, mask), (found, judged, slabs), made, notes)
+        return _on_grid(acquisition, (box, mask), (result, judged, slabs), output, notes)
 
 
 def _facts(
@@ -209,7 +211,7 @@ class _Steps:
             self._progress(round(share * self._total), self._total)
 
 
-class _Made(NamedTuple):
+class _Reconstructed(NamedTuple):
     """What is put back onto the grid."""
 
     specs: tuple[ParameterSpec, ...]
@@ -249,7 +251,7 @@ def _zero(
     near = (places - places.mean(0)).norm(dim=1) < NEAR_MIDDLE_MM
     watery = torch.zeros_like(good)
     watery[good] = near & (r2star[good].abs() < WATERY)
-    csf = largest_piece(watery) if bool(watery.any()) else watery
+    csf = largest_component(watery) if bool(watery.any()) else watery
     if int(csf.sum()) < LEAST_CSF:
         raise InputError(
             "no CSF was found in the middle of the brain to refer to", remedy="Take another reference."
@@ -257,11 +259,11 @@ def _zero(
     return float(chi[csf].mean())
 
 
-def _notes(found: FieldMap, judged: Judged, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
+def _notes(result: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) -> tuple[str, ...]:
     notes = []
-    if found.turned:
+    if result.turned:
         notes.append(
-            f"even echoes have up to {found.alternation:.2f} rad more phase than odd ones tell; "
+            f"even echoes have up to {result.alternation:.2f} rad more phase than odd ones tell; "
             "the readout is taken as bipolar and corrected"
         )
     lost = 1 - float(judged.good.sum() / mask.sum())
@@ -319,30 +321,30 @@ def _sign(
 def _on_grid(
     acquisition: Acquisition,
     where: tuple[Box, Bool[Tensor, "x y z"]],
-    known: tuple[FieldMap, Judged, Slabs],
-    made: _Made,
+    known: tuple[FieldMap, PhaseQuality, Slabs],
+    output: _Reconstructed,
     notes: tuple[str, ...],
 ) -> Reconstruction:
     """Put everything back where it came from; NaN where there is nothing."""
-    (box, mask), (found, judged, slabs) = where, known
+    (box, mask), (result, judged, slabs) = where, known
     nothing = torch.full(acquisition.voxels, math.nan).to(acquisition.signal.real)
 
     def whole(values: Tensor, inside: Tensor) -> Tensor:
         return box.fill(nothing, torch.where(inside, values, torch.full_like(values, math.nan)))
 
-    status = torch.full(made.known.shape, int(VoxelStatus.MASKED), dtype=torch.uint8, device=mask.device)
-    status[made.known] = int(VoxelStatus.OK)
-    status[made.known & slabs.flat] = int(VoxelStatus.AT_LIMIT)
-    status[made.known & ~judged.good] = int(VoxelStatus.IMPLAUSIBLE)
+    status = torch.full(output.known.shape, int(VoxelStatus.MASKED), dtype=torch.uint8, device=mask.device)
+    status[output.known] = int(VoxelStatus.OK)
+    status[output.known & slabs.flat] = int(VoxelStatus.AT_LIMIT)
+    status[output.known & ~judged.good] = int(VoxelStatus.IMPLAUSIBLE)
     everywhere = torch.full(acquisition.voxels, int(VoxelStatus.MASKED)).to(status)
     maps = ParameterMaps(
-        specs=made.specs,
-        values=whole(made.chi, made.known)[..., None],
-        std=whole(made.sd, made.known)[..., None],
+        specs=output.specs,
+        values=whole(output.chi, output.known)[..., None],
+        std=whole(output.sd, output.known)[..., None],
         status=box.fill(everywhere, status),
-        misfit=whole(found.residual, mask),
+        misfit=whole(result.residual, mask),
         noise_sd=judged.noise_sd if math.isfinite(judged.noise_sd) else None,
         affine=acquisition.affine,
         misfit_meaning=PHASE_RESIDUAL,
     )
-    return Reconstruction(maps, whole(made.total, judged.mask), whole(made.local, made.known), notes)
+    return Reconstruction(maps, whole(output.total, judged.mask), whole(output.local, output.known), notes)

@@ -32,7 +32,7 @@ Maps = Float[Tensor, "batch *space"]
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VoxelPosterior:
+class WeightedVoxelPosterior:
     """What the images say of each voxel by itself.
 
     Attributes:
@@ -79,7 +79,7 @@ class WeightedPosterior:
         ln_sd: Images,
         rows: Float[Tensor, "batch images timings"],
         present: Bool[Tensor, "batch images"],
-    ) -> VoxelPosterior:
+    ) -> WeightedVoxelPosterior:
         """Return the posterior of each voxel.
 
         Args:
@@ -116,7 +116,7 @@ class WeightedPosterior:
         r2, r2_sd_ = moments(share, r, h11 / determinant)
         parts = (ln_t1, ln_t1_sd, r2, r2_sd_, ln_pd, ln_pd_sd, chi2.amin(-1).clamp(min=0.0))
         names = ("ln_t1", "ln_t1_sd", "r2", "r2_sd", "ln_pd", "ln_pd_sd", "misfit")
-        return VoxelPosterior(
+        return WeightedVoxelPosterior(
             **{name: part.reshape(shape) for name, part in zip(names, parts, strict=True)}
         )
 

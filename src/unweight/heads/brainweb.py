@@ -53,16 +53,16 @@ def find_brainweb(folder: Path) -> tuple[Path, ...]:
     Raises:
         InputError: There is none.
     """
-    found = (
+    paths = (
         [path for path in folder.iterdir() if BRAINWEB_NAME.fullmatch(path.name)] if folder.is_dir() else []
     )
-    if not found:
+    if not paths:
         raise InputError(
             "holds no BrainWeb head (subjectNN_crisp_v.mnc.gz)",
             remedy="Download them from BrainWeb (20 normal anatomical models, discrete).",
             path=folder,
         )
-    return tuple(sorted(found, key=lambda path: (int(subject_of(path)), path.name)))
+    return tuple(sorted(paths, key=lambda path: (int(subject_of(path)), path.name)))
 
 
 def subject_of(path: Path) -> str:

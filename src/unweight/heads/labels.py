@@ -98,15 +98,15 @@ def read_label_names(path: Path) -> dict[int, str]:
 def _translated(
     values: Float[Tensor, "x y z"], table: dict[int, str], path: Path
 ) -> UInt8[Tensor, "x y z"]:
-    found = torch.unique(values)
-    if not bool(torch.isfinite(found).all()) or bool((found != found.round()).any()):
+    result = torch.unique(values)
+    if not bool(torch.isfinite(result).all()) or bool((result != result.round()).any()):
         raise InputError("holds values that are no labels", remedy="Give whole numbers.", path=path)
-    unnamed = [int(number) for number in found.tolist() if int(number) not in table]
+    unnamed = [int(number) for number in result.tolist() if int(number) not in table]
     if unnamed:
         listed = ", ".join(map(str, unnamed[:N_NAMED])) + (" …" if len(unnamed) > N_NAMED else "")
         raise InputError(
             f"holds labels without a material: {listed}", remedy="Add them to the JSON file.", path=path
         )
-    place = torch.searchsorted(found, values.contiguous())
-    materials = torch.tensor([INDEX[table[int(number)]] for number in found.tolist()], dtype=torch.uint8)
+    place = torch.searchsorted(result, values.contiguous())
+    materials = torch.tensor([INDEX[table[int(number)]] for number in result.tolist()], dtype=torch.uint8)
     return materials[place]

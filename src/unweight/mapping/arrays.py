@@ -19,7 +19,7 @@ from unweight.bids.read import UNNAMED, Series
 from unweight.bids.series.weighted import told_of
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Weighting
 from unweight.prepare.brain_mask import find_brain
@@ -145,8 +145,8 @@ def examination_of_arrays(
         raise UsageError("T1, T2 and PD need at least two images", remedy="Give t1w, t2w and flair.")
     shapes = {name: tuple(image.shape) for name, image in images.items()}
     if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 3:
-        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise InputError(f"images of different shapes: {found}", remedy="Give volumes on one grid.")
+        text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"images of different shapes: {text}", remedy="Give volumes on one grid.")
     matrix = torch.eye(4, dtype=torch.float64) if affine is None else affine
     x, y, z = next(iter(shapes.values()))
     turn = turn_of(matrix, (x, y, z))
@@ -157,7 +157,7 @@ def examination_of_arrays(
         if mask is None
         else turn.apply(mask)
     )
-    examination = Examination(
+    examination = WeightedImageSet(
         images=tuple(
             WeightedImage(name=name, weighting=weightings[name], signal=signal)
             for name, signal in signals.items()

@@ -432,14 +432,14 @@ def map_files(options: MappingOptions[Found, Read]) -> MappedSeries:
         UsageError: There are several.
     """
     mapper = options.mapper()
-    found = options.find()
-    if len(found) > 1:
-        labels = ", ".join(label for label, _ in found[:8])
+    all_series = options.find()
+    if len(all_series) > 1:
+        labels = ", ".join(label for label, _ in all_series[:8])
         raise UsageError(
-            f"there are {len(found)} series ({labels}{', …' if len(found) > 8 else ''})",
+            f"there are {len(all_series)} series ({labels}{', …' if len(all_series) > 8 else ''})",
             remedy="Choose one with subject, or give its files.",
         )
-    label, item = found[0]
+    label, item = all_series[0]
     return map_found(mapper, label, item)
 
 

@@ -183,7 +183,7 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
     def read(self, found: FoundImages) -> Series:
         """Read one series, without its phase."""
         without_phase = _without_phase(found) if isinstance(found, FoundSeries) else found
-        return self.images.read(without_phase)
+        return self.images.read(without_phase, ("echo_time",))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""

@@ -7,11 +7,21 @@ from typing import final
 
 from unweight.bids.names import check_label
 from unweight.bids.read import FoundSeries, Series, find_inputs, read_complex, read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.phase import AS_RECOGNISED, PhaseScaling
 from unweight.core.acquisition import SignalKind
-from unweight.core.errors import UsageError
+from unweight.core.errors import MissingValue, MissingValuesError, NoTimingError, UsageError
 
+VALUES = {
+    name: MissingValue(field=field, of="these images", option=option)
+    for name, field, option in (
+        ("inversion_time", "InversionTime", "--ti S [S ...]"),
+        ("repetition_time", "RepetitionTime", "--tr S"),
+        ("echo_time", "EchoTime", "--te S [S ...]"),
+        ("flip_angle", "FlipAngle", "--flip DEG [DEG ...]"),
+        ("field_strength", "MagneticFieldStrength", "--field T"),
+    )
+}
 LABEL = "series"  # of images that are named one by one
 
 
@@ -29,7 +39,7 @@ class NamedFiles:
 
     magnitude: tuple[Path, ...]
     phase: tuple[Path, ...]
-    given: Given
+    given: ProtocolOverrides
     suffix: str
 
     def read(self) -> Series:
@@ -103,13 +113,13 @@ class SeriesInput:
                 remedy="--subject names the subject of files, --subjects chooses some of a BIDS tree.",
             )
 
-    def given(self, kind: SignalKind | None = None) -> Given:
+    def given(self, kind: SignalKind | None = None) -> ProtocolOverrides:
         """Return what the caller says about the files.
 
         Args:
             kind: What the numbers of the images are; None to take what the files say.
         """
-        return Given(
+        return ProtocolOverrides(
             inversion_time=self.inversion_time,
             repetition_time=self.repetition_time,
             echo_time=self.echo_time,
@@ -143,21 +153,35 @@ class SeriesInput:
                 suffix=suffixes[0],
             )
             return [(LABEL, named)]
-        found = find_inputs(self.inputs, given, suffixes=suffixes, subjects=self.subjects)
+        result = find_inputs(self.inputs, given, suffixes=suffixes, subjects=self.subjects)
         if self.subject is None:
-            return [(series.label, series) for series in found]
-        if any(not isinstance(series.origin, tuple | Path) for series in found):
+            return [(series.label, series) for series in result]
+        if any(not isinstance(series.origin, tuple | Path) for series in result):
             raise _names_no_subject(self.inputs[0])
-        renamed = (replace(series, entities=self._renamed(series.entities)) for series in found)
+        renamed = (replace(series, entities=self._renamed(series.entities)) for series in result)
         return [(series.label, series) for series in renamed]
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, found: FoundImages, needs: Sequence[str] = ()) -> Series:
         """Read a series, with the name the caller gives its subject.
+
+        Args:
+            found: The series.
+            needs: Timings, and the field strength, that the method cannot do without.
 
         Raises:
             InputError: It is unusable.
+            MissingValuesError: Several values are given by nothing.
         """
-        series = found.read()
+        try:
+            series = found.read()
+        except NoTimingError as error:
+            missing = [name for name in needs if getattr(self, name) is None]
+            raise MissingValuesError([VALUES[name] for name in missing], path=error.path) from error
+        protocol = series.acquisition.protocol
+        missing = [name for name in needs if getattr(protocol, name) is None]
+        if len(missing) > 1:
+            path = series.files[0] if series.files else None
+            raise MissingValuesError([VALUES[name] for name in missing], path=path)
         if self.subject is None:
             return series
         if series.root is not None:

@@ -92,13 +92,13 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
 
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
-        found = self.images.find(self.record.suffixes, self.kind)
-        if len(found) > 1 and self.known:
+        all_series = self.images.find(self.record.suffixes, self.kind)
+        if len(all_series) > 1 and self.known:
             raise UsageError(
-                f"known maps are of one series, and {len(found)} were found",
+                f"known maps are of one series, and {len(all_series)} were found",
                 remedy="Give the files of one series, or one subject with --subjects.",
             )
-        return found
+        return all_series
 
     def mapper(self) -> "ModelMapper":
         """Return what fits them."""
@@ -123,6 +123,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     def read(self, found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(found)
+        _check_known(series, self._fit(series).model, self.options)
         maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
         rec = self.options.rec
         return replace(
@@ -194,22 +195,32 @@ def _source(path: Path, root: Path | None) -> str:
     return source_of(path, root if inside else None)
 
 
-def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
-    """Read the maps that are known, on the grid of the series.
+def _check_known(series: Series, built: SignalModel, options: ModelOptions) -> None:
+    """Refuse known maps that are of no use, not there, or on another grid.
 
     Raises:
         UsageError: The model takes no map of a name.
+        InputError: A map cannot be read, or lies on another grid.
+    """
+    names = [*KNOWN, *(spec.name for spec in built.parameters)]
+    for name, text in options.known:
+        if name not in names:
+            raise UsageError(
+                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(names)}."
+            )
+        check_same_grid([open_grid(series.files[0]), open_grid(Path(text))])
+
+
+def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
+    """Read the maps that are known.
+
+    Raises:
         InputError: A map is unusable, or not of the unit it should have.
     """
     specs = KNOWN | {spec.name: spec for spec in built.parameters}
     maps: dict[str, Tensor] = {}
     for name, text in options.known:
-        if name not in specs:
-            raise UsageError(
-                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(specs)}."
-            )
         path = Path(text)
-        check_same_grid([open_grid(series.files[0]), open_grid(path)])
         volume = open_volume(path)
         if volume.data.ndim != 3:
             raise InputError("is not one volume", remedy="Give one volume.", path=path)

@@ -103,13 +103,13 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         kind = SignalKind.MAGNITUDE if self.no_phase else SignalKind.COMPLEX
-        found = self.images.find((SUFFIX,), kind)
-        if len(found) > 1 and self.map_files:
+        all_series = self.images.find((SUFFIX,), kind)
+        if len(all_series) > 1 and self.map_files:
             raise UsageError(
-                f"a map belongs to one series, and there are {len(found)}",
+                f"a map belongs to one series, and there are {len(all_series)}",
                 remedy="Choose one with --subjects.",
             )
-        return found
+        return all_series
 
     def mapper(self) -> "MprageMapper":
         """Return what makes the images, with its network."""
@@ -146,7 +146,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, found: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found)
+        return self.options.images.read(found, ("echo_time",))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its image is called."""

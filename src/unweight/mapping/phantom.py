@@ -147,11 +147,11 @@ def stored_sidecars(out: Path, subjects: Sequence[str] | None = None) -> tuple[P
     Raises:
         InputError: There are none.
     """
-    found = find_maps(out, T1.suffix)
+    paths = find_maps(out, T1.suffix)
     if subjects is None:
-        return found
+        return paths
     wanted = {f"sub-{label}" for label in subjects}
-    kept = tuple(path for path in found if path.relative_to(out).parts[0] in wanted)
+    kept = tuple(path for path in paths if path.relative_to(out).parts[0] in wanted)
     if not kept:
         raise InputError(
             f"holds no T1 map of {', '.join(sorted(wanted))}", remedy="Check the label.", path=out
@@ -207,7 +207,7 @@ def _measured(
 def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
     """Return the acquisition the maps were made from, read again."""
     matching = [
-        one for one in find_inputs(paths) if len(paths) > 1 or one.entities == stored.entities
+        item for item in find_inputs(paths) if len(paths) > 1 or item.entities == stored.entities
     ] or list(find_inputs(paths))
     acquisition = matching[0].read().acquisition
     here, there = acquisition.affine, stored.maps.affine

@@ -123,7 +123,7 @@ class QsmMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, found: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found)
+        return self.options.images.read(found, ("echo_time", "field_strength"))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""

@@ -84,7 +84,7 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, found: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found)
+        return self.options.images.read(found, ("inversion_time", "repetition_time"))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""

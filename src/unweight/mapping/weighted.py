@@ -16,7 +16,7 @@ from unweight.bids.names import check_label, image_stem
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
 from unweight.mapping.device import device_for
@@ -150,7 +150,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
 
     def mapper(self) -> "WeightedMapper":
         """Return what maps them, with its network."""
-        estimator: Estimator[Examination] = build(method(self.method, FAMILY), self.weights)
+        estimator: Estimator[WeightedImageSet] = build(method(self.method, FAMILY), self.weights)
         return WeightedMapper(options=self, estimator=estimator.to(device_for(self.device)))
 
     def _images(self) -> dict[str, WeightedInput]:
@@ -180,7 +180,7 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
 
     what: ClassVar[str] = "examinations"
     options: WeightedOptions
-    estimator: Estimator[Examination]
+    estimator: Estimator[WeightedImageSet]
 
     def read(self, found: MapsFiles | InputError) -> ReadExamination:
         """Read one examination."""
@@ -267,8 +267,8 @@ def _in_tree(
     root: Path, subjects: Sequence[str] | None
 ) -> Iterator[tuple[str, Mapping[str, Path] | InputError]]:
     """Give the images of each subject and session of a BIDS tree."""
-    found = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
-    plain = [item for item in found if "ce" not in item.entities]  # a contrast agent
+    result = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
+    plain = [item for item in result if "ce" not in item.entities]  # a contrast agent
     if not plain:
         raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
     visits: dict[str, list[Collection | Unreadable]] = {}

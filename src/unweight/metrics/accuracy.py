@@ -52,16 +52,16 @@ def accuracy(
         UsageError: The truth is not positive, but errors are to be relative.
     """
     chosen = torch.isfinite(truth) if selection is None else selection & torch.isfinite(truth)
-    known, found = truth[chosen].double(), estimate[chosen].double()
+    known, result = truth[chosen].double(), estimate[chosen].double()
     if positive and bool((known <= 0).any()):
         raise UsageError(
             f"relative errors need a positive truth, but {int((known <= 0).sum())} of {len(known)} "
             "voxels have none",
             remedy="Select the voxels to compare, or compare differences.",
         )
-    valued = torch.isfinite(found) & (found > 0) if positive else torch.isfinite(found)
+    valued = torch.isfinite(result) & (result > 0) if positive else torch.isfinite(result)
     n, n_known = int(valued.sum()), len(known)
-    free, linear = _errors(found[valued], known[valued], positive)
+    free, linear = _errors(result[valued], known[valued], positive)
     numbers = (
         float(linear.mean()),
         median(linear),

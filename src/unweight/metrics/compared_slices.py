@@ -65,7 +65,7 @@ def compared_slices(
     at_once = max(1, VOXELS_AT_ONCE // known[..., 0].numel())
     for some in torch.split(filled, at_once):
         mask = known[..., some].movedim(-1, 0)
-        x, y = (one[..., some].movedim(-1, 0).double() / data_range for one in (estimate, truth))
+        x, y = (item[..., some].movedim(-1, 0).double() / data_range for item in (estimate, truth))
         yield SlicePair(
             estimate=torch.where(mask & torch.isfinite(x), x, 0.0),
             truth=torch.where(mask, y, 0.0),

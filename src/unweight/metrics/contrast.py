@@ -93,11 +93,11 @@ def _share(
     truth: Float[Tensor, "*voxels"],
     regions: tuple[Bool[Tensor, "*voxels"], Bool[Tensor, "*voxels"]],
 ) -> float:
-    found, true = (float(x[regions[0]].mean() - x[regions[1]].mean()) for x in (estimate, truth))
+    result, true = (float(x[regions[0]].mean() - x[regions[1]].mean()) for x in (estimate, truth))
     # Means of equal values differ by rounding only, and would give any ratio.
     if abs(true) < LEAST_CONTRAST:
         raise UsageError("structure and surround have the same truth: there is no contrast to recover")
-    return found / true
+    return result / true
 
 
 def contrast_to_noise(
@@ -118,11 +118,11 @@ def contrast_to_noise(
     if bool((first & second).any()):
         raise UsageError(f"{int((first & second).sum())} voxels are in both tissues")
     valued = torch.isfinite(image)
-    one, other = (image[valued & tissue].double() for tissue in (first, second))
-    if min(len(one), len(other)) < FEWEST:
+    item, other = (image[valued & tissue].double() for tissue in (first, second))
+    if min(len(item), len(other)) < FEWEST:
         return math.nan
-    contrast = float((one.mean() - other.mean()).abs())
-    noise = float(((one.var() + other.var()) / 2).sqrt())
+    contrast = float((item.mean() - other.mean()).abs())
+    noise = float(((item.var() + other.var()) / 2).sqrt())
     if noise == 0:
         return math.inf if contrast > 0 else math.nan
     return contrast / noise

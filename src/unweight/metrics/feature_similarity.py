@@ -54,10 +54,10 @@ def fsim(
     factor = max(1, math.floor(min(estimate.shape[:2]) / VIEWED_SIDE + 0.5))
     similarity = importance = 0.0
     for pair in compared_slices(estimate, truth, inside, data_range):
-        x, y, share = (coarsened(one, factor) for one in (pair.estimate, pair.truth, pair.weight))
+        x, y, share = (coarsened(item, factor) for item in (pair.estimate, pair.truth, pair.weight))
         filters = log_gabor(x)
-        pc_x, pc_y = (phase_congruency(one, share > 0, filters) for one in (x, y))
-        gradient_x, gradient_y = (gradient_magnitude(one, SCHARR) for one in (x, y))
+        pc_x, pc_y = (phase_congruency(item, share > 0, filters) for item in (x, y))
+        gradient_x, gradient_y = (gradient_magnitude(item, SCHARR) for item in (x, y))
         weight = share * torch.maximum(pc_x, pc_y)
         local = alike(pc_x, pc_y, T_CONGRUENCY) * alike(gradient_x, gradient_y, T_GRADIENT)
         similarity += float((weight * local).sum())
@@ -103,9 +103,9 @@ def phase_congruency(
         total = response.sum(dim=1)
         phase = total / (total.abs() + EPSILON)
         turned = response * phase.conj()[:, None]
-        found = (turned.real - turned.imag.abs()).sum(dim=1)
+        result = (turned.real - turned.imag.abs()).sum(dim=1)
         noise = _noise_energy(size[:, 0], inside, scales)
-        energy += (found - noise[:, None, None]).clamp(min=0.0)
+        energy += (result - noise[:, None, None]).clamp(min=0.0)
         amplitude += size.sum(dim=1)
     return energy / (amplitude + EPSILON)
 

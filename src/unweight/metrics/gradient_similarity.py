@@ -37,7 +37,7 @@ def gmsd(
     """
     similarity, share = [], []
     for pair in compared_slices(estimate, truth, inside, data_range):
-        x, y = (gradient_magnitude(coarsened(one, 2), PREWITT) for one in (pair.estimate, pair.truth))
+        x, y = (gradient_magnitude(coarsened(item, 2), PREWITT) for item in (pair.estimate, pair.truth))
         weight = coarsened(pair.weight, 2)
         similarity.append(alike(x, y, STABILISER)[weight > 0])
         share.append(weight[weight > 0])

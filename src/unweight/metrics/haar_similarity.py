@@ -44,7 +44,7 @@ def haarpsi(
     """
     similarity = importance = 0.0
     for pair in compared_slices(estimate, truth, inside, data_range):
-        x, y, share = (coarsened(one, 2) for one in (pair.estimate, pair.truth, pair.weight))
+        x, y, share = (coarsened(item, 2) for item in (pair.estimate, pair.truth, pair.weight))
         weight = share * torch.maximum(_response(x, WEIGHING), _response(y, WEIGHING))
         local = torch.stack([alike(_response(x, j), _response(y, j), STABILISER) for j in COMPARED])
         similarity += float((weight * torch.sigmoid(ALPHA * local.mean(dim=0))).sum())

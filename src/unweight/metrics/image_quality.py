@@ -144,5 +144,5 @@ def _scales(pair: SlicePair, count: int) -> Iterator[SlicePair]:
     for scale in range(count):
         yield pair
         if scale < count - 1:
-            x, y, weight = (coarsened(one, 2) for one in (pair.estimate, pair.truth, pair.weight))
+            x, y, weight = (coarsened(item, 2) for item in (pair.estimate, pair.truth, pair.weight))
             pair = SlicePair(estimate=x, truth=y, weight=weight)

@@ -57,8 +57,8 @@ def separate_lesions(pure: Bool[Tensor, "x y slices"], fewest: int = FEWEST) -> 
     """
     within = np.zeros((3, 3, 3), dtype=bool)
     within[1, :, 1] = within[:, 1, 1] = True
-    found, _ = label(pure.cpu().numpy(), structure=within)
-    numbers = torch.from_numpy(found.astype(np.int64))
+    result, _ = label(pure.cpu().numpy(), structure=within)
+    numbers = torch.from_numpy(result.astype(np.int64))
     counts = torch.bincount(numbers.flatten())
     kept = counts >= fewest
     kept[0] = False
@@ -80,14 +80,14 @@ def lesion_contrasts(
         lesion: Number of the lesion of each voxel; −1 for none.
         white: Voxels of normal white matter.
     """
-    around, found = _median(truth[white]), _median(estimate[white])
+    around, result = _median(truth[white]), _median(estimate[white])
     contrasts = []
     for number in sorted(set(lesion[lesion >= 0].tolist())):
         inside = lesion == number
         contrasts.append(
             LesionContrast(
                 true=_ratio(_median(truth[inside]), around) - 1,
-                found=_ratio(_median(estimate[inside]), found) - 1,
+                found=_ratio(_median(estimate[inside]), result) - 1,
                 n=int(inside.sum()),
             )
         )

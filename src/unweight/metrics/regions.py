@@ -66,7 +66,7 @@ def region_table(
     """
     if erode < 0:
         raise UsageError(f"a region cannot be eroded {erode} times", remedy="Give 0 or more.")
-    numbers, places = (one.detach().cpu().numpy() for one in (values, labels))
+    numbers, places = (item.detach().cpu().numpy() for item in (values, labels))
     kept = np.ones(places.shape, dtype=bool) if mask is None else mask.cpu().numpy()
     return tuple(
         _row(name, index, numbers[_eroded(places == index, erode) & kept]) for index, name in names.items()

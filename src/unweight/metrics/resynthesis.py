@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import completed
 from unweight.signals.weighted import weighted_signal
@@ -44,7 +44,7 @@ class SynthesisedImage:
     error: float
 
 
-def resynthesise(maps: ParameterMaps, examination: Examination) -> tuple[SynthesisedImage, ...]:
+def resynthesise(maps: ParameterMaps, examination: WeightedImageSet) -> tuple[SynthesisedImage, ...]:
     """Return the image that the maps predict for each one of the examination.
 
     Raises:
@@ -58,21 +58,21 @@ def resynthesise(maps: ParameterMaps, examination: Examination) -> tuple[Synthes
     if int(inside.sum()) < FEWEST:
         raise UsageError(f"{int(inside.sum())} voxels with a value are too few to compare images on")
     t1, t2, pd = (maps.value(name)[inside].double() for name in MAPS)
-    made = []
+    output = []
     for image in examination.images:
         row = completed(image.weighting)[0].row().to(t1)
-        said = weighted_signal(t1, t2, pd, row)
-        found = image.signal[inside].double()
-        gain = float((found / said.clamp(min=1e-12)).median())
+        values = weighted_signal(t1, t2, pd, row)
+        result = image.signal[inside].double()
+        gain = float((result / values.clamp(min=1e-12)).median())
         signal = torch.full_like(image.signal, torch.nan)
-        signal[inside] = (gain * said).to(signal)
-        made.append(
+        signal[inside] = (gain * values).to(signal)
+        output.append(
             SynthesisedImage(
                 name=image.name,
                 signal=signal,
                 gain=gain,
-                correlation=float(torch.corrcoef(torch.stack([found, said]))[0, 1]),
-                error=float(((gain * said - found).abs() / found.clamp(min=1e-12)).median()),
+                correlation=float(torch.corrcoef(torch.stack([result, values]))[0, 1]),
+                error=float(((gain * values - result).abs() / result.clamp(min=1e-12)).median()),
             )
         )
-    return tuple(made)
+    return tuple(output)

@@ -111,8 +111,8 @@ def score_structures(
     if not all(math.isfinite(size) and size > 0 for size in voxel_mm):
         raise UsageError(f"voxels of {voxel_mm} mm are impossible", remedy="Give three positive sizes.")
     named = _named(names)
-    labels, wanted = (one.detach().cpu().numpy() for one in (found, truth))
-    boxes, wanted_boxes = (dict(enumerate(find_objects(one), start=1)) for one in (labels, wanted))
+    labels, wanted = (item.detach().cpu().numpy() for item in (found, truth))
+    boxes, wanted_boxes = (dict(enumerate(find_objects(item), start=1)) for item in (labels, wanted))
     whole = tuple(slice(0, size) for size in labels.shape)
     faces = _faces(labels.shape)
     scores = {}
@@ -183,7 +183,7 @@ def _distances(
 
     Both lie in the box, so that no surface beyond it could be nearer; its edge counts as outside.
     """
-    surfaces = [one & ~binary_erosion(one, faces) for one in (found, truth)]
-    to_found, to_truth = (distance_transform_edt(~one, sampling=voxel_mm) for one in surfaces)
+    surfaces = [item & ~binary_erosion(item, faces) for item in (found, truth)]
+    to_found, to_truth = (distance_transform_edt(~surface, sampling=voxel_mm) for surface in surfaces)
     both = np.concatenate([to_truth[surfaces[0]], to_found[surfaces[1]]])
     return float(np.percentile(both, PERCENTILE)), float(both.mean())

@@ -49,10 +49,10 @@ def sharpness_ratio(
         UsageError: The truth is the same everywhere.
     """
     known = inside & torch.isfinite(estimate) & torch.isfinite(truth)
-    found, true = sharpness(estimate, known), sharpness(truth, known)
+    result, true = sharpness(estimate, known), sharpness(truth, known)
     if true == 0:
         raise UsageError("the truth is the same everywhere: it has no edge that could be kept")
-    return found / true
+    return result / true
 
 
 def hfen(
@@ -72,7 +72,7 @@ def hfen(
     """
     error = detail = voxels = 0.0
     for pair in compared_slices(estimate, truth, inside, 1.0):
-        wrong, true = (_detail(one) for one in (pair.estimate - pair.truth, pair.truth))
+        wrong, true = (_detail(item) for item in (pair.estimate - pair.truth, pair.truth))
         error += float((pair.weight * wrong.square()).sum())
         detail += float((pair.weight * true.square()).sum())
         voxels += float(pair.weight.sum())

@@ -47,12 +47,12 @@ def slice_jumps(
         raise UsageError(f"a stacking axis of {axis}", remedy="Give 0, 1 or 2.")
     known = inside & torch.isfinite(estimate) & torch.isfinite(truth)
     error = torch.where(known, estimate.double() - truth.double(), 0.0)
-    steps = [_steps(error, known, one) for one in range(N_AXES)]
+    steps = [_steps(error, known, index) for index in range(N_AXES)]
     along = steps.pop(axis)
     within = torch.cat(steps)
     if not len(along) or not len(within):
         return math.nan
-    jump, change = (float(one.square().mean().sqrt()) for one in (along, within))
+    jump, change = (float(item.square().mean().sqrt()) for item in (along, within))
     if change == 0:
         return math.inf if jump > 0 else math.nan
     return jump / change

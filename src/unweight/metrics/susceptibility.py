@@ -217,15 +217,15 @@ def slope_through_regions(
         UsageError: The shapes differ, or the mask is empty.
     """
     brain = _among(labels, BRAIN) if mask is None else mask
-    for one, name in ((truth, "truth"), (labels, "labels"), (brain, "mask")):
-        _check_shape(chi, one, name)
+    for item, name in ((truth, "truth"), (labels, "labels"), (brain, "mask")):
+        _check_shape(chi, item, name)
     inside = brain & torch.isfinite(chi) & torch.isfinite(truth)
     _check_filled(inside)
-    found, true = (
-        (one - one[inside].mean()).cpu() for one in (chi.detach().double(), truth.detach().double())
+    result, true = (
+        (entry - entry[inside].mean()).cpu() for entry in (chi.detach().double(), truth.detach().double())
     )
     parts = torch.where(inside, labels, 0).cpu()
-    means = _region_means(found, parts), _region_means(true, parts)
+    means = _region_means(result, parts), _region_means(true, parts)
     error = float((means[0] - means[1]).abs().mean())
     if len(means[1]) < 2 or not bool(_centred(means[1]).any()):
         return RegionAgreement(slope=math.nan, correlation=math.nan, mean_absolute_error=error)
@@ -265,7 +265,7 @@ def _pair(found: Tensor, true: Tensor, mask: Tensor) -> _Pair:
 
 def _check_shape(first: Tensor, other: Tensor, name: str) -> None:
     if first.shape != other.shape:
-        shapes = ["x".join(map(str, one.shape)) for one in (first, other)]
+        shapes = ["x".join(map(str, item.shape)) for item in (first, other)]
         raise UsageError(
             f"the map has {shapes[0]} voxels, but the {name} {shapes[1]}",
             remedy="Bring both onto one grid first.",
@@ -279,13 +279,13 @@ def _check_filled(mask: Tensor) -> None:
 
 def _overall(pair: _Pair) -> FieldScores:
     nrmse, detrended = _nrmse(pair, pair.inside)
-    found = pair.found[pair.inside]
+    result = pair.found[pair.inside]
     return FieldScores(
         nrmse=nrmse,
         nrmse_detrended=detrended,
-        correlation=_correlation(found, pair.true[pair.inside]),
+        correlation=_correlation(result, pair.true[pair.inside]),
         xsim=_xsim(pair),
-        coverage=float((found != 0).double().mean()),
+        coverage=float((result != 0).double().mean()),
     )
 
 
@@ -313,13 +313,13 @@ def _nrmse(pair: _Pair, where: Bool[Tensor, "x y z"]) -> tuple[float, float]:
     """Return NRMSE and detrended NRMSE [%]; an estimate of slope 0 cannot be scaled: both are one."""
     if not bool(where.any()):
         return math.nan, math.nan
-    found, true = _centred(pair.found[where]), _centred(pair.true[where])
+    result, true = _centred(pair.found[where]), _centred(pair.true[where])
     spread = float(true.norm())
     if spread == 0:
         return math.nan, math.nan
-    slope = _slope(true, found)
-    scaled = found if slope == 0 else found / slope
-    return 100 * float((found - true).norm()) / spread, 100 * float((scaled - true).norm()) / spread
+    slope = _slope(true, result)
+    scaled = result if slope == 0 else result / slope
+    return 100 * float((result - true).norm()) / spread, 100 * float((scaled - true).norm()) / spread
 
 
 def _xsim(pair: _Pair) -> float:
@@ -331,8 +331,8 @@ def _xsim(pair: _Pair) -> float:
 def _local_mean(values: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     """Return the mean in the cube about each voxel, of what the grid has of it."""
     sums, shares = (
-        uniform_filter(one.numpy(), XSIM_WINDOW, mode="constant")
-        for one in (values, torch.ones_like(values))
+        uniform_filter(item.numpy(), XSIM_WINDOW, mode="constant")
+        for item in (values, torch.ones_like(values))
     )
     return torch.from_numpy(sums / shares)
 
@@ -340,8 +340,8 @@ def _local_mean(values: Float[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
 def _hfen(pair: _Pair) -> float:
     """Return HFEN [%]. The filter is linear, so that of the difference will do; edges are mirrored."""
     error, detail = (
-        torch.from_numpy(gaussian_laplace(one.numpy(), LOG_SD, truncate=LOG_REACH))[pair.inside]
-        for one in (pair.found - pair.true, pair.true)
+        torch.from_numpy(gaussian_laplace(item.numpy(), LOG_SD, truncate=LOG_REACH))[pair.inside]
+        for item in (pair.found - pair.true, pair.true)
     )
     norm = float(detail.norm())
     return 100 * float(error.norm()) / norm if norm > 0 else math.nan

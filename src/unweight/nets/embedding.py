@@ -113,11 +113,11 @@ class ScalarEmbedding(nn.Module):
         return embedded
 
     def _waves(self, scalars: Tensor, there: Tensor, column: int) -> Tensor:
-        span, seen = self.config.spans[column], there[:, column]
+        span, known = self.config.spans[column], there[:, column]
         # The stand-in keeps NaN out of the derivative too; its features are then put to zero.
-        values = torch.where(seen, scalars[:, column], span[0])
+        values = torch.where(known, scalars[:, column], span[0])
         features = log_fourier_features(values, span=span, n_frequencies=self.config.n_frequencies)
-        return features * seen[:, None]
+        return features * known[:, None]
 
 
 class Pooling(StrEnum):

@@ -115,13 +115,13 @@ class ImageSetUNet(nn.Module):
         """
         config = self.config
         check_channels("ImageSetUNet tokens", found=tokens.shape[2], expected=config.token_features)
-        found = 0 if extra is None else extra.shape[1]
-        check_channels("ImageSetUNet extra channels", found=found, expected=config.extra_channels)
+        result = 0 if extra is None else extra.shape[1]
+        check_channels("ImageSetUNet extra channels", found=result, expected=config.extra_channels)
         there = present[:, :, None]
         embedded = self.each(torch.where(there, tokens, 0.0))
         pooled = self._pooled(torch.where(there[..., None], images, 0.0), embedded, present)
-        seen = pooled if extra is None else torch.cat([pooled, extra], dim=1)
-        maps: Tensor = self.unet(seen, self.all(embedded, present))
+        known = pooled if extra is None else torch.cat([pooled, extra], dim=1)
+        maps: Tensor = self.unet(known, self.all(embedded, present))
         return maps
 
     def _pooled(self, images: Tensor, embedded: Tensor, present: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class Pgan(nn.Module):
         self.critic = nn.Sequential(*layers)
 
     def forward(
-        self, seen: Seen, truth: Judged | None = None, counts: Judged | None = None
+        self, known: Seen, truth: Judged | None = None, counts: Judged | None = None
     ) -> tuple[Made, tuple[Verdict, Verdict, Verdict] | None]:
         """Return what the generator makes, and what the critic says of it if there is a truth.
 
@@ -87,19 +87,19 @@ class Pgan(nn.Module):
         of the true and the generator's images as the critic should judge them (the generator held fixed).
 
         Args:
-            seen: What images are made of.
+            known: Images that the generator is given.
             truth: The images wanted.
             counts: 0 where both show nothing, so that the critic cannot tell them apart by that.
         """
-        made: Tensor = self.generator(seen)
+        generator: Tensor = self.generator(known)
         if truth is None:
-            return made, None
-        judged = made[:, : self.config.n_judged] * (1.0 if counts is None else counts)
-        held = {name: one.detach() for name, one in self.critic.named_parameters()}
-        fooled = functional_call(self.critic, held, torch.cat([seen, judged], dim=1))
-        true = self.critic(torch.cat([seen, truth], dim=1))
-        false = self.critic(torch.cat([seen, judged.detach()], dim=1))
-        return made, (fooled, true, false)
+            return generator, None
+        judged = generator[:, : self.config.n_judged] * (1.0 if counts is None else counts)
+        held = {name: named_parameter.detach() for name, named_parameter in self.critic.named_parameters()}
+        fooled = functional_call(self.critic, held, torch.cat([known, judged], dim=1))
+        true = self.critic(torch.cat([known, truth], dim=1))
+        false = self.critic(torch.cat([known, judged.detach()], dim=1))
+        return generator, (fooled, true, false)
 
 
 def adversarial_loss(verdicts: tuple[Verdict, Verdict, Verdict]) -> Float[Tensor, ""]:

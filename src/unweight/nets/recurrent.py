@@ -120,10 +120,10 @@ class RecurrentCell(nn.Module):
     def __init__(self, config: RecurrentConfig, *, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        n_in, (one, two, three) = config.state_channels + config.gradient_channels, config.widths
-        self.first = convolution(n_in, one, generator=generator)
-        self.shallow = PixelGRU(one, one, generator=generator)
-        self.second = convolution(one, two, generator=generator)
+        n_in, (item, two, three) = config.state_channels + config.gradient_channels, config.widths
+        self.first = convolution(n_in, item, generator=generator)
+        self.shallow = PixelGRU(item, item, generator=generator)
+        self.second = convolution(item, two, generator=generator)
         self.third = convolution(two, three, generator=generator)
         self.deep = PixelGRU(three, three, generator=generator)
         self.head = convolution(three, config.state_channels, size=1, generator=generator)

@@ -193,8 +193,8 @@ class UNet(nn.Module):
         """
         config = self.config
         check_channels("UNet image", found=image.shape[1], expected=config.in_channels)
-        found = 0 if condition is None else condition.shape[1]
-        check_channels("UNet condition", found=found, expected=config.condition_features)
+        result = 0 if condition is None else condition.shape[1]
+        check_channels("UNet condition", found=result, expected=config.condition_features)
         height, width = image.shape[2:]
         padded = F.pad(image, (0, -width % config.stride, 0, -height % config.stride))
         squares = F.pixel_unshuffle(padded, config.space_to_depth)

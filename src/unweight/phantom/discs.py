@@ -70,8 +70,8 @@ def _structure_tensor(images: np.ndarray, voxel_mm: tuple[float, float]) -> tupl
 def _inside(images: np.ndarray) -> np.ndarray:
     """Return where there is an object; all voxels if that cannot be told."""
     scale = np.percentile(np.abs(images), 99, axis=(0, 1))
-    seen = (np.abs(images) / np.where(scale > 0, scale, 1.0)).sum(-1)
-    inside: np.ndarray = seen > OBJECT_FRACTION * np.percentile(seen, 99)
+    known = (np.abs(images) / np.where(scale > 0, scale, 1.0)).sum(-1)
+    inside: np.ndarray = known > OBJECT_FRACTION * np.percentile(known, 99)
     return inside if inside.any() else np.ones_like(inside)
 
 

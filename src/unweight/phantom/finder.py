@@ -93,17 +93,17 @@ def find_plates(
         field = acquisition.protocol.field_strength
     arrays = [sphere_array(number, version, field) for number in ((5, 4) if plate is None else (plate,))]
     images, affine = _images(acquisition, maps)
-    found, problem = [], None
+    result, problem = [], None
     for plane, pose in _convincing(images, affine):
         try:
             numbering = _number(acquisition, maps, (plane, pose), arrays)
         except InputError as error:
             problem = error
             continue
-        found.append(_found(plane, pose, numbering, affine))
-    if not found and problem is not None:
+        result.append(_found(plane, pose, numbering, affine))
+    if not result and problem is not None:
         raise problem
-    return tuple(sorted(found, key=lambda one: -one.score))
+    return tuple(sorted(result, key=lambda item: -item.score))
 
 
 def _images(
@@ -114,13 +114,13 @@ def _images(
     if source is None:
         raise UsageError("neither an acquisition nor maps to search for a phantom")
     if isinstance(source, Acquisition):
-        shown = _real(source)
+        real = _real(source)
     else:
         names = [spec.name for spec in source.specs]
         t1 = source.value("T1").log()
-        shown = t1.nan_to_num(float(t1[~source.failed].median()) if bool((~source.failed).any()) else 0.0)
-        shown = torch.stack((shown, source.value("PD").nan_to_num()) if "PD" in names else (shown,), -1)
-    volume, affine = as_volume(shown, source.affine), source.affine
+        real = t1.nan_to_num(float(t1[~source.failed].median()) if bool((~source.failed).any()) else 0.0)
+        real = torch.stack((real, source.value("PD").nan_to_num()) if "PD" in names else (real,), -1)
+    volume, affine = as_volume(real, source.affine), source.affine
     return volume, torch.eye(4).double() if affine is None else affine.double().cpu()
 
 
@@ -132,9 +132,9 @@ def _convincing(
     spacing = [float(size) for size in affine[:3, :3].norm(dim=0)]
     axis = max(range(3), key=lambda a: (round(spacing[a], 3), -images.shape[a], a))
     voxel_mm = tuple(spacing[other] for other in range(3) if other != axis)
-    for index, shown in enumerate(images.movedim(axis, 0)):
+    for index, displayed in enumerate(images.movedim(axis, 0)):
         plane = SlicePlane(axis=axis, index=index, voxel_mm=(voxel_mm[0], voxel_mm[1]))
-        pose = plate_pose(shown, plane.voxel_mm)
+        pose = plate_pose(displayed, plane.voxel_mm)
         if pose is not None and pose.convincing:
             gap = math.inf if not runs else (index - runs[-1][-1][0].index) * spacing[axis]
             if gap > SAME_PLATE_MM:
@@ -202,9 +202,9 @@ def _found(
     for column, (axis, size) in enumerate(zip(plane.plane_axes, plane.voxel_mm, strict=True)):
         index[:, axis] = centres[:, column] / size
     pattern = torch.view_as_complex(torch.tensor(SPHERE_CENTRES_MM, dtype=torch.float64))
-    seen = torch.view_as_complex((centres - centres.mean(0)).contiguous())
+    view_as_complex = torch.view_as_complex((centres - centres.mean(0)).contiguous())
     # A turn by t is exp(it)·z; the mirror image has −conj(z) in the place of z.
-    upright, reflected = (pattern.conj() * seen).sum(), -(pattern * seen).sum()
+    upright, reflected = (pattern.conj() * view_as_complex).sum(), -(pattern * view_as_complex).sum()
     mirrored = bool(reflected.abs() > upright.abs())
     return FoundPlate(
         array=numbering.array,

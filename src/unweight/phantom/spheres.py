@@ -148,7 +148,7 @@ def _judge(
     if float(fine.double().mean()) >= LEAST_SHARE:
         return SphereStatus.OK, _without_outliers(t1, fine)
     counts = {reason: int((status == reason).sum()) for reason in SUSPECT}
-    reason = max(counts, key=lambda one: counts[one])
+    reason = max(counts, key=lambda item: counts[item])
     verdict = SUSPECT[reason] if counts[reason] > 0 else SphereStatus.FAILED
     return verdict, _without_outliers(t1, valued)
 

@@ -59,17 +59,17 @@ def find_brain(images: Sequence[Volume], voxel_mm: tuple[float, float, float]) -
     """
     if not images:
         raise InputError("no images to find a brain in")
-    whole = [np.nan_to_num(one.detach().cpu().float().numpy()) for one in images]
+    whole = [np.nan_to_num(image.detach().cpu().float().numpy()) for image in images]
     stripped = _stripped(whole)
     if stripped is not None:
         return torch.from_numpy(stripped)
     steps = [max(1, int(COARSE_MM / size)) for size in voxel_mm]
     sizes = [step * size for step, size in zip(steps, voxel_mm, strict=True)]
-    thin = [_thinned(one, steps) for one in whole]
+    thin = [_thinned(item, steps) for item in whole]
     head = _head(thin)
     box = _box(head, MARGIN_MM, sizes)
     coarse = np.zeros(head.shape, dtype=bool)
-    coarse[box] = _found([one[box] for one in thin], head[box], sizes)
+    coarse[box] = _found([item[box] for item in thin], head[box], sizes)
     fine = ndimage.zoom(coarse.astype(np.float32), steps, order=1, grid_mode=True, mode="nearest") > 0.5
     mask = np.zeros(whole[0].shape, dtype=bool)
     part = tuple(slice(0, min(a, b)) for a, b in zip(mask.shape, fine.shape, strict=True))
@@ -84,14 +84,14 @@ def grown(mask: Mask, margin_mm: float, voxel_mm: tuple[float, float, float]) ->
 
 def _stripped(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_] | None:
     """Return what is not 0, filled, if that is one piece in much emptiness without a dark skull in it."""
-    seen = np.all([one > 0 for one in images], axis=0)
-    if seen.mean() > 1 - STRIPPED_EMPTY:
+    known = np.all([image > 0 for image in images], axis=0)
+    if known.mean() > 1 - STRIPPED_EMPTY:
         return None
-    mask: NDArray[np.bool_] = ndimage.binary_fill_holes(_largest(ndimage.binary_opening(seen)))
+    mask: NDArray[np.bool_] = ndimage.binary_fill_holes(_largest(ndimage.binary_opening(known)))
     if not mask.any():
         return None
-    levels = [one / max(float(np.median(one[mask])), 1e-12) for one in images]
-    around = np.any([one > STRIPPED_FAINT for one in levels], axis=0) & ~mask
+    levels = [image / max(float(np.median(image[mask])), 1e-12) for image in images]
+    around = np.any([level > STRIPPED_FAINT for level in levels], axis=0) & ~mask
     if around.sum() > STRIPPED_AROUND * mask.sum():
         return None
     mean = np.mean(levels, axis=0)
@@ -100,9 +100,11 @@ def _stripped(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_] | None
 
 def _box(mask: NDArray[np.bool_], margin_mm: float, sizes: Sequence[float]) -> tuple[slice, ...]:
     """Return what holds a mask with a margin."""
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    result = ndimage.find_objects(mask.astype(np.uint8))[0]
     reach = [round(margin_mm / size) + 1 for size in sizes]
-    return tuple(slice(max(0, one.start - n), one.stop + n) for one, n in zip(found, reach, strict=True))
+    return tuple(
+        slice(max(0, item.start - n), item.stop + n) for item, n in zip(result, reach, strict=True)
+    )
 
 
 def _found(
@@ -111,10 +113,12 @@ def _found(
     depth = np.zeros(head.shape) if head.all() else ndimage.distance_transform_edt(head, sampling=sizes)
     if float(depth.max()) <= DEEP_MM:
         raise InputError("there is nothing as large as a head in these images", remedy=REMEDY)
-    medians = [max(float(np.median(one[depth > DEEP_MM])), 1e-12) for one in images]
+    medians = [max(float(np.median(image[depth > DEEP_MM])), 1e-12) for image in images]
     best, most = None, 0.0
     for end in ENDS:
-        mean = np.mean([np.minimum(one / m, end) for one, m in zip(images, medians, strict=True)], axis=0)
+        mean = np.mean(
+            [np.minimum(image / m, end) for image, m in zip(images, medians, strict=True)], axis=0
+        )
         threshold = _otsu(mean[depth > SKIN_MM])
         for share, sulcus in itertools.product(THRESHOLDS, SULCI_MM):
             bright = (mean > share * threshold) & (depth > SKIN_MM)
@@ -152,11 +156,11 @@ def _score(brain: NDArray[np.bool_], depth: NDArray[np.floating], sizes: Sequenc
 def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
     """Return everything inside the skin."""
     bright = np.zeros(images[0].shape, dtype=bool)
-    for one in images:
-        if not (one > 0).any():
+    for image in images:
+        if not (image > 0).any():
             raise InputError("an image is empty", remedy="Check the files.")
-        low, high = np.percentile(one[one > 0], [2, 98])
-        bright |= one > low + 0.1 * (high - low)
+        low, high = np.percentile(image[image > 0], [2, 98])
+        bright |= image > low + 0.1 * (high - low)
     bright = ndimage.binary_dilation(ndimage.binary_erosion(bright, border_value=1))
     # First filled, then the largest: in a slab nothing joins the scalp to the brain within it.
     filled = ndimage.binary_fill_holes(bright)

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool3d, interpolate
 
 from unweight.core.errors import InputError
 from unweight.prepare.brain_mask import find_brain
-from unweight.susceptibility.morphology import largest_piece, without_holes
+from unweight.susceptibility.morphology import fill_holes, largest_component
 
 LOG = logging.getLogger(__name__)
 COARSE_MM = 3.0
@@ -53,17 +53,17 @@ def find_brain_in_echoes(
     x, y, z = (step * size for step, size in zip(steps, voxel_mm, strict=True))
     lit = _lit(coarse)
     try:
-        found = find_brain([coarse], (x, y, z))
+        mask = find_brain([coarse], (x, y, z))
     except InputError:
         if not _is_alone(coarse, lit):
             raise
         LOG.warning("no brain is found; the one object in the images is taken as the mask")
-        found = lit
-    if int(found.sum()) < ALONE * int(lit.sum()):
-        found = lit
+        mask = lit
+    if int(mask.sum()) < ALONE * int(lit.sum()):
+        mask = lit
     scale = tuple(float(step) for step in steps)
     smooth = interpolate(
-        found.float()[None, None], scale_factor=scale, mode="trilinear", align_corners=False
+        mask.float()[None, None], scale_factor=scale, mode="trilinear", align_corners=False
     )
     fine = smooth[0, 0] > 0.5
     whole = fine[: late.shape[0], : late.shape[1], : late.shape[2]].numpy()
@@ -88,4 +88,4 @@ def _lit(image: Float[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     values = image.numpy()
     bright = values > LIT * np.percentile(values, 95)
     opened = ndimage.binary_opening(bright)
-    return without_holes(largest_piece(torch.from_numpy(opened if opened.any() else bright)))
+    return fill_holes(largest_component(torch.from_numpy(opened if opened.any() else bright)))

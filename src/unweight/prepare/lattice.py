@@ -10,7 +10,7 @@ from torch import Tensor
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lattice:
+class VoxelGrid:
     """The voxels of an image.
 
     Attributes:
@@ -39,16 +39,16 @@ class Lattice:
         lengths: Tensor = self.affine[:3, :3].norm(dim=0)
         return self.affine[:3, :3] / lengths
 
-    def every(self, steps: tuple[int, int, int]) -> "Lattice":
+    def every(self, steps: tuple[int, int, int]) -> "VoxelGrid":
         """Return the lattice of every so many voxels, from the first on."""
         x, y, z = ((n - 1) // step + 1 for n, step in zip(self.shape, steps, strict=True))
         scale = torch.diag(torch.tensor([*steps, 1], dtype=torch.float64))
-        return Lattice(shape=(x, y, z), affine=self.affine @ scale)
+        return VoxelGrid(shape=(x, y, z), affine=self.affine @ scale)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Placed:
+class PlacedImage:
     """An image and where its voxels are.
 
     Attributes:
@@ -60,7 +60,7 @@ class Placed:
     affine: Float64[Tensor, "4 4"]
 
     @property
-    def lattice(self) -> Lattice:
+    def lattice(self) -> VoxelGrid:
         """Where the voxels are."""
         x, y, z = self.values.shape
-        return Lattice(shape=(x, y, z), affine=self.affine)
+        return VoxelGrid(shape=(x, y, z), affine=self.affine)

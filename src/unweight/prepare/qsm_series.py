@@ -82,10 +82,10 @@ def map_susceptibility(
     how = "given"
     if acquisition.mask is None:
         acquisition, how = _masked(acquisition), "found in the last echo"
-    made = fit.reconstruct(acquisition, progress)
+    reconstruction = fit.reconstruct(acquisition, progress)
     return MappedSusceptibility(
-        maps=made.maps,
-        beside=tuple(_beside(acquisition, made, how)),
+        maps=reconstruction.maps,
+        beside=tuple(_beside(acquisition, reconstruction, how)),
         settings={
             "BackgroundRemoval": settings_of(fit.background),
             "DipoleInversion": settings_of(fit.inversion),
@@ -95,20 +95,20 @@ def map_susceptibility(
             "BrainMask": how,
             "StandardDeviation": "of phase noise alone, by the closed-form inversion",
         },
-        notes=(*series.notes, *made.notes),
+        notes=(*series.notes, *reconstruction.notes),
     )
 
 
 def settings_of(function: Callable[..., Any]) -> dict[str, object]:
     """Return the name of a function and the settings it would be called with."""
-    told = function.keywords if isinstance(function, functools.partial) else {}
+    info = function.keywords if isinstance(function, functools.partial) else {}
     inner = function.func if isinstance(function, functools.partial) else function
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(inner).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    return {"Name": getattr(inner, "__name__", type(inner).__name__), **defaults, **told}
+    return {"Name": getattr(inner, "__name__", type(inner).__name__), **defaults, **info}
 
 
 def direction_of(series: Series, given: Sequence[float] | None = None) -> FieldDirection:
@@ -123,10 +123,10 @@ def direction_of(series: Series, given: Sequence[float] | None = None) -> FieldD
     """
     if given is not None:
         return FieldDirection((given[0], given[1], given[2]))
-    told = series.sidecar.get("B0_dir")
-    if told is None:
+    value = series.sidecar.get("B0_dir")
+    if value is None:
         return FieldDirection() if series.placement is None else _from_header(series.placement, series)
-    parts = told if isinstance(told, list) else []
+    parts = value if isinstance(value, list) else []
     numbers = [
         float(part)
         for part in parts
@@ -149,8 +149,8 @@ def _from_header(placement: Placement, series: Series) -> FieldDirection:
     """
     scanner, aligned = placement.of_code(SCANNER), placement.of_code(ALIGNED)
     others = len(placement.matrices) - 1 - len(aligned)
-    found = scanner or (aligned if others == 0 else ())
-    directions = [geometry_of(matrix).direction for matrix in found]
+    result = scanner or (aligned if others == 0 else ())
+    directions = [geometry_of(matrix).direction for matrix in result]
     if not directions:
         raise _no_direction("no matrix of its header leads to the space of the scanner (code 1)", series)
     cosine = sum(a * b for a, b in zip(directions[0], directions[-1], strict=True))
@@ -186,8 +186,8 @@ def _direction(acquisition: Acquisition, fit: SusceptibilityFit) -> Triple:
     return (0.0, 0.0, 1.0) if affine is None else geometry_of(affine, fit.direction).direction
 
 
-def _beside(acquisition: Acquisition, made: Reconstruction, how: str) -> list[DerivedImage]:
-    known = ~made.maps.failed
+def _beside(acquisition: Acquisition, reconstruction: Reconstruction, how: str) -> list[DerivedImage]:
+    known = ~reconstruction.maps.failed
     images = [
         DerivedImage(
             key="mask",
@@ -200,7 +200,7 @@ def _beside(acquisition: Acquisition, made: Reconstruction, how: str) -> list[De
             key="total field",
             desc="total",
             suffix="fieldmap",
-            values=made.total,
+            values=reconstruction.total,
             description="Field before removal of the background, from the line through phase",
             unit=PPM,
         ),
@@ -208,7 +208,7 @@ def _beside(acquisition: Acquisition, made: Reconstruction, how: str) -> list[De
             key="local field",
             desc="local",
             suffix="fieldmap",
-            values=made.local,
+            values=reconstruction.local,
             description="Field of what lies in the mask",
             unit=PPM,
         ),

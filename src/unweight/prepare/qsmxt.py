@@ -80,19 +80,19 @@ def _called(
     field, mask = images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = [folder / f"{one}.nii" for one in ("field", "mask", *wanted)]
+        paths = [folder / f"{item}.nii" for item in ("field", "mask", *wanted)]
         given = (torch.where(mask, field, torch.zeros_like(field)), mask.to(torch.uint8))
         for path, values in zip(paths, given, strict=False):
             path.with_suffix(".nii.gz").write_bytes(image_bytes(values.flip(mirrored).cpu(), affine))
-        names = [str(path.with_suffix(".nii.gz")) for path in paths[:2]] + [str(one) for one in paths[2:]]
+        names = [str(path.with_suffix(".nii.gz")) for path in paths[:2]] + [str(item) for item in paths[2:]]
         words = [program, command, method, names[0], "--mask", names[1], "--output", names[2]]
         words += ["--output-mask", names[3]] if len(wanted) > 1 else []
         words += ["--b0-direction", *(f"{abs(part):.6f}" for part in geometry.direction)]
         ended = subprocess.run(words, capture_output=True, text=True, check=False)
         if ended.returncode != 0:
-            said = " ".join(ended.stderr.strip().splitlines()[-LAST_LINES:])
+            text = " ".join(ended.stderr.strip().splitlines()[-LAST_LINES:])
             raise InputError(
-                f"{PROGRAM} {command} {method} failed (exit code {ended.returncode}): {said}",
+                f"{PROGRAM} {command} {method} failed (exit code {ended.returncode}): {text}",
                 remedy="Check its installation, or leave out --qsmxt.",
             )
         return [_read(path, mask).flip(mirrored).to(field) for path in paths[2:]]

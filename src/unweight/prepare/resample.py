@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 
 Transform = Float64[Tensor, "4 4"]
 CUBIC, NEAREST = 3, 0
@@ -26,7 +26,7 @@ ROUNDING = 1e-6  # [voxel]
 
 
 def resampled(
-    image: Placed, target: Lattice, transform: Transform | None = None
+    image: PlacedImage, target: VoxelGrid, transform: Transform | None = None
 ) -> Float[Tensor, "x2 y2 z2"]:
     """Return magnitudes on another lattice; never negative, NaN where there is no value.
 
@@ -48,7 +48,7 @@ def resampled(
 
 
 def resampled_mask(
-    mask: Bool[Tensor, "x y z"], source: Lattice, target: Lattice, transform: Transform | None = None
+    mask: Bool[Tensor, "x y z"], source: VoxelGrid, target: VoxelGrid, transform: Transform | None = None
 ) -> Bool[Tensor, "x2 y2 z2"]:
     """Return a mask on another lattice: each voxel is what the nearest one is; False outside."""
     steps = _index_steps(source, target, transform)
@@ -56,26 +56,26 @@ def resampled_mask(
     return torch.from_numpy((carried > HALF_VOXEL) & _within(steps, source.shape, target.shape))
 
 
-def thinned(image: Placed, step_mm: float) -> Placed:
+def thinned(image: PlacedImage, step_mm: float) -> PlacedImage:
     """Return an image smoothed to a resolution, with two voxels or more in each step; 0 for no value."""
     sizes = image.lattice.voxel_mm
     widths = [math.sqrt(max(0.0, (step_mm / size) ** 2 - 1)) / FWHM for size in sizes]
     x, y, z = (max(1, int(step_mm / (2 * size))) for size in sizes)
     smooth = ndimage.gaussian_filter(_finite(image)[0], widths, truncate=REACH)
-    return Placed(
+    return PlacedImage(
         values=torch.from_numpy(np.ascontiguousarray(smooth[::x, ::y, ::z])),
         affine=image.lattice.every((x, y, z)).affine,
     )
 
 
-def _finite(image: Placed) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _finite(image: PlacedImage) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the values with 0 for those that are none, and where that is."""
     data: NDArray[np.float32] = image.values.detach().cpu().float().numpy()
     lost = ~np.isfinite(data)
     return np.where(lost, np.float32(0), data), lost
 
 
-def _index_steps(source: Lattice, target: Lattice, transform: Transform | None) -> NDArray[np.float64]:
+def _index_steps(source: VoxelGrid, target: VoxelGrid, transform: Transform | None) -> NDArray[np.float64]:
     """Return the matrix from indices of the target to indices of the source."""
     world = target.affine if transform is None else transform @ target.affine
     steps: NDArray[np.float64] = torch.linalg.solve(source.affine, world).numpy()

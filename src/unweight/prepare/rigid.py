@@ -20,7 +20,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.prepare.itk import one_thread, rigid_matrix, simpleitk, to_itk
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask, thinned
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class RigidRegistration:
     lever_mm: float = 32.0
 
     def __call__(
-        self, reference: Placed, moving: Placed, region: Bool[Tensor, "x y z"] | None = None
+        self, reference: PlacedImage, moving: PlacedImage, region: Bool[Tensor, "x y z"] | None = None
     ) -> Rigid:
         """Find where the head of the reference lies in the moving image.
 
@@ -107,15 +107,15 @@ class RigidRegistration:
         if not bool(region.any()):
             raise InputError("there is nothing to register: the reference is empty here", remedy=REMEDY)
         centre = _centroid(region, reference.affine)
-        found: Any = None
+        best_start: Any = None
         with one_thread():
             for step in self.steps_mm:
                 level = _Level.of(reference, moving, region, step)
                 search = self._search(level, step)
-                if found is None:
-                    found = _best_start(level, search, _starts(reference, moving, centre))
-                found = _improved(level, search, found)
-        rigid = Rigid(matrix=rigid_matrix(found), centre=centre)
+                if best_start is None:
+                    best_start = _best_start(level, search, _starts(reference, moving, centre))
+                best_start = _improved(level, search, best_start)
+        rigid = Rigid(matrix=rigid_matrix(best_start), centre=centre)
         _check(rigid, level)
         return rigid
 
@@ -146,12 +146,14 @@ class _Level:
 
     fixed: Any
     moving: Any
-    lattice: Lattice
+    lattice: VoxelGrid
     region: Bool[Tensor, "x y z"]
-    moving_lattice: Lattice
+    moving_lattice: VoxelGrid
 
     @classmethod
-    def of(cls, reference: Placed, moving: Placed, region: Bool[Tensor, "x y z"], step: float) -> "_Level":
+    def of(
+        cls, reference: PlacedImage, moving: PlacedImage, region: Bool[Tensor, "x y z"], step: float
+    ) -> "_Level":
         """Look at both images in steps of so many millimetres."""
         lattice = _tilted(reference.lattice, step)
         fixed = resampled(reference, lattice)
@@ -172,7 +174,7 @@ class _Level:
         return float(covered[self.region].float().mean())
 
 
-def _tilted(lattice: Lattice, step: float) -> Lattice:
+def _tilted(lattice: VoxelGrid, step: float) -> VoxelGrid:
     """Return a cubic lattice over a field of view, turned against its axes."""
     turned = lattice.axes @ _rotation(*TILT)
     ends = torch.tensor([(-0.5, n - 0.5) for n in lattice.shape], dtype=torch.float64)
@@ -183,18 +185,18 @@ def _tilted(lattice: Lattice, step: float) -> Lattice:
     affine = torch.eye(4, dtype=torch.float64)
     affine[:3, :3] = turned * step
     affine[:3, 3] = turned @ lowest
-    return Lattice(shape=(x, y, z), affine=affine)
+    return VoxelGrid(shape=(x, y, z), affine=affine)
 
 
 def _rotation(x: float, y: float, z: float) -> Float64[Tensor, "3 3"]:
     """Return rotations about x, then y, then z as one matrix."""
     matrix = torch.eye(3, dtype=torch.float64)
     for angle, (a, b) in ((x, (1, 2)), (y, (2, 0)), (z, (0, 1))):
-        one = torch.eye(3, dtype=torch.float64)
-        one[a, a] = one[b, b] = math.cos(angle)
-        one[b, a] = math.sin(angle)
-        one[a, b] = -math.sin(angle)
-        matrix = one @ matrix
+        eye = torch.eye(3, dtype=torch.float64)
+        eye[a, a] = eye[b, b] = math.cos(angle)
+        eye[b, a] = math.sin(angle)
+        eye[a, b] = -math.sin(angle)
+        matrix = eye @ matrix
     return matrix
 
 
@@ -210,11 +212,11 @@ def _centroid(weight: Tensor, affine: Float64[Tensor, "4 4"]) -> Float64[Tensor,
     return affine[:3, :3] @ torch.stack(means) + affine[:3, 3]
 
 
-def _starts(reference: Placed, moving: Placed, centre: Float64[Tensor, " 3"]) -> list[Any]:
+def _starts(reference: PlacedImage, moving: PlacedImage, centre: Float64[Tensor, " 3"]) -> list[Any]:
     """Return transforms to start from: as the scanner says, middle on middle, and mass on mass."""
     shifts = [torch.zeros(3, dtype=torch.float64), moving.lattice.centre - reference.lattice.centre]
     if float(moving.values.nan_to_num().sum()) > 0 and float(reference.values.nan_to_num().sum()) > 0:
-        masses = (_centroid(one.values, one.affine) for one in (moving, reference))
+        masses = (_centroid(item.values, item.affine) for item in (moving, reference))
         shifts.append(next(masses) - next(masses))
     starts: list[Any] = []
     for index, shift in enumerate(shifts):

@@ -172,10 +172,10 @@ def segment(
         folder = Path(name).resolve()
         (folder / IMAGE).write_bytes(image_bytes(image, affine))
         words, labels = segmenter.call(folder)
-        said = _run([program, *words], segmenter.program)
+        values = _run([program, *words], segmenter.program)
         if not labels.is_file():
             raise InputError(
-                f"{segmenter.program} ended without labels: {said}", remedy="Check its installation."
+                f"{segmenter.program} ended without labels: {values}", remedy="Check its installation."
             )
         volume = open_volume(labels)
         structures = _structures(volume.data, segmenter.program)
@@ -198,28 +198,28 @@ def _run(words: list[str], program: str) -> str:
     ended = subprocess.run(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
-    said = " ".join(line.strip() for line in ended.stdout.strip().splitlines()[-LAST_LINES:])
+    text = " ".join(line.strip() for line in ended.stdout.strip().splitlines()[-LAST_LINES:])
     if ended.returncode != 0:
         raise InputError(
-            f"{program} failed (exit code {ended.returncode}): {said}",
+            f"{program} failed (exit code {ended.returncode}): {text}",
             remedy="Check its installation, or leave this segmenter out.",
         )
-    return said or "it said nothing"
+    return text or "it said nothing"
 
 
 def _structures(numbers: Float[Tensor, "*voxels"], program: str) -> UInt8[Tensor, "*voxels"]:
     """Translate FreeSurfer's numbers."""
     if numbers.ndim != 3:
         raise InputError(f"{program} gave a series in place of labels", remedy="Check its version.")
-    found, place = torch.unique(numbers, return_inverse=True)
-    unknown = [number for number in found.tolist() if number not in STRUCTURE_OF]
+    result, place = torch.unique(numbers, return_inverse=True)
+    unknown = [number for number in result.tolist() if number not in STRUCTURE_OF]
     if unknown:
         listed = ", ".join(f"{number:g}" for number in unknown[:N_NAMED])
         more = " …" if len(unknown) > N_NAMED else ""
         raise InputError(
             f"{program} gave labels that are not known: {listed}{more}", remedy="Check its version."
         )
-    table = [LABELS[STRUCTURE_OF[int(number)]] for number in found.tolist()]
+    table = [LABELS[STRUCTURE_OF[int(number)]] for number in result.tolist()]
     return torch.tensor(table, dtype=torch.uint8)[place]
 
 

@@ -6,7 +6,7 @@ are turned back, so that they lie on the reference voxel by voxel.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import degrees
 from pathlib import Path
@@ -26,13 +26,19 @@ from unweight.bids.read import entry_of as entry_of_file
 from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
 from unweight.bids.sidecar import Part
-from unweight.core.errors import InputError, ProtocolError, UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.errors import (
+    InputError,
+    MissingValue,
+    MissingValuesError,
+    ProtocolError,
+    UsageError,
+)
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.computing_memory import check_memory
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.prepare.rigid import RigidRegistration
 
@@ -89,7 +95,7 @@ class ReadExamination:
         skull_stripped: Whether nothing but the brain is shown.
     """
 
-    examination: Examination
+    examination: WeightedImageSet
     turn: Turn
     placement: Placement
     entities: Mapping[str, str]
@@ -123,7 +129,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     names = [name for name in CONTRASTS if name in files.images]
     if len(names) < 2:
         raise UsageError("T1, T2 and PD need at least two images", remedy="Give --t1w, --t2w and --flair.")
-    read = {name: _read(name, files) for name in names}
+    read = _read_all(names, files)
     home = files.reference or names[0]
     if home not in read:
         raise UsageError(f"the reference {home} is not given", remedy=f"There are {', '.join(names)}.")
@@ -135,14 +141,14 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     moved: dict[str, object] = {}
     signals: dict[str, Tensor] = {}
     given = None if files.mask is None else _given_mask(files.mask, grid)
-    apart = any(not one.grid.same_as(grid) for one in read.values())
+    apart = any(not value.grid.same_as(grid) for value in read.values())
     region = _region(_placed(read[home]), given) if apart and files.register else None
-    for name, one in read.items():
-        values, told = _onto(one, read[home], files.register, region)
+    for name, entry in read.items():
+        values, info = _onto(entry, read[home], files.register, region)
         signals[name] = turn.apply(values)
-        if told:
-            moved[name] = told
-            notes.append(f"{name} was brought onto the grid of {home}: {told}")
+        if info:
+            moved[name] = info
+            notes.append(f"{name} was brought onto the grid of {home}: {info}")
     how = "found by intensity and shape" if given is None else "given"
     x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
     mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
@@ -159,20 +165,20 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         WeightedImage(name=name, weighting=read[name].weighting, signal=values)
         for name, values in signals.items()
     )
-    paths = tuple(one.entry.path for one in read.values())
+    paths = tuple(value.entry.path for value in read.values())
     roots = {tree_of(path) for path in paths}
     root = roots.pop() if len(roots) == 1 else None
     for note in notes:
         LOG.info(note)
     return ReadExamination(
-        examination=Examination(images=images, mask=mask, field_strength=strength, affine=turn.affine),
+        examination=WeightedImageSet(images=images, mask=mask, field_strength=strength, affine=turn.affine),
         turn=turn,
         placement=grid.placement,
         entities=entities_of(paths),
         sources=tuple(source_of(path, root) for path in paths),
         root=root,
         settings={
-            "Images": {name: told_of(one.weighting) for name, one in read.items()},
+            "Images": {name: told_of(item.weighting) for name, item in read.items()},
             "MagneticFieldStrength": strength,
             "Reference": home,
             "Registered": moved,
@@ -180,12 +186,37 @@ def read_examination(files: MapsFiles) -> ReadExamination:
             "BiasFieldCorrection": "N4" if files.correct_bias else "none",
         },
         acquired={
-            **agreed_fields([one.entry for one in read.values()]),
+            **agreed_fields([value.entry for value in read.values()]),
             "MagneticFieldStrength": strength,
         },
         notes=tuple(notes),
         skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
     )
+
+
+def _read_all(names: Sequence[str], files: MapsFiles) -> dict[str, _Read]:
+    """Read each image; all timings that are missing are asked for at once.
+
+    Raises:
+        MissingValuesError: Some are.
+    """
+    read: dict[str, _Read] = {}
+    missing: list[MissingValue] = []
+    path = None
+    for name in names:
+        try:
+            read[name] = _read(name, files)
+        except MissingValuesError as error:
+            missing += error.missing
+            path = path or error.path
+    if not missing:
+        return read
+    sidecars = (entry_of_file(files.images[name]).sidecar for name in names)
+    if files.field_strength is None and all(
+        sidecar.fields.get("MagneticFieldStrength") is None for sidecar in sidecars
+    ):
+        missing.append(MissingValue(field="MagneticFieldStrength", of="all images", option="--field T"))
+    raise MissingValuesError(missing, path=path)
 
 
 def _read(name: str, files: MapsFiles) -> _Read:
@@ -233,8 +264,8 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
     known = values.nan_to_num()
     bright = float(known.flatten().kthvalue(max(1, int(BRIGHT * known.numel()))).values)
     lowest = float(known.min())
-    low, seen = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
-    if low > RINGING * seen:
+    low, visited = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
+    if low > RINGING * visited:
         raise InputError(
             f"holds {low} values far below 0, down to {lowest:g} beside a brightest of {bright:g}",
             remedy="Give the magnitude image.",
@@ -248,8 +279,8 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
 def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
     if given is not None:
         return given
-    told = {name: one.weighting.protocol.field_strength for name, one in read.items()}
-    known = {name: value for name, value in told.items() if value is not None}
+    info = {name: entry.weighting.protocol.field_strength for name, entry in read.items()}
+    known = {name: value for name, value in info.items() if value is not None}
     if not known:
         raise ProtocolError(
             "nothing tells MagneticFieldStrength of these images",
@@ -257,27 +288,27 @@ def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
             path=next(iter(read.values())).entry.path,
         )
     if max(known.values()) - min(known.values()) > SAME_FIELD:
-        said = ", ".join(f"{name} {value:g} T" for name, value in known.items())
+        text = ", ".join(f"{name} {value:g} T" for name, value in known.items())
         raise ProtocolError(
-            f"images of different field strengths: {said}", remedy="Give images of one examination."
+            f"images of different field strengths: {text}", remedy="Give images of one examination."
         )
     return next(iter(known.values()))
 
 
 def _onto(
-    one: _Read, home: _Read, registered: bool, region: Bool[Tensor, "x y z"] | None
+    item: _Read, home: _Read, registered: bool, region: Bool[Tensor, "x y z"] | None
 ) -> tuple[Float[Tensor, "x y z"], str]:
     """Return an image on the grid of the reference, and how it got there."""
-    if one.grid.same_as(home.grid):
-        return one.values, ""
-    moving, reference = _placed(one), _placed(home)
+    if item.grid.same_as(home.grid):
+        return item.values, ""
+    moving, reference = _placed(item), _placed(home)
     if not registered:
         return resampled(moving, reference.lattice), "resampled only"
     rigid = RigidRegistration()(reference, moving, region)
     shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
     turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
-    told = f"shift {shift} mm, rotation {turn} degrees"
-    return resampled(moving, reference.lattice, rigid.matrix), told
+    text = f"shift {shift} mm, rotation {turn} degrees"
+    return resampled(moving, reference.lattice, rigid.matrix), text
 
 
 def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
@@ -290,33 +321,33 @@ def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
     values = volume.data.float()
     if values.ndim != 3:
         raise InputError("a mask has three axes", remedy="Give one volume.", path=path)
-    found = values > 0
+    result = values > 0
     if not volume.grid.same_as(grid):
-        found = resampled_mask(found, _lattice(volume.grid), _lattice(grid))
-    if not bool(found.any()):
+        result = resampled_mask(result, _lattice(volume.grid), _lattice(grid))
+    if not bool(result.any()):
         raise InputError(
             "the mask is empty on the grid of the images", remedy="Give the mask of this head.", path=path
         )
-    return found
+    return result
 
 
 def _is_stripped(values: Float[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) -> bool:
     """Whether there is next to nothing outside the brain."""
     inside, outside = values[mask].nan_to_num(), values[~mask].nan_to_num()
-    seen = int((outside > FAINT * inside.median()).sum())
-    return bool(len(outside)) and seen < STRIPPED * len(inside)
+    known = int((outside > FAINT * inside.median()).sum())
+    return bool(len(outside)) and known < STRIPPED * len(inside)
 
 
-def _placed(one: _Read) -> Placed:
-    return Placed(values=one.values, affine=one.grid.affine)
+def _placed(item: _Read) -> PlacedImage:
+    return PlacedImage(values=item.values, affine=item.grid.affine)
 
 
-def _lattice(grid: Grid) -> Lattice:
+def _lattice(grid: Grid) -> VoxelGrid:
     x, y, z = grid.shape
-    return Lattice(shape=(x, y, z), affine=grid.affine)
+    return VoxelGrid(shape=(x, y, z), affine=grid.affine)
 
 
-def _region(reference: Placed, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
+def _region(reference: PlacedImage, given: Bool[Tensor, "x y z"] | None) -> Bool[Tensor, "x y z"] | None:
     """Return the brain with some margin, where registration looks; None if it is not found in one image."""
     try:
         brain = find_brain((reference.values,), reference.lattice.voxel_mm) if given is None else given

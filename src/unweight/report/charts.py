@@ -83,7 +83,7 @@ def strip(dots: Sequence[Dot], low: float, high: float, label: str) -> Markup:
     floor, centre = TALL - BOTTOM, 0.62 * (TALL - BOTTOM)
     parts: list[Markup] = []
     named = 0
-    for dot in sorted(dots, key=lambda one: (one.outlier, one.x, one.name)):
+    for dot in sorted(dots, key=lambda item: (item.outlier, item.x, item.name)):
         height = centre + 16 * _spread(dot.name)
         parts.append(_dot(dot, x(dot.x), height))
         if dot.outlier and named < MOST_NAMES:

@@ -60,13 +60,13 @@ def render(template: str, content: Mapping[str, object], scripts: Sequence[str] 
         scripts: Further scripts of ours, in order.
     """
     style = packaged("style.css")
-    told = (packaged("page.js"), *scripts)
-    policy = POLICY.format(style=_hash(style), scripts=" ".join(_hash(one) for one in told))
+    info = (packaged("page.js"), *scripts)
+    policy = POLICY.format(style=_hash(style), scripts=" ".join(_hash(item) for item in info))
     page = ENVIRONMENT.get_template(template).render(
         **content,
         policy=policy,
         style=Ours(style),
-        scripts=[Ours(one) for one in told],
+        scripts=[Ours(item) for item in info],
         version=__version__,
     )
     return page.encode()

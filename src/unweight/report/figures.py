@@ -78,13 +78,13 @@ def draw_maps(maps: ParameterMaps, title: str) -> bytes:
     panels = _panels(maps)
     plane = plane_of(panels[0].values.shape, affine)
     valued = ~_volume(maps.failed)
-    shown = busiest_slices(valued, plane, MAX_SLICES)
+    displayed = busiest_slices(valued, plane, MAX_SLICES)
     figure = Figure(
-        figsize=(2.6 * len(panels) + 0.6, 2.6 * len(shown) + 1.2), facecolor=PAPER, layout="constrained"
+        figsize=(2.6 * len(panels) + 0.6, 2.6 * len(displayed) + 1.2), facecolor=PAPER, layout="constrained"
     )
-    grid = figure.subplots(len(shown), len(panels), squeeze=False)
+    grid = figure.subplots(len(displayed), len(panels), squeeze=False)
     for column, panel in enumerate(panels):
-        for row, index in enumerate(shown):
+        for row, index in enumerate(displayed):
             _draw_slice(grid[row, column], panel, plane, index)
         grid[0, column].set_title(panel.title, fontsize=9, color=INK)
         _colour_bar(figure, grid[:, column].tolist(), panel)

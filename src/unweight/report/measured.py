@@ -53,7 +53,7 @@ def measured_in(path: Path) -> Measured | None:
     kind = next((kind for kind, needed in NEEDED.items() if needed <= rows[0].keys()), None)
     if kind is None:
         return None
-    titles = SPHERES if kind == "phantom" else {one: one for one in REGIONS}
+    titles = SPHERES if kind == "phantom" else {region: region for region in REGIONS}
     keys = [key for key in titles if key in rows[0]]
     return Measured(
         kind=kind,

@@ -60,25 +60,25 @@ def facts(shown: ShownSet) -> Rows:
             rows.append((name, f"{_told(fields[name])}{' T' if name == 'MagneticFieldStrength' else ''}"))
     if shown.shape:
         size = shown.affine[:3, :3].norm(dim=0).tolist()
-        rows.append(("voxels", " × ".join(str(one) for one in shown.shape)))
-        rows.append(("voxel size", " × ".join(f"{one:.3g}" for one in size) + " mm"))
+        rows.append(("voxels", " × ".join(str(item) for item in shown.shape)))
+        rows.append(("voxel size", " × ".join(f"{item:.3g}" for item in size) + " mm"))
     noise = own.get("NoiseSD")
     if isinstance(noise, int | float):
         rows.append(("noise SD", f"{noise:.4g} (unit of the input)"))
     for part in ("Settings", "Notes"):
-        found = own.get(part)
-        if isinstance(found, Mapping):
-            rows += _flat(found, "")
+        value = own.get(part)
+        if isinstance(value, Mapping):
+            rows += _flat(value, "")
     return rows
 
 
-def sentences(shown: ShownSet) -> str:
+def methods_paragraph(shown: ShownSet) -> str:
     """Return the methods of a set, ready to paste."""
     fields, own = shown.stored.fields, shown.stored.own
-    names = ", ".join(one.quantity.symbol for one in shown.maps) or "Maps"
+    names = ", ".join(item.quantity.symbol for item in shown.maps) or "Maps"
     algorithm = _told(fields.get("EstimationAlgorithm", "a method that its sidecar does not name"))
     version = _told(own.get("Version", "unknown"))
-    told = [
+    info = [
         f"{names} {'was' if ',' not in names else 'were'} computed with unweight {version}: {algorithm}."
     ]
     field = fields.get("MagneticFieldStrength")
@@ -95,33 +95,35 @@ def sentences(shown: ShownSet) -> str:
             if values
         )
         at = f" at {_told(field)} T" if field is not None else ""
-        told.append(f"Images were acquired{at} ({len(rows)} volumes; {timings}).")
-    units = ", ".join(f"{one.quantity.symbol} in {one.value.unit}" for one in shown.maps if one.value.unit)
+        info.append(f"Images were acquired{at} ({len(rows)} volumes; {timings}).")
+    units = ", ".join(
+        f"{item.quantity.symbol} in {item.value.unit}" for item in shown.maps if item.value.unit
+    )
     if units:
-        told.append(f"Units: {units}.")
+        info.append(f"Units: {units}.")
     first = shown.maps[0] if shown.maps else None
     if first is not None and first.suffix == "Chimap":
-        told.append(f"{first.description}.")
+        info.append(f"{first.description}.")
     if first is not None and first.suffix == "T1w":
-        told.append("The image was synthesised by a network and not measured.")
+        info.append("The image was synthesised by a network and not measured.")
     reference = fields.get("EstimationReference")
     if isinstance(reference, str) and reference:
-        told.append(f"Reference: {reference.rstrip('.')}.")
+        info.append(f"Reference: {reference.rstrip('.')}.")
     if trained_on(own):
-        told.append("The network was trained on simulated images.")
-    return " ".join(told)
+        info.append("The network was trained on simulated images.")
+    return " ".join(info)
 
 
 def citations(shown: Sequence[ShownSet]) -> list[str]:
     """Return what to cite for all sets, each once."""
-    found = [str(one.stored.fields.get("EstimationReference", "")).strip() for one in shown]
-    return [*dict.fromkeys(one for one in found if one), *COLOURS_CITED, BIDS_CITED]
+    result = [str(item.stored.fields.get("EstimationReference", "")).strip() for item in shown]
+    return [*dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
 
 
 def sources(shown: ShownSet) -> list[str]:
     """Return what a set was made from."""
     listed = shown.stored.fields.get("Sources")
-    return [str(one) for one in listed] if isinstance(listed, list) else []
+    return [str(item) for item in listed] if isinstance(listed, list) else []
 
 
 def _of_volumes(protocol: Mapping[str, object]) -> tuple[tuple[str, ...], Rows]:
@@ -139,10 +141,10 @@ def _of_volumes(protocol: Mapping[str, object]) -> tuple[tuple[str, ...], Rows]:
 
 
 def _of_images(images: Mapping[str, object]) -> tuple[tuple[str, ...], Rows]:
-    told = {name: one for name, one in images.items() if isinstance(one, Mapping)}
-    keys = [key for key in WEIGHTED if any(key in one for one in told.values())]
+    info = {name: image for name, image in images.items() if isinstance(image, Mapping)}
+    keys = [key for key in WEIGHTED if any(key in value for value in info.values())]
     rows = [
-        (name, *(_number(one.get(key), WEIGHTED[key][1]) for key in keys)) for name, one in told.items()
+        (name, *(_number(entry.get(key), WEIGHTED[key][1]) for key in keys)) for name, entry in info.items()
     ]
     return ("image", *(WEIGHTED[key][0] for key in keys)), rows
 
@@ -173,5 +175,5 @@ def _told(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return ", ".join(_told(one) for one in value)
+        return ", ".join(_told(item) for item in value)
     return "none" if value is None else str(value)

@@ -77,10 +77,10 @@ def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], .
         shown: The sets.
         room: Bytes of the page that the volumes may take.
     """
-    places = [(number, index) for number, one in enumerate(shown) for index in range(len(one.maps))]
+    places = [(number, index) for number, item in enumerate(shown) for index in range(len(item.maps))]
     levels = dict.fromkeys(places, 0)
     packed = {place: _packed(shown[place[0]], place[1], LEVELS[0][0]) for place in places}
-    while sum(one.size for one in packed.values()) > room:
+    while sum(value.size for value in packed.values()) > room:
         before = dict(levels)
         sizes = {place: packed[place].size / LEVELS[levels[place]][1] for place in places}
         if not _give_way(sizes, levels, room):
@@ -90,7 +90,7 @@ def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], .
             if levels[place] != before[place]:
                 packed[place] = _packed(shown[place[0]], place[1], LEVELS[levels[place]][0])
     return tuple(
-        tuple(packed[number, index] for index in range(len(one.maps))) for number, one in enumerate(shown)
+        tuple(packed[number, index] for index in range(len(item.maps))) for number, item in enumerate(shown)
     )
 
 

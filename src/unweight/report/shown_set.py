@@ -73,8 +73,8 @@ class Layer:
 
     def at(self, where: Tensor) -> NDArray[np.float64]:
         """Return the finite values in some voxels."""
-        found = self.values[where].double()
-        kept: NDArray[np.float64] = found[found.isfinite()].numpy()
+        result = self.values[where].double()
+        kept: NDArray[np.float64] = result[result.isfinite()].numpy()
         return kept
 
 
@@ -166,7 +166,7 @@ def show_set(stored: StoredSet) -> ShownSet:
     except InputError as error:
         problems.append(f"{stored.sidecar.name} {error.problem}")
         values = {}
-    shapes = {tuple(one.shape) for one in values.values()}
+    shapes = {tuple(value.shape) for value in values.values()}
     if len(shapes) > 1:
         problems.append("its images have different shapes, so none is shown")
         values = {}
@@ -195,7 +195,7 @@ def _shown(stored: StoredSet, values: dict[str, Tensor], problems: list[str]) ->
     turn, cut = _upright(maps[0], status, problems)
     kept = turn.apply(status)[cut]
     valued = ~failed_voxels(kept)
-    ready = {name: torch.where(valued, turn.apply(one)[cut], torch.nan) for name, one in values.items()}
+    ready = {name: torch.where(valued, turn.apply(value)[cut], torch.nan) for name, value in values.items()}
     misfits = [image for image in there if image.desc == "misfit"]
     affine = turn.affine.clone()
     affine[:3, 3] += affine[:3, :3] @ torch.tensor([float(part.start) for part in cut], dtype=torch.float64)
@@ -233,10 +233,10 @@ def _status(
     first = values[maps[0].path.name]
     for image in there:
         if image.name.suffix == "dseg":
-            found = values[image.path.name]
-            known = (found >= 0) & (found < len(VoxelStatus)) & (found == found.round())
+            value = values[image.path.name]
+            known = (value >= 0) & (value < len(VoxelStatus)) & (value == value.round())
             if bool(known.all()):
-                status = found.to(torch.uint8)
+                status = value.to(torch.uint8)
                 lost = ~torch.isfinite(first) & ~failed_voxels(status)
                 return torch.where(lost, torch.tensor(int(VoxelStatus.NOT_CONVERGED)).to(status), status)
             problems.append(f"{image.path.name} holds numbers that are no status")
@@ -272,14 +272,14 @@ def _map(image: StoredImage, there: list[StoredImage], ready: Mapping[str, Tenso
     finite = _finite(values)
     colours, norm = colours_for(spec_of(image.name.suffix, image.unit), finite)
     step = kind.step or step_for(float(norm.vmax or 1.0))
-    spread = [one for one in there if one.desc == "std" and one.name.suffix == image.name.suffix]
+    spread = [item for item in there if item.desc == "std" and item.name.suffix == image.name.suffix]
     sd = None
     if spread:
-        found = ready[spread[0].path.name].float()
-        top = _round_up(float(np.quantile(_finite(found), SHARE_SHOWN)) if _finite(found).size else 0.0)
+        result = ready[spread[0].path.name].float()
+        top = _round_up(float(np.quantile(_finite(result), SHARE_SHOWN)) if _finite(result).size else 0.0)
         sd = Layer(
             title=f"SD of {kind.symbol}",
-            values=found,
+            values=result,
             unit=unit,
             step=kind.sd_step or step,
             colours=colour_map(UNCERTAINTY),

@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 def picture(shown: ShownSet, layer: Layer) -> bytes:
     """Return the picture of a layer for its pane, as PNG: four tiles, or fewer."""
     return indexed_png(
-        _joined([_tile(shown, layer, *one) for one in planes(shown)]), palette(layer.colours)
+        _joined([_tile(shown, layer, *plane) for plane in planes(shown)]), palette(layer.colours)
     )
 
 

@@ -128,8 +128,8 @@ class Study:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        told = [row.subject for row in self.qc] + [row.subject for row in self.regions]
-        for subject in (*told, *(one.participant_id for one in self.participants)):
+        info = [row.subject for row in self.qc] + [row.subject for row in self.regions]
+        for subject in (*info, *(participant.participant_id for participant in self.participants)):
             if LABEL.fullmatch(plain_label(subject)) is None:
                 raise UsageError(f"{subject[:80]!r} is no label of a subject")
 
@@ -151,16 +151,16 @@ def study_page(study: Study) -> bytes:
         ("subjects", "Subjects"),
         ("failures", "Failures"),
     ]
-    shown = {"maps": bool(study.qc), "regions": bool(study.regions), "subjects": bool(study.qc)}
+    displayed = {"maps": bool(study.qc), "regions": bool(study.regions), "subjects": bool(study.qc)}
     return render(
         "study.html",
         {
             "title": "Study",
             "mark": "unweight · study",
-            "sections": [one for one in sections if shown.get(one[0], True)],
+            "sections": [section for section in sections if displayed.get(section[0], True)],
             "subjects": subjects,
             "failed": failed,
-            "complete": [one for one in subjects if one not in failed],
+            "complete": [subject for subject in subjects if subject not in failed],
             "marked": sorted({subject for subject, *_ in strange}, key=natural_key),
             "several": any(row.set for row in study.qc),
             "maps": _maps(study, strange),
@@ -182,11 +182,11 @@ def outliers(rows: Sequence[QcRow]) -> frozenset[tuple[str, str, str, str]]:
     Far is a modified z-score of the median or of the usable share above 3.5; fewer than five subjects
     do not say what is usual.
     """
-    found: set[tuple[str, str, str, str]] = set()
+    result: set[tuple[str, str, str, str]] = set()
     for _, group in _grouped(rows):
         for values in ([row.median for row in group], [row.usable for row in group]):
-            found |= {_key(group[place]) for place in far_out(values)}
-    return frozenset(found)
+            result |= {_key(group[place]) for place in far_out(values)}
+    return frozenset(result)
 
 
 def far_out(values: Sequence[float]) -> list[int]:
@@ -266,14 +266,14 @@ def _row(
     row: QcRow, strange: frozenset[tuple[str, str, str, str]], pages: frozenset[str]
 ) -> dict[str, object]:
     parts = [("good", row.usable), ("doubt", row.suspect), ("bad", row.failed)]
-    told = f"{100 * row.usable:.1f} % usable, {100 * row.suspect:.1f} % suspect, "
-    told += f"{100 * row.failed:.1f} % failed"
+    text = f"{100 * row.usable:.1f} % usable, {100 * row.suspect:.1f} % suspect, "
+    text += f"{100 * row.failed:.1f} % failed"
     return {
         "row": row,
         "label": _label(row),
         "link": _link(row.subject, pages),
         "strange": _key(row) in strange,
-        "bar": shares(parts, told),
+        "bar": shares(parts, text),
         "numbers": [
             (row.usable, f"{100 * row.usable:.1f}"),
             (row.suspect, f"{100 * row.suspect:.1f}"),
@@ -322,8 +322,8 @@ def _regions(study: Study) -> list[dict[str, object]]:
 
 def _by_age(study: Study) -> list[dict[str, object]]:
     """Return a chart against age of each map and region, where at least three ages are known."""
-    known = {plain_label(one.participant_id): one for one in study.participants}
-    sexes = sorted({one.sex for one in study.participants if one.sex})
+    known = {plain_label(participant.participant_id): participant for participant in study.participants}
+    sexes = sorted({participant.sex for participant in study.participants if participant.sex})
     charts: list[dict[str, object]] = []
     for (name, region, unit), group in _by_region(study):
         dots = []

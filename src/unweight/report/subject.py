@@ -22,15 +22,15 @@ from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
 from unweight.report.slice_pictures import face, picture
 from unweight.report.trust import (
-    doubts,
+    caveats,
     pipeline_of,
     place_of,
+    quality_label,
     status_class,
     status_name,
     status_rows,
     title_of,
     trained_on,
-    verdict,
 )
 
 LARGEST_PAGE = 25_000_000  # bytes
@@ -73,14 +73,14 @@ def subject_page(out_dir: Path, label: str) -> bytes:
         InputError: There is no such subject.
     """
     subject = stored_subject(out_dir, label)
-    shown = sorted((show_set(one) for one in subject.sets), key=_place)
+    displayed = sorted((show_set(item) for item in subject.sets), key=_place)
     tables = [measured_in(path) for path in subject.tables]
     contents = Contents(
-        subject=subject, sets=tuple(shown), tables=tuple(one for one in tables if one is not None)
+        subject=subject, sets=tuple(displayed), tables=tuple(table for table in tables if table is not None)
     )
     content = _content(contents)
-    packed = pack(shown, LARGEST_PAGE - len(_rendered(content, ())))
-    return _rendered(content, [one for of_set in packed for one in of_set])
+    packed = pack(displayed, LARGEST_PAGE - len(_rendered(content, ())))
+    return _rendered(content, [item for of_set in packed for item in of_set])
 
 
 def _place(shown: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
@@ -93,47 +93,47 @@ def _place(shown: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
 
 def _content(contents: Contents) -> Mapping[str, object]:
     """Return all of the page but the volumes."""
-    label, shown = contents.subject.label, contents.sets
-    firsts = [sum(len(one.maps) for one in shown[:place]) for place in range(len(shown))]
-    problems = [f"{one}." for one in contents.subject.problems]
-    if not shown:
+    label, displayed = contents.subject.label, contents.sets
+    firsts = [sum(len(item.maps) for item in displayed[:place]) for place in range(len(displayed))]
+    problems = [f"{problem}." for problem in contents.subject.problems]
+    if not displayed:
         problems.append("There is no set of maps of this subject here, or none whose sidecar can be read.")
-    regions = [_table(one) for one in contents.tables if one.kind == "regions"]
-    sections = [(f"set{place + 1}", _short(one)) for place, one in enumerate(shown)]
-    sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(shown)
+    regions = [_table(table) for table in contents.tables if table.kind == "regions"]
+    sections = [(f"set{place + 1}", _short(item)) for place, item in enumerate(displayed)]
+    sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(displayed)
     return {
         "title": f"sub-{label}",
         "mark": f"unweight · sub-{label}",
-        "lead": _lead(shown),
+        "lead": _lead(displayed),
         "sections": sections,
-        "faces": _faces(shown),
+        "faces": _faces(displayed),
         "problems": problems,
-        "sets": [_set(contents, place, firsts[place]) for place in range(len(shown))],
+        "sets": [_set(contents, place, firsts[place]) for place in range(len(displayed))],
         "regions": regions,
-        "citations": methods.citations(shown),
+        "citations": methods.citations(displayed),
         "licence": niivue_terms(),
     }
 
 
 def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> bytes:
-    told = {
-        "maps": [one.content for one in packed],
+    info = {
+        "maps": [item.content for item in packed],
         "gap": STATUS_GAP,
         "differences": DIFFERENCES,
         "statuses": [
             {
-                "name": status_name(one),
-                "meaning": one.meaning,
-                "failed": one.failed,
-                "kind": status_class(one),
+                "name": status_name(item),
+                "meaning": item.meaning,
+                "failed": item.failed,
+                "kind": status_class(item),
             }
-            for one in VoxelStatus
+            for item in VoxelStatus
         ],
     }
-    remarks = dict(enumerate(one.remark for one in packed))
+    remarks = dict(enumerate(item.remark for item in packed))
     return render(
         "subject.html",
-        {**content, "volumes": _script_json(told), "remarks": remarks},
+        {**content, "volumes": _script_json(info), "remarks": remarks},
         scripts=(niivue(), packaged("viewer.js")),
     )
 
@@ -141,9 +141,9 @@ def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> byt
 def _printable(value: object) -> object:
     """Return plain values with what cannot be printed escaped."""
     if isinstance(value, Mapping):
-        return {key: _printable(one) for key, one in value.items()}
+        return {key: _printable(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_printable(one) for one in value]
+        return [_printable(item) for item in value]
     return printable(value) if isinstance(value, str) else value
 
 
@@ -156,10 +156,10 @@ def _script_json(value: object) -> Markup:
 
 
 def _lead(shown: Sequence[ShownSet]) -> str:
-    kinds = list(dict.fromkeys(title_of(one) for one in shown if one.maps))
+    kinds = list(dict.fromkeys(title_of(item) for item in shown if item.maps))
     if not kinds:
         return "No maps can be shown."
-    sessions = {one.stored.name.entities.get("ses", "") for one in shown}
+    sessions = {item.stored.name.entities.get("ses", "") for item in shown}
     visits = f", {len(sessions)} sessions" if len(sessions) > 1 else ""
     return "; ".join(kinds) + visits + "."
 
@@ -179,47 +179,47 @@ def _short(shown: ShownSet) -> str:
 def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
     """Return one slice of what matters most: each kind of first map once, and T2 beside T1."""
     chosen: dict[str, tuple[ShownSet, ShownMap]] = {}
-    for one in shown:
-        pipeline = pipeline_of(one)
-        for which in one.maps[: 1 if pipeline is None else pipeline.n_faces]:
-            made = " (made)" if pipeline is not None and pipeline.synthetic else ""
-            chosen.setdefault(f"{which.quantity.symbol}{made}", (one, which))
+    for item in shown:
+        pipeline = pipeline_of(item)
+        for which in item.maps[: 1 if pipeline is None else pipeline.n_faces]:
+            text = " (made)" if pipeline is not None and pipeline.synthetic else ""
+            chosen.setdefault(f"{which.quantity.symbol}{text}", (item, which))
     return [
-        {"title": title, "picture": data_url("image/png", face(one, which.value))}
-        for title, (one, which) in list(chosen.items())[:MOST_FACES]
+        {"title": title, "picture": data_url("image/png", face(entry, which.value))}
+        for title, (entry, which) in list(chosen.items())[:MOST_FACES]
     ]
 
 
 def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
-    shown = contents.sets[place]
-    stored, pipeline = shown.stored, pipeline_of(shown)
-    usable, suspect, failed = shown.shares
-    told = f"{100 * usable:.1f} % usable, {100 * suspect:.1f} % suspect, {100 * failed:.1f} % failed"
-    bar = shares([("good", usable), ("doubt", suspect), ("bad", failed)], told) if shown.inside else ""
+    displayed = contents.sets[place]
+    stored, pipeline = displayed.stored, pipeline_of(displayed)
+    usable, suspect, failed = displayed.shares
+    text = f"{100 * usable:.1f} % usable, {100 * suspect:.1f} % suspect, {100 * failed:.1f} % failed"
+    bar = shares([("good", usable), ("doubt", suspect), ("bad", failed)], text) if displayed.inside else ""
     return {
         "anchor": f"set{place + 1}",
-        "title": title_of(shown),
-        "label": _label(shown),
+        "title": title_of(displayed),
+        "label": _label(displayed),
         "made": pipeline is not None and pipeline.synthetic,
         "algorithm": str(stored.fields.get("EstimationAlgorithm", "")),
-        "verdict": verdict(shown),
-        "main": _main(shown),
+        "verdict": quality_label(displayed),
+        "main": _main(displayed),
         "share": bar,
-        "problems": shown.problems,
-        "maps": [_map(shown, index, first + index) for index in range(len(shown.maps))],
-        "tables": [_table(one, contents) for one in contents.tables if _belongs(one, shown)],
-        "status": status_rows(shown),
-        "doubts": doubts(shown),
-        "protocol": methods.protocol_table(shown),
-        "facts": methods.facts(shown),
+        "problems": displayed.problems,
+        "maps": [_map(displayed, index, first + index) for index in range(len(displayed.maps))],
+        "tables": [_table(table, contents) for table in contents.tables if _belongs(table, displayed)],
+        "status": status_rows(displayed),
+        "doubts": caveats(displayed),
+        "protocol": methods.protocol_table(displayed),
+        "facts": methods.facts(displayed),
         "trained": trained_on(stored.own),
-        "sentences": methods.sentences(shown),
+        "sentences": methods.methods_paragraph(displayed),
         "version": str(stored.own.get("Version", "unknown")),
         "images": [
-            {"name": one.path.name, "sha256": one.sha256, "state": one.condition.value}
-            for one in stored.images
+            {"name": image.path.name, "sha256": image.sha256, "state": image.condition.value}
+            for image in stored.images
         ],
-        "sources": methods.sources(shown),
+        "sources": methods.sources(displayed),
     }
 
 
@@ -233,13 +233,13 @@ def _main(shown: ShownSet) -> dict[str, str] | None:
 
 
 def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
-    one = shown.maps[index]
-    layers = [one.value, one.sd, shown.misfit if index == 0 else None]
+    item = shown.maps[index]
+    layers = [item.value, item.sd, shown.misfit if index == 0 else None]
     return {
         "number": place,
-        "symbol": one.quantity.symbol,
-        "words": one.quantity.words,
-        "description": "" if one.description.lower() == one.quantity.words else one.description,
+        "symbol": item.quantity.symbol,
+        "words": item.quantity.words,
+        "description": "" if item.description.lower() == item.quantity.words else item.description,
         "panes": [
             {
                 "title": layer.title,
@@ -250,8 +250,8 @@ def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
             for number_of, layer in enumerate(layers)
             if layer is not None
         ],
-        "histogram": _histogram(shown, one.value),
-        "table": _statistics(shown, one),
+        "histogram": _histogram(shown, item.value),
+        "table": _statistics(shown, item),
     }
 
 
@@ -265,10 +265,10 @@ def _histogram(shown: ShownSet, layer: Layer) -> Markup:
     return Markup('<figure class="chart">{}{}</figure>').format(caption, chart)
 
 
-def _statistics(shown: ShownSet, one: ShownMap) -> Markup:
+def _statistics(shown: ShownSet, item: ShownMap) -> Markup:
     usable = shown.status == int(VoxelStatus.OK)
     rows = []
-    for layer in (one.value, one.sd):
+    for layer in (item.value, item.sd):
         if layer is None:
             continue
         values = layer.at(usable)
@@ -303,9 +303,9 @@ def _table(table: Measured, contents: Contents | None = None) -> dict[str, objec
     drawn = None
     if contents is not None:
         subject = f"sub-{contents.subject.label}"
-        folder = next((one for one in table.path.parents if one.name == subject), None)
-        found = None if folder is None else folder / "figures" / f"{table.path.stem}.png"
-        if found is not None and found.is_file():
-            drawn = data_url("image/png", found.read_bytes())
+        folder = next((parent for parent in table.path.parents if parent.name == subject), None)
+        result = None if folder is None else folder / "figures" / f"{table.path.stem}.png"
+        if result is not None and result.is_file():
+            drawn = data_url("image/png", result.read_bytes())
     title = "Spheres of the system phantom" if table.kind == "phantom" else table.path.name
     return {"title": title, "columns": table.columns, "rows": table.rows, "picture": drawn}

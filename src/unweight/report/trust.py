@@ -52,7 +52,7 @@ def place_of(shown: ShownSet) -> tuple[int, int]:
     return max(same, default=len(pipelines())), 1
 
 
-def verdict(shown: ShownSet) -> tuple[str, str]:
+def quality_label(shown: ShownSet) -> tuple[str, str]:
     """Return the class of the colour and the words for a set as a whole."""
     if not shown.maps:
         return "bad", "cannot be shown"
@@ -91,7 +91,7 @@ def status_class(status: VoxelStatus) -> str:
     return "good" if status is VoxelStatus.OK else "doubt" if status.suspect else "bad"
 
 
-def doubts(shown: ShownSet) -> list[str]:
+def caveats(shown: ShownSet) -> list[str]:
     """Return sentences on what not to believe and why, the particular before the general."""
     pipeline = pipeline_of(shown)
     caveats = () if pipeline is None else pipeline.caveats
@@ -102,8 +102,8 @@ def _of_voxels(shown: ShownSet) -> Iterator[str]:
     usable, suspect, failed = shown.shares
     if suspect:
         reasons = [status for status in shown.counts if status.suspect]
-        told = "; ".join(f"{status_name(status)}: {status.meaning}" for status in reasons)
-        yield f"{_share(suspect)} of the voxels with signal have a value not to be believed ({told})."
+        text = "; ".join(f"{status_name(status)}: {status.meaning}" for status in reasons)
+        yield f"{_share(suspect)} of the voxels with signal have a value not to be believed ({text})."
     if failed:
         reasons = [
             status
@@ -112,10 +112,10 @@ def _of_voxels(shown: ShownSet) -> Iterator[str]:
             and status_class(status) == "bad"
             and status not in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
         ]
-        told = "; ".join(
+        text = "; ".join(
             f"{status_name(status)}: {status.meaning.removesuffix('; no value')}" for status in reasons
         )
-        yield f"{_share(failed)} have no value ({told})."
+        yield f"{_share(failed)} have no value ({text})."
     if usable and not suspect and not failed:
         yield "No voxel was set aside by the checks of the method; they do not see every error."
 
@@ -127,8 +127,8 @@ def _of_misfit(shown: ShownSet) -> Iterator[str]:
     if values.size:
         low, middle, high = (number(quartile) for quartile in quartiles(values))
         words = MISFIT_WORDS.get(shown.misfit_meaning, "")
-        told = f" ({words})" if words else ""
-        yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{told}."
+        text = f" ({words})" if words else ""
+        yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{text}."
 
 
 def _of_method(shown: ShownSet) -> Iterator[str]:
@@ -160,9 +160,9 @@ def trained_on(own: Mapping[str, object]) -> str:
     if not isinstance(settings, Mapping):
         return ""
     weights = settings.get("Weights")
-    told = weights.get("TrainedOn") if isinstance(weights, Mapping) else settings.get("TrainedOn")
-    if isinstance(told, str):
-        return told
+    value = weights.get("TrainedOn") if isinstance(weights, Mapping) else settings.get("TrainedOn")
+    if isinstance(value, str):
+        return value
     learned = {item.name for item in trained_methods()}
     return "simulated images" if settings.get("Method") in learned else ""
 

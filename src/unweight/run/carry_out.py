@@ -23,12 +23,12 @@ from unweight.files.atomic import UNFINISHED
 from unweight.files.lock import locked
 from unweight.registry import pipeline
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import Step, nameless, nameless_word, told
+from unweight.run.plan import PlannedStep, nameless_word, redact_paths, told
 from unweight.run.record import (
     LOCKS,
     LOGS,
-    Record,
     State,
+    StepRecord,
     check_logs,
     hash_of,
     read_record,
@@ -44,7 +44,7 @@ NOT_NOW = ("--no-report", "--quiet")
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class CommandResult:
     """What a command did.
 
     Attributes:
@@ -56,7 +56,7 @@ class Said:
     text: str
 
 
-Call = Callable[[Sequence[str]], Said]
+Call = Callable[[Sequence[str]], CommandResult]
 
 
 def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
@@ -80,38 +80,38 @@ def carry_out(job: Job, call: Call) -> tuple[Outcome, ...]:
     except OutputError as error:
         left = [(step.name, step.pipeline) for step in job.task.steps[len(ended) :]]
         left = left or [(f"sub-{job.task.subject}_report", "report")]
-        reason = nameless(str(error), job.root, job.out)
+        reason = redact_paths(str(error), job.root, job.out)
         failed = (
             Outcome(name=name, pipeline=pipeline, state="failed", reason=reason) for name, pipeline in left
         )
         return (*ended, *failed)
 
 
-def _one(step: Step, job: Job, call: Call) -> Outcome:
+def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
     began = time.perf_counter()
     settings = job.settings
     before = read_record(job.out, step.name)
-    made: Mapping[str, str] = {} if before is None else before.files
+    result: Mapping[str, str] = {} if before is None else before.files
     try:
         key = key_of(step, job)
     except UnweightError as error:
-        return _refused(step, job, told(error, job.root), made)
+        return _refused(step, job, told(error, job.root), result)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:
         _clear(step, job.out)
     options = settings.options.get(step.pipeline, ())
-    shown = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
-    record = Record(
+    words = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
+    record = StepRecord(
         name=step.name,
         pipeline=step.pipeline,
         key=key,
         state=State.BEGUN,
         attempts=1 + _attempts(before, key, settings.run),
         run=settings.run,
-        command=shlex.join(("unweight", *shown)),
+        command=shlex.join(("unweight", *words)),
         configuration=settings.configuration,
-        files=made,
+        files=result,
     )
     if record.attempts > MOST_ATTEMPTS:
         reason = (
@@ -119,15 +119,15 @@ def _one(step: Step, job: Job, call: Call) -> Outcome:
         )
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
-    _withdraw(step, made, job.out)
-    said = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
-    if said.code == 0:
+    _remove_stale(step, result, job.out)
+    values = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
+    if values.code == 0:
         return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
-    reason = _reason(said.text, job) or f"ended with exit code {said.code}"
+    reason = _reason(values.text, job) or f"ended with exit code {values.code}"
     return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
 
 
-def key_of(step: Step, job: Job) -> str:
+def key_of(step: PlannedStep, job: Job) -> str:
     """Return the SHA-256 of all that decides what a step gives: input, settings, weights, version.
 
     Raises:
@@ -152,7 +152,7 @@ def key_of(step: Step, job: Job) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _clear(step: Step, out: Path) -> None:
+def _clear(step: PlannedStep, out: Path) -> None:
     """Remove what a process that died left half-written."""
     maps, pictures = (
         subject_folder(out, step.entities) / "anat",
@@ -164,14 +164,14 @@ def _clear(step: Step, out: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def _attempts(before: Record | None, key: str, run: str) -> int:
+def _attempts(before: StepRecord | None, key: str, run: str) -> int:
     """Return how often this run has begun a step that never ended."""
     if before is None or before.state is not State.BEGUN or before.key != key or before.run != run:
         return 0
     return before.attempts
 
 
-def _ended(record: Record, job: Job, began: float) -> Outcome:
+def _ended(record: StepRecord, job: Job, began: float) -> Outcome:
     """Write down how a step ended."""
     done = record.state is State.COMPLETE and bool(record.files)
     if record.state is State.COMPLETE and not done:
@@ -191,7 +191,7 @@ def _ended(record: Record, job: Job, began: float) -> Outcome:
     )
 
 
-def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
+def _remove_stale(step: PlannedStep, result: Mapping[str, str], out: Path) -> None:
     """Remove what this step made of other images than it has now; a command would not write over it."""
     first = pipeline(step.pipeline).first
     sources = sources_of(out, step.entities, *first)
@@ -202,27 +202,27 @@ def _withdraw(step: Step, made: Mapping[str, str], out: Path) -> None:
     with visit_locked(out, step.entities):
         own = [
             out / path
-            for path, digest in made.items()
+            for path, digest in result.items()
             if (out / path).resolve().is_relative_to(root) and hash_of(out / path) == digest
         ]
         withdraw(sidecar_path(out, step.entities, *first), own)
 
 
-def _refused(step: Step, job: Job, reason: str, made: Mapping[str, str]) -> Outcome:
+def _refused(step: PlannedStep, job: Job, reason: str, result: Mapping[str, str]) -> Outcome:
     """Write down why a step was not begun."""
-    record = Record(
+    record = StepRecord(
         name=step.name,
         pipeline=step.pipeline,
         key="",
         state=State.FAILED,
         reason=reason,
         configuration=job.settings.configuration,
-        files=made,
+        files=result,
     )
     return _ended(record, job, time.perf_counter())
 
 
-def _written(step: Step, out: Path) -> dict[str, str]:
+def _written(step: PlannedStep, out: Path) -> dict[str, str]:
     """Return the SHA-256 of each file a step wrote."""
     suffix, desc = pipeline(step.pipeline).first
     files = list(files_of(out, step.entities, suffix, desc))
@@ -235,8 +235,8 @@ def _written(step: Step, out: Path) -> dict[str, str]:
 def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, ...]:
     """Write the page of the subject if something is new, or there is none."""
     subject = job.task.subject
-    new = any(one.state == "done" for one in outcomes)
-    something = new or any(one.state == "kept" for one in outcomes)
+    new = any(outcome.state == "done" for outcome in outcomes)
+    something = new or any(outcome.state == "kept" for outcome in outcomes)
     if (
         not job.settings.report
         or not something
@@ -245,15 +245,15 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
         return ()
     began = time.perf_counter()
     with locked(job.out / LOGS / LOCKS / f"sub-{subject}.page.lock", wait=True):
-        said = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
-    if said.code == 0:
+        values = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
+    if values.code == 0:
         return ()
     return (
         Outcome(
             name=f"sub-{subject}_report",
             pipeline="report",
             state="failed",
-            reason=_reason(said.text, job),
+            reason=_reason(values.text, job),
             seconds=time.perf_counter() - began,
         ),
     )
@@ -262,4 +262,4 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
 def _reason(text: str, job: Job) -> str:
     """Return the errors of a command in one line, without what tells of people or machines."""
     line = " ".join(text.split())[:LONGEST_REASON]
-    return nameless(line.removeprefix("unweight ").strip(), job.root, job.out)
+    return redact_paths(line.removeprefix("unweight ").strip(), job.root, job.out)

@@ -121,10 +121,12 @@ class _FilesForShell(Security):  # type: ignore[misc]  # distributed has no type
 
     def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
         """Return the settings of a role; only those of workers go into a script."""
-        found: dict[str, Any] = super().get_tls_config_for_role(role)
+        tls_config_for_role: dict[str, Any] = super().get_tls_config_for_role(role)
         if role != "worker":
-            return found
-        return {name: shlex.quote(value) for name, value in found.items() if value is not None}
+            return tls_config_for_role
+        return {
+            name: shlex.quote(value) for name, value in tls_config_for_role.items() if value is not None
+        }
 
 
 @contextmanager
@@ -162,10 +164,10 @@ def certificates(folder: Path) -> Iterator[Security]:
 
 def _written(private: Path) -> Security:
     """Write a new certificate into a folder, and return it for all who take part."""
-    made = Security.temporary()
+    temporary = Security.temporary()
     certificate, key = private / "certificate.pem", private / "key.pem"
     try:
-        for path, content in ((certificate, made.tls_ca_file), (key, made.tls_worker_key)):
+        for path, content in ((certificate, temporary.tls_ca_file), (key, temporary.tls_worker_key)):
             path.touch(mode=0o600, exist_ok=False)
             path.write_text(content, encoding="ascii")
     except OSError as error:
@@ -317,7 +319,7 @@ def _collect(submit: Callable[[str], Any], pending: dict[str, Job], tell: Tell) 
             outcomes = outcomes_from_json(future.result())
         except KilledWorker:
             outcomes = given_up(job, "its worker ended again and again")
-        if any(one.state == "busy" for one in outcomes):
+        if any(outcome.state == "busy" for outcome in outcomes):
             waiting = replace(job, wait=True)
             again = submit(waiting.to_json())
             futures[again] = waiting
@@ -333,10 +335,10 @@ def _lifetime(walltime: str) -> tuple[str, str]:
     Raises:
         UsageError: This is no time.
     """
-    found = WALLTIME.fullmatch(walltime)
-    if found is None:
+    match = WALLTIME.fullmatch(walltime)
+    if match is None:
         raise UsageError(f"{walltime!r} is no time of a job", remedy="Give hours:minutes:seconds.")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((24 * days + hours) * 60 + minutes) * 60 + seconds
     if total <= 0:
         raise UsageError("a job needs some time", remedy="Give hours:minutes:seconds.")

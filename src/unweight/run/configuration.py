@@ -56,7 +56,7 @@ def write_configuration(
         {
             "Level": level,
             "Options": {name: [nameless_word(word) for word in words] for name, words in options.items()},
-            "Weights": {name: dict(found) for name, found in weights.items() if found},
+            "Weights": {name: dict(weight) for name, weight in weights.items() if weight},
             "Versions": {"unweight": __version__, "python": platform.python_version(), **versions},
         }
     )
@@ -71,10 +71,10 @@ def read_configuration(out: Path, name: str) -> Mapping[str, object]:
     """Return what was written under a name; nothing if it is not there."""
     path = out / LOGS / Path(name).name
     try:
-        found = parse_json(read_content(path, LARGEST_BYTES))
+        json = parse_json(read_content(path, LARGEST_BYTES))
     except (InputError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return json if isinstance(json, dict) else {}
 
 
 def _version(package: str) -> str:

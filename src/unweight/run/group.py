@@ -36,7 +36,7 @@ from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
-from unweight.run.plan import Refusal, plan_run, told
+from unweight.run.plan import Unmapped, plan_run, told
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
@@ -57,15 +57,15 @@ class LabelTree:
     folder: Path
     erode: int = 0
 
-    def of(self, one: StoredSet) -> Path | None:
+    def of(self, stored_set: StoredSet) -> Path | None:
         """Return the label image of the visit a set belongs to: the first by name, if there is one."""
-        entities = one.name.entities
+        entities = stored_set.name.entities
         folder = self.folder / f"sub-{entities['sub']}"
         if "ses" in entities:
             folder = folder / f"ses-{entities['ses']}"
         inside = [*listed(folder), *listed(folder / "anat")]
-        found = [path for path in inside if (image_stem(path) or "").endswith("_dseg")]
-        names = [(path, parse_stem(path.name.partition(".")[0])) for path in found]
+        paths = [path for path in inside if (image_stem(path) or "").endswith("_dseg")]
+        names = [(path, parse_stem(path.name.partition(".")[0])) for path in paths]
         usable = [
             path
             for path, name in names
@@ -88,9 +88,11 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
     unlabelled: list[str] = []
-    failures = [_failure(one.name, one.pipeline, one.reason) for one in _failed(out)]
+    failures = [_failure(entry.name, entry.pipeline, entry.reason) for entry in _failed(out)]
     failures += [
-        _failure(one.label, one.pipeline or "plan", one.reason) for one in _unusable(raw) if one.fault
+        _failure(entry.label, entry.pipeline or "plan", entry.reason)
+        for entry in _unusable(raw)
+        if entry.fault
     ]
     subjects = () if failures and not labelled_folders(out, "sub") else subjects_in(out)
     for label in subjects:
@@ -100,16 +102,16 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
             failures.append(Failure(subject=label, step="read", reason=told(error, out)))
             continue
         failures += [Failure(subject=label, step="read", reason=problem) for problem in subject.problems]
-        for one in subject.sets:
+        for item in subject.sets:
             try:
-                measured = list(_measured(one))
+                measured = list(_measured(item))
                 qc += [row for row, _, _ in measured]
-                if labels is not None and labels.of(one) is None:
-                    unlabelled.append(one.name.stem)
+                if labels is not None and labels.of(item) is None:
+                    unlabelled.append(item.name.stem)
                 elif labels is not None:
-                    regions += _regions(one, measured, labels)
+                    regions += _regions(item, measured, labels)
             except UnweightError as error:
-                failures.append(_failure(one.name.stem, "group", told(error, out)))
+                failures.append(_failure(item.name.stem, "group", told(error, out)))
     participants = read_participants(raw, subjects)
     pages = frozenset(label for label in subjects if (out / f"sub-{label}.html").is_file())
     return Study(
@@ -135,7 +137,7 @@ def write_study(out: Path, study: Study) -> tuple[Path, ...]:
         ("failures", Failure, study.failures),
     ):
         path = out / f"group_desc-{name}.tsv"
-        columns = [one.name for one in fields(kind)]
+        columns = [field.name for field in fields(kind)]
         content = [[_cell(asdict(row)[column]) for column in columns] for row in rows]
         write_table(path, content, columns)
         written.append(path)
@@ -153,27 +155,27 @@ def _unlabelled(names: Sequence[str]) -> tuple[str, ...]:
 Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
 
 
-def _measured(one: StoredSet) -> Iterator[Measured]:
+def _measured(stored_set: StoredSet) -> Iterator[Measured]:
     """Give what became of each map of a set, the map, and where it can be used."""
-    damaged = [image.path.name for image in one.images if image.condition is not Condition.WHOLE]
+    damaged = [image.path.name for image in stored_set.images if image.condition is not Condition.WHOLE]
     if damaged:
         raise InputError(f"{damaged[0]} is missing or was changed", remedy="Make the maps again.")
-    first = one.images[0]
+    first = stored_set.images[0]
     wanted = set_desc("status", first.name.suffix)
-    status = next((read_image(image) for image in one.images if image.desc == wanted), None)
+    status = next((read_image(image) for image in stored_set.images if image.desc == wanted), None)
     if status is None:
         raise InputError("has no image of what became of its voxels", remedy="Make the maps again.")
-    misfit = next((read_image(image) for image in one.images if image.desc == "misfit"), None)
+    misfit = next((read_image(image) for image in stored_set.images if image.desc == "misfit"), None)
     usable = status == VoxelStatus.OK
-    for image in one.images:
+    for image in stored_set.images:
         if image.unit and image.desc == first.desc:
             values = read_image(image)
-            yield _row(one, image, (values, status), misfit), values, usable
-    check_same(one)
+            yield _row(stored_set, image, (values, status), misfit), values, usable
+    check_same(stored_set)
 
 
 def _row(
-    one: StoredSet,
+    stored_set: StoredSet,
     image: StoredImage,
     found: tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]],
     misfit: Float[Tensor, "x y z"] | None,
@@ -186,7 +188,7 @@ def _row(
     share = {"usable": int(usable.sum()), "failed": int(failed.sum())}
     share["suspect"] = count - share["usable"] - share["failed"]
     low, middle, high = _quartiles(values[usable])
-    entities = one.name.entities
+    entities = stored_set.name.entities
     told_apart = [f"{key}-{entities[key]}" for key in ("acq", "ce", "rec", "run") if key in entities]
     return QcRow(
         subject=entities["sub"],
@@ -203,13 +205,13 @@ def _row(
     )
 
 
-def _regions(one: StoredSet, measured: list[Measured], labels: LabelTree) -> Iterator[RegionValue]:
+def _regions(stored_set: StoredSet, measured: list[Measured], labels: LabelTree) -> Iterator[RegionValue]:
     """Give what the maps of a set say of the regions of its visit, in voxels that can be used."""
-    path = labels.of(one)
+    path = labels.of(stored_set)
     if path is None:
         return
     image = read_label_image(path)
-    check_same_grid([open_grid(one.images[0].path), image.grid])
+    check_same_grid([open_grid(stored_set.images[0].path), image.grid])
     for row, values, usable in measured:
         for region in region_table(values, image.labels, image.names, usable, labels.erode):
             yield RegionValue(
@@ -227,18 +229,18 @@ def _regions(one: StoredSet, measured: list[Measured], labels: LabelTree) -> Ite
             )
 
 
-def _unusable(raw: Path) -> Sequence[Refusal]:
+def _unusable(raw: Path) -> Sequence[Unmapped]:
     """Return what is wrong with the raw tree, if it is still there."""
     return plan_run(raw.absolute()).refusals if is_folder(raw) else ()
 
 
 def _failed(out: Path) -> Iterator[Any]:
-    return (one for one in records_of(out) if one.state is State.FAILED)
+    return (record for record in records_of(out) if record.state is State.FAILED)
 
 
 def _failure(name: str, step: str, reason: str) -> Failure:
-    found = parse_stem(name)
-    entities: Mapping[str, str] = {} if found is None else found.entities
+    bids_name = parse_stem(name)
+    entities: Mapping[str, str] = {} if bids_name is None else bids_name.entities
     return Failure(
         subject=entities.get("sub", name), session=entities.get("ses", ""), step=step, reason=reason
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from unweight.run.plan import Step, Task
+from unweight.run.plan import PlannedStep, PlannedTask
 
 
 @final
@@ -44,7 +44,7 @@ class Job:
         wait: Whether to wait for another run that works on this visit.
     """
 
-    task: Task
+    task: PlannedTask
     settings: Settings
     wait: bool = False
 
@@ -85,30 +85,30 @@ class Outcome:
 
 def job_from_json(text: str) -> Job:
     """Return what `Job.to_json` wrote."""
-    found = json.loads(text)
-    task, settings = found["task"], found["settings"]
+    content = json.loads(text)
+    task, settings = content["task"], content["settings"]
     settings["options"] = {name: tuple(words) for name, words in settings["options"].items()}
     return Job(
-        task=Task(
+        task=PlannedTask(
             subject=task["subject"],
             session=task["session"],
-            steps=tuple(_step(one) for one in task["steps"]),
+            steps=tuple(_step(item) for item in task["steps"]),
         ),
         settings=Settings(**settings),
-        wait=found["wait"],
+        wait=content["wait"],
     )
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> str:
     """Return outcomes as one line."""
-    return json.dumps([asdict(one) for one in outcomes])
+    return json.dumps([asdict(outcome) for outcome in outcomes])
 
 
 def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
     """Return what `outcomes_to_json` wrote."""
-    return tuple(Outcome(**one) for one in json.loads(text))
+    return tuple(Outcome(**load) for load in json.loads(text))
 
 
-def _step(found: dict[str, Any]) -> Step:
+def _step(found: dict[str, Any]) -> PlannedStep:
     inputs = {option: tuple(paths) for option, paths in found["inputs"].items()}
-    return Step(**{**found, "inputs": inputs, "extra": tuple(found["extra"])})
+    return PlannedStep(**{**found, "inputs": inputs, "extra": tuple(found["extra"])})

@@ -126,7 +126,7 @@ def run_locally(jobs: Sequence[Job], children: Sequence[Child], tell: Tell) -> N
                 outcomes = _outcomes(child, job, deaths)
                 if outcomes is None:
                     pending.appendleft(job)
-                elif any(one.state == "busy" for one in outcomes):
+                elif any(outcome.state == "busy" for outcome in outcomes):
                     pending.append(replace(job, wait=True))
                 else:
                     tell(job, outcomes)

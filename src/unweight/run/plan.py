@@ -31,7 +31,7 @@ SEVERAL_ECHOES = "MEGRE"
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PlannedStep:
     """One command on one set of images.
 
     Attributes:
@@ -67,7 +67,7 @@ class Step:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class Unmapped:
     """Something that is not done.
 
     Attributes:
@@ -85,12 +85,12 @@ class Refusal:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class PlannedTask:
     """What is done for one visit, one step after the other."""
 
     subject: str
     session: str
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedStep, ...]
 
     @property
     def label(self) -> str:
@@ -103,11 +103,11 @@ class Task:
 class Plan:
     """All that is done, and what is not."""
 
-    tasks: tuple[Task, ...]
-    refusals: tuple[Refusal, ...]
+    tasks: tuple[PlannedTask, ...]
+    refusals: tuple[Unmapped, ...]
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlannedStep, ...]:
         """All steps."""
         return tuple(step for task in self.tasks for step in task.steps)
 
@@ -130,50 +130,50 @@ def plan_run(
         InputError: There is no such folder.
     """
     chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
-    tasks: list[Task] = []
-    refusals: list[Refusal] = []
+    tasks: list[PlannedTask] = []
+    refusals: list[Unmapped] = []
     for visit in visits_of(root, subjects, sessions):
         if isinstance(visit, Unreadable):
             refusals.append(
-                Refusal(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
+                Unmapped(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
             )
             continue
-        made = list(
-            _told_apart([one for item in chosen for one in registry.load(item.plan)(item, root, visit)])
+        result = list(
+            _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
-        steps = tuple(one for one in made if isinstance(one, Step))
-        why = [one for one in made if isinstance(one, Refusal)]
+        steps = tuple(item for item in result if isinstance(item, PlannedStep))
+        why = [item for item in result if isinstance(item, Unmapped)]
         if steps:
-            tasks.append(Task(subject=visit.subject, session=visit.session, steps=steps))
+            tasks.append(PlannedTask(subject=visit.subject, session=visit.session, steps=steps))
         refusals.extend(
             why or (() if steps or visit.spoilt else (_nothing(visit, [item.command for item in chosen]),))
         )
-    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(one, root) for one in refusals))
+    return Plan(tasks=tuple(tasks), refusals=tuple(_printable(refusal, root) for refusal in refusals))
 
 
-def _told_apart(made: Sequence[Step | Refusal]) -> Iterator[Step | Refusal]:
+def _told_apart(steps: Sequence[PlannedStep | Unmapped]) -> Iterator[PlannedStep | Unmapped]:
     """Refuse steps that would write under one name: which of them is meant cannot be known."""
-    names = [one.name for one in made if isinstance(one, Step)]
-    for one in made:
-        if isinstance(one, Refusal) or names.count(one.name) == 1:
-            yield one
+    names = [entry.name for entry in steps if isinstance(entry, PlannedStep)]
+    for item in steps:
+        if isinstance(item, Unmapped) or names.count(item.name) == 1:
+            yield item
             continue
-        first = next(path for paths in one.inputs.values() for path in paths)
+        first = next(path for paths in item.inputs.values() for path in paths)
         reason = f"would be made of {first}, and of another series as well; leave one of them out"
-        yield Refusal(label=one.name, pipeline=one.pipeline, reason=reason, fault=True)
+        yield Unmapped(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
 
 
-def _printable(one: Refusal, root: Path) -> Refusal:
-    return replace(one, label=nameless(one.label), reason=nameless(one.reason, root))
+def _printable(refusal: Unmapped, root: Path) -> Unmapped:
+    return replace(refusal, label=redact_paths(refusal.label), reason=redact_paths(refusal.reason, root))
 
 
 def told(error: UnweightError, root: Path) -> str:
     """Return what an error says in one line, with paths within the tree only."""
     line = " ".join(str(error).split())
-    return nameless(line, root)
+    return redact_paths(line, root)
 
 
-def nameless(text: str, *roots: Path) -> str:
+def redact_paths(text: str, *roots: Path) -> str:
     """Return a text without the folders of paths, but for those below some roots, and of plain characters.
 
     Folders tell of people and machines; other characters can move the cursor of a terminal.
@@ -190,19 +190,21 @@ def nameless_word(word: str) -> str:
     return Path(word).name if word.startswith(("/", "~")) else word
 
 
-def _nothing(visit: Visit, wanted: Sequence[str]) -> Refusal:
+def _nothing(visit: Visit, wanted: Sequence[str]) -> Unmapped:
     reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {', '.join(wanted)}"
-    return Refusal(label=visit.label, pipeline="", reason=reason, fault=False)
+    return Unmapped(label=visit.label, pipeline="", reason=reason, fault=False)
 
 
-def plan_inversion_recovery(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_inversion_recovery(
+    pipeline: Pipeline, root: Path, visit: Visit
+) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for inversion recovery, as magnitudes or with its sign."""
-    for one in _series(pipeline, visit):
-        usable = [part for part in ("", "mag", "real") if part in one.files]
-        yield _step(pipeline, root, one, _chosen(one, (tuple(usable),)))
+    for entry in _series(pipeline, visit):
+        usable = [part for part in ("", "mag", "real") if part in entry.files]
+        yield _step(pipeline, root, entry, _chosen(entry, (tuple(usable),)))
 
 
-def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for the T1w, T2w and FLAIR of a visit together."""
     series = _series(pipeline, visit)
     if not series or visit.spoilt & {*pipeline.suffixes}:
@@ -211,7 +213,7 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step
         images = weighted_images(series)
     except InputError as error:
         several = "several" in error.problem
-        yield Refusal(
+        yield Unmapped(
             label=visit.label,
             pipeline=pipeline.command,
             reason=told(error, root)
@@ -226,7 +228,7 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
-    step = Step(
+    step = PlannedStep(
         pipeline=pipeline.command, entities=entities, inputs=inputs, extra=extra, volumes=len(images)
     )
     yield _sized(step, root, visit.label)
@@ -239,14 +241,14 @@ def _same_maps(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(suffix for item in others for suffix in item.suffixes)
 
 
-def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for magnitudes, or what they can be computed from."""
-    for one in _series(pipeline, visit):
-        yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",), ("real", "imag"))))
+    for entry in _series(pipeline, visit):
+        yield _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",), ("real", "imag"))))
     yield from _single_echo(pipeline, visit)
 
 
-def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan the fit of a signal model; beside maps of an earlier pipeline its own have `rec` in their names.
 
     Weighted images make way themselves.
@@ -256,9 +258,9 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
         item for item in earlier if item.first == pipeline.first and not item.plan.endswith("weighted")
     ]
     taken = visit.has(*(suffix for item in rivals for suffix in item.suffixes))
-    for one in _series(pipeline, visit):
-        step = _step(pipeline, root, one, _chosen(one, (("mag",), ("",))))
-        if taken and isinstance(step, Step):
+    for entry in _series(pipeline, visit):
+        step = _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))))
+        if taken and isinstance(step, PlannedStep):
             step = replace(
                 step,
                 entities={**step.entities, "rec": pipeline.command},
@@ -267,67 +269,71 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Re
         yield step
 
 
-def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Step | Refusal]:
+def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
     """Plan a command for magnitude and phase; for magnitudes alone if it has options for that."""
-    for one in _series(pipeline, visit):
-        paths = _chosen(one, (("mag", "phase"), ("", "phase"), ("real", "imag")))
+    for entry in _series(pipeline, visit):
+        paths = _chosen(entry, (("mag", "phase"), ("", "phase"), ("real", "imag")))
         if paths:
-            yield _step(pipeline, root, one, paths)
+            yield _step(pipeline, root, entry, paths)
         elif pipeline.without_phase:
-            yield _step(pipeline, root, one, _chosen(one, (("mag",), ("",))), pipeline.without_phase)
-        elif "phase" in one.files or {"real", "imag"} & one.files.keys():
-            yield _step(pipeline, root, one, ())
+            yield _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))), pipeline.without_phase)
+        elif "phase" in entry.files or {"real", "imag"} & entry.files.keys():
+            yield _step(pipeline, root, entry, ())
         else:
-            yield Refusal(
-                label=one.label, pipeline=pipeline.command, reason="has no phase images", fault=False
+            yield Unmapped(
+                label=entry.label, pipeline=pipeline.command, reason="has no phase images", fault=False
             )
     yield from _single_echo(pipeline, visit)
 
 
 def _series(pipeline: Pipeline, visit: Visit) -> tuple[Collection, ...]:
     """Return the series of a visit that a command takes."""
-    return tuple(one for one in visit.series if one.suffix in pipeline.suffixes)
+    return tuple(entry for entry in visit.series if entry.suffix in pipeline.suffixes)
 
 
-def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Refusal]:
+def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Unmapped]:
     """Say why the phase of a single gradient echo is not enough, where there are no series of several."""
     if SEVERAL_ECHOES not in pipeline.suffixes or visit.has(*pipeline.suffixes):
         return
-    for one in visit.series:
-        if "phase" in one.files and one.suffix in CONTRASTS:
+    for entry in visit.series:
+        if "phase" in entry.files and entry.suffix in CONTRASTS:
             reason = f"is one echo; {pipeline.command} needs several, as {SEVERAL_ECHOES}"
-            yield Refusal(label=one.label, pipeline=pipeline.command, reason=reason, fault=False)
+            yield Unmapped(label=entry.label, pipeline=pipeline.command, reason=reason, fault=False)
 
 
-def _chosen(one: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
+def _chosen(collection: Collection, wishes: Sequence[tuple[str, ...]]) -> tuple[Path, ...]:
     """Return the files of the first set of parts that is there."""
     for parts in wishes:
-        if all(part in one.files for part in parts):
-            return tuple(path for part in parts for path in one.files[part])
+        if all(part in collection.files for part in parts):
+            return tuple(path for part in parts for path in collection.files[part])
     return ()
 
 
 def _step(
-    pipeline: Pipeline, root: Path, one: Collection, paths: tuple[Path, ...], extra: tuple[str, ...] = ()
-) -> Step | Refusal:
+    pipeline: Pipeline,
+    root: Path,
+    collection: Collection,
+    paths: tuple[Path, ...],
+    extra: tuple[str, ...] = (),
+) -> PlannedStep | Unmapped:
     command, fewest = pipeline.command, pipeline.fewest
-    volumes = max((len(files) for files in one.files.values()), default=0)
+    volumes = max((len(files) for files in collection.files.values()), default=0)
     problem = ""
     if not paths:
-        there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in one.files.items())
+        there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in collection.files.items())
         problem = f"has no images that {command} can use ({there})"
     elif volumes < fewest and not _has_volumes(paths):
         problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
-        return Refusal(label=one.label, pipeline=command, reason=problem, fault=False)
-    step = Step(
+        return Unmapped(label=collection.label, pipeline=command, reason=problem, fault=False)
+    step = PlannedStep(
         pipeline=command,
-        entities={key: label for key, label in one.entities.items() if key in KEPT_ENTITIES},
+        entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
         extra=extra,
         volumes=len(paths),
     )
-    return _sized(step, root, one.label)
+    return _sized(step, root, collection.label)
 
 
 def _has_volumes(paths: Sequence[Path]) -> bool:
@@ -335,7 +341,7 @@ def _has_volumes(paths: Sequence[Path]) -> bool:
     return len(paths) == 1 and paths[0].stat().st_size > 0
 
 
-def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
+def _sized(step: PlannedStep, root: Path, label: str) -> PlannedStep | Unmapped:
     """Return a step with the size of its images, or why they cannot be read."""
     paths = [root / path for given in step.inputs.values() for path in given]
     empty = [path for path in paths if path.stat().st_size == 0]
@@ -343,11 +349,11 @@ def _sized(step: Step, root: Path, label: str) -> Step | Refusal:
         reason = f"{_relative(root, empty[0])} is empty (0 bytes)"
         if len(empty) > 1:
             reason += f", and {len(empty) - 1} more"
-        return Refusal(label=label, pipeline=step.pipeline, reason=reason, fault=True)
+        return Unmapped(label=label, pipeline=step.pipeline, reason=reason, fault=True)
     try:
         shape = open_grid(paths[0]).shape
     except UnweightError as error:
-        return Refusal(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
+        return Unmapped(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
     return replace(step, voxels=math.prod(shape))
 
 

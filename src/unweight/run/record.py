@@ -30,7 +30,7 @@ class State(StrEnum):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class StepRecord:
     """What is known of one step.
 
     Attributes:
@@ -75,7 +75,7 @@ def check_logs(out: Path) -> None:
         check_within(out, folder)
 
 
-def write_record(out: Path, record: Record) -> None:
+def write_record(out: Path, record: StepRecord) -> None:
     """Replace what is known of a step.
 
     Raises:
@@ -89,13 +89,13 @@ def remove_record(out: Path, name: str) -> None:
     _path(out, name).unlink(missing_ok=True)
 
 
-def read_record(out: Path, name: str) -> Record | None:
+def read_record(out: Path, name: str) -> StepRecord | None:
     """Return what is known of a step, or None if nothing is, or nothing that can be understood."""
     path = _path(out, name)
     return _understood(path) if path.is_file() else None
 
 
-def records_of(out: Path) -> Iterator[Record]:
+def records_of(out: Path) -> Iterator[StepRecord]:
     """Give what is known of all steps, by name."""
     for path in sorted((out / LOGS / STEPS).glob("*.json"), key=natural_key):
         record = _understood(path)
@@ -112,23 +112,23 @@ def _path(out: Path, name: str) -> Path:
     return out / LOGS / STEPS / f"{name}.json"
 
 
-def _understood(path: Path) -> Record | None:
+def _understood(path: Path) -> StepRecord | None:
     """Read a record; one that was damaged is none, and its step is done again."""
     try:
-        found = read_sidecar(path)
-        files = found["files"]
+        sidecar = read_sidecar(path)
+        files = sidecar["files"]
         if not isinstance(files, Mapping):
             return None
-        return Record(
-            name=str(found["name"]),
-            pipeline=str(found["pipeline"]),
-            key=str(found["key"]),
-            state=State(str(found["state"])),
-            attempts=int(str(found["attempts"])),
-            run=str(found["run"]),
-            reason=str(found["reason"]),
-            command=str(found["command"]),
-            configuration=str(found["configuration"]),
+        return StepRecord(
+            name=str(sidecar["name"]),
+            pipeline=str(sidecar["pipeline"]),
+            key=str(sidecar["key"]),
+            state=State(str(sidecar["state"])),
+            attempts=int(str(sidecar["attempts"])),
+            run=str(sidecar["run"]),
+            reason=str(sidecar["reason"]),
+            command=str(sidecar["command"]),
+            configuration=str(sidecar["configuration"]),
             files={str(name): str(digest) for name, digest in files.items()},
         )
     except (InputError, KeyError, ValueError):

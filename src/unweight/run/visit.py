@@ -51,11 +51,11 @@ class Visit:
 
     def of(self, suffix: str) -> tuple[Collection, ...]:
         """Return the series of one suffix."""
-        return tuple(one for one in self.series if one.suffix == suffix)
+        return tuple(entry for entry in self.series if entry.suffix == suffix)
 
     def has(self, *suffixes: str) -> bool:
         """Whether there are series of these suffixes, usable or not."""
-        return bool({*suffixes} & {*self.spoilt, *(one.suffix for one in self.series)})
+        return bool({*suffixes} & {*self.spoilt, *(entry.suffix for entry in self.series)})
 
 
 def visits_of(
@@ -74,28 +74,30 @@ def visits_of(
     if not is_folder(root):
         raise InputError("there is no such folder", remedy="Check the path.", path=root)
     if subjects is None:
-        subjects = [one.name.removeprefix("sub-") for one in labelled_folders(root, "sub")]
+        subjects = [path.name.removeprefix("sub-") for path in labelled_folders(root, "sub")]
     suffixes = tuple(dict.fromkeys(suffix for item in pipelines() for suffix in item.suffixes))
     for subject in subjects:
-        found = find_collections(root, suffixes, [subject])
-        faults = [one for one in found if isinstance(one, Unreadable)]
+        result = find_collections(root, suffixes, [subject])
+        faults = [item for item in result if isinstance(item, Unreadable)]
         yield from (
-            one for one in faults if sessions is None or one.entities.get("ses", "") in ("", *sessions)
+            fault
+            for fault in faults
+            if sessions is None or fault.entities.get("ses", "") in ("", *sessions)
         )
-        if not faults or len(faults) < len(found) or any(one.suffix for one in faults):
-            yield from _visits(root, subject, found, sessions)
+        if not faults or len(faults) < len(result) or any(fault.suffix for fault in faults):
+            yield from _visits(root, subject, result, sessions)
 
 
 def _visits(
     root: Path, subject: str, found: Sequence[Found], sessions: Sequence[str] | None
 ) -> Iterator[Visit]:
     folders = _sessions(root / f"sub-{subject}")
-    wanted = [one for one in folders if sessions is None or one in sessions]
+    wanted = [folder for folder in folders if sessions is None or folder in sessions]
     for session in wanted:
-        of_session = [one for one in found if one.entities.get("ses", "") == session]
-        series = tuple(one for one in of_session if isinstance(one, Collection))
-        faults = [one for one in of_session if isinstance(one, Unreadable) and "ce" not in one.entities]
-        spoilt = frozenset(one.suffix for one in faults)
+        of_session = [item for item in found if item.entities.get("ses", "") == session]
+        series = tuple(item for item in of_session if isinstance(item, Collection))
+        faults = [item for item in of_session if isinstance(item, Unreadable) and "ce" not in item.entities]
+        spoilt = frozenset(fault.suffix for fault in faults)
         if "" in spoilt or (not of_session and not session and len(folders) > 1):
             continue  # nothing of it can be used, or everything lies in sessions
         yield Visit(subject=subject, session=session, series=series, folder=folders[session], spoilt=spoilt)
@@ -103,7 +105,7 @@ def _visits(
 
 def _sessions(subject: Path) -> Mapping[str, Path]:
     """Return the folder of each session, under the empty label that of files outside them."""
-    inner = {one.name.removeprefix("ses-"): one for one in labelled_folders(subject, "ses")}
+    inner = {path.name.removeprefix("ses-"): path for path in labelled_folders(subject, "ses")}
     return {"": subject, **inner}
 
 
@@ -115,19 +117,19 @@ def weighted_images(series: Sequence[Collection]) -> dict[str, Path]:
     Raises:
         InputError: There are several of one kind, or fewer than two kinds.
     """
-    found: dict[str, list[Path]] = {}
-    for one in series:
-        if one.suffix not in CONTRASTS or "ce" in one.entities:
+    result: dict[str, list[Path]] = {}
+    for entry in series:
+        if entry.suffix not in CONTRASTS or "ce" in entry.entities:
             continue
-        paths = [path for part, files in one.files.items() if part in ("", "mag") for path in files]
+        paths = [path for part, files in entry.files.items() if part in ("", "mag") for path in files]
         if paths:
-            found.setdefault(one.suffix, []).extend(paths)
-    several = [name for name in CONTRASTS if len(found.get(name, ())) > 1]
-    if several or len(found) < FEWEST_WEIGHTED:
-        named = ", ".join(name for name in CONTRASTS if name in found)
+            result.setdefault(entry.suffix, []).extend(paths)
+    several = [name for name in CONTRASTS if len(result.get(name, ())) > 1]
+    if several or len(result) < FEWEST_WEIGHTED:
+        named = ", ".join(name for name in CONTRASTS if name in result)
         few = f"has {named} only" if named else "has no T1w, T2w or FLAIR from before a contrast agent"
         raise InputError(
             f"has several {several[0]}" if several else few,
             remedy="Name the images to use with --t1w, --t2w and --flair.",
         )
-    return {name: found[name][0] for name in CONTRASTS if name in found}
+    return {name: result[name][0] for name in CONTRASTS if name in result}

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 from unweight.susceptibility.dipole import half_kernel
-from unweight.susceptibility.fourier_grid import FourierGrid, half_mean, laplacian_kernel, padded_grid
+from unweight.susceptibility.fourier_grid import FourierGrid, laplacian_kernel, padded_grid, rfft_mean
 from unweight.susceptibility.geometry import FieldGeometry
 from unweight.susceptibility.inversion import check_regularisation
 
@@ -61,7 +61,7 @@ def tkd(
     dipole = half_kernel(grid.whole, geometry).to(field)
     sign = torch.where(dipole < 0, -torch.ones_like(dipole), torch.ones_like(dipole))
     inverse = 1 / torch.where(dipole.abs() > threshold, dipole, sign * threshold)
-    centre = half_mean(dipole * inverse, grid.whole[2])
+    centre = rfft_mean(dipole * inverse, grid.whole[2])
     chi = grid.convolve(field * mask.to(field), inverse) / centre
     return torch.where(mask, chi, torch.zeros_like(chi))
 

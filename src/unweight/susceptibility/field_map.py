@@ -100,13 +100,13 @@ def phase_coherence(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, 
     growth = torch.where(mask, growth, torch.zeros_like(growth))
     # Products of four magnitudes leave the range of single precision.
     growth = growth / growth.abs().max().clamp(min=torch.finfo(growth.real.dtype).tiny)
-    found: list[float] = []
+    result: list[float] = []
     for axis, size in enumerate(mask.shape):
         product = growth.narrow(axis, 1, size - 1) * growth.narrow(axis, 0, size - 1).conj()
         total = float(product.abs().sum())
         if total > 0:
-            found.append(float(product.sum().abs()) / total)
-    return max(found, default=1.0)
+            result.append(float(product.sum().abs()) / total)
+    return max(result, default=1.0)
 
 
 Volume = Float[Tensor, "x y z"]
@@ -166,7 +166,7 @@ def field_map(
     if _typical(best, mask) > POOR:
         # Unevenly spaced echoes tell a mean field that is whole turns away; evenly spaced ones cannot.
         others = [_with_turns(turns, (signal, echo_time, mask), voxel_mm) for turns in (-1, 1)]
-        best = min((best, *others), key=lambda one: _typical(one, mask))
+        best = min((best, *others), key=lambda item: _typical(item, mask))
     return replace(best, alternation=alternation, turned=turned)
 
 

@@ -109,7 +109,7 @@ def padded_grid(box: Sequence[int], pad: float) -> FourierGrid:
     return grid_around(box, [math.ceil(pad * n) - n for n in box])
 
 
-def half_mean(values: Float[Tensor, "x y half"], n_last: int) -> float:
+def rfft_mean(values: Float[Tensor, "x y half"], n_last: int) -> float:
     """Return the mean over the whole spectrum of an even function.
 
     Args:

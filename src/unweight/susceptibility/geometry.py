@@ -117,7 +117,7 @@ def box_around(mask: Bool[Tensor, "x y z"], margin: int = 1) -> Box:
         raise InputError("the mask is empty", remedy="Check the mask.")
     ends = []
     for axis in range(3):
-        others = [one for one in range(3) if one != axis]
+        others = [index for index in range(3) if index != axis]
         along = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
         ends.append((max(0, int(along[0]) - margin), min(mask.shape[axis], int(along[-1]) + 1 + margin)))
     return Box(ranges=(ends[0], ends[1], ends[2]))

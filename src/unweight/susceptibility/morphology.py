@@ -26,7 +26,7 @@ from unweight.susceptibility.geometry import Triple
 SPECK = 0.01  # of the voxels of the largest piece, what is too small to be one
 
 
-def largest_piece(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+def largest_component(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     """Return the largest set of voxels that touch by their faces.
 
     Raises:
@@ -62,7 +62,7 @@ def large_pieces(mask: Bool[Tensor, "x y z"], share: float = SPECK) -> Bool[Tens
     return torch.from_numpy(kept[numbered]).to(mask.device)
 
 
-def without_holes(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
+def fill_holes(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     """Return the mask with what it encloses."""
     return torch.from_numpy(ndimage.binary_fill_holes(mask.cpu().numpy())).to(mask.device)
 

@@ -45,8 +45,8 @@ def pdf(
         raise InputError("the mask is empty: there is no field", remedy="Check the mask.")
     grid = padded_grid(mask.shape, pad)
     dipole = half_kernel(grid.whole, geometry).to(field)
-    seen = mask.to(field) if weight is None else mask.to(field) * weight
-    seen = seen.square()
+    square = mask.to(field) if weight is None else mask.to(field) * weight
+    square = square.square()
     outside = grid.embed((~mask).to(field), beyond=1.0)
 
     def back(values: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def pdf(
     def forward(sources: Tensor) -> Tensor:
         return grid.values(torch.fft.rfftn(sources) * dipole)
 
-    total = field - (field * seen).sum() / seen.sum()
-    found = conjugate_gradient(lambda v: back(seen * forward(v)), back(seen * total), n_steps, 1e-4)
-    local = total - forward(found)
+    total = field - (field * square).sum() / square.sum()
+    vector = conjugate_gradient(lambda v: back(square * forward(v)), back(square * total), n_steps, 1e-4)
+    local = total - forward(vector)
     return LocalField(torch.where(mask, local, torch.zeros_like(local)), mask)

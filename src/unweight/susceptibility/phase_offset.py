@@ -111,7 +111,7 @@ def bipolar_phase(
     if len(echo_time) < 3:
         return None
     first, second, third = (signal[..., index] for index in range(3))
-    if not all(bool((one * first.conj())[mask].abs().sum() > 0) for one in (second, third)):
+    if not all(bool((item * first.conj())[mask].abs().sum() > 0) for item in (second, third)):
         return None
     share = float((echo_time[1] - echo_time[0]) / (echo_time[2] - echo_time[0]))
     growth = unwrap_in_space(torch.angle(third * first.conj()), mask)
@@ -143,14 +143,14 @@ def fit_plane(surplus: Complex[Tensor, "x y z"], mask: Bool[Tensor, "x y z"]) ->
         for n in surplus.shape
     ]
     places = torch.stack([torch.ones_like(surplus.real), *torch.meshgrid(*axes, indexing="ij")], dim=-1)
-    terms, seen = places[mask].double(), surplus[mask].to(torch.complex128)
-    weight = seen.abs()
+    terms, known = places[mask].double(), surplus[mask].to(torch.complex128)
+    weight = known.abs()
     slope = torch.zeros(4, dtype=torch.float64, device=surplus.device)
-    slope[0] = torch.angle(seen.sum())
+    slope[0] = torch.angle(known.sum())
     gram = (terms * weight[:, None]).T @ terms
     gram = gram + 1e-9 * gram.diagonal().mean() * torch.eye(4, dtype=gram.dtype, device=gram.device)
     for _ in range(N_ROUNDS):
-        left = wrapped(torch.angle(seen) - terms @ slope)
+        left = wrapped(torch.angle(known) - terms @ slope)
         slope = slope + torch.linalg.solve(gram, terms.T @ (weight * left))
     phase = (places @ slope.to(places)).contiguous()
     return BipolarFit(phase, float(phase[mask].abs().max()), abs(float(slope[0])))

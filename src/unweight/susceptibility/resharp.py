@@ -57,8 +57,8 @@ def resharp(
     high, inside = 1 - kernel, fits.to(field)
 
     def normal(values: Tensor) -> Tensor:
-        seen = inside * grid.convolve(values, high)
-        return grid.convolve(seen, high) + regularisation * values
+        known = inside * grid.convolve(values, high)
+        return grid.convolve(known, high) + regularisation * values
 
     target = grid.convolve(inside * grid.convolve(field * mask.to(field), high), high)
     local = conjugate_gradient(normal, target, n_steps)

@@ -48,16 +48,16 @@ def rts(
     size = geometry.voxel_mm
     dipole = half_kernel(grid.whole, geometry).to(field)
     trust = grid.embed((mask.to(field) if weight is None else mask.to(field) * weight).square())
-    seen = grid.embed(torch.where(mask, field, torch.zeros_like(field)))
+    known = grid.embed(torch.where(mask, field, torch.zeros_like(field)))
 
     def by_dipole(values: Tensor) -> Tensor:
         return grid.everywhere(torch.fft.rfftn(values) * dipole)
 
-    first = conjugate_gradient(lambda v: by_dipole(trust * by_dipole(v)), by_dipole(trust * seen), n_solve)
-    told = (dipole.abs() > threshold).to(field) * 1e5
-    below = told + stiffness * laplacian_kernel(grid.whole, size).to(field)
+    first = conjugate_gradient(lambda v: by_dipole(trust * by_dipole(v)), by_dipole(trust * known), n_solve)
+    fidelity = (dipole.abs() > threshold).to(field) * 1e5
+    below = fidelity + stiffness * laplacian_kernel(grid.whole, size).to(field)
     below[0, 0, 0] = 1.0
-    data = told * torch.fft.rfftn(first)
+    data = fidelity * torch.fft.rfftn(first)
     edges = Edges(differences(first, size), size, 1 / stiffness)
     for _ in range(n_steps):
         whole = grid.everywhere((data + stiffness * edges.pull()) / below)

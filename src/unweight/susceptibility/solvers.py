@@ -35,7 +35,7 @@ def conjugate_gradient(
         n_steps: Steps at most.
         tolerance: Size of the residual over that of b.
     """
-    found = torch.zeros_like(target)
+    result = torch.zeros_like(target)
     residual = target
     search = residual
     size = residual.square().sum()
@@ -45,11 +45,11 @@ def conjugate_gradient(
             break
         image = apply(search)
         length = size / (search * image).sum()
-        found = found + length * search
+        result = result + length * search
         residual = residual - length * image
         before, size = size, residual.square().sum()
         search = residual + (size / before) * search
-    return found
+    return result
 
 
 class Edges:

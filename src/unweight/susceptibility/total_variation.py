@@ -96,15 +96,15 @@ def weighted_total_variation(
     below[0, 0, 0] = 1.0
     inside = mask.to(field)
     trust = grid.embed((inside if weight is None else inside * weight).square())
-    seen = grid.embed(field * inside)
+    known = grid.embed(field * inside)
     edges = Edges(field.new_zeros(3, *grid.whole), size, regularisation / rho)
-    made, owed = torch.zeros_like(seen), torch.zeros_like(seen)
+    result, owed = torch.zeros_like(known), torch.zeros_like(known)
     for _ in range(n_steps):
-        spectrum = (dipole * torch.fft.rfftn(made - owed) + rho * edges.pull()) / below
+        spectrum = (dipole * torch.fft.rfftn(result - owed) + rho * edges.pull()) / below
         whole = grid.everywhere(spectrum)
         edges.follow(whole)
         predicted = grid.everywhere(dipole * spectrum) + owed
-        made = (trust * seen + predicted) / (trust + 1)
-        owed = predicted - made
+        result = (trust * known + predicted) / (trust + 1)
+        owed = predicted - result
     chi = grid.cut(whole)
     return torch.where(mask, chi, torch.zeros_like(chi))

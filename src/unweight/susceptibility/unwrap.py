@@ -62,8 +62,8 @@ def unwrap_in_space(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:
     # Outside the mask numbers do not count, but one that is not finite would never be joined.
     values = phase.detach().cpu().double().nan_to_num(0.0, 0.0, 0.0).numpy()
     masked = np.ma.array(values.reshape(flat), mask=~inside.reshape(flat))
-    found = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
-    result = _without_specks(torch.from_numpy(np.asarray(found).reshape(inside.shape)).to(phase), mask)
+    filled = np.ma.filled(RESTORATION.unwrap_phase(masked, rng=0) if masked.size > 1 else masked, 0.0)
+    result = _without_specks(torch.from_numpy(np.asarray(filled).reshape(inside.shape)).to(phase), mask)
     numbered, count = ndimage.label(inside)
     turns = np.zeros(count + 1)
     means = ndimage.mean(result.double().cpu().numpy(), numbered, range(1, count + 1))
@@ -98,10 +98,10 @@ def unwrap_by_laplacian(phase: Volume, voxel_mm: Triple) -> Volume:
     sine, cosine = torch.sin(mirrored), torch.cos(mirrored)
     source = torch.fft.fftn(cosine * laplacian(sine) - sine * laplacian(cosine))
     square[0, 0, 0] = 1.0
-    found: Tensor = torch.fft.ifftn(-source / square).real[
+    outcome: Tensor = torch.fft.ifftn(-source / square).real[
         : phase.shape[0], : phase.shape[1], : phase.shape[2]
     ]
-    return found - found.mean()
+    return outcome - outcome.mean()
 
 
 def _without_specks(phase: Volume, mask: Bool[Tensor, "x y z"]) -> Volume:

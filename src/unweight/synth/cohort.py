@@ -329,7 +329,7 @@ AGEING = ("caudate", "putamen", "pallidum", "thalamus")
 LEAST_VOXELS = 50  # of a nucleus that is worth resizing
 
 
-def of_person(anatomy: Anatomy, person: Subject, within: WarpRange | None = None) -> Anatomy:
+def subject_anatomy(anatomy: Anatomy, person: Subject, within: WarpRange | None = None) -> Anatomy:
     """Return the anatomy as this person has it.
 
     Args:

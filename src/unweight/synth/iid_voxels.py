@@ -16,7 +16,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.signals.noise import Rician
 from unweight.synth.protocols.standard import Scan
-from unweight.synth.sampling import Ends, draw_event, draw_log_uniform, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_log_uniform, draw_uniform
 
 
 @final
@@ -73,7 +73,7 @@ def scatter(prior: ScatterPrior, scan: Scan, shape: tuple[int, ...], generator: 
     pd = prior.pd[0] + (prior.pd[1] - prior.pd[0]) * share[..., 1]
     low, high = prior.efficiency
     b = low + (high - low) * share[..., 2]
-    if draw_event(prior.level, generator):
+    if bernoulli(prior.level, generator):
         b = torch.full_like(b, draw_uniform(prior.efficiency, generator))
     truth = torch.stack([t1, pd, b], dim=-1)
     sd = 1.0 / draw_log_uniform(prior.snr, generator)

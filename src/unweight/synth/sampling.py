@@ -53,7 +53,7 @@ def draw_frame(generator: torch.Generator) -> Float[Tensor, "3 3"]:
     return directions.float().contiguous()
 
 
-def draw_event(probability: float, generator: torch.Generator) -> bool:
+def bernoulli(probability: float, generator: torch.Generator) -> bool:
     """Return True with this probability."""
     return _place(generator) < probability
 

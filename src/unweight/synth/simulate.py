@@ -69,8 +69,8 @@ def simulate_phantom(
         if material != VOID and bool(present.any()):
             signal = signed(phantom.theta(material)[present], protocol)
             total[present] += fraction[present][:, None] * signal
-    shown = total.abs() if model.kind is SignalKind.MAGNITUDE else total
-    return replace(_measure(shown, protocol, model.kind, noise, generator), affine=phantom.affine)
+    displayed = total.abs() if model.kind is SignalKind.MAGNITUDE else total
+    return replace(_measure(displayed, protocol, model.kind, noise, generator), affine=phantom.affine)
 
 
 def _measure(

@@ -13,13 +13,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.weighting import Readout, Weighting
 from unweight.signals.mprage import Mprage
 from unweight.signals.parameters import PD, T1, T2
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.protocols.standard import Scan
-from unweight.synth.sampling import draw_event, draw_uniform
+from unweight.synth.sampling import bernoulli, draw_uniform
 from unweight.synth.scanner.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
 from unweight.synth.scanner.motion import Motion
 from unweight.synth.tissue.compose import Factor, compose
@@ -52,7 +52,7 @@ class ScannerPrior:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Examined:
+class SimulatedImages:
     """An examination with its truth.
 
     Attributes:
@@ -61,7 +61,7 @@ class Examined:
         scene: What fills the voxels.
     """
 
-    examination: Examination
+    examination: WeightedImageSet
     truth: Float[Tensor, "*space 3"]
     scene: Scene
 
@@ -93,7 +93,7 @@ def examine(
     scanner: ScannerPrior | None = None,
     *,
     inside: tuple[str, ...] = BRAIN,
-) -> Examined:
+) -> SimulatedImages:
     """Fill an anatomy with tissue and scan it.
 
     Args:
@@ -119,15 +119,17 @@ def examine(
     for place, scan in enumerate(scans):
         signal = _stored(scene, scan, scanner, generator, first=place == 0)
         images.append(WeightedImage(name=scan.name, weighting=weighting_of(scan), signal=signal))
-    examination = Examination(
+    examination = WeightedImageSet(
         images=tuple(images), mask=mask, field_strength=tissue.field_strength, affine=scene.affine
     )
-    return Examined(examination=examination, truth=truth, scene=scene)
+    return SimulatedImages(examination=examination, truth=truth, scene=scene)
 
 
 def _truth(scene: Scene, tissue: TissueDraw) -> Float[Tensor, "*space 3"]:
     """Return the maps without the receive sensitivity, PD relative to that of CSF."""
-    blind = replace(scene, fields={name: one for name, one in scene.fields.items() if name != "receive"})
+    blind = replace(
+        scene, fields={name: field for name, field in scene.fields.items() if name != "receive"}
+    )
     values = blind.truth(SPECS).values
     fluid = tissue.value("csf", "PD")
     return values / torch.tensor([1.0, 1.0, fluid if fluid > 0 else 1.0])
@@ -139,7 +141,7 @@ def _stored(
     signal = scene.signal(scan.model, scan.protocol)
     prior = replace(scanner.measurement, train=scanner.measurement.train or scan.train)
     drawn = draw_measurement(prior, 1, generator)
-    if not first and draw_event(scanner.beside, generator):
+    if not first and bernoulli(scanner.beside, generator):
         ends = (-scanner.shift, scanner.shift)
         shift = (draw_uniform(ends, generator), draw_uniform(ends, generator))
         turn = draw_uniform((-scanner.rotation, scanner.rotation), generator)

@@ -22,7 +22,7 @@ from unweight.synth.anatomy.crop import draw_bent_slab, draw_crop
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.warp import WarpRange
 from unweight.synth.protocols.standard import Scan
-from unweight.synth.sampling import draw_count, draw_event
+from unweight.synth.sampling import bernoulli, draw_count
 from unweight.synth.scanner.bipolar import alternate, draw_bipolar_phase
 from unweight.synth.scanner.fields import ADIABATIC, EfficiencyPrior
 from unweight.synth.scanner.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
@@ -147,7 +147,7 @@ class SampleStream:
             self.shape[1] * self.factor[1],
             self.shape[2] * self.factor[2],
         )
-        if self.shapes is not None and draw_event(self.shapes[1], generator):
+        if self.shapes is not None and bernoulli(self.shapes[1], generator):
             return self.shapes[0](fine, generator)
         anatomy = self.anatomies[draw_count(0, len(self.anatomies) - 1, generator)]
         if self.warp is None:

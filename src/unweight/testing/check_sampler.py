@@ -13,7 +13,7 @@ from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.gaussian import GaussianDenoiser, probability_flow
 from unweight.diffusion.level import ItemNoise, NoiseLevel, item_noise
 from unweight.diffusion.samplers import Sampler
-from unweight.diffusion.schedule import Ladder, cosine_ladder, log_snr_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, log_snr_ladder
 from unweight.testing.contract import demand
 
 SEED = 20240716
@@ -47,7 +47,7 @@ class Oracle(Denoiser):
 
 
 def check_sampler(
-    build: Callable[[Ladder], Sampler], order: float | None = None, n_steps: int = 400
+    build: Callable[[NoiseSchedule], Sampler], order: float | None = None, n_steps: int = 400
 ) -> None:
     """Demand the contract of `diffusion.samplers`, on Gaussian data with the exact denoiser.
 
@@ -114,7 +114,7 @@ def _check_moments(sampler: Sampler) -> None:
     )
 
 
-def _check_order(build: Callable[[Ladder], Sampler], order: float) -> None:
+def _check_order(build: Callable[[NoiseSchedule], Sampler], order: float) -> None:
     ladders = [log_snr_ladder(n) for n in STEPS]
     exact = probability_flow(DATA, ladders[0], _noise().normal())
     errors = [
@@ -122,8 +122,8 @@ def _check_order(build: Callable[[Ladder], Sampler], order: float) -> None:
     ]
     if errors[-1] <= ROUNDING:
         return
-    found = math.log(errors[-2] / errors[-1]) / math.log(STEPS[-1] / STEPS[-2])
+    result = math.log(errors[-2] / errors[-1]) / math.log(STEPS[-1] / STEPS[-2])
     demand(
-        found >= order - OF_ORDER,
-        f"the error falls with the steps to the power {found:.2f}, not {order:g} as promised",
+        result >= order - OF_ORDER,
+        f"the error falls with the steps to the power {result:.2f}, not {order:g} as promised",
     )

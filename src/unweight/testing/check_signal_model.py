@@ -176,20 +176,20 @@ def _check_shape(example: Example) -> None:
     )
     for case in (example, flat, example.voxel(0)):
         expected = (*case.theta.shape[:-1], volumes)
-        found = tuple(case.signal().shape)
+        result = tuple(case.signal().shape)
         demand(
-            found == expected,
-            f"{example.name} gives shape {found} for theta of shape {tuple(case.theta.shape)} and "
+            result == expected,
+            f"{example.name} gives shape {result} for theta of shape {tuple(case.theta.shape)} and "
             f"{volumes} volumes; it must be {expected}",
         )
 
 
 def _check_dtype(example: Example) -> None:
     dtype = example.theta.dtype
-    found = example.signal().dtype
+    result = example.signal().dtype
     demand(
-        found in (dtype, dtype.to_complex()),
-        f"{example.name} gives {found} for {dtype}; it must keep the precision of theta",
+        result in (dtype, dtype.to_complex()),
+        f"{example.name} gives {result} for {dtype}; it must keep the precision of theta",
     )
     demand(
         bool(torch.isfinite(example.signal()).all()),
@@ -198,10 +198,10 @@ def _check_dtype(example: Example) -> None:
 
 
 def _check_device(example: Example) -> None:
-    found = example.signal().device
+    result = example.signal().device
     demand(
-        found == example.theta.device,
-        f"{example.name} gives a signal on {found} for theta on {example.theta.device}",
+        result == example.theta.device,
+        f"{example.name} gives a signal on {result} for theta on {example.theta.device}",
     )
     try:
         away = example.to(torch.device("meta")).signal().device

@@ -12,7 +12,7 @@ from unweight.benchmark.qsm.heads import QSM_SETS, QsmHead, qsm_heads
 from unweight.core.acquisition import SignalKind
 from unweight.core.seeding import seeded_generator
 from unweight.susceptibility.dipole import field_from_susceptibility
-from unweight.susceptibility.morphology import largest_piece
+from unweight.susceptibility.morphology import largest_component
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.tissue.materials import BRAIN, INDEX
@@ -89,7 +89,7 @@ def test_clean_voxels_are_brain_in_one_piece(name: str) -> None:
     head = coarse_heads()[name]
     inside = [INDEX[one] for one in (*BRAIN, "calcification")]
     assert bool(torch.isin(head.materials[head.clean], torch.tensor(inside)).all())
-    assert torch.equal(largest_piece(head.clean), head.clean)
+    assert torch.equal(largest_component(head.clean), head.clean)
     brain = torch.isin(head.materials, torch.tensor(inside))
     assert 0.7 < float(head.clean.sum() / brain.sum()) < 1.0
     assert bool(torch.isfinite(head.r2star[head.clean & (head.materials != INDEX["calcification"])]).all())

@@ -16,7 +16,7 @@ from unweight.bids.dicom.convert import converted
 from unweight.bids.dicom.folder import looks_like_dicom
 from unweight.bids.dicom.header import read_image, starts_like_dicom
 from unweight.bids.read import Series, read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 
@@ -31,7 +31,7 @@ Find = Callable[[str], Path]
 
 
 def read(folder: Path, **given: object) -> Series:
-    (series,) = read_inputs([folder], Given(**given))  # type: ignore[arg-type]  # test data
+    (series,) = read_inputs([folder], ProtocolOverrides(**given))  # type: ignore[arg-type]  # test data
     return series
 
 

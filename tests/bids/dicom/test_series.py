@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLE
 
 from tests.bids.ir_dicom import LONG, REPETITION, SHORT, SIZE, SLICES, TIMES, Scan, write
 from unweight.bids.read import Series, read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.cli.main import main
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, ProtocolError
@@ -21,11 +21,11 @@ from unweight.fit.inversion_recovery import InversionRecoveryFit
 
 WITHIN = 0.02
 TENTHS = tuple(0.1 * tenths for tenths in range(10))
-BY_HAND = Given(inversion_time=TIMES, repetition_time=(REPETITION,))
+BY_HAND = ProtocolOverrides(inversion_time=TIMES, repetition_time=(REPETITION,))
 
 
-def read(folder: Path, given: Given | None = None) -> Series:
-    (series,) = read_inputs([folder], Given() if given is None else given)
+def read(folder: Path, given: ProtocolOverrides | None = None) -> Series:
+    (series,) = read_inputs([folder], ProtocolOverrides() if given is None else given)
     return series
 
 
@@ -73,13 +73,18 @@ def test_times_by_hand_need_an_order(tmp_path: Path) -> None:
 def test_numbers_choose_series_and_order_times(tmp_path: Path) -> None:
     folder = write(tmp_path, Scan(with_times=False))
     backwards = tuple(range(13, 7, -1))
-    series = read(folder, Given(inversion_time=TIMES[::-1], repetition_time=(5.0,), series=backwards))
+    series = read(
+        folder, ProtocolOverrides(inversion_time=TIMES[::-1], repetition_time=(5.0,), series=backwards)
+    )
     check_t1(series)
-    five = read(folder, Given(inversion_time=TIMES[1:], repetition_time=(5.0,), series=(9, 10, 11, 12, 13)))
+    five = read(
+        folder,
+        ProtocolOverrides(inversion_time=TIMES[1:], repetition_time=(5.0,), series=(9, 10, 11, 12, 13)),
+    )
     assert five.acquisition.protocol.n_volumes == 5
     check_t1(five)
     with pytest.raises(InputError, match=r"no series 7\. There are: series 8"):
-        read(folder, Given(series=(7, 8)))
+        read(folder, ProtocolOverrides(series=(7, 8)))
 
 
 def test_times_in_the_element_of_enhanced_files(tmp_path: Path) -> None:
@@ -131,7 +136,7 @@ def test_a_repeated_series_is_asked_about(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"series-5.nii and series-15.nii have the same.*--series"):
         read(folder)
     check_t1(read(folder, BY_HAND))
-    check_t1(read(folder, Given(series=(3, 4, 5, 6, 7, 8))))
+    check_t1(read(folder, ProtocolOverrides(series=(3, 4, 5, 6, 7, 8))))
 
 
 @pytest.mark.parametrize(
@@ -286,8 +291,8 @@ def test_complex_images_that_lack_a_slice_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, Scan(numbers=(9, 9, 9, 10, 10, 10), edit=echoes))
     (folder / "s010" / "004.dcm").unlink()
     with pytest.raises(InputError, match=r"series 10.*has 2 of 3 slices"):
-        read(folder, Given(kind=SignalKind.COMPLEX))
-    assert read(folder, Given(kind=SignalKind.MAGNITUDE)).acquisition.protocol.n_volumes == 3
+        read(folder, ProtocolOverrides(kind=SignalKind.COMPLEX))
+    assert read(folder, ProtocolOverrides(kind=SignalKind.MAGNITUDE)).acquisition.protocol.n_volumes == 3
 
 
 def test_commands_and_validate_say_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,7 +325,7 @@ def test_times_given_once_each_are_taken_for_volumes_that_repeat_them(tmp_path: 
         pytest.approx(list(TIMES))
     )
     with pytest.raises(ProtocolError, match="another order"):
-        read(folder, Given(inversion_time=(*TIMES[:3], TIMES[2], *TIMES[3:])))
+        read(folder, ProtocolOverrides(inversion_time=(*TIMES[:3], TIMES[2], *TIMES[3:])))
 
 
 def test_uid_of_an_instance_that_all_files_share_is_no_copy(tmp_path: Path) -> None:

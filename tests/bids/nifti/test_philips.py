@@ -18,7 +18,7 @@ from unweight.bids.inheritance import entry_beside
 from unweight.bids.nifti.philips import check_one_unit
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.read import read_inputs
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.stack import stack
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
@@ -230,7 +230,9 @@ def test_real_and_imaginary_parts_are_brought_to_one_unit_together(tmp_path: Pat
             data = stored(index) // echo
             path = tmp_path / f"{part}{echo}.nii"
             paths.append(with_slope(path, data, *line("displayed", index), **told))
-    found = stack([entry_beside(path) for path in paths], Given(kind=SignalKind.COMPLEX)).acquisition.signal
+    found = stack(
+        [entry_beside(path) for path in paths], ProtocolOverrides(kind=SignalKind.COMPLEX)
+    ).acquisition.signal
     expected = precise(0) + 1j * precise(1)
     np.testing.assert_allclose(torch.view_as_real(found[..., 0]).numpy()[..., 1], expected.imag, rtol=1e-3)
     np.testing.assert_allclose(found[..., 0].real.numpy(), expected.real, rtol=1e-3)
@@ -280,7 +282,7 @@ def test_volumes_merged_into_one_file_are_refused(tmp_path: Path, options: str, 
     )
     (path,) = convert(write_dicom(tmp_path / "dicom", order), tmp_path / "nifti", *options.split())
     with pytest.raises(InputError, match="scaled differently") as caught:
-        stack([entry_beside(path)], Given(echo_time=order.times))
+        stack([entry_beside(path)], ProtocolOverrides(echo_time=order.times))
     assert "DICOM folder itself" in caught.value.remedy
 
 
@@ -288,7 +290,7 @@ def test_one_enhanced_file_of_all_times_is_refused(tmp_path: Path) -> None:
     order = examination(scales=scales(), storage=Storage.ENHANCED, one_file=True)
     folder = write_dicom(tmp_path / "dicom", order)
     with pytest.raises(InputError, match="6 inversion times in 24 frames"):
-        read_inputs([folder], Given(inversion_time=order.times))
+        read_inputs([folder], ProtocolOverrides(inversion_time=order.times))
 
 
 @pytest.mark.parametrize("one_series", [False, True])

@@ -7,7 +7,7 @@ import torch
 
 from tests.bids.files import write_nifti
 from unweight.bids.read import read_complex
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.phase import PhaseScaling, phase_in_radians, slices_turned_back
 from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import InputError, UsageError
@@ -126,5 +126,5 @@ def test_reading_files_changes_no_phase(tmp_path: Path) -> None:
     signal = torch.polar(torch.full_like(expected, 2), expected)[..., None]
     assert torch.equal(read.acquisition.signal, signal)
     assert any("Siemens integers, 0 to 4095" in note for note in read.notes)
-    turned = read_complex([magnitude], [phase], Given(phase=PhaseScaling(inverted=True)))
+    turned = read_complex([magnitude], [phase], ProtocolOverrides(phase=PhaseScaling(inverted=True)))
     assert torch.equal(turned.acquisition.signal, signal.conj().resolve_conj())

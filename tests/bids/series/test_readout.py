@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.bids.series.part import Entry
 from unweight.bids.series.readout import Echoes, check_echoes, check_recovery
 from unweight.bids.sidecar import Sidecar
@@ -93,12 +93,12 @@ def test_given_times_do_not_hide_the_readout() -> None:
     fields = {"FlipAngle": 10, "RepetitionTimeExcitation": 0.08}
     entries = [Entry(path=path, sidecar=Sidecar(image=path, fields=fields))]
     with pytest.raises(ProtocolError, match="Look-Locker"):
-        check_recovery(entries, Given(inversion_time=TIMES, repetition_time=(6.0,)))
+        check_recovery(entries, ProtocolOverrides(inversion_time=TIMES, repetition_time=(6.0,)))
 
 
 def test_given_times_are_those_of_every_slice() -> None:
     entries = one_file(SliceTiming=[0.0, 0.1, 0.2], RepetitionTime=5.0)
-    (note,) = check_recovery(entries, Given(inversion_time=TIMES))
+    (note,) = check_recovery(entries, ProtocolOverrides(inversion_time=TIMES))
     assert "slices were read over 0.2 s" in note
     spin = one_file(SliceTiming=[0.0, 0.1, 0.2], RepetitionTime=5.0, ScanningSequence="SE\\IR")
     assert len(check_recovery(spin, NOTHING_GIVEN)) == 1

@@ -6,7 +6,7 @@ import torch
 
 from tests.bids.files import AFFINE, ramp, write_inversion_series, write_nifti
 from unweight.bids.inheritance import entry_beside
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.stack import Stack, stack
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, ProtocolError
@@ -15,7 +15,7 @@ TIMES = (1.1, 0.05, 0.4)
 
 
 def stacked(paths: list[Path], **given: object) -> Stack:
-    return stack([entry_beside(path) for path in paths], Given(**given))  # type: ignore[arg-type]  # test data
+    return stack([entry_beside(path) for path in paths], ProtocolOverrides(**given))  # type: ignore[arg-type]  # test data
 
 
 def test_volumes_are_put_in_the_order_of_their_inversion_times(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 from unweight.learn.mprage.synthesis import (
     Diffusion,
     Planes,
@@ -142,7 +142,7 @@ def test_a_network_is_told_what_was_asked(told: Conditions) -> None:
 class Levels:
     """α and σ by the time a network is told."""
 
-    ladder: Ladder | None
+    ladder: NoiseSchedule | None
 
     def __call__(self, told: Tensor) -> tuple[Tensor, Tensor]:
         if self.ladder is None:
@@ -156,7 +156,10 @@ class Denoises(nn.Module):
     """A denoiser of slices that knows the clean image from what it is denormalise beside."""
 
     def __init__(
-        self, clean: Answer | None, ladder: Ladder | None = None, said: Prediction = Prediction.VELOCITY
+        self,
+        clean: Answer | None,
+        ladder: NoiseSchedule | None = None,
+        said: Prediction = Prediction.VELOCITY,
     ) -> None:
         super().__init__()
         self.clean, self.levels, self.said = clean, Levels(ladder), said

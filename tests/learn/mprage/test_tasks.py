@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.learn.lessons import narrow
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import Ladder, non_uniform_ladder, uniform_ladder
+from unweight.diffusion.schedule import NoiseSchedule, non_uniform_ladder, uniform_ladder
 from unweight.learn.mprage.tasks import (
     EchoDiffusionTask,
     EchoGanTask,
@@ -270,7 +270,9 @@ def test_real_networks_are_trained_adversarially() -> None:
         assert any(one.grad is not None and bool(one.grad.any()) for one in network.parameters())
 
 
-def diffusion(ladder: Ladder | None = None, said: Prediction = Prediction.VELOCITY) -> EchoDiffusionTask:
+def diffusion(
+    ladder: NoiseSchedule | None = None, said: Prediction = Prediction.VELOCITY
+) -> EchoDiffusionTask:
     return EchoDiffusionTask(unet=TIME_UNET, ladder=ladder or non_uniform_ladder(), prediction=said)
 
 
@@ -313,7 +315,7 @@ def test_who_knows_the_image_pays_nothing_and_all_of_the_patch_counts(said: Pred
 
 
 @pytest.mark.parametrize("ladder", [uniform_ladder(), non_uniform_ladder()], ids=["uniform", "other"])
-def test_only_the_levels_of_the_ladder_are_trained(ladder: Ladder) -> None:
+def test_only_the_levels_of_the_ladder_are_trained(ladder: NoiseSchedule) -> None:
     heard = Hears(nothing)
     loss(diffusion(ladder), heard, batch(300))
     assert sorted(set(heard.time.tolist())) == ladder.time[1:].tolist()

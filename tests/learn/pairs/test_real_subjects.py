@@ -25,7 +25,7 @@ from unweight.learn.pairs.pair import Pair, make_pair, maps_of_echoes
 from unweight.learn.pairs.real_pair import real_pair
 from unweight.learn.pairs.real_subjects import LeftOut, PairedSubject, paired_subjects
 from unweight.metrics.structures import LABELS, from_materials
-from unweight.prepare.lattice import Placed
+from unweight.prepare.lattice import PlacedImage
 from unweight.prepare.resample import resampled
 from unweight.prepare.segmenters import ASEG
 from unweight.susceptibility.closed_form import tkd
@@ -153,8 +153,8 @@ def test_a_moved_t1w_is_brought_back(
     values = head.t1w.signal[..., 0].float()
     moved = replace(without_phase(subject), t1w=t1w_file(tmp_path, values, MOVED @ head.affine))
     assert likeness(real_pair(moved), truth) > 0.97
-    echo = Placed(values=head.echoes.signal[..., 0].abs(), affine=head.affine)
-    unmoved = resampled(Placed(values=values, affine=MOVED @ head.affine), echo.lattice)
+    echo = PlacedImage(values=head.echoes.signal[..., 0].abs(), affine=head.affine)
+    unmoved = resampled(PlacedImage(values=values, affine=MOVED @ head.affine), echo.lattice)
     magnitude = replace(head.echoes, signal=head.echoes.signal.abs(), kind=SignalKind.MAGNITUDE)
     maps = maps_of_echoes(magnitude)
     without = make_pair(maps, unmoved, head.affine, None, {"name": "without registration"})

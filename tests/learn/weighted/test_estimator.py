@@ -24,7 +24,7 @@ from tests.learn.names import MAPS, MAPS_UNCONDITIONED, MAPS_UNET
 from tests.learn.weighted.adapters import adapter_of
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.learn.training.conformal import GAUSSIAN, Conformal
@@ -71,7 +71,7 @@ def told(maps: Tensor) -> WeightedMaps:
     return replace(estimator(), adapter=Oracle(maps))
 
 
-def times(measured: Examination, *factors: float) -> Examination:
+def times(measured: WeightedImageSet, *factors: float) -> WeightedImageSet:
     images = (
         replace(one, signal=one.signal * factor)
         for one, factor in zip(measured.images, factors, strict=True)
@@ -79,7 +79,7 @@ def times(measured: Examination, *factors: float) -> Examination:
     return replace(measured, images=tuple(images))
 
 
-def check(made: Estimator[Examination], measured: Examination) -> ParameterMaps:
+def check(made: Estimator[WeightedImageSet], measured: WeightedImageSet) -> ParameterMaps:
     """Demand what every estimator of an examination keeps, and return the maps."""
     before = [one.signal.clone() for one in measured.images]
     maps = made(measured)
@@ -250,7 +250,7 @@ def test_progress_reaches_the_end() -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
-def named(*names: str) -> Examination:
+def named(*names: str) -> WeightedImageSet:
     measured = examination()
     images = tuple(
         WeightedImage(name=name, weighting=one.weighting, signal=one.signal)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.learn.examinations import FLUID, GRADIENT, NAMES, SPIN, T2W, WATERS, examination, truth
 from unweight.core.errors import InputError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.weighting import Weighting
 from unweight.learn.weighted.features import (
     LEVELS,
@@ -25,7 +25,7 @@ INSIDE = MEASURED.inside
 SINGLE = {"rtol": 0.01, "atol": 0.01}
 
 
-def signals_of(of: Examination) -> Tensor:
+def signals_of(of: WeightedImageSet) -> Tensor:
     return torch.stack([one.signal for one in of.images])
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tests.learn.examinations import FLUID, GRADIENT, SPIN, T2W, examination, spin_echo, turbo
 from unweight.core.errors import InputError, ProtocolError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 from unweight.learn.weighted.protocol_range import WeightingRange, trained_range
@@ -29,12 +29,12 @@ RANGE = WeightingRange(
 )
 
 
-def measured(*weightings: Weighting, field: float = 3.0) -> Examination:
+def measured(*weightings: Weighting, field: float = 3.0) -> WeightedImageSet:
     made = examination(weightings or (SPIN, T2W, FLUID))
-    return Examination(images=made.images, mask=made.mask, field_strength=field)
+    return WeightedImageSet(images=made.images, mask=made.mask, field_strength=field)
 
 
-def refusal(one: Examination, by: WeightingRange = RANGE) -> str:
+def refusal(one: WeightedImageSet, by: WeightingRange = RANGE) -> str:
     with pytest.raises(ProtocolError) as refused:
         by.check(one, NAME)
     return str(refused.value)
@@ -55,7 +55,7 @@ def refusal(one: Examination, by: WeightingRange = RANGE) -> str:
         measured(SPIN, turbo(9.4, 0.155)),
     ],
 )
-def test_what_lies_inside_is_accepted(accepted: Examination) -> None:
+def test_what_lies_inside_is_accepted(accepted: WeightedImageSet) -> None:
     RANGE.check(accepted, NAME)
 
 
@@ -80,7 +80,7 @@ def test_what_lies_inside_is_accepted(accepted: Examination) -> None:
         (measured(SPIN, turbo(5.0, 0.1, 1.8)), "of the T2w"),
     ],
 )
-def test_what_lies_outside_is_refused_with_what_to_do(refused: Examination, message: str) -> None:
+def test_what_lies_outside_is_refused_with_what_to_do(refused: WeightedImageSet, message: str) -> None:
     if message == "of the T2w":
         assert "the T2w should have no" in refusal(refused) and "inversion_time. Check TI" in refusal(
             refused

@@ -3,7 +3,7 @@ import torch
 
 from tests.synth.anatomy.test_labels import head
 from unweight.core.errors import UsageError
-from unweight.synth.anatomy.crop import Crop, Plane, draw_crop
+from unweight.synth.anatomy.crop import Crop, CropPlane, draw_crop
 from unweight.synth.anatomy.labels import Anatomy, brain_table
 from unweight.synth.tissue.materials import INDEX
 
@@ -15,11 +15,11 @@ def labelled() -> Anatomy:
     return head(labels, 0.5)
 
 
-@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("plane", list(CropPlane))
 @pytest.mark.parametrize("n_turns", range(4))
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_affine_says_where_each_voxel_was(
-    labelled: Anatomy, plane: Plane, n_turns: int, mirrored: bool
+    labelled: Anatomy, plane: CropPlane, n_turns: int, mirrored: bool
 ) -> None:
     crop = Crop(start=(2, -1, 1), size=(4, 5, 3), plane=plane, n_turns=n_turns, mirrored=mirrored)
     slab = crop.apply(labelled)
@@ -32,7 +32,7 @@ def test_affine_says_where_each_voxel_was(
 
 
 def test_slab_through_the_plane_comes_last(labelled: Anatomy) -> None:
-    for plane, axis in ((Plane.AXIAL, 2), (Plane.CORONAL, 1), (Plane.SAGITTAL, 0)):
+    for plane, axis in ((CropPlane.AXIAL, 2), (CropPlane.CORONAL, 1), (CropPlane.SAGITTAL, 0)):
         slab = Crop(start=(0, 0, 0), size=(5, 4, 1), plane=plane).apply(labelled)
         assert slab.labels.shape == (5, 4, 1)
         assert int(slab.affine[:3, 2].abs().argmax()) == axis
@@ -43,9 +43,9 @@ def test_drawn_crops_hold_brain_and_repeat() -> None:
     labels[20:40, 20:40, 20:40] = INDEX["white_matter"]
     anatomy = head(labels)
     for seed in range(10):
-        crop = draw_crop(anatomy, (16, 16, 4), torch.Generator().manual_seed(seed), plane=Plane.CORONAL)
+        crop = draw_crop(anatomy, (16, 16, 4), torch.Generator().manual_seed(seed), plane=CropPlane.CORONAL)
         assert crop == draw_crop(
-            anatomy, (16, 16, 4), torch.Generator().manual_seed(seed), plane=Plane.CORONAL
+            anatomy, (16, 16, 4), torch.Generator().manual_seed(seed), plane=CropPlane.CORONAL
         )
         slab = crop.apply(anatomy).labels
         assert slab.shape == (16, 16, 4)

@@ -110,8 +110,8 @@ class ScoreIndex:
     def _cell(self, row: Row, column: Column) -> str:
         group = row.group if column.group is None else column.group
         parameter = row.parameter if column.parameter is None else column.parameter
-        found = self.values.get((row.dataset, row.method, parameter, group, column.metric), math.nan)
-        cell = number(found, column.digits, column.factor)
+        value = self.values.get((row.dataset, row.method, parameter, group, column.metric), math.nan)
+        cell = number(value, column.digits, column.factor)
         return cell if cell == ABSENT else cell + column.suffix
 
 
@@ -151,10 +151,10 @@ def further_tables(scores: Sequence[Score], metrics: Collection[str]) -> tuple[T
         scores: All of them.
         metrics: Names; none gives no table.
     """
-    shown = [score for score in scores if score.metric in metrics]
-    if not shown:
+    displayed = [score for score in scores if score.metric in metrics]
+    if not displayed:
         return ()
-    index = index_of(shown)
+    index = index_of(displayed)
     return (
         TextTable(
             title="Further metrics",

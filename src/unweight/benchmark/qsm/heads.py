@@ -23,7 +23,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.signals.parameters import R2STAR
 from unweight.susceptibility.dipole import field_from_susceptibility
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, geometry_of
-from unweight.susceptibility.morphology import largest_piece, without_holes
+from unweight.susceptibility.morphology import fill_holes, largest_component
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import eight_echoes
@@ -144,7 +144,7 @@ def _clean(scene: Scene) -> Bool[Tensor, "x y z"]:
     brain = scene.fractions[..., [INDEX[name] for name in (*BRAIN, "calcification")]].sum(-1) > 0.5
     opened = torch.from_numpy(ndimage.binary_opening(brain.numpy()))
     hard = scene.fractions[..., [INDEX[name] for name in HARD]].sum(-1)
-    return without_holes(largest_piece(opened & (hard < CLEAN_SHARE)))
+    return fill_holes(largest_component(opened & (hard < CLEAN_SHARE)))
 
 
 def _with_stone(labels: UInt8[Tensor, "x y z"], size_mm: float) -> UInt8[Tensor, "x2 y2 z2"]:
@@ -152,7 +152,7 @@ def _with_stone(labels: UInt8[Tensor, "x y z"], size_mm: float) -> UInt8[Tensor,
     white = (labels == INDEX["white_matter"]).numpy()
     white[:, :, : white.shape[2] // 2] = False
     depth = torch.from_numpy(ndimage.distance_transform_edt(white))
-    x, y, z = (int(one) for one in torch.unravel_index(depth.argmax(), depth.shape))
+    x, y, z = (int(item) for item in torch.unravel_index(depth.argmax(), depth.shape))
     places = [(torch.arange(n) - at) * size_mm for n, at in zip(labels.shape, (x, y, z), strict=True)]
     square = places[0][:, None, None] ** 2 + places[1][None, :, None] ** 2 + places[2][None, None, :] ** 2
     stone = torch.full_like(labels, INDEX["calcification"])

@@ -23,7 +23,7 @@ from torch import Tensor
 from unweight.benchmark.core.run import Case, Dataset, dataset_of, everything
 from unweight.benchmark.t1.methods import FIT
 from unweight.bids.read import Series, find_inputs
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
@@ -201,7 +201,9 @@ class RealSeries:
     acquisition: Acquisition
 
 
-def read_real(kind: str, inputs: Sequence[Path], given: Given = NOTHING_GIVEN) -> tuple[RealSeries, ...]:
+def read_real(
+    kind: str, inputs: Sequence[Path], given: ProtocolOverrides = NOTHING_GIVEN
+) -> tuple[RealSeries, ...]:
     """Read every series of one input; a series is named after its folder or files.
 
     Args:

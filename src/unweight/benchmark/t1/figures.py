@@ -256,17 +256,17 @@ def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> 
     """
     figure, axes = page(5.4, title)
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, label="as promised")
-    for number, (method, found) in enumerate(coverage.items()):
-        levels = sorted(found)
+    for number, (method, entry) in enumerate(coverage.items()):
+        levels = sorted(entry)
         axes.plot(
             [100 * level for level in levels],
-            [100 * found[level] for level in levels],
+            [100 * entry[level] for level in levels],
             label=method,
             **line(number),
         )
-    shown = sorted({100 * level for found in coverage.values() for level in found}) or [50.0]
-    axes.set_xlim(shown[0] - 5, 100)
-    axes.set_xticks(shown, [f"{level:g}" for level in shown])
+    displayed = sorted({100 * level for value in coverage.values() for level in value}) or [50.0]
+    axes.set_xlim(displayed[0] - 5, 100)
+    axes.set_xticks(displayed, [f"{level:g}" for level in displayed])
     axes.set_ylim(0, 102)
     axes.text(0.02, 0.97, "error bars too wide", transform=axes.transAxes, va="top", color=GREY)
     axes.text(0.98, 0.03, "error bars too narrow", transform=axes.transAxes, ha="right", color=GREY)
@@ -302,14 +302,14 @@ def draw_error_by_bin(scores: Sequence[Score], title: str, *, metric: str = "rms
         title: Title of the picture.
         metric: The one to draw, a share.
     """
-    shown = [one for one in scores if one.metric == metric and one.group in T1_BIN_NAMES]
-    sets = sorted({one.dataset for one in shown})
+    displayed = [score for score in scores if score.metric == metric and score.group in T1_BIN_NAMES]
+    sets = sorted({item.dataset for item in displayed})
     if len(sets) != 1:
         raise UsageError(f"one set at a time can be drawn, found scores of {', '.join(sets) or 'none'}")
     figure, axes = page(5.0, title)
-    methods = list(dict.fromkeys(one.method for one in shown))
+    methods = list(dict.fromkeys(item.method for item in displayed))
     for number, method in enumerate(methods):
-        of_bin = {one.group: 100 * one.value for one in shown if one.method == method}
+        of_bin = {item.group: 100 * item.value for item in displayed if item.method == method}
         places = np.arange(len(T1_BIN_NAMES)) + 0.06 * (number - (len(methods) - 1) / 2)
         values = [of_bin.get(name, np.nan) for name in T1_BIN_NAMES]
         axes.plot(places, values, label=method, **line(number))
@@ -341,9 +341,11 @@ def draw_methods(
         title: Title of the picture.
         aspect: Height of a voxel over its width.
     """
-    for one in methods:
-        if one.t1.shape != truth.shape or one.sd.shape != truth.shape:
-            raise UsageError(f"{one.method}: a slice of {one.t1.shape}, but the truth is {truth.shape}")
+    for method in methods:
+        if method.t1.shape != truth.shape or method.sd.shape != truth.shape:
+            raise UsageError(
+                f"{method.method}: a slice of {method.t1.shape}, but the truth is {truth.shape}"
+            )
     columns = len(methods) + 1
     tall = truth.shape[0] * aspect / truth.shape[1] * (WIDTH - 1.2) / columns
     figure = sheet(3 * tall + 0.9)
@@ -355,7 +357,7 @@ def draw_methods(
         ("SD of T1 [%]", colour_map(UNCERTAINTY), Normalize(0, SHOWN_SD, clip=True)),
     )
     images = [[truth, None, None]]
-    images += [[one.t1, 100 * (one.t1 / truth - 1), 100 * one.sd / one.t1] for one in methods]
+    images += [[item.t1, 100 * (item.t1 / truth - 1), 100 * item.sd / item.t1] for item in methods]
     for row, (label, colour, scale) in enumerate(rows):
         for column, image in enumerate(images):
             values = image[row]
@@ -370,16 +372,18 @@ def draw_methods(
             _t1_ticks(bar, scale)
         else:
             bar.ax.set_yticks(np.linspace(scale.vmin or 0, scale.vmax or 1, 5))
-    for axes, name in zip(grid[0], ["Truth", *(one.method for one in methods)], strict=True):
+    for axes, name in zip(grid[0], ["Truth", *(item.method for item in methods)], strict=True):
         axes.set_title(name, fontsize=10, color=INK)
     grid[2, 0].text(0.5, 0.5, "black: no value", transform=grid[2, 0].transAxes, ha="center", fontsize=9)
     return finished(figure, title)
 
 
-def _draw_series(axes: Axes, one: SphereSeries, place: tuple[int, int], reach: float) -> None:
+def _draw_series(axes: Axes, sphere_series: SphereSeries, place: tuple[int, int], reach: float) -> None:
     """Draw one method, moved aside so that bars do not hide each other."""
     number, count = place
-    true, mean, sd = (np.asarray(part, dtype=float) for part in (one.true, one.mean, one.sd))
+    true, mean, sd = (
+        np.asarray(part, dtype=float) for part in (sphere_series.true, sphere_series.mean, sphere_series.sd)
+    )
     times = 1e3 * true * np.exp(min(0.045, 0.25 / count) * (number - (count - 1) / 2))
     error, spread = 100 * (mean / true - 1), 100 * sd / true
     style = line(number)
@@ -391,10 +395,10 @@ def _draw_series(axes: Axes, one: SphereSeries, place: tuple[int, int], reach: f
         marker=style["marker"],
         color=style["color"],
         markersize=6,
-        markerfacecolor="white" if one.published else style["color"],
+        markerfacecolor="white" if sphere_series.published else style["color"],
         elinewidth=1.2,
         capsize=0,
-        label=one.method + ("\n(published)" if one.published else ""),
+        label=sphere_series.method + ("\n(published)" if sphere_series.published else ""),
     )
     for time, value in zip(times, error, strict=True):
         if abs(value) > reach:
@@ -413,8 +417,10 @@ def _draw_series(axes: Axes, one: SphereSeries, place: tuple[int, int], reach: f
 
 def _reach(series: Sequence[SphereSeries]) -> float:
     """Return the largest error the axis shows [%]."""
-    errors = np.concatenate([100 * np.abs(np.divide(one.mean, one.true) - 1) for one in series] or [[0.0]])
-    spread = np.concatenate([100 * np.divide(one.sd, one.true) for one in series] or [[0.0]])
+    errors = np.concatenate(
+        [100 * np.abs(np.divide(entry.mean, entry.true) - 1) for entry in series] or [[0.0]]
+    )
+    spread = np.concatenate([100 * np.divide(entry.sd, entry.true) for entry in series] or [[0.0]])
     ends = errors + np.where(np.isfinite(spread), spread, 0)
     finite = ends[np.isfinite(ends)]
     return float(min(MOST_ERROR, max(2 * BAND, 1.1 * finite.max(initial=0.0))))

@@ -34,7 +34,7 @@ from torch import Tensor
 from unweight.benchmark.core.heads import read_test_heads
 from unweight.benchmark.core.run import Case, Dataset
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Readout
 from unweight.metrics.scores import Groups
@@ -45,7 +45,7 @@ from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.scanner.measure import MeasurementPrior
-from unweight.synth.simulate_weighted import SPECS, Examined, ScannerPrior, examine, weighting_of
+from unweight.synth.simulate_weighted import SPECS, ScannerPrior, SimulatedImages, examine, weighting_of
 from unweight.synth.tissue.materials import BRAIN, DEEP_GREY, INDEX, PROPERTIES
 from unweight.synth.tissue.prior import NOMINAL_FIELDS, Prior, TissueDraw, TissuePrior
 
@@ -145,7 +145,7 @@ def binned(parameter: str, truth: Float[Tensor, " voxels"]) -> Groups:
     return Groups(names=bin_names(parameter), index=torch.where(torch.isfinite(truth), index, -1))
 
 
-def tissue_of(examined: Examined) -> Int[Tensor, "*space"]:
+def tissue_of(examined: SimulatedImages) -> Int[Tensor, "*space"]:
     """Return the place of each voxel in TISSUE_NAMES: a tissue where it is pure, else mixed; −1 outside."""
     mask = examined.examination.mask
     tissue = torch.where(mask, TISSUE_NAMES.index(MIXED), -1)
@@ -154,14 +154,14 @@ def tissue_of(examined: Examined) -> Int[Tensor, "*space"]:
     return tissue
 
 
-def tissue_map(case: Case[Examination]) -> Int[Tensor, "*space"]:
+def tissue_map(case: Case[WeightedImageSet]) -> Int[Tensor, "*space"]:
     """Return the place of each voxel of a case in TISSUE_NAMES; −1 outside the mask."""
     tissue = torch.full(case.scored.shape, -1)
     tissue[case.scored] = case.groups[0].index
     return tissue
 
 
-def lesion_voxels(case: Case[Examination]) -> Bool[Tensor, " scored"]:
+def lesion_voxels(case: Case[WeightedImageSet]) -> Bool[Tensor, " scored"]:
     """Return which scored voxels of a case are lesion."""
     return torch.isin(case.groups[0].index, torch.tensor([TISSUE_NAMES.index(name) for name in LESIONS]))
 
@@ -281,20 +281,20 @@ def held_out_contrasts(prior: ContrastPrior, generator: torch.Generator) -> Cont
     raise UsageError("this prior draws no protocol that is held out")
 
 
-def internal_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[Examination]:
+def internal_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[WeightedImageSet]:
     """Return heads nobody has seen under protocols as in a training."""
     return _healthy_set(INTERNAL, heads, n_draws, n_slices, trained_contrasts)
 
 
-def protocols_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[Examination]:
+def protocols_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[WeightedImageSet]:
     """Return the same heads and tissue under protocols that no training has seen."""
     return _healthy_set(PROTOCOLS, heads, n_draws, n_slices, held_out_contrasts)
 
 
-def field_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[Examination]:
+def field_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[WeightedImageSet]:
     """Return heads at a field that no training has seen."""
 
-    def make(number: int) -> Case[Examination]:
+    def make(number: int) -> Case[WeightedImageSet]:
         place, draw = divmod(number, n_draws)
         prior = _prior_at(UNSEEN_FIELD, READOUTS[draw % 2])
         scans = trained_contrasts(prior, _generator(FIELD, place, draw, "protocol"))
@@ -304,14 +304,14 @@ def field_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Datas
     return Dataset(name=FIELD, n_cases=len(heads) * n_draws, make=make)
 
 
-def lesions_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[Examination]:
+def lesions_set(heads: Sequence[SlicedHead], n_draws: int, n_slices: int) -> Dataset[WeightedImageSet]:
     """Return heads with plaques, and as many with a tumour; the slices show some of it.
 
     Raises:
         UsageError: No lesion lies in the slices, however often it is placed.
     """
 
-    def make(number: int) -> Case[Examination]:
+    def make(number: int) -> Case[WeightedImageSet]:
         place, rest = divmod(number, 2 * n_draws)
         ill, draw = divmod(rest, n_draws)
         disease = (PLAQUES, TUMOURS)[ill]
@@ -333,8 +333,8 @@ def _healthy_set(
     n_draws: int,
     n_slices: int,
     contrasts: Callable[[ContrastPrior, torch.Generator], Contrasts],
-) -> Dataset[Examination]:
-    def make(number: int) -> Case[Examination]:
+) -> Dataset[WeightedImageSet]:
+    def make(number: int) -> Case[WeightedImageSet]:
         place, draw = divmod(number, n_draws)
         scans = contrasts(_prior_of(draw), _generator(name, place, draw, "protocol"))
         return _case(heads[place].stack(n_slices), scans, TISSUE, (INTERNAL, place, draw), HEALTHY)
@@ -363,7 +363,7 @@ def _generator(name: str, head: int, draw: int, purpose: str) -> torch.Generator
 
 def _case(
     anatomy: Anatomy, scans: Contrasts, prior: Prior, seed: tuple[str, int, int], disease: str
-) -> Case[Examination]:
+) -> Case[WeightedImageSet]:
     """Draw tissue and scan."""
     field = scans[0].protocol.field_strength
     tissue = prior.draw(_generator(*seed, "tissue"), 3.0 if field is None else field)
@@ -378,7 +378,7 @@ def _case(
     )
 
 
-def _scanned(examined: Examined) -> tuple[str, str]:
+def _scanned(examined: SimulatedImages) -> tuple[str, str]:
     """Return the field and the readout of T1w, as groups are called."""
     first = examined.examination.images[0].weighting.readout
     name = "MPRAGE" if first is Readout.MPRAGE else "spin echo"
@@ -411,7 +411,7 @@ class WeightedPlan:
                 remedy=f"There are {', '.join(MAPS_SETS)}.",
             )
 
-    def datasets(self) -> Iterator[Dataset[Examination]]:
+    def datasets(self) -> Iterator[Dataset[WeightedImageSet]]:
         """Make the sets, each when it is asked for."""
         heads = self._heads()
         for name in self.sets:

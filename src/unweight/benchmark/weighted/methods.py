@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available
 from unweight.learn.weighted.physics_maps import PhysicsMaps
@@ -25,7 +25,7 @@ MAPS_COMPARED = (PHYSICS, *WEIGHTS)
 
 def maps_methods(
     names: Sequence[str] = MAPS_COMPARED, weights: Path | None = None
-) -> dict[str, Estimator[Examination]]:
+) -> dict[str, Estimator[WeightedImageSet]]:
     """Return estimators by name.
 
     Args:

@@ -50,7 +50,7 @@ from unweight.benchmark.weighted.datasets import (
     tissue_map,
 )
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.metrics.accuracy import median
 from unweight.metrics.calibration import GaussianPrediction
@@ -126,7 +126,7 @@ class MappedCase:
         maps: By method.
     """
 
-    case: Case[Examination]
+    case: Case[WeightedImageSet]
     maps: dict[str, ParameterMaps]
 
 
@@ -145,8 +145,8 @@ class WeightedResult:
 
 
 def evaluate_dataset(
-    dataset: Dataset[Examination],
-    methods: Mapping[str, Estimator[Examination]],
+    dataset: Dataset[WeightedImageSet],
+    methods: Mapping[str, Estimator[WeightedImageSet]],
     watch: Watch,
     metrics: MetricChoice = DEFAULT_METRICS,
 ) -> WeightedResult:
@@ -158,23 +158,23 @@ def evaluate_dataset(
         watch: Gives a progress report for a label, `internal 1/16: unet`.
         metrics: What to score.
     """
-    shown: dict[str, MappedCase] = {}
+    displayed: dict[str, MappedCase] = {}
 
-    def keep(case: Case[Examination], method: str, maps: ParameterMaps) -> PredictedVoxels:
-        first = shown.setdefault(case.metadata["disease"], MappedCase(case=case, maps={}))
+    def keep(case: Case[WeightedImageSet], method: str, maps: ParameterMaps) -> PredictedVoxels:
+        first = displayed.setdefault(case.metadata["disease"], MappedCase(case=case, maps={}))
         if first.case is case:
             first.maps[method] = replace(maps, draws=None)
         return predicted_voxels(case, maps, metrics)
 
     result = run_methods(dataset, methods, watch, keep=keep, keep_case=scored_voxels)
-    for mapped in shown.values():
+    for mapped in displayed.values():
         for refusal in result.refusals:
             mapped.maps.pop(refusal.method, None)
     scored = replace(result, scores=tuple(scores_of(result, metrics)))
-    return WeightedResult(benchmark=scored, shown=tuple(shown.values()))
+    return WeightedResult(benchmark=scored, shown=tuple(displayed.values()))
 
 
-def scored_voxels(case: Case[Examination]) -> ScoredVoxels:
+def scored_voxels(case: Case[WeightedImageSet]) -> ScoredVoxels:
     """Gather the scored voxels; lesions are numbered through all kinds of them."""
     mask, tissue = case.scored, tissue_map(case)
     lesion = torch.full(mask.shape, -1)
@@ -190,7 +190,7 @@ def scored_voxels(case: Case[Examination]) -> ScoredVoxels:
 
 
 def predicted_voxels(
-    case: Case[Examination], maps: ParameterMaps, metrics: MetricChoice = DEFAULT_METRICS
+    case: Case[WeightedImageSet], maps: ParameterMaps, metrics: MetricChoice = DEFAULT_METRICS
 ) -> PredictedVoxels:
     """Gather the scored voxels, and compare the maps as images."""
     mask, pure = case.scored, tissue_map(case) != MIXED_PLACE

@@ -43,15 +43,15 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
     if raw is not None:
         check_not_among_raw(folder, raw)
     # What a user has written into it, as authors or a licence, stays.
-    found = _check_ours(folder, "derivative")
+    check_ours = _check_ours(folder, "derivative")
     content: dict[str, object] = {"Name": "Quantitative maps"} | {
-        **found,
+        **check_ours,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *_other_makers(found)],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}, *_other_makers(check_ours)],
     }
     if raw is not None:
-        content |= _source(folder, raw, found)
+        content |= _source(folder, raw, check_ours)
     _write_if_new(folder / DESCRIPTION, json_bytes(content))
     _extend(folder / ".bidsignore", ignored)
     if not (folder / "README.md").exists():
@@ -76,7 +76,7 @@ def prepare_raw(folder: Path, name: str, readme: str) -> None:
         write_bytes_atomic(folder / "README.md", readme.encode())
 
 
-def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, object]:
+def _source(folder: Path, raw: Path, result: Mapping[str, object]) -> dict[str, object]:
     """Return what BIDS asks about the raw dataset, without names that it does not publish itself.
 
     `DatasetLinks` says what `raw` stands for in the sources of images: the relative path if it names
@@ -92,7 +92,7 @@ def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, o
     doi = DOI.search(str(described.get("DatasetDOI", "")))
     identity = f"doi:{doi[0]}" if doi else f"hash://sha256/{digest}" if digest else ""
     way = Path(os.path.relpath(raw.resolve(), folder.resolve()))
-    links, linked = found.get("DatasetLinks"), identity
+    links, linked = result.get("DatasetLinks"), identity
     if all(part in NAMELESS for part in way.parts):
         linked = way.as_posix()
     kept = links if isinstance(links, Mapping) else {}
@@ -105,17 +105,17 @@ def _source(folder: Path, raw: Path, found: Mapping[str, object]) -> dict[str, o
     if identity:
         content["SourceDatasets"] = [{"DOI" if doi else "URL": identity}]
     authors = described.get("Authors")
-    if "Authors" not in found and isinstance(authors, list) and authors:
+    if "Authors" not in result and isinstance(authors, list) and authors:
         content["Authors"] = [author for author in authors if isinstance(author, str)]
     return content
 
 
-def _other_makers(found: Mapping[str, object]) -> list[object]:
+def _other_makers(result: Mapping[str, object]) -> list[object]:
     """Return what other programs are named as makers of the dataset."""
-    makers = found.get("GeneratedBy")
+    makers = result.get("GeneratedBy")
     if not isinstance(makers, list):
         return []
-    return [one for one in makers if isinstance(one, dict) and one.get("Name") != GENERATOR]
+    return [maker for maker in makers if isinstance(maker, dict) and maker.get("Name") != GENERATOR]
 
 
 def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
@@ -130,22 +130,22 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
             )
         return {}
     try:
-        found = read_sidecar(path)
+        sidecar = read_sidecar(path)
     except InputError as error:
         raise OutputError(error.problem, remedy="Choose another folder, or mend it.", path=path) from error
-    makers = found.get("GeneratedBy")
+    makers = sidecar.get("GeneratedBy")
     names = (
         [maker.get("Name") for maker in makers if isinstance(maker, dict)]
         if isinstance(makers, list)
         else []
     )
-    if found.get("DatasetType", "raw") != kind or GENERATOR not in names:
+    if sidecar.get("DatasetType", "raw") != kind or GENERATOR not in names:
         raise OutputError(
             "describes another dataset, which would be overwritten",
             remedy="Choose another folder; derivatives/unweight within it is the custom.",
             path=path,
         )
-    return found
+    return sidecar
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

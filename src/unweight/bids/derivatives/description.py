@@ -40,8 +40,8 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     """Give the images of a set, the first map first."""
     for index, spec in enumerate(maps.specs):
         value = maps.values[..., index]
-        shown = value.nan_to_num() if spec.desc else value
-        yield _of_parameter(spec, "", shown, spec.description or spec.name, desc=spec.desc)
+        displayed = value.nan_to_num() if spec.desc else value
+        yield _of_parameter(spec, "", displayed, spec.description or spec.name, desc=spec.desc)
         deviation = f"Standard deviation of {spec.name}"
         yield _of_parameter(spec, "std", maps.std[..., index], deviation)
         level = maps.interval_level
@@ -157,9 +157,9 @@ def status_key() -> bytes:
 def plain(value: object) -> object:
     """Return a value as JSON can hold it: numbers that are not finite as null, paths by name only."""
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, float):

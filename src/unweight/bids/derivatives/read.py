@@ -56,19 +56,19 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     """
     if not out_dir.is_dir():
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
-    found = [
+    paths = [
         path
         for subject in labelled_folders(out_dir, "sub")
         for path in sorted(_sidecars(subject, suffix), key=natural_key)
         if not path.exists() or _is_own(path)
     ]
-    if not found:
+    if not paths:
         raise InputError(
             f"holds no {suffix} made by this program",
             remedy="Make the maps first, or give the folder they were written to.",
             path=out_dir,
         )
-    return tuple(found)
+    return tuple(paths)
 
 
 def _sidecars(subject: Path, suffix: str) -> list[Path]:
@@ -77,23 +77,23 @@ def _sidecars(subject: Path, suffix: str) -> list[Path]:
         folders = [subject, *labelled_folders(subject, "ses")]
     except InputError:
         return [subject]
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in folders:
         try:
             inside = listed(folder / "anat")
         except InputError:
-            found.append(folder / "anat")
+            paths.append(folder / "anat")
             continue
         inside = tuple({*inside, *unfinished_in(folder / "anat")})
         named = [
             (path, parse_stem(path.name.removesuffix(".json"))) for path in inside if path.suffix == ".json"
         ]
-        found += [
+        paths += [
             path
             for path, name in named
             if name is not None and name.suffix == suffix and "desc" not in name.entities
         ]
-    return found
+    return paths
 
 
 def _is_own(path: Path) -> bool:
@@ -144,8 +144,8 @@ def _read(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> Sto
 
     first = sidecar.with_name(f"{image_stem(sidecar.with_suffix('.nii.gz'))}.nii.gz")
     first_suffix, fields = specs[0].suffix, read_sidecar(sidecar)
-    found = fields.get(OWN)
-    own: Mapping[str, object] = found if isinstance(found, Mapping) else {}
+    value = fields.get(OWN)
+    own: Mapping[str, object] = value if isinstance(value, Mapping) else {}
     noise, settings = own.get("NoiseSD"), own.get("Settings")
     return StoredMaps(
         maps=ParameterMaps(

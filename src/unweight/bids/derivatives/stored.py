@@ -112,10 +112,10 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     if not is_folder(out_dir):
         raise InputError("is not a folder", remedy="Give the folder that holds the maps.", path=out_dir)
     labels = [path.name.removeprefix("sub-") for path in labelled_folders(out_dir, "sub")]
-    found = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
-    if not found:
+    result = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
+    if not result:
         raise InputError("holds no subject", remedy="Make the maps first.", path=out_dir)
-    return found
+    return result
 
 
 def stored_subject(out_dir: Path, label: str) -> StoredSubject:
@@ -130,12 +130,12 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
             f"holds no subject {label}", remedy="Make its maps first, or check the label.", path=out_dir
         )
     sets, problems, files, without = [], list[str](), list[Path](), list[Path]()
-    for one in (folder, *labelled_folders(folder, "ses")):
+    for item in (folder, *labelled_folders(folder, "ses")):
         try:
-            files += listed(one / "anat")
+            files += listed(item / "anat")
         except InputError as error:
-            problems.append(f"{one.name}/anat {error.problem}")
-        without += unfinished_in(one / "anat")
+            problems.append(f"{item.name}/anat {error.problem}")
+        without += unfinished_in(item / "anat")
     problems += [f"{path.name} {unfinished(path).problem}" for path in without]
     for path in sorted((path for path in files if path.suffix == ".json"), key=natural_key):
         name = parse_stem(path.name.removesuffix(".json"))
@@ -165,8 +165,8 @@ def unfinished_sets(out_dir: Path, label: str) -> tuple[str, ...]:
         InputError: The folder of the subject may not be read.
     """
     folder = out_dir / f"sub-{label}"
-    found = (unfinished_in(one / "anat") for one in (folder, *labelled_folders(folder, "ses")))
-    return tuple(path.name.removesuffix(".json") for paths in found for path in paths)
+    result = (unfinished_in(path / "anat") for path in (folder, *labelled_folders(folder, "ses")))
+    return tuple(path.name.removesuffix(".json") for paths in result for path in paths)
 
 
 def read_image(image: StoredImage) -> Float[Tensor, "x y z"]:
@@ -223,7 +223,7 @@ def _images(sidecar: Path, fields: Mapping[str, object]) -> tuple[StoredImage, .
     listed = own.get("SHA256") if isinstance(own, Mapping) else None
     if not isinstance(listed, Mapping):
         return ()
-    found = []
+    result = []
     for file, digest in listed.items():
         path = sidecar.with_name(Path(str(file)).name)
         stem = image_stem(path)
@@ -232,7 +232,7 @@ def _images(sidecar: Path, fields: Mapping[str, object]) -> tuple[StoredImage, .
             continue
         beside = _fields_beside(path)
         unit, description = beside.get("Units"), beside.get("Description")
-        found.append(
+        result.append(
             StoredImage(
                 path=path,
                 name=name,
@@ -242,7 +242,7 @@ def _images(sidecar: Path, fields: Mapping[str, object]) -> tuple[StoredImage, .
                 description=description if isinstance(description, str) else "",
             )
         )
-    return tuple(found)
+    return tuple(result)
 
 
 def _fields_beside(image: Path) -> Mapping[str, object]:
@@ -254,7 +254,7 @@ def _fields_beside(image: Path) -> Mapping[str, object]:
 
 
 def _condition(path: Path, digest: str) -> Condition:
-    found = fingerprint_of(path)
-    if found is None:
+    fingerprint = fingerprint_of(path)
+    if fingerprint is None:
         return Condition.MISSING
-    return Condition.WHOLE if found == digest else Condition.CHANGED
+    return Condition.WHOLE if fingerprint == digest else Condition.CHANGED

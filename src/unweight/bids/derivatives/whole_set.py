@@ -44,21 +44,21 @@ def images_of(sidecar: Path) -> dict[str, str]:
         own = read_sidecar(sidecar).get(OWN)
     except InputError:
         return {}
-    found = own.get("SHA256") if isinstance(own, Mapping) else None
-    if not isinstance(found, Mapping):
+    value = own.get("SHA256") if isinstance(own, Mapping) else None
+    if not isinstance(value, Mapping):
         return {}
     return {
         name: digest
-        for name, digest in found.items()
+        for name, digest in value.items()
         if isinstance(digest, str) and _is_plain(name) and name.endswith(IMAGE)
     }
 
 
 def is_whole(sidecar: Path) -> bool:
     """Whether every image of a set has the SHA-256 it was given."""
-    found = images_of(sidecar)
-    return bool(found) and all(
-        fingerprint_of(sidecar.with_name(name)) == digest for name, digest in found.items()
+    images = images_of(sidecar)
+    return bool(images) and all(
+        fingerprint_of(sidecar.with_name(name)) == digest for name, digest in images.items()
     )
 
 
@@ -66,7 +66,9 @@ def unfinished_in(folder: Path) -> tuple[Path, ...]:
     """Return the sidecars, there or not, of the sets of a folder whose writing was not ended."""
     try:
         with os.scandir(folder) as entries:
-            names = [one.name for one in entries if one.name.startswith(".") and one.name.endswith(MARK)]
+            names = [
+                entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(MARK)
+            ]
     except OSError:
         return ()  # whoever reads it says so
     sidecars = (folder / f"{name[1:].removesuffix(MARK)}.json" for name in sorted(names))
@@ -157,10 +159,10 @@ def _marked(sidecar: Path) -> set[str]:
     """Return the names a mark lists; nothing if there is none, or none that can be understood."""
     mark = _mark(sidecar)
     try:
-        found = read_sidecar(mark).get("Files") if mark.is_file() else None
+        value = read_sidecar(mark).get("Files") if mark.is_file() else None
     except InputError:
         return set()
-    return {name for name in found if _is_plain(name)} if isinstance(found, list) else set()
+    return {name for name in value if _is_plain(name)} if isinstance(value, list) else set()
 
 
 def _is_plain(name: object) -> bool:

@@ -156,10 +156,10 @@ def files_of(
 ) -> tuple[Path, ...]:
     """Return all files of a set of maps, its sidecars among them; nothing if no set was completed."""
     primary = sidecar_path(out_dir, entities, suffix, desc)
-    found = {primary} if primary.is_file() else set()
+    result = {primary} if primary.is_file() else set()
     for name in images_of(primary):
-        found |= {_beside(primary.with_name(name), ending) for ending in (".nii.gz", ".json", ".tsv")}
-    return tuple(sorted(one for one in found if one.is_file()))
+        result |= {_beside(primary.with_name(name), ending) for ending in (".nii.gz", ".json", ".tsv")}
+    return tuple(sorted(item for item in result if item.is_file()))
 
 
 def sources_of(

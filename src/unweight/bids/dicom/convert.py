@@ -104,34 +104,34 @@ def converted(
         InputError: Nothing could be converted. Errors about an image within the context are told as
             errors of the folder, for the image is gone when they are read.
     """
-    found = scan(folder)
-    series = series_of(found.images)
+    dicom_folder = scan(folder)
+    series = series_of(dicom_folder.images)
     try:
         portions = [
             portion
-            for one in chosen_series(series, numbers)
-            for portion in portions_of(one, by_hand=by_hand)
+            for dicom_series in chosen_series(series, numbers)
+            for portion in portions_of(dicom_series, by_hand=by_hand)
         ]
     except InputError as error:
         raise type(error)(error.problem, remedy=error.remedy, path=folder) from error
     portions, lost = without_lost_slices(portions)
-    notes = list(found.notes)
+    notes = list(dicom_folder.notes)
     with tempfile.TemporaryDirectory(prefix="unweight-") as temporary:
         images: list[ConvertedImage] = []
         for index, (name, portion) in enumerate(zip(_names(portions), portions, strict=True)):
             place = Path(temporary) / f"{index:04d}"
-            made, remarks = _convert(folder, (name, portion), place, longest)
-            told = "".join(f"; dcm2niix: {remark}" for remark in remarks)
-            n_made = sum(_slices_in(one.path) for one in made)
+            result, remarks = _convert(folder, (name, portion), place, longest)
+            text = "".join(f"; dcm2niix: {remark}" for remark in remarks)
+            n_made = sum(_slices_in(item.path) for item in result)
             if n_made < _n_slices(portion):
                 lost.append(
                     f"{portion.series.name} is left out: {n_made} of {_n_slices(portion)} slices could be "
-                    f"converted{told}"
+                    f"converted{text}"
                 )
                 continue
-            images += made
-            notes += [f"{name}{told}"] if told else []
-        faults = (*found.faults, *lost)
+            images += result
+            notes += [f"{name}{text}"] if text else []
+        faults = (*dicom_folder.faults, *lost)
         if not images:
             raise _failed(
                 folder, "; ".join(["no image could be converted from these DICOM files", *faults])
@@ -168,13 +168,13 @@ def _n_slices(portion: Portion) -> int:
 def _names(portions: Sequence[Portion]) -> list[str]:
     """Return a name for each portion: of its series, and a count where a series has several."""
     counts = Counter(portion.series.number for portion in portions)
-    seen: Counter[int] = Counter()
+    known: Counter[int] = Counter()
     names = []
     for portion in portions:
         number = portion.series.number
-        seen[number] += 1
+        known[number] += 1
         name = "series" if number == NO_NUMBER else f"series-{number}"
-        names.append(f"{name}_{seen[number]}" if counts[number] > 1 else name)
+        names.append(f"{name}_{known[number]}" if counts[number] > 1 else name)
     return names
 
 

@@ -58,7 +58,7 @@ class DicomFolder:
         if not self.left:
             return ()
         total = len(self.images) + len(self.left)
-        named = "; ".join(f"{one.name}, {one.reason}" for one in self.left[:MOST_NAMED])
+        named = "; ".join(f"{item.name}, {item.reason}" for item in self.left[:MOST_NAMED])
         more = len(self.left) - MOST_NAMED
         rest = f"; and {more} more" if more > 0 else ""
         return (f"{len(self.left)} of {total} files could not be used: {named}{rest}",)
@@ -145,5 +145,5 @@ def _each_once(images: Sequence[DicomImage]) -> tuple[list[DicomImage], list[Pat
     return list(first.values()), differing
 
 
-def _same_pixels(one: Path, other: Path) -> bool:
-    return bool(pydicom.dcmread(one).PixelData == pydicom.dcmread(other).PixelData)
+def _same_pixels(path: Path, other: Path) -> bool:
+    return bool(pydicom.dcmread(path).PixelData == pydicom.dcmread(other).PixelData)

@@ -162,7 +162,7 @@ def _values(dataset: Any, name: str) -> Iterator[Any]:
         for frame in dataset.get(groups) or ():
             for element in frame:
                 if element.VR == "SQ":
-                    yield from (one[name].value for one in element.value if name in one)
+                    yield from (item[name].value for item in element.value if name in item)
 
 
 def _first(dataset: FileDataset, name: str) -> Any:
@@ -172,11 +172,11 @@ def _first(dataset: FileDataset, name: str) -> Any:
 def _times(dataset: FileDataset, *names: str) -> tuple[float, ...]:
     """Return the times of the first of the elements that gives any, each once."""
     for name in names:
-        found: set[float] = set()
+        result: set[float] = set()
         for value in _values(dataset, name):
             listed = value if isinstance(value, list | pydicom.multival.MultiValue) else [value]
-            found |= {round(float(one), 3) for one in listed if one not in (None, "")}
-        usable = sorted(one for one in found if math.isfinite(one) and 0 <= one < LARGEST_TIME)
+            result |= {round(float(item), 3) for item in listed if item not in (None, "")}
+        usable = sorted(item for item in result if math.isfinite(item) and 0 <= item < LARGEST_TIME)
         if usable and usable != [0.0]:
             return tuple(usable)
     return ()

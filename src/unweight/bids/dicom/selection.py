@@ -8,7 +8,7 @@ from unweight.bids.dicom.convert import Conversion, ConvertedImage
 from unweight.bids.dicom.series import Portion, check_steady_offsets, gaps, listing
 from unweight.bids.inheritance import entry_beside
 from unweight.bids.nifti.grid import Grid
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.part import Entry, choose_part
 from unweight.bids.series.selection import by_grid, named, select_series
 from unweight.core.acquisition import SignalKind
@@ -19,7 +19,7 @@ SEVERAL = 20  # series that are listed at most
 
 
 def select_converted(
-    folder: Path, conversion: Conversion, given: Given
+    folder: Path, conversion: Conversion, given: ProtocolOverrides
 ) -> tuple[tuple[Entry, ...], tuple[str, ...], tuple[str, ...]]:
     """Choose the one series of a folder.
 
@@ -36,7 +36,7 @@ def select_converted(
         chosen, more = select_series(folder, entries, given.kind)
     else:
         chosen, more = _of_as_many(folder, entries, given)
-    used = list({id(one): one for one in (portions[entry.path] for entry in chosen)}.values())
+    used = list({id(item): item for item in (portions[entry.path] for entry in chosen)}.values())
     _check_order(folder, used, given)
     _check_taken_apart(folder, used)
     shifted = _slices_that_differ(folder, used)
@@ -52,8 +52,8 @@ def advice(conversion: Conversion) -> str:
         return ""
     more = len(conversion.series) - SEVERAL
     rest = f"; and {more} more" if more > 0 else ""
-    shown = listing(conversion.series[:SEVERAL])
-    return f"Choose with --series N, one number or several. The folder holds {shown}{rest}."
+    displayed = listing(conversion.series[:SEVERAL])
+    return f"Choose with --series N, one number or several. The folder holds {displayed}{rest}."
 
 
 def _entry(image: ConvertedImage) -> Entry:
@@ -70,7 +70,7 @@ def _entry(image: ConvertedImage) -> Entry:
 
 
 def _originals(
-    entries: Sequence[Entry], portions: dict[Path, Portion], given: Given
+    entries: Sequence[Entry], portions: dict[Path, Portion], given: ProtocolOverrides
 ) -> tuple[list[Entry], list[str]]:
     """Leave images aside that the scanner derived from others, as T1 maps, where there are others."""
     derived = [entry for entry in entries if "DERIVED" in portions[entry.path].images[0].part]
@@ -83,7 +83,7 @@ def _originals(
 
 
 def _of_as_many(
-    folder: Path, entries: Sequence[Entry], given: Given
+    folder: Path, entries: Sequence[Entry], given: ProtocolOverrides
 ) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """Choose the images on one grid of which there are as many as times are given."""
     times = given.inversion_time or given.echo_time or ()
@@ -115,7 +115,7 @@ def _shape(grid: Grid) -> str:
     return " x ".join(str(size) for size in grid.shape)
 
 
-def _check_order(folder: Path, used: Sequence[Portion], given: Given) -> None:
+def _check_order(folder: Path, used: Sequence[Portion], given: ProtocolOverrides) -> None:
     """Refuse times by hand where nothing says in which order the volumes were acquired."""
     if given.inversion_time is None:
         return
@@ -129,7 +129,7 @@ def _check_order(folder: Path, used: Sequence[Portion], given: Given) -> None:
         )
 
 
-def _check_one_time_per_volume(folder: Path, portions: Sequence[Portion], given: Given) -> None:
+def _check_one_time_per_volume(folder: Path, portions: Sequence[Portion], given: ProtocolOverrides) -> None:
     """Refuse inversion times that differ from slice to slice, unless those of volumes are given."""
     shifted = [portion for portion in portions if portion.slice_times]
     if not shifted or given.inversion_time is not None:

@@ -86,13 +86,13 @@ class Portion:
 
 def series_of(images: Sequence[DicomImage]) -> tuple[DicomSeries, ...]:
     """Return the series in the order of their numbers, then of their times."""
-    found: dict[str, list[DicomImage]] = defaultdict(list)
+    result: dict[str, list[DicomImage]] = defaultdict(list)
     for image in images:
-        found[image.series].append(image)
-    ranked = sorted(found.values(), key=lambda members: (members[0].number, min(map(_moment, members))))
+        result[image.series].append(image)
+    ranked = sorted(result.values(), key=lambda members: (members[0].number, min(map(_moment, members))))
     return tuple(
-        DicomSeries(number=one[0].number, description=one[0].description, images=tuple(one))
-        for one in ranked
+        DicomSeries(number=item[0].number, description=item[0].description, images=tuple(item))
+        for item in ranked
     )
 
 
@@ -104,17 +104,17 @@ def chosen_series(series: Sequence[DicomSeries], numbers: Sequence[int] | None) 
     """
     if numbers is None:
         return tuple(series)
-    absent = [number for number in numbers if number not in {one.number for one in series}]
+    absent = [number for number in numbers if number not in {entry.number for entry in series}]
     if absent:
         raise InputError(
             f"there is no series {', '.join(map(str, absent))}", remedy=f"There are: {listing(series)}."
         )
-    return tuple(one for number in dict.fromkeys(numbers) for one in series if one.number == number)
+    return tuple(entry for number in dict.fromkeys(numbers) for entry in series if entry.number == number)
 
 
 def listing(series: Iterable[DicomSeries]) -> str:
     """Return all series in a line, with their grids and times."""
-    return "; ".join(one.summary for one in series)
+    return "; ".join(entry.summary for entry in series)
 
 
 def portions_of(series: DicomSeries, *, by_hand: bool) -> list[Portion]:
@@ -157,8 +157,8 @@ def without_lost_slices(portions: Sequence[Portion]) -> tuple[list[Portion], lis
     for index, portion in enumerate(portions):
         remaining: list[DicomImage] = []
         for volume, members in _volumes(portion.images).items():
-            found = kinds[_kind(portion, volume)]
-            usual = max(found, key=lambda positions: (found[positions], len(positions)))
+            kind = kinds[_kind(portion, volume)]
+            usual = max(kind, key=lambda positions: (kind[positions], len(positions)))
             here = places[index, volume]
             if here < usual and 2 * len(here) >= len(usual):
                 lost.append(_lost(portion, members, len(here), len(usual)))
@@ -171,17 +171,17 @@ def without_lost_slices(portions: Sequence[Portion]) -> tuple[list[Portion], lis
 
 def gaps(portions: Sequence[Portion]) -> list[str]:
     """Return a sentence on each series with a hole between its slices."""
-    found = []
+    result = []
     for portion in portions:
         for members in _volumes(portion.images).values():
             ranked = sorted({image.position for image in members if image.position is not None})
             steps = [after - before for before, after in itertools.pairwise(ranked)]
             if len(steps) > 1 and max(steps) > GAP * statistics.median(steps):
-                found.append(
+                result.append(
                     f"{portion.series.name}: slices are {statistics.median(steps):g} mm apart, and once "
                     f"{max(steps):g} mm; a slice is missing"
                 )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(result))
 
 
 def check_steady_offsets(portions: Sequence[Portion]) -> None:
@@ -247,7 +247,9 @@ def _by_rank_of_time(series: DicomSeries) -> list[Portion]:
     """Return a portion for the first inversion time of every slice, for the second, and so on."""
     portions: dict[int, list[DicomImage]] = defaultdict(list)
     for members in _places(series.images).values():
-        ranks = {time: rank for rank, time in enumerate(sorted({one.inversion_times for one in members}))}
+        ranks = {
+            time: rank for rank, time in enumerate(sorted({member.inversion_times for member in members}))
+        }
         for image in members:
             portions[ranks[image.inversion_times]].append(image)
     return [
@@ -256,7 +258,7 @@ def _by_rank_of_time(series: DicomSeries) -> list[Portion]:
             images=tuple(members),
             inversion_time=None,
             slice_times=tuple(
-                image.inversion_times[0] for image in sorted(members, key=lambda one: one.position or 0.0)
+                image.inversion_times[0] for image in sorted(members, key=lambda item: item.position or 0.0)
             ),
         )
         for _, members in sorted(portions.items())

@@ -71,15 +71,15 @@ def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...], path: Path | N
         InputError: Two of its axes run along the same direction.
     """
     matrix = affine.detach().cpu().double().numpy()
-    found = ORIENTATIONS.io_orientation(matrix)
-    if sorted(found[:, 0].tolist()) != [0, 1, 2]:
+    io_orientation = ORIENTATIONS.io_orientation(matrix)
+    if sorted(io_orientation[:, 0].tolist()) != [0, 1, 2]:
         raise InputError(
             "has axes that cannot be told apart", remedy="Write it along x, y and z.", path=path
         )
-    to_axis = [int(axis) for axis in found[:, 0]]
+    to_axis = [int(axis) for axis in io_orientation[:, 0]]
     first, second, third = (to_axis.index(axis) for axis in range(3))
-    signs = {int(axis): float(sign) for axis, sign in found}
-    turned = matrix @ ORIENTATIONS.inv_ornt_aff(found, shape[:3])
+    signs = {int(axis): float(sign) for axis, sign in io_orientation}
+    turned = matrix @ ORIENTATIONS.inv_ornt_aff(io_orientation, shape[:3])
     return Turn(
         order=(first, second, third),
         reversed=tuple(axis for axis in range(3) if signs[axis] < 0),

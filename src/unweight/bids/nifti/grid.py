@@ -59,7 +59,7 @@ class Placement:
     @property
     def matrices(self) -> tuple[Matrix, ...]:
         """All that place the voxels somewhere, the one that counts first."""
-        return (self.affine, *(one for one in (self.sform, self.qform) if one is not None))
+        return (self.affine, *(item for item in (self.sform, self.qform) if item is not None))
 
     def of_code(self, code: int) -> tuple[Matrix, ...]:
         """Return the matrices that lead to one space, the sform first."""
@@ -79,10 +79,10 @@ def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]
         raise bad_header(path, f"its unit of length is unknown ({int(header['xyzt_units']) & 7})")
     try:
         with np.errstate(all="ignore"):
-            found = (header.get_sform(coded=True), header.get_qform(coded=True))
+            result = (header.get_sform(coded=True), header.get_qform(coded=True))
     except UNREADABLE as error:
         raise bad_header(path, f"its orientation cannot be read ({error})") from error
-    sform, qform = (None if one is None else _in_millimetres(one, scale) for one, _ in found)
+    sform, qform = (None if item is None else _in_millimetres(item, scale) for item, _ in result)
     affine, notes = sform if sform is not None else qform, []
     if affine is None:
         notes.append("the header gives no orientation; voxel axes are taken as they are")
@@ -98,8 +98,8 @@ def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]
         affine=torch.from_numpy(affine),
         sform=None if sform is None else torch.from_numpy(sform),
         qform=None if qform is None else torch.from_numpy(qform),
-        sform_code=NO_SPACE if sform is None else int(found[0][1]),
-        qform_code=NO_SPACE if qform is None else int(found[1][1]),
+        sform_code=NO_SPACE if sform is None else int(result[0][1]),
+        qform_code=NO_SPACE if qform is None else int(result[1][1]),
     )
     return place, tuple(notes)
 
@@ -203,12 +203,12 @@ def check_same_grid(grids: Sequence[Grid]) -> None:
         if grid.same_as(first):
             continue
         if grid.shape != first.shape:
-            shapes = ["x".join(map(str, one.shape)) for one in (grid, first)]
-            found = f"has {shapes[0]} voxels, but {first.path.name} has {shapes[1]}"
+            shapes = ["x".join(map(str, item.shape)) for item in (grid, first)]
+            text = f"has {shapes[0]} voxels, but {first.path.name} has {shapes[1]}"
         else:
             apart = grid.distance_mm(first)
-            found = (
+            text = (
                 f"lies elsewhere than {first.path.name}: by their affines equal voxels are up to "
                 f"{apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
             )
-        raise InputError(found, remedy="Bring all images onto one grid first.", path=grid.path)
+        raise InputError(text, remedy="Bring all images onto one grid first.", path=grid.path)

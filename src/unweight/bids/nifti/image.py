@@ -73,7 +73,7 @@ def nifti_image(
         image.set_qform(matrix, code)
     else:
         sform, qform = (
-            matrix if one is None else one.numpy() for one in (placement.sform, placement.qform)
+            matrix if item is None else item.numpy() for item in (placement.sform, placement.qform)
         )
         image.set_sform(sform, placement.sform_code)
         image.set_qform(qform, placement.qform_code)

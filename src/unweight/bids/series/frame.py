@@ -12,7 +12,7 @@ from unweight.bids.nifti.philips import Rescaling
 from unweight.bids.nifti.volume import Volume
 from unweight.bids.nifti.voxels import Signs, signs_of
 from unweight.bids.series.incoherent import SliceFacts
-from unweight.bids.series.overrides import GIVEN_LABELS, Given, override, overrides_of
+from unweight.bids.series.overrides import GIVEN_LABELS, ProtocolOverrides, override, overrides_of
 from unweight.bids.series.part import Entry
 from unweight.bids.sidecar import Sidecar, Timing, timing_of
 from unweight.core.errors import ProtocolError
@@ -52,7 +52,10 @@ class Frame:
 
 
 def frames_of(
-    entries: Sequence[Entry], volumes: Sequence[Volume], scalings: Sequence[Rescaling], given: Given
+    entries: Sequence[Entry],
+    volumes: Sequence[Volume],
+    scalings: Sequence[Rescaling],
+    given: ProtocolOverrides,
 ) -> list[Frame]:
     """Cut the files into volumes, each with its timing, all in one unit."""
     counts = [volume.data.shape[3] if volume.data.ndim == 4 else 1 for volume in volumes]
@@ -64,7 +67,7 @@ def frames_of(
         saturated = None if volume.saturated is None else volume.saturated.reshape(shape)
         for index in range(n_volumes):
             given_here = overrides[len(frames)]
-            told = override(_of_volume(entry.sidecar, index, n_volumes, set(given_here)), given_here)
+            sidecar = override(_of_volume(entry.sidecar, index, n_volumes, set(given_here)), given_here)
             values = _rescaled(data[..., index], scaling)
             looked_at = bool(volume.slices) and not scaling.offset
             counted = bool(volume.signs) and scaling == Rescaling()
@@ -76,7 +79,7 @@ def frames_of(
                     saturated=None if saturated is None else saturated[..., index],
                     grid=volume.grid,
                     entry=entry,
-                    timing=timing_of(told),
+                    timing=timing_of(sidecar),
                 )
             )
     return frames

@@ -52,14 +52,14 @@ def incoherent_slices(volumes: Sequence[SliceFacts]) -> Bool[Tensor, "z volumes"
     likeness = torch.stack([volume.likeness for volume in volumes], dim=-1)
     evenness = torch.stack([volume.evenness for volume in volumes], dim=-1)
     energy = torch.stack([volume.energy for volume in volumes], dim=-1)
-    found = torch.zeros_like(likeness, dtype=torch.bool)
+    result = torch.zeros_like(likeness, dtype=torch.bool)
     for volume in range(n_volumes):
         others = [other for other in range(n_volumes) if other != volume]
         image = likeness[:, others].median(dim=-1).values > IMAGE
         times = energy[:, volume] / energy[:, others].median(dim=-1).values
         noise = (likeness[:, volume] < NO_IMAGE) & (evenness[:, volume] < EVEN)
-        found[:, volume] = noise & ((image & (times > FAINT)) | (times > BRIGHT))
-    return found
+        result[:, volume] = noise & ((image & (times > FAINT)) | (times > BRIGHT))
+    return result
 
 
 def facts_of(volume: Float[Tensor, "x y z"] | Complex[Tensor, "x y z"]) -> SliceFacts:

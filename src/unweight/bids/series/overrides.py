@@ -40,7 +40,7 @@ LARGEST_TIME = 1e9  # that can stand in a sidecar and be compared [s]
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class ProtocolOverrides:
     """What the caller says about the files; it wins over sidecars.
 
     Attributes:
@@ -84,10 +84,12 @@ class Given:
         return self.inversion_time is not None or any(several)
 
 
-NOTHING_GIVEN = Given()
+NOTHING_GIVEN = ProtocolOverrides()
 
 
-def overrides_of(given: Given, n_volumes: int, entries: Sequence[Entry]) -> list[dict[str, float]]:
+def overrides_of(
+    given: ProtocolOverrides, n_volumes: int, entries: Sequence[Entry]
+) -> list[dict[str, float]]:
     """Return the given timings of each volume.
 
     Inversion times may be given once each where the sidecars say which volumes repeat one.
@@ -140,13 +142,13 @@ def _check_order(name: str, values: Sequence[float], entries: Sequence[Entry]) -
     """Refuse times that the sidecars give too, in another order: the files were listed differently."""
     label = GIVEN_LABELS[name][0]
     known = [entry.sidecar.fields.get(label) for entry in entries]
-    told = [float(value) for value in known if isinstance(value, int | float) and abs(value) < LARGEST_TIME]
-    if len(told) != len(values):
+    info = [float(value) for value in known if isinstance(value, int | float) and abs(value) < LARGEST_TIME]
+    if len(info) != len(values):
         return
-    same = all(same_time(a, b) for a, b in zip(values, told, strict=True))
-    permuted = all(same_time(a, b) for a, b in zip(sorted(values), sorted(told), strict=True))
+    same = all(same_time(a, b) for a, b in zip(values, info, strict=True))
+    permuted = all(same_time(a, b) for a, b in zip(sorted(values), sorted(info), strict=True))
     if permuted and not same:
-        pairs = zip(entries, told, strict=True)
+        pairs = zip(entries, info, strict=True)
         unit = "degrees" if name == "flip_angle" else "s"
         listed = ", ".join(f"{entry.path.name} {value:g} {unit}" for entry, value in pairs)
         raise ProtocolError(

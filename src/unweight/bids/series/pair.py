@@ -29,8 +29,8 @@ def completed(first: Sequence[Entry], second: Sequence[Entry]) -> tuple[list[Ent
     """
     pairs = list(zip(first, second, strict=True))
     return (
-        [replace(one, sidecar=_completed(one.sidecar, other.sidecar)) for one, other in pairs],
-        [replace(other, sidecar=_completed(other.sidecar, one.sidecar)) for one, other in pairs],
+        [replace(pair, sidecar=_completed(pair.sidecar, other.sidecar)) for pair, other in pairs],
+        [replace(other, sidecar=_completed(other.sidecar, pair.sidecar)) for pair, other in pairs],
     )
 
 
@@ -51,10 +51,10 @@ def check_pair(first: Protocol, second: Protocol, path: Path) -> list[str]:
     if first.n_volumes != second.n_volumes:
         raise _apart(f"{second.n_volumes} volumes here and {first.n_volumes} in the other", path)
     for name in PER_VOLUME:
-        one, other = getattr(first, name), getattr(second, name)
-        if one is None or other is None:
+        item, other = getattr(first, name), getattr(second, name)
+        if item is None or other is None:
             continue
-        for volume, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True), start=1):
+        for volume, (a, b) in enumerate(zip(item.tolist(), other.tolist(), strict=True), start=1):
             if not same_time(a, b):
                 raise _apart(f"{name} of volume {volume} is {b:g} here and {a:g} in the other", path)
     a, b = first.field_strength, second.field_strength

@@ -50,9 +50,9 @@ def choose_part(
     taken = TAKEN[wanted]
     part = next((part for part in taken if part in by_part), Part.PHASE)
     if part not in taken:
-        found = ", ".join(sorted(_part_name(part) for part in by_part))
+        text = ", ".join(sorted(_part_name(part) for part in by_part))
         raise InputError(
-            f"no {'magnitude' if wanted is None else wanted.value} images here, only {found} images",
+            f"no {'magnitude' if wanted is None else wanted.value} images here, only {text} images",
             remedy="Ask for another kind, or give other files.",
             path=entries[0].path,
         )
@@ -74,14 +74,14 @@ def choose_parts_of_complex(entries: Sequence[Entry]) -> dict[Part, list[Entry]]
     by_part = _by_part(entries)
     if Part.PHASE in by_part and Part.MAGNITUDE not in by_part and None in by_part:
         # What has no name beside a phase is the magnitude, as some converters leave it.
-        by_part[Part.MAGNITUDE] = [replace(one, part=Part.MAGNITUDE) for one in by_part.pop(None)]
+        by_part[Part.MAGNITUDE] = [replace(item, part=Part.MAGNITUDE) for item in by_part.pop(None)]
     for pair in ((Part.MAGNITUDE, Part.PHASE), (Part.REAL, Part.IMAGINARY)):
         members = {part: by_part.get(part, []) for part in pair}
         if all(members.values()) and len({len(files) for files in members.values()}) == 1:
             return members
-    found = ", ".join(f"{len(files)} {_part_name(part)}" for part, files in by_part.items())
+    text = ", ".join(f"{len(files)} {_part_name(part)}" for part, files in by_part.items())
     raise InputError(
-        f"complex images need magnitude and phase, or real and imaginary part; found {found}",
+        f"complex images need magnitude and phase, or real and imaginary part; found {text}",
         remedy="Name them with part-mag and part-phase, or keep the sidecars that dcm2niix wrote.",
         path=entries[0].path,
     )

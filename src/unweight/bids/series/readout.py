@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from unweight.bids.names import image_stem, parse_stem
-from unweight.bids.series.overrides import Given
+from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.part import Entry
 from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import ProtocolError
@@ -100,7 +100,7 @@ def check_echoes(sidecars: Sequence[Sidecar], suffix: str, wanted: Echoes, remed
         )
 
 
-def check_recovery(entries: Sequence[Entry], given: Given) -> list[str]:
+def check_recovery(entries: Sequence[Entry], given: ProtocolOverrides) -> list[str]:
     """Refuse a series of inversion times that is not plain inversion recovery.
 
     Args:
@@ -126,7 +126,7 @@ def check_recovery(entries: Sequence[Entry], given: Given) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _inversion_times(entries: Sequence[Entry], given: Given) -> list[list[float]]:
+def _inversion_times(entries: Sequence[Entry], given: ProtocolOverrides) -> list[list[float]]:
     """Return the inversion times of each file."""
     if given.inversion_time is None:
         return [_numbers(entry.sidecar, "InversionTime") for entry in entries]
@@ -139,8 +139,8 @@ def _numbers(sidecar: Sidecar, name: str) -> list[float]:
     """Return the finite numbers of a field; what is none is refused elsewhere."""
     value = sidecar.fields.get(name)
     listed = value if isinstance(value, list) else [value]
-    numbers = [one for one in listed if isinstance(one, int | float) and not isinstance(one, bool)]
-    return [float(one) for one in numbers if abs(one) <= sys.float_info.max]
+    numbers = [item for item in listed if isinstance(item, int | float) and not isinstance(item, bool)]
+    return [float(number) for number in numbers if abs(number) <= sys.float_info.max]
 
 
 def _flip(sidecar: Sidecar) -> float | None:
@@ -221,7 +221,7 @@ def _within(intervals: Sequence[float], times: Sequence[float]) -> tuple[float, 
     return next(((interval, time) for interval, time in pairs if 0 < interval < time), None)
 
 
-def _check_slices(sidecar: Sidecar, longest: float, given: Given) -> list[str]:
+def _check_slices(sidecar: Sidecar, longest: float, given: ProtocolOverrides) -> list[str]:
     """Refuse slices that one inversion serves one after the other, as far as the sidecar shows it.
 
     Slices spread over more than is left of TR after the longest inversion time have an inversion each.

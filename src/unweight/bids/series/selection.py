@@ -78,7 +78,7 @@ def _check_distinct(folder: Path, entries: Sequence[Entry]) -> None:
 
     Repetitions within one DICOM series are volumes of one scan, and stay.
     """
-    seen: dict[tuple[float | None, float | None, float | None], Entry] = {}
+    known: dict[tuple[float | None, float | None, float | None], Entry] = {}
     for entry in entries:
         angle = entry.sidecar.fields.get("FlipAngle")
         key = (
@@ -86,7 +86,7 @@ def _check_distinct(folder: Path, entries: Sequence[Entry]) -> None:
             entry.sidecar.number("EchoTime"),
             None if isinstance(angle, list) else entry.sidecar.number("FlipAngle"),
         )
-        other = seen.setdefault(key, entry)
+        other = known.setdefault(key, entry)
         if other is entry or (entry.scan is not None and entry.scan == other.scan):
             continue
         if key[:2] == (None, None):

@@ -18,7 +18,7 @@ from unweight.bids.nifti.volume import count_values, open_volume
 from unweight.bids.series.frame import Frame, frames_of
 from unweight.bids.series.incoherent import SliceFacts, facts_of, incoherent_slices
 from unweight.bids.series.mask import read_mask
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.bids.series.pair import check_pair, completed
 from unweight.bids.series.part import Entry, choose_part, choose_parts_of_complex
 from unweight.bids.series.phase import phase_in_radians, slices_turned_back
@@ -75,7 +75,7 @@ class _Read(NamedTuple):
     notes: list[str]
 
 
-def stack(entries: Sequence[Entry], given: Given = NOTHING_GIVEN) -> Stack:
+def stack(entries: Sequence[Entry], given: ProtocolOverrides = NOTHING_GIVEN) -> Stack:
     """Read the files of one series and bring them together.
 
     Args:
@@ -114,13 +114,13 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
     )
     if not slices:
         return stacked
-    found = incoherent_slices(slices)
-    damaged = found.any(dim=-1)
+    result = incoherent_slices(slices)
+    damaged = result.any(dim=-1)
     if not bool(damaged.any()):
         return stacked
-    places = found.nonzero().tolist()
-    told = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
-    problem = f"noise where the other volumes show an image, in {', '.join(told)}"
+    places = result.nonzero().tolist()
+    info = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
+    problem = f"noise where the other volumes show an image, in {', '.join(info)}"
     if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
         raise InputError(
             problem,
@@ -150,7 +150,7 @@ def _volume(stacked: Stack, volume: int) -> str:
     return name if len(stacked.entries) > 1 else f"volume {volume + 1} of {name}"
 
 
-def _stack(entries: Sequence[Entry], given: Given) -> Stack:
+def _stack(entries: Sequence[Entry], given: ProtocolOverrides) -> Stack:
     chosen, kind, notes = choose_part(entries, given.kind)
     notes += check_recovery(chosen, given)
     every = _kept_of(chosen, given, REAL_BYTES)
@@ -182,7 +182,7 @@ def _stack(entries: Sequence[Entry], given: Given) -> Stack:
     )
 
 
-def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
+def _stack_complex(entries: Sequence[Entry], given: ProtocolOverrides) -> Stack:
     """Bring magnitude and phase, or real and imaginary part, together."""
     parts = choose_parts_of_complex(entries)
     pair = completed(*parts.values())
@@ -194,14 +194,14 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
         _check_filled(first)
     protocol = _protocol(first, given)
     more += check_pair(protocol, _protocol(second, given), second[0].entry.path)
-    one, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
+    item, other = (torch.stack([frame.data for frame in frames], dim=-1) for frames in (first, second))
     if Part.PHASE in parts:
         _check_sign(first)
         radians = phase_in_radians(other, second[0].entry.sidecar, given.phase)
-        signal = torch.polar(one, radians.phase)
+        signal = torch.polar(item, radians.phase)
         more.append(radians.note)
     else:
-        signal = torch.complex(one, -other if given.phase.inverted else other)
+        signal = torch.complex(item, -other if given.phase.inverted else other)
     if signal.ndim == 4:
         signal, turned = slices_turned_back(signal)
         more += [] if turned is None else [turned]
@@ -223,7 +223,7 @@ def _stack_complex(entries: Sequence[Entry], given: Given) -> Stack:
     )
 
 
-def _kept_of(entries: Sequence[Entry], given: Given, bytes_each: int) -> int:
+def _kept_of(entries: Sequence[Entry], given: ProtocolOverrides, bytes_each: int) -> int:
     """Return which voxels of a slice are kept, 1 for all, from what the headers announce.
 
     Raises:
@@ -236,7 +236,7 @@ def _kept_of(entries: Sequence[Entry], given: Given, bytes_each: int) -> int:
     return 1
 
 
-def _read(parts: Sequence[Sequence[Entry]], given: Given, every: int) -> list[_Read]:
+def _read(parts: Sequence[Sequence[Entry]], given: ProtocolOverrides, every: int) -> list[_Read]:
     """Read parts of one series, each in order and on one grid; all of them are brought to one unit."""
     volumes = [[open_volume(entry.path, every=every) for entry in entries] for entries in parts]
     for members in volumes:
@@ -254,7 +254,7 @@ def _read(parts: Sequence[Sequence[Entry]], given: Given, every: int) -> list[_R
 def _placement(frames: Sequence[Frame]) -> Placement:
     """Return the placement of the first file that says where the scanner is, else of the first."""
     every = [frame.grid.placement for frame in frames]
-    return next((one for one in every if one.of_code(SCANNER)), every[0])
+    return next((item for item in every if item.of_code(SCANNER)), every[0])
 
 
 def _slices(frames: Sequence[Frame]) -> tuple[SliceFacts, ...]:
@@ -263,7 +263,7 @@ def _slices(frames: Sequence[Frame]) -> tuple[SliceFacts, ...]:
     return known if len(known) == len(frames) else ()
 
 
-def _protocol(frames: Sequence[Frame], given: Given) -> Protocol:
+def _protocol(frames: Sequence[Frame], given: ProtocolOverrides) -> Protocol:
     protocol = protocol_of(frames)
     if given.field_strength is None:
         return protocol

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import degrees
 
 from unweight.bids.series.frame import Frame
-from unweight.bids.series.overrides import Given, same_time
-from unweight.core.errors import ProtocolError
+from unweight.bids.series.overrides import ProtocolOverrides, same_time
+from unweight.core.errors import NoTimingError, ProtocolError
 from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
 
 SAME_FIELD = 0.05
@@ -17,14 +17,14 @@ MAY_DIFFER = {
 }
 
 
-def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
+def times_beside_files(frames: Sequence[Frame], given: ProtocolOverrides) -> list[str]:
     """Return a sentence on times given one per volume, each beside the file it was taken for.
 
     Args:
         frames: In the order of the files.
         given: What the caller says.
     """
-    told = []
+    info = []
     for name in MAY_DIFFER:
         values = getattr(given, name)
         if values is None or len(values) < 2:
@@ -32,8 +32,8 @@ def times_beside_files(frames: Sequence[Frame], given: Given) -> list[str]:
         pairs = [
             f"{_shown(frame, name)} {_volume_name(frames, index)}" for index, frame in enumerate(frames)
         ]
-        told.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
-    return told
+        info.append(f"{name.replace('_', ' ')}s as given: {', '.join(pairs)}")
+    return info
 
 
 def _shown(frame: Frame, name: str) -> str:
@@ -81,7 +81,7 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
             _check_constant(name, values, frames)
         collected[name] = values
     if not collected:
-        raise ProtocolError(
+        raise NoTimingError(
             "no timing is known: no sidecar beside it says any, and none was given",
             remedy="Add a JSON sidecar (EchoTime, InversionTime … in seconds), or give the times "
             "(--ti, --te, --tr).",

@@ -14,7 +14,7 @@ from typing import final
 from unweight.bids.series.overrides import override
 from unweight.bids.series.readout import EXCITATION, MPRAGE_WORDS, described, scanning_codes
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
-from unweight.core.errors import ProtocolError
+from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 
@@ -62,18 +62,18 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
         ProtocolError: A timing is absent or impossible, or the readout has no model here.
     """
     times = {name: getattr(given, name) for name in ("repetition_time", "echo_time", "inversion_time")}
-    told = override(sidecar, {name: value for name, value in times.items() if value is not None})
-    fields = dict(told.fields)
+    info = override(sidecar, {name: value for name, value in times.items() if value is not None})
+    fields = dict(info.fields)
     if given.flip_angle is not None:
         fields["FlipAngle"] = given.flip_angle
-    readout = given.readout or _readout(contrast, told.with_fields(fields))
+    readout = given.readout or _readout(contrast, info.with_fields(fields))
     spacing = None
     if readout is Readout.MPRAGE:
         spacing = _spacing(sidecar)
         if given.repetition_time is None and spacing is not None and _prepared(fields):
             fields.pop(EXCITATION, None)
-        _check_inversions(told.with_fields(fields), sidecar.image)
-    timing = timing_of(told.with_fields(fields))
+        _check_inversions(info.with_fields(fields), sidecar.image)
+    timing = timing_of(info.with_fields(fields))
     values = _needed(contrast, readout, timing, sidecar)
     if readout is Readout.MPRAGE:
         values |= _train(timing, spacing, fields.get("NumberShots"))
@@ -97,18 +97,19 @@ def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -
     if readout is Readout.MPRAGE:
         names.append("flip_angle")
     values: dict[str, float] = {}
+    missing: list[MissingValue] = []
     for name in names:
         value = getattr(timing, name)
         if value is None or (name == "inversion_time" and value == 0):
             field = FIELDS[name]
             if readout is Readout.MPRAGE and name == "repetition_time":
                 field = "RepetitionTimePreparation"
-            raise ProtocolError(
-                f"nothing tells {field} of this {contrast}",
-                remedy=f"Write it into its sidecar, or give --{contrast.lower()}-{OPTIONS[name]}.",
-                path=sidecar.image,
-            )
-        values[name] = value
+            option = f"--{contrast.lower()}-{OPTIONS[name]} {'DEG' if name == 'flip_angle' else 'S'}"
+            missing.append(MissingValue(field=field, of=f"this {contrast}", option=option))
+        else:
+            values[name] = value
+    if missing:
+        raise MissingValuesError(missing, path=sidecar.image)
     if readout is not Readout.MPRAGE and timing.inversion_time:
         values["inversion_time"] = timing.inversion_time
     # In a turbo spin echo scanners write the refocusing angle there.
@@ -159,7 +160,7 @@ def _train(timing: Timing, spacing: float | None, shots: object) -> dict[str, fl
         values["train_length"] = timing.train_length
     if isinstance(shots, int | float) and not isinstance(shots, bool):
         values.setdefault("train_length", float(shots))
-    if isinstance(shots, list) and len(shots) == 2 and all(isinstance(one, int | float) for one in shots):
+    if isinstance(shots, list) and len(shots) == 2 and all(isinstance(shot, int | float) for shot in shots):
         values.setdefault("train_length", float(sum(shots)))
         values["centre_index"] = float(shots[0])
     if timing.centre_index is not None:
@@ -207,9 +208,9 @@ def _prepared(fields: Mapping[str, object]) -> bool:
 
 def told_of(weighting: Weighting) -> dict[str, float | str]:
     """Return readout and timings as BIDS names them, for sidecars; angles in degrees."""
-    told: dict[str, float | str] = {"Readout": str(weighting.readout)}
+    info: dict[str, float | str] = {"Readout": str(weighting.readout)}
     for name, field in FIELDS.items():
         value = weighting.time(name)
         if value is not None:
-            told[field] = round(degrees(value), 6) if name == "flip_angle" else round(value, 9)
-    return told
+            info[field] = round(degrees(value), 6) if name == "flip_angle" else round(value, 9)
+    return info

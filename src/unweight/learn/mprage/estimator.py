@@ -118,47 +118,49 @@ class EchoT1w(Estimator[Acquisition]):
     ) -> ParameterMaps:
         """Make the image of what was prepared, with axes to the right, front and top, and turn it back."""
         channels = maps.channels()
-        told = Conditions(r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None)
+        conditions = Conditions(
+            r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None
+        )
         turn = turn_of(torch.eye(4) if affine is None else affine, tuple(maps.mask.shape))
         upright = turn.apply(channels.movedim(0, -1)).movedim(-1, 0)
-        found = self.synthesise(upright, told, progress)
-        made = Synthesis(
-            mean=turn.undo(found.mean),
-            sd=turn.undo(found.sd),
-            draws=tuple(turn.undo(one) for one in found.draws),
+        result = self.synthesise(upright, conditions, progress)
+        synthesis = Synthesis(
+            mean=turn.undo(result.mean),
+            sd=turn.undo(result.sd),
+            draws=tuple(turn.undo(draw) for draw in result.draws),
         )
         inside = channels[MASK] > 0
         status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
-        status[inside & _beyond(channels, told)] = int(VoxelStatus.AT_LIMIT)
+        status[inside & _beyond(channels, conditions)] = int(VoxelStatus.AT_LIMIT)
         return assemble_maps(
             self.parameters,
-            made.mean[..., None],
-            made.sd[..., None],
+            synthesis.mean[..., None],
+            synthesis.sd[..., None],
             status,
-            like=made.mean,
-            draws=[draw[..., None] for draw in made.draws] or None,
+            like=synthesis.mean,
+            draws=[draw[..., None] for draw in synthesis.draws] or None,
             affine=affine,
-            notes={"told_r2star": int(told.r2star), "told_chi": int(told.chi)},
+            notes={"told_r2star": int(conditions.r2star), "told_chi": int(conditions.chi)},
         )
 
     def remarks(self, maps: EchoMaps) -> tuple[str, ...]:
         """Return what a careful reader should know of these echoes."""
         low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
         sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
-        told = list(maps.notes)
+        info = list(maps.notes)
         if not all(low <= size <= high for size in maps.voxel_mm):
-            told.append(
+            info.append(
                 f"voxels of {sizes} mm; the network was trained with {self.voxel_mm[0]:g} to "
                 f"{self.voxel_mm[1]:g} mm, and other sizes make worse images"
             )
         if maps.chi is None and self.conditions.chi:
-            told.append("no phase: the image is made without susceptibility")
-        return tuple(told)
+            info.append("no phase: the image is made without susceptibility")
+        return tuple(info)
 
 
-def _beyond(channels: Float[Tensor, "7 x y z"], told: Conditions) -> Tensor:
+def _beyond(channels: Float[Tensor, "7 x y z"], conditions: Conditions) -> Tensor:
     limits = list(LIMITS)
-    limits += [(R2STAR, OTHER_LIMIT)] * told.r2star + [(CHI, OTHER_LIMIT)] * told.chi
+    limits += [(R2STAR, OTHER_LIMIT)] * conditions.r2star + [(CHI, OTHER_LIMIT)] * conditions.chi
     beyond = torch.zeros_like(channels[0], dtype=torch.bool)
     for channel, limit in limits:
         beyond |= channels[channel].abs() >= limit

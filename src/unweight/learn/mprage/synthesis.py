@@ -26,7 +26,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, variance_correction
-from unweight.diffusion.schedule import Ladder, cosine_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder
 from unweight.learn.mprage.tasks import (
     N_ANSWERS,
     TIME_UNIT,
@@ -146,9 +146,9 @@ class Regression(Synthesiser):
             return torch.cat([image, laplace_std(log_scale).square()], dim=1)
 
         with torch.no_grad():
-            said = over_planes(mask, axes, self.n_outputs, ask).to(channels.device)
-        sd = said[1].sqrt() * SPREAD * self.spread if self.n_outputs > 1 else None
-        return _synthesis(said[0], sd, mask)
+            values = over_planes(mask, axes, self.n_outputs, ask).to(channels.device)
+        sd = values[1].sqrt() * SPREAD * self.spread if self.n_outputs > 1 else None
+        return _synthesis(values[0], sd, mask)
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of all planes."""
@@ -176,7 +176,7 @@ class Diffusion(Synthesiser):
     """
 
     network: nn.Module
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
     n_draws: int = 1
     planes: Planes = Planes.ALTERNATE
@@ -286,11 +286,11 @@ class Residual(Synthesiser):
         sd = square.sqrt()
         if self.n_draws < 1:
             return _synthesis(mean, sd * SPREAD * self.spread, mask)
-        said = torch.stack([image, log_scale])
+        values = torch.stack([image, log_scale])
 
         def condition(axis: int, some: list[int]) -> Tensor:
             slabs = _slabs(channels, axis, some, conditions, self.network)
-            answer = slices_of(said, axis + 1, some).movedim(axis + 1, 0).to(slabs)
+            answer = slices_of(values, axis + 1, some).movedim(axis + 1, 0).to(slabs)
             return torch.cat([slabs, answer], dim=1)
 
         denoiser = PlanarDenoiser(
@@ -305,18 +305,18 @@ class Residual(Synthesiser):
         wider = math.sqrt(variance_correction(ladder))
         drawn = []
         for draw in range(self.n_draws):
-            found = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
-            drawn.append(mean + sd * wider * self.spread * (found - middle))
-        made = _images(drawn, mask)
+            volume = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
+            drawn.append(mean + sd * wider * self.spread * (volume - middle))
+        images = _images(drawn, mask)
         if self.n_draws == 1:
-            return _synthesis(mean, sd * SPREAD * self.spread, mask, made)
+            return _synthesis(mean, sd * SPREAD * self.spread, mask, images)
         spread = torch.stack(drawn).std(0) * SPREAD
-        return _synthesis(mean, spread, mask, made)
+        return _synthesis(mean, spread, mask, images)
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of both networks for the mean, and of the steps of all draws."""
         steps = _walk(self.planes, cosine_ladder(self.n_steps))
-        return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, one) for one in steps)
+        return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, step) for step in steps)
 
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
         """Ask the regression for the middle; both take about as long."""
@@ -329,11 +329,11 @@ class Residual(Synthesiser):
         return AXIAL if self.planes is Planes.AXIAL else THREE
 
 
-def _walk(planes: Planes, ladder: Ladder) -> list[tuple[int, ...]]:
+def _walk(planes: Planes, ladder: NoiseSchedule) -> list[tuple[int, ...]]:
     return [axes_of(planes, step) for step in range(1, ladder.n_steps + 1)]
 
 
-def _drawn(denoiser: Denoiser, ladder: Ladder, noise: ItemNoise) -> Volume:
+def _drawn(denoiser: Denoiser, ladder: NoiseSchedule, noise: ItemNoise) -> Volume:
     with torch.no_grad():
         return Ddim(ladder=ladder)(denoiser, noise, None)[0, 0]
 
@@ -364,7 +364,7 @@ def _of_draws(drawn: list[Volume], mask: Tensor, spread: float) -> Synthesis:
 
 def _images(drawn: list[Volume], mask: Tensor) -> tuple[Volume, ...]:
     """Return draws as intensities, 0 outside the mask."""
-    return tuple(denormalise(one).clamp(min=LOWEST) * mask for one in drawn)
+    return tuple(denormalise(item).clamp(min=LOWEST) * mask for item in drawn)
 
 
 def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volume, ...] = ()) -> Synthesis:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from unweight.diffusion.denoiser import Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.schedule import Ladder, cosine_ladder, non_uniform_ladder, uniform_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, non_uniform_ladder, uniform_ladder
 from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.pairs.pair import normalise
 from unweight.learn.training.trainable import Batch, Task
@@ -102,8 +102,8 @@ class EchoGanTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         channels, inside, truth = _given(batch, generator)
-        made, verdicts = network(channels, truth * inside, inside)
-        pixels = _mean((made[:, :1].float() - truth).abs(), inside)
+        result, verdicts = network(channels, truth * inside, inside)
+        pixels = _mean((result[:, :1].float() - truth).abs(), inside)
         loss: Tensor = adversarial_loss(verdicts) + PIXELS * pixels
         return loss
 
@@ -120,7 +120,7 @@ class EchoDiffusionTask(Task):
     """
 
     unet: TimeUNet
-    ladder: Ladder
+    ladder: NoiseSchedule
     prediction: Prediction
 
     @property
@@ -244,7 +244,7 @@ class ShortSchedule(Enum):
     NON_UNIFORM = "non-uniform"
 
 
-LADDERS: dict[ShortSchedule, Callable[[], Ladder]] = {
+LADDERS: dict[ShortSchedule, Callable[[], NoiseSchedule]] = {
     ShortSchedule.UNIFORM: uniform_ladder,
     ShortSchedule.NON_UNIFORM: non_uniform_ladder,
 }
@@ -263,6 +263,6 @@ class ScheduleConfig:
     ladder: ShortSchedule = ShortSchedule.NON_UNIFORM
     prediction: Prediction = Prediction.VELOCITY
 
-    def levels(self) -> Ladder:
+    def levels(self) -> NoiseSchedule:
         """Return the ladder."""
         return LADDERS[self.ladder]()

@@ -22,10 +22,10 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.pairs.pair import EchoMaps, Pair, make_pair, maps_of_echoes
 from unweight.metrics.structures import STRUCTURES, from_materials
-from unweight.susceptibility.morphology import largest_piece, without_holes
+from unweight.susceptibility.morphology import fill_holes, largest_component
 from unweight.synth.anatomy.labels import Anatomy, on_grid
 from unweight.synth.anatomy.warp import WarpRange
-from unweight.synth.cohort import Cohort, Group, Sex, Subject, adjust, of_person
+from unweight.synth.cohort import Cohort, Group, Sex, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.prior import GradientEchoPrior, draw_echoes
 from unweight.synth.protocols.standard import Scan, eight_echoes, mprage
 from unweight.synth.scanner.measure import MeasurementPrior
@@ -80,7 +80,7 @@ class CohortRecipe:
             raise UsageError(f"no cohort: {self}")
         if self.fine_every < 0 or not 0 <= self.published <= 1:
             raise UsageError(f"no cohort: {self}", remedy="`published` is a share, `fine_every` a count.")
-        if self.group not in {one.value for one in Group}:
+        if self.group not in {item.value for item in Group}:
             raise UsageError(f"no group is called {self.group}")
 
     def indices(self, part: str) -> range:
@@ -131,7 +131,7 @@ def scan_person(
         recipe: Noise.
     """
     factor = (GATHERED, GATHERED, GATHERED)
-    anatomy = of_person(on_grid(head, voxel_mm / GATHERED), person, SHAPE)
+    anatomy = subject_anatomy(on_grid(head, voxel_mm / GATHERED), person, SHAPE)
     anatomy = replace(anatomy, labels=divisible(anatomy.labels, factor).contiguous())
     tissue = TissuePrior().draw(person.generator("tissue"), FIELD)
     tissue = adjust(tissue, person, person.generator("age"))
@@ -209,5 +209,5 @@ def cohort_maps(person: ScannedPerson) -> EchoMaps:
 
 def _drawn_mask(person: ScannedPerson) -> Bool[Tensor, "x y z"]:
     """Return the brain without its outermost layer."""
-    brain = without_holes(largest_piece(person.labels > 0))
+    brain = fill_holes(largest_component(person.labels > 0))
     return torch.from_numpy(ndimage.binary_erosion(brain.numpy()))

@@ -96,7 +96,10 @@ def echo_channels(
 
 
 def slabs_of(
-    channels: Float[Tensor, "7 x y z"], axis: int, indices: Sequence[int], told: Conditions = EVERYTHING
+    channels: Float[Tensor, "7 x y z"],
+    axis: int,
+    indices: Sequence[int],
+    conditions: Conditions = EVERYTHING,
 ) -> Float[Tensor, "slices slab rows columns"]:
     """Return what a network sees of several slices: N_SLAB channels of each.
 
@@ -104,7 +107,7 @@ def slabs_of(
         channels: Of the volume.
         axis: Across the slices: 0, 1 or 2.
         indices: Of the slices; beyond the ends the last slice stands in for neighbours.
-        told: Which conditions the network is told.
+        conditions: Which conditions the network is told.
     """
     last = channels.shape[axis + 1] - 1
     home = channels.device
@@ -115,12 +118,12 @@ def slabs_of(
         beside = channels[BESIDE].index_select(axis + 1, near).movedim(axis + 1, 0)
         parts.append(beside.float())
     flags = torch.ones(len(indices), FLAGS, *middle.shape[2:], device=home)
-    return told_only(torch.cat([*parts, flags], dim=1), told)
+    return told_only(torch.cat([*parts, flags], dim=1), conditions)
 
 
-def told_only(slabs: Float[Tensor, "batch slab rows columns"], told: Conditions) -> Tensor:
+def told_only(slabs: Float[Tensor, "batch slab rows columns"], conditions: Conditions) -> Tensor:
     """Return slabs without the conditions that are not told."""
-    given = torch.tensor([[told.r2star, told.chi]]).expand(len(slabs), 2)
+    given = torch.tensor([[conditions.r2star, conditions.chi]]).expand(len(slabs), 2)
     return with_conditions(slabs, given)
 
 

@@ -72,8 +72,8 @@ class Pair:
             OutputError: It cannot be written.
         """
         tensors = {name: getattr(self, name).contiguous() for name in TENSORS}
-        told = {**self.about, "name": self.name, "voxel_mm": list(self.voxel_mm)}
-        write_bytes_atomic(path, save(tensors, metadata={ABOUT: json.dumps(told)}))
+        info = {**self.about, "name": self.name, "voxel_mm": list(self.voxel_mm)}
+        write_bytes_atomic(path, save(tensors, metadata={ABOUT: json.dumps(info)}))
 
 
 def load_pair(path: Path) -> Pair:
@@ -105,8 +105,8 @@ def box_of(mask: Tensor, margin: int, least: int) -> tuple[slice, slice, slice]:
     parts = []
     for axis in range(3):
         others = [other for other in range(3) if other != axis]
-        found = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
-        first, last = int(found[0]) - margin, int(found[-1]) + 1 + margin
+        result = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
+        first, last = int(result[0]) - margin, int(result[-1]) + 1 + margin
         missing = max(0, least - (last - first))
         first, last = first - missing // 2, last + missing - missing // 2
         size = mask.shape[axis]
@@ -197,8 +197,8 @@ def maps_of_echoes(
     chi = given.get("Chi")
     notes: tuple[str, ...] = ()
     if chi is None and acquisition.kind is SignalKind.COMPLEX:
-        made = (SusceptibilityFit() if fit is None else fit).reconstruct(acquisition)
-        chi, notes = made.maps.values[..., 0].to(magnitude), made.notes
+        reconstruction = (SusceptibilityFit() if fit is None else fit).reconstruct(acquisition)
+        chi, notes = reconstruction.maps.values[..., 0].to(magnitude), reconstruction.notes
     return EchoMaps(
         magnitude=magnitude,
         echo_time=times,
@@ -268,8 +268,8 @@ def white_matter_peak(image: Float[Tensor, "*voxels"], mask: Bool[Tensor, "*voxe
     smooth = conv1d(counts[None, None], kernel[None, None] / kernel.sum(), padding=12)[0, 0]
     inner = smooth[1:-1]
     peaks = (inner >= smooth[:-2]) & (inner > smooth[2:]) & (inner >= ENOUGH * smooth.max())
-    found = peaks.nonzero()[:, 0]
-    best = int(found[-1]) + 1 if len(found) else int(smooth.argmax())
+    result = peaks.nonzero()[:, 0]
+    best = int(result[-1]) + 1 if len(result) else int(smooth.argmax())
     return (best + 0.5) * top / BINS
 
 

@@ -79,12 +79,12 @@ class PairPool:
     @cached_property
     def _places(self) -> list[tuple[Int[Tensor, "brain 3"], Int[Tensor, "deep 3"]]]:
         deep = torch.tensor([LABELS[name] for name in DEEP], dtype=torch.uint8)
-        found = []
+        result = []
         for pair in self.pairs:
             brain = _some((pair.channels[MASK] > 0).nonzero())
             inner = _some(torch.isin(pair.labels, deep).nonzero())
-            found.append((brain, inner if len(inner) else brain))
-        return found
+            result.append((brain, inner if len(inner) else brain))
+        return result
 
     def _patch(self, share: Sequence[float]) -> dict[str, Tensor]:
         """Return one patch; the numbers decide subject, place, plane and mirrors."""
@@ -93,7 +93,7 @@ class PairPool:
         places = self._places[subject][1 if share[1] < DEEP_SHARE else 0]
         place = places[int(share[2] * len(places))].tolist()
         axis = int(share[3] * 3)
-        first, second = (one for one in range(3) if one != axis)
+        first, second = (index for index in range(3) if index != axis)
         window: list[slice | int] = [0, 0, 0]
         for along, jitter in ((first, share[4]), (second, share[5])):
             start = place[along] - int(jitter * self.patch)
@@ -113,15 +113,15 @@ class PairPool:
                 torch.ones(FLAGS, self.patch, self.patch, dtype=torch.float16),
             ]
         ).float()
-        made = {
+        result = {
             "channels": channels,
             "target": pair.target[here].float()[None],
             "around": torch.stack([pair.target[cut(step)] for step in AROUND]).float(),
             "labels": pair.labels[here].float()[None],
         }
         if share[6] < MIRRORED and first == 0:  # left and right change places
-            made = {name: one.flip(-2) for name, one in made.items()}
-        return made
+            result = {name: entry.flip(-2) for name, entry in result.items()}
+        return result
 
 
 def _some(places: Int[Tensor, "voxels 3"]) -> Int[Tensor, "some 3"]:
@@ -190,7 +190,7 @@ class _Saved(Indexed[int]):
 
 def _claim(folder: Path, about: Mapping[str, object]) -> None:
     """Say what the folder is for, or see that it is for this."""
-    told = json.loads(json.dumps(dict(about)))
+    content = json.loads(json.dumps(dict(about)))
     path = folder / MANIFEST
     if not path.exists() and any(folder.glob(f"*{SUFFIX}")):
         raise UsageError(
@@ -198,7 +198,7 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
             remedy="Give another folder, or take the pairs in it away.",
         )
     if not path.exists():
-        write_bytes_atomic(path, (json.dumps(told, indent=2) + "\n").encode())
+        write_bytes_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
         return
     try:
         known = parse_json(read_content(path, LARGEST_BYTES))
@@ -206,7 +206,7 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
         raise InputError(
             "is no list of what pairs are made from", remedy="Move it away.", path=path
         ) from error
-    if known != told:
+    if known != content:
         raise UsageError(
             f"{folder} holds pairs made from other values",
             remedy="Give another folder, or take the pairs in it away.",

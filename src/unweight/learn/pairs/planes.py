@@ -18,7 +18,7 @@ from unweight.core.errors import UsageError
 from unweight.core.estimator import Progress
 from unweight.diffusion.denoiser import Denoiser, Network, NetworkDenoiser, Prediction
 from unweight.diffusion.level import NoiseLevel
-from unweight.diffusion.schedule import Ladder
+from unweight.diffusion.schedule import NoiseSchedule
 
 Ask = Callable[[int, list[int]], Tensor]
 """Given an axis and slices across it, returns (slices, outputs, rows, columns)."""
@@ -46,14 +46,14 @@ def over_planes(
     for axis in axes:
         across = total.movedim(axis + 1, 1)  # a view: what is added here is added there
         for some in chunks(mask, axis):
-            said = ask(axis, some)
-            across[:, some] += said.movedim(0, 1).to(total)
+            values = ask(axis, some)
+            across[:, some] += values.movedim(0, 1).to(total)
     return total * mask / len(axes)
 
 
 def chunks(mask: Bool[Tensor, "x y z"], axis: int) -> list[list[int]]:
     """Return the slices across an axis that hold some of the mask, as many together as fit."""
-    others = [one for one in range(3) if one != axis]
+    others = [index for index in range(3) if index != axis]
     wanted = mask.any(others[1]).any(others[0]).nonzero()[:, 0].tolist()
     pixels = mask.shape[others[0]] * mask.shape[others[1]]
     size = max(1, PIXELS_AT_ONCE // max(1, pixels))
@@ -91,7 +91,7 @@ class PlanarDenoiser(Denoiser):
 
     network: Network
     prediction: Prediction
-    ladder: Ladder
+    ladder: NoiseSchedule
     planes: Planes
     mask: Tensor
     condition: Callable[[int, list[int]], Tensor]
@@ -144,5 +144,5 @@ def axes_of(planes: Planes, step: int = 0) -> tuple[int, ...]:
 
 def slices_of(volume: Tensor, axis: int, some: Sequence[int]) -> Tensor:
     """Return slices of a volume as a batch of one channel, or of channels left where they are."""
-    found = volume.index_select(axis, torch.tensor(list(some), device=volume.device))
-    return found.movedim(axis, 0)[:, None] if volume.ndim == 3 else found
+    index_select = volume.index_select(axis, torch.tensor(list(some), device=volume.device))
+    return index_select.movedim(axis, 0)[:, None] if volume.ndim == 3 else index_select

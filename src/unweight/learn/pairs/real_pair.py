@@ -36,7 +36,7 @@ from unweight.learn.pairs.real_subjects import PairedSubject
 from unweight.metrics.structures import LABELS
 from unweight.prepare.brain_mask import grown
 from unweight.prepare.echo_mask import find_brain_in_echoes
-from unweight.prepare.lattice import Lattice, Placed
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.qsm_series import direction_of
 from unweight.prepare.resample import resampled, resampled_mask, thinned
 from unweight.prepare.rigid import RigidRegistration
@@ -58,7 +58,7 @@ N_NAMED = 8
 class _Home(NamedTuple):
     """What the T1w is brought onto."""
 
-    echo: Placed
+    echo: PlacedImage
     mask: Bool[Tensor, "x y z"]
     grid: Grid
 
@@ -89,7 +89,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
         raise InputError("is no volume with three axes", path=series.files[0])
     affine = affine.double()
     home = _Home(
-        echo=Placed(values=echo, affine=affine),
+        echo=PlacedImage(values=echo, affine=affine),
         mask=mask,
         grid=Grid(shape=tuple(mask.shape), placement=Placement(affine=affine), path=series.files[0]),
     )
@@ -115,8 +115,8 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
 
 def _about(subject: PairedSubject) -> dict[str, object]:
     """Return what may be told of a person: neither names of files nor dates."""
-    told = {"name": subject.label, "age": subject.age, "male": subject.male}
-    return {key: value for key, value in told.items() if value is not None}
+    info = {"name": subject.label, "age": subject.age, "male": subject.male}
+    return {key: value for key, value in info.items() if value is not None}
 
 
 def _with_brain(acquisition: Acquisition) -> tuple[Acquisition, Float[Tensor, "x y z"]]:
@@ -147,7 +147,7 @@ def _read_t1w(path: Path) -> Volume:
 
 def _onto(home: _Home, t1w: Volume) -> _Brought:
     """Return the T1w on the grid of the echoes, its place checked."""
-    moving = Placed(values=t1w.data, affine=t1w.grid.affine)
+    moving = PlacedImage(values=t1w.data, affine=t1w.grid.affine)
     echoes = home.grid.path.name
     if t1w.grid.same_as(home.grid):
         brought = _Brought(moving.values, torch.eye(4, dtype=torch.float64))
@@ -176,7 +176,7 @@ def _onto(home: _Home, t1w: Volume) -> _Brought:
     return brought
 
 
-def _information(home: _Home, moving: Placed, way: Float64[Tensor, "4 4"]) -> tuple[float, float]:
+def _information(home: _Home, moving: PlacedImage, way: Float64[Tensor, "4 4"]) -> tuple[float, float]:
     """Return what the images share in the brain, in place, and at most at six places around it [nat]."""
     echo, thin = thinned(home.echo, CHECKED_MM), thinned(moving, CHECKED_MM)
     mask = resampled_mask(home.mask, home.echo.lattice, echo.lattice)
@@ -186,16 +186,16 @@ def _information(home: _Home, moving: Placed, way: Float64[Tensor, "4 4"]) -> tu
             step = torch.eye(4, dtype=torch.float64)
             step[axis, 3] = sign * AWAY_MM
             ways.append(way @ step)
-    here, *away = (_shared(echo.values[mask], resampled(thin, echo.lattice, one)[mask]) for one in ways)
+    here, *away = (_shared(echo.values[mask], resampled(thin, echo.lattice, item)[mask]) for item in ways)
     return here, max(away)
 
 
-def _shared(one: Float[Tensor, " voxels"], other: Float[Tensor, " voxels"]) -> float:
+def _shared(item: Float[Tensor, " voxels"], other: Float[Tensor, " voxels"]) -> float:
     """Return the mutual information of two images, by a histogram with as many voxels in each row [nat]."""
-    known = torch.isfinite(one) & torch.isfinite(other)
+    known = torch.isfinite(item) & torch.isfinite(other)
     if int(known.sum()) < FEWEST:
         return 0.0
-    rows, columns = _ranked(one[known]), _ranked(other[known])
+    rows, columns = _ranked(item[known]), _ranked(other[known])
     joint = torch.bincount(rows * BINS + columns, minlength=BINS * BINS).double().view(BINS, BINS)
     joint = joint / joint.sum()
     apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
@@ -230,7 +230,7 @@ def _read_labels(path: Path, home: _Home, way: Float64[Tensor, "4 4"]) -> UInt8[
     numbers = torch.unique(volume.data).tolist()
     _check_numbers(numbers, path)
     x, y, z = volume.data.shape
-    source = Lattice(shape=(x, y, z), affine=volume.grid.affine)
+    source = VoxelGrid(shape=(x, y, z), affine=volume.grid.affine)
     structures = torch.zeros(home.mask.shape, dtype=torch.uint8)
     for name, label in LABELS.items():
         own = torch.tensor([number for number in numbers if STRUCTURE_OF[int(number)] == name])

@@ -15,7 +15,7 @@ from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.participants import read_participants
 from unweight.bids.read import FoundSeries, find_inputs, source_of
-from unweight.bids.series.overrides import NOTHING_GIVEN, Given
+from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError
 from unweight.core.text import natural_key
@@ -97,7 +97,7 @@ class _Member(NamedTuple):
 
 def paired_subjects(
     inputs: Sequence[Path],
-    given: Given = NOTHING_GIVEN,
+    given: ProtocolOverrides = NOTHING_GIVEN,
     subjects: Sequence[str] | None = None,
     labels: Path | None = None,
 ) -> FoundPairs:
@@ -126,21 +126,21 @@ def paired_subjects(
     root = next((members[0].collection.root for members in sessions.values()), inputs[0])
     subjects_there = tuple(members[0].collection.entities["sub"] for members in sessions.values())
     table = read_participants(root, subjects_there)
-    people = {one.participant_id: one for one in table.people}
-    for label, members in sorted(sessions.items(), key=lambda one: natural_key(one[0])):
-        one = _paired(label, members, labels)
-        if isinstance(one, LeftOut):
-            left.append(one)
+    people = {entry.participant_id: entry for entry in table.people}
+    for label, members in sorted(sessions.items(), key=lambda entry: natural_key(entry[0])):
+        item = _paired(label, members, labels)
+        if isinstance(item, LeftOut):
+            left.append(item)
             continue
         person = people.get(members[0].collection.entities["sub"])
         if person is not None:
-            one = replace(one, age=person.age, male=MALE.get(person.sex))
-        paired.append(one)
+            item = replace(item, age=person.age, male=MALE.get(person.sex))
+        paired.append(item)
     if not paired:
-        told = "; ".join(f"{one.label}: {one.reason}" for one in left[:N_NAMED])
+        text = "; ".join(f"{entry.label}: {entry.reason}" for entry in left[:N_NAMED])
         more = f"; and {len(left) - N_NAMED} more" if len(left) > N_NAMED else ""
         raise InputError(
-            f"nobody has one {ECHOES} series and one {T1W} ({told}{more})",
+            f"nobody has one {ECHOES} series and one {T1W} ({text}{more})",
             remedy="Both must be in one session.",
             path=inputs[0],
         )
@@ -152,10 +152,10 @@ def _session(entities: Mapping[str, str]) -> str:
 
 
 def _paired(label: str, members: Sequence[_Member], labels: Path | None) -> PairedSubject | LeftOut:
-    echoes, told = _one_of([one for one in members if one.collection.suffix == ECHOES], ECHOES)
+    echoes, info = _one_of([member for member in members if member.collection.suffix == ECHOES], ECHOES)
     if echoes is None:
-        return LeftOut(label, told)
-    image, more = _one_of([one for one in members if _is_plain(one.collection)], T1W)
+        return LeftOut(label, info)
+    image, more = _one_of([member for member in members if _is_plain(member.collection)], T1W)
     if image is None:
         return LeftOut(label, more)
     parts = set(echoes.collection.files)
@@ -169,7 +169,7 @@ def _paired(label: str, members: Sequence[_Member], labels: Path | None) -> Pair
     if len(structures) > 1:
         names = ", ".join(path.name for path in structures)
         return LeftOut(label, f"several label images go with {t1w.name}: {names}")
-    notes = [note for note in (told, more) if note]
+    notes = [note for note in (info, more) if note]
     if labels is not None and not structures:
         notes.append(f"no label image goes with {t1w.name}")
     return PairedSubject(
@@ -186,8 +186,10 @@ def _one_of(members: Sequence[_Member], suffix: str) -> tuple[_Member | None, st
     if not members:
         return None, f"has no {suffix}"
     ranked = sorted(members, key=lambda member: _run(member.collection.entities))
-    others = [{key: x for key, x in one.collection.entities.items() if key != "run"} for one in members]
-    listed = ", ".join(one.collection.label for one in ranked)
+    others = [
+        {key: x for key, x in member.collection.entities.items() if key != "run"} for member in members
+    ]
+    listed = ", ".join(item.collection.label for item in ranked)
     if any(other != others[0] for other in others):
         return None, f"has several {suffix} that differ by more than their run: {listed}"
     return ranked[0], "" if len(ranked) == 1 else f"the first run is taken of {listed}"
@@ -218,12 +220,12 @@ def _labels_of(t1w: Path, folder: Path) -> tuple[Path, ...]:
         return ()
     wanted = {key: label for key, label in name.entities.items() if key not in OF_LABELS}
     inside = folder.joinpath(*(f"{key}-{wanted[key]}" for key in ("sub", "ses") if key in wanted), "anat")
-    found = []
+    result = []
     for path in sorted(inside.glob(f"*_{LABELS}.nii*"), key=natural_key):
         other = parse_stem(image_stem(path) or "")
         if other is None or other.suffix != LABELS:
             continue
-        said = {key: label for key, label in other.entities.items() if key not in OF_LABELS}
-        if said == wanted or said == wanted | {"space": T1W}:
-            found.append(path)
-    return tuple(found)
+        values = {key: label for key, label in other.entities.items() if key not in OF_LABELS}
+        if values == wanted or values == wanted | {"space": T1W}:
+            result.append(path)
+    return tuple(result)

@@ -121,11 +121,11 @@ def find_structures(
         last = image.shape[axis] - 1
         columns = [
             image.index_select(
-                axis, torch.tensor([min(max(0, one + step), last) for one in some], device=image.device)
+                axis, torch.tensor([min(max(0, item + step), last) for item in some], device=image.device)
             )
             for step in AROUND
         ]
-        near = torch.stack([one.movedim(axis, 0) for one in columns], dim=1).float()
+        near = torch.stack([column.movedim(axis, 0) for column in columns], dim=1).float()
         here = mask.index_select(axis, torch.tensor(some, device=mask.device)).movedim(axis, 0)[:, None]
         logits: Tensor = network(torch.cat([normalise(near), here.to(near)], dim=1).to(home))
         return logits.float().softmax(1)

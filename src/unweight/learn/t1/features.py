@@ -28,7 +28,7 @@ from torch import Tensor
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
-from unweight.fit.blocks import Where, each_block, one_thread_per_operation
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.fit.local_noise import local_noise_scale
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
@@ -182,7 +182,7 @@ def fit_features(fits: TwoFits) -> FitFeatures:
         return _gather(voxels, likelihood, nodes.log_t1, timing, sigma)
 
     with one_thread_per_operation() as n_threads:
-        parts = each_block(len(data), work, Where(device=data.device, n_threads=n_threads))
+        parts = each_block(len(data), work, ExecutionContext(device=data.device, n_threads=n_threads))
     rows = [torch.cat(part) for part in zip(*parts, strict=True)] if parts else [data.new_zeros(0, 1)] * 3
 
     def spread(part: Tensor, n_columns: int) -> Tensor:

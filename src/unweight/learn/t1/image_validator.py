@@ -61,8 +61,8 @@ class ImageValidator(Validator):
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the relative errors, where the network draws none, and score with them."""
-        found = self.calibrate(network, calibration)
-        return Assessment(calibration=found, metrics=self.score(network, found))
+        calibrate = self.calibrate(network, calibration)
+        return Assessment(calibration=calibrate, metrics=self.score(network, calibrate))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return draws and steps, or else the relative error that two voxels in three keep.
@@ -86,7 +86,7 @@ class ImageValidator(Validator):
         error = (values.movedim(1, -1) - truth).abs() / values.movedim(1, -1).abs().clamp(min=1e-6)
         known = error[valued & torch.isfinite(truth).all(-1)]
         rank = max(1, round(ONE_SD * len(known)))
-        return {"relative_sd": [float(one) for one in known.kthvalue(rank, dim=0).values]}
+        return {"relative_sd": [float(value) for value in known.kthvalue(rank, dim=0).values]}
 
     def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
         """Return errors of ln T1, coverage, and the share of voxels without a value."""

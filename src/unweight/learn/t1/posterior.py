@@ -137,7 +137,10 @@ class PosteriorT1(Estimator[Acquisition]):
         acquisition = _in_order(acquisition)
         free = self.infer(acquisition, progress)
         mean, sd = free.mean, free.sd
-        widths = [sd[..., index] * one.half_width(mean[..., 0]) for index, one in enumerate(self.intervals)]
+        widths = [
+            sd[..., index] * interval.half_width(mean[..., 0])
+            for index, interval in enumerate(self.intervals)
+        ]
         reach = torch.stack(widths, dim=-1)
         values, lower, upper = (_positive(part) for part in (mean, mean - reach, mean + reach))
         unit = torch.stack([values[..., 0], values[..., 1], torch.ones_like(sd[..., 2])], dim=-1)
@@ -234,8 +237,8 @@ class PosteriorT1(Estimator[Acquisition]):
         # The sign of a volume near its null is open: noise, not B, may have decided it.
         nearest = model.abs().argmin(0, keepdim=True)
         other = signs.scatter(0, nearest, -signs.gather(0, nearest))
-        found = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
-        return torch.minimum(*found)
+        result = [project(log_t1, some * data.T, timing, limits).rss for some in (signs, other)]
+        return torch.minimum(*result)
 
 
 def with_draws(estimator: PosteriorT1, n_draws: int, folder: Path | None = None) -> PosteriorT1:

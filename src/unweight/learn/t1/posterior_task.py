@@ -220,37 +220,37 @@ class PosteriorValidator(Validator):
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the half-widths of the intervals, and score with them."""
-        found = self.calibrate(network, calibration)
-        return Assessment(calibration=found, metrics=self.score(network, found))
+        result = self.calibrate(network, calibration)
+        return Assessment(calibration=result, metrics=self.score(network, result))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return conformal half-widths: for T1 by bins of its estimate, one each for PD and B."""
-        found = answers_of(network, self.slabs if slabs is None else slabs)
-        intervals = [calibrate(found.log_t1, found.sd[:, 0], found.log_t1 - found.error[:, 0])]
+        answers = answers_of(network, self.slabs if slabs is None else slabs)
+        intervals = [calibrate(answers.log_t1, answers.sd[:, 0], answers.log_t1 - answers.error[:, 0])]
         for index in (1, 2):
-            truth = found.log_t1 - found.error[:, index]
-            intervals.append(calibrate(found.log_t1, found.sd[:, index], truth, edges=()))
-        return {name: one.to_plain() for name, one in zip(NAMES, intervals, strict=True)}
+            truth = answers.log_t1 - answers.error[:, index]
+            intervals.append(calibrate(answers.log_t1, answers.sd[:, index], truth, edges=()))
+        return {name: interval.to_plain() for name, interval in zip(NAMES, intervals, strict=True)}
 
     def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
         """Return the scores with calibrated intervals, and those of short T1 apart."""
-        found = answers_of(network, self.slabs)
-        scores = found.scores()
+        answers = answers_of(network, self.slabs)
+        scores = answers.scores()
         scores["coverage_90_uncalibrated"] = scores.pop("coverage_90")
         for index, name in enumerate(NAMES):
             interval = conformal_from_plain(calibration[name])
-            scores[f"coverage_90_{name.lower()}"] = _coverage(found, index, interval)
-        scores.update(_sharpness(found, conformal_from_plain(calibration["T1"])))
-        true = found.log_t1 - found.error[:, 0]
-        short = found.select(true < math.log(SHORT))
+            scores[f"coverage_90_{name.lower()}"] = _coverage(answers, index, interval)
+        scores.update(_sharpness(answers, conformal_from_plain(calibration["T1"])))
+        true = answers.log_t1 - answers.error[:, 0]
+        short = answers.select(true < math.log(SHORT))
         if len(short.error):
             scores["rmse_ln_t1_short"] = _rms(short.error[:, 0])
             scores["rmse_ln_t1_short_fit"] = _rms(short.fit_error[:, 0])
         return {**scores, **self._against_exact(network)}
 
     def _against_exact(self, network: nn.Module) -> dict[str, float]:
-        found = answers_of(network, self.yardstick.slab)
-        return {"rmse_over_exact": _rms(found.error[:, 0]) / self.yardstick.exact}
+        answers = answers_of(network, self.yardstick.slab)
+        return {"rmse_over_exact": _rms(answers.error[:, 0]) / self.yardstick.exact}
 
 
 def answers_of(network: nn.Module, slabs: Samples) -> Answers:
@@ -259,7 +259,7 @@ def answers_of(network: nn.Module, slabs: Samples) -> Answers:
     rows: list[list[Tensor]] = []
     with torch.no_grad():
         for some in torch.split(torch.arange(len(slabs["channels"])), N_AT_ONCE):
-            part = {name: one[some].to(device).float() for name, one in slabs.items()}
+            part = {name: slab[some].to(device).float() for name, slab in slabs.items()}
             target, scale = part["target"], part["scale"]
             correction, log_sd = split_output(network(part["channels"]), part["channels"], scale)
             counts = torch.isfinite(target).all(1) & (part["weight"] > LEAST_WEIGHT)

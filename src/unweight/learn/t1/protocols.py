@@ -49,10 +49,10 @@ class ProtocolRange:
     snr: Ends = (15.0, 300.0)
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            low, high = getattr(self, one.name)
+        for field in fields(self):
+            low, high = getattr(self, field.name)
             if not 0 <= low <= high:
-                raise UsageError(f"ProtocolRange.{one.name} from {low:g} to {high:g} is empty")
+                raise UsageError(f"ProtocolRange.{field.name} from {low:g} to {high:g} is empty")
 
     def check(self, acquisition: Acquisition, name: str) -> None:
         """Return if the acquisition lies in the range.
@@ -61,7 +61,7 @@ class ProtocolRange:
             ProtocolError: It does not; says what does not fit and what to do.
         """
         times = acquisition.protocol.require("inversion_time", name).tolist()
-        found: dict[str, tuple[float, Ends, float]] = {
+        result: dict[str, tuple[float, Ends, float]] = {
             "number of inversion times": (len(times), self.n_inversions, 0.0),
             "shortest inversion time": (min(times), self.shortest, EARLY),
             "longest inversion time": (max(times), self.longest, EARLY),
@@ -72,9 +72,9 @@ class ProtocolRange:
                 remedy="Give --tr, or fit with --method ml, which does without.",
             )
         repetition = acquisition.protocol.repetition_time.tolist()
-        found["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)
-        found["longest repetition time"] = (max(repetition), self.repetition_time, EARLY)
-        for what, (value, (low, high), slack) in found.items():
+        result["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)
+        result["longest repetition time"] = (max(repetition), self.repetition_time, EARLY)
+        for what, (value, (low, high), slack) in result.items():
             if not low * (1 - TOLERANCE) - slack <= value <= high * (1 + TOLERANCE) + slack:
                 unit = "" if what.startswith("number") else " s"
                 raise ProtocolError(
@@ -86,7 +86,7 @@ class ProtocolRange:
 
     def to_plain(self) -> dict[str, Ends]:
         """Return the ends by name, as the card of the weights holds them."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def range_from_plain(values: Mapping[str, Ends]) -> ProtocolRange:
@@ -97,7 +97,9 @@ def range_from_plain(values: Mapping[str, Ends]) -> ProtocolRange:
     """
     try:
         given = {
-            one.name: values[one.name] for one in fields(ProtocolRange) if one.name not in AFTER_THE_FIT
+            field.name: values[field.name]
+            for field in fields(ProtocolRange)
+            if field.name not in AFTER_THE_FIT
         }
         later = {name: values[name] for name in AFTER_THE_FIT if name in values}  # older cards lack them
         return ProtocolRange(**given, **later)
@@ -148,18 +150,18 @@ class TrainedProtocol:
                 f"{self.recipe} was trained on magnitude volumes, these are {acquisition.kind.value}",
                 remedy="Give the magnitude volumes.",
             )
-        found = acquisition.protocol.require("inversion_time", self.recipe).tolist()
+        result = acquisition.protocol.require("inversion_time", self.recipe).tolist()
         trained = self.inversion_time
-        volumes = sorted(range(len(found)), key=lambda volume: float(found[volume]))
+        volumes = sorted(range(len(result)), key=lambda volume: float(result[volume]))
         channels = sorted(range(len(trained)), key=lambda channel: trained[channel])
-        if len(found) != len(trained) or not all(
-            abs(found[volume] - trained[channel]) <= MATCH_TOLERANCE * trained[channel]
+        if len(result) != len(trained) or not all(
+            abs(result[volume] - trained[channel]) <= MATCH_TOLERANCE * trained[channel]
             for volume, channel in zip(volumes, channels, strict=True)
         ):
             raise ProtocolError(
                 f"{self.recipe} was trained for inversion times {_listed(trained)} s, "
-                f"this acquisition has {_listed(found)} s",
-                remedy=self._train(found),
+                f"this acquisition has {_listed(result)} s",
+                remedy=self._train(result),
             )
         self._check_repetition(acquisition)
         place = dict(zip(channels, volumes, strict=True))

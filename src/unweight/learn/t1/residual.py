@@ -170,16 +170,16 @@ class ResidualValidator(Validator):
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the factor on the spread, and score with it."""
-        found = self.calibrate(network, calibration)
-        return Assessment(calibration=found, metrics=self.score(network, found))
+        calibrate = self.calibrate(network, calibration)
+        return Assessment(calibration=calibrate, metrics=self.score(network, calibrate))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return draws, steps, and the factor by which regions must spread more than they do."""
         plain: Calibration = {"n_draws": N_DRAWS, "n_steps": N_STEPS, "spread": 1.0}
         judged = self if slabs is None else ResidualValidator(slabs=slabs, posterior=self.posterior)
-        found = judged.score(network, plain)
+        score = judged.score(network, plain)
         low, high = SPREAD_ENDS
-        return {**plain, "spread": min(max(found["voxel_ratio"], low), high)}
+        return {**plain, "spread": min(max(score["voxel_ratio"], low), high)}
 
     def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
         """Return error over spread of squares and of voxels, and of squares with independent voxels."""
@@ -194,8 +194,8 @@ class ResidualValidator(Validator):
         squares: list[Tensor] = []
         voxels: list[Tensor] = []
         for index in range(len(self.slabs["channels"])):
-            one = {name: slab[index : index + 1].float() for name, slab in self.slabs.items()}
-            square, voxel = self._judge(draws, one, index)
+            item = {name: slab[index : index + 1].float() for name, slab in self.slabs.items()}
+            square, voxel = self._judge(draws, item, index)
             squares.append(square)
             voxels.append(voxel)
         error, spread, alone = _rms(torch.cat(squares))
@@ -206,14 +206,14 @@ class ResidualValidator(Validator):
             "voxel_ratio": voxel_error / voxel_spread,
         }
 
-    def _judge(self, draws: ResidualDraws, one: Samples, index: int) -> tuple[Tensor, Tensor]:
+    def _judge(self, draws: ResidualDraws, samples: Samples, index: int) -> tuple[Tensor, Tensor]:
         """Return error, spread over draws, and spread of independent voxels, for squares and voxels."""
-        channels, scale, target = one["channels"], one["scale"], one["target"]
+        channels, scale, target = samples["channels"], samples["scale"], samples["target"]
         with torch.no_grad():
             correction, log_sd = split_output(self.posterior(channels), channels, scale)
         sd = log_sd[:, :1].exp()
         drawn = draws(residual_inputs(channels, correction, log_sd), index)[:, :1] * sd * scale[:, :1]
-        counts = (torch.isfinite(target[:, :1]) & (one["weight"][:, None] > 0.5)).float()
+        counts = (torch.isfinite(target[:, :1]) & (samples["weight"][:, None] > 0.5)).float()
         error = (target[:, :1].nan_to_num() - correction[:, :1]) * scale[:, :1]
         full = F.avg_pool2d(counts, SQUARE) > 1 - 1e-6
         mean = F.avg_pool2d(error, SQUARE)

@@ -27,7 +27,7 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.iid_voxels import ScatterPrior, scatter
 from unweight.synth.protocols.prior import InversionPrior, draw_inversions
 from unweight.synth.protocols.standard import Scan, seven_inversions
-from unweight.synth.sampling import Ends, draw_count, draw_event, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_count, draw_uniform
 from unweight.synth.scanner.measure import MeasurementPrior, reference_intensity
 from unweight.synth.stream import SampleStream
 from unweight.synth.tissue.inclusions import with_specks
@@ -162,19 +162,19 @@ def measured_slab(
         raise IndexError(index)
     generator = seeded_generator(seed, "slab", index)
     late = draw_uniform((-recipe.late, recipe.late), generator)
-    if draw_event(0.6, generator):
+    if bernoulli(0.6, generator):
         late = 0.0
-    untold = draw_event(recipe.untold, generator)
-    if draw_event(recipe.scattered, generator):
+    untold = bernoulli(recipe.untold, generator)
+    if bernoulli(recipe.scattered, generator):
         scan = draw_scan(recipe, generator)
         prior = ScatterPrior(snr=recipe.snr)
-        one = scatter(prior, scan, (recipe.size, recipe.size), generator)
+        item = scatter(prior, scan, (recipe.size, recipe.size), generator)
         return MeasuredSlab(
-            acquisition=Acquisition(signal=one.signal, protocol=_told(scan.protocol, 0.0, untold)),
-            truth=one.truth,
-            mixing=torch.zeros_like(one.truth[..., 0]),
+            acquisition=Acquisition(signal=item.signal, protocol=_told(scan.protocol, 0.0, untold)),
+            truth=item.truth,
+            mixing=torch.zeros_like(item.truth[..., 0]),
             subject="scattered",
-            noise_sd=one.noise_sd,
+            noise_sd=item.noise_sd,
         )
     stream = slab_stream(recipe, tuple(anatomies), seed, length)
     sample = stream[index]
@@ -216,21 +216,21 @@ def draw_scan(recipe: SlabRecipe, generator: torch.Generator) -> Scan:
             field_strength=3.0,
         )
         return replace(scan, protocol=protocol, train=None)
-    if draw_event(recipe.published, generator):
+    if bernoulli(recipe.published, generator):
         return replace(
-            seven_inversions(), train=None if draw_event(0.5, generator) else seven_inversions().train
+            seven_inversions(), train=None if bernoulli(0.5, generator) else seven_inversions().train
         )
-    far = draw_event(recipe.wide, generator)
+    far = bernoulli(recipe.wide, generator)
     scan = draw_inversions(ANY_INVERSIONS if far else InversionPrior(), generator)
-    model = CONSTANT if draw_event(0.5, generator) else scan.model
-    if draw_event(0.8, generator):
+    model = CONSTANT if bernoulli(0.5, generator) else scan.model
+    if bernoulli(0.8, generator):
         return replace(scan, model=model)
     return replace(scan, model=model, protocol=_following(scan.protocol))
 
 
 def draw_shapes(shape: tuple[int, int, int], generator: torch.Generator) -> Anatomy:
     """Draw shapes of any material, or spheres in water."""
-    if draw_event(0.4, generator):
+    if bernoulli(0.4, generator):
         radius = draw_uniform((4.0, 12.0), generator)
         return sphere_grid(shape, FINE_MM, generator, radius_mm=radius)
     anatomy = random_shapes(shape, FINE_MM, generator, n_shapes=32)
@@ -240,8 +240,8 @@ def draw_shapes(shape: tuple[int, int, int], generator: torch.Generator) -> Anat
 def with_inclusions(anatomies: Sequence[Anatomy], seed: int) -> tuple[Anatomy, ...]:
     """Return heads, each without and with specks."""
     pairs = (
-        (one, with_specks(one, N_SPECKS, seeded_generator(seed, "specks", one.subject)))
-        for one in anatomies
+        (anatomy, with_specks(anatomy, N_SPECKS, seeded_generator(seed, "specks", anatomy.subject)))
+        for anatomy in anatomies
     )
     return tuple(anatomy for pair in pairs for anatomy in pair)
 

@@ -64,7 +64,7 @@ GROUPS = ("network", "average", "first", "second", "updates")
 
 def training_digest(plan: TrainingPlan, seed: int, network: nn.Module, n_processes: int) -> str:
     """Return what two trainings share only if one can go on where the other stopped."""
-    tensors = {name: [str(one.dtype), list(one.shape)] for name, one in network.state_dict().items()}
+    tensors = {name: [str(entry.dtype), list(entry.shape)] for name, entry in network.state_dict().items()}
     about = {"plan": asdict(plan), "seed": seed, "processes": n_processes, "tensors": tensors}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
@@ -82,7 +82,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     }
     header = {
         **{name: getattr(snapshot, name) for name in NUMBERS},
-        "precision": [asdict(one) for one in snapshot.choices],
+        "precision": [asdict(choice) for choice in snapshot.choices],
         "sha256": _digest(tensors),
     }
     write_bytes_atomic(path, save(tensors, metadata={HEADER: json.dumps(header)}))
@@ -103,8 +103,8 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         numbers: dict[str, Any] = {name: kind(header[name]) for name, kind in NUMBERS.items()}
         choices = tuple(
-            PrecisionChoice(**{**one, "precision": Precision(one["precision"])})
-            for one in header.get("precision", ())
+            PrecisionChoice(**{**item, "precision": Precision(item["precision"])})
+            for item in header.get("precision", ())
         )
         whole = header["sha256"] == _digest(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -163,7 +163,7 @@ class StepTrial:
 
 def describe_precision(choices: Sequence[PrecisionChoice]) -> str:
     """Return in words what a training was computed in."""
-    parts = [f"not noted up to step {one.first_step}" for one in choices[:1] if one.first_step]
+    parts = [f"not noted up to step {choice.first_step}" for choice in choices[:1] if choice.first_step]
     parts += [f"{choice} up to step {after.first_step}" for choice, after in pairwise(choices)]
     return ", then ".join([*parts, *(str(choice) for choice in choices[-1:])])
 

@@ -188,14 +188,14 @@ class _State:
 
     @classmethod
     def start(cls, network: nn.Module, plan: TrainingPlan) -> "_State":
-        free = [one for one in network.parameters() if one.requires_grad]
+        free = [parameter_spec for parameter_spec in network.parameters() if parameter_spec.requires_grad]
         if not free:
             raise UsageError("the network has no parameters to train")
         groups = [
-            {"params": [one for one in free if one.ndim > 1], "weight_decay": plan.weight_decay},
-            {"params": [one for one in free if one.ndim <= 1], "weight_decay": 0.0},
+            {"params": [item for item in free if item.ndim > 1], "weight_decay": plan.weight_decay},
+            {"params": [item for item in free if item.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW([one for one in groups if one["params"]], lr=plan.learning_rate)
+        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate)
         average = copy.deepcopy(network).requires_grad_(False).eval()
         return cls(network=network.train(), average=average, optimizer=optimizer)
 
@@ -225,9 +225,9 @@ class _State:
 
     def snapshot(self, digest: str) -> Snapshot:
         moments = {
-            name: self.optimizer.state[one]
-            for name, one in self.network.named_parameters()
-            if one in self.optimizer.state
+            name: self.optimizer.state[named_parameter]
+            for name, named_parameter in self.network.named_parameters()
+            if named_parameter in self.optimizer.state
         }
         return Snapshot(
             digest=digest,
@@ -238,9 +238,9 @@ class _State:
             choices=self.choices,
             network=self.network.state_dict(),
             average=self.average.state_dict(),
-            first={name: one["exp_avg"] for name, one in moments.items()},
-            second={name: one["exp_avg_sq"] for name, one in moments.items()},
-            updates={name: one["step"] for name, one in moments.items()},
+            first={name: moment["exp_avg"] for name, moment in moments.items()},
+            second={name: moment["exp_avg_sq"] for name, moment in moments.items()},
+            updates={name: moment["step"] for name, moment in moments.items()},
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -249,12 +249,12 @@ class _State:
         self.choices = snapshot.choices
         self.network.load_state_dict(dict(snapshot.network))
         self.average.load_state_dict(dict(snapshot.average))
-        for name, one in self.network.named_parameters():
+        for name, named_parameter in self.network.named_parameters():
             if name in snapshot.updates:
-                self.optimizer.state[one] = {
+                self.optimizer.state[named_parameter] = {
                     "step": snapshot.updates[name].clone(),
-                    "exp_avg": snapshot.first[name].to(one.device, copy=True),
-                    "exp_avg_sq": snapshot.second[name].to(one.device, copy=True),
+                    "exp_avg": snapshot.first[name].to(named_parameter.device, copy=True),
+                    "exp_avg_sq": snapshot.second[name].to(named_parameter.device, copy=True),
                 }
 
 
@@ -404,7 +404,7 @@ class _CheckpointLog:
             "precision": str(choice),
         }
         self.lines.append(json.dumps(line, allow_nan=False))
-        write_bytes_atomic(self.folder / LOG, "".join(f"{one}\n" for one in self.lines).encode())
+        write_bytes_atomic(self.folder / LOG, "".join(f"{item}\n" for item in self.lines).encode())
 
 
 def _plain(number: float) -> float | None:

@@ -81,7 +81,7 @@ class Card:
 
     def to_json(self) -> bytes:
         """Return the card as a JSON file."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in MAPPINGS:
             values[name] = dict(values[name])
         content = values | {"not_a_medical_device": self.not_a_medical_device}
@@ -149,7 +149,7 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
         raise InputError(f"is no card: not JSON ({error})", path=path) from error
     if not isinstance(values, dict):
         raise InputError("is no card: not a table of values", path=path)
-    expected = {one.name for one in fields(Card)} | {"not_a_medical_device"}
+    expected = {field.name for field in fields(Card)} | {"not_a_medical_device"}
     for what, names in (
         ("unknown", values.keys() - expected),
         ("missing", expected - NEWER - values.keys()),
@@ -165,8 +165,8 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
         if not isinstance(value, KINDS.get(name, (str,))) or isinstance(value, bool):
             raise InputError(f"is no card: {name} is {value!r}", path=path)
     try:
-        values["ranges"] = {one: _pair(value) for one, value in values["ranges"].items()}
-        values["metrics"] = {one: float(value) for one, value in values["metrics"].items()}
+        values["ranges"] = {entry: _pair(value) for entry, value in values["ranges"].items()}
+        values["metrics"] = {entry: float(value) for entry, value in values["metrics"].items()}
         return Card(**values)
     except (UsageError, ValueError, TypeError) as error:
         raise InputError(f"is no card: {error}", path=path) from error
@@ -180,9 +180,9 @@ def _pair(value: Any) -> tuple[float, float]:
 def _is_plain(value: object) -> bool:
     """Whether JSON gives back what it was given, tuples as lists aside."""
     if isinstance(value, Mapping):
-        return all(isinstance(name, str) and _is_plain(one) for name, one in value.items())
+        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
     if isinstance(value, list | tuple):
-        return all(_is_plain(one) for one in value)
+        return all(_is_plain(item) for item in value)
     if isinstance(value, float):
         return isfinite(value)
     return value is None or isinstance(value, str | int)

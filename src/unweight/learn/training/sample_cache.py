@@ -97,17 +97,17 @@ def precompute(
     if length < 1:
         raise UsageError("there are no slabs to make", remedy="Ask for at least one.")
     first = dataset[0]
-    tensors = {name: one.new_empty(length, *one.shape) for name, one in first.items()}
+    tensors = {name: item.new_empty(length, *item.shape) for name, item in first.items()}
     if cache is not None and _restore(cache, first, tensors):
         return tensors
     for index, sample in enumerate(computed(dataset, min(n_workers, length))):
-        for name, one in sample.items():
-            tensors[name][index] = one
+        for name, entry in sample.items():
+            tensors[name][index] = entry
         if progress is not None:
             progress(index + 1, length)
     if cache is not None:
         cache.clear()
-        rows = ({name: one[index] for name, one in tensors.items()} for index in range(length))
+        rows = ({name: tensor[index] for name, tensor in tensors.items()} for index in range(length))
         write_shards(rows, cache.folder, per_shard=PER_SHARD, about=cache.about)
     return tensors
 
@@ -175,8 +175,8 @@ def _restore(cache: SampleCache, first: Sample, tensors: dict[str, Tensor]) -> b
             count = index + 1
             if count > length or (index == 0 and not _same(sample, first)):
                 raise InputError("made by another version", path=cache.folder)
-            for name, one in tensors.items():
-                one[index] = sample[name]
+            for name, tensor in tensors.items():
+                tensor[index] = sample[name]
         if count < length:
             raise InputError("fewer than are wanted", path=cache.folder)
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -185,12 +185,12 @@ def _restore(cache: SampleCache, first: Sample, tensors: dict[str, Tensor]) -> b
     return True
 
 
-def _same(one: Sample, other: Sample) -> bool:
-    return one.keys() == other.keys() and all(
-        one[name].dtype == other[name].dtype
-        and one[name].shape == other[name].shape
-        and torch.equal(one[name].nan_to_num(nan=-9e3), other[name].nan_to_num(nan=-9e3))
-        for name in one
+def _same(sample: Sample, other: Sample) -> bool:
+    return sample.keys() == other.keys() and all(
+        sample[name].dtype == other[name].dtype
+        and sample[name].shape == other[name].shape
+        and torch.equal(sample[name].nan_to_num(nan=-9e3), other[name].nan_to_num(nan=-9e3))
+        for name in sample
     )
 
 

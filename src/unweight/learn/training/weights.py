@@ -44,8 +44,8 @@ def save_weights(folder: Path, tensors: Mapping[str, Tensor], card: Card, *, hal
     stored = {name: _stored(name, tensor, kind) for name, tensor in tensors.items()}
     content = save(stored)
     path = folder / f"{card.name}{TENSORS}"
-    told = replace(card, sha256=fingerprint(content), stored="float16" if half else "float32")
-    write_together([(path, content), (folder / f"{card.name}{CARD}", told.to_json())])
+    info = replace(card, sha256=fingerprint(content), stored="float16" if half else "float32")
+    write_together([(path, content), (folder / f"{card.name}{CARD}", info.to_json())])
     return path
 
 
@@ -63,12 +63,12 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
     check_name(name)
     shelf = _shelf(folder)
     card_path, path = shelf / f"{name}{CARD}", shelf / f"{name}{TENSORS}"
-    for one in (card_path, path):
-        if not one.is_file():
+    for item in (card_path, path):
+        if not item.is_file():
             raise InputError(
                 f"there are no weights called {name}",
                 remedy=f"Make them with `unweight train {name}`.",
-                path=str(one),
+                path=str(item),
             )
     remedy = f"Get them again, or make them with `unweight train {name}`."
     card = card_from_json(_read(card_path, remedy, LARGEST_CARD), str(card_path))
@@ -81,10 +81,12 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         tensors = load(content)
     except SafetensorError as error:
         raise InputError("holds no tensors", remedy=remedy, path=str(path)) from error
-    broken = [key for key, one in tensors.items() if not bool(torch.isfinite(one).all())]
+    broken = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise InputError(f"has values that are not finite, in {broken[0]}", remedy=remedy, path=str(path))
-    return {key: one.float() if one.is_floating_point() else one for key, one in tensors.items()}, card
+    return {
+        key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
+    }, card
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -97,14 +99,14 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     faults = [f"{name} is missing" for name in own if name not in tensors]
     faults += [f"{name} is unknown" for name in tensors if name not in own]
     faults += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(one.shape)}"
-        for name, one in own.items()
-        if name in tensors and tensors[name].shape != one.shape
+        f"{name} is {tuple(tensors[name].shape)}, not {tuple(entry.shape)}"
+        for name, entry in own.items()
+        if name in tensors and tensors[name].shape != entry.shape
     ]
     faults += [
-        f"{name} is of {tensors[name].dtype}, not {one.dtype}"
-        for name, one in own.items()
-        if name in tensors and tensors[name].is_floating_point() != one.is_floating_point()
+        f"{name} is of {tensors[name].dtype}, not {entry.dtype}"
+        for name, entry in own.items()
+        if name in tensors and tensors[name].is_floating_point() != entry.is_floating_point()
     ]
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
@@ -120,9 +122,9 @@ def available(folder: Path | None = None) -> tuple[str, ...]:
     shelf = _shelf(folder)
     if not shelf.is_dir():
         return ()
-    found = {one.name for one in shelf.iterdir()}
-    names = (one.removesuffix(CARD) for one in found if one.endswith(CARD))
-    return tuple(sorted(name for name in names if f"{name}{TENSORS}" in found))
+    result = {path.name for path in shelf.iterdir()}
+    names = (item.removesuffix(CARD) for item in result if item.endswith(CARD))
+    return tuple(sorted(name for name in names if f"{name}{TENSORS}" in result))
 
 
 def digest_of(name: str, folder: Path | None = None) -> str:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from unweight.core.errors import InputError
 from unweight.core.weighting import READOUTS
-from unweight.fit.weighted_posterior import VoxelPosterior, WeightedPosterior
+from unweight.fit.weighted_posterior import WeightedPosterior, WeightedVoxelPosterior
 from unweight.nets.embedding import log_fourier_features
 from unweight.signals.weighted import COLUMN, weighted_signal
 
@@ -103,7 +103,7 @@ class WeightedFeatures:
 
     images: Planes
     physics: Float[Tensor, "batch physics height width"]
-    posterior: VoxelPosterior
+    posterior: WeightedVoxelPosterior
 
 
 def features_of(
@@ -127,7 +127,7 @@ def features_of(
     field = torch.full((1,), field_strength).to(signals)
     reference = ln_reference(rows.to(signals)[None], field)[0]
     median = torch.where(present, anchors.median.to(signals), 1.0)[:, None, None]
-    seen = inside[:, None] & present[:, None, None]
+    known = inside[:, None] & present[:, None, None]
     ln_signal = (signals / median).clamp(min=1e-6).log().clamp(DARKEST, BRIGHTEST)
     ln_signal = ln_signal + torch.where(present, reference, 0.0)[:, None, None]
     noise = (anchors.bright.to(signals)[:, None, None] / ASSUMED_SNR) / signals.clamp(min=1e-9)
@@ -147,7 +147,7 @@ def features_of(
         dim=1,
     )
     return WeightedFeatures(
-        images=torch.where(seen, ln_signal, 0.0),
+        images=torch.where(known, ln_signal, 0.0),
         physics=torch.where(inside[:, None], physics, 0.0),
         posterior=posterior,
     )
@@ -159,20 +159,22 @@ def _inside_only(
     inside: Bool[Tensor, "batch height width"],
     rows: Float[Tensor, "1 images timings"],
     present: Bool[Tensor, "1 images"],
-) -> VoxelPosterior:
+) -> WeightedVoxelPosterior:
     """Return the posterior of voxels of the brain; outside all is 0, or 1 for what has a logarithm."""
     parts = zip(
-        *(torch.split(one.movedim(1, 0)[:, inside][None], BLOCK, dim=2) for one in (ln_signal, noise)),
+        *(torch.split(item.movedim(1, 0)[:, inside][None], BLOCK, dim=2) for item in (ln_signal, noise)),
         strict=True,
     )
-    found = [POSTERIOR(some, sd, rows, present) for some, sd in parts]
+    result = [POSTERIOR(some, sd, rows, present) for some, sd in parts]
 
     def laid(name: str) -> Float[Tensor, "batch height width"]:
         plane = torch.full(inside.shape, float("sd" in name)).to(ln_signal)
-        plane[inside] = torch.cat([getattr(one, name)[0] for one in found])
+        plane[inside] = torch.cat([getattr(item, name)[0] for item in result])
         return plane
 
-    return VoxelPosterior(**{one.name: laid(one.name) for one in fields(VoxelPosterior)})
+    return WeightedVoxelPosterior(
+        **{field.name: laid(field.name) for field in fields(WeightedVoxelPosterior)}
+    )
 
 
 N_FREQUENCIES = 4

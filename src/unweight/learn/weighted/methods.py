@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unweight.core.estimator import Estimator
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.learn.training.conformal import conformal_from_plain
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
@@ -132,7 +132,7 @@ class WeightedMethod(TrainableMethod[WeightedSlabRecipe, Any, SlabData], SlabSou
             ranges=trained_range().to_plain(),
         )
 
-    def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Examination]:
+    def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[WeightedImageSet]:
         """Return the maps with calibrated intervals."""
         t1, t2, pd = (conformal_from_plain(card.calibration.get(name, {})) for name in NAMES)
         return WeightedMaps(

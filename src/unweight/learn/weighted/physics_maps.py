@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unweight.core.errors import ProtocolError
 from unweight.core.estimator import Estimator, Progress
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.parameter import ParameterSpec
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL
@@ -28,7 +28,7 @@ LOWEST_R2 = 1 / T2.upper
 
 @final
 @dataclass(frozen=True)
-class PhysicsMaps(Estimator[Examination]):
+class PhysicsMaps(Estimator[WeightedImageSet]):
     """Maps voxel by voxel; no field of its own."""
 
     @property
@@ -36,7 +36,7 @@ class PhysicsMaps(Estimator[Examination]):
         """T1, T2 and relative PD."""
         return SPECS
 
-    def accept(self, measured: Examination, /) -> None:
+    def accept(self, measured: WeightedImageSet, /) -> None:
         """Return if there are at least two images, as volumes.
 
         Raises:
@@ -48,31 +48,31 @@ class PhysicsMaps(Estimator[Examination]):
                 remedy="Give two or three volumes of three axes.",
             )
 
-    def __call__(self, measured: Examination, /, progress: Progress | None = None) -> ParameterMaps:
+    def __call__(self, measured: WeightedImageSet, /, progress: Progress | None = None) -> ParameterMaps:
         """Make the maps."""
         self.accept(measured)
         inside = measured.inside
-        signals = torch.stack([one.signal for one in measured.images]).float()
+        signals = torch.stack([image.signal for image in measured.images]).float()
         signals = torch.where(inside, signals.nan_to_num(), 0.0)
-        anchors = anchors_of(signals, inside, tuple(one.name for one in measured.images))
+        anchors = anchors_of(signals, inside, tuple(image.name for image in measured.images))
         rows, present = rows_of(measured).float(), torch.ones(len(signals), dtype=torch.bool)
         parts: dict[str, list[Tensor]] = {name: [] for name in ("free", "sd")}
         done = 0
         for some in torch.split(torch.arange(measured.voxels[2]), N_AT_ONCE):
-            planes, seen = signals[..., some].movedim(-1, 0), inside[..., some].movedim(-1, 0)
-            found = features_of(planes, seen, anchors, rows, measured.field_strength, present).posterior
-            r2 = found.r2.clamp(min=LOWEST_R2)
-            free = torch.stack([found.ln_t1, -r2.log(), found.ln_pd], dim=-1)
-            sd = torch.stack([found.ln_t1_sd, found.r2_sd / r2, found.ln_pd_sd], dim=-1)
+            planes, known = signals[..., some].movedim(-1, 0), inside[..., some].movedim(-1, 0)
+            result = features_of(planes, known, anchors, rows, measured.field_strength, present).posterior
+            r2 = result.r2.clamp(min=LOWEST_R2)
+            free = torch.stack([result.ln_t1, -r2.log(), result.ln_pd], dim=-1)
+            sd = torch.stack([result.ln_t1_sd, result.r2_sd / r2, result.ln_pd_sd], dim=-1)
             parts["free"].append(free.movedim(0, 2))
             parts["sd"].append(sd.movedim(0, 2))
-            done += int(seen.sum())
+            done += int(known.sum())
             if progress is not None:
                 progress(done, int(inside.sum()))
         return _maps(measured, {name: torch.cat(part, dim=2) for name, part in parts.items()})
 
 
-def _maps(measured: Examination, columns: Mapping[str, Tensor]) -> ParameterMaps:
+def _maps(measured: WeightedImageSet, columns: Mapping[str, Tensor]) -> ParameterMaps:
     signal, silent = measured.images[0].signal, without_signal(measured)
     inside = measured.inside & ~silent
     status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from unweight.core.errors import InputError, ProtocolError
-from unweight.core.examination import Examination, WeightedImage
+from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.learn.weighted.slabs import draw_training_scans
 from unweight.synth.simulate_weighted import weighting_of
@@ -36,7 +36,7 @@ class WeightingRange:
 
     ends: Mapping[str, Ends]
 
-    def check(self, examination: Examination, name: str) -> None:
+    def check(self, examination: WeightedImageSet, name: str) -> None:
         """Return if all images lie in the range.
 
         Raises:
@@ -64,18 +64,18 @@ class WeightingRange:
                 f"{name} was not trained for a {kind}", remedy=f"It knows {', '.join(known)}."
             )
         for timing, short in CHECKED.items():
-            found, key = image.weighting.time(timing), f"{kind} {timing}"
-            if (found is None) is (key in self.ends):
-                said = "has no" if found is None else "should have no"
+            result, key = image.weighting.time(timing), f"{kind} {timing}"
+            if (result is None) is (key in self.ends):
+                text = "has no" if result is None else "should have no"
                 raise ProtocolError(
-                    f"the {image.name} {said} {timing}", remedy=f"Check {short}, and which image is which."
+                    f"the {image.name} {text} {timing}", remedy=f"Check {short}, and which image is which."
                 )
-            if found is None:
+            if result is None:
                 continue
             low, high = self._known(key)
-            if not low * (1 - TOLERANCE) <= found <= high * (1 + TOLERANCE):
+            if not low * (1 - TOLERANCE) <= result <= high * (1 + TOLERANCE):
                 raise ProtocolError(
-                    f"{short} {found:g} s of the {image.name} ({image.weighting.readout}) lies outside "
+                    f"{short} {result:g} s of the {image.name} ({image.weighting.readout}) lies outside "
                     f"{low:.3g} to {high:.3g} s, which {name} was trained for",
                     remedy="Check it, in seconds; else train for it with `unweight train maps`.",
                 )
@@ -99,9 +99,9 @@ def trained_range() -> WeightingRange:
         for scan in draw_training_scans(generator):
             weighting = weighting_of(scan)
             for timing in CHECKED:
-                found = weighting.time(timing)
-                if found is not None:
-                    widen(f"{scan.name} {weighting.readout} {timing}", found)
+                time = weighting.time(timing)
+                if time is not None:
+                    widen(f"{scan.name} {weighting.readout} {timing}", time)
             if weighting.protocol.field_strength is not None:
                 widen(FIELD, weighting.protocol.field_strength)
     return WeightingRange({key: (round(low, 6), round(high, 6)) for key, (low, high) in ends.items()})

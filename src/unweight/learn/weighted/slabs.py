@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unweight.core.errors import UsageError
-from unweight.core.examination import Examination
+from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import completed
 from unweight.learn.weighted.features import anchors_of, features_of
@@ -25,9 +25,9 @@ from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.warp import WarpRange
 from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
-from unweight.synth.sampling import Ends, draw_count, draw_event
+from unweight.synth.sampling import Ends, bernoulli, draw_count
 from unweight.synth.scanner.measure import MeasurementPrior
-from unweight.synth.simulate_weighted import Examined, ScannerPrior, examine, weighting_of
+from unweight.synth.simulate_weighted import ScannerPrior, SimulatedImages, examine, weighting_of
 from unweight.synth.tissue.materials import BRAIN, INDEX, MATERIALS, SILENT
 from unweight.synth.tissue.prior import TissueDraw, TissuePrior
 from unweight.synth.tissue.scenes import random_shapes
@@ -122,13 +122,13 @@ def draw_training_scans(generator: torch.Generator, prior: ContrastPrior | None 
 
 def draw_examined(
     recipe: WeightedSlabRecipe, anatomies: tuple[Anatomy, ...], generator: torch.Generator
-) -> Examined | None:
+) -> SimulatedImages | None:
     """Draw one examination of a slice; None if there is too little brain in it to speak of."""
     scans = draw_training_scans(generator)
     field = scans[0].protocol.field_strength
     tissue = NORMAL.draw(generator, 3.0 if field is None else field)
-    shaped = not anatomies or draw_event(recipe.shapes, generator)
-    if shaped or draw_event(recipe.far, generator):
+    shaped = not anatomies or bernoulli(recipe.shapes, generator)
+    if shaped or bernoulli(recipe.far, generator):
         tissue = far_from_normal(tissue, generator)
     thick = THICKNESS[draw_count(0, len(THICKNESS) - 1, generator)]
     fine = (recipe.size * FINE, recipe.size * FINE, thick)
@@ -147,7 +147,7 @@ def draw_examined(
     except UsageError:
         return None
     enough = int(examined.examination.mask.sum()) > recipe.size**2 // 20
-    medians = [one.signal[examined.examination.mask].median() for one in examined.examination.images]
+    medians = [image.signal[examined.examination.mask].median() for image in examined.examination.images]
     return examined if enough and min(medians) > 0 else None
 
 
@@ -164,22 +164,22 @@ def far_from_normal(tissue: TissueDraw, generator: torch.Generator) -> TissueDra
 
 
 def prepared(
-    recipe: WeightedSlabRecipe, examined: Examined, generator: torch.Generator
+    recipe: WeightedSlabRecipe, examined: SimulatedImages, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return what the network sees, and the truth where there is brain."""
     examination = examined.examination
     true_mask = examination.mask[:, :, 0]
-    seen = _mask_as_found(true_mask, recipe.masked, generator)
-    signals = torch.stack([one.signal[:, :, 0] for one in examination.images])
+    known = _mask_as_found(true_mask, recipe.masked, generator)
+    signals = torch.stack([image.signal[:, :, 0] for image in examination.images])
     present = torch.ones(len(signals), dtype=torch.bool)
-    if draw_event(recipe.missing, generator):
+    if bernoulli(recipe.missing, generator):
         present[draw_count(0, len(signals) - 1, generator)] = False
     rows = rows_of(examination).float()
     rows[~present] = math.nan
-    anchors = anchors_of(signals, seen)
-    features = features_of(signals[None], seen[None], anchors, rows, examination.field_strength, present)
+    anchors = anchors_of(signals, known)
+    features = features_of(signals[None], known[None], anchors, rows, examination.field_strength, present)
     truth = examined.truth[:, :, 0].log()
-    target = torch.where((true_mask & seen)[..., None], truth, math.nan)
+    target = torch.where((true_mask & known)[..., None], truth, math.nan)
     mixing = examined.scene.mixing[:, :, 0]
     return {
         "images": features.images[0].half(),
@@ -193,19 +193,19 @@ def prepared(
     }
 
 
-def rows_of(examination: Examination) -> Float[Tensor, "images timings"]:
+def rows_of(examination: WeightedImageSet) -> Float[Tensor, "images timings"]:
     """Return the timings of the images, completed."""
-    return torch.stack([completed(one.weighting)[0].row() for one in examination.images])
+    return torch.stack([completed(image.weighting)[0].row() for image in examination.images])
 
 
 def _mask_as_found(
     mask: Bool[Tensor, "height width"], share: float, generator: torch.Generator
 ) -> Bool[Tensor, "height width"]:
     """Return the mask, sometimes a voxel larger or smaller, as masks are that a program finds."""
-    if not draw_event(share, generator):
+    if not bernoulli(share, generator):
         return mask
-    grow = draw_event(0.5, generator)
+    grow = bernoulli(0.5, generator)
     image = mask.float()[None, None]
     changed = F.max_pool2d(image, 3, 1, 1) if grow else 1 - F.max_pool2d(1 - image, 3, 1, 1)
-    found = changed[0, 0] > 0.5
-    return found if bool(found.any()) else mask
+    result = changed[0, 0] > 0.5
+    return result if bool(result.any()) else mask

@@ -110,8 +110,8 @@ class Generator(InputAdapter):
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
         """Return the maps of the generator, and ln sd of 0."""
-        made: Tensor = network(stacked(batch))[0]
-        return torch.cat([made[:, :N_MAPS], torch.zeros_like(made[:, N_MAPS:])], dim=1)
+        result: Tensor = network(stacked(batch))[0]
+        return torch.cat([result[:, :N_MAPS], torch.zeros_like(result[:, N_MAPS:])], dim=1)
 
 
 @final
@@ -176,7 +176,7 @@ def blind_images(batch: Batch) -> Float[Tensor, "batch images height width"]:
 def answer_maps(output: Float[Tensor, "batch 6 height width"]) -> tuple[Maps, Maps]:
     """Return ln T1, ln T2 and ln PD and their standard deviations."""
     output = output.float()
-    spread, middle = (torch.tensor(one).to(output)[:, None, None] for one in (SPREAD, MIDDLE))
+    spread, middle = (torch.tensor(item).to(output)[:, None, None] for item in (SPREAD, MIDDLE))
     mean, ln_sd = torch.split(output, N_MAPS, dim=1)
     return (
         middle + spread * mean.clamp(-ENDS, ENDS),
@@ -189,7 +189,7 @@ def maps_loss(free: Maps, sd: Maps, batch: Batch) -> Float[Tensor, ""]:
     target, weight = batch["target"], batch["weight"][:, None]
     known = torch.isfinite(target)
     truth = target.nan_to_num()
-    spread, ranges = (torch.tensor(one).to(free)[:, None, None] for one in (SPREAD, RANGES))
+    spread, ranges = (torch.tensor(item).to(free)[:, None, None] for item in (SPREAD, RANGES))
     away = (truth - free) / sd
     likelihood = TAIL**2 * (torch.sqrt(1 + (away / TAIL) ** 2) - 1) + (sd / spread).log()
     linear = (truth.exp() - free.exp()).abs() / ranges
@@ -220,13 +220,13 @@ def unexplained(
     present = (batch["present"] > 0.5)[..., None, None]
     timings = torch.where(torch.isfinite(rows[..., :1]), rows, rows.new_tensor(ABSENT))
     t1, t2, pd = (free[:, index : index + 1].exp() for index in range(N_MAPS))
-    said = weighted_signal(t1, t2, pd, timings[:, :, None, None, :]).clamp(min=1e-6).log()
+    values = weighted_signal(t1, t2, pd, timings[:, :, None, None, :]).clamp(min=1e-6).log()
     inside = batch["physics"][:, INSIDE : INSIDE + 1] > 0.5
     counts = (present & inside & torch.isfinite(batch["target"]).all(1, keepdim=True)).to(images)
     reference = ln_reference(timings, batch["field"][:, 0])[..., None, None]
     counts = counts * (images - reference > DARK)
-    counts = counts * ((images - reference > dark) | (said - reference > dark))
-    left = (images - said) * counts
+    counts = counts * ((images - reference > dark) | (values - reference > dark))
+    left = (images - values) * counts
     left = left - counts * (left.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1))
     gain = left.sum((2, 3), keepdim=True) / counts.sum((2, 3), keepdim=True).clamp(min=1)
     return (left - gain) * counts, counts
@@ -259,9 +259,9 @@ class PganTask(Task):
         """Return the loss of a batch: adversarial, and 100 times the mean absolute error."""
         target = batch["target"]
         known = torch.isfinite(target)
-        spread, middle = (torch.tensor(one).to(target)[:, None, None] for one in (SPREAD, MIDDLE))
+        spread, middle = (torch.tensor(item).to(target)[:, None, None] for item in (SPREAD, MIDDLE))
         truth = torch.where(known, (target.nan_to_num() - middle) / spread, 0.0)
-        made, verdicts = network(stacked(batch), truth, known.to(truth))
-        away = ((made[:, :N_MAPS].float() - truth).abs() * known).sum() / known.sum().clamp(min=1)
+        result, verdicts = network(stacked(batch), truth, known.to(truth))
+        away = ((result[:, :N_MAPS].float() - truth).abs() * known).sum() / known.sum().clamp(min=1)
         loss: Tensor = adversarial_loss(verdicts) + PIXELS * away
         return loss

@@ -47,33 +47,33 @@ class MapsValidator(Validator):
 
     def check(self, network: nn.Module) -> dict[str, float]:
         """Return the scores of a network in training, intervals not calibrated."""
-        found = free_answers(network, self.adapter, self.slabs)
-        return _errors(found) | {
-            "coverage_90": _coverage(found, (Conformal(edges=(), factors=(GAUSSIAN,)),) * 3)
+        result = free_answers(network, self.adapter, self.slabs)
+        return _errors(result) | {
+            "coverage_90": _coverage(result, (Conformal(edges=(), factors=(GAUSSIAN,)),) * 3)
         }
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the half-widths of the intervals, and score with them."""
-        found = self.calibrate(network, calibration)
-        return Assessment(calibration=found, metrics=self.score(network, found))
+        result = self.calibrate(network, calibration)
+        return Assessment(calibration=result, metrics=self.score(network, result))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return conformal half-widths of each map by bins of its estimate."""
-        found = free_answers(network, self.adapter, self.slabs if slabs is None else slabs)
+        result = free_answers(network, self.adapter, self.slabs if slabs is None else slabs)
         return {
             name: calibrate(
-                found.free[:, index], found.sd[:, index], found.truth[:, index], edges
+                result.free[:, index], result.sd[:, index], result.truth[:, index], edges
             ).to_plain()
             for index, (name, edges) in enumerate(zip(NAMES, EDGES, strict=True))
         }
 
     def score(self, network: nn.Module, calibration: Calibration) -> dict[str, float]:
         """Return the scores with calibrated intervals."""
-        found = free_answers(network, self.adapter, self.slabs)
-        scores = _errors(found)
+        result = free_answers(network, self.adapter, self.slabs)
+        scores = _errors(result)
         for index, name in enumerate(NAMES):
             interval = conformal_from_plain(calibration[name])
-            scores[f"coverage_90_{name.lower()}"] = _covered(found, index, interval)
+            scores[f"coverage_90_{name.lower()}"] = _covered(result, index, interval)
         return scores
 
 
@@ -83,10 +83,10 @@ def free_answers(network: nn.Module, adapter: InputAdapter, slabs: Samples) -> F
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():
         for some in torch.split(torch.arange(len(slabs["images"])), N_AT_ONCE):
-            part = {name: one[some].to(device).float() for name, one in slabs.items()}
+            part = {name: slab[some].to(device).float() for name, slab in slabs.items()}
             free, sd = answer_maps(adapter(network, part))
             counts = torch.isfinite(part["target"]).all(1)
-            free, sd, truth = (one.movedim(1, -1)[counts].cpu() for one in (free, sd, part["target"]))
+            free, sd, truth = (item.movedim(1, -1)[counts].cpu() for item in (free, sd, part["target"]))
             rows.append((free, sd, truth))
     free, sd, truth = (torch.cat(column) for column in zip(*rows, strict=True))
     return FreeAnswers(free=free, sd=sd, truth=truth)

@@ -27,7 +27,7 @@ N_TRIES = 64
 PROBE_VOXELS = 4096
 
 
-class Plane(Enum):
+class CropPlane(Enum):
     """Plane of a slab: its two axes in the plane and the one through it."""
 
     AXIAL = (0, 1, 2)
@@ -50,7 +50,7 @@ class Crop:
 
     start: tuple[int, int, int]
     size: tuple[int, int, int]
-    plane: Plane = Plane.AXIAL
+    plane: CropPlane = CropPlane.AXIAL
     n_turns: int = 0
     mirrored: bool = False
 
@@ -117,7 +117,7 @@ def draw_crop(
     size: tuple[int, int, int],
     generator: torch.Generator,
     *,
-    plane: Plane = Plane.AXIAL,
+    plane: CropPlane = CropPlane.AXIAL,
     least_brain: float = 0.3,
 ) -> Crop:
     """Draw a slab with enough brain in it, turned and mirrored at random.
@@ -202,7 +202,7 @@ def draw_bent_slab(
 ) -> Anatomy:
     """Cut an axial slab of so many fine voxels out of a head at random, and bend it in its plane."""
     wide = (fine[0] + 2 * MARGIN, fine[1] + 2 * MARGIN, fine[2])
-    slab = draw_crop(anatomy, wide, generator, plane=Plane.AXIAL).apply(anatomy)
+    slab = draw_crop(anatomy, wide, generator, plane=CropPlane.AXIAL).apply(anatomy)
     warp = draw_warp(wide, slab.voxel_mm, generator, within=within, planar=True)
     labels = warp.apply(slab.labels, slab.voxel_mm)
     inner = labels[MARGIN : MARGIN + fine[0], MARGIN : MARGIN + fine[1]].contiguous()

@@ -109,8 +109,8 @@ def _box(mask: Bool[Tensor, "x y z"], factor: float) -> tuple[slice, slice, slic
     parts = []
     for axis in range(3):
         others = [other for other in range(3) if other != axis]
-        found = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
-        first, last = int(found[0]), int(found[-1])
+        result = mask.any(others[1]).any(others[0]).nonzero()[:, 0]
+        first, last = int(result[0]), int(result[-1])
         margin = MARGIN + round((last - first + 1) * max(0.0, factor - 1))
         parts.append(slice(max(0, first - margin), last + margin + 1))
     return parts[0], parts[1], parts[2]

@@ -221,10 +221,10 @@ def moved(
     halves = torch.tensor([max(extent, 1e-6) / 2 for extent in extent_mm])
     places = places + displacement / halves[:, None, None, None]
     grid = places.flip(0).permute(1, 2, 3, 0)[None]
-    found: Tensor = grid_sample(
+    result: Tensor = grid_sample(
         values[None], grid, mode="bilinear", padding_mode="border", align_corners=True
     )
-    return found[0]
+    return result[0]
 
 
 def _extent(shape: tuple[int, ...], voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -31,7 +31,7 @@ from unweight.synth.protocols.standard import (
     inversion_scan,
     weighted_scan,
 )
-from unweight.synth.sampling import Ends, draw_count, draw_event, draw_log_uniform, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_count, draw_log_uniform, draw_uniform
 from unweight.synth.scanner.blur import EchoOrder, EchoTrain
 
 # The shortest pause between the end of a readout and the next inversion [s].
@@ -146,7 +146,7 @@ def draw_inversions(prior: InversionPrior, generator: torch.Generator) -> Scan:
     """Draw an inversion-recovery scan."""
     times = _draw_inversion_times(prior, generator)
     n_echoes = 1
-    if draw_event(prior.fast, generator):
+    if bernoulli(prior.fast, generator):
         n_echoes = round(draw_log_uniform((2.0, 64.0), generator))
     train = EchoTrain(n_echoes=n_echoes, echo_spacing=draw_log_uniform(prior.echo_spacing, generator))
     needed = max(prior.repetition_time[0], times[-1] + train.duration + PAUSE)
@@ -162,7 +162,7 @@ def draw_inversions(prior: InversionPrior, generator: torch.Generator) -> Scan:
 def draw_contrasts(prior: ContrastPrior, generator: torch.Generator) -> tuple[Scan, Scan, Scan]:
     """Draw T1w, T2w and FLAIR at one field."""
     field = _draw_one(prior.field_strengths, generator)
-    if draw_event(prior.mprage, generator):
+    if bernoulli(prior.mprage, generator):
         t1w = draw_mprage(field, generator)
     else:
         t1w = _draw_spin_echo(prior, field, generator)
@@ -204,7 +204,7 @@ def draw_echoes(prior: GradientEchoPrior, generator: torch.Generator) -> Scan:
         times,
         times[-1] + draw_uniform(prior.dead_time, generator),
         draw_uniform(prior.flip_angle, generator),
-        bipolar=draw_event(prior.bipolar, generator),
+        bipolar=bernoulli(prior.bipolar, generator),
         field_strength=_draw_one(prior.field_strengths, generator),
     )
 
@@ -222,7 +222,7 @@ def _draw_inversion_times(prior: InversionPrior, generator: torch.Generator) -> 
 
 def _draw_spin_echo(prior: ContrastPrior, field: float, generator: torch.Generator) -> Scan:
     """Draw a T1w spin echo of 60° to 90° with one echo, or of 90° with a few."""
-    if draw_event(prior.t1w_fast, generator):
+    if bernoulli(prior.t1w_fast, generator):
         n_echoes = draw_count(2, 4, generator)
         spacing = draw_uniform((max(prior.t1w_echo_time[0], 0.006), 0.012), generator)
         train = EchoTrain(n_echoes=n_echoes, echo_spacing=spacing)

@@ -22,7 +22,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.synth.sampling import Ends, draw_event, draw_log_uniform, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_log_uniform, draw_uniform
 
 
 @final
@@ -72,7 +72,7 @@ def draw_instability(prior: InstabilityPrior, generator: torch.Generator) -> Ins
 
     Half of the unstable series have gain errors, a quarter added ones, a quarter both.
     """
-    if prior.probability == 0 or not draw_event(prior.probability, generator):
+    if prior.probability == 0 or not bernoulli(prior.probability, generator):
         return None
     gain, added = draw_log_uniform(prior.gain, generator), draw_log_uniform(prior.added, generator)
     kind = draw_uniform((0.0, 1.0), generator)

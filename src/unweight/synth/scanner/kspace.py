@@ -64,7 +64,7 @@ def _crop_axis(
     return kept * ramp.reshape([-1 if i == axis else 1 for i in range(spectrum.ndim)])
 
 
-def sew(
+def pad_periodic(
     signal: Float[Tensor, "*space volumes"] | Complex[Tensor, "*space volumes"],
     axes: tuple[int, ...],
     margin: int,
@@ -96,7 +96,7 @@ def sew(
     return signal
 
 
-def unpick(
+def crop_padding(
     signal: Float[Tensor, "*wider volumes"] | Complex[Tensor, "*wider volumes"],
     axes: tuple[int, ...],
     margin: int,

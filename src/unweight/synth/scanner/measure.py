@@ -18,7 +18,7 @@ from torch import Tensor
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.signals.noise import Gaussian, Rician
-from unweight.synth.sampling import Ends, draw_event, draw_log_uniform, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_log_uniform, draw_uniform
 from unweight.synth.scanner.blur import Blur, EchoTrain, apply_blur
 from unweight.synth.scanner.instability import (
     Instability,
@@ -26,7 +26,7 @@ from unweight.synth.scanner.instability import (
     destabilise,
     draw_instability,
 )
-from unweight.synth.scanner.kspace import crop_kspace, sew, unpick
+from unweight.synth.scanner.kspace import crop_kspace, crop_padding, pad_periodic
 from unweight.synth.scanner.motion import Motion, move
 from unweight.synth.scanner.reconstruction import FilterPrior, ReconstructionFilter, draw_filter
 
@@ -138,7 +138,7 @@ def draw_measurement(prior: MeasurementPrior, n_volumes: int, generator: torch.G
         generator: For the draw.
     """
     motions: tuple[Motion, ...] = ()
-    if draw_event(prior.moving, generator):
+    if bernoulli(prior.moving, generator):
         rest = (_draw_motion(prior, generator) for _ in range(n_volumes - 1))
         motions = (Motion(), *rest)
     blur = None
@@ -151,7 +151,7 @@ def draw_measurement(prior: MeasurementPrior, n_volumes: int, generator: torch.G
         motions=motions,
         blur=blur,
         shape=prior.shape,
-        rounded=draw_event(prior.rounding, generator),
+        rounded=bernoulli(prior.rounding, generator),
         seam=prior.seam,
         filter=None if prior.filters is None else draw_filter(prior.filters, generator),
         instability=None if prior.instability is None else draw_instability(prior.instability, generator),
@@ -216,13 +216,13 @@ def _encoded(
     encoded = bool(measurement.motions) or measurement.blur is not None
     axes = tuple(sorted({0, 1} if measurement.blur is None else {0, 1, measurement.blur.axis}))
     if encoded and measurement.seam:
-        signal = sew(signal, axes, measurement.seam)
+        signal = pad_periodic(signal, axes, measurement.seam)
     if measurement.motions:
         signal = move(signal, measurement.motions)
     if measurement.blur is not None:
         signal = apply_blur(signal, measurement.blur)
     if encoded and measurement.seam:
-        signal = unpick(signal, axes, measurement.seam)
+        signal = crop_padding(signal, axes, measurement.seam)
     if measurement.shape is not None:
         signal = crop_kspace(signal, measurement.shape)
     return signal
@@ -256,12 +256,12 @@ def _filtered(
     complex_image = image if image.is_complex() else torch.complex(image, torch.zeros_like(image))
     axes = tuple(axis for axis in (0, 1) if image.shape[axis] > 1)
     if measurement.seam:
-        complex_image = sew(complex_image, axes, measurement.seam)
+        complex_image = pad_periodic(complex_image, axes, measurement.seam)
     if not math.isinf(measurement.snr):
         complex_image = Gaussian(sigma=measurement.noise_sd).draw(complex_image, generator)
     filtered = reconstruct(complex_image)
     if measurement.seam:
-        filtered = unpick(filtered, axes, measurement.seam)
+        filtered = crop_padding(filtered, axes, measurement.seam)
     if measurement.kind is SignalKind.MAGNITUDE:
         return filtered.abs()
     return filtered.real if measurement.kind is SignalKind.SIGNED else filtered

@@ -18,7 +18,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from unweight.core.errors import UsageError
-from unweight.synth.sampling import Ends, draw_event, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_uniform
 
 
 class Window(Enum):
@@ -90,8 +90,8 @@ class ReconstructionFilter:
 
 def draw_filter(prior: FilterPrior, generator: torch.Generator) -> ReconstructionFilter | None:
     """Draw the filter of one series; None if it is not filtered."""
-    if prior.probability == 0 or not draw_event(prior.probability, generator):
+    if prior.probability == 0 or not bernoulli(prior.probability, generator):
         return None
-    if draw_event(0.5, generator):
+    if bernoulli(0.5, generator):
         return ReconstructionFilter(window=Window.ZERO_FILLED, width=draw_uniform(prior.sampled, generator))
     return ReconstructionFilter(window=Window.GAUSSIAN, width=draw_uniform(prior.sd, generator))

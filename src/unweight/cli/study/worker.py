@@ -1,7 +1,7 @@
 """What carries out a visit in a process of its own: a line of JSON in, a line of JSON out.
 
-`python -m unweight.cli.worker` does so for each line of its input until that ends; other schedulers call
-`work`.
+`python -m unweight.cli.study.worker` does so for each line of its input until that ends; other schedulers
+call `work`.
 """
 
 import contextlib
@@ -11,12 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from unweight.cli.kept_memory import keep_memory
-from unweight.cli.lines import log_warnings
 from unweight.cli.main import main
-from unweight.cli.private_caches import use_private_caches
+from unweight.cli.process import keep_memory, log_warnings, use_private_caches
 from unweight.cli.unexpected import UNEXPECTED
-from unweight.run.carry_out import Said, carry_out
+from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.job import job_from_json, outcomes_to_json
 
 
@@ -35,25 +33,25 @@ def work(text: str) -> str:
     return outcomes_to_json(carry_out(job_from_json(text), call))
 
 
-def call(words: Sequence[str]) -> Said:
+def call(words: Sequence[str]) -> CommandResult:
     """Carry out a command in this process, and return what it said on standard error.
 
     A fault of the program is told like any other: one visit must not stop the others.
     """
     logging.basicConfig(handlers=[logging.NullHandler()], level=logging.ERROR)  # notes are in the sidecars
-    said = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+    string_io = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(string_io):
         try:
             code = main(words)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 2
         except MemoryError:
             code = UNEXPECTED
-            said.write("there is not enough memory")
+            string_io.write("there is not enough memory")
         except Exception as error:
             code = UNEXPECTED
-            said.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
-    return Said(code=code, text=said.getvalue())
+            string_io.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
+    return CommandResult(code=code, text=string_io.getvalue())
 
 
 def answer() -> None:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import argument, flag, label
-from unweight.cli.command import Command
+from unweight.cli.arguments import Command, argument, flag, label
 from unweight.registry import commands
 
 BATCH = ("slurm", "pbs", "sge", "lsf", "oar", "htcondor")
@@ -76,7 +75,7 @@ BATCH_JOB = (
 )
 
 RUN = Command(
-    module="unweight.cli.run",
+    module="unweight.cli.study.run",
     summary="a whole BIDS tree: find what can be made for each subject, and make it",
     arguments=(
         *TREES,
@@ -102,7 +101,9 @@ RUN = Command(
         ),
         *BATCH_JOB,
         argument(
-            "--labels",
+            "--labels-dir",
+            dest="labels",
+            old="--labels",
             type=Path,
             metavar="DIR",
             help="group: a tree of label images (_dseg) on the grid of the maps, to measure them in",
@@ -120,7 +121,7 @@ RUN = Command(
     ),
 )
 INIT = Command(
-    module="unweight.cli.init",
+    module="unweight.cli.study.init",
     summary="write the settings of `unweight run`, with what each means",
     arguments=(
         argument(
@@ -130,7 +131,7 @@ INIT = Command(
     epilogue="unweight init\nunweight run bids_tree maps participant --config unweight.toml",
 )
 SLURM = Command(
-    module="unweight.cli.slurm",
+    module="unweight.cli.study.slurm",
     summary="write a SLURM job array that does `unweight run` for a few subjects each",
     arguments=(
         *TREES,

@@ -1,8 +1,7 @@
 """`unweight run … group`: tables and a page of all subjects."""
 
-import argparse
-
 from unweight.bids.folders import is_folder
+from unweight.cli.study.options import RunOptions
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
@@ -13,21 +12,19 @@ from unweight.run.record import check_logs
 PAGE = "study.html"
 
 
-def run_group(arguments: argparse.Namespace) -> int:
+def run_group(options: RunOptions) -> int:
     """Read what there is of all subjects, and write tables and page; 1 if some steps failed."""
-    erode = arguments.erode or 0
+    erode = options.erode or 0
     if erode < 0:
         raise UsageError(f"a region cannot be eroded {erode} times", remedy="Give 0 or more.")
-    if arguments.labels is not None and not is_folder(arguments.labels):
-        raise InputError(
-            "there is no such folder of labels", remedy="Check the path.", path=arguments.labels
-        )
-    check_logs(arguments.out_dir)
-    labels = None if arguments.labels is None else LabelTree(folder=arguments.labels, erode=erode)
-    study = study_of(arguments.out_dir, arguments.bids_dir, labels)
-    written = [*write_study(arguments.out_dir, study), arguments.out_dir / PAGE]
+    if options.labels is not None and not is_folder(options.labels):
+        raise InputError("there is no such folder of labels", remedy="Check the path.", path=options.labels)
+    check_logs(options.out_dir)
+    labels = None if options.labels is None else LabelTree(folder=options.labels, erode=erode)
+    study = study_of(options.out_dir, options.bids_dir, labels)
+    written = [*write_study(options.out_dir, study), options.out_dir / PAGE]
     write_bytes_atomic(written[-1], study_page(study))
-    screen = console(quiet=arguments.quiet)
+    screen = console(quiet=options.verbosity.quiet)
     for remark in study.remarks:
         error_line(remark)
     subjects = len({row.subject for row in study.qc})

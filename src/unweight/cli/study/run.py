@@ -12,13 +12,14 @@ from typing import final
 
 from unweight.bids.derivatives.dataset import prepare_derivatives
 from unweight.bids.derivatives.write import IGNORED, README
-from unweight.cli.cluster_extra import check_installed
 from unweight.cli.device import device_for
-from unweight.cli.group import run_group
-from unweight.cli.run_plan import planned
-from unweight.cli.run_settings import RunSettings, filled, read_settings
+from unweight.cli.options import options_of
+from unweight.cli.study.cluster_extra import check_installed
+from unweight.cli.study.group import run_group
+from unweight.cli.study.options import RunOptions
+from unweight.cli.study.settings import RunSettings, filled, read_settings
+from unweight.cli.study.worker import work
 from unweight.cli.terminal import Course, console, course, error_line, table
-from unweight.cli.worker import work
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
 from unweight.files.atomic import DERIVATIVES, is_among_raw
@@ -33,37 +34,37 @@ from unweight.run.record import check_logs
 MOST_SHOWN = 20
 GIGA = 1e9
 ENCRYPTED, PLAIN = "tls", "tcp"
-ELSEWHERE = "unweight.cli.run_cluster"  # loads Dask
+ELSEWHERE = "unweight.cli.study.cluster"  # loads Dask
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, then make what is not made yet."""
     settings = read_settings(arguments.config, arguments.settings or ())
-    arguments = filled(arguments, settings)
-    _check_apart(arguments.bids_dir.resolve(), arguments.out_dir.resolve())
-    if arguments.level == "group":
-        return run_group(arguments)
-    plan = planned(arguments)
-    workers, memory = _means(arguments)
+    options = options_of(RunOptions, filled(arguments, settings))
+    _check_apart(options.bids_dir.resolve(), options.out_dir.resolve())
+    if options.level == "group":
+        return run_group(options)
+    plan = options.plan()
+    workers, memory = _means(options)
     if plan.tasks:
-        _check_memory(plan, workers, memory, arguments)
-    _show(plan, workers, memory, arguments)
+        _check_memory(plan, workers, memory, options)
+    _show(plan, workers, memory, options)
     if not plan.tasks:
         raise InputError(
             "there is nothing here that maps can be made of",
             remedy="See the reasons above, and the names that BIDS gives to such images.",
-            path=arguments.bids_dir.absolute(),
+            path=options.bids_dir.absolute(),
         )
-    faults = sum(one.fault for one in plan.refusals)
-    if arguments.dry_run:
+    faults = sum(refusal.fault for refusal in plan.refusals)
+    if options.dry_run:
         return 1 if faults else 0
-    _check_device(settings, arguments)
-    jobs = _jobs(plan, settings, arguments)
+    _check_device(settings, options)
+    jobs = _jobs(plan, settings, options)
     account = Account(total=len(jobs))
-    with course(quiet=arguments.quiet) as shown:
-        tell = partial(account.tell, shown)
-        _carry_out(jobs, tell, (workers, memory), arguments)
-    return account.close(arguments, faults)
+    with course(quiet=options.verbosity.quiet) as displayed:
+        tell = partial(account.tell, displayed)
+        _carry_out(jobs, tell, (workers, memory), options)
+    return account.close(options, faults)
 
 
 @final
@@ -81,32 +82,34 @@ class Account:
     ended: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def tell(self, shown: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
+    def tell(self, displayed: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Take note of a visit that has ended, and say so."""
         self.ended += 1
         self.outcomes += outcomes
-        shown.bar("visits")(self.ended, self.total)
-        parts = [f"{one.pipeline} {_told(one)}" for one in outcomes]
-        shown.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
+        displayed.bar("visits")(self.ended, self.total)
+        parts = [f"{outcome.pipeline} {_told(outcome)}" for outcome in outcomes]
+        displayed.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
 
-    def close(self, arguments: argparse.Namespace, faults: int) -> int:
+    def close(self, options: RunOptions, faults: int) -> int:
         """Say what failed, and return the exit code."""
-        failed = [one for one in self.outcomes if one.state == "failed"]
-        count = {state: sum(one.state == state for one in self.outcomes) for state in ("done", "kept")}
-        screen = console(quiet=arguments.quiet)
+        failed = [outcome for outcome in self.outcomes if outcome.state == "failed"]
+        count = {
+            state: sum(outcome.state == state for outcome in self.outcomes) for state in ("done", "kept")
+        }
+        screen = console(quiet=options.verbosity.quiet)
         screen.print(
             f"{count['done']} steps done, {count['kept']} were complete before, {len(failed)} failed"
             + (f"; {faults} could not be planned" if faults else "")
         )
-        for one in failed:
-            error_line(f"{one.name}: {one.reason}")
-        screen.print(str(arguments.out_dir))
+        for item in failed:
+            error_line(f"{item.name}: {item.reason}")
+        screen.print(str(options.out_dir))
         return 1 if failed or faults else 0
 
 
-def _told(one: Outcome) -> str:
-    return {"done": f"{one.seconds:.1f} s", "kept": "complete before", "failed": "FAILED"}.get(
-        one.state, one.state
+def _told(outcome: Outcome) -> str:
+    return {"done": f"{outcome.seconds:.1f} s", "kept": "complete before", "failed": "FAILED"}.get(
+        outcome.state, outcome.state
     )
 
 
@@ -119,17 +122,17 @@ def _check_apart(raw: Path, out: Path) -> None:
         )
 
 
-def _means(arguments: argparse.Namespace) -> tuple[int, float]:
+def _means(options: RunOptions) -> tuple[int, float]:
     """Return the number of workers and the memory of each [byte]."""
-    workers = 1 if arguments.workers is None else arguments.workers
+    workers = 1 if options.workers is None else options.workers
     if workers < 1:
         raise UsageError(f"{workers} workers do nothing", remedy="Give 1 or more.")
-    _check_elsewhere(arguments)
-    if arguments.memory is not None and not arguments.memory > 0:
+    _check_elsewhere(options)
+    if options.memory is not None and not options.memory > 0:
         raise UsageError("the memory must be positive", remedy="Give it in gigabytes.")
-    if arguments.memory is not None:
-        return workers, GIGA * arguments.memory / workers
-    if arguments.cluster:
+    if options.memory is not None:
+        return workers, GIGA * options.memory / workers
+    if options.cluster:
         raise UsageError(
             "a batch system must be told how much memory to give",
             remedy="Give --memory, in gigabytes for all workers together.",
@@ -137,23 +140,23 @@ def _means(arguments: argparse.Namespace) -> tuple[int, float]:
     return workers, 0.9 * free_bytes() / workers
 
 
-def _check_elsewhere(arguments: argparse.Namespace) -> None:
+def _check_elsewhere(options: RunOptions) -> None:
     """Refuse workers elsewhere that cannot be had, or to whom anybody could talk."""
-    if arguments.cluster and arguments.scheduler:
+    if options.cluster and options.scheduler:
         raise UsageError("--cluster and --scheduler exclude each other")
-    if arguments.cluster:
+    if options.cluster:
         check_installed("--cluster")
-    if not arguments.scheduler:
+    if not options.scheduler:
         return
     check_installed("--scheduler")
-    scheme = arguments.scheduler.rpartition("://")[0] or PLAIN
+    scheme = options.scheduler.rpartition("://")[0] or PLAIN
     if scheme not in (ENCRYPTED, PLAIN):
         raise UsageError(
-            f"{arguments.scheduler!r} is no address of a scheduler", remedy="Give tls://HOST:PORT."
+            f"{options.scheduler!r} is no address of a scheduler", remedy="Give tls://HOST:PORT."
         )
-    if scheme == PLAIN and not arguments.insecure:
+    if scheme == PLAIN and not options.insecure:
         raise UsageError(
-            f"the scheduler at {arguments.scheduler} takes work from anybody who can reach it",
+            f"the scheduler at {options.scheduler} takes work from anybody who can reach it",
             remedy="Start it with certificates and give tls://HOST:PORT; where nobody else can reach it, "
             "--insecure takes it as it is.",
         )
@@ -161,11 +164,11 @@ def _check_elsewhere(arguments: argparse.Namespace) -> None:
         importlib.import_module(ELSEWHERE).check_certificates()
 
 
-def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
+def _check_memory(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
     """Refuse to begin what will not fit."""
     largest = max(plan.steps, key=bytes_of)
     need = bytes_of(largest)
-    if arguments.scheduler is None and need > memory:
+    if options.scheduler is None and need > memory:
         fit = int(workers * memory // need)
         remedy = f"Use --workers {fit}" if fit else "Use a machine with more memory"
         raise UsageError(
@@ -175,16 +178,16 @@ def _check_memory(plan: Plan, workers: int, memory: float, arguments: argparse.N
         )
 
 
-def _check_device(settings: RunSettings, arguments: argparse.Namespace) -> None:
+def _check_device(settings: RunSettings, options: RunOptions) -> None:
     """Refuse a GPU that is not here, unless workers are elsewhere."""
-    wanted = arguments.gpu or any("cuda" in words for words in settings.options.values())
-    if wanted and not (arguments.cluster or arguments.scheduler):
+    wanted = options.gpu or any("cuda" in words for words in settings.options.values())
+    if wanted and not (options.cluster or options.scheduler):
         device_for("cuda")
 
 
-def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace) -> None:
+def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
     """Say what will be done, and what will not."""
-    screen = console(quiet=arguments.quiet)
+    screen = console(quiet=options.verbosity.quiet)
     rows = []
     for name in commands():
         steps = [step for step in plan.steps if step.pipeline == name]
@@ -196,48 +199,46 @@ def _show(plan: Plan, workers: int, memory: float, arguments: argparse.Namespace
         total = _duration(seconds_of_run(plan.tasks, workers))
         who = f"{workers} worker{'s' if workers > 1 else ''} of {memory / GIGA:.1f} GB"
         screen.print(f"{len(plan.tasks)} visits, {len(plan.steps)} series, about {total} with {who}")
-    if arguments.dry_run:
+    if options.dry_run:
         for step in plan.steps:
-            screen.print(shlex.join(("unweight", *step.words(arguments.bids_dir, arguments.out_dir))))
-    said = plan.refusals if arguments.dry_run else plan.refusals[:MOST_SHOWN]
-    for one in said:
-        line = f"{one.label}{f' ({one.pipeline})' if one.pipeline else ''}: {one.reason}"
-        error_line(line) if one.fault else screen.print(f"not made: {line}")
-    if len(said) < len(plan.refusals):
-        screen.print(f"and {len(plan.refusals) - len(said)} more that are not made; see --dry-run")
+            screen.print(shlex.join(("unweight", *step.words(options.bids_dir, options.out_dir))))
+    refusal = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
+    for item in refusal:
+        line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
+        error_line(line) if item.fault else screen.print(f"not made: {line}")
+    if len(refusal) < len(plan.refusals):
+        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not made; see --dry-run")
 
 
-def _jobs(plan: Plan, settings: RunSettings, arguments: argparse.Namespace) -> list[Job]:
-    root, out = arguments.bids_dir.absolute(), arguments.out_dir.absolute()
+def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
+    root, out = options.bids_dir.absolute(), options.out_dir.absolute()
     check_logs(out)
     prepare_derivatives(out, root, IGNORED, README)
     pipelines = sorted({step.pipeline for step in plan.steps})
-    device = ("--device", "cuda") if arguments.gpu else ()
-    options = {name: (*settings.options[name], *device) for name in pipelines}
-    weights = {name: weights_of(name, _weights_folder(options[name])) for name in pipelines}
-    told = Settings(
+    device = ("--device", "cuda") if options.gpu else ()
+    words = {name: (*settings.options[name], *device) for name in pipelines}
+    weights = {name: weights_of(name, _weights_folder(words[name])) for name in pipelines}
+    info = Settings(
         root=str(root),
         out=str(out),
-        options=options,
+        options=words,
         weights=weights,
-        configuration=write_configuration(out, options, weights),
+        configuration=write_configuration(out, words, weights),
         run=secrets.token_hex(8),
-        report=not arguments.no_report,
+        report=not options.no_report,
     )
-    return [Job(task=task, settings=told) for task in plan.tasks]
+    return [Job(task=task, settings=info) for task in plan.tasks]
 
 
 def _weights_folder(words: Sequence[str]) -> Path | None:
     return Path(words[words.index("--weights") + 1]) if "--weights" in words else None
 
 
-def _carry_out(
-    jobs: Sequence[Job], tell: Tell, means: tuple[int, float], arguments: argparse.Namespace
-) -> None:
+def _carry_out(jobs: Sequence[Job], tell: Tell, means: tuple[int, float], options: RunOptions) -> None:
     workers, memory = means
-    if arguments.cluster or arguments.scheduler:
+    if options.cluster or options.scheduler:
         elsewhere = importlib.import_module(ELSEWHERE)
-        elsewhere.carry_out_elsewhere(jobs, tell, means, arguments)
+        elsewhere.carry_out_elsewhere(jobs, tell, means, options)
         return
     count = min(workers, len(jobs))
     children = [Child(module=work.__module__, most_bytes=int(memory)) for _ in range(count)]

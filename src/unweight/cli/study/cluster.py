@@ -1,9 +1,9 @@
 """`unweight run` on other machines. Only `--cluster` and `--scheduler` load this, and with it Dask."""
 
-import argparse
 from collections.abc import Sequence
 
-from unweight.cli.worker import work
+from unweight.cli.study.options import RunOptions
+from unweight.cli.study.worker import work
 from unweight.run.cluster import (
     BatchJob,
     Workers,
@@ -22,7 +22,7 @@ ENCRYPTED = "tls://"
 
 
 def carry_out_elsewhere(
-    jobs: Sequence[Job], tell: Tell, means: tuple[int, float], arguments: argparse.Namespace
+    jobs: Sequence[Job], tell: Tell, means: tuple[int, float], options: RunOptions
 ) -> None:
     """Carry out jobs by the workers of a scheduler that runs, or of a batch system.
 
@@ -30,17 +30,17 @@ def carry_out_elsewhere(
         jobs: What is to be done.
         tell: Is called when a job has ended.
         means: Number of workers, and memory of each [byte].
-        arguments: Of `unweight run`.
+        options: Of `unweight run`.
     """
     workers, memory = means
-    gpu = bool(arguments.gpu)
-    if arguments.scheduler:
+    gpu = bool(options.gpu)
+    if options.scheduler:
         with quiet_dask():
-            security = certificates_of_user() if arguments.scheduler.startswith(ENCRYPTED) else None
-            run_on(Workers(scheduler=arguments.scheduler, security=security, gpu=gpu), jobs, work, tell)
+            security = certificates_of_user() if options.scheduler.startswith(ENCRYPTED) else None
+            run_on(Workers(scheduler=options.scheduler, security=security, gpu=gpu), jobs, work, tell)
         return
-    batch = batch_job(arguments, arguments.cluster, memory / GIGA)
-    logs = arguments.out_dir.absolute() / LOGS
+    batch = batch_job(options, memory / GIGA)
+    logs = options.out_dir.absolute() / LOGS
     with quiet_dask(), certificates(logs) as security, batch_cluster(batch, security) as cluster:
         cluster.scale(workers)
         run_on(Workers(scheduler=cluster, gpu=gpu), jobs, work, tell)
@@ -55,15 +55,15 @@ def check_certificates() -> None:
     certificates_of_user()
 
 
-def batch_job(arguments: argparse.Namespace, system: str, gigabytes: float) -> BatchJob:
+def batch_job(options: RunOptions, gigabytes: float) -> BatchJob:
     """Return what a job of a batch system asks for, as the command line says."""
     return BatchJob(
-        system=system,
+        system=options.cluster or "",
         gigabytes=gigabytes,
-        walltime=arguments.walltime or "04:00:00",
-        queue=arguments.queue or "",
-        account=arguments.account or "",
-        interface=arguments.interface or "",
-        gpu=bool(arguments.gpu),
-        directives=tuple(arguments.directives or ()),
+        walltime=options.walltime or "04:00:00",
+        queue=options.queue or "",
+        account=options.account or "",
+        interface=options.interface or "",
+        gpu=bool(options.gpu),
+        directives=tuple(options.directives or ()),
     )

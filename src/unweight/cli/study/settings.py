@@ -7,6 +7,7 @@ says becomes words of the command line, so that the command judges them as it ju
 import argparse
 import contextlib
 import io
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from typing import Any, final
 
 from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
-from unweight.cli.main import parser
+from unweight.cli.main import parse
 from unweight.core.errors import InputError, UsageError
 from unweight.files.text_files import check_depth, read_content
 from unweight.registry import commands
 
+LOG = logging.getLogger(__name__)
 RUN = "run"
 # What a run says for each series itself, or what belongs to a single one.
 NOT_SETTINGS = {
     "series",  # of a folder of DICOM; a run works on a tree
-    *("inputs", "out", "subjects", "mask", "mag", "phase", "r2star", "chi", "rec", "t1w", "t2w", "flair"),
+    *("inputs", "out", "subjects", "subject", "mask", "mag", "phase", "r2star", "chi", "rec"),
+    *("t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
 }
 LARGEST_BYTES = 2**20
@@ -46,12 +49,12 @@ class RunSettings:
 
 def settings_of(pipeline: str) -> dict[str, Argument]:
     """Return the options of a command that can be set, by key."""
-    found = {}
-    for one in COMMANDS[pipeline].arguments:
-        key = next((name[2:] for name in one.names if name.startswith("--")), one.names[0])
-        if key not in NOT_SETTINGS and one.names[0].startswith("-"):
-            found[key] = one
-    return found
+    result = {}
+    for argument in COMMANDS[pipeline].arguments:
+        key = next((name[2:] for name in argument.names if name.startswith("--")), argument.names[0])
+        if key not in NOT_SETTINGS and argument.names[0].startswith("-"):
+            result[key] = argument
+    return result
 
 
 def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
@@ -65,10 +68,11 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
         InputError: The file cannot be read, or holds a section, key or value that is not known.
         UsageError: The same of what is given.
     """
-    table = {} if path is None else _table(path)
+    table = {} if path is None else _current(_table(path))
     _check(table, path)
-    for one in given:
-        section, key, value = _assigned(one)
+    for item in given:
+        section, key, value = _assigned(item)
+        key = _current_key(section, key)
         table.setdefault(section, {})[key] = value
         _check({section: {key: value}}, None)
     options = {name: _words(name, table.get(name, {}), path) for name in commands()}
@@ -92,6 +96,25 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
             path=path,
         )
     return content
+
+
+def _current(table: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """Return the settings with keys of releases before in their new spelling."""
+    return {
+        section: {_current_key(section, key): value for key, value in values.items()}
+        for section, values in table.items()
+    }
+
+
+def _current_key(section: str, key: str) -> str:
+    if COMMANDS.get(section) is None:
+        return key
+    new_names = {entry.old: entry.names[-1] for entry in COMMANDS[section].arguments if entry.old}
+    new = new_names.get(f"--{key}")
+    if new is None:
+        return key
+    LOG.warning("[%s] %s is now called %s", section, key, new.removeprefix("--"))
+    return new.removeprefix("--")
 
 
 def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None:
@@ -118,19 +141,19 @@ def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tu
 
 def _parsed(words: Sequence[str], path: Path | None) -> argparse.Namespace:
     """Return what the parser makes of a command line that settings gave, or its objection as our error."""
-    said = io.StringIO()
+    string_io = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
-            return parser().parse_args(words)
+        with contextlib.redirect_stderr(string_io):
+            return parse(words)
     except SystemExit as ended:
-        problem = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        problem = string_io.getvalue().strip().splitlines()[-1].partition("error: ")[2]
         raise _wrong(f"[{words[0]}] {problem}", f"See `unweight {words[0]} --help`.", path) from ended
 
 
-def _option(one: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
+def _option(argument: Argument, key: str, value: object, where: tuple[str, Path | None]) -> list[str]:
     """Return the words of one option."""
     pipeline, path = where
-    is_flag = one.settings.get("action") == "store_true"
+    is_flag = argument.settings.get("action") == "store_true"
     if is_flag != isinstance(value, bool):
         wish = "true or false" if is_flag else "a value, not true or false"
         raise _wrong(f"[{pipeline}] {key} must be {wish}", "Correct it.", path)
@@ -139,7 +162,7 @@ def _option(one: Argument, key: str, value: object, where: tuple[str, Path | Non
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(part, str | int | float) for part in values):
         raise _wrong(f"[{pipeline}] {key} must be a number, a word, or a list of them", "Correct it.", path)
-    if one.settings.get("action") == "append":
+    if argument.settings.get("action") == "append":
         return [f"--{key}={part}" for part in values]
     return [f"--{key}", *(str(part) for part in values)]
 
@@ -182,6 +205,6 @@ def filled(arguments: argparse.Namespace, settings: RunSettings) -> argparse.Nam
     for key, value in settings.run.items():
         words += _option(settings_of(RUN)[key], key, value, (RUN, None))
     of_file = _parsed([RUN, "raw", "out", "participant", *words], None)
-    called, told = vars(arguments), vars(of_file)
+    called, info = vars(arguments), vars(of_file)
     given = {name: value for name, value in called.items() if value is not None and value is not False}
-    return argparse.Namespace(**{**called, **told, **given})
+    return argparse.Namespace(**{**called, **info, **given})

@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from unweight.cli.run_plan import planned
-from unweight.cli.run_settings import filled, read_settings
+from unweight.cli.options import options_of
+from unweight.cli.study.options import RunOptions, SlurmOptions
+from unweight.cli.study.settings import filled, read_settings
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.run.cost import bytes_of, seconds_of_run
-from unweight.run.plan import Plan, Task
+from unweight.run.plan import Plan, PlannedTask
 
 MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
 SPARE = 1.5
@@ -22,78 +23,78 @@ GIGA = 1e9
 def run(arguments: argparse.Namespace) -> int:
     """Write the script."""
     settings = read_settings(arguments.config, arguments.settings or ())
-    arguments = filled(arguments, settings)
-    if arguments.per_job < 1 or (arguments.at_once is not None and arguments.at_once < 1):
+    options = options_of(SlurmOptions, filled(arguments, settings))
+    if options.per_job < 1 or (options.at_once is not None and options.at_once < 1):
         raise UsageError("a job needs one subject at least, and one job must run at a time")
-    if arguments.cluster or arguments.scheduler:
+    if options.run.cluster or options.run.scheduler:
         raise UsageError(
             "each job of the array would start workers of its own, as [run] in the settings asks for",
             remedy="Take cluster and scheduler out of it.",
         )
-    plan = planned(arguments)
+    plan = options.run.plan()
     if not plan.tasks:
         raise InputError(
             "there is nothing here that maps can be made of",
             remedy="`unweight run … --dry-run` tells why.",
-            path=arguments.bids_dir.absolute(),
+            path=options.run.bids_dir.absolute(),
         )
-    faults = [one for one in plan.refusals if one.fault]
-    for one in faults:
-        error_line(f"{one.label}: {one.reason}")
+    faults = [refusal for refusal in plan.refusals if refusal.fault]
+    for fault in faults:
+        error_line(f"{fault.label}: {fault.reason}")
     code = 1 if faults else 0
-    text = script(plan, arguments)
-    if arguments.script is None:
+    text = script(plan, options)
+    if options.script is None:
         screen = console()
         for line in text.splitlines():
             screen.print(line)
         return code
-    write_bytes_atomic(arguments.script, text.encode())
-    console(quiet=arguments.quiet).print(f"sbatch {shlex.quote(str(arguments.script))}")
+    write_bytes_atomic(options.script, text.encode())
+    console(quiet=options.run.verbosity.quiet).print(f"sbatch {shlex.quote(str(options.script))}")
     return code
 
 
-def script(plan: Plan, arguments: argparse.Namespace) -> str:
+def script(plan: Plan, options: SlurmOptions) -> str:
     """Return the script of the array."""
     subjects = list(dict.fromkeys(task.subject for task in plan.tasks))
-    groups = [subjects[at : at + arguments.per_job] for at in range(0, len(subjects), arguments.per_job)]
-    memory = arguments.memory or SPARE * max(map(bytes_of, plan.steps)) / GIGA
-    walltime = arguments.walltime or _walltime(plan.tasks, groups)
-    limit = f"%{arguments.at_once}" if arguments.at_once else ""
+    groups = [subjects[at : at + options.per_job] for at in range(0, len(subjects), options.per_job)]
+    memory = options.run.memory or SPARE * max(map(bytes_of, plan.steps)) / GIGA
+    walltime = options.run.walltime or _walltime(plan.tasks, groups)
+    limit = f"%{options.at_once}" if options.at_once else ""
     directives = [
         "--job-name=unweight",
         f"--array=0-{len(groups) - 1}{limit}",
         "--cpus-per-task=1",
         f"--mem={max(1, round(1000 * memory))}M",
         f"--time={walltime}",
-        *([f"--partition={arguments.queue}"] if arguments.queue else []),
-        *([f"--account={arguments.account}"] if arguments.account else []),
-        *(["--gres=gpu:1"] if arguments.gpu else []),
-        *(arguments.directives or []),
+        *([f"--partition={options.run.queue}"] if options.run.queue else []),
+        *([f"--account={options.run.account}"] if options.run.account else []),
+        *(["--gres=gpu:1"] if options.run.gpu else []),
+        *(options.run.directives or []),
     ]
-    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {one}" for one in directives), "set -eu"]
+    lines = ["#!/usr/bin/env bash", *(f"#SBATCH {directive}" for directive in directives), "set -eu"]
     lines += ["export OMP_NUM_THREADS=1", "subjects=("]
     lines += [f"    {shlex.quote(' '.join(group))}" for group in groups]
     lines += [")", "# What is complete is kept, so that the array can be submitted again after a failure."]
-    words = shlex.join(_words(arguments, memory))
+    words = shlex.join(_words(options.run, memory))
     lines.append(f"{words} --participant-label ${{subjects[$SLURM_ARRAY_TASK_ID]}}")
     return "\n".join(lines) + "\n"
 
 
-def _words(arguments: argparse.Namespace, memory: float) -> Sequence[str]:
+def _words(options: RunOptions, memory: float) -> Sequence[str]:
     """Return the call of one job, without its subjects."""
-    words = ["unweight", "run", str(arguments.bids_dir.absolute()), str(arguments.out_dir.absolute())]
+    words = ["unweight", "run", str(options.bids_dir.absolute()), str(options.out_dir.absolute())]
     words += ["participant", "--workers", "1", "--memory", f"{memory:.3g}"]
-    for option, values in (("--session-id", arguments.sessions), ("--only", arguments.only)):
+    for option, values in (("--session-id", options.sessions), ("--only", options.only)):
         words += [option, *values] if values else []
-    if arguments.config is not None:
-        words += ["--config", os.fspath(Path(arguments.config).absolute())]
-    for one in arguments.settings or ():
-        words += ["--set", one]
-    words += ["--gpu"] if arguments.gpu else []
-    return words + (["--no-report"] if arguments.no_report else [])
+    if options.config is not None:
+        words += ["--config", os.fspath(Path(options.config).absolute())]
+    for setting in options.settings or ():
+        words += ["--set", setting]
+    words += ["--gpu"] if options.gpu else []
+    return words + (["--no-report"] if options.no_report else [])
 
 
-def _walltime(tasks: Sequence[Task], groups: Sequence[Sequence[str]]) -> str:
+def _walltime(tasks: Sequence[PlannedTask], groups: Sequence[Sequence[str]]) -> str:
     """Return a limit with much room for a slower machine."""
     of_group = (
         seconds_of_run([task for task in tasks if task.subject in set(group)], workers=1)

@@ -1,23 +1,29 @@
-"""Commands that take multi-echo series: R2*, T2 and susceptibility."""
+"""Commands that map: their arguments, all with one way to name images."""
 
 from pathlib import Path
 
 from unweight.cli.arguments import (
     CHOSEN_SERIES,
     DEVICE,
+    EXAMINATION,
     FIELD,
+    INPUTS,
     MASK,
     OUT,
     PICTURES,
+    READOUT_TIME,
+    SERIES,
     SUBJECT,
     SUBJECTS,
     TE,
+    TI,
+    TR,
+    Command,
     argument,
     flag,
     methods_help,
 )
-from unweight.cli.command import Command
-from unweight.registry import offered
+from unweight.registry import models, offered
 
 T1W_PLANES = ("axial", "alternate", "three")
 REFERENCES = ("mean", "csf", "none")
@@ -65,29 +71,6 @@ PHASE_SCALING = (
     flag("--phase-full-range", help="the lowest and highest number of the phase images are a full turn"),
     flag("--invert-phase", help="phase falls where the field is higher (GE)"),
 )
-OWN_SUSCEPTIBILITY = (
-    argument("--chi", type=Path, metavar="FILE", help="qsm: score this susceptibility map [ppm]"),
-    argument("--truth", type=Path, metavar="FILE", help="qsm: against this one"),
-    argument("--chi-mask", type=Path, metavar="FILE", help="qsm: where it is not 0"),
-    argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
-)
-OWN_T1W = (
-    argument(
-        "--people", type=int, metavar="N", help="mprage: people of each set (default 60, of others 4)"
-    ),
-    argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
-    argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),
-    argument("--t1w", type=Path, metavar="FILE", help="mprage: a real T1w image to look at beside them"),
-    argument(
-        "--segmenter",
-        choices=("own", "synthseg", "fastsurfer"),
-        help="mprage: what finds structures, in true and made images alike (default own)",
-    ),
-    argument(
-        "--workers", type=int, metavar="N", help="mprage: processes that simulate (default: one each core)"
-    ),
-)
-
 COMPLEX_SERIES = (
     argument(
         "inputs",
@@ -251,5 +234,184 @@ MPRAGE = Command(
         "unweight mprage bids_tree -o images --method fastddpm --draws 4\n"
         "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 --field 3 "
         "-o images"
+    ),
+)
+T1 = Command(
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.t1:T1Options",
+    summary="T1, PD and inversion efficiency from inversion-recovery images",
+    arguments=(
+        *SERIES,
+        OUT,
+        argument(
+            "--method",
+            choices=("auto", *offered("t1")),
+            default="auto",
+            help=f"{methods_help('t1')}; auto (default): posterior where it was trained for the "
+            "protocol, else ml",
+        ),
+        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+        argument("--draws", type=int, metavar="N", help="maps to draw, of the posterior or the diffusor"),
+        argument("--steps", type=int, metavar="N", help="steps of each draw of the diffusor"),
+        argument(
+            "--efficiency",
+            type=float,
+            metavar="B",
+            help="hold the inversion efficiency at this value (2 is complete)",
+        ),
+        argument(
+            "--efficiency-range",
+            nargs=2,
+            type=float,
+            metavar=("LOW", "HIGH"),
+            help="search the inversion efficiency in this range (default 0.5 3)",
+        ),
+        flag(
+            "--pulse-efficiency",
+            help="let the TR term follow B; default: complete inversion behind it",
+        ),
+        argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+        DEVICE,
+        *PICTURES,
+    ),
+    epilogue=(
+        "unweight t1 dicom_folder -o maps\n"
+        "unweight t1 bids_tree -o maps --subjects 01 02\n"
+        "unweight t1 ir.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 -o maps"
+    ),
+)
+MAPS = Command(
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.weighted:WeightedOptions",
+    summary="T1, T2 and PD from routine T1w, T2w and FLAIR",
+    arguments=(
+        *EXAMINATION,
+        OUT,
+        argument(
+            "--method",
+            choices=offered("weighted"),
+            default="embedding",
+            help=methods_help("weighted", "embedding"),
+        ),
+        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+        DEVICE,
+        *PICTURES,
+    ),
+    epilogue=(
+        "unweight maps bids_tree -o maps\n"
+        "unweight maps --t1w T1w.nii.gz --t2w T2w.nii.gz --flair FLAIR.nii.gz -o maps\n"
+        "unweight maps --t1w a.nii.gz --t1w-tr 0.6 --t1w-te 0.012 --t2w b.nii.gz --t2w-tr 5 "
+        "--t2w-te 0.1 --field 3 -o maps"
+    ),
+)
+FLIP = argument(
+    "--flip",
+    dest="flip_angle",
+    nargs="+",
+    type=float,
+    metavar="DEG",
+    help="flip angle [degrees], one or one per volume",
+)
+TIMINGS = (TE, TR, TI, FLIP, READOUT_TIME)
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """Take NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise ValueError(text)
+    return name, value
+
+
+def number_assignment(text: str) -> tuple[str, float]:
+    """Take NAME=NUMBER."""
+    name, value = assignment(text)
+    return name, float(value)
+
+
+ARGUMENTS = (
+    INPUTS,
+    CHOSEN_SERIES,
+    OUT,
+    *TIMINGS,
+    flag("--signed", help="the images keep their sign (real part, phase corrected)"),
+    flag("--complex", help="fit magnitude and phase, or real and imaginary part, together"),
+    argument(
+        "--known",
+        commas=False,
+        nargs="+",
+        type=assignment,
+        default=(),
+        metavar="NAME=FILE",
+        help="a map on the grid of the images: B1, the flip angle reached over the nominal one; or a "
+        "parameter of the model, which is then held",
+    ),
+    argument(
+        "--percent",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="known maps that are in percent: --known B1=b1.nii.gz --percent B1",
+    ),
+    argument(
+        "--fix",
+        nargs="+",
+        type=number_assignment,
+        default=(),
+        metavar="NAME=VALUE",
+        help="hold a parameter of the model at a value, in SI units: --fix T1=1.2",
+    ),
+    argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+    argument("--rec", metavar="LABEL", help="write names with rec-LABEL, beside maps of other images"),
+    MASK,
+    SUBJECTS,
+    SUBJECT,
+    DEVICE,
+    *PICTURES,
+)
+FIT = Command(
+    module="unweight.cli.mapping",
+    mapping="unweight.mapping.model_fit:ModelOptions",
+    summary="fit a signal model to images: " + ", ".join(item.name for item in models()),
+    arguments=(
+        argument(
+            "model",
+            metavar="MODEL",
+            choices=tuple(item.name for item in models()),
+            help="; ".join(f"{item.name}: {item.summary}" for item in models()),
+        ),
+        *ARGUMENTS,
+    ),
+    epilogue=(
+        "unweight fit variable-flip-angle bids_tree -o maps\n"
+        "unweight fit variable-flip-angle a.nii.gz b.nii.gz --flip 3 20 --tr 0.015 --known B1=b1.nii.gz "
+        "-o maps\n"
+        "unweight fit t2-decay mese.nii.gz --te 0.01 0.02 0.03 0.04 -o maps"
+    ),
+)
+FIT_OF_MODEL = {
+    item.command: Command(
+        module="unweight.cli.mapping",
+        mapping="unweight.mapping.model_fit:ModelOptions",
+        summary=f"{item.title or item.summary}, the same as `fit {item.name}`",
+        arguments=ARGUMENTS,
+        epilogue=f"unweight {item.command} bids_tree -o maps",
+    )
+    for item in models()
+    if item.command
+}
+SIMULATED_MODEL = (
+    argument(
+        "--model",
+        choices=tuple(item.name for item in models()),
+        help="simulate magnitudes of this signal model instead, with the timings given",
+    ),
+    *TIMINGS,
+    argument(
+        "--field",
+        dest="field_strength",
+        type=float,
+        metavar="T",
+        help="field strength of --model [T] (default 3)",
     ),
 )

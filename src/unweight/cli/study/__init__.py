@@ -1,0 +1,1 @@
+"""`unweight run`, `init` and `slurm`: whole studies, here and on other machines."""

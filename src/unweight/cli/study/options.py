@@ -1,0 +1,90 @@
+"""Options of `unweight run` and `unweight slurm`, and the plan that both make of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from unweight.cli.options import Verbosity
+from unweight.registry import commands
+from unweight.run.plan import Plan, plan_run
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of `unweight run`.
+
+    Attributes:
+        bids_dir: Raw BIDS tree.
+        out_dir: Root of the derivatives.
+        level: `participant` or `group`.
+        subjects: Labels; None for all.
+        sessions: Labels; None for all.
+        only: Commands to run; None for all that can be.
+        config: File of settings.
+        settings: Single settings over those of the file.
+        memory: Of all workers together [GB].
+        gpu: Whether to compute on a GPU.
+        no_report: Whether pages are left out.
+        dry_run: Whether the plan is printed only.
+        workers: Number of workers.
+        cluster: Batch system whose jobs are the workers.
+        scheduler: Address of a Dask scheduler.
+        insecure: Whether a scheduler without certificates is accepted.
+        interface: Network interface of the workers of a batch system.
+        walltime: Of a job of a batch system.
+        queue: Of a batch system.
+        account: Of a batch system.
+        directives: Further lines of the script of a job.
+        labels: Tree of label images to measure the maps in.
+        erode: Voxels to take off each region.
+        verbosity: What is printed.
+    """
+
+    bids_dir: Path
+    out_dir: Path
+    level: str = "participant"
+    subjects: tuple[str, ...] | None = None
+    sessions: tuple[str, ...] | None = None
+    only: tuple[str, ...] | None = None
+    config: Path | None = None
+    settings: tuple[str, ...] | None = None
+    memory: float | None = None
+    gpu: bool = False
+    no_report: bool = False
+    dry_run: bool = False
+    workers: int | None = None
+    cluster: str | None = None
+    scheduler: str | None = None
+    insecure: bool = False
+    interface: str | None = None
+    walltime: str | None = None
+    queue: str | None = None
+    account: str | None = None
+    directives: tuple[str, ...] | None = None
+    labels: Path | None = None
+    erode: int | None = None
+    verbosity: Verbosity = field(default_factory=Verbosity)
+
+    def plan(self) -> Plan:
+        """Return what the tree allows, of what is wanted."""
+        wanted = tuple(name for name in commands() if self.only is None or name in self.only)
+        return plan_run(self.bids_dir.absolute(), wanted, self.subjects, self.sessions)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SlurmOptions:
+    """Options of `unweight slurm`.
+
+    Attributes:
+        run: Of the run that the jobs carry out.
+        per_job: Subjects of a job.
+        at_once: Jobs that may run at a time; None for all.
+        script: File to write; None to print it.
+    """
+
+    run: RunOptions
+    per_job: int = 1
+    at_once: int | None = None
+    script: Path | None = None
