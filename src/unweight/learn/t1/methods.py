@@ -84,7 +84,7 @@ class T1Trainable(TrainableMethod[SlabRecipe, Any, SlabData], SlabSource):
         build_estimator: Returns what weights become.
         limits: Where it must not be trusted, for the card.
         fitted: Whether it learns from fits of the slabs, so from any protocol; else from images of one.
-        n_held_out: FittedSlabs for validation and calibration; None for shares of those for training.
+        n_held_out: Slabs for validation and calibration; None for shares of those for training.
         n_other: Channels of the network beside the images; None if the number of images does not matter.
         cache_key: What else than the recipe decides the slabs.
         ungridded: None of the tensors of a slab.
