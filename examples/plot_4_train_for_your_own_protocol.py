@@ -9,8 +9,8 @@ enough::
     unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55 --from shipped --minutes 10
     unweight t1 scan.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 --weights weights -o maps
 
-It needs no data of yours: it learns from simulated heads. With ``--like dicom_folder`` the timings are
-taken from your files. A training that is stopped goes on when it is called again.
+It needs no data of yours: it learns from simulated heads. With ``--protocol-from dicom_folder`` the timings
+are taken from your files. A training that is stopped goes on when it is called again.
 
 Below is the same from Python, with heads, slabs and steps cut down until it runs in seconds. What comes
 out is a working network, not a good one.
@@ -72,7 +72,7 @@ axis.grid(alpha=0.3, which="both")
 # Heads
 # -----
 #
-# One to train on, another to score and to calibrate on; never the same. ``--heads brainweb_folder``
+# One to train on, another to score and to calibrate on; never the same. ``--brainweb-dir brainweb_folder``
 # takes BrainWeb's crisp heads instead, which are better to learn from.
 
 

@@ -24,7 +24,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def test_stability_of_the_default_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *_ = changed_images()
     monkeypatch.setattr("unweight.benchmark.t1.stability.changed_images", lambda: (first, second))
-    words = ["evaluate", "t1", "-o", str(tmp_path), "--methods", "ml", "--sets", "stability", "--quiet"]
+    words = ["evaluate", "t1", "-o", str(tmp_path), "--methods", "ml", "--datasets", "stability", "--quiet"]
     assert main(words) == 0
     assert {(row["method"], row["group"]) for row in rows_of(tmp_path)} == {("ml", second.name)}
     assert not list(tmp_path.glob("*.png"))
@@ -37,7 +37,7 @@ def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.Captu
     weights = write_untrained(tmp_path / "weights")
     out = tmp_path / "out"
     sets = [*SEVEN, "brains-other", "scattered"]
-    words = ["evaluate", "t1", "-o", str(out), "--quick", "--weights", str(weights), "--sets", *sets]
+    words = ["evaluate", "t1", "-o", str(out), "--quick", "--weights", str(weights), "--datasets", *sets]
     assert main(words) == 0
     rows = rows_of(out)
     assert tuple(rows[0]) == COLUMNS
@@ -74,7 +74,7 @@ def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.filterwarnings("ignore:torch.searchsorted.*non-contiguous:UserWarning")
 def test_real_data_are_compared_with_the_fit(demo: Path, tmp_path: Path) -> None:
     weights = write_untrained(tmp_path / "weights", ("t1-posterior",))
-    real = ["--sets", "--phantom", str(demo / "bids"), "--phantom-version", "2"]
+    real = ["--datasets", "--phantom", str(demo / "bids"), "--phantom-version", "2"]
     words = ["evaluate", "t1", "-o", str(tmp_path), "--weights", str(weights), "--quiet", *real]
     assert main(words) == 0
     rows = rows_of(tmp_path)
@@ -97,7 +97,7 @@ def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
         nib.save(nib.load(image).slicer[:, :, 1:2], tmp_path / f"{index}.nii.gz")
     times = ["0.05", "0.1", "0.25", "0.5", "0.85", "1.5", "2.5"]
     given = [str(tmp_path / f"{index}.nii.gz") for index in range(7)]
-    words = ["evaluate", "t1", "-o", str(tmp_path / "out"), "--methods", "ml", "--sets", "--quiet"]
+    words = ["evaluate", "t1", "-o", str(tmp_path / "out"), "--methods", "ml", "--datasets", "--quiet"]
     assert main([*words, "--brain", *given, "--ti", *times, "--tr", "10"]) == 0
     value = {(row["group"], row["metric"]): row["value"] for row in rows_of(tmp_path / "out")}
     assert float(value["all", "usable"]) > 0.9
@@ -117,10 +117,10 @@ def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
     [
         (["--methods", "rim", "--weights", "."], "no weights called t1-rim"),
         (["--phantom", "."], "real phantoms need --phantom-version"),
-        (["--sets"], "nothing to evaluate on"),
+        (["--datasets"], "nothing to evaluate on"),
         (["--seeds", "0"], "0 noise seeds"),
-        (["--heads", "."], "holds no BrainWeb head"),
-        (["--sets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
+        (["--brainweb-dir", "."], "holds no BrainWeb head"),
+        (["--datasets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
     ],
 )
 def test_messages(
@@ -135,13 +135,16 @@ def test_messages(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["t1", "--sets", "phantom", "field"], "`evaluate t1` has no set called field. There are phantom,"),
+        (
+            ["t1", "--datasets", "phantom", "field"],
+            "`evaluate t1` has no set called field. There are",
+        ),
         (
             ["t1", "--methods", "unet", "ml"],
             "`evaluate t1` has no method called unet. There are ml, posterior",
         ),
         (
-            ["maps", "--sets", "brains"],
+            ["maps", "--datasets", "brains"],
             "`evaluate maps` has no set called brains. There are internal, protocols",
         ),
         (["maps", "--methods", "ml"], "`evaluate maps` has no method called ml. There are physics, unet"),
@@ -151,7 +154,7 @@ def test_messages(
         ),
         (["maps", "--seeds", "3"], "`evaluate maps` takes no --seeds"),
         (["maps", "--draws", "3", "--steps", "3"], "`evaluate maps` takes no --draws, --steps"),
-        (["maps", "--sets"], "nothing to evaluate on"),
+        (["maps", "--datasets"], "nothing to evaluate on"),
     ],
 )
 def test_what_does_not_apply_is_refused(

@@ -30,7 +30,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table is long and complete: each method on each set it accepts, every number once."""
     words = ["evaluate", "maps", "-o", str(tmp_path), "--quick", "--methods", "physics", "unet"]
-    assert main([*words, "--sets", "field", "internal"]) == 0
+    assert main([*words, "--datasets", "field", "internal"]) == 0
     with (tmp_path / "scores.tsv").open() as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     assert tuple(rows[0]) == COLUMNS
@@ -66,7 +66,7 @@ def test_heads_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         str(tmp_path / "out"),
         "--methods",
         "physics",
-        "--heads",
+        "--brainweb-dir",
         str(tmp_path),
     ]
     assert main(words) == 2

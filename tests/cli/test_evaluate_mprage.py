@@ -109,7 +109,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything(out: Path, weights: Path, made: list[str], capsys: CAPTURE) -> None:
     """Scores of each way, pictures, records; a second call finds all of it there."""
-    words = ("--sets", "healthy", "--methods", "unet")
+    words = ("--datasets", "healthy", "--methods", "unet")
     assert evaluate(out, weights, *words) == 0
     first = CohortRecipe().indices("test")[0]
     assert made == [f"healthy-test-{first}", f"healthy-test-{first + 1}"]
@@ -137,7 +137,7 @@ def test_everything(out: Path, weights: Path, made: list[str], capsys: CAPTURE) 
 
 def test_psnr_is_that_of_the_image_it_makes(tmp_path: Path, weights: Path, made: list[str]) -> None:
     """20·lg(1.2/RMSE) in the brain less its outermost layer."""
-    assert evaluate(tmp_path, weights, "--sets", "healthy", "--people", 1, "--methods", "unet") == 0
+    assert evaluate(tmp_path, weights, "--datasets", "healthy", "--n-subjects", 1, "--methods", "unet") == 0
     assert len(made) == 1
     pair = someone(made[0].removeprefix("healthy-"))
     mask, truth = pair.channels[MASK] > 0, pair.target.float()
@@ -157,9 +157,9 @@ def test_psnr_is_that_of_the_image_it_makes(tmp_path: Path, weights: Path, made:
 
 def test_a_stopped_evaluation_goes_on(tmp_path: Path, weights: Path, made: list[str]) -> None:
     """People of a set that were measured are not measured again; new ones are added."""
-    assert evaluate(tmp_path, weights, "--sets", "demyelination", "--people", 1, "--quiet") == 0
+    assert evaluate(tmp_path, weights, "--datasets", "demyelination", "--n-subjects", 1, "--quiet") == 0
     first = records_of(tmp_path)
-    assert evaluate(tmp_path, weights, "--sets", "demyelination", "--people", 2, "--quiet") == 0
+    assert evaluate(tmp_path, weights, "--datasets", "demyelination", "--n-subjects", 2, "--quiet") == 0
     assert len(made) == 2 and all(one.startswith("demyelination-test-") for one in made)
     both = records_of(tmp_path)
     assert both[: len(first)] == first and len(both) == 2 * len(first)
@@ -167,7 +167,7 @@ def test_a_stopped_evaluation_goes_on(tmp_path: Path, weights: Path, made: list[
 
 
 def test_people_kept_elsewhere(tmp_path: Path, weights: Path, made: list[str]) -> None:
-    words = ("--sets", "healthy", "--people", 1, "--pairs", tmp_path / "kept", "--quiet")
+    words = ("--datasets", "healthy", "--n-subjects", 1, "--pairs", tmp_path / "kept", "--quiet")
     assert evaluate(tmp_path / "one", weights, *words) == 0
     assert evaluate(tmp_path / "two", weights, *words) == 0
     assert len(made) == 1 and not (tmp_path / "one" / "people").exists()
@@ -192,7 +192,7 @@ def t1w(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_real_image_is_looked_at_beside_them(
     tmp_path: Path, weights: Path, made: list[str], t1w: Path, capsys: CAPTURE
 ) -> None:
-    words = ("--sets", "healthy", "--people", 1, "--methods", "unet", "--t1w", t1w)
+    words = ("--datasets", "healthy", "--n-subjects", 1, "--methods", "unet", "--t1w", t1w)
     assert evaluate(tmp_path, weights, *words) == 0
     assert len(made) == 1
     shown = capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_real_people(
         return someone(subject.label)
 
     monkeypatch.setattr("unweight.cli.evaluate_mprage.real_pair", real)
-    assert evaluate(tmp_path / "out", weights, "--bids", root) == 0
+    assert evaluate(tmp_path / "out", weights, "--test-bids-dir", root) == 0
     assert "left out: sub-02 has no MEGRE" in capsys.readouterr().out
     assert not made
     assert {row["set"] for row in rows_of(tmp_path / "out")} == {"real"}
@@ -223,14 +223,14 @@ def test_real_people(
     [
         (("--methods", "physics"), "`evaluate mprage` has no method called physics. There are residual"),
         (("--methods", "vsharp+wtv"), "has no method called vsharp+wtv"),
-        (("--sets", "internal"), "has no set called internal. There are healthy"),
+        (("--datasets", "internal"), "has no set called internal. There are healthy"),
         (("--phantom", "."), "`evaluate mprage` takes no --phantom"),
         (("--draws", "2", "--steps", "3"), "`evaluate mprage` takes no --draws, --steps"),
         (("--chi", "a.nii"), "`evaluate mprage` takes no --chi"),
-        (("--people", "0"), "0 people"),
-        (("--sets", "healthy", "--people", "131"), "131 people of healthy"),
+        (("--n-subjects", "0"), "0 people"),
+        (("--datasets", "healthy", "--n-subjects", "131"), "131 people of healthy"),
         (("--methods", "gan"), "there are no weights called mprage-gan"),
-        (("--heads", "."), "holds no BrainWeb head"),
+        (("--brainweb-dir", "."), "holds no BrainWeb head"),
     ],
 )
 def test_what_does_not_apply_is_refused(
@@ -254,7 +254,11 @@ def cheap(heads: Callable[..., tuple[Anatomy, ...]]) -> Callable[..., tuple[Anat
 
 @pytest.mark.parametrize(
     "words",
-    [("t1", "--people", "2"), ("maps", "--bids", "."), ("qsm", "--t1w", "a.nii", "--segmenter", "own")],
+    [
+        ("t1", "--n-subjects", "2"),
+        ("maps", "--test-bids-dir", "."),
+        ("qsm", "--t1w", "a.nii", "--segmenter", "own"),
+    ],
 )
 def test_others_do_not_take_its_options(words: Sequence[str], tmp_path: Path, capsys: CAPTURE) -> None:
     what, *rest = words

@@ -35,7 +35,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("soon")
 def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table is long and complete: every number once, and pictures of each head beside it."""
-    words = ["evaluate", "qsm", "-o", str(tmp_path), "--quick", "--sets", "plain"]
+    words = ["evaluate", "qsm", "-o", str(tmp_path), "--quick", "--datasets", "plain"]
     assert main([*words, "--methods", "vsharp+tkd"]) == 0
     rows = rows_of(tmp_path)
     assert tuple(rows[0]) == COLUMNS
@@ -159,14 +159,14 @@ def test_series_are_not_one_map(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["qsm", "--methods", "physics"], "`evaluate qsm` has no method called physics. There are vsharp"),
         (
-            ["qsm", "--sets", "internal"],
+            ["qsm", "--datasets", "internal"],
             "`evaluate qsm` has no set called internal. There are plain",
         ),
         (["qsm", "--phantom", "."], "`evaluate qsm` takes no --phantom"),
         (["maps", "--chi", "a.nii"], "`evaluate maps` takes no --chi"),
         (["t1", "--truth", "a.nii", "--chi-mask", "b.nii"], "`evaluate t1` takes no --truth, --chi-mask"),
         (["maps", "--methods", "vsharp+tkd"], "`evaluate maps` has no method called vsharp+tkd"),
-        (["qsm", "--heads", "."], "holds no BrainWeb head"),
+        (["qsm", "--brainweb-dir", "."], "holds no BrainWeb head"),
     ],
 )
 def test_what_does_not_apply_is_refused(

@@ -106,12 +106,12 @@ def test_protocol_like_that_of_images(
         fields = {"InversionTime": ti, "RepetitionTime": 2.55, "EchoTime": 0.014}
         (image.parent / image.name.replace(".nii.gz", ".json")).write_text(json.dumps(fields))
     given = sorted((tmp_path / "in").glob("*.json")) if sidecars else [tmp_path / "in"]
-    assert train(tmp_path / "out", "--quiet", "--like", *map(str, given)) == 0
+    assert train(tmp_path / "out", "--quiet", "--protocol-from", *map(str, given)) == 0
     recipe = load_weights("t1-resnet", tmp_path / "out")[1].recipe
     assert tuple(recipe["slabs"]["inversion_times"]) == TIMES
     assert recipe["slabs"]["repetition_time"] == 2.55
     one = next((tmp_path / "in").glob("*.json"))
-    assert train(tmp_path / "other", "--like", str(one)) == 2
+    assert train(tmp_path / "other", "--protocol-from", str(one)) == 2
     assert "inversion times of a series are not all told here" in capsys.readouterr().err
 
 
@@ -217,7 +217,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
         (["--slabs", "0"], "0 slabs"),
         (["--minutes", "-1"], "--minutes -1"),
         (["--minutes", "1", "--steps", "5"], "exclude each other"),
-        (["--heads", "nowhere"], "holds no BrainWeb head"),
+        (["--brainweb-dir", "nowhere"], "holds no BrainWeb head"),
         (["--from", "nowhere"], "there are no weights called t1-resnet"),
     ],
 )
@@ -251,7 +251,7 @@ def test_too_few_heads(
     (tmp_path / "heads").mkdir()
     for path in sorted(shared_data("brainweb_crisp").glob("*.mnc.gz"))[:1]:
         (tmp_path / "heads" / path.name).symlink_to(path)
-    assert train(tmp_path / "out", "--heads", str(tmp_path / "heads")) == 2
+    assert train(tmp_path / "out", "--brainweb-dir", str(tmp_path / "heads")) == 2
     assert "1 heads leave none for validation" in capsys.readouterr().err
 
 

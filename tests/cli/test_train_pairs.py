@@ -81,7 +81,7 @@ def test_weights_are_written_and_told_of(
     tmp_path: Path, capsys: CAPTURE, made: list[str], method: str
 ) -> None:
     out = tmp_path / "weights"
-    assert train(out, "--people", 2, 1, method=method) == 0
+    assert train(out, "--n-subjects", 2, 1, method=method) == 0
     told = capsys.readouterr().out
     assert made == ["train-0", "train-1", "validation-2"]
     assert f"{method}, preset cpu, on cpu: 3 steps\n2 people, scored on 1 others" in told
@@ -111,7 +111,7 @@ def test_a_training_that_is_complete_says_so(tmp_path: Path, capsys: CAPTURE, ma
 
 
 def test_structures(tmp_path: Path, capsys: CAPTURE) -> None:
-    assert train(tmp_path, "--people", 2, 1, method=STRUCTURES) == 0
+    assert train(tmp_path, "--n-subjects", 2, 1, method=STRUCTURES) == 0
     told = capsys.readouterr().out
     assert "Dice " in told and "of deep grey matter " in told
     assert f"unweight evaluate mprage --weights {tmp_path}" in told.replace("\n", " ")
@@ -171,10 +171,10 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: CAPTURE) -> No
     assert train(tmp_path, "--quiet") == 0
     assert train(tmp_path, "--steps", 2) == 2
     assert "holds another training, with another" in capsys.readouterr().err
-    assert train(tmp_path, "--people", 1, 1) == 2
+    assert train(tmp_path, "--n-subjects", 1, 1) == 2
     assert "holds another training, with another" in capsys.readouterr().err
     # Other people do not get into the folder of these, whatever is learned of them.
-    assert train(tmp_path, "--people", 1, 1, method=STRUCTURES) == 2
+    assert train(tmp_path, "--n-subjects", 1, 1, method=STRUCTURES) == 2
     assert "holds pairs made from other values" in capsys.readouterr().err
     (tmp_path / "training" / T1W_UNET / "recipe.json").unlink()
     assert train(tmp_path) == 2
@@ -216,7 +216,7 @@ def test_real_people(tmp_path: Path, capsys: CAPTURE, made: list[str], n: int, n
     """Four in five are learned from, one at least is not; who lacks an image is named."""
     root = named(bids(tmp_path / "bids", n), "sub-99_T1w")
     out = tmp_path / "out"
-    assert train(out, "--bids", root) == 0
+    assert train(out, "--bids-dir", root) == 0
     told = capsys.readouterr().out
     assert "left out: sub-99 has no MEGRE" in told
     assert f"{n_train} people, scored on {n - n_train} others" in told
@@ -225,7 +225,7 @@ def test_real_people(tmp_path: Path, capsys: CAPTURE, made: list[str], n: int, n
     assert card.trained_on.startswith(f"{n_train} subjects,") and "simulated" not in card.limits
     assert "Trained on images that users gave" in card.limits
     assert "sub-01" not in (out / f"{T1W_UNET}.json").read_text()
-    assert train(out, "--bids", root) == 0
+    assert train(out, "--bids-dir", root) == 0
     assert "is complete" in capsys.readouterr().out
 
 
@@ -239,7 +239,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         path = labels / who / "anat" / f"{who}_desc-aseg_dseg.nii.gz"
         path.parent.mkdir(parents=True)
         path.write_bytes(image_bytes(torch.zeros(2, 2, 2), torch.eye(4)))
-    words = ("--bids", root, "--labels", labels)
+    words = ("--bids-dir", root, "--labels-dir", labels)
     assert train(tmp_path / "out", *words, method=STRUCTURES) == 0
     assert sorted(made) == ["sub-01", "sub-03"]
     assert card_of(tmp_path / "out", STRUCTURES).trained_on.startswith("1 subjects,")
@@ -252,24 +252,28 @@ def test_structures_of_real_people_are_learned_from_labels(
 @pytest.mark.parametrize(
     ("method", "words", "message"),
     [
-        (T1W_UNET, ("--bids", ".", "--people", "2", "1"), "--bids learns from real people"),
-        (T1W_UNET, ("--bids", ".", "--heads", "."), "--bids learns from real people"),
-        ("t1-posterior", ("--bids", "."), "t1-posterior takes no --bids"),
-        ("maps", ("--people", "2", "1", "--pairs", "."), "maps takes no --people, --pairs"),
-        (T1W_UNET, ("--labels", "."), "--labels goes with structures and --bids"),
-        (T1W_UNET, ("--bids", ".", "--labels", "."), "--labels goes with structures and --bids"),
-        (STRUCTURES, ("--labels", "."), "--labels goes with structures and --bids"),
-        (STRUCTURES, ("--bids", "."), "structures are learned from labels. Give --labels"),
+        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir learns from real people"),
+        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir learns from real people"),
+        ("t1-posterior", ("--bids-dir", "."), "t1-posterior takes no --bids-dir"),
+        ("maps", ("--n-subjects", "2", "1", "--pairs", "."), "maps takes no --n-subjects, --pairs"),
+        (T1W_UNET, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
+        (
+            T1W_UNET,
+            ("--bids-dir", ".", "--labels-dir", "."),
+            "--labels-dir goes with structures and --bids-dir",
+        ),
+        (STRUCTURES, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
+        (STRUCTURES, ("--bids-dir", "."), "structures are learned from labels. Give --labels-dir"),
         (T1W_UNET, ("--base", "."), "--base goes with t1-residual, mprage only"),
         (T1W, ("--base", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--workers", "-1"), "-1 workers"),
         (T1W_UNET, ("--steps", "0"), "0 steps"),
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
-        (T1W_UNET, ("--people", "-1", "1"), "Give at least one for each part"),
-        (T1W_UNET, ("--people", "4", "0"), "Give at least one for each part"),
+        (T1W_UNET, ("--n-subjects", "-1", "1"), "Give at least one for each part"),
+        (T1W_UNET, ("--n-subjects", "4", "0"), "Give at least one for each part"),
         (T1W_UNET, ("--slabs", "7"), "learns from people, not slabs"),
-        (T1W_UNET, ("--heads", "nowhere"), "holds no BrainWeb head"),
+        (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
         (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
     ],
 )
@@ -280,7 +284,7 @@ def test_messages(tmp_path: Path, capsys: CAPTURE, method: str, words: Sequence[
 
 
 def test_one_person_is_too_few(tmp_path: Path, capsys: CAPTURE) -> None:
-    assert train(tmp_path / "out", "--bids", bids(tmp_path / "bids", 1)) == 2
+    assert train(tmp_path / "out", "--bids-dir", bids(tmp_path / "bids", 1)) == 2
     assert "1 of 1 subjects have both MEGRE and T1w. Give at least 2." in capsys.readouterr().err
 
 

@@ -24,7 +24,7 @@ TOY = {
     "run": "--only t1 --set t1.method=ml --workers 1 --memory 8 --no-report",
     "simulate": "--n-subjects 1 --slices 1",
     "evaluate": "--quick",
-    "train": "--steps 2 --slabs 2 --workers 1 --people 1 1",
+    "train": "--steps 2 --slabs 2 --workers 1 --n-subjects 1 1",
 }
 # Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test.
 NOT_RUN = ("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler")
@@ -125,7 +125,7 @@ def test_it_is_carried_out(
     if words[:2] == ["t1", "scan.nii.gz"]:
         words = [word for word in words if word not in ("--weights", "weights")]  # as if they were trained
     extra = TOY.get(words[0], "").split()
-    extra = extra if "mprage" in words or "structures" in words else without(extra, "--people", 2)
+    extra = extra if "mprage" in words or "structures" in words else without(extra, "--n-subjects", 2)
     assert main([*words, *extra]) == 0, capsys.readouterr().err
 
 

@@ -24,12 +24,23 @@ class Argument:
         settings: The keyword arguments of `add_argument`.
         old: A spelling of releases before, which is still taken, with a note.
         commas: Whether a list can be written with commas; values must not hold any.
+        only: Of a command with kinds, those whose help shows it; empty for all.
     """
 
     names: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     old: str = ""
     commas: bool = True
+    only: tuple[str, ...] = ()
+
+    @property
+    def dest(self) -> str:
+        """The name under which its value is kept."""
+        given = self.settings.get("dest")
+        if isinstance(given, str):
+            return given
+        name = next((name for name in self.names if name.startswith("--")), self.names[0])
+        return name.lstrip("-").replace("-", "_")
 
     @property
     def is_list(self) -> bool:
@@ -50,6 +61,7 @@ class Command:
         arguments: What it takes.
         epilogue: Examples.
         mapping: Of a command that maps, the target of its `MappingOptions`.
+        kinds: Name of the first argument, of a command whose help differs with its value.
     """
 
     module: str
@@ -57,6 +69,11 @@ class Command:
     arguments: tuple[Argument, ...]
     epilogue: str = ""
     mapping: str = ""
+    kinds: str = ""
+
+    def spelling(self, dest: str) -> str:
+        """Return how the option is written whose value has this name."""
+        return next(entry.names[-1] for entry in self.arguments if entry.dest == dest)
 
 
 def argument(
@@ -64,6 +81,7 @@ def argument(
     help: str,  # noqa: A002 (argparse's own word)
     old: str = "",
     commas: bool = True,
+    only: Sequence[str] = (),
     **settings: object,
 ) -> Argument:
     """Write an argument the way argparse does.
@@ -73,10 +91,15 @@ def argument(
         help: Of the option.
         old: A spelling of releases before.
         commas: Whether values hold none, so that a list can be written with them.
+        only: Of a command with kinds, those whose help shows it.
         settings: Further ones of argparse.
     """
     return Argument(
-        names=names, settings=MappingProxyType({"help": help, **settings}), old=old, commas=commas
+        names=names,
+        settings=MappingProxyType({"help": help, **settings}),
+        old=old,
+        commas=commas,
+        only=tuple(only),
     )
 
 

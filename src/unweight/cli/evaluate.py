@@ -43,6 +43,7 @@ from unweight.bids.nifti.label_image import read_label_image
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.mask import read_mask
 from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
+from unweight.cli.learning_commands import EVALUATE
 from unweight.cli.scored import Benchmark, Evaluation, show, write
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     for owner, names in OPTIONS.items():
         given = [name for name in names if getattr(arguments, name) is not None]
         if given and owner != arguments.what:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            options = ", ".join(map(EVALUATE.spelling, given))
             raise UsageError(
                 f"`evaluate {arguments.what}` takes no {options}",
                 remedy=f"Leave it out, or evaluate {owner}, which takes it.",
@@ -158,7 +159,9 @@ def _t1_plan(arguments: argparse.Namespace) -> T1Plan:
         seeds = QUICK_SEEDS if arguments.quick else N_SEEDS
     sets = _chosen(arguments, SETS)
     if not (sets or arguments.phantom or arguments.brain):
-        raise UsageError("nothing to evaluate on", remedy=f"Give --phantom, --brain, or --sets {SETS[0]}.")
+        raise UsageError(
+            "nothing to evaluate on", remedy=f"Give --phantom, --brain, or --datasets {SETS[0]}."
+        )
     return T1Plan(sets=sets, n_seeds=seeds, heads=arguments.heads, quick=arguments.quick)
 
 

@@ -50,7 +50,6 @@ from unweight.benchmark.mprage.subjects import (
     measure_on_grid,
 )
 from unweight.benchmark.mprage.tables import GAINED, biology_tables, gain_table, t1w_tables
-from unweight.cli.device import device_for
 from unweight.cli.scored import Benchmark, Evaluation
 from unweight.cli.terminal import Course, course
 from unweight.cli.training_time import n_cores
@@ -59,6 +58,7 @@ from unweight.learn.pairs.pair import Pair, load_pair
 from unweight.learn.pairs.real_pair import real_pair
 from unweight.learn.pairs.real_subjects import contents_of, paired_subjects
 from unweight.learn.training.weights import load_weights
+from unweight.mapping.device import device_for
 
 REAL = "real"
 RESULTS, KEPT = "records.jsonl", "people"

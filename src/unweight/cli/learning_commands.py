@@ -3,10 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unweight.cli.arguments import OUT, Command, argument, flag
+from unweight.cli.arguments import Command, argument, flag
 from unweight.registry import benchmarks, compared_names, datasets, trained_methods
 
 TRAINED = tuple(item.weights for item in trained_methods())
+OF_T1, OF_WEIGHTED, OF_MPRAGE, OF_STRUCTURES = (
+    tuple(item.weights for item in trained_methods() if item.family == family)
+    for family in ("t1", "weighted", "mprage", "segmentation")
+)
+OF_SLABS, OF_PAIRS = (*OF_T1, *OF_WEIGHTED), (*OF_MPRAGE, *OF_STRUCTURES)
+WITH_BASE = tuple(item.weights for item in trained_methods() if item.base)
 COMPARED = {item.command: compared_names(item.family) for item in benchmarks()}
 DATASETS = {item.command: datasets(item.family) for item in benchmarks()}
 
@@ -15,25 +21,58 @@ MOST_LISTED = 8
 
 
 OWN_SUSCEPTIBILITY = (
-    argument("--chi", type=Path, metavar="FILE", help="qsm: score this susceptibility map [ppm]"),
-    argument("--truth", type=Path, metavar="FILE", help="qsm: against this one"),
-    argument("--chi-mask", type=Path, metavar="FILE", help="qsm: where it is not 0"),
-    argument("--chi-labels", type=Path, metavar="FILE", help="qsm: with labels of the QSM challenge"),
+    argument("--chi", only=("qsm",), type=Path, metavar="FILE", help="score this susceptibility map [ppm]"),
+    argument("--truth", only=("qsm",), type=Path, metavar="FILE", help="against this one"),
+    argument("--chi-mask", only=("qsm",), type=Path, metavar="FILE", help="where it is not 0"),
+    argument(
+        "--chi-labels", only=("qsm",), type=Path, metavar="FILE", help="with labels of the QSM challenge"
+    ),
 )
 OWN_T1W = (
     argument(
-        "--people", type=int, metavar="N", help="mprage: people of each set (default 60, of others 4)"
+        "--n-subjects",
+        dest="people",
+        old="--people",
+        only=("mprage",),
+        type=int,
+        metavar="N",
+        help="simulated subjects of each set (default 60, of others 4)",
     ),
-    argument("--pairs", type=Path, metavar="DIR", help="mprage: where simulated people are kept"),
-    argument("--bids", type=Path, metavar="DIR", help="mprage: a tree with MEGRE and T1w to score on too"),
-    argument("--t1w", type=Path, metavar="FILE", help="mprage: a real T1w image to look at beside them"),
+    argument(
+        "--pairs",
+        only=("mprage",),
+        type=Path,
+        metavar="DIR",
+        help="where simulated subjects are kept",
+    ),
+    argument(
+        "--test-bids-dir",
+        dest="bids",
+        old="--bids",
+        only=("mprage",),
+        type=Path,
+        metavar="DIR",
+        help="a tree with MEGRE and T1w to score on too",
+    ),
+    argument(
+        "--t1w",
+        only=("mprage",),
+        type=Path,
+        metavar="FILE",
+        help="a real T1w image to look at beside them",
+    ),
     argument(
         "--segmenter",
+        only=("mprage",),
         choices=("own", "synthseg", "fastsurfer"),
-        help="mprage: what finds structures, in true and made images alike (default own)",
+        help="what finds structures, in true and synthesised images alike (default own)",
     ),
     argument(
-        "--workers", type=int, metavar="N", help="mprage: processes that simulate (default: one each core)"
+        "--workers",
+        only=("mprage",),
+        type=int,
+        metavar="N",
+        help="processes that simulate (default: one each core)",
     ),
 )
 
@@ -49,10 +88,18 @@ def _each(lists: Mapping[str, Sequence[str]]) -> str:
 
 TRAIN = Command(
     module="unweight.cli.train",
+    kinds="method",
     summary="train a network for T1, for T1, T2 and PD, or for T1w images; a stopped training goes on",
     arguments=(
         argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
-        OUT,
+        argument(
+            "-o",
+            "--out",
+            required=True,
+            type=Path,
+            metavar="DIR",
+            help="output directory for the weights; created if absent",
+        ),
         argument(
             "--preset",
             default="cpu",
@@ -60,18 +107,34 @@ TRAIN = Command(
             help="cpu: about an hour on two cores (default); paper: as published, where it was",
         ),
         argument(
-            "--heads", type=Path, metavar="DIR", help="BrainWeb crisp heads; default: procedural heads"
+            "--brainweb-dir",
+            dest="heads",
+            old="--heads",
+            type=Path,
+            metavar="DIR",
+            help="BrainWeb crisp heads; default: procedural heads",
         ),
-        argument("--ti", nargs="+", type=float, metavar="S", help="train for these inversion times [s]"),
-        argument("--tr", type=float, metavar="S", help="their repetition time [s]"),
+        argument(
+            "--ti",
+            only=OF_T1,
+            nargs="+",
+            type=float,
+            metavar="S",
+            help="train for these inversion times [s]",
+        ),
+        argument("--tr", only=OF_T1, type=float, metavar="S", help="their repetition time [s]"),
         argument(
             "--readout-time",
+            only=OF_T1,
             type=float,
             metavar="S",
             help="their excitation to last echo [s] (default 0)",
         ),
         argument(
-            "--like",
+            "--protocol-from",
+            dest="like",
+            old="--like",
+            only=OF_T1,
             nargs="+",
             type=Path,
             metavar="INPUT",
@@ -84,35 +147,46 @@ TRAIN = Command(
             help="so many steps as take about this long here, without the making of slabs",
         ),
         argument("--steps", type=int, metavar="N", help="steps of the training"),
-        argument("--slabs", type=int, metavar="N", help="slabs to train on"),
+        argument("--slabs", only=OF_SLABS, type=int, metavar="N", help="slabs to train on"),
         argument(
-            "--bids",
+            "--bids-dir",
+            dest="bids",
+            old="--bids",
+            only=OF_PAIRS,
             type=Path,
             metavar="DIR",
-            help="mprage and structures: learn from the MEGRE and T1w of this tree, not from simulation",
+            help="learn from the MEGRE and T1w of this tree, not from simulation",
         ),
         argument(
-            "--labels",
+            "--labels-dir",
+            dest="labels",
+            old="--labels",
+            only=OF_STRUCTURES,
             type=Path,
             metavar="DIR",
-            help="structures: derivatives of --bids with a `dseg` on each T1w",
+            help="derivatives of --bids-dir with a `dseg` on each T1w",
         ),
         argument(
-            "--people",
+            "--n-subjects",
+            dest="people",
+            old="--people",
+            only=OF_PAIRS,
             nargs=2,
             type=int,
             metavar=("TRAIN", "VALIDATION"),
-            help="mprage and structures: simulated people (default 40 and 5)",
+            help="simulated subjects (default 40 and 5)",
         ),
         argument(
             "--pairs",
+            only=OF_PAIRS,
             type=Path,
             metavar="DIR",
-            help="mprage and structures: where what is learned from is kept (default: with the training)",
+            help="where what is learned from is kept (default: with the training)",
         ),
         argument("--seed", type=int, default=0, help="of everything (default 0)"),
         argument(
             "--base",
+            only=WITH_BASE,
             type=Path,
             metavar="DIR",
             help="the posterior whose draws t1-residual learns (default: the shipped one); the mprage-unet "
@@ -139,15 +213,16 @@ TRAIN = Command(
     epilogue=(
         "unweight train t1-posterior -o weights --minutes 30\n"
         "unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55\n"
-        "unweight train t1-resnet -o weights --like dicom_folder --heads brainweb_folder\n"
-        "unweight train maps -o weights --heads brainweb_folder\n"
-        "unweight train mprage -o weights --bids bids_tree\n"
-        "unweight train structures -o weights --people 40 5\n"
+        "unweight train t1-resnet -o weights --protocol-from dicom_folder --brainweb-dir brainweb_folder\n"
+        "unweight train maps -o weights --brainweb-dir brainweb_folder\n"
+        "unweight train mprage -o weights --bids-dir bids_tree\n"
+        "unweight train structures -o weights --n-subjects 40 5\n"
         "torchrun --nproc-per-node 4 -m unweight.cli.main train t1-posterior -o weights --preset gpu"
     ),
 )
 EVALUATE = Command(
     module="unweight.cli.evaluate",
+    kinds="what",
     summary="every method side by side on simulated and your own data: scores, tables, pictures",
     arguments=(
         argument(
@@ -174,7 +249,9 @@ EVALUATE = Command(
             "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
         ),
         argument(
-            "--sets",
+            "--datasets",
+            dest="sets",
+            old="--sets",
             nargs="*",
             choices=tuple(name for names in DATASETS.values() for name in names),
             metavar="SET",
@@ -188,47 +265,58 @@ EVALUATE = Command(
             "allow; default: the metrics of each evaluation",
         ),
         argument(
-            "--heads",
+            "--brainweb-dir",
+            dest="heads",
+            old="--heads",
             type=Path,
             metavar="DIR",
             help="BrainWeb crisp heads, of which the test part is used; default: procedural heads",
         ),
         argument(
             "--phantom",
+            only=("t1",),
             nargs="+",
             type=Path,
             metavar="DIR",
-            help="t1: series of real system phantoms; methods are compared with ml in each sphere",
+            help="series of real system phantoms; methods are compared with ml in each sphere",
         ),
         argument(
             "--phantom-version",
+            only=("t1",),
             type=int,
             choices=(1, 2),
-            help="t1: of the real phantoms; 1: serial number up to 0041; 2: from 0042",
+            help="of the real phantoms; 1: serial number up to 0041; 2: from 0042",
         ),
         argument(
             "--brain",
+            only=("t1",),
             nargs="+",
             type=Path,
             metavar="INPUT",
-            help="t1: a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
+            help="a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
         ),
-        argument("--ti", nargs="+", type=float, metavar="S", help="t1: inversion times of --brain [s]"),
-        argument("--tr", nargs="+", type=float, metavar="S", help="t1: repetition time of --brain [s]"),
+        argument("--ti", only=("t1",), nargs="+", type=float, metavar="S", help="TI of --brain [s]"),
+        argument("--tr", only=("t1",), nargs="+", type=float, metavar="S", help="TR of --brain [s]"),
         argument(
             "--seeds",
+            only=("t1",),
             type=int,
             metavar="N",
-            help="t1: noise seeds of the phantom and of small structures (default 5, quick 1)",
+            help="noise seeds of the phantom and of small structures (default 5, quick 1)",
         ),
         argument(
             "--draws",
+            only=("t1",),
             type=int,
             metavar="N",
-            help="t1: draws of the diffusor; default: as its card says",
+            help="draws of the diffusor; default: as its card says",
         ),
         argument(
-            "--steps", type=int, metavar="N", help="t1: steps of each draw; default: as its card says"
+            "--steps",
+            only=("t1",),
+            type=int,
+            metavar="N",
+            help="steps of each draw; default: as its card says",
         ),
         *OWN_SUSCEPTIBILITY,
         *OWN_T1W,
@@ -236,10 +324,10 @@ EVALUATE = Command(
     ),
     epilogue=(
         "unweight evaluate t1 -o scores\n"
-        "unweight evaluate t1 -o scores --heads brainweb_folder --draws 4 --steps 100\n"
-        "unweight evaluate t1 -o scores --sets phantom --phantom dicom_folder --phantom-version 2\n"
-        "unweight evaluate maps -o scores --heads brainweb_folder\n"
-        "unweight evaluate qsm -o scores --heads brainweb_folder\n"
-        "unweight evaluate mprage -o scores --heads brainweb_folder --t1w T1w.nii.gz"
+        "unweight evaluate t1 -o scores --brainweb-dir brainweb_folder --draws 4 --steps 100\n"
+        "unweight evaluate t1 -o scores --datasets phantom --phantom dicom_folder --phantom-version 2\n"
+        "unweight evaluate maps -o scores --brainweb-dir brainweb_folder\n"
+        "unweight evaluate qsm -o scores --brainweb-dir brainweb_folder\n"
+        "unweight evaluate mprage -o scores --brainweb-dir brainweb_folder --t1w T1w.nii.gz"
     ),
 )

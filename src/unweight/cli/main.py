@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from rich_argparse import RawDescriptionRichHelpFormatter
 
 from unweight import __version__
-from unweight.cli.arguments import COMMON, renamed, separated
+from unweight.cli.arguments import COMMON, Argument, Command, renamed, separated
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.process import (
     keep_going,
@@ -63,9 +63,54 @@ def parser() -> argparse.ArgumentParser:
             epilog=command.epilogue or None,
             formatter_class=RawDescriptionRichHelpFormatter,
         )
-        for entry in (*command.arguments, *COMMON):
-            sub.add_argument(*entry.names, **dict(entry.settings))  # type: ignore[arg-type]
+        if command.kinds:
+            _add_kinds(sub, name, command)
+        else:
+            _add_arguments(sub, (*command.arguments, *COMMON))
     return top
+
+
+def _add_arguments(parser: argparse.ArgumentParser, arguments: Sequence[Argument], kind: str = "") -> None:
+    for entry in arguments:
+        settings = dict(entry.settings)
+        if entry.only and kind not in entry.only:
+            settings["help"] = argparse.SUPPRESS  # the command refuses it, and says what takes it
+        parser.add_argument(*entry.names, **settings)  # type: ignore[arg-type]
+
+
+def _add_kinds(sub: argparse.ArgumentParser, name: str, command: Command) -> None:
+    """Give each value of the first argument a parser of its own, whose help shows its options alone."""
+    first = next(entry for entry in command.arguments if entry.dest == command.kinds)
+    rest = [entry for entry in command.arguments if entry is not first]
+    kinds = sub.add_subparsers(
+        dest=command.kinds,
+        metavar=str(first.settings.get("metavar", "WHAT")),
+        help=str(first.settings["help"]),
+        required=True,
+    )
+    for kind in _kinds_of(command):
+        own = kinds.add_parser(
+            kind,
+            description=command.summary,
+            epilog="\n".join(line for line in command.epilogue.splitlines() if f" {name} {kind} " in line),
+            formatter_class=RawDescriptionRichHelpFormatter,
+        )
+        _add_arguments(own, (*rest, *COMMON), kind)
+
+
+def _kinds_of(command: Command) -> tuple[str, ...]:
+    first = next(entry for entry in command.arguments if entry.dest == command.kinds)
+    choices = first.settings["choices"]
+    return tuple(choices) if isinstance(choices, tuple) else ()
+
+
+def _kind_first(words: Sequence[str], command: Command) -> list[str]:
+    """Return the words of a call with its kind before its options, where they stood the other way round."""
+    kinds = _kinds_of(command) if command.kinds and len(words) > 1 and words[1].startswith("-") else ()
+    place = next((place for place, word in enumerate(words) if word in kinds), None)
+    if place is None:
+        return list(words)
+    return [words[0], words[place], *words[1:place], *words[place + 1 :]]
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -74,7 +119,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if command is None:
         return parser().parse_args(words)
     taken = (*command.arguments, *COMMON)
-    current, notes = renamed(words, taken)
+    current, notes = renamed(_kind_first(words, command), taken)
     for note in notes:
         print(printable(f"unweight {words[0]}: {note}"), file=sys.stderr)
     return parser().parse_args(separated(current, taken))

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from unweight.cli.device import device_for
 from unweight.cli.recipe_choice import recipe_from
 from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.training_console import ConsoleCallback
@@ -24,6 +23,7 @@ from unweight.learn.training.sample_cache import SlabSource
 from unweight.learn.training.trainable import BaseNetwork, TrainingData, load_base, trainable
 from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import available, load_weights, save_weights
+from unweight.mapping.device import device_for
 from unweight.registry import pipelines, trained_method, trained_methods
 
 SHIPPED = "shipped"

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 
 from rich.console import Console
 
+from unweight.cli.learning_commands import TRAIN
 from unweight.cli.training_record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
@@ -98,7 +99,7 @@ class SlabTraining(TrainingSource):
     keeps_base: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        given = [f"--{name}" for name in OPTIONS if getattr(self.arguments, name) is not None]
+        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.arguments, name) is not None]
         if given:
             raise UsageError(
                 f"{self.arguments.method} takes no {', '.join(given)}",
@@ -173,15 +174,18 @@ class PairTraining(TrainingSource):
     def __post_init__(self) -> None:
         options, name = self.arguments, self.arguments.method
         if options.bids is not None and (options.heads or options.people):
-            raise UsageError("--bids learns from real people; leave --heads and --people out")
+            remedy = "Leave --brainweb-dir and --n-subjects out."
+            raise UsageError("--bids-dir learns from real people", remedy=remedy)
+                "--bids-dir learns from real people; leave --brainweb-dir and --n-subjects out"
+            )
         if options.labels is not None and (options.bids is None or not self.method.needs_labels):
-            raise UsageError(f"--labels goes with {', '.join(_methods_of_labels())} and --bids")
+            raise UsageError(f"--labels-dir goes with {', '.join(_methods_of_labels())} and --bids-dir")
         if self.method.needs_labels and options.bids is not None and options.labels is None:
             raise UsageError(
-                f"{name} are learned from labels", remedy="Give --labels, or leave --bids out."
+                f"{name} are learned from labels", remedy="Give --labels-dir, or leave --bids-dir out."
             )
         if options.slabs is not None:
-            raise UsageError(f"{name} learns from people, not slabs", remedy="Give --people.")
+            raise UsageError(f"{name} learns from people, not slabs", remedy="Give --n-subjects.")
         if options.people is not None and min(options.people) < 1:
             raise UsageError(f"{options.people} people", remedy="Give at least one for each part.")
 
@@ -293,7 +297,7 @@ def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
         if not split[part]:
             raise UsageError(
                 f"{len(files)} heads leave none for {part}",
-                remedy="Give at least four, or leave --heads out.",
+                remedy="Give at least four, or leave --brainweb-dir out.",
             )
     return {part: tuple(files[name] for name in split[part]) for part in LEARNING}
 

@@ -69,5 +69,6 @@ def check_no_training_overlap(
             raise UsageError(
                 f"{method} knows {', '.join(overlap)} from its training, "
                 "so scores on them would flatter it",
-                remedy="Give the folder with exactly the heads it was trained with, or leave --heads out.",
+                remedy="Give the folder with exactly the heads it was trained with, or leave "
+                "--brainweb-dir out.",
             )

@@ -12,7 +12,6 @@ from typing import final
 
 from unweight.bids.derivatives.dataset import prepare_derivatives
 from unweight.bids.derivatives.write import IGNORED, README
-from unweight.cli.device import device_for
 from unweight.cli.options import options_of
 from unweight.cli.study.cluster_extra import check_installed
 from unweight.cli.study.group import run_group
@@ -23,6 +22,7 @@ from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
 from unweight.files.atomic import DERIVATIVES, is_among_raw
+from unweight.mapping.device import device_for
 from unweight.registry import commands
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run

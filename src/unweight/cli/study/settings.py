@@ -27,6 +27,7 @@ RUN = "run"
 NOT_SETTINGS = {
     "series",  # of a folder of DICOM; a run works on a tree
     *("inputs", "out", "subjects", "subject", "mask", "mag", "phase", "r2star", "chi", "rec"),
+    *("known", "percent"),
     *("t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
 }
@@ -160,6 +161,8 @@ def _option(argument: Argument, key: str, value: object, where: tuple[str, Path 
     if is_flag:
         return [f"--{key}"] if value else []
     values = value if isinstance(value, list) else [value]
+    if not values and argument.settings.get("default") == ():
+        return []  # as where the key is absent
     if not values or not all(isinstance(part, str | int | float) for part in values):
         raise _wrong(f"[{pipeline}] {key} must be a number, a word, or a list of them", "Correct it.", path)
     if argument.settings.get("action") == "append":
