@@ -176,8 +176,6 @@ class PairTraining(TrainingSource):
         if options.bids is not None and (options.heads or options.people):
             remedy = "Leave --brainweb-dir and --n-subjects out."
             raise UsageError("--bids-dir learns from real people", remedy=remedy)
-                "--bids-dir learns from real people; leave --brainweb-dir and --n-subjects out"
-            )
         if options.labels is not None and (options.bids is None or not self.method.needs_labels):
             raise UsageError(f"--labels-dir goes with {', '.join(_methods_of_labels())} and --bids-dir")
         if self.method.needs_labels and options.bids is not None and options.labels is None:
