@@ -45,7 +45,7 @@ FEW = 2  # echoes, that say nothing of their noise
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Decay:
+class DecayKind:
     """One kind of decay.
 
     Attributes:
@@ -63,14 +63,14 @@ class Decay:
     otherwise: str
 
 
-GRADIENT_ECHOES = Decay(
+GRADIENT_ECHOES = DecayKind(
     command="r2star",
     suffix="MEGRE",
     quantity=R2STAR,
     echoes=Echoes.GRADIENT,
     otherwise="Spin echoes decay with T2; use unweight t2.",
 )
-SPIN_ECHOES = Decay(
+SPIN_ECHOES = DecayKind(
     command="t2",
     suffix="MESE",
     quantity=T2,
@@ -164,7 +164,7 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
         device: Where it computes.
     """
 
-    decay: Decay
+    decay: DecayKind
     images: SeriesInput
     method: str
     skip_first: int = 0
