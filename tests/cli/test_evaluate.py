@@ -7,11 +7,11 @@ import pytest
 from tests.run.untrained import write_untrained
 from unweight.benchmark.core.heads import heads_for_test
 from unweight.benchmark.t1.datasets import SPHERE_NAMES
-from unweight.benchmark.t1.methods import METHODS
 from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
 from unweight.cli.training_sources import chosen_heads
 from unweight.metrics.scores import COLUMNS
+from unweight.registry import compared_names
 
 SEVEN = ("phantom", "brains", "detail")
 
@@ -47,11 +47,11 @@ def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.Captu
         assert row["value"] == "n/a" or float(row["value"]) is not None
         assert int(row["n"]) >= 0 and row["unit"] in ("s", "1")
     told = {(row["method"], row["set"]) for row in rows}
-    assert {(method, name) for method in METHODS for name in SEVEN} <= told
+    assert {(method, name) for method in compared_names("t1") for name in SEVEN} <= told
     assert {method for method, name in told if name == "brains-other"} == {"ml", "posterior"}
-    assert {method for method, name in told if name == "scattered"} == {*METHODS, "exact"}
+    assert {method for method, name in told if name == "scattered"} == {*compared_names("t1"), "exact"}
     metrics = ("mean", "sd", "bias", "rmse_ln", "coverage_90", "ence", "ause", "crps", "usable")
-    for method in METHODS:
+    for method in compared_names("t1"):
         assert {(method, "phantom", name, one) for name in SPHERE_NAMES for one in metrics} <= set(keys)
         for cost in ("seconds_per_slice", "network_evaluations"):
             assert (method, "brains", "all", cost) in keys

@@ -22,8 +22,8 @@ def largest_error(estimate, truth, inside):
 def share_above(estimate, truth):
     return float((estimate > truth).double().mean())
 
-def shared_voxels(found, truth):
-    return float((found & truth).sum())
+def shared_voxels(estimate, truth):
+    return float((estimate & truth).sum())
 """
 TOY = (
     Metric(name="toy image", inputs=Inputs.IMAGE, target="toy_metric:largest_error", unit=OF_MAP),

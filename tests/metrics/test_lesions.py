@@ -26,10 +26,10 @@ def test_contrast_is_relative_to_white_matter() -> None:
     truth = torch.tensor([0.8, 0.8, 0.8, 1.2, 1.2, 0.84, 0.84])
     estimate = torch.tensor([1.0, 1.0, 9.0, 0.9, 0.9, math.nan, math.nan])
     first, second = lesion_contrasts(estimate, truth, lesion, white)
-    assert (first.true, first.found, first.n) == (pytest.approx(0.5), pytest.approx(-0.1), 2)
+    assert (first.true, first.measured, first.n) == (pytest.approx(0.5), pytest.approx(-0.1), 2)
     assert first.counts and not first.right
     assert second.true == pytest.approx(0.05) and not second.counts
-    assert math.isnan(second.found) and not second.right
+    assert math.isnan(second.measured) and not second.right
     (told, _) = lesion_contrasts(truth, truth, lesion, white)
     assert told.right
 

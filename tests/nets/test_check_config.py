@@ -28,10 +28,10 @@ def test_what_are_no_widths_is_refused(value: Any) -> None:
 
 def test_channels_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="it has 3 channels, but this network was built for 2"):
-        check_channels("it", found=3, expected=2)
+        check_channels("it", actual=3, expected=2)
 
 
 def test_the_rest_passes() -> None:
     check_counts(SomeConfig(), "n_blocks")
     check_widths(SomeConfig(), (8, 16))
-    check_channels("it", found=2, expected=2)
+    check_channels("it", actual=2, expected=2)

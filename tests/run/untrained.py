@@ -5,11 +5,11 @@ from pathlib import Path
 from tests.learn.examinations import ANY_TIMINGS
 from tests.learn.lessons import tiny
 from tests.learn.names import DIFFUSOR, FROM_WEIGHTED, POSTERIOR
-from unweight.benchmark.t1.methods import WEIGHTS
 from unweight.learn.training.conformal import Conformal
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import new_task
 from unweight.learn.training.weights import save_weights
+from unweight.registry import compared
 
 RANGES = {
     "n_inversions": (4.0, 12.0),
@@ -20,7 +20,9 @@ RANGES = {
 
 
 def write_untrained(
-    folder: Path, names: tuple[str, ...] = tuple(WEIGHTS.values()), trained_on: str = "Nothing."
+    folder: Path,
+    names: tuple[str, ...] = tuple(item.weights for item in compared("t1") if item.learned),
+    trained_on: str = "Nothing.",
 ) -> Path:
     """Write weights and cards under these names, and return the folder."""
     for name in names:

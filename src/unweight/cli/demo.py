@@ -78,24 +78,24 @@ def run(arguments: argparse.Namespace) -> int:
     screen = console(quiet=options.verbosity.quiet)
     began = time.perf_counter()
 
-    def said(text: str) -> None:
+    def announce(text: str) -> None:
         screen.print(f"[{time.perf_counter() - began:4.0f} s] {text}", markup=False)
 
     raw, maps = options.out / "bids", options.out / "maps"
     images = _simulate(raw, options.snr, options.seed)
-    said(f"Simulated system phantom, {len(images)} images under {raw}")
+    announce(f"Simulated system phantom, {len(images)} images under {raw}")
     if not options.phantom_only:
-        said("Simulating a small head: inversion recovery, T1w, T2w, FLAIR, multi-echo gradient echo")
+        announce("Simulating a small head: inversion recovery, T1w, T2w, FLAIR, multi-echo gradient echo")
         for name, images in write_head(raw, HEAD, options.seed):
-            said(f"  {name}: {len(images)} images")
+            announce(f"  {name}: {len(images)} images")
     quiet = ["--quiet"] if options.verbosity.quiet else []
     for words in _calls(raw, maps, phantom_only=options.phantom_only):
-        said(f"$ unweight {shlex.join(words)}")
+        announce(f"$ unweight {shlex.join(words)}")
         code = main([*words, *quiet])
         if code:
             return code
     pages = [maps / f"sub-{label}.html" for label in (PHANTOM, HEAD)]
-    said(f"Done. Open {' and '.join(str(page) for page in pages if page.exists())} in a browser.")
+    announce(f"Done. Open {' and '.join(str(page) for page in pages if page.exists())} in a browser.")
     return 0
 
 

@@ -51,7 +51,7 @@ from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.registry import compared_names, datasets, load, pipeline
+from unweight.registry import compared, compared_names, datasets, load, pipeline
 
 OWN_MAP = ("chi", "truth", "chi_mask")
 # What only one of them takes.
@@ -116,12 +116,12 @@ def _report_missing(absent: Sequence[str], screen: Console) -> None:
         screen.print(f"no weights for {', '.join(absent)}: left out")
 
 
-def _check_heads(
-    arguments: argparse.Namespace, methods: Mapping[str, object], stored: Mapping[str, str]
-) -> None:
+def _check_heads(arguments: argparse.Namespace, methods: Mapping[str, object], family: str) -> None:
     """Refuse heads that a method was trained with."""
     if arguments.heads is not None:
-        known = {name: stored[name] for name in methods if name in stored}
+        known = {
+            item.name: item.weights for item in compared(family) if item.name in methods and item.learned
+        }
         check_no_training_overlap(tuple(heads_for_test(arguments.heads)), known, arguments.weights)
 
 
@@ -133,7 +133,7 @@ def evaluate_t1(arguments: argparse.Namespace, screen: Console, metrics: MetricC
     )
     if arguments.methods is None:
         _report_missing(t1_methods.without_weights(arguments.weights), screen)
-    _check_heads(arguments, methods, t1_methods.WEIGHTS)
+    _check_heads(arguments, methods, t1_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
     watch = _watch(arguments)
@@ -216,10 +216,10 @@ def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: Metri
         absent = weighted_methods.maps_without_weights(arguments.weights)
         _report_missing(absent, screen)
     names = arguments.methods or tuple(
-        name for name in weighted_methods.MAPS_COMPARED if name not in absent
+        name for name in compared_names(weighted_methods.FAMILY) if name not in absent
     )
     methods = weighted_methods.maps_methods(names, arguments.weights)
-    _check_heads(arguments, methods, weighted_methods.WEIGHTS)
+    _check_heads(arguments, methods, weighted_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
     for dataset in plan.datasets():

@@ -51,7 +51,7 @@ from unweight.fit.recovery_search import (
     bessel_ratio,
     rician_log_likelihood,
 )
-from unweight.fit.starts import Grid, Starts, best_starts, joined, start_grid
+from unweight.fit.starts import StartGrid, Starts, best_starts, joined, start_grid
 from unweight.fit.voxel_problem import VoxelProblem
 from unweight.signals.model import SeparableModel, SignalModel
 from unweight.signals.noise import Gaussian
@@ -147,7 +147,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
                 remedy="Acquire more, or give the noise.",
             )
 
-    def _check_determined(self, probe: VoxelProblem, grid: Grid) -> None:
+    def _check_determined(self, probe: VoxelProblem, grid: StartGrid) -> None:
         """Refuse a protocol that cannot tell the parameters apart wherever they are.
 
         Raises:
@@ -264,7 +264,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
         units = [scale if spec.name == self._amplitude else 1.0 for spec in self.parameters]
         return torch.tensor(units).to(theta)
 
-    def _search(self, problem: VoxelProblem, grid: Grid) -> tuple["_Ended", Starts]:
+    def _search(self, problem: VoxelProblem, grid: StartGrid) -> tuple["_Ended", Starts]:
         """Return the minimum that the best start of each voxel leads to, and the starts."""
         starts = best_starts(problem, grid, self.n_starts)
         best = minimise(_with_signs(problem, starts, 0), starts.free[0], self.n_steps)

@@ -66,7 +66,7 @@ def joined(parts: Sequence[Starts]) -> Starts:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
+class StartGrid:
     """Points over all free parameters but the amplitude.
 
     Attributes:
@@ -82,7 +82,7 @@ class Grid:
     phase: int | None
 
 
-def start_grid(problem: VoxelProblem) -> Grid:
+def start_grid(problem: VoxelProblem) -> StartGrid:
     """Return the grid for a model.
 
     Raises:
@@ -99,7 +99,7 @@ def start_grid(problem: VoxelProblem) -> Grid:
         else:
             axes.append(_axis(spec, counts.pop(0) if counts else COUNTS[-1], problem))
     mesh = torch.meshgrid(*(axis.to(problem.data.real) for axis in axes), indexing="ij")
-    return Grid(
+    return StartGrid(
         points=torch.stack([axis.flatten() for axis in mesh], dim=-1),
         shape=tuple(len(axis) for axis in axes),
         size=places[0],
@@ -107,7 +107,7 @@ def start_grid(problem: VoxelProblem) -> Grid:
     )
 
 
-def best_starts(problem: VoxelProblem, grid: Grid, n_starts: int) -> Starts:
+def best_starts(problem: VoxelProblem, grid: StartGrid, n_starts: int) -> Starts:
     """Return the starts of each voxel.
 
     Args:
@@ -125,7 +125,7 @@ def best_starts(problem: VoxelProblem, grid: Grid, n_starts: int) -> Starts:
     return joined(parts)
 
 
-def _best_of(problem: VoxelProblem, grid: Grid, atoms: Tensor | None, n_starts: int) -> Starts:
+def _best_of(problem: VoxelProblem, grid: StartGrid, atoms: Tensor | None, n_starts: int) -> Starts:
     """Return the starts of a chunk of voxels.
 
     Args:
@@ -170,7 +170,7 @@ def _takes_modulus(problem: VoxelProblem) -> bool:
     return isinstance(problem.model, SeparableModel) and kind is SignalKind.MAGNITUDE
 
 
-def _amplitude(match: Tensor, energy: Tensor, grid: Grid) -> Tensor:
+def _amplitude(match: Tensor, energy: Tensor, grid: StartGrid) -> Tensor:
     """Return the best amplitude of each point; 1 where there is none to choose."""
     if grid.size is None:
         return torch.ones_like(match)

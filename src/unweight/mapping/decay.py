@@ -45,7 +45,7 @@ FEW = 2  # echoes, that say nothing of their noise
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Decay:
+class DecayKind:
     """One kind of decay.
 
     Attributes:
@@ -63,14 +63,14 @@ class Decay:
     otherwise: str
 
 
-GRADIENT_ECHOES = Decay(
+GRADIENT_ECHOES = DecayKind(
     command="r2star",
     suffix="MEGRE",
     quantity=R2STAR,
     echoes=Echoes.GRADIENT,
     otherwise="Spin echoes decay with T2; use unweight t2.",
 )
-SPIN_ECHOES = Decay(
+SPIN_ECHOES = DecayKind(
     command="t2",
     suffix="MESE",
     quantity=T2,
@@ -164,7 +164,7 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
         device: Where it computes.
     """
 
-    decay: Decay
+    decay: DecayKind
     images: SeriesInput
     method: str
     skip_first: int = 0
@@ -180,9 +180,11 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
             skip_first=self.skip_first,
         )
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, images_found: FoundImages) -> Series:
         """Read one series, without its phase."""
-        without_phase = _without_phase(found) if isinstance(found, FoundSeries) else found
+        without_phase = (
+            _without_phase(images_found) if isinstance(images_found, FoundSeries) else images_found
+        )
         return self.images.read(without_phase, ("echo_time",))
 
     def output(self, read: Series) -> OutputSet:
@@ -264,12 +266,12 @@ def _with_noise_of_background(acquisition: Acquisition) -> Acquisition:
     return replace(acquisition, noise_sd=noise) if math.isfinite(noise) else acquisition
 
 
-def _without_phase(found: FoundSeries) -> FoundSeries:
+def _without_phase(images_found: FoundSeries) -> FoundSeries:
     """Return the series to be read as magnitude, or as complex where only its two channels are there."""
-    parts = _parts(found.origin)
+    parts = _parts(images_found.origin)
     two_channels = {"real", "imag"} <= parts and not {"mag", ""} & parts
     kind = SignalKind.COMPLEX if two_channels else SignalKind.MAGNITUDE
-    return replace(found, given=replace(found.given, kind=kind))
+    return replace(images_found, given=replace(images_found.given, kind=kind))
 
 
 def _parts(origin: Collection | Unreadable | tuple[Path, ...] | Path) -> set[str]:

@@ -161,11 +161,11 @@ class SeriesInput:
         renamed = (replace(series, entities=self._renamed(series.entities)) for series in result)
         return [(series.label, series) for series in renamed]
 
-    def read(self, found: FoundImages, needs: Sequence[str] = ()) -> Series:
+    def read(self, source: FoundImages, needs: Sequence[str] = ()) -> Series:
         """Read a series, with the name the caller gives its subject.
 
         Args:
-            found: The series.
+            source: The series.
             needs: Timings, and the field strength, that the method cannot do without.
 
         Raises:
@@ -173,7 +173,7 @@ class SeriesInput:
             MissingValuesError: Several values are given by nothing.
         """
         try:
-            series = found.read()
+            series = source.read()
         except NoTimingError as error:
             missing = [name for name in needs if getattr(self, name) is None]
             raise MissingValuesError([VALUES[name] for name in missing], path=error.path) from error

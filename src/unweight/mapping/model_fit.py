@@ -120,9 +120,9 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     record: Model
     device: torch.device
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, images_found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
-        series = self.options.images.read(found)
+        series = self.options.images.read(images_found)
         _check_known(series, self._fit(series).model, self.options)
         maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
         rec = self.options.rec

@@ -144,9 +144,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
     device: torch.device
     known_maps: dict[str, Tensor] = field(default_factory=dict)
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found, ("echo_time",))
+        return self.options.images.read(source, ("echo_time",))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its image is called."""

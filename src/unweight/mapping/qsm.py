@@ -121,9 +121,9 @@ class QsmMapper(SeriesMapper[FoundImages, Series]):
     fit: SusceptibilityFit
     device: torch.device
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found, ("echo_time", "field_strength"))
+        return self.options.images.read(source, ("echo_time", "field_strength"))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""

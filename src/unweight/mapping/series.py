@@ -162,7 +162,7 @@ class SeriesMapper(ABC, Generic[Found, Read]):
     what: ClassVar[str] = "series"
 
     @abstractmethod
-    def read(self, found: Found) -> Read:
+    def read(self, source: Found) -> Read:
         """Read one series.
 
         Raises:
@@ -206,7 +206,7 @@ class MappingOptions(ABC, Generic[Found, Read]):
 def map_found(
     mapper: SeriesMapper[Found, Read],
     label: str,
-    found: Found,
+    source: Found,
     out: Path | None = None,
     feedback: Feedback = SILENT,
 ) -> MappedSeries:
@@ -215,14 +215,14 @@ def map_found(
     Args:
         mapper: For this kind of series.
         label: Of the series.
-        found: What `find` returned.
+        source: What `find` returned.
         out: Root of the derivatives; what could not be written there is refused before it is computed.
         feedback: Where progress is reported.
 
     Raises:
         IncompleteError: No voxel has a value.
     """
-    read = mapper.read(found)
+    read = mapper.read(source)
     if out is not None:
         Destination(out=out, output=mapper.output(read)).check()
     return map_read(mapper, label, read, feedback)

@@ -82,9 +82,9 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
 
     options: T1Options
 
-    def read(self, found: FoundImages) -> Series:
+    def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(found, ("inversion_time", "repetition_time"))
+        return self.options.images.read(source, ("inversion_time", "repetition_time"))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""

@@ -182,11 +182,11 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
     options: WeightedOptions
     estimator: Estimator[WeightedImageSet]
 
-    def read(self, found: MapsFiles | InputError) -> ReadExamination:
+    def read(self, source: MapsFiles | InputError) -> ReadExamination:
         """Read one examination."""
-        if isinstance(found, InputError):
-            raise found
-        read = read_examination(found)
+        if isinstance(source, InputError):
+            raise source
+        read = read_examination(source)
         entities = dict(read.entities)
         if self.options.subject is not None and read.root is not None:
             raise UsageError(

@@ -29,12 +29,12 @@ class LesionContrast:
 
     Attributes:
         true: Of the true map; NaN if it has no value in one of the two.
-        found: Of the estimate; likewise.
+        measured: Of the estimate; likewise.
         n: Voxels of the lesion.
     """
 
     true: float
-    found: float
+    measured: float
     n: int
 
     @property
@@ -45,7 +45,7 @@ class LesionContrast:
     @property
     def right(self) -> bool:
         """Whether the estimate has the sign of the truth; without a value it has not."""
-        return self.found * self.true > 0
+        return self.measured * self.true > 0
 
 
 def separate_lesions(pure: Bool[Tensor, "x y slices"], fewest: int = FEWEST) -> Int[Tensor, "x y slices"]:
@@ -87,7 +87,7 @@ def lesion_contrasts(
         contrasts.append(
             LesionContrast(
                 true=_ratio(_median(truth[inside]), around) - 1,
-                found=_ratio(_median(estimate[inside]), result) - 1,
+                measured=_ratio(_median(estimate[inside]), result) - 1,
                 n=int(inside.sum()),
             )
         )

@@ -59,39 +59,39 @@ class StructureScore:
 
 
 def label_overlaps(
-    found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
+    estimate: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
 ) -> tuple[Int64[Tensor, " labels"], Int64[Tensor, " labels"]]:
     """Return numerator and denominator of the Dice of each label: 2 |A ∩ B| and |A| + |B|.
 
     Args:
-        found: Labels to be judged.
+        estimate: Labels to be judged.
         truth: Labels as they should be.
         n_labels: Labels are below this number.
     """
-    places = found.reshape(-1).long() * n_labels + truth.reshape(-1).long()
+    places = estimate.reshape(-1).long() * n_labels + truth.reshape(-1).long()
     counts = torch.bincount(places, minlength=n_labels**2).reshape(n_labels, n_labels)
     return 2 * counts.diagonal(), counts.sum(0) + counts.sum(1)
 
 
 def dice_by_label(
-    found: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
+    estimate: UInt8[Tensor, "*voxels"], truth: UInt8[Tensor, "*voxels"], n_labels: int
 ) -> list[float]:
     """Return the Dice of each label; NaN where it is in neither."""
-    common, whole = (counts.tolist() for counts in label_overlaps(found, truth, n_labels))
+    common, whole = (counts.tolist() for counts in label_overlaps(estimate, truth, n_labels))
     return [both / either if either else math.nan for both, either in zip(common, whole, strict=True)]
 
 
 def score_structure(
-    found: Bool[Tensor, "x y z"], truth: Bool[Tensor, "x y z"], voxel_mm: tuple[float, float, float]
+    estimate: Bool[Tensor, "x y z"], truth: Bool[Tensor, "x y z"], voxel_mm: tuple[float, float, float]
 ) -> dict[str, float]:
     """Return the numbers of `StructureScore` for one structure by name."""
-    labels = (found.to(torch.uint8), truth.to(torch.uint8))
+    labels = (estimate.to(torch.uint8), truth.to(torch.uint8))
     (score,) = score_structures(*labels, voxel_mm, {1: "structure"}).values()
     return asdict(score)
 
 
 def score_structures(
-    found: UInt8[Tensor, "x y z"],
+    estimate: UInt8[Tensor, "x y z"],
     truth: UInt8[Tensor, "x y z"],
     voxel_mm: tuple[float, float, float],
     names: Mapping[int, str] | Sequence[str],
@@ -99,7 +99,7 @@ def score_structures(
     """Return the score of each named structure, in the order of the names.
 
     Args:
-        found: Labels to be judged.
+        estimate: Labels to be judged.
         truth: Labels as they should be.
         voxel_mm: Size of a voxel along each axis [mm].
         names: The structures by label; as a sequence, by place, of which the first is background and is
@@ -111,7 +111,7 @@ def score_structures(
     if not all(math.isfinite(size) and size > 0 for size in voxel_mm):
         raise UsageError(f"voxels of {voxel_mm} mm are impossible", remedy="Give three positive sizes.")
     named = _named(names)
-    labels, wanted = (item.detach().cpu().numpy() for item in (found, truth))
+    labels, wanted = (item.detach().cpu().numpy() for item in (estimate, truth))
     boxes, wanted_boxes = (dict(enumerate(find_objects(item), start=1)) for item in (labels, wanted))
     whole = tuple(slice(0, size) for size in labels.shape)
     faces = _faces(labels.shape)
@@ -156,14 +156,14 @@ def _faces(shape: tuple[int, ...]) -> Inside:
 
 
 def _score(
-    found: Inside, truth: Inside, voxel_mm: tuple[float, float, float], faces: Inside
+    estimate: Inside, truth: Inside, voxel_mm: tuple[float, float, float], faces: Inside
 ) -> StructureScore:
-    n, n_true = int(np.count_nonzero(found)), int(np.count_nonzero(truth))
-    _, dice = dice_by_label(torch.from_numpy(found).byte(), torch.from_numpy(truth).byte(), 2)
+    n, n_true = int(np.count_nonzero(estimate)), int(np.count_nonzero(truth))
+    _, dice = dice_by_label(torch.from_numpy(estimate).byte(), torch.from_numpy(truth).byte(), 2)
     millilitres = math.prod(voxel_mm) / MM3_PER_ML
     absent = n + n_true == 0
     missed = math.nan if absent else math.inf
-    hd95, mean = _distances(found, truth, voxel_mm, faces) if n and n_true else (missed, missed)
+    hd95, mean = _distances(estimate, truth, voxel_mm, faces) if n and n_true else (missed, missed)
     return StructureScore(
         dice=dice,
         hd95_mm=hd95,
@@ -177,13 +177,13 @@ def _score(
 
 
 def _distances(
-    found: Inside, truth: Inside, voxel_mm: tuple[float, float, float], faces: Inside
+    estimate: Inside, truth: Inside, voxel_mm: tuple[float, float, float], faces: Inside
 ) -> tuple[float, float]:
     """Return HD95 and the average surface distance of two structures that are both there [mm].
 
     Both lie in the box, so that no surface beyond it could be nearer; its edge counts as outside.
     """
-    surfaces = [item & ~binary_erosion(item, faces) for item in (found, truth)]
+    surfaces = [item & ~binary_erosion(item, faces) for item in (estimate, truth)]
     to_found, to_truth = (distance_transform_edt(~surface, sampling=voxel_mm) for surface in surfaces)
     both = np.concatenate([to_truth[surfaces[0]], to_found[surfaces[1]]])
     return float(np.percentile(both, PERCENTILE)), float(both.mean())

@@ -177,7 +177,9 @@ def susceptibility_scores(
         nrmse_tissue=_nrmse(pair, pair.inside & _among(parts, TISSUE))[1],
         nrmse_blood=_nrmse(pair, torch.from_numpy(blood))[1],
         nrmse_deep_grey=_nrmse(pair, pair.inside & _among(parts, DEEP_GREY))[1],
-        deep_grey_linearity=_linearity(_region_means(pair.true, parts), _region_means(pair.found, parts)),
+        deep_grey_linearity=_linearity(
+            _region_means(pair.true, parts), _region_means(pair.measured, parts)
+        ),
         calcification_moment=moment,
         calcification_streak=streak,
     )
@@ -241,14 +243,14 @@ def slope_through_regions(
 class _Pair:
     """Both maps in double precision, 0 outside the mask."""
 
-    found: Float[Tensor, "x y z"]
+    measured: Float[Tensor, "x y z"]
     true: Float[Tensor, "x y z"]
     inside: Bool[Tensor, "x y z"]
 
 
-def _pair(found: Tensor, true: Tensor, mask: Tensor) -> _Pair:
-    _check_shape(found, true, "truth")
-    _check_shape(found, mask, "mask")
+def _pair(measured: Tensor, true: Tensor, mask: Tensor) -> _Pair:
+    _check_shape(measured, true, "truth")
+    _check_shape(measured, mask, "mask")
     _check_filled(mask)
     n_gaps = int((mask & ~torch.isfinite(true)).sum())
     if n_gaps:
@@ -257,7 +259,7 @@ def _pair(found: Tensor, true: Tensor, mask: Tensor) -> _Pair:
             remedy="Take them out of the mask.",
         )
     return _Pair(
-        found=torch.where(mask & torch.isfinite(found), found, 0.0).detach().cpu().double(),
+        measured=torch.where(mask & torch.isfinite(measured), measured, 0.0).detach().cpu().double(),
         true=torch.where(mask, true, 0.0).detach().cpu().double(),
         inside=mask.cpu(),
     )
@@ -279,7 +281,7 @@ def _check_filled(mask: Tensor) -> None:
 
 def _overall(pair: _Pair) -> FieldScores:
     nrmse, detrended = _nrmse(pair, pair.inside)
-    result = pair.found[pair.inside]
+    result = pair.measured[pair.inside]
     return FieldScores(
         nrmse=nrmse,
         nrmse_detrended=detrended,
@@ -313,7 +315,7 @@ def _nrmse(pair: _Pair, where: Bool[Tensor, "x y z"]) -> tuple[float, float]:
     """Return NRMSE and detrended NRMSE [%]; an estimate of slope 0 cannot be scaled: both are one."""
     if not bool(where.any()):
         return math.nan, math.nan
-    result, true = _centred(pair.found[where]), _centred(pair.true[where])
+    result, true = _centred(pair.measured[where]), _centred(pair.true[where])
     spread = float(true.norm())
     if spread == 0:
         return math.nan, math.nan
@@ -323,7 +325,7 @@ def _nrmse(pair: _Pair, where: Bool[Tensor, "x y z"]) -> tuple[float, float]:
 
 
 def _xsim(pair: _Pair) -> float:
-    moments = local_moments(pair.found, pair.true, _local_mean)
+    moments = local_moments(pair.measured, pair.true, _local_mean)
     similarity = structural_similarity(moments, XSIM_C1, XSIM_C2)
     return float(similarity[pair.inside].mean())
 
@@ -341,7 +343,7 @@ def _hfen(pair: _Pair) -> float:
     """Return HFEN [%]. The filter is linear, so that of the difference will do; edges are mirrored."""
     error, detail = (
         torch.from_numpy(gaussian_laplace(item.numpy(), LOG_SD, truncate=LOG_REACH))[pair.inside]
-        for item in (pair.found - pair.true, pair.true)
+        for item in (pair.measured - pair.true, pair.true)
     )
     norm = float(detail.norm())
     return 100 * float(error.norm()) / norm if norm > 0 else math.nan
@@ -358,8 +360,8 @@ def _region_means(values: Tensor, labels: Tensor) -> Float[Tensor, " regions"]:
     return torch.stack(means) if means else values.new_zeros(0)
 
 
-def _linearity(true: Float[Tensor, " regions"], found: Float[Tensor, " regions"]) -> float:
-    return abs(1 - _slope(true, found)) if len(true) > 1 else math.nan
+def _linearity(true: Float[Tensor, " regions"], measured: Float[Tensor, " regions"]) -> float:
+    return abs(1 - _slope(true, measured)) if len(true) > 1 else math.nan
 
 
 def _calcification(pair: _Pair, calcified: Bool[Tensor, "x y z"]) -> tuple[float, float]:
@@ -372,13 +374,13 @@ def _calcification(pair: _Pair, calcified: Bool[Tensor, "x y z"]) -> tuple[float
     box = _box_around(calcified, BOX_MARGIN)
     rim = _box_around(calcified, BOX_MARGIN + RIM_WIDTH) & ~box
     around = _box_around(calcified, BOX_MARGIN + RIM_WIDTH + BEYOND_RIM) & ~box
-    threshold = _threshold_below(pair.found[around])
-    inside = pair.found[box]
+    threshold = _threshold_below(pair.measured[around])
+    inside = pair.measured[box]
     inside = inside[inside < threshold]
     moment = abs(float(pair.true[calcified].sum()) - float(inside.sum()))
     if len(inside) == 0 or int(rim.sum()) < 2:
         return moment, math.nan
-    x, y = _centred(pair.true[rim]), _centred(pair.found[rim])
+    x, y = _centred(pair.true[rim]), _centred(pair.measured[rim])
     spread = float((y - _slope(x, y) * x).square().mean().sqrt())
     return moment, spread / abs(float(inside.mean()))
 

@@ -106,7 +106,7 @@ class ScalarEmbedding(nn.Module):
             scalars: Positive numbers.
             present: False where a scalar is missing; what stands there, NaN included, has no influence.
         """
-        check_channels("ScalarEmbedding input", found=scalars.shape[1], expected=len(self.config.spans))
+        check_channels("ScalarEmbedding input", actual=scalars.shape[1], expected=len(self.config.spans))
         there = torch.ones_like(scalars, dtype=torch.bool) if present is None else present
         waves = [self._waves(scalars, there, column) for column in range(len(self.config.spans))]
         embedded: Tensor = self.mix(torch.cat([*waves, there.to(scalars)], dim=1))
@@ -188,7 +188,7 @@ class SetEmbedding(nn.Module):
             tokens: The members of each set, in any order.
             present: False where a token is missing; what stands there, NaN included, has no influence.
         """
-        check_channels("SetEmbedding input", found=tokens.shape[2], expected=self.config.token_features)
+        check_channels("SetEmbedding input", actual=tokens.shape[2], expected=self.config.token_features)
         there = torch.ones_like(tokens[..., 0], dtype=torch.bool) if present is None else present
         each = self.each(torch.where(there[..., None], tokens, 0.0))
         weights = self._weights(each, there)

@@ -114,9 +114,9 @@ class ImageSetUNet(nn.Module):
             extra: Further channels.
         """
         config = self.config
-        check_channels("ImageSetUNet tokens", found=tokens.shape[2], expected=config.token_features)
+        check_channels("ImageSetUNet tokens", actual=tokens.shape[2], expected=config.token_features)
         result = 0 if extra is None else extra.shape[1]
-        check_channels("ImageSetUNet extra channels", found=result, expected=config.extra_channels)
+        check_channels("ImageSetUNet extra channels", actual=result, expected=config.extra_channels)
         there = present[:, :, None]
         embedded = self.each(torch.where(there, tokens, 0.0))
         pooled = self._pooled(torch.where(there[..., None], images, 0.0), embedded, present)

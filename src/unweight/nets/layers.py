@@ -42,15 +42,15 @@ def check_widths(config: object, widths: tuple[int, ...]) -> None:
         )
 
 
-def check_channels(name: str, *, found: int, expected: int) -> None:
+def check_channels(name: str, *, actual: int, expected: int) -> None:
     """Refuse an input with another number of channels than the network was built for.
 
     Raises:
         UsageError: The numbers differ.
     """
-    if found != expected:
+    if actual != expected:
         raise UsageError(
-            f"{name} has {found} channels, but this network was built for {expected}",
+            f"{name} has {actual} channels, but this network was built for {expected}",
             remedy="Give the channels it was built for, or build it for these.",
         )
 

@@ -145,9 +145,9 @@ class RecurrentCell(nn.Module):
         hidden: Hidden,
     ) -> tuple[Float[Tensor, "batch state height width"], Hidden]:
         """Return the increment of the state and the new memory."""
-        check_channels("RecurrentCell state", found=state.shape[1], expected=self.config.state_channels)
+        check_channels("RecurrentCell state", actual=state.shape[1], expected=self.config.state_channels)
         check_channels(
-            "RecurrentCell gradient", found=gradient.shape[1], expected=self.config.gradient_channels
+            "RecurrentCell gradient", actual=gradient.shape[1], expected=self.config.gradient_channels
         )
         both = torch.cat([state, gradient], dim=1).contiguous(memory_format=torch.channels_last)
         shallow = self.shallow(F.relu(self.first(both)), hidden.shallow)

@@ -105,7 +105,7 @@ class ResNet(nn.Module):
         self, image: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels height width"]:
         """Return the output at the size of the image."""
-        check_channels("ResNet image", found=image.shape[1], expected=self.config.in_channels)
+        check_channels("ResNet image", actual=image.shape[1], expected=self.config.in_channels)
         features = self.stem(image.contiguous(memory_format=torch.channels_last))
         output: Tensor = self.head(self.blocks(features))
         return output

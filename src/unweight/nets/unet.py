@@ -192,9 +192,9 @@ class UNet(nn.Module):
             condition: The vector that steers every block, if the network was built with one.
         """
         config = self.config
-        check_channels("UNet image", found=image.shape[1], expected=config.in_channels)
+        check_channels("UNet image", actual=image.shape[1], expected=config.in_channels)
         result = 0 if condition is None else condition.shape[1]
-        check_channels("UNet condition", found=result, expected=config.condition_features)
+        check_channels("UNet condition", actual=result, expected=config.condition_features)
         height, width = image.shape[2:]
         padded = F.pad(image, (0, -width % config.stride, 0, -height % config.stride))
         squares = F.pixel_unshuffle(padded, config.space_to_depth)

@@ -74,24 +74,24 @@ class SphereT1:
 
 
 def measure_t1(
-    maps: ParameterMaps, found: FoundPlate, *, radius_mm: float = ROI_RADIUS_MM
+    maps: ParameterMaps, plate: FoundPlate, *, radius_mm: float = ROI_RADIUS_MM
 ) -> tuple[SphereT1, ...]:
     """Return T1 of spheres 1 to 14 of a found plate.
 
     Args:
         maps: With a T1, on the grid in which the plate was found.
-        found: The plate.
+        plate: The plate.
         radius_mm: Of the region in each sphere, at most its 8 mm [mm].
     """
     t1, std, status = (
-        found.plane.cut(as_volume(part[..., None].cpu(), maps.affine))[..., 0]
+        plate.plane.cut(as_volume(part[..., None].cpu(), maps.affine))[..., 0]
         for part in (maps.value("T1").double(), maps.deviation("T1").double(), maps.status)
     )
-    discs = found.plane.discs(t1.shape, found.centres_mm, _checked(radius_mm))
+    discs = plate.plane.discs(t1.shape, plate.centres_mm, _checked(radius_mm))
     rows = []
     for number, disc in enumerate(discs):
         verdict, used = _judge(status[disc], t1[disc])
-        nominal = found.array.nominal.t1[number]
+        nominal = plate.array.nominal.t1[number]
         mean, fit_std = float(t1[disc][used].mean()), float(std[disc][used].nanmean())
         if verdict is SphereStatus.OK and fit_std > IMPRECISE_ABOVE * mean:
             verdict = SphereStatus.IMPRECISE
@@ -106,24 +106,24 @@ def measure_t1(
                 n_voxels=int(disc.sum()),
                 n_used=int(used.sum()),
                 t1_std_s=fit_std,
-                centre_mm=_point(found.centres_world_mm[number]),
+                centre_mm=_point(plate.centres_world_mm[number]),
             )
         )
     return tuple(rows)
 
 
 def sphere_signals(
-    acquisition: Acquisition, found: FoundPlate, *, radius_mm: float = ROI_RADIUS_MM
+    acquisition: Acquisition, plate: FoundPlate, *, radius_mm: float = ROI_RADIUS_MM
 ) -> Float[Tensor, "spheres volumes"] | Complex[Tensor, "spheres volumes"]:
     """Return the mean signal of each sphere in each volume, for a fit to means.
 
     Args:
         acquisition: On the grid in which the plate was found.
-        found: The plate.
+        plate: The plate.
         radius_mm: Of the region in each sphere [mm].
     """
-    volumes = found.plane.cut(as_volume(acquisition.signal, acquisition.affine))
-    discs = found.plane.discs(volumes.shape[:2], found.centres_mm, _checked(radius_mm))
+    volumes = plate.plane.cut(as_volume(acquisition.signal, acquisition.affine))
+    discs = plate.plane.discs(volumes.shape[:2], plate.centres_mm, _checked(radius_mm))
     if acquisition.kind is SignalKind.COMPLEX:
         return torch.complex(disc_means(volumes.real, discs), disc_means(volumes.imag, discs))
     return disc_means(volumes, discs)

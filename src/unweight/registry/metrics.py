@@ -6,7 +6,7 @@ parameters of the function are filled by name from these inputs.
     IMAGE    estimate, truth, inside, data_range: a map on its grid against the true one, within a mask
     VOXELS   estimate, truth, positive, scale, and where a method gives them prediction (mean and SD on the
              free scale), lower and upper (its 90 % interval): voxels of one group
-    LABELS   found, truth, voxel_mm: one structure of a segmentation against the true one
+    LABELS   estimate, truth, voxel_mm: one structure of a segmentation against the true one
 """
 
 from unweight.registry.records import OF_MAP, Inputs, Metric

@@ -39,9 +39,9 @@ LONG = ("TrainedOn", "Images")
 Rows = list[tuple[str, ...]]
 
 
-def protocol_table(shown: ShownSet) -> tuple[tuple[str, ...], Rows]:
+def protocol_table(map_set: ShownSet) -> tuple[tuple[str, ...], Rows]:
     """Return the head and the rows of the table of timings; nothing if none are told."""
-    own = shown.stored.own
+    own = map_set.stored.own
     protocol, settings = own.get("Protocol"), own.get("Settings")
     if isinstance(protocol, Mapping):
         return _of_volumes(protocol)
@@ -51,16 +51,16 @@ def protocol_table(shown: ShownSet) -> tuple[tuple[str, ...], Rows]:
     return (), []
 
 
-def facts(shown: ShownSet) -> Rows:
+def facts(map_set: ShownSet) -> Rows:
     """Return what was acquired and set, as pairs of name and value."""
-    fields, own = shown.stored.fields, shown.stored.own
+    fields, own = map_set.stored.fields, map_set.stored.own
     rows: Rows = []
     for name in ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName", "PulseSequenceType"):
         if name in fields:
             rows.append((name, f"{_told(fields[name])}{' T' if name == 'MagneticFieldStrength' else ''}"))
-    if shown.shape:
-        size = shown.affine[:3, :3].norm(dim=0).tolist()
-        rows.append(("voxels", " × ".join(str(item) for item in shown.shape)))
+    if map_set.shape:
+        size = map_set.affine[:3, :3].norm(dim=0).tolist()
+        rows.append(("voxels", " × ".join(str(item) for item in map_set.shape)))
         rows.append(("voxel size", " × ".join(f"{item:.3g}" for item in size) + " mm"))
     noise = own.get("NoiseSD")
     if isinstance(noise, int | float):
@@ -72,17 +72,17 @@ def facts(shown: ShownSet) -> Rows:
     return rows
 
 
-def methods_paragraph(shown: ShownSet) -> str:
+def methods_paragraph(map_set: ShownSet) -> str:
     """Return the methods of a set, ready to paste."""
-    fields, own = shown.stored.fields, shown.stored.own
-    names = ", ".join(item.quantity.symbol for item in shown.maps) or "Maps"
+    fields, own = map_set.stored.fields, map_set.stored.own
+    names = ", ".join(item.quantity.symbol for item in map_set.maps) or "Maps"
     algorithm = _told(fields.get("EstimationAlgorithm", "a method that its sidecar does not name"))
     version = _told(own.get("Version", "unknown"))
     info = [
         f"{names} {'was' if ',' not in names else 'were'} computed with unweight {version}: {algorithm}."
     ]
     field = fields.get("MagneticFieldStrength")
-    head, rows = protocol_table(shown)
+    head, rows = protocol_table(map_set)
     if rows:
         columns = {
             name: list(dict.fromkeys(row[place] for row in rows if row[place] != "–"))
@@ -97,11 +97,11 @@ def methods_paragraph(shown: ShownSet) -> str:
         at = f" at {_told(field)} T" if field is not None else ""
         info.append(f"Images were acquired{at} ({len(rows)} volumes; {timings}).")
     units = ", ".join(
-        f"{item.quantity.symbol} in {item.value.unit}" for item in shown.maps if item.value.unit
+        f"{item.quantity.symbol} in {item.value.unit}" for item in map_set.maps if item.value.unit
     )
     if units:
         info.append(f"Units: {units}.")
-    first = shown.maps[0] if shown.maps else None
+    first = map_set.maps[0] if map_set.maps else None
     if first is not None and first.suffix == "Chimap":
         info.append(f"{first.description}.")
     if first is not None and first.suffix == "T1w":
@@ -114,15 +114,15 @@ def methods_paragraph(shown: ShownSet) -> str:
     return " ".join(info)
 
 
-def citations(shown: Sequence[ShownSet]) -> list[str]:
+def citations(map_set: Sequence[ShownSet]) -> list[str]:
     """Return what to cite for all sets, each once."""
-    result = [str(item.stored.fields.get("EstimationReference", "")).strip() for item in shown]
+    result = [str(item.stored.fields.get("EstimationReference", "")).strip() for item in map_set]
     return [*dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
 
 
-def sources(shown: ShownSet) -> list[str]:
+def sources(map_set: ShownSet) -> list[str]:
     """Return what a set was made from."""
-    listed = shown.stored.fields.get("Sources")
+    listed = map_set.stored.fields.get("Sources")
     return [str(item) for item in listed] if isinstance(listed, list) else []
 
 

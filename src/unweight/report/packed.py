@@ -70,16 +70,16 @@ class PackedMap:
     remark: str
 
 
-def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], ...]:
+def pack(map_set: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], ...]:
     """Pack all maps as finely as fits; the largest gives way first, the first map of a set last.
 
     Args:
-        shown: The sets.
+        map_set: The sets.
         room: Bytes of the page that the volumes may take.
     """
-    places = [(number, index) for number, item in enumerate(shown) for index in range(len(item.maps))]
+    places = [(number, index) for number, item in enumerate(map_set) for index in range(len(item.maps))]
     levels = dict.fromkeys(places, 0)
-    packed = {place: _packed(shown[place[0]], place[1], LEVELS[0][0]) for place in places}
+    packed = {place: _packed(map_set[place[0]], place[1], LEVELS[0][0]) for place in places}
     while sum(value.size for value in packed.values()) > room:
         before = dict(levels)
         sizes = {place: packed[place].size / LEVELS[levels[place]][1] for place in places}
@@ -88,9 +88,10 @@ def pack(shown: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...], .
             break
         for place in places:
             if levels[place] != before[place]:
-                packed[place] = _packed(shown[place[0]], place[1], LEVELS[levels[place]][0])
+                packed[place] = _packed(map_set[place[0]], place[1], LEVELS[levels[place]][0])
     return tuple(
-        tuple(packed[number, index] for index in range(len(item.maps))) for number, item in enumerate(shown)
+        tuple(packed[number, index] for index in range(len(item.maps)))
+        for number, item in enumerate(map_set)
     )
 
 
@@ -115,12 +116,12 @@ def _give_way(sizes: Mapping[Place, float], levels: dict[Place, int], room: int)
     return True
 
 
-def _packed(shown: ShownSet, index: int, level: Level) -> PackedMap:
-    affine = _affine(shown, level)
-    status = compact_labels(_sparse(shown.status, level) * STATUS_GAP, affine)
-    layers = {"value": shown.maps[index].value, "sd": shown.maps[index].sd}
-    layers["misfit"] = shown.misfit if index == 0 else None
-    content: dict[str, object] = {"slab": shown.slab, "status": base64.b64encode(status).decode()}
+def _packed(map_set: ShownSet, index: int, level: Level) -> PackedMap:
+    affine = _affine(map_set, level)
+    status = compact_labels(_sparse(map_set.status, level) * STATUS_GAP, affine)
+    layers = {"value": map_set.maps[index].value, "sd": map_set.maps[index].sd}
+    layers["misfit"] = map_set.misfit if index == 0 else None
+    content: dict[str, object] = {"slab": map_set.slab, "status": base64.b64encode(status).decode()}
     size = len(str(content["status"]))
     for name, layer in layers.items():
         if layer is None:
@@ -152,7 +153,7 @@ def _sparse(values: Tensor, level: Level) -> Tensor:
     return values[::every, ::every, ::every].contiguous()
 
 
-def _affine(shown: ShownSet, level: Level) -> Tensor:
+def _affine(map_set: ShownSet, level: Level) -> Tensor:
     scale = torch.ones(4, dtype=torch.float64)
     scale[:3] = level.every
-    return shown.affine * scale
+    return map_set.affine * scale

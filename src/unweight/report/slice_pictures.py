@@ -20,33 +20,33 @@ AXES_ACROSS = {SAGITTAL: (1, 2), CORONAL: (0, 2), AXIAL: (0, 1)}
 Pixels = NDArray[np.uint8]
 
 
-def picture(shown: ShownSet, layer: Layer) -> bytes:
+def picture(map_set: ShownSet, layer: Layer) -> bytes:
     """Return the picture of a layer for its pane, as PNG: four tiles, or fewer."""
     return indexed_png(
-        _joined([_tile(shown, layer, *plane) for plane in planes(shown)]), palette(layer.colours)
+        _joined([_tile(map_set, layer, *plane) for plane in planes(map_set)]), palette(layer.colours)
     )
 
 
-def face(shown: ShownSet, layer: Layer) -> bytes:
+def face(map_set: ShownSet, layer: Layer) -> bytes:
     """Return one slice that stands for the layer, as PNG."""
-    axis = AXIAL if shown.slab is None else shown.slab
-    index = _middle(shown, axis, 0.55 if shown.slab is None else 0.5)
-    return indexed_png(_tile(shown, layer, axis, index), palette(layer.colours))
+    axis = AXIAL if map_set.slab is None else map_set.slab
+    index = _middle(map_set, axis, 0.55 if map_set.slab is None else 0.5)
+    return indexed_png(_tile(map_set, layer, axis, index), palette(layer.colours))
 
 
-def planes(shown: ShownSet) -> list[tuple[int, int]]:
+def planes(map_set: ShownSet) -> list[tuple[int, int]]:
     """Return axis and index of the slices of the still picture."""
-    if shown.slab is None:
+    if map_set.slab is None:
         return [
-            (AXIAL, _middle(shown, AXIAL, 0.55)),
-            (CORONAL, _middle(shown, CORONAL, 0.5)),
-            (SAGITTAL, _middle(shown, SAGITTAL, 0.47)),
-            (AXIAL, _middle(shown, AXIAL, 0.4)),
+            (AXIAL, _middle(map_set, AXIAL, 0.55)),
+            (CORONAL, _middle(map_set, CORONAL, 0.5)),
+            (SAGITTAL, _middle(map_set, SAGITTAL, 0.47)),
+            (AXIAL, _middle(map_set, AXIAL, 0.4)),
         ]
-    size = shown.status.shape[shown.slab]
+    size = map_set.status.shape[map_set.slab]
     if size <= SLICES:
-        return [(shown.slab, index) for index in range(size)]
-    return [(shown.slab, round((size - 1) * (number + 1) / (SLICES + 1))) for number in range(SLICES)]
+        return [(map_set.slab, index) for index in range(size)]
+    return [(map_set.slab, round((size - 1) * (number + 1) / (SLICES + 1))) for number in range(SLICES)]
 
 
 def palette(colours: Colormap) -> NDArray[np.float64]:
@@ -56,11 +56,11 @@ def palette(colours: Colormap) -> NDArray[np.float64]:
     return table
 
 
-def _middle(shown: ShownSet, axis: int, share: float) -> int:
-    return min(shown.status.shape[axis] - 1, int(share * shown.status.shape[axis]))
+def _middle(map_set: ShownSet, axis: int, share: float) -> int:
+    return min(map_set.status.shape[axis] - 1, int(share * map_set.status.shape[axis]))
 
 
-def _tile(shown: ShownSet, layer: Layer, axis: int, index: int) -> Pixels:
+def _tile(map_set: ShownSet, layer: Layer, axis: int, index: int) -> Pixels:
     """Return one slice as entries of the palette, with square pixels."""
     across, up = AXES_ACROSS[axis]
     image: NDArray[Any] = layer.values.select(axis, index).numpy()[::-1, ::-1].T
@@ -68,7 +68,7 @@ def _tile(shown: ShownSet, layer: Layer, axis: int, index: int) -> Pixels:
     valued = np.isfinite(image)
     places = np.ma.getdata(layer.norm(image[valued]))
     entries[valued] = 1 + np.rint(np.clip(places, 0, 1) * (ENTRIES - 2)).astype(np.uint8)
-    size = shown.affine[:3, :3].norm(dim=0)
+    size = map_set.affine[:3, :3].norm(dim=0)
     least = min(float(size[across]), float(size[up]))
     larger = max(1, -(-LEAST_HEIGHT // max(image.shape)))
     height = round(image.shape[0] * larger * float(size[up]) / least)

@@ -83,11 +83,11 @@ def subject_page(out_dir: Path, label: str) -> bytes:
     return _rendered(content, [item for of_set in packed for item in of_set])
 
 
-def _place(shown: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
+def _place(map_set: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
     return (
-        natural_key(shown.stored.name.entities.get("ses", "")),
-        place_of(shown),
-        natural_key(shown.stored.sidecar.name),
+        natural_key(map_set.stored.name.entities.get("ses", "")),
+        place_of(map_set),
+        natural_key(map_set.stored.sidecar.name),
     )
 
 
@@ -155,31 +155,31 @@ def _script_json(value: object) -> Markup:
     return Markup(text)
 
 
-def _lead(shown: Sequence[ShownSet]) -> str:
-    kinds = list(dict.fromkeys(title_of(item) for item in shown if item.maps))
+def _lead(map_set: Sequence[ShownSet]) -> str:
+    kinds = list(dict.fromkeys(title_of(item) for item in map_set if item.maps))
     if not kinds:
         return "No maps can be shown."
-    sessions = {item.stored.name.entities.get("ses", "") for item in shown}
+    sessions = {item.stored.name.entities.get("ses", "") for item in map_set}
     visits = f", {len(sessions)} sessions" if len(sessions) > 1 else ""
     return "; ".join(kinds) + visits + "."
 
 
-def _label(shown: ShownSet) -> str:
-    entities = shown.stored.name.entities
+def _label(map_set: ShownSet) -> str:
+    entities = map_set.stored.name.entities
     return " ".join(f"{key}-{entities[key]}" for key in entities if key not in ("sub", "desc"))
 
 
-def _short(shown: ShownSet) -> str:
-    pipeline = pipeline_of(shown)
-    name = title_of(shown) if pipeline is None else pipeline.short or pipeline.title
-    label = _label(shown)
+def _short(map_set: ShownSet) -> str:
+    pipeline = pipeline_of(map_set)
+    name = title_of(map_set) if pipeline is None else pipeline.short or pipeline.title
+    label = _label(map_set)
     return name + (f" ({label})" if label else "")
 
 
-def _faces(shown: Sequence[ShownSet]) -> list[dict[str, str]]:
+def _faces(map_set: Sequence[ShownSet]) -> list[dict[str, str]]:
     """Return one slice of what matters most: each kind of first map once, and T2 beside T1."""
     chosen: dict[str, tuple[ShownSet, ShownMap]] = {}
-    for item in shown:
+    for item in map_set:
         pipeline = pipeline_of(item)
         for which in item.maps[: 1 if pipeline is None else pipeline.n_faces]:
             text = " (made)" if pipeline is not None and pipeline.synthetic else ""
@@ -223,18 +223,18 @@ def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
     }
 
 
-def _main(shown: ShownSet) -> dict[str, str] | None:
-    if not shown.maps:
+def _main(map_set: ShownSet) -> dict[str, str] | None:
+    if not map_set.maps:
         return None
-    first = shown.maps[0]
-    values = first.value.at(shown.status == int(VoxelStatus.OK))
+    first = map_set.maps[0]
+    values = first.value.at(map_set.status == int(VoxelStatus.OK))
     middle = float(np.median(values)) if values.size else float("nan")
     return {"symbol": first.quantity.symbol, "median": number(middle), "unit": first.value.unit}
 
 
-def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
-    item = shown.maps[index]
-    layers = [item.value, item.sd, shown.misfit if index == 0 else None]
+def _map(map_set: ShownSet, index: int, place: int) -> Mapping[str, object]:
+    item = map_set.maps[index]
+    layers = [item.value, item.sd, map_set.misfit if index == 0 else None]
     return {
         "number": place,
         "symbol": item.quantity.symbol,
@@ -244,29 +244,29 @@ def _map(shown: ShownSet, index: int, place: int) -> Mapping[str, object]:
             {
                 "title": layer.title,
                 "unit": layer.unit,
-                "picture": data_url("image/png", picture(shown, layer)),
+                "picture": data_url("image/png", picture(map_set, layer)),
                 "bar": colour_bar(layer, f"bar{place}-{number_of}"),
             }
             for number_of, layer in enumerate(layers)
             if layer is not None
         ],
-        "histogram": _histogram(shown, item.value),
-        "table": _statistics(shown, item),
+        "histogram": _histogram(map_set, item.value),
+        "table": _statistics(map_set, item),
     }
 
 
-def _histogram(shown: ShownSet, layer: Layer) -> Markup:
+def _histogram(map_set: ShownSet, layer: Layer) -> Markup:
     low, high = layer.window
     label = f"How often values of {layer.title} occur among usable voxels, {number(low)} to {number(high)}"
-    chart = histogram(layer.at(shown.status == int(VoxelStatus.OK)), low, high, label)
+    chart = histogram(layer.at(map_set.status == int(VoxelStatus.OK)), low, high, label)
     caption = Markup("<figcaption>{} of usable voxels{}</figcaption>").format(
         layer.title, f" [{layer.unit}]" if layer.unit else ""
     )
     return Markup('<figure class="chart">{}{}</figure>').format(caption, chart)
 
 
-def _statistics(shown: ShownSet, item: ShownMap) -> Markup:
-    usable = shown.status == int(VoxelStatus.OK)
+def _statistics(map_set: ShownSet, item: ShownMap) -> Markup:
+    usable = map_set.status == int(VoxelStatus.OK)
     rows = []
     for layer in (item.value, item.sd):
         if layer is None:
@@ -287,15 +287,15 @@ def _statistics(shown: ShownSet, item: ShownMap) -> Markup:
     ).format(head, Markup("").join(rows))
 
 
-def _belongs(table: Measured, shown: ShownSet) -> bool:
+def _belongs(table: Measured, map_set: ShownSet) -> bool:
     """Whether a table of spheres was measured in these maps."""
     entities = {key: label for key, label in table.entities.items() if key != "desc"}
-    own = {key: label for key, label in shown.stored.name.entities.items() if key != "desc"}
+    own = {key: label for key, label in map_set.stored.name.entities.items() if key != "desc"}
     return (
         table.kind == "phantom"
         and entities == own
-        and shown.stored.name.suffix == "T1map"
-        and table.path.parent == shown.stored.sidecar.parent
+        and map_set.stored.name.suffix == "T1map"
+        and table.path.parent == map_set.stored.sidecar.parent
     )
 
 

@@ -23,52 +23,52 @@ MISFIT_WORDS = {
 COLOURS = {"good": "usable", "doubt": "has a value, not to be trusted as it is", "bad": "no value"}
 
 
-def pipeline_of(shown: ShownSet) -> Pipeline | None:
+def pipeline_of(map_set: ShownSet) -> Pipeline | None:
     """Return the pipeline that writes such sets, by the images a set lists; None if there is none."""
-    suffixes = {image.name.suffix for image in shown.stored.images}
+    suffixes = {image.name.suffix for image in map_set.stored.images}
     for item in pipelines():
-        if item.first[0] == shown.stored.name.suffix and suffixes.issuperset(item.marks):
+        if item.first[0] == map_set.stored.name.suffix and suffixes.issuperset(item.marks):
             return item
     return None
 
 
-def title_of(shown: ShownSet) -> str:
+def title_of(map_set: ShownSet) -> str:
     """Return what a set is called on the page."""
-    pipeline = pipeline_of(shown)
+    pipeline = pipeline_of(map_set)
     if pipeline is not None:
         return pipeline.title
-    return T1_ALONE if shown.stored.name.suffix == T1.suffix else OTHER
+    return T1_ALONE if map_set.stored.name.suffix == T1.suffix else OTHER
 
 
-def place_of(shown: ShownSet) -> tuple[int, int]:
+def place_of(map_set: ShownSet) -> tuple[int, int]:
     """Return the place of a set on the page, in the order of the pipelines.
 
     A set that none of them writes comes behind those with the same first map, or at the end.
     """
-    pipeline = pipeline_of(shown)
+    pipeline = pipeline_of(map_set)
     if pipeline is not None:
         return pipelines().index(pipeline), 0
-    same = [n for n, item in enumerate(pipelines()) if item.first[0] == shown.stored.name.suffix]
+    same = [n for n, item in enumerate(pipelines()) if item.first[0] == map_set.stored.name.suffix]
     return max(same, default=len(pipelines())), 1
 
 
-def quality_label(shown: ShownSet) -> tuple[str, str]:
+def quality_label(map_set: ShownSet) -> tuple[str, str]:
     """Return the class of the colour and the words for a set as a whole."""
-    if not shown.maps:
+    if not map_set.maps:
         return "bad", "cannot be shown"
-    usable = shown.shares[0]
-    if shown.problems:
+    usable = map_set.shares[0]
+    if map_set.problems:
         return "bad", "incomplete"
     words = f"{100 * usable:.1f} % usable"
     return ("good" if usable >= RELIABLE else "doubt" if usable >= DOUBTFUL else "bad"), words
 
 
-def status_rows(shown: ShownSet) -> list[dict[str, object]]:
+def status_rows(map_set: ShownSet) -> list[dict[str, object]]:
     """Return what became of the voxels with signal, and how many lie outside."""
     rows: list[dict[str, object]] = []
-    for status, count in shown.counts.items():
+    for status, count in map_set.counts.items():
         outside = status in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
-        share = "" if outside else _share(count / max(1, shown.inside)).lower()
+        share = "" if outside else _share(count / max(1, map_set.inside)).lower()
         rows.append(
             {
                 "kind": "none" if outside else status_class(status),
@@ -91,23 +91,23 @@ def status_class(status: VoxelStatus) -> str:
     return "good" if status is VoxelStatus.OK else "doubt" if status.suspect else "bad"
 
 
-def caveats(shown: ShownSet) -> list[str]:
+def caveats(map_set: ShownSet) -> list[str]:
     """Return sentences on what not to believe and why, the particular before the general."""
-    pipeline = pipeline_of(shown)
+    pipeline = pipeline_of(map_set)
     caveats = () if pipeline is None else pipeline.caveats
-    return [*_of_voxels(shown), *_of_misfit(shown), *_of_method(shown), *caveats]
+    return [*_of_voxels(map_set), *_of_misfit(map_set), *_of_method(map_set), *caveats]
 
 
-def _of_voxels(shown: ShownSet) -> Iterator[str]:
-    usable, suspect, failed = shown.shares
+def _of_voxels(map_set: ShownSet) -> Iterator[str]:
+    usable, suspect, failed = map_set.shares
     if suspect:
-        reasons = [status for status in shown.counts if status.suspect]
+        reasons = [status for status in map_set.counts if status.suspect]
         text = "; ".join(f"{status_name(status)}: {status.meaning}" for status in reasons)
         yield f"{_share(suspect)} of the voxels with signal have a value not to be believed ({text})."
     if failed:
         reasons = [
             status
-            for status in shown.counts
+            for status in map_set.counts
             if status.failed
             and status_class(status) == "bad"
             and status not in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
@@ -120,19 +120,19 @@ def _of_voxels(shown: ShownSet) -> Iterator[str]:
         yield "No voxel was set aside by the checks of the method; they do not see every error."
 
 
-def _of_misfit(shown: ShownSet) -> Iterator[str]:
-    if shown.misfit is None:
+def _of_misfit(map_set: ShownSet) -> Iterator[str]:
+    if map_set.misfit is None:
         return
-    values = shown.misfit.at(shown.status == int(VoxelStatus.OK))
+    values = map_set.misfit.at(map_set.status == int(VoxelStatus.OK))
     if values.size:
         low, middle, high = (number(quartile) for quartile in quartiles(values))
-        words = MISFIT_WORDS.get(shown.misfit_meaning, "")
+        words = MISFIT_WORDS.get(map_set.misfit_meaning, "")
         text = f" ({words})" if words else ""
         yield f"Misfit of usable voxels: median {middle}, quartiles {low} to {high}{text}."
 
 
-def _of_method(shown: ShownSet) -> Iterator[str]:
-    own = shown.stored.own
+def _of_method(map_set: ShownSet) -> Iterator[str]:
+    own = map_set.stored.own
     remarks = own.get("Remarks")
     for remark in remarks if isinstance(remarks, list) else []:
         text = str(remark).strip()

@@ -23,7 +23,7 @@ from unweight.files.atomic import UNFINISHED
 from unweight.files.lock import locked
 from unweight.registry import pipeline
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import PlannedStep, nameless_word, redact_paths, told
+from unweight.run.plan import PlannedStep, nameless_word, redact_paths, relative_message
 from unweight.run.record import (
     LOCKS,
     LOGS,
@@ -95,7 +95,7 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
     try:
         key = key_of(step, job)
     except UnweightError as error:
-        return _refused(step, job, told(error, job.root), result)
+        return _refused(step, job, relative_message(error, job.root), result)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:

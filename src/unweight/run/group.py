@@ -36,7 +36,7 @@ from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
-from unweight.run.plan import Unmapped, plan_run, told
+from unweight.run.plan import Unmapped, plan_run, relative_message
 from unweight.run.record import State, records_of
 
 MOST_SORTED = 1_000_000
@@ -99,7 +99,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
         try:
             subject = stored_subject(out, label)
         except InputError as error:
-            failures.append(Failure(subject=label, step="read", reason=told(error, out)))
+            failures.append(Failure(subject=label, step="read", reason=relative_message(error, out)))
             continue
         failures += [Failure(subject=label, step="read", reason=problem) for problem in subject.problems]
         for item in subject.sets:
@@ -111,7 +111,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
                 elif labels is not None:
                     regions += _regions(item, measured, labels)
             except UnweightError as error:
-                failures.append(_failure(item.name.stem, "group", told(error, out)))
+                failures.append(_failure(item.name.stem, "group", relative_message(error, out)))
     participants = read_participants(raw, subjects)
     pages = frozenset(label for label in subjects if (out / f"sub-{label}.html").is_file())
     return Study(
@@ -177,10 +177,10 @@ def _measured(stored_set: StoredSet) -> Iterator[Measured]:
 def _row(
     stored_set: StoredSet,
     image: StoredImage,
-    found: tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]],
+    located: tuple[Float[Tensor, "x y z"], Float[Tensor, "x y z"]],
     misfit: Float[Tensor, "x y z"] | None,
 ) -> QcRow:
-    values, status = found
+    values, status = located
     with_signal = (status != VoxelStatus.MASKED) & (status != VoxelStatus.NO_SIGNAL)
     count = int(with_signal.sum())
     usable = status == VoxelStatus.OK

@@ -109,6 +109,6 @@ def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
     return tuple(Outcome(**load) for load in json.loads(text))
 
 
-def _step(found: dict[str, Any]) -> PlannedStep:
-    inputs = {option: tuple(paths) for option, paths in found["inputs"].items()}
-    return PlannedStep(**{**found, "inputs": inputs, "extra": tuple(found["extra"])})
+def _step(located: dict[str, Any]) -> PlannedStep:
+    inputs = {option: tuple(paths) for option, paths in located["inputs"].items()}
+    return PlannedStep(**{**located, "inputs": inputs, "extra": tuple(located["extra"])})

@@ -135,7 +135,9 @@ def plan_run(
     for visit in visits_of(root, subjects, sessions):
         if isinstance(visit, Unreadable):
             refusals.append(
-                Unmapped(label=visit.label, pipeline="", reason=told(visit.error, root), fault=True)
+                Unmapped(
+                    label=visit.label, pipeline="", reason=relative_message(visit.error, root), fault=True
+                )
             )
             continue
         result = list(
@@ -167,7 +169,7 @@ def _printable(refusal: Unmapped, root: Path) -> Unmapped:
     return replace(refusal, label=redact_paths(refusal.label), reason=redact_paths(refusal.reason, root))
 
 
-def told(error: UnweightError, root: Path) -> str:
+def relative_message(error: UnweightError, root: Path) -> str:
     """Return what an error says in one line, with paths within the tree only."""
     line = " ".join(str(error).split())
     return redact_paths(line, root)
@@ -216,7 +218,7 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Plan
         yield Unmapped(
             label=visit.label,
             pipeline=pipeline.command,
-            reason=told(error, root)
+            reason=relative_message(error, root)
             if several
             else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
             fault=several,
@@ -353,7 +355,9 @@ def _sized(step: PlannedStep, root: Path, label: str) -> PlannedStep | Unmapped:
     try:
         shape = open_grid(paths[0]).shape
     except UnweightError as error:
-        return Unmapped(label=label, pipeline=step.pipeline, reason=told(error, root), fault=True)
+        return Unmapped(
+            label=label, pipeline=step.pipeline, reason=relative_message(error, root), fault=True
+        )
     return replace(step, voxels=math.prod(shape))
 
 

@@ -89,12 +89,12 @@ def visits_of(
 
 
 def _visits(
-    root: Path, subject: str, found: Sequence[Found], sessions: Sequence[str] | None
+    root: Path, subject: str, located: Sequence[Found], sessions: Sequence[str] | None
 ) -> Iterator[Visit]:
     folders = _sessions(root / f"sub-{subject}")
     wanted = [folder for folder in folders if sessions is None or folder in sessions]
     for session in wanted:
-        of_session = [item for item in found if item.entities.get("ses", "") == session]
+        of_session = [item for item in located if item.entities.get("ses", "") == session]
         series = tuple(item for item in of_session if isinstance(item, Collection))
         faults = [item for item in of_session if isinstance(item, Unreadable) and "ce" not in item.entities]
         spoilt = frozenset(fault.suffix for fault in faults)

@@ -170,9 +170,9 @@ def field_map(
     return replace(best, alternation=alternation, turned=turned)
 
 
-def _typical(found: FieldMap, mask: Bool[Tensor, "x y z"]) -> float:
+def _typical(has_offset: FieldMap, mask: Bool[Tensor, "x y z"]) -> float:
     """Return the median residual in a mask [rad]."""
-    return float(found.residual[mask].median())
+    return float(has_offset.residual[mask].median())
 
 
 def _with_turns(
@@ -211,7 +211,7 @@ def _one_polarity(
                 remedy="Acquire three echoes or more, or read them all in one direction.",
             )
         return signal, None, False
-    if bipolar or fit.found:
+    if bipolar or fit.has_offset:
         return even_turned_back(signal, fit.phase), fit.largest, True
     return signal, fit.largest, False
 

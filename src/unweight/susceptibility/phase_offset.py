@@ -91,7 +91,7 @@ class BipolarFit(NamedTuple):
     middle: float
 
     @property
-    def found(self) -> bool:
+    def has_offset(self) -> bool:
         """Whether the polarities differ."""
         return self.largest > LEAST_RAD
 

@@ -57,7 +57,7 @@ def test_every_metric_has_a_function_and_a_name_of_its_own() -> None:
     inputs = {
         Inputs.IMAGE: pair,
         Inputs.VOXELS: sample(),
-        Inputs.LABELS: LabelPair(found=structure, truth=structure.roll(1, 0), voxel_mm=(1.0, 1.0, 2.0)),
+        Inputs.LABELS: LabelPair(estimate=structure, truth=structure.roll(1, 0), voxel_mm=(1.0, 1.0, 2.0)),
     }
     for listed in METRICS:
         (value,) = (

@@ -4,7 +4,6 @@ import pytest
 
 from tests.run.untrained import write_untrained
 from unweight.benchmark.t1.methods import (
-    METHODS,
     default_method,
     evaluations_per_slice,
     t1_methods,
@@ -13,6 +12,7 @@ from unweight.benchmark.t1.methods import (
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.t1.diffusor import DrawnInference
 from unweight.learn.t1.network_t1 import NetworkT1
+from unweight.registry import compared_names
 
 
 def test_all_that_there_are_weights_for(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_all_that_there_are_weights_for(tmp_path: Path) -> None:
     assert without_weights(tmp_path) == ("posterior", "resnet", "rim", "diffusor")
     write_untrained(tmp_path)
     methods = t1_methods(weights=tmp_path, n_draws=3, n_steps=7)
-    assert tuple(methods) == METHODS
+    assert tuple(methods) == compared_names("t1")
     assert without_weights(tmp_path) == ()
     counts = {name: evaluations_per_slice(one) for name, one in methods.items()}
     assert counts == {"ml": 0, "posterior": 1, "resnet": 1, "rim": 2, "diffusor": 21}
@@ -36,7 +36,7 @@ def test_the_card_says_how_often_to_draw(tmp_path: Path) -> None:
 
 
 def test_default_is_the_posterior() -> None:
-    assert default_method(METHODS) == "posterior"
+    assert default_method(compared_names("t1")) == "posterior"
     assert default_method(("rim", "ml")) == "ml"
     assert default_method(("rim",)) == "rim"
 

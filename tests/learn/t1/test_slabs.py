@@ -17,9 +17,9 @@ from unweight.learn.t1.slabs import (
     PARTIAL_VOLUME_SD,
     SHORTEST_REST,
     SHORTEST_TR,
+    FittedSlabs,
     MeasuredSlab,
     SlabRecipe,
-    Slabs,
     draw_scan,
     draw_shapes,
     measured_slab,
@@ -36,8 +36,8 @@ TIMES = (0.006, 0.3, 0.9, 1.8, 2.4)
 FIXED = replace(SMALL, inversion_times=TIMES, repetition_time=4.0, readout=0.2, untold=0.0)
 
 
-def slabs(recipe: SlabRecipe = SMALL, length: int = 8, seed: int = 0) -> Slabs:
-    return Slabs(recipe=recipe, anatomies=(head("a"),), seed=seed, length=length)
+def slabs(recipe: SlabRecipe = SMALL, length: int = 8, seed: int = 0) -> FittedSlabs:
+    return FittedSlabs(recipe=recipe, anatomies=(head("a"),), seed=seed, length=length)
 
 
 @cache

@@ -5,7 +5,7 @@ import torch
 
 from tests.learn.lessons import head, slab_data, tiny
 from tests.learn.names import MAPS, POSTERIOR, RESNET
-from unweight.learn.t1.slabs import ImageSlabs, Slabs
+from unweight.learn.t1.slabs import FittedSlabs, ImageSlabs
 from unweight.learn.training.sample_cache import SlabSource
 from unweight.learn.training.trainable import trainable
 from unweight.learn.weighted.slabs import WeightedSlabs, as_examined
@@ -20,7 +20,7 @@ def source_of(method: str) -> SlabSource:
 
 
 @pytest.mark.parametrize(
-    ("method", "kind"), [(POSTERIOR, Slabs), (RESNET, ImageSlabs), (MAPS, WeightedSlabs)]
+    ("method", "kind"), [(POSTERIOR, FittedSlabs), (RESNET, ImageSlabs), (MAPS, WeightedSlabs)]
 )
 def test_each_method_has_its_slabs(method: str, kind: type) -> None:
     slabs = source_of(method).dataset(tiny(method), HEADS, part="train", length=5)

@@ -102,12 +102,12 @@ class LabelPair:
     """One structure of a segmentation against the true one.
 
     Attributes:
-        found: Its voxels.
+        estimate: Its voxels.
         truth: Those it should have.
         voxel_mm: Size of a voxel [mm].
     """
 
-    found: Bool[Tensor, "x y z"]
+    estimate: Bool[Tensor, "x y z"]
     truth: Bool[Tensor, "x y z"]
     voxel_mm: tuple[float, float, float]
 

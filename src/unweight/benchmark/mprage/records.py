@@ -178,7 +178,7 @@ class SubjectMeasures:
                 measure(
                     metrics,
                     LabelPair(
-                        found=labels == label,
+                        estimate=labels == label,
                         truth=self.true_labels == label,
                         voxel_mm=self.pair.voxel_mm,
                     ),

@@ -29,7 +29,7 @@ def qsm_figures(result: QsmResult) -> dict[str, bytes]:
     others = [axis for axis in range(3) if axis != plane.slice_axis]
     most = int(pallidum.sum(others).argmax())
 
-    def shown(values: Tensor) -> Image:
+    def displayed(values: Tensor) -> Image:
         return lay_out(values.double().numpy(), plane, most)
 
     truth = torch.where(
@@ -49,7 +49,7 @@ def qsm_figures(result: QsmResult) -> dict[str, bytes]:
             continue
         centred = {label: chi - chi[head.clean & ~chi.isnan()].mean() for label, chi in maps.items()}
         figures[f"{file_name.replace('qsm', kind, 1)}.png"] = draw_susceptibility(
-            {"truth": shown(truth), **{label: shown(chi) for label, chi in centred.items()}},
+            {"truth": displayed(truth), **{label: displayed(chi) for label, chi in centred.items()}},
             f"{head.name}, {head.dataset}: {kind.removeprefix('qsm_').replace('_', ' ')}",
         )
     scores = {

@@ -6,20 +6,13 @@ from pathlib import Path
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
-from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available
+from unweight.registry import build, compared
 
-FIT = "ml"
-WEIGHTS = {
-    "posterior": "t1-posterior",
-    "resnet": "t1-resnet",
-    "rim": "t1-rim",
-    "diffusor": "t1-diffusor",
-}
-METHODS = (FIT, *WEIGHTS)
+FAMILY = "t1"
+FIT = next(item.name for item in compared(FAMILY) if not item.learned)
 
 
 def t1_methods(
@@ -32,7 +25,7 @@ def t1_methods(
     """Return estimators by name.
 
     Args:
-        names: Some of METHODS; None for all that there are weights for.
+        names: Of the registry; None for all that there are weights for.
         weights: Folder of the weights; None for those that come with the package.
         n_draws: Of the diffusor, instead of what its card says.
         n_steps: Likewise.
@@ -41,29 +34,22 @@ def t1_methods(
         UsageError: There is no such method, or the diffusor cannot draw so often.
         InputError: A method asked for by name has no weights, or weights are damaged.
     """
-    unknown = [name for name in names or () if name not in METHODS]
+    records = {item.name: item for item in compared(FAMILY)}
+    unknown = [name for name in names or () if name not in records]
     if unknown or (names is not None and not names):
         raise UsageError(
             f"no T1 method called {', '.join(unknown) or 'nothing'}",
-            remedy=f"There are {', '.join(METHODS)}.",
+            remedy=f"There are {', '.join(records)}.",
         )
-    there = available(weights)
-    wanted = names
-    if wanted is None:
-        wanted = [name for name in METHODS if name == FIT or WEIGHTS[name] in there]
-    methods: dict[str, Estimator[Acquisition]] = {}
-    for name in wanted:
-        estimator: Estimator[Acquisition] = InversionRecoveryFit()
-        if name != FIT:
-            estimator, _ = load_estimator(WEIGHTS[name], weights)
-        methods[name] = _drawing(estimator, n_draws, n_steps)
-    return methods
+    absent = without_weights(weights)
+    wanted = [name for name in records if name not in absent] if names is None else names
+    return {name: _drawing(build(records[name], weights), n_draws, n_steps) for name in wanted}
 
 
 def without_weights(weights: Path | None = None) -> tuple[str, ...]:
     """Return the methods that there are no weights for."""
     there = available(weights)
-    return tuple(name for name, stored in WEIGHTS.items() if stored not in there)
+    return tuple(item.name for item in compared(FAMILY) if item.learned and item.weights not in there)
 
 
 def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:

@@ -72,7 +72,7 @@ KEY: Mapping[str, object] = MappingProxyType({"features": FEATURES_VERSION})
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class T1Method(TrainableMethod[SlabRecipe, Any, SlabData], SlabSource):
+class T1Trainable(TrainableMethod[SlabRecipe, Any, SlabData], SlabSource):
     """A network that learns from slabs of inversion recovery, of any protocol or of one.
 
     Attributes:
@@ -182,9 +182,9 @@ def protocol_of(recipe: Recipe[Any, Any]) -> tuple[tuple[float, ...], float]:
     return slabs.inversion_times, slabs.repetition_time
 
 
-def _t1_method(recipe: Recipe[Any, Any]) -> T1Method:
+def _t1_method(recipe: Recipe[Any, Any]) -> T1Trainable:
     method = trainable(recipe.method)
-    if not isinstance(method, T1Method):
+    if not isinstance(method, T1Trainable):
         raise UsageError(
             f"{recipe.method} takes images of any timings", remedy="Leave out inversion times."
         )
@@ -305,7 +305,7 @@ def _base(base: BaseNetwork | None) -> UNet:
     return base.network
 
 
-POSTERIOR = T1Method(
+POSTERIOR = T1Trainable(
     types=RecipeTypes(slabs=SlabRecipe, network=UNetConfig),
     build=lambda config, generator: UNet(config, generator=generator),
     build_task=lambda network, recipe, base: PosteriorTask(unet=network),
@@ -323,7 +323,7 @@ POSTERIOR = T1Method(
         gpu=(6000, 96, posterior_config((48, 64, 96, 128)), plan_of(20_000, 64)),
     ),
 )
-RESIDUAL = T1Method(
+RESIDUAL = T1Trainable(
     types=RecipeTypes(slabs=SlabRecipe, network=TimeUNetConfig),
     build=lambda config, generator: TimeUNet(config, generator=generator),
     build_task=lambda network, recipe, base: ResidualTask(unet=network, posterior=_base(base)),

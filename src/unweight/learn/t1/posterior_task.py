@@ -302,20 +302,20 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     return Yardstick(slab=slab, exact=_rms(error[features.present.flatten()]))
 
 
-def _sharpness(found: Answers, interval: Conformal) -> dict[str, float]:
+def _sharpness(best: Answers, interval: Conformal) -> dict[str, float]:
     """Return how wide the calibrated errors of ln T1 are beside the fit's bound and their own size."""
-    sd = found.sd[:, 0] * interval.half_width(found.log_t1) / GAUSSIAN
-    prediction = GaussianPrediction(mean=found.error[:, 0], sd=sd, truth=torch.zeros_like(sd))
+    sd = best.sd[:, 0] * interval.half_width(best.log_t1) / GAUSSIAN
+    prediction = GaussianPrediction(mean=best.error[:, 0], sd=sd, truth=torch.zeros_like(sd))
     return {
-        "sd_over_bound": float((sd / found.bound[:, 0]).median()),
+        "sd_over_bound": float((sd / best.bound[:, 0]).median()),
         "sd_over_error": sd_over_error(prediction),
         "winkler_90": winkler(prediction, LEVEL),
     }
 
 
-def _coverage(found: Answers, index: int, interval: Conformal) -> float:
-    reach = found.sd[:, index] * interval.half_width(found.log_t1)
-    return float((found.error[:, index].abs() <= reach).float().mean())
+def _coverage(best: Answers, index: int, interval: Conformal) -> float:
+    reach = best.sd[:, index] * interval.half_width(best.log_t1)
+    return float((best.error[:, index].abs() <= reach).float().mean())
 
 
 def _rms(error: Float[Tensor, " voxels"]) -> float:

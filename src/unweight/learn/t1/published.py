@@ -15,7 +15,7 @@ from unweight.learn.t1.diffusor import (
     small_unet,
 )
 from unweight.learn.t1.image_validator import ImageValidator, image_estimator, image_validator
-from unweight.learn.t1.methods import PAPER_SIZE, T1Method, T1Recipe, plan_of, t1_presets
+from unweight.learn.t1.methods import PAPER_SIZE, T1Recipe, T1Trainable, plan_of, t1_presets
 from unweight.learn.t1.network_t1 import NetworkT1, SliceInference
 from unweight.learn.t1.recurrent import PUBLISHED as RIM_CONFIG
 from unweight.learn.t1.recurrent import RecurrentTask, UnrolledInference
@@ -58,13 +58,13 @@ N_DRAWS, N_STEPS = 10, {"cpu": 100}
 InferenceOf = Callable[[Calibration], SliceInference]
 
 
-def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) -> T1Method:
+def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) -> T1Trainable:
     """Return a network of weighted images of one protocol.
 
     Args:
         inference: Returns how the network is used, by what the card keeps of its calibration.
         draws: Whether it draws maps; else its errors are found in validation.
-        fields: The others of `T1Method`.
+        fields: The others of `T1Trainable`.
     """
 
     def validator(recipe: T1Recipe, data: SlabData, base: BaseNetwork | None) -> ImageValidator:
@@ -80,7 +80,7 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
         recipe, used = recipe_from_plain(card.recipe), inference(calibration)
         return image_estimator(network, recipe, used, card.ranges.get("repetition_time"))
 
-    return T1Method(
+    return T1Trainable(
         build_validator=validator,
         build_estimator=estimator,
         limits=LIMITS,

@@ -89,7 +89,7 @@ class SlabRecipe:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Slabs:
+class FittedSlabs:
     """Fitted slabs of a recipe, made when they are asked for.
 
     Attributes:
@@ -300,7 +300,7 @@ class ImageSlabs:
 
 def slabs_of(
     recipe: SlabRecipe, anatomies: tuple[Anatomy, ...], *, seed: int, length: int, fitted: bool
-) -> Slabs | ImageSlabs:
+) -> FittedSlabs | ImageSlabs:
     """Return the slabs of a recipe, of heads with and without inclusions where it asks for them.
 
     Args:
@@ -312,5 +312,5 @@ def slabs_of(
     """
     heads = with_inclusions(anatomies, seed) if recipe.specks else anatomies
     if fitted:
-        return Slabs(recipe=recipe, anatomies=heads, seed=seed, length=length)
+        return FittedSlabs(recipe=recipe, anatomies=heads, seed=seed, length=length)
     return ImageSlabs(recipe=recipe, anatomies=heads, seed=seed, length=length)

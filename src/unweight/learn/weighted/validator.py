@@ -92,8 +92,8 @@ def free_answers(network: nn.Module, adapter: InputAdapter, slabs: Samples) -> F
     return FreeAnswers(free=free, sd=sd, truth=truth)
 
 
-def _errors(found: FreeAnswers) -> dict[str, float]:
-    truth, estimate = found.truth.double().exp(), found.free.double().exp()
+def _errors(answers: FreeAnswers) -> dict[str, float]:
+    truth, estimate = answers.truth.double().exp(), answers.free.double().exp()
     scores: dict[str, float] = {}
     for index, name in enumerate(NAMES):
         away = estimate[:, index] - truth[:, index]
@@ -103,11 +103,11 @@ def _errors(found: FreeAnswers) -> dict[str, float]:
     return scores
 
 
-def _coverage(found: FreeAnswers, intervals: tuple[Conformal, ...]) -> float:
-    each = [_covered(found, index, interval) for index, interval in enumerate(intervals)]
+def _coverage(answers: FreeAnswers, intervals: tuple[Conformal, ...]) -> float:
+    each = [_covered(answers, index, interval) for index, interval in enumerate(intervals)]
     return sum(each) / N_MAPS
 
 
-def _covered(found: FreeAnswers, index: int, interval: Conformal) -> float:
-    reach = found.sd[:, index] * interval.half_width(found.free[:, index])
-    return float(((found.free[:, index] - found.truth[:, index]).abs() <= reach).float().mean())
+def _covered(answers: FreeAnswers, index: int, interval: Conformal) -> float:
+    reach = answers.sd[:, index] * interval.half_width(answers.free[:, index])
+    return float(((answers.free[:, index] - answers.truth[:, index]).abs() <= reach).float().mean())
