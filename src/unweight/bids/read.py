@@ -150,7 +150,7 @@ def find_inputs(
         return _find_in_tree(folder, given, suffixes, subjects)
     if folder.name.startswith("sub-") and looks_like_bids(folder.parent):
         return _find_in_tree(folder.parent, given, suffixes, [folder.name])
-    images = _images_of(folder)
+    images = images_in(folder)
     if not images and not looks_like_dicom(folder):
         raise InputError(
             "holds neither a BIDS tree, nor NIfTI, nor DICOM files", remedy="Check the path.", path=folder
@@ -236,7 +236,7 @@ def _check_required(entries: Sequence[Entry], suffix: str, given: ProtocolOverri
 
 
 def _read_folder(folder: Path, given: ProtocolOverrides) -> Series:
-    images = [image for image in _images_of(folder) if given.mask is None or not _same(image, given.mask)]
+    images = [image for image in images_in(folder) if given.mask is None or not _same(image, given.mask)]
     if images:
         _refuse_numbers(given, folder)
         return _read_selected(folder, [entry_of(image) for image in images], given)
@@ -340,7 +340,8 @@ def _find_in_tree(
     )
 
 
-def _images_of(folder: Path) -> tuple[Path, ...]:
+def images_in(folder: Path) -> tuple[Path, ...]:
+    """Return the NIfTI files of a folder, hidden ones left out."""
     return tuple(
         path for path in listed(folder) if image_stem(path) is not None and not path.name.startswith(".")
     )

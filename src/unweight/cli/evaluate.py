@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_test
+from unweight.benchmark.core.methods import without_weights
 from unweight.benchmark.core.run import Dataset, MethodRefusal, Watch
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
 from unweight.benchmark.core.tables import TextTable, further_tables
@@ -132,7 +133,7 @@ def evaluate_t1(arguments: argparse.Namespace, screen: Console, metrics: MetricC
         arguments.methods, arguments.weights, n_draws=arguments.draws, n_steps=arguments.steps
     )
     if arguments.methods is None:
-        _report_missing(t1_methods.without_weights(arguments.weights), screen)
+        _report_missing(without_weights(t1_methods.FAMILY, arguments.weights), screen)
     _check_heads(arguments, methods, t1_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
@@ -211,14 +212,9 @@ def _stability(
 def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Score T1, T2 and PD on simulated weighted images."""
     plan = WeightedPlan(sets=_chosen(arguments, MAPS_SETS), heads=arguments.heads, quick=arguments.quick)
-    absent: tuple[str, ...] = ()
+    methods = weighted_methods.maps_methods(arguments.methods, arguments.weights)
     if arguments.methods is None:
-        absent = weighted_methods.maps_without_weights(arguments.weights)
-        _report_missing(absent, screen)
-    names = arguments.methods or tuple(
-        name for name in compared_names(weighted_methods.FAMILY) if name not in absent
-    )
-    methods = weighted_methods.maps_methods(names, arguments.weights)
+        _report_missing(without_weights(weighted_methods.FAMILY, arguments.weights), screen)
     _check_heads(arguments, methods, weighted_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition
-from unweight.core.maps import ParameterMaps, VoxelStatus, failed_voxels
+from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps, failed_voxels
 from unweight.core.parameter import ParameterSpec
 
 Columns = Float[Tensor, "inside parameters"]
@@ -40,13 +41,13 @@ class VoxelEstimates:
     interval_level: float | None = None
 
 
-def assemble_maps(
+def maps_on_grid(
     acquisition: Acquisition,
     specs: tuple[ParameterSpec, ...],
     estimates: VoxelEstimates,
     *,
     noise_sd: float | None = None,
-    notes: Mapping[str, str | float | int] | None = None,
+    notes: Mapping[str, str | float | int] = MappingProxyType({}),
 ) -> ParameterMaps:
     """Put the voxels back where they came from: NaN where there is no value, MASKED outside.
 
@@ -60,36 +61,33 @@ def assemble_maps(
     inside = acquisition.inside
     everywhere = bool(inside.all())
     like = acquisition.signal.real
-    failed = failed_voxels(estimates.status)
     status = estimates.status
     if acquisition.saturated is not None:
-        clipped = acquisition.saturated[inside] & ~failed
+        clipped = acquisition.saturated[inside] & ~failed_voxels(status)
         status = status.masked_fill(clipped, int(VoxelStatus.SATURATED))
 
-    def grid(voxels: Tensor | None) -> Tensor | None:
-        if voxels is None:
-            return None
-        blank = failed.reshape(-1, *(1,) * (voxels.ndim - 1))
-        valued = voxels.to(like).masked_fill(blank, math.nan)
+    def spread(voxels: Tensor, outside: float) -> Tensor:
         shape = (*acquisition.voxels, *voxels.shape[1:])
         if everywhere:
-            return valued.reshape(shape)
-        return torch.full(shape, math.nan).to(valued).index_put((inside,), valued)
+            return voxels.reshape(shape)
+        return torch.full(shape, outside).to(voxels).index_put((inside,), voxels)
 
-    values, std = grid(estimates.values), grid(estimates.std)
-    assert values is not None and std is not None
-    return ParameterMaps(
-        specs=specs,
-        values=values,
-        std=std,
-        status=torch.full(acquisition.voxels, int(VoxelStatus.MASKED))
-        .to(status)
-        .index_put((inside,), status),
-        lower=grid(estimates.lower),
-        upper=grid(estimates.upper),
+    def placed(voxels: Tensor) -> Tensor:
+        return spread(voxels.to(like), math.nan)
+
+    ends = None
+    if estimates.lower is not None and estimates.upper is not None:
+        ends = placed(estimates.lower), placed(estimates.upper)
+    return assemble_maps(
+        specs,
+        placed(estimates.values),
+        placed(estimates.std),
+        spread(status, int(VoxelStatus.MASKED)),
+        like=like,
+        interval=ends,
         interval_level=estimates.interval_level,
-        misfit=grid(estimates.misfit),
+        misfit=None if estimates.misfit is None else placed(estimates.misfit),
         noise_sd=noise_sd if noise_sd is not None and math.isfinite(noise_sd) else None,
         affine=acquisition.affine,
-        notes={} if notes is None else notes,
+        notes=notes,
     )

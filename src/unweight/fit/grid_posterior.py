@@ -35,7 +35,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.assemble import VoxelEstimates, assemble_maps
+from unweight.fit.assemble import VoxelEstimates, maps_on_grid
 from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.recovery_projection import RecoveryTiming, Row, recovery_basis, recovery_timing
 from unweight.signals.inversion_recovery import PD, T1, B
@@ -186,7 +186,7 @@ class GridPosterior(Estimator[Acquisition]):
             "prior_PD": "uniform, {:g} to {:g}".format(*self.pd_range),
             "prior_B": "uniform, {:g} to {:g}".format(*self.b_range),
         }
-        return assemble_maps(
+        return maps_on_grid(
             acquisition, self.parameters, estimates, noise_sd=acquisition.noise_sd, notes=notes
         )
 

@@ -26,7 +26,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.assemble import VoxelEstimates, assemble_maps
+from unweight.fit.assemble import VoxelEstimates, maps_on_grid
 from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.local_noise import variance_scale_inside
 from unweight.fit.noise_level import noise_from_residuals, thermal_noise
@@ -163,7 +163,7 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         values[:, 1] *= scale
         std[:, 1] *= scale
         estimates = VoxelEstimates(values=values, std=std, status=status, misfit=misfit)
-        return assemble_maps(acquisition, (T1, PD, B), estimates, noise_sd=sigma * scale, notes=notes)
+        return maps_on_grid(acquisition, (T1, PD, B), estimates, noise_sd=sigma * scale, notes=notes)
 
     def _status(self, optimum: Optimum, log_t1_variance: Row, sigma: float) -> UInt8[Tensor, " voxels"]:
         """Judge each voxel but for its misfit and strength."""

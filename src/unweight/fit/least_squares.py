@@ -28,7 +28,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec, Scale
-from unweight.fit.assemble import VoxelEstimates, assemble_maps
+from unweight.fit.assemble import VoxelEstimates, maps_on_grid
 from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.inversion_recovery import (
     AMBIGUOUS,
@@ -234,7 +234,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
         }
         if thermal > 0:
             notes["thermal_noise_sd"] = thermal * scale
-        return assemble_maps(acquisition, self.parameters, estimates, noise_sd=sigma * scale, notes=notes)
+        return maps_on_grid(acquisition, self.parameters, estimates, noise_sd=sigma * scale, notes=notes)
 
     def _problem(self, acquisition: Acquisition) -> tuple[VoxelProblem, float]:
         """Return the voxels inside the mask in double precision, and what their signals are divided by."""

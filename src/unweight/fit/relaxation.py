@@ -26,7 +26,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.assemble import VoxelEstimates, assemble_maps
+from unweight.fit.assemble import VoxelEstimates, maps_on_grid
 from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
 from unweight.fit.decay_fit import FittedDecay, fit_above, fit_plain, floor_of_residuals, noise_of
 from unweight.fit.decay_solver import DecaySolver
@@ -180,7 +180,7 @@ class RelaxationFit(Estimator[Acquisition]):
             "echoes": len(echoes.times),
             **noise.notes(acquisition.kind),
         }
-        return assemble_maps(acquisition, self.parameters, estimates, noise_sd=noise.sigma, notes=notes)
+        return maps_on_grid(acquisition, self.parameters, estimates, noise_sd=noise.sigma, notes=notes)
 
 
 class _Noise(NamedTuple):

@@ -11,8 +11,9 @@ import torch
 from unweight.bids.collection import Collection, Unreadable, find_collections, looks_like_bids, with_absent
 from unweight.bids.derivatives.description import brain_image
 from unweight.bids.derivatives.provenance import Provenance
-from unweight.bids.folders import is_folder, listed
+from unweight.bids.folders import is_folder
 from unweight.bids.names import check_label, image_stem
+from unweight.bids.read import images_in
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
@@ -123,9 +124,9 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
         if self.files:
             return [(LABEL, self._with(self.files))]
         tree = self.inputs[0]
-        of_tree = is_folder(tree) and (looks_like_bids(tree) or not _by_contrast(_images_in(tree)))
+        of_tree = is_folder(tree) and (looks_like_bids(tree) or not _by_contrast(images_in(tree)))
         if not of_tree:
-            paths = _images_in(tree) if is_folder(tree) and len(self.inputs) == 1 else self.inputs
+            paths = images_in(tree) if is_folder(tree) and len(self.inputs) == 1 else self.inputs
             files = _by_contrast(paths)
             unknown = [path for path in paths if path not in files.values()]
             if unknown and paths is self.inputs:
@@ -244,12 +245,6 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
             skull_stripped=read.skull_stripped,
             placement=read.placement,
         )
-
-
-def _images_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(
-        path for path in listed(folder) if image_stem(path) is not None and not path.name.startswith(".")
-    )
 
 
 def _by_contrast(paths: Sequence[Path]) -> dict[str, Path]:

@@ -74,6 +74,11 @@ def accuracy(
     return measured | {"missing": 1 - n / n_known if n_known else math.nan, "n": float(n)}
 
 
+def rms(error: Float[Tensor, "*voxels"]) -> float:
+    """Return the root mean square, computed in double precision."""
+    return float(error.double().square().mean().sqrt())
+
+
 def absolute_errors(
     estimate: Float[Tensor, " voxels"], truth: Float[Tensor, " voxels"], *, positive: bool = True
 ) -> dict[str, float]:

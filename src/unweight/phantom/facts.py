@@ -38,7 +38,6 @@ INSET_SIZE_MM = (52.0, 17.0)
 INSET_WALL_MM = 3.5
 INSET_CELL_MM = 4.5
 WATER_T1 = 2.7
-WATER_T2 = 2.4
 
 Point = tuple[float, float]
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORLD = ("R", "A", "S")
-OPPOSITE = {"R": "L", "A": "P", "S": "I", "L": "R", "P": "A", "I": "S"}
 
 
 @final

@@ -23,7 +23,7 @@ from unweight.synth.sampling import bernoulli, draw_uniform
 from unweight.synth.scanner.measure import MeasurementPrior, draw_measurement, measure, reference_intensity
 from unweight.synth.scanner.motion import Motion
 from unweight.synth.tissue.compose import Factor, compose
-from unweight.synth.tissue.materials import BRAIN, INDEX
+from unweight.synth.tissue.materials import BRAIN
 from unweight.synth.tissue.prior import TissueDraw
 from unweight.synth.tissue.scene import Scene
 
@@ -67,7 +67,7 @@ class SimulatedImages:
 
     def share(self, *materials: str) -> Float[Tensor, "*space"]:
         """Return the share of some materials together in each voxel."""
-        return self.scene.fractions[..., [INDEX[name] for name in materials]].sum(-1)
+        return self.scene.share(*materials)
 
 
 def weighting_of(scan: Scan) -> Weighting:
@@ -110,7 +110,7 @@ def examine(
     """
     scanner = ScannerPrior() if scanner is None else scanner
     scene = compose(anatomy, factor, tissue, generator)
-    share = scene.fractions[..., [INDEX[name] for name in inside]].sum(-1)
+    share = scene.share(*inside)
     truth = _truth(scene, tissue)
     mask: Bool[Tensor, "*space"] = (share >= HALF) & torch.isfinite(truth).all(-1)
     if not bool(mask.any()):

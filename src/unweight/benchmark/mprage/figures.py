@@ -43,11 +43,6 @@ def _cut(
     }
 
 
-def gain_figure(gains: Sequence[Gain], title: str) -> bytes:
-    """Return a picture of what conditions add."""
-    return draw_gains(gains, title)
-
-
 def age_figure(records: Sequence[SubjectRecord], methods: Sequence[str], title: str) -> bytes | None:
     """Return a picture of true and synthetic volumes against age; None where no age is known."""
     by_method: dict[str, dict[str, SubjectRecord]] = {}

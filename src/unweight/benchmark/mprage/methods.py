@@ -19,9 +19,10 @@ from unweight.learn.segmentation.structures import find_structures
 from unweight.learn.training.trainable import load_network
 from unweight.learn.training.weights import available, load_weights
 from unweight.prepare.segmenters import FastSurfer, Segmenter, SynthSeg, segment
+from unweight.registry import compared
 
 STRUCTURES, BASE = "structures", "mprage-unet"
-WEIGHTS = {"residual": "mprage", "unet": BASE, "gan": "mprage-gan", "fastddpm": "mprage-fastddpm"}
+WEIGHTS = {item.name: item.weights for item in compared("mprage")}
 ABLATED = "unet"
 CONDITIONS = {
     ALONE: Conditions(r2star=False, chi=False),

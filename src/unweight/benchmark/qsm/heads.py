@@ -141,9 +141,9 @@ def _head(anatomy: Anatomy, dataset: str, step: int) -> QsmHead:
 
 
 def _clean(scene: Scene) -> Bool[Tensor, "x y z"]:
-    brain = scene.fractions[..., [INDEX[name] for name in (*BRAIN, "calcification")]].sum(-1) > 0.5
+    brain = scene.share(*BRAIN, "calcification") > 0.5
     opened = torch.from_numpy(ndimage.binary_opening(brain.numpy()))
-    hard = scene.fractions[..., [INDEX[name] for name in HARD]].sum(-1)
+    hard = scene.share(*HARD)
     return fill_holes(largest_component(opened & (hard < CLEAN_SHARE)))
 
 

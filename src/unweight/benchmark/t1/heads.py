@@ -111,11 +111,7 @@ class ScannedSlice:
     @property
     def brain(self) -> Bool[Tensor, "x y z"]:
         """Voxels that are brain or CSF by half at least."""
-        return self.share(BRAIN) >= 0.5
-
-    def share(self, materials: Sequence[str]) -> Float[Tensor, "x y z"]:
-        """Return the share of some materials together."""
-        return self.scene.fractions[..., [INDEX[name] for name in materials]].sum(-1)
+        return self.scene.share(*BRAIN) >= 0.5
 
 
 def brainweb_slices(
@@ -225,7 +221,7 @@ def _groups(scan: ScannedSlice) -> tuple[Groups, ...]:
     brain = scan.brain[scored]
     tissue = torch.where(brain, len(TISSUES), -1)
     for place, materials in enumerate(TISSUES.values()):
-        tissue[brain & (scan.share(materials)[scored] > PURE)] = place
+        tissue[brain & (scan.scene.share(*materials)[scored] > PURE)] = place
     return (
         everything(len(brain)),
         Groups(names=(BRAIN_NAME, OUTSIDE_NAME), index=(~brain).long()),

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from unweight.benchmark.core.methods import built_methods
 from unweight.core.acquisition import Acquisition
-from unweight.core.errors import UsageError
 from unweight.core.estimator import Estimator
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.t1.posterior import PosteriorT1
-from unweight.learn.training.weights import available
-from unweight.registry import build, compared
+from unweight.registry import compared
 
 FAMILY = "t1"
 FIT = next(item.name for item in compared(FAMILY) if not item.learned)
@@ -34,22 +33,8 @@ def t1_methods(
         UsageError: There is no such method, or the diffusor cannot draw so often.
         InputError: A method asked for by name has no weights, or weights are damaged.
     """
-    records = {item.name: item for item in compared(FAMILY)}
-    unknown = [name for name in names or () if name not in records]
-    if unknown or (names is not None and not names):
-        raise UsageError(
-            f"no T1 method called {', '.join(unknown) or 'nothing'}",
-            remedy=f"There are {', '.join(records)}.",
-        )
-    absent = without_weights(weights)
-    wanted = [name for name in records if name not in absent] if names is None else names
-    return {name: _drawing(build(records[name], weights), n_draws, n_steps) for name in wanted}
-
-
-def without_weights(weights: Path | None = None) -> tuple[str, ...]:
-    """Return the methods that there are no weights for."""
-    there = available(weights)
-    return tuple(item.name for item in compared(FAMILY) if item.learned and item.weights not in there)
+    built = built_methods(FAMILY, names, weights, "T1 method")
+    return {name: _drawing(estimator, n_draws, n_steps) for name, estimator in built.items()}
 
 
 def evaluations_per_slice(estimator: Estimator[Acquisition]) -> int:

@@ -21,12 +21,12 @@ from unweight.benchmark.t1.heads import (
     detail_set,
     procedural_slices,
 )
-from unweight.benchmark.t1.stability import STABILITY
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
+from unweight.registry import datasets
 from unweight.synth.anatomy.labels import Anatomy
 
-SETS = (PHANTOM, BRAINS, BRAINS_OTHER, BRAINS_BLURRED, SCATTERED, DETAIL, STABILITY)
+SETS = datasets("t1")
 HEADED = (BRAINS, BRAINS_OTHER, BRAINS_BLURRED)
 N_SEEDS, QUICK_SEEDS = 5, 1
 QUICK_SHAPE = (16, 16)

@@ -38,6 +38,7 @@ from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Readout
 from unweight.metrics.scores import Groups
+from unweight.registry import datasets
 from unweight.synth.anatomy.crop import Crop
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import PlaqueLoad, with_plaques, with_tumour
@@ -62,7 +63,7 @@ LEAST_LESION = 20  # voxels of pure lesion in a stack
 SCANNER = ScannerPrior(measurement=MeasurementPrior(snr=(40.0, 80.0), moving=0.0, rounding=0.0), beside=0.0)
 # T1 is that of one exponential, as every method here defines it (docs/decisions/0012).
 TISSUE: Prior = TissuePrior(short=None)
-MAPS_SETS = (INTERNAL, PROTOCOLS, FIELD, LESIONED)
+MAPS_SETS = datasets("weighted")
 N_DRAWS = {INTERNAL: 8, PROTOCOLS: 8, FIELD: 3, LESIONED: 4}  # of each head; of lesions, of each disease
 N_HEADS, N_SLICES = 2, 8
 QUICK_HEADS, QUICK_DRAWS, QUICK_SLICES = 1, 1, 2

@@ -23,8 +23,6 @@ from unweight.core.text import natural_key
 from unweight.files.atomic import fingerprint_of
 from unweight.files.text_files import read_text
 
-DISCRETE = ("dseg", "mask")
-
 
 class Condition(Enum):
     """What is wrong with a stored image."""

@@ -23,6 +23,7 @@ from unweight.learn.t1.slabs import SlabRecipe, draw_scan
 from unweight.learn.training.conformal import GAUSSIAN
 from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.trainable import Assessment, Calibration, Samples, Validator
+from unweight.metrics.accuracy import rms
 
 ONE_SD = 0.6827  # share of a normal law within one standard deviation
 FEWEST = 200
@@ -61,8 +62,8 @@ class ImageValidator(Validator):
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the relative errors, where the network draws none, and score with them."""
-        calibrate = self.calibrate(network, calibration)
-        return Assessment(calibration=calibrate, metrics=self.score(network, calibrate))
+        calibrated = self.calibrate(network, calibration)
+        return Assessment(calibration=calibrated, metrics=self.score(network, calibrated))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return draws and steps, or else the relative error that two voxels in three keep.
@@ -99,13 +100,13 @@ class ImageValidator(Validator):
         if not bool(valued.any()):
             return {**scores, "coverage_90": 0.0}
         error, fit_error = ((t1 / truth).log(), (self.fitted / truth).log())
-        scores["rmse_ln_t1"] = _rms(error[valued])
-        scores["rmse_ln_t1_fit"] = _rms(fit_error[valued])
+        scores["rmse_ln_t1"] = rms(error[valued])
+        scores["rmse_ln_t1_fit"] = rms(fit_error[valued])
         scores["coverage_90"] = float(((t1 - truth).abs() <= reach)[valued].float().mean())
         short = valued & (truth < SHORT)
         if bool(short.any()):
-            scores["rmse_ln_t1_short"] = _rms(error[short])
-            scores["rmse_ln_t1_short_fit"] = _rms(fit_error[short])
+            scores["rmse_ln_t1_short"] = rms(error[short])
+            scores["rmse_ln_t1_short_fit"] = rms(fit_error[short])
         return scores
 
     def _maps(
@@ -157,7 +158,3 @@ def image_estimator(
 def _acquisitions(slabs: Samples, recipe: ImageRecipe) -> list[Acquisition]:
     protocol = draw_scan(recipe.slabs, seeded_generator(recipe.seed, "protocol")).protocol
     return [Acquisition(signal=slab.float().movedim(0, -1), protocol=protocol) for slab in slabs["signal"]]
-
-
-def _rms(error: Float[Tensor, " voxels"]) -> float:
-    return float(error.double().square().mean().sqrt())

@@ -50,6 +50,7 @@ from unweight.learn.t1.features import (
 from unweight.learn.t1.slabs import CONSTANT, SlabRecipe, draw_scan
 from unweight.learn.training.conformal import GAUSSIAN, LEVEL, Conformal, calibrate, conformal_from_plain
 from unweight.learn.training.trainable import Assessment, Batch, Calibration, Samples, Task, Validator
+from unweight.metrics.accuracy import rms
 from unweight.metrics.calibration import GaussianPrediction, sd_over_error, winkler
 from unweight.nets.unet import UNet, UNetConfig
 from unweight.synth.iid_voxels import ScatterPrior, scatter
@@ -181,8 +182,8 @@ class Answers:
         """Return root mean square errors of ln T1, and how often the truth lies in the interval."""
         within = (self.error[:, 0].abs() <= GAUSSIAN * self.sd[:, 0]).float().mean()
         return {
-            "rmse_ln_t1": _rms(self.error[:, 0]),
-            "rmse_ln_t1_fit": _rms(self.fit_error[:, 0]),
+            "rmse_ln_t1": rms(self.error[:, 0]),
+            "rmse_ln_t1_fit": rms(self.fit_error[:, 0]),
             "coverage_90": float(within),
         }
 
@@ -244,13 +245,13 @@ class PosteriorValidator(Validator):
         true = answers.log_t1 - answers.error[:, 0]
         short = answers.select(true < math.log(SHORT))
         if len(short.error):
-            scores["rmse_ln_t1_short"] = _rms(short.error[:, 0])
-            scores["rmse_ln_t1_short_fit"] = _rms(short.fit_error[:, 0])
+            scores["rmse_ln_t1_short"] = rms(short.error[:, 0])
+            scores["rmse_ln_t1_short_fit"] = rms(short.fit_error[:, 0])
         return {**scores, **self._against_exact(network)}
 
     def _against_exact(self, network: nn.Module) -> dict[str, float]:
         answers = answers_of(network, self.yardstick.slab)
-        return {"rmse_over_exact": _rms(answers.error[:, 0]) / self.yardstick.exact}
+        return {"rmse_over_exact": rms(answers.error[:, 0]) / self.yardstick.exact}
 
 
 def answers_of(network: nn.Module, slabs: Samples) -> Answers:
@@ -299,7 +300,7 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
         "weight": features.present.float()[None],
     }
     error = exact.mean[:, 0] - log_t1.flatten()
-    return Yardstick(slab=slab, exact=_rms(error[features.present.flatten()]))
+    return Yardstick(slab=slab, exact=rms(error[features.present.flatten()]))
 
 
 def _sharpness(best: Answers, interval: Conformal) -> dict[str, float]:
@@ -316,7 +317,3 @@ def _sharpness(best: Answers, interval: Conformal) -> dict[str, float]:
 def _coverage(best: Answers, index: int, interval: Conformal) -> float:
     reach = best.sd[:, index] * interval.half_width(best.log_t1)
     return float((best.error[:, index].abs() <= reach).float().mean())
-
-
-def _rms(error: Float[Tensor, " voxels"]) -> float:
-    return float(error.double().square().mean().sqrt())

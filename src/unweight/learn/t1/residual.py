@@ -170,8 +170,8 @@ class ResidualValidator(Validator):
 
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the factor on the spread, and score with it."""
-        calibrate = self.calibrate(network, calibration)
-        return Assessment(calibration=calibrate, metrics=self.score(network, calibrate))
+        calibrated = self.calibrate(network, calibration)
+        return Assessment(calibration=calibrated, metrics=self.score(network, calibrated))
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return draws, steps, and the factor by which regions must spread more than they do."""

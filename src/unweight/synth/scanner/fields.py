@@ -282,7 +282,7 @@ def inversion_efficiency(
             plateau_range = prior.weak_plateau
     plateau = draw_uniform(plateau_range, generator)
     adiabaticity = draw_uniform((3.5, 7.0), generator)
-    return -plateau * torch.expm1(-adiabaticity * transmit.square())
+    return (-plateau * torch.expm1(-adiabaticity * transmit.square())).clamp(*prior.limits)
 
 
 def off_resonance(

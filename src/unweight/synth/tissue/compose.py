@@ -19,7 +19,7 @@ from unweight.synth.scanner.fields import (
     receive_sensitivity,
     transmit_field,
 )
-from unweight.synth.tissue.materials import BRAIN, INDEX
+from unweight.synth.tissue.materials import BRAIN
 from unweight.synth.tissue.prior import TissueDraw
 from unweight.synth.tissue.scene import TEXTURED, Scene
 from unweight.synth.tissue.texture import texture
@@ -78,7 +78,7 @@ def with_phase(scene: Scene, field_strength: float, generator: torch.Generator) 
         raise UsageError("a scene without an affine has no direction of the main field")
     geometry = geometry_of(scene.affine)
     voxel_mm = geometry.voxel_mm
-    brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum(-1) > 0.5
+    brain = scene.share(*BRAIN) > 0.5
     shape = tuple(scene.shape)
     frequency = off_resonance(scene.susceptibility, brain, voxel_mm, geometry.direction, field_strength)
     frequency = frequency + imperfect_shim(shape, voxel_mm, generator)

@@ -118,6 +118,10 @@ class Scene:
         """Shape of the grid."""
         return self.fractions.shape[:-1]
 
+    def share(self, *materials: str) -> Float[Tensor, "*voxels"]:
+        """Return the share of some materials together in each voxel."""
+        return self.fractions[..., [INDEX[name] for name in materials]].sum(-1)
+
     def signal(self, model: SignalModel, protocol: Protocol) -> Signal:
         """Return the noise-free signal of a signed or complex model."""
         occupants = self._occupants()
