@@ -7,7 +7,7 @@ and its six neighbours are in the mask: the rim of the brain would hold most of 
 above 1 noise or sharpening; noise and blur together can make 1, so look at HFEN beside it. LoG is the
 Laplacian of a Gaussian (σ 1.5 voxels, 15 × 15 voxels) in the plane of each slice, of images that are 0
 outside the mask, and ‖·‖ is over the mask. HFEN is 0 at best and 1 of an image without detail.
-`susceptibility.susceptibility_scores` has an HFEN of its own: in three dimensions, in percent.
+`metrics.susceptibility.susceptibility_scores` has an HFEN of its own: in three dimensions, in percent.
 
 Reference: Ravishankar, Bresler, IEEE Trans Med Imaging 30:1028, 2011 (HFEN; here over that of the truth).
 """

@@ -120,7 +120,7 @@ def brainweb_slices(
     """Return slices of the heads in the test part of a folder, one after the other.
 
     Args:
-        folder: As for `core.heads.heads_for_test`.
+        folder: As for `benchmark.core.heads.heads_for_test`.
         n_heads: At most so many heads; None for the whole test part.
         n_slices: Of each head.
 

@@ -212,7 +212,7 @@ def brainweb_heads(folder: Path, n_heads: int) -> tuple[SlicedHead, ...]:
     """Return heads in the test part of a folder.
 
     Args:
-        folder: As for `core.heads.heads_for_test`.
+        folder: As for `benchmark.core.heads.heads_for_test`.
         n_heads: At most so many.
 
     Raises:
