@@ -125,7 +125,8 @@ def test_it_is_carried_out(
     if words[:2] == ["t1", "scan.nii.gz"]:
         words = [word for word in words if word not in ("--weights", "weights")]  # as if they were trained
     extra = TOY.get(words[0], "").split()
-    extra = extra if "mprage" in words or "structures" in words else without(extra, "--n-subjects", 2)
+    if words[0] == "train" and not {"mprage", "structures"} & set(words):
+        extra = without(extra, "--n-subjects", 2)
     assert main([*words, *extra]) == 0, capsys.readouterr().err
 
 

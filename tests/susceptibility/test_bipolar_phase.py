@@ -20,7 +20,7 @@ def test_alternation_is_found(times: tuple[float, ...], axis: int) -> None:
     """Noiseless: what is left is that θ grows in a straight line, and the plane fits to rounding."""
     data, phase = echoes(times), BipolarPhase(offset=0.2, slope=-0.4, axis=axis)
     found = bipolar_phase(alternate(data.signal, phase), data.time, data.mask)
-    assert found is not None and found.found
+    assert found is not None and found.has_offset
     expected = plane(phase, tuple(data.mask.shape))
     torch.testing.assert_close(found.phase, expected, atol=1e-6, rtol=0)
     assert found.middle == pytest.approx(0.4, abs=1e-6)
@@ -35,7 +35,7 @@ def test_noise_moves_the_plane_little_and_makes_none() -> None:
     error = (found.phase - plane(phase, tuple(data.mask.shape)))[data.mask]
     assert float(error.abs().max()) < 0.01
     none = bipolar_phase(data.signal, data.time, data.mask)
-    assert none is not None and not none.found
+    assert none is not None and not none.has_offset
     assert none.largest < 0.01
 
 

@@ -3,12 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.benchmark.t1.methods import (
-    default_method,
-    evaluations_per_slice,
-    t1_methods,
-    without_weights,
-)
+from unweight.benchmark.core.methods import without_weights
+from unweight.benchmark.t1.methods import default_method, evaluations_per_slice, t1_methods
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.t1.diffusor import DrawnInference
 from unweight.learn.t1.network_t1 import NetworkT1
@@ -17,11 +13,11 @@ from unweight.registry import compared_names
 
 def test_all_that_there_are_weights_for(tmp_path: Path) -> None:
     assert list(t1_methods(weights=tmp_path)) == ["ml"]
-    assert without_weights(tmp_path) == ("posterior", "resnet", "rim", "diffusor")
+    assert without_weights("t1", tmp_path) == ("posterior", "resnet", "rim", "diffusor")
     write_untrained(tmp_path)
     methods = t1_methods(weights=tmp_path, n_draws=3, n_steps=7)
     assert tuple(methods) == compared_names("t1")
-    assert without_weights(tmp_path) == ()
+    assert without_weights("t1", tmp_path) == ()
     counts = {name: evaluations_per_slice(one) for name, one in methods.items()}
     assert counts == {"ml": 0, "posterior": 1, "resnet": 1, "rim": 2, "diffusor": 21}
 
