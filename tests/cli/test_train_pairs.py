@@ -52,7 +52,7 @@ def made(monkeypatch: MONKEY) -> list[str]:
         labels = pair("a").labels if subject.labels is not None else torch.zeros_like(pair("a").labels)
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
-    monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.SHAPE", HEAD_SHAPE)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.VOXEL_MM", HEAD_MM)
     monkeypatch.setattr("unweight.cli.training_sources.N_DRAWN", {"train": 1, "validation": 1})
