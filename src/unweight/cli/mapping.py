@@ -94,7 +94,7 @@ def write_pages(out: Path, subjects: Sequence[str], screen: Console, *, debug: b
 
 
 def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequence[Path]) -> None:
-    """Print what was mapped, how, what became of the voxels, the quartiles of each map, and the paths."""
+    """Print what was mapped, how, the status of the voxels, the quartiles of each map, and the paths."""
     screen.print(f"{mapped.heading}, {seconds:.1f} s")
     for line in mapped.lines:
         screen.print(line)

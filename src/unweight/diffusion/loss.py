@@ -29,7 +29,7 @@ class DenoisingLoss:
 
     Attributes:
         ladder: The levels to train on.
-        prediction: What the network says.
+        prediction: What the network predicts.
     """
 
     ladder: NoiseSchedule

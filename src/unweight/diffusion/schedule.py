@@ -51,7 +51,7 @@ class NoiseSchedule:
     Attributes:
         alpha: Share of the clean sample, falling.
         sigma: Standard deviation of the noise, rising.
-        time: What a network is told, rising. Of the clean level it is never told.
+        time: The input of a network, rising; the clean level is never an input.
     """
 
     alpha: Float[Tensor, " levels"]

@@ -157,7 +157,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
             raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
-        check_echoes(read.sidecars, read.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
+        check_echoes(
+            read.sidecars, read.suffix, Echoes.GRADIENT, "The network was trained on gradient echoes only."
+        )
         conditions = self.options.conditions
         known = self.known_maps or self._read_maps(read)
         direction = FieldDirection()
@@ -183,7 +185,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
         provenance = provenance_of(
             read,
-            algorithm=record.algorithm.format(told=", ".join(used)),
+            algorithm=record.algorithm.format(inputs=", ".join(used)),
             reference=record.reference,
             settings={
                 "Weights": self.card.name,

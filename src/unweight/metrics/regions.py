@@ -1,4 +1,4 @@
-"""What a map says of each region of a label image: count, mean, spread and quartiles."""
+"""Statistics of a map in each region of a label image: count, mean, spread and quartiles."""
 
 import math
 from collections.abc import Mapping

@@ -49,7 +49,7 @@ class Layer:
         title: `T1`, `SD of T1`.
         values: NaN where there is none.
         unit: As people read it.
-        step: In which it is told.
+        step: In which it is displayed.
         colours: Its colour map.
         norm: Its scale.
     """
@@ -63,7 +63,7 @@ class Layer:
 
     @property
     def digits(self) -> int:
-        """How many digits behind the point are told."""
+        """How many decimal places are displayed."""
         return digits_of(self.step)
 
     @property
@@ -108,7 +108,7 @@ class ShownSet:
         maps: Those that can be read, in the order of the set.
         misfit: How badly the model explains each voxel, if it is there.
         misfit_meaning: What its numbers are.
-        status: What became of each voxel.
+        status: Status of each voxel.
         affine: Voxel index to millimetres, of the turned and cut volume.
         counts: Voxels of each status in the whole volume.
         shape: Of the whole volume, as it lies on disk.

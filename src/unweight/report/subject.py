@@ -1,4 +1,4 @@
-"""One subject on one page: every set of maps, how far to believe it, how it was made, and from what."""
+"""One subject on one page: every set of maps, its quality and limitations, its methods and its inputs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from unweight.report.trust import (
 
 LARGEST_PAGE = 25_000_000  # bytes
 MOST_FACES = 5
-DIFFERENCES = ("χ",)  # maps around zero, of which no per cent is told
+DIFFERENCES = ("χ",)  # maps around zero, for which per cent has no meaning
 
 
 @final

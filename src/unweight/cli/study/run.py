@@ -134,7 +134,7 @@ def _means(options: RunOptions) -> tuple[int, float]:
         return workers, GIGA * options.memory / workers
     if options.cluster:
         raise UsageError(
-            "a batch system must be told how much memory to give",
+            "a batch system needs the memory of each worker",
             remedy="Give --memory, in gigabytes for all workers together.",
         )
     return workers, 0.9 * free_bytes() / workers

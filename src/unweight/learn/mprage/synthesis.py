@@ -2,8 +2,8 @@
 
     regression   ŷ and the scale b of its error, mean over planes; sd = √2·b
     diffusion    DDIM down the ladder the network was trained on; at each level the clean volume is what the
-                 planes say of it, all three or one after the other, so that a draw hangs together
-    residual     ŷ + sd·r:  the mean takes E[r], which the network says of pure noise, and draws take
+                 planes give for it, all three or one after the other, so that a draw hangs together
+    residual     ŷ + sd·r:  the mean takes E[r], which the network predicts from pure noise, and draws take
                  r = E[r] + c·(DDIM of a few steps − E[r]), c making up for the spread few steps lose
 
 Alternating planes: S. Lee et al., Improving 3D imaging with pre-trained perpendicular 2D diffusion models,
@@ -83,7 +83,7 @@ class Synthesiser(ABC):
 
         Args:
             channels: As `learn.pairs.echo_channels` makes them.
-            conditions: Which of R2* and χ the network is told.
+            conditions: Which of R2* and χ the network gets as input.
             progress: Called with the batches done and all of them.
         """
 
@@ -229,7 +229,7 @@ class Diffusion(Synthesiser):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Residual(Synthesiser):
-    """Regression, corrected by what a diffusion knows of its residual; draws if they are asked for.
+    """Regression, corrected by diffusion of its residual; draws if they are asked for.
 
     Attributes:
         base: The regression.

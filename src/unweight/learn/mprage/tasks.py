@@ -35,7 +35,7 @@ from unweight.nets.unet import UNet, UNetConfig
 
 FARTHEST = 6.0  # residuals beyond so many sd count as so many
 TIME_UNIT = 1000.0  # steps of the network's sinusoids from clean to pure noise
-KEPT = 0.75  # probability that a condition is told
+KEPT = 0.75  # probability that a condition is an input
 GRADIENT, SCALE, PIXELS = 0.1, 0.1, 100.0
 LOG_SCALE = (-5.0, 1.5)
 ANGLES = cosine_ladder(1000)
@@ -52,7 +52,7 @@ def split_output(
 def drop_conditions(
     channels: Float[Tensor, "batch slab x y"], generator: torch.Generator
 ) -> Float[Tensor, "batch slab x y"]:
-    """Return slabs of which some are not told R2*, and some not χ."""
+    """Return slabs of which some are without R2*, and some without χ."""
     given: Bool[Tensor, "batch 2"] = torch.rand(len(channels), 2, generator=generator) < KEPT
     return with_conditions(channels, given.to(channels.device))
 
@@ -221,7 +221,7 @@ def published_config() -> TimeUNetConfig:
 
 
 def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a network is told, where the brain is, and the image it should make."""
+    """Return the input of a network, where the brain is, and the target image."""
     channels = drop_conditions(batch["channels"], generator)
     return channels, channels[:, MASK : MASK + 1], normalise(batch["target"])
 
@@ -257,7 +257,7 @@ class ScheduleConfig:
 
     Attributes:
         ladder: One of the two.
-        prediction: What the network says; epsilon as published.
+        prediction: What the network predicts; epsilon as published.
     """
 
     ladder: ShortSchedule = ShortSchedule.NON_UNIFORM

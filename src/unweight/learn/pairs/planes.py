@@ -29,7 +29,7 @@ PIXELS_AT_ONCE = 2**16
 def over_planes(
     mask: Bool[Tensor, "x y z"], axes: Sequence[int], n_outputs: int, ask: Ask
 ) -> Float[Tensor, "outputs x y z"]:
-    """Return the mean over the planes of what a network says of each slice that holds some of the mask.
+    """Return the mean over planes of the output of a network for each slice that holds some of the mask.
 
     Args:
         mask: The voxels wanted; what is returned outside it is 0.
@@ -66,7 +66,7 @@ def n_batches(mask: Bool[Tensor, "x y z"], axes: Sequence[int]) -> int:
 
 
 class Planes(Enum):
-    """In which planes a network sees the volume."""
+    """The planes in which a network is applied to the volume."""
 
     AXIAL = "axial"
     ALTERNATE = "alternate"
@@ -86,7 +86,7 @@ class PlanarDenoiser(Denoiser):
         mask: Where it is asked.
         condition: Of slices, by axis and numbers.
         outside: What is clean outside the mask.
-        count: Told of each batch.
+        count: Called after each batch.
     """
 
     network: Network

@@ -16,7 +16,7 @@ How well drawn maps know the error of a region: the mean of ln T1 over a square 
     ratio = rms(error of the square's mean) / rms(sd of the square's mean over draws)
 
 1 is right. With errors that were independent from voxel to voxel, the sd of the mean would be that of the
-voxels over √n; how far that is off is told beside it.
+voxels over √n; its error is reported beside it.
 """
 
 import math
@@ -98,7 +98,7 @@ def residual_config(widths: tuple[int, ...]) -> TimeUNetConfig:
 
 
 def residual_inputs(channels: Tensor, correction: Tensor, log_sd: Tensor) -> Float[Tensor, "batch c x y"]:
-    """Return what the network is told beside the noisy residual: the features and the first answer."""
+    """Return the conditions of the network beside the noisy residual: the features and the first answer."""
     return torch.cat([channels.float(), correction.clamp(-8, 8) / 4, log_sd], dim=1)
 
 
