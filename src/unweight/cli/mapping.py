@@ -22,7 +22,7 @@ from unweight.mapping.series import (
     map_found,
     status_rows,
 )
-from unweight.mapping.statistics import quartiles
+from unweight.metrics.accuracy import quartiles
 from unweight.registry import load
 from unweight.report.subject import write_subject_page
 
@@ -103,7 +103,7 @@ def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequ
     screen.print(table(("voxels", "count", "share", "meaning"), status_rows(mapped.maps)))
     if bool(mapped.usable.any()):
         for spec in mapped.specs:
-            low, middle, high = quartiles(mapped.value(spec.name)[mapped.usable])
+            low, middle, high = quartiles(mapped.value(spec.name)[mapped.usable].double().numpy())
             screen.print(
                 f"{spec.name} of usable voxels: median {middle:.4g} {spec.unit}, "
                 f"quartiles {low:.4g} to {high:.4g} {spec.unit}"

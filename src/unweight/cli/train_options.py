@@ -144,8 +144,7 @@ def _protocol(
     repetition = options.tr if options.tr is not None else _only(like, "repetition_time", "--tr")
     readout = options.readout_time
     if readout is None:
-        known = like is not None and like.readout_time is not None
-        readout = _only(like, "readout_time", "--readout-time") if known else 0.0
+        readout = _only(like, "readout_time", "--readout-time")
     if repetition is None:
         if protocol_of(recipe)[0] and options.ti is None and like is None:
             repetition = protocol_of(recipe)[1]
@@ -153,7 +152,7 @@ def _protocol(
             raise UsageError(
                 "a network for one protocol needs its repetition time", remedy="Give --tr, in seconds."
             )
-    return tuple(sorted(float(ti) for ti in times)), float(repetition), float(readout)
+    return tuple(sorted(float(ti) for ti in times)), float(repetition), readout or 0.0
 
 
 def _only(protocol: Protocol | None, name: str, option: str) -> float | None:

@@ -141,7 +141,7 @@ class SlabTraining(TrainingSource):
         return f"{recipe.n_slabs} slabs from {train}; scored on {validation}"
 
     def _heads(self, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None:
+        if self.chosen is not None and self.options.heads is not None:
             return _read_heads(self.options.heads, self.chosen[part])
         return tuple(
             procedural_head(
@@ -275,7 +275,7 @@ class PairTraining(TrainingSource):
         return tuple(load_pair(path) for path in paths)
 
     def _heads(self, cohort: CohortRecipe, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None:
+        if self.chosen is not None and self.options.heads is not None:
             return _read_heads(self.options.heads, self.chosen[part])
         return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
 

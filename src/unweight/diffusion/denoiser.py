@@ -67,7 +67,7 @@ class Prediction(Enum):
         if bool((alpha <= 0).any()):
             raise UsageError(
                 "a prediction of epsilon gives no clean sample at alpha = 0, where all is noise",
-                remedy="Predict the velocity, or use a ladder that ends with alpha above 0.",
+                remedy="Predict the velocity, or use a schedule that ends with alpha above 0.",
             )
         return ((noisy - sigma * predicted) / alpha).to(noisy)
 

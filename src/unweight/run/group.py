@@ -34,12 +34,12 @@ from unweight.bids.participants import read_participants
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
+from unweight.metrics.accuracy import quartiles
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import Unmapped, plan_run, relative_message
 from unweight.run.record import State, records_of
 
-MOST_SORTED = 1_000_000
 N_NAMED = 5
 NOT_LABELS = ("status", "invalid", "brain")
 
@@ -247,12 +247,7 @@ def _failure(name: str, step: str, reason: str) -> Failure:
 
 
 def _quartiles(values: Float[Tensor, " voxels"]) -> tuple[float, float, float]:
-    known = values[torch.isfinite(values)]
-    if not len(known):
-        return math.nan, math.nan, math.nan
-    even = known[:: max(1, len(known) // MOST_SORTED)]
-    low, middle, high = torch.quantile(even.double(), torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-    return low, middle, high
+    return quartiles(values[torch.isfinite(values)].double().numpy())
 
 
 def _cell(value: object) -> str | float | int | None:

@@ -81,7 +81,7 @@ class PlanarDenoiser(Denoiser):
     Attributes:
         network: Of slices.
         prediction: What it says.
-        ladder: By whose levels planes take turns.
+        schedule: By whose levels planes take turns.
         planes: In which it is asked.
         mask: Where it is asked.
         condition: Of slices, by axis and numbers.
@@ -91,7 +91,7 @@ class PlanarDenoiser(Denoiser):
 
     network: Network
     prediction: Prediction
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     planes: Planes
     mask: Tensor
     condition: Callable[[int, list[int]], Tensor]
@@ -103,7 +103,7 @@ class PlanarDenoiser(Denoiser):
     ) -> Tensor:
         """Return the clean volume, the mean of what the planes of this level say."""
         volume = noisy[0, 0]
-        rung = int((self.ladder.time - float(level.time[0])).abs().argmin())
+        index = int((self.schedule.time - float(level.time[0])).abs().argmin())
         slices = NetworkDenoiser(network=self.network, prediction=self.prediction)
 
         def ask(axis: int, some: list[int]) -> Tensor:
@@ -116,7 +116,7 @@ class PlanarDenoiser(Denoiser):
             noisy_slices = slices_of(volume, axis, some).to(condition.device)
             return self.count.done(slices(noisy_slices, here, condition))
 
-        clean = over_planes(self.mask, axes_of(self.planes, rung), 1, ask)[0].to(volume)
+        clean = over_planes(self.mask, axes_of(self.planes, index), 1, ask)[0].to(volume)
         return torch.where(self.mask, clean, torch.full_like(clean, self.outside))[None, None]
 
 
