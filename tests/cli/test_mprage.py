@@ -33,7 +33,7 @@ from tests.cli.gradient_echoes import (
     write_mask,
     write_tree,
 )
-from tests.learn.mprage.test_trainer import PARTS, tiny
+from tests.learn.mprage.test_methods_training import PARTS, tiny
 from tests.learn.names import T1W_UNET
 from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.learn.mprage.test_trainer import tiny
+from tests.learn.mprage.test_methods_training import tiny
 from tests.learn.names import STRUCTURES, T1W, T1W_UNET
 from tests.learn.pairs.brains import pair
 from tests.learn.pairs.test_real_subjects import echoes_of, named
