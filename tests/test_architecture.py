@@ -178,7 +178,7 @@ def test_shared_training_names_no_method() -> None:
 
 
 def test_tests_are_named_after_the_modules_they_test() -> None:
-    """`tests/PACKAGE/test_MODULE.py`, or `test_MODULE_TOPIC.py`; commands and trained weights as a whole apart."""
+    """`tests/PACKAGE/test_MODULE[_TOPIC].py`; commands and trained weights are tested as a whole."""
     tests = Path(__file__).parent
     lost = []
     for path in sorted(tests.glob("*/**/test_*.py")):
