@@ -14,8 +14,7 @@ from unweight.core.maps import VoxelStatus
 from unweight.core.text import NaturalKey, natural_key, printable
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
-from unweight.report.charts import histogram, number, shares
-from unweight.report.colour_bar import colour_bar
+from unweight.report.charts import colour_bar, histogram, number, shares
 from unweight.report.document import data_url, niivue, niivue_terms, packaged, render
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
