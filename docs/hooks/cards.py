@@ -78,11 +78,10 @@ def _index(cards: tuple[tuple[Card, int], ...]) -> str:
     ]
     pages = "\n".join(card.name for card, _ in cards)
     return (
-        "# Model cards\n\n"
-        f"All weights are files of the package, {total:.0f} MB in all; nothing is downloaded, and nothing "
-        "is unpickled. Each has a model card with its intended use, training data, limitations and training "
-        "configuration. A file whose SHA-256 differs from that on its card is rejected. "
-        "All were trained on simulated images only.\n\n"
+        f"# Model cards\n\nAll weights are files of the package, {total:.0f} MB in all; nothing is "
+        "downloaded, and nothing is unpickled. Each has a model card with its intended use, training "
+        "data, limitations and training configuration. A file whose SHA-256 differs from that on its card "
+        "is rejected. All were trained on simulated images only.\n\n"
         "| weights | purpose | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )

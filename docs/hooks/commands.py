@@ -67,14 +67,12 @@ def _index() -> str:
     rows = [f"| [`unweight {name}`]({name}.md) | {one.summary} |" for name, one in COMMANDS.items()]
     pages = "\n".join(COMMANDS)
     return (
-        "# Commands\n\n"
-        "All commands, as printed by `unweight COMMAND --help`. These pages are generated from the definitions "
-        "that the parser uses.\n\n"
+        "# Commands\n\nAll commands, as printed by `unweight COMMAND --help`. These pages are generated "
+        "from the definitions that the parser uses.\n\n"
         "| command | purpose |\n| --- | --- |\n" + "\n".join(rows).replace("R2*", "R2\\*") + "\n\n"
-        f"{EXIT_CODES}\n\n"
-        "Times are in seconds, angles in degrees, field strength in tesla. Values that look like milliseconds "
-        "are rejected, never converted.\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+        f"{EXIT_CODES}\n\nTimes are in seconds, angles in degrees, field strength in tesla. Values that "
+        "look like milliseconds are rejected, never "
+        f"converted.\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
 
 

@@ -93,8 +93,8 @@ def test_weights_are_written_and_told_of(
     card = card_of(out, method)
     assert "computed in float32 (the plan allows no other)" in told
     assert card.precision == "float32 (the plan allows no other)"
-    assert "2 simulated people of 50 to 50 years" in card.trained_on
-    assert "Trained on simulated people alone" in card.limits and "users gave" not in card.limits
+    assert "2 simulated subjects aged 50 to 50 years" in card.trained_on
+    assert "Trained on simulated subjects only" in card.limits and "provided by the user" not in card.limits
     assert (card.stored, card.recipe["plan"]["n_steps"]) == ("float16", 3)
     assert card.metrics["psnr"] > 0
 
@@ -118,7 +118,7 @@ def test_structures(tmp_path: Path, capsys: CAPTURE) -> None:
     load_network(STRUCTURES, tmp_path)
     card = card_of(tmp_path, STRUCTURES)
     assert set(card.metrics) == {"dice_tissues", "dice_deep"}
-    assert "Comparing images" in card.intended_use
+    assert "Comparison of different images" in card.intended_use
 
 
 def test_what_a_residual_rests_on_is_trained_first(
@@ -223,7 +223,7 @@ def test_real_people(tmp_path: Path, capsys: CAPTURE, made: list[str], n: int, n
     assert sorted(made) == [f"sub-{number:02d}" for number in range(1, n + 1)]
     card = card_of(out)
     assert card.trained_on.startswith(f"{n_train} subjects,") and "simulated" not in card.limits
-    assert "Trained on images that users gave" in card.limits
+    assert "Trained on images provided by the user" in card.limits
     assert "sub-01" not in (out / f"{T1W_UNET}.json").read_text()
     assert train(out, "--bids-dir", root) == 0
     assert "is complete" in capsys.readouterr().out

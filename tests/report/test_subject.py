@@ -27,7 +27,7 @@ def test_every_set_has_a_section(page: str) -> None:
         "T1, T2 and PD from routine images",
         "R2* and T2*",
         "Magnetic susceptibility (QSM)",
-        "T1w image, made and not measured",
+        "Synthetic T1w image (not measured)",
         "T2 ses-b run-2",
     ):
         assert told in seen
@@ -42,7 +42,7 @@ def test_trust_is_told_with_counts_and_reasons(page: str) -> None:
     assert "the signal model explains the data worse than noise allows" in seen
     assert "trained on simulated images alone" in seen
     assert "1600 simulated slabs" in seen
-    assert "Susceptibility has no absolute zero" in seen
+    assert "Susceptibility is relative to the reference" in seen
 
 
 def test_protocol_methods_and_sources_are_told(page: str) -> None:

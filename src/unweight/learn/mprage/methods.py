@@ -65,12 +65,12 @@ from unweight.registry import trained_method
 
 USE = "T1-weighted images of the brain from gradient echoes at 3 T, for research. "
 LIMITS = (
-    "Gradient echoes of one flip angle hold T1 only mixed with proton density: what tissue is like in most "
-    "people is part of every image, and a lesion may be shown as what is common in its place. "
+    "T1 and proton density are confounded in gradient echoes of a single flip angle: the image depends on "
+    "a prior over normal tissue, and a lesion may be replaced by normal tissue. "
 )
 N_DRAWS = 4  # of a Fast-DDPM: enough for a standard deviation
 NOMINAL, NORMAL = 0.9, 1.6449
-MOST_VOXELS = 4_000_000  # that error bars are found on
+MOST_VOXELS = 4_000_000  # for the calibration of intervals
 EchoRecipe = Recipe[CohortRecipe, Any]
 
 

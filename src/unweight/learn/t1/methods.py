@@ -60,12 +60,13 @@ PAPER_SIZE = 240  # voxels along each side of a published slice
 N_RESIDUAL = (6, 12)  # slabs for validation and for calibration
 USE = "Quantitative maps of the brain and of phantoms from magnitude inversion recovery, for research. "
 SIMULATED = (
-    "Trained on simulated images alone: what the simulation does not know (flow, fat shift, artefacts of "
-    "reconstruction, coils that move) it has never seen. "
+    "Trained on simulated images only; flow, chemical shift, reconstruction artefacts and moving coils are "
+    "not simulated. "
 )
 OWN = (
-    "Intervals hold on average over voxels like those simulated, not for each voxel. Where neighbours are "
-    "unlike, as in a structure of one voxel, the fit is the safer answer. "
+    "Intervals have their nominal coverage on average over voxels like those simulated, not in each voxel. "
+    "Where neighbouring tissues differ, as around one-voxel structures, the maximum-likelihood fit is more "
+    "reliable. "
 )
 KEY: Mapping[str, object] = MappingProxyType({"features": FEATURES_VERSION})
 
@@ -225,11 +226,11 @@ def _trained_on(recipe: T1Recipe, data: SlabData) -> str:
         f"{recipe.n_slabs} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, from "
         f"{describe_heads(data.heads.train)}",
         _mixture(slabs),
-        f"Tissue: normal in {percent(slabs.tissue)} of subjects, white matter as one exponential; any T1 "
-        "anywhere in the others",
+        f"Tissue: normal in {percent(slabs.tissue)} of subjects, with mono-exponential white matter; "
+        "arbitrary T1 in the others",
         _protocols(slabs),
-        f"Rician noise, brightest volume over noise {slabs.snr[0]:g} to {slabs.snr[1]:g}; heads move "
-        f"between volumes with a probability of {percent(slabs.moving)}",
+        f"Rician noise, SNR of the brightest volume {slabs.snr[0]:g} to {slabs.snr[1]:g}; motion between "
+        f"volumes with a probability of {percent(slabs.moving)}",
         describe_held_out(recipe, data),
     )
     return ". ".join(sentence for sentence in sentences if sentence) + "."
@@ -238,7 +239,7 @@ def _trained_on(recipe: T1Recipe, data: SlabData) -> str:
 def _mixture(slabs: SlabRecipe) -> str:
     parts = []
     if slabs.shapes:
-        parts.append(f"{percent(slabs.shapes)} of the rest are shapes of random material instead of heads")
+        parts.append(f"{percent(slabs.shapes)} of the others are random shapes of random material")
     if slabs.specks:
         parts.append("half of the heads contain small inclusions of random material")
     if slabs.scattered:
@@ -249,7 +250,7 @@ def _mixture(slabs: SlabRecipe) -> str:
 
 def _protocols(slabs: SlabRecipe) -> str:
     late = (
-        f"; in two of five slabs with an error of the nominal times of up to {1e3 * slabs.late:g} ms"
+        f"; in 40 % of slabs with errors of the nominal times of up to {1e3 * slabs.late:g} ms"
         if slabs.late
         else ""
     )
@@ -261,8 +262,8 @@ def _protocols(slabs: SlabRecipe) -> str:
         f"Protocols: {prior.n_inversions[0]} to {prior.n_inversions[1]} inversion times, the shortest "
         f"{prior.shortest[0]:g} to {prior.shortest[1]:g} s, the longest {prior.longest[0]:g} to "
         f"{prior.longest[1]:g} s, repetition time {prior.repetition_time[0]:g} to "
-        f"{prior.repetition_time[1]:g} s; in {percent(slabs.published)} the seven inversions of Wang et "
-        f"al. (arXiv 2407.16477){late}"
+        f"{prior.repetition_time[1]:g} s; in {percent(slabs.published)} the seven inversion times of Wang "
+        f"et al. (arXiv 2407.16477){late}"
     )
 
 
