@@ -125,7 +125,7 @@ def test_the_card_of_a_residual_says_whose_it_is() -> None:
 def test_people_of_other_places_are_called_what_they_are() -> None:
     given = PairData(train=(replace(pair("a"), about={}), pair("b")), validation=(pair("c"),))
     _, card = learned(tiny(T1W_UNET), given)
-    assert card.trained_on == "2 subjects, voxels of 1 to 1.5 mm; scored on 1 others."
+    assert card.trained_on == "2 subjects, voxels of 1 to 1.5 mm; validated on 1 others."
     assert "Trained on images provided by the user" in card.limits and "simulated" not in card.limits
 
 
