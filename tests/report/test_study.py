@@ -75,7 +75,7 @@ def test_page_shows_everyone_and_why_some_failed() -> None:
 def test_empty_study_has_a_page() -> None:
     page = study_page(Study()).decode()
     assert "0 subjects" in page
-    assert "No step failed." in page
+    assert "No failed steps." in page
 
 
 def test_only_pages_that_are_there_are_linked() -> None:

@@ -32,15 +32,15 @@ def test_every_set_has_a_section(page: str) -> None:
     ):
         assert told in seen
     assert page.count('class="row') == 3 + 3 + 1 + 1 + 1 + 1
-    assert "made, not measured" in seen
+    assert "synthetic, not measured" in seen
     assert "Research use only" in seen
 
 
 def test_trust_is_told_with_counts_and_reasons(page: str) -> None:
     seen = words(page)
     assert "implausible 4 " in seen
-    assert "the signal model explains the data worse than noise allows" in seen
-    assert "trained on simulated images alone" in seen
+    assert "the residuals of the signal model exceed the noise" in seen
+    assert "trained on simulated images only" in seen
     assert "1600 simulated slabs" in seen
     assert "Susceptibility is relative to the reference" in seen
 
@@ -121,7 +121,7 @@ def test_damage_is_told_and_the_rest_is_shown(
 
 def test_a_subject_without_sets_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "sub-02" / "anat").mkdir(parents=True)
-    assert "There is no set of maps" in words(write_subject_page(tmp_path, "02").read_text())
+    assert "No set of maps" in words(write_subject_page(tmp_path, "02").read_text())
 
 
 def test_unknown_subject(derivatives: Path) -> None:

@@ -116,8 +116,8 @@ TRAIN = Command(
             "--preset",
             default="cpu",
             choices=("cpu", "gpu", "paper"),
-            help="cpu: about an hour on two cores (default); gpu: larger network; paper: published "
-            "configuration, where there is one",
+            help="cpu: about an hour on two cores (default); gpu: more data and steps, for a GPU; paper: "
+            "published configuration, where there is one",
         ),
         argument(
             "--brainweb-dir",

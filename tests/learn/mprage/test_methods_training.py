@@ -111,7 +111,11 @@ def test_every_method_is_taught_and_described(method: str) -> None:
     assert card.ranges == {"voxel_mm": (1.0, 1.5)}
     assert ("base" in card.calibration) is (method == T1W)
     assert ("spread" in card.calibration) is (method not in (T1W_GAN, STRUCTURES))
-    for text in ("2 simulated subjects aged 50 to 50 years", "1 heads (procedural)", "voxels of 1 to 1.5 mm"):
+    for text in (
+        "2 simulated subjects aged 50 to 50 years",
+        "1 heads (procedural)",
+        "voxels of 1 to 1.5 mm",
+    ):
         assert text in card.trained_on
     assert "not a medical device" in card.limits and "simulated subjects only" in card.limits
 
