@@ -105,7 +105,7 @@ def map_t1(
         weights: Folder of weights; None for those of the package.
         draws: Maps to draw, of the posterior or the diffusor.
         steps: Of each draw of the diffusor.
-        efficiency: Inversion efficiency to hold; 2 is complete.
+        efficiency: Inversion efficiency to hold; 2 is a perfect inversion.
         efficiency_range: In which it is searched.
         pulse_efficiency: Whether the TR term follows it.
         noise_sd: Noise of one channel, where it is known.

@@ -86,7 +86,7 @@ def test_an_age_that_cannot_be_read_is_named(tmp_path: Path, age: str) -> None:
         (PLAIN.replace("sub-0", "S"), "of none of the subjects"),
         (PLAIN.replace("participant_id", "who"), "has no column participant_id"),
         ("", "is empty"),
-        (b"\xff\xfe\x00", "is no text"),
+        (b"\xff\xfe\x00", "is not text"),
     ],
 )
 def test_what_cannot_be_read_is_a_remark(tmp_path: Path, content: str | bytes, remark: str) -> None:
@@ -122,4 +122,4 @@ def test_a_table_that_is_absent_or_no_file(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in remark
     (tmp_path / "participants.tsv").rmdir()
     (tmp_path / "participants.tsv").symlink_to("gone")
-    assert "is a link to nothing" in read_participants(tmp_path, ["01"]).remarks[0]
+    assert "is a broken link" in read_participants(tmp_path, ["01"]).remarks[0]

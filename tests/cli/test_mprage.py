@@ -435,5 +435,5 @@ def test_damaged_weights_are_not_used(tree: Path, weights: Path, tmp_path: Path,
     card = folder / f"{T1W_UNET}.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "0" * 64}))
     assert make(tree, "-o", tmp_path / "out", *WORDS, weights=folder) == 2
-    assert "is damaged, or not what its card is about" in capsys.readouterr().err
+    assert "is damaged, or does not match its card" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -288,7 +288,7 @@ def test_phase_that_follows_no_line_is_put_aside(mask: str, tmp_path: Path, caps
         (("TREE", "--mag", "a.nii", "--phase", "b.nii"), "give either a BIDS tree"),
         (("--mag", "a.nii"), "--mag together with --phase"),
         (("TREE", "--phase-range", "3", "-3"), "a turn from 3 to -3"),
-        (("TREE", "--b0-direction", "0", "0", "0"), "the direction of the field has no length"),
+        (("TREE", "--b0-direction", "0", "0", "0"), "the field direction is a zero vector"),
         (("--mag", "a.nii", "--phase", "b.nii"), "there is no such file"),
     ],
 )

@@ -175,7 +175,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: CAPTURE) -> No
     assert "holds another training, with another" in capsys.readouterr().err
     # Other people do not get into the folder of these, whatever is learned of them.
     assert train(tmp_path, "--n-subjects", 1, 1, method=STRUCTURES) == 2
-    assert "holds pairs made from other values" in capsys.readouterr().err
+    assert "contains pairs made with other settings" in capsys.readouterr().err
     (tmp_path / "training" / T1W_UNET / "recipe.json").unlink()
     assert train(tmp_path) == 2
     assert f"holds weights called {T1W_UNET} of another training" in capsys.readouterr().err
@@ -252,8 +252,8 @@ def test_structures_of_real_people_are_learned_from_labels(
 @pytest.mark.parametrize(
     ("method", "words", "message"),
     [
-        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir learns from real people"),
-        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir learns from real people"),
+        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir trains on real subjects"),
+        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir trains on real subjects"),
         ("t1-posterior", ("--bids-dir", "."), "t1-posterior takes no --bids-dir"),
         ("maps", ("--n-subjects", "2", "1", "--pairs", "."), "maps takes no --n-subjects, --pairs"),
         (T1W_UNET, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
@@ -263,7 +263,7 @@ def test_structures_of_real_people_are_learned_from_labels(
             "--labels-dir goes with structures and --bids-dir",
         ),
         (STRUCTURES, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
-        (STRUCTURES, ("--bids-dir", "."), "structures are learned from labels. Give --labels-dir"),
+        (STRUCTURES, ("--bids-dir", "."), "structures are trained with labels. Give --labels-dir"),
         (T1W_UNET, ("--base", "."), "--base goes with t1-residual, mprage only"),
         (T1W, ("--base", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
@@ -272,7 +272,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
         (T1W_UNET, ("--n-subjects", "-1", "1"), "Give at least one for each part"),
         (T1W_UNET, ("--n-subjects", "4", "0"), "Give at least one for each part"),
-        (T1W_UNET, ("--slabs", "7"), "learns from people, not slabs"),
+        (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),
         (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
         (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
     ],

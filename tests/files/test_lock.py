@@ -99,7 +99,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OutputError, match="the file system gives no locks") as caught:
+    with pytest.raises(OutputError, match="the file system does not support locks") as caught:
         taken(tmp_path / "a.lock")
     assert "one run at a time" in caught.value.remedy
 

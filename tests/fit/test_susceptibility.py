@@ -361,7 +361,7 @@ def test_what_cannot_be_mapped_is_refused() -> None:
     timeless = protocol_from_values(field_strength=FIELD, repetition_time=[0.03] * 5)
     refused = [
         (magnitude, ProtocolError, "needs the phase, and these are magnitude volumes"),
-        (nowhere, ProtocolError, "needs the field strength, which nothing tells"),
+        (nowhere, ProtocolError, "needs the field strength, which is unknown"),
         (replace(acquisition, affine=None), ProtocolError, "volumes of three axes, and their affine"),
         (replace(acquisition, affine=sheared), UsageError, "voxel axes are not at right angles"),
         (replace(acquisition, protocol=timeless), ProtocolError, "susceptibility needs echo_time"),
@@ -383,7 +383,7 @@ def test_fluid_that_is_not_there() -> None:
     )
     with pytest.raises(InputError, match="no CSF was found in the middle of the brain"):
         to_csf(everywhere)
-    with pytest.raises(ProtocolError, match="one echo does not tell where CSF is"):
+    with pytest.raises(ProtocolError, match="CSF cannot be located with a single echo"):
         to_csf(replace(acquire(times=(0.02,)), noise_sd=SIGMA))
 
 

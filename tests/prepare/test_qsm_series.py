@@ -148,7 +148,7 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
     ],
 )
 def test_what_is_no_direction_is_refused_not_passed_over(told: object) -> None:
-    with pytest.raises(InputError, match="B0_dir of its sidecar is no direction"):
+    with pytest.raises(InputError, match="B0_dir of its sidecar is not a direction"):
         direction_of(series_of(echoes().signal, None, {"B0_dir": told}))
 
 

@@ -107,7 +107,7 @@ def test_spheres_and_regions_are_shown(derivatives: Path) -> None:
         ),
         ("sub-01_desc-std_Chimap.nii.gz", "no image", "changed since it was written"),
         ("sub-01_desc-status_dseg.nii.gz", "no image", "counts as usable"),
-        ("sub-01_Chimap.nii.gz", "no image", "none of its maps can be read"),
+        ("sub-01_Chimap.nii.gz", "no image", "none of its maps could be read"),
     ],
 )
 def test_damage_is_told_and_the_rest_is_shown(

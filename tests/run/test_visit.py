@@ -54,7 +54,7 @@ def test_what_is_wrong_with_one_subject_does_not_stop_the_others(tmp_path: Path)
     assert isinstance(first, Visit) and isinstance(third, Visit)
     assert isinstance(second, Unreadable)
     assert second.label == "sub-02"
-    assert "is not named as BIDS asks" in str(second.error)
+    assert "has no valid BIDS name" in str(second.error)
 
 
 def test_a_doubled_file_spoils_its_own_series(tmp_path: Path) -> None:

@@ -96,10 +96,10 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         if path.is_symlink():
-            raise InputError("is a link to nothing") from error
+            raise InputError("is a broken link") from error
         return [], []
     except UnicodeDecodeError as error:
-        raise InputError("is no text") from error
+        raise InputError("is not text") from error
     if not lines:
         raise InputError("is empty")
     for separator in SEPARATORS:

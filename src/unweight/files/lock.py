@@ -59,7 +59,7 @@ def awaited(path: Path, what: str) -> Iterator[None]:
         if time.monotonic() - began > LONGEST_WAIT:
             raise OutputError(
                 f"is held by another process, which has written {what} for more than {LONGEST_WAIT:g} s",
-                remedy="See what that process does, and try again.",
+                remedy="Check that process, and try again.",
                 path=path,
             )
         time.sleep(PAUSE)
@@ -113,7 +113,7 @@ def _taken(handle: int, *, wait: bool) -> bool:
         if error.errno in HELD:
             return False
         raise OutputError(
-            f"the file system gives no locks ({error.strerror or error})",
-            remedy="Write to another file system, or let one run at a time work there.",
+            f"the file system does not support locks ({error.strerror or error})",
+            remedy="Write to another file system, or use one run at a time there.",
         ) from error
     return True

@@ -255,7 +255,7 @@ class _Echoes:
 def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_first: int) -> _Echoes:
     if not bool(inside.any()):
         raise InputError(
-            "no voxel to work on: the mask is empty, or no voxel is finite",
+            "no voxel to process: the mask is empty, or no voxel is finite",
             remedy="Check the mask and the images.",
         )
     times = acquisition.protocol.require("echo_time", "the relaxation fit")

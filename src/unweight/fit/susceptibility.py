@@ -159,8 +159,8 @@ class SusceptibilityFit(Estimator[Acquisition]):
         good = local.mask & judged.good
         if not bool(good.any()):
             raise InputError(
-                "no voxel with a phase that can be used is left inside the mask",
-                remedy="Check the phase images, and that the mask lies on the head.",
+                "no voxel inside the mask has a usable phase",
+                remedy="Check the phase images, and that the mask covers the head.",
             )
         zero = _zero(chi, good, (self.reference, r2star), geometry)
         left_out = 1 - float(brain.sum() / inside.sum())
@@ -182,7 +182,7 @@ def _facts(
     strength = acquisition.protocol.field_strength
     if strength is None:
         raise ProtocolError(
-            "susceptibility needs the field strength, which nothing tells",
+            "susceptibility needs the field strength, which is unknown",
             remedy="Write MagneticFieldStrength into the sidecar, or give it with --field.",
         )
     if acquisition.affine is None or len(acquisition.voxels) != 3:
@@ -245,7 +245,7 @@ def _zero(
     if reference is Reference.MEAN:
         return float(chi[good].mean())
     if r2star is None:
-        raise ProtocolError("one echo does not tell where CSF is", remedy="Take another reference.")
+        raise ProtocolError("CSF cannot be located with a single echo", remedy="Use another reference.")
     size = torch.tensor(geometry.voxel_mm).to(chi)
     places = good.nonzero().to(chi) * size
     near = (places - places.mean(0)).norm(dim=1) < NEAR_MIDDLE_MM
@@ -254,7 +254,7 @@ def _zero(
     csf = largest_component(watery) if bool(watery.any()) else watery
     if int(csf.sum()) < LEAST_CSF:
         raise InputError(
-            "no CSF was found in the middle of the brain to refer to", remedy="Take another reference."
+            "no CSF was found in the middle of the brain for the reference", remedy="Use another reference."
         )
     return float(chi[csf].mean())
 
@@ -278,8 +278,8 @@ def _check_phase(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x 
     if coherence < NOISE + FLUCTUATION / math.sqrt(float(mask.sum())):
         raise InputError(
             "the phase inside the mask is noise: neighbouring voxels do not agree "
-            f"({coherence:.2f}, where noise has 0 and a smooth phase 1)",
-            remedy="Check that phase and magnitude are of one scan, and that the mask lies on the head.",
+            f"({coherence:.2f}, 0 for noise, 1 for a smooth phase)",
+            remedy="Check that phase and magnitude are of one scan, and that the mask covers the head.",
         )
 
 

@@ -206,7 +206,7 @@ def _check_known(series: Series, built: SignalModel, options: ModelOptions) -> N
     for name, text in options.known:
         if name not in names:
             raise UsageError(
-                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(names)}."
+                f"a map of {name} is not used by this model", remedy=f"It takes {', '.join(names)}."
             )
         check_same_grid([open_grid(series.files[0]), open_grid(Path(text))])
 

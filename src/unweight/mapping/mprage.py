@@ -164,7 +164,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         """Make the image."""
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
-            raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
+            raise InputError(
+                "; ".join(read.faults), remedy="Images are synthesised from complete series only."
+            )
         check_echoes(
             read.sidecars, read.suffix, Echoes.GRADIENT, "The network was trained on gradient echoes only."
         )

@@ -231,7 +231,9 @@ def _explained(stored: StoredMaps) -> Acquisition:
     """Return the signed signals that the maps explain; NaN where there is no value."""
     if stored.protocol is None:
         raise InputError(
-            "does not say how the images were timed", remedy="Make the maps again.", path=stored.folder
+            "does not contain the timings of the images",
+            remedy="Compute the maps again.",
+            path=stored.folder,
         )
     model = InversionRecovery(kind=SignalKind.SIGNED, complete=_complete(stored))
     return Acquisition(

@@ -134,7 +134,7 @@ def direction_of(series: Series, given: Sequence[float] | None = None) -> FieldD
     ]
     if len(parts) != 3 or len(numbers) != 3 or math.hypot(*numbers) < SHORTEST_DIRECTION:
         raise InputError(
-            "B0_dir of its sidecar is no direction",
+            "B0_dir of its sidecar is not a direction",
             remedy="Write three numbers, a vector along the static field in voxel axes, or leave it out.",
             path=series.files[0],
         )
@@ -166,7 +166,7 @@ def _from_header(placement: Placement, series: Series) -> FieldDirection:
 
 def _no_direction(problem: str, series: Series) -> InputError:
     return InputError(
-        f"{problem}, so that the direction of the static field is not known",
+        f"{problem}, so the direction of the static field is unknown",
         remedy="Give --b0-direction X Y Z in voxel axes (0 0 1 if the third axis of the image is along the "
         "bore), or write it into the sidecar as B0_dir.",
         path=series.files[0],

@@ -154,7 +154,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
         raise InputError(
-            "the mask holds no voxel in which the images have a signal",
+            "the mask contains no voxel in which the images have a signal",
             remedy="Give the mask of these images.",
             path=files.mask or grid.path,
         )
@@ -249,7 +249,7 @@ def _check_kind(entry: Entry) -> None:
     name = parse_stem(image_stem(entry.path) or "")
     if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
         raise InputError(
-            "was made after a contrast agent, which has no model here",
+            "was made after a contrast agent, which is not modelled",
             remedy="Give the image before it, or leave it out.",
             path=entry.path,
         )
@@ -283,7 +283,7 @@ def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
     known = {name: value for name, value in info.items() if value is not None}
     if not known:
         raise ProtocolError(
-            "nothing tells MagneticFieldStrength of these images",
+            "MagneticFieldStrength of these images is unknown",
             remedy="Write it into a sidecar, or give --field, in tesla.",
             path=next(iter(read.values())).entry.path,
         )

@@ -88,7 +88,7 @@ B = ParameterSpec(
     lower=0.5,
     upper=3.0,
     suffix="IEmap",
-    description="Inversion efficiency 1 - cos(theta); 2 is a complete inversion",
+    description="Inversion efficiency 1 - cos(theta); 2 is a perfect inversion",
 )
 B1 = ParameterSpec(
     name="B1",

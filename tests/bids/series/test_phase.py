@@ -26,13 +26,13 @@ def test_known_ranges_become_radians() -> None:
 def test_radians_that_are_told_are_believed_unless_impossible() -> None:
     told = Sidecar(image=Path("p.nii"), fields={"Units": "rad"})
     torch.testing.assert_close(phase_in_radians(RADIANS * 0.1, told).phase, RADIANS * 0.1)
-    with pytest.raises(InputError, match="reaches from"):
+    with pytest.raises(InputError, match="values range from"):
         phase_in_radians(TURNS * 8192, told)
 
 
 def test_other_ranges_are_refused() -> None:
     for values in (RADIANS * 0.001, RADIANS * 100):
-        with pytest.raises(InputError, match="unit of this phase image is not known"):
+        with pytest.raises(InputError, match="scaling of this phase image is unknown"):
             phase_in_radians(values, PLAIN)
 
 

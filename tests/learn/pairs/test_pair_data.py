@@ -98,7 +98,7 @@ def test_one_that_cannot_be_made_stops_it_and_the_others_stay(
 def test_a_folder_of_other_pairs_is_refused(noise: Noise, tmp_path: Path, other: dict[str, object]) -> None:
     make_pairs(noise, (0,), tmp_path, ABOUT)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UsageError, match="holds pairs made from other values") as refused:
+    with pytest.raises(UsageError, match="contains pairs made with other settings") as refused:
         make_pairs(noise, (0, 1), tmp_path, other)
     assert "another folder" in str(refused.value.remedy)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

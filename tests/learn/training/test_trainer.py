@@ -183,7 +183,7 @@ def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> 
     maps = with_draws(estimator, 3, tmp_path)(measured())
     assert maps.draws is not None and maps.draws.shape == (3, 16, 12, 3)
     assert bool(torch.isfinite(maps.draws[:, ~maps.failed]).all())
-    with pytest.raises(InputError, match="makes no maps by itself"):
+    with pytest.raises(InputError, match="does not compute maps by itself"):
         load_estimator(RESIDUAL, tmp_path)
     other = {
         name: values + 0.01 if values.is_floating_point() else values for name, values in posterior.items()

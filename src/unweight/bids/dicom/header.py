@@ -96,7 +96,7 @@ def read_image(path: Path) -> DicomImage | None:
 
 def _dataset(path: Path) -> FileDataset:
     if not path.exists():
-        raise _unusable(path, "it is a link to nothing")
+        raise _unusable(path, "it is a broken link")
     if path.stat().st_size == 0:
         raise _unusable(path, "it is empty")
     with path.open("rb") as file:

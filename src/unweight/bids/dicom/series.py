@@ -201,7 +201,7 @@ def check_steady_offsets(portions: Sequence[Portion]) -> None:
             abs(a - b) > STEADY for a, b in zip(shift, shifts[0], strict=True)
         ):
             raise InputError(
-                "inversion times differ between slices, and by another amount in each volume",
+                "inversion times differ between slices, and differently in each volume",
                 remedy="One time per volume cannot describe them; map the slices one by one.",
             )
 

@@ -107,7 +107,7 @@ def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]
 def bad_header(path: Path, problem: str) -> InputError:
     """Return the error for a header that cannot be used."""
     return InputError(
-        f"the NIfTI header is unusable: {problem}", remedy="Convert the image again.", path=path
+        f"the NIfTI header is invalid: {problem}", remedy="Convert the image again.", path=path
     )
 
 
@@ -211,4 +211,4 @@ def check_same_grid(grids: Sequence[Grid]) -> None:
                 f"lies elsewhere than {first.path.name}: by their affines equal voxels are up to "
                 f"{apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
             )
-        raise InputError(text, remedy="Bring all images onto one grid first.", path=grid.path)
+        raise InputError(text, remedy="Resample all images to one grid first.", path=grid.path)

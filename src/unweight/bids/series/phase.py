@@ -51,7 +51,9 @@ class PhaseScaling:
 
     def __post_init__(self) -> None:
         if self.turn is not None and not self.turn[0] < self.turn[1]:
-            raise UsageError(f"a turn from {self.turn[0]:g} to {self.turn[1]:g}", remedy="Give it rising.")
+            raise UsageError(
+                f"a turn from {self.turn[0]:g} to {self.turn[1]:g}", remedy="Give the lower value first."
+            )
         if self.turn is not None and self.whole_range:
             raise UsageError("the range of the phase is given twice", remedy="Give it once.")
 
@@ -134,7 +136,7 @@ def slices_turned_back(
 
 def _unknown(sidecar: Sidecar, lowest: float, highest: float) -> InputError:
     return InputError(
-        f"the unit of this phase image is not known: it reaches from {lowest:g} to {highest:g}",
-        remedy='Tell it with --phase-range, or write radians and "Units": "rad" into its sidecar.',
+        f"the scaling of this phase image is unknown: its values range from {lowest:g} to {highest:g}",
+        remedy='Give it with --phase-range, or write radians and "Units": "rad" into its sidecar.',
         path=sidecar.image,
     )

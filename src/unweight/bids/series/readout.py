@@ -166,8 +166,8 @@ def _check_name(entry: Entry) -> None:
     else:
         return
     raise ProtocolError(
-        f"this is {kind}: its many excitations change the recovery, and T1 of plain inversion recovery "
-        "would be wrong",
+        f"this is {kind}: its repeated excitations change the recovery, and T1 from an inversion-recovery "
+        "model would be wrong",
         remedy=f"{do}; if the name misleads, correct it in the sidecar.",
         path=entry.path,
     )
@@ -184,8 +184,8 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
         if flip is not None:
             raise ProtocolError(
                 f"{label} {interval:g} s between excitations of {flip:g} degrees is shorter than the "
-                f"inversion time {time:g} s: the signal is read many times during each recovery "
-                "(Look-Locker), which makes it faster, and T1 would come out too short",
+                f"inversion time {time:g} s: the signal is read repeatedly during each recovery "
+                "(Look-Locker), which accelerates it; T1 would be underestimated",
                 remedy=f"{READ_ONCE}; if this is one, correct FlipAngle and {label} in the sidecar.",
                 path=sidecar.origin(label),
             )
@@ -203,8 +203,8 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
             "recovery, and T1 is wrong"
         ]
     raise ProtocolError(
-        f"three-dimensional gradient echoes of {flip:g} degrees are read in trains after each inversion, "
-        "which changes the recovery: T1 of plain inversion recovery would be wrong",
+        f"three-dimensional gradient echoes of {flip:g} degrees are acquired in trains after each "
+        "inversion, which changes the recovery: T1 from an inversion-recovery model would be wrong",
         remedy=f"{READ_ONCE}; if this is one, correct FlipAngle and MRAcquisitionType in the sidecar.",
         path=sidecar.origin("ScanningSequence"),
     )
@@ -240,9 +240,9 @@ def _check_slices(sidecar: Sidecar, longest: float, given: ProtocolOverrides) ->
             "slice, as with an inversion for each"
         ]
     raise ProtocolError(
-        f"SliceTiming spreads the slices over {spread:.3g} s: after one inversion for all of them each has "
-        "an inversion time of its own, and one T1 model does not hold for all",
-        remedy="If each slice has its own inversion, give their times with --ti, or take SliceTiming "
-        "out of the sidecar; else map the slices one by one, each with its times.",
+        f"SliceTiming spreads the slices over {spread:.3g} s: with a common inversion, each slice has its "
+        "own inversion time, and a single T1 model is not valid for all",
+        remedy="If each slice has its own inversion, give their times with --ti, or remove SliceTiming "
+        "from the sidecar; otherwise map the slices separately, each with its times.",
         path=sidecar.origin("SliceTiming"),
     )

@@ -25,17 +25,17 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config, arguments.settings or ())
     options = options_of(SlurmOptions, filled(arguments, settings))
     if options.per_job < 1 or (options.at_once is not None and options.at_once < 1):
-        raise UsageError("a job needs one subject at least, and one job must run at a time")
+        raise UsageError("a job needs at least one subject, and at least one job must run at a time")
     if options.run.cluster or options.run.scheduler:
         raise UsageError(
-            "each job of the array would start workers of its own, as [run] in the settings asks for",
-            remedy="Take cluster and scheduler out of it.",
+            "each job of the array would start its own workers, because of [run] in the settings",
+            remedy="Remove cluster and scheduler from it.",
         )
     plan = options.run.plan()
     if not plan.tasks:
         raise InputError(
-            "there is nothing here that maps can be made of",
-            remedy="`unweight run … --dry-run` tells why.",
+            "no supported image series was found",
+            remedy="`unweight run … --dry-run` lists the reasons.",
             path=options.run.bids_dir.absolute(),
         )
     faults = [refusal for refusal in plan.refusals if refusal.fault]

@@ -226,7 +226,7 @@ def load_synthesiser(
 
     Raises:
         InputError: The weights are absent, damaged, or do not belong together.
-        UsageError: The method makes no T1w images.
+        UsageError: The method does not synthesise T1w images.
     """
     network, card = load_network(name, folder)
     options = SynthesisOptions(planes=planes, n_draws=n_draws, seed=seed)
@@ -242,7 +242,7 @@ def _synthesiser(
 ) -> Synthesiser:
     method = trainable(card.name)
     if not isinstance(method, EchoMethod):
-        raise UsageError(f"{card.name} makes no T1w images")
+        raise UsageError(f"{card.name} does not synthesise T1w images")
     needed = trained_method(card.name).base
     if needed:
         base = load_base(needed, folder)

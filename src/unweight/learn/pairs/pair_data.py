@@ -195,8 +195,8 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
     path = folder / MANIFEST
     if not path.exists() and any(folder.glob(f"*{SUFFIX}")):
         raise UsageError(
-            f"{folder} holds pairs, and nothing tells what they are made from",
-            remedy="Give another folder, or take the pairs in it away.",
+            f"{folder} contains pairs of unknown origin",
+            remedy="Give another folder, or remove the pairs in it.",
         )
     if not path.exists():
         write_bytes_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
@@ -209,8 +209,8 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
         ) from error
     if known != content:
         raise UsageError(
-            f"{folder} holds pairs made from other values",
-            remedy="Give another folder, or take the pairs in it away.",
+            f"{folder} contains pairs made with other settings",
+            remedy="Give another folder, or remove the pairs in it.",
         )
 
 

@@ -301,7 +301,9 @@ def _posterior(network: UNet, card: Card) -> Estimator[Acquisition]:
 
 def _no_maps(network: TimeUNet, card: Card) -> Estimator[Acquisition]:
     """Raise an error: a residual only adds draws to the posterior."""
-    raise InputError(f"{card.name} makes no maps by itself", remedy="Use --method posterior --draws N.")
+    raise InputError(
+        f"{card.name} does not compute maps by itself", remedy="Use --method posterior --draws N."
+    )
 
 
 def _base(base: BaseNetwork | None) -> UNet:
