@@ -80,10 +80,10 @@ def test_an_age_that_cannot_be_read_is_named(tmp_path: Path, age: str) -> None:
     ("content", "remark"),
     [
         (HEADER + "sub-01\t31\tF\tx\nsub-03\t\t64\tM\tx\n", "more cells than columns: line 3 (sub-03)"),
-        (HEADER + "sub-01\t31\tF\tx\nsub-01\t33\tF\tx\n", "lines about one subject that differ"),
+        (HEADER + "sub-01\t31\tF\tx\nsub-01\t33\tF\tx\n", "contradictory lines about one subject"),
         (PLAIN.replace("F", "1"), "not read as sexes: sub-01 '1'"),
-        (PLAIN.replace("64", "89+"), "ages known as a lower limit, which is taken: sub-03 '89+'"),
-        (PLAIN.replace("sub-0", "S"), "of none of the subjects"),
+        (PLAIN.replace("64", "89+"), "ages given as a lower limit, which is used: sub-03 '89+'"),
+        (PLAIN.replace("sub-0", "S"), "not about any subject"),
         (PLAIN.replace("participant_id", "who"), "has no column participant_id"),
         ("", "is empty"),
         (b"\xff\xfe\x00", "is not text"),

@@ -58,7 +58,7 @@ def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.Captu
     assert ("posterior", "brains", "brain", "interval_90") in keys
     assert ("ml", "brains", "brain", "interval_90") not in keys
     shown = capsys.readouterr().out
-    assert "brains-other: resnet is left out: t1-resnet was trained for inversion times" in shown
+    assert "brains-other: resnet is excluded: t1-resnet was trained for inversion times" in shown
     for word in (
         "Spheres of the phantom",
         "ResNet (published)",

@@ -168,7 +168,7 @@ def test_bipolar_readout_is_seen_said_and_corrected(files: Files, tmp_path: Path
     words = ("qsm", tmp_path / "bids", "--mask", files.mask, *QUICK)
     for choice in ("auto", "yes", "no"):
         assert run(*words, "-o", tmp_path / choice, "--bipolar", choice) == 0
-    assert "the readout is taken as bipolar and corrected" in remarks(tmp_path / "auto")
+    assert "the readout is treated as bipolar and corrected" in remarks(tmp_path / "auto")
     assert "bipolar" not in remarks(tmp_path / "no")
     assert "bipolar" not in remarks(files.folder / "plain")
     assert apart(image(tmp_path / "auto", "Chimap"), image(tmp_path / "yes", "Chimap")) == 0

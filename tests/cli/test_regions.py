@@ -120,7 +120,7 @@ def test_unusable_images_are_refused(
     assert "empty.nii: holds no region, only 0" in refusal([t1, "--labels", empty], capsys)
     moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))
     said = refusal([moved, "--labels", labels], capsys)
-    assert "moved.nii: lies elsewhere than sub-01_dseg.nii.gz" in said and "one grid" in said
+    assert "moved.nii: is at a different position than sub-01_dseg.nii.gz" in said and "one grid" in said
     series = save(tmp_path / "series.nii", np.ones((*shape, 3), dtype=np.float32))
     assert "series.nii: is a series of 3 volumes" in refusal([series, "--labels", labels], capsys)
     assert "nowhere.nii: there is no such file" in refusal(

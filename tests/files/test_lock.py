@@ -131,7 +131,7 @@ def test_who_waits_says_so_and_gives_up_in_the_end(
         ):
             pytest.fail("two hold it")
         assert caught.value.exit_code == 3
-        assert caplog.messages == ["sub-01: another process writes there; waiting for it"]
+        assert caplog.messages == ["sub-01: another process is writing there; waiting"]
         assert not taken(tmp_path / ".lock")
 
 

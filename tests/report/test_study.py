@@ -84,5 +84,5 @@ def test_only_pages_that_are_there_are_linked() -> None:
 
 
 def test_labels_are_checked() -> None:
-    with pytest.raises(UsageError, match="no label of a subject"):
+    with pytest.raises(UsageError, match="not a subject label"):
         Study(qc=(qc("../../etc", 1.0),))

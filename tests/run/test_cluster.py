@@ -134,7 +134,7 @@ def test_a_visit_that_always_kills_its_worker_does_not_stop_the_others(
     states = {name: one.state for name, one in found.items()}
     assert states.pop("sub-poison_t1") == "failed"
     assert states == dict.fromkeys(("sub-01_t1", "sub-02_t1", "sub-03_t1"), "done")
-    assert found["sub-poison_t1"].reason == "its worker ended again and again"
+    assert found["sub-poison_t1"].reason == "its worker terminated repeatedly"
     assert len(asked(tmp_path, "poison")) == 2
 
 

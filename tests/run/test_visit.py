@@ -105,7 +105,7 @@ def test_compressed_images_and_magnitudes_count(tmp_path: Path) -> None:
     [
         (("sub-01_T1w",), "has T1w only"),
         (("sub-01_T1w", "sub-01_ce-gd_T2w"), "has T1w only"),
-        (("sub-01_ce-gd_T1w",), "has no T1w, T2w or FLAIR from before a contrast agent"),
+        (("sub-01_ce-gd_T1w",), "has no T1w, T2w or FLAIR without contrast agent"),
         (("sub-01_run-1_T1w", "sub-01_run-2_T1w", "sub-01_T2w"), "has several T1w"),
     ],
 )

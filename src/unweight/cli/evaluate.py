@@ -120,7 +120,7 @@ def _watch(options: EvaluateOptions) -> Watch:
 
 def _report(refusals: Sequence[MethodRefusal], screen: Console) -> None:
     for refusal in refusals:
-        screen.print(f"{refusal.dataset}: {refusal.method} is left out: {refusal.reason}")
+        screen.print(f"{refusal.dataset}: {refusal.method} is excluded: {refusal.reason}")
 
 
 def _report_missing(absent: Sequence[str], screen: Console) -> None:

@@ -73,9 +73,9 @@ UNFINISHED = ".unfinished"
 # What file systems answer that cannot flush a folder.
 NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 REMEDIES = {
-    errno.ENOSPC: "Free some space; nothing old was changed.",
-    errno.EDQUOT: "Free some space; nothing old was changed.",
-    errno.EFBIG: "The file system or a limit allows no file this large; nothing old was changed.",
+    errno.ENOSPC: "Free some space; earlier results are unchanged.",
+    errno.EDQUOT: "Free some space; earlier results are unchanged.",
+    errno.EFBIG: "The file exceeds a limit of the file system or account; earlier results are unchanged.",
     errno.EACCES: "Choose a folder you may write to.",
     errno.EPERM: "Choose a folder you may write to.",
     errno.EROFS: "Choose a folder you may write to.",

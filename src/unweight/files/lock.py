@@ -54,7 +54,7 @@ def awaited(path: Path, what: str) -> Iterator[None]:
     began, values = time.monotonic(), False
     while (handle := _owned(path)) is None:
         if not values:
-            LOG.warning("%s: another process writes there; waiting for it", what)
+            LOG.warning("%s: another process is writing there; waiting", what)
             values = True
         if time.monotonic() - began > LONGEST_WAIT:
             raise OutputError(
@@ -97,7 +97,7 @@ def _owned(path: Path) -> int | None:
             pass  # its holder has just removed it
         except OSError as error:
             if error.errno in NO_LOCKS:
-                LOG.warning("this file system gives no locks: let one command at a time write there")
+                LOG.warning("this file system does not support locks: run only one command at a time there")
                 return handle
             os.close(handle)
             if error.errno in HELD:

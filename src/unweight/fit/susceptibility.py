@@ -70,7 +70,7 @@ class Reference(Enum):
 RELATIVE = {
     Reference.MEAN: "its mean over the mask",
     Reference.CSF: "its mean in the CSF of the ventricles",
-    Reference.NONE: "nothing: what the inversion gives",
+    Reference.NONE: "no reference (result of the inversion)",
 }
 
 
@@ -263,12 +263,12 @@ def _notes(result: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) 
     notes = []
     if result.turned:
         notes.append(
-            f"even echoes have up to {result.alternation:.2f} rad more phase than odd ones tell; "
-            "the readout is taken as bipolar and corrected"
+            f"even echoes have up to {result.alternation:.2f} rad more phase than expected from odd ones; "
+            "the readout is treated as bipolar and corrected"
         )
     lost = 1 - float(judged.good.sum() / mask.sum())
     if lost > 0:
-        notes.append(f"{100 * lost:.2f} % of the mask excluded: the phase there does not follow a line")
+        notes.append(f"{100 * lost:.2f} % of the mask excluded: the phase is not linear in echo time")
     return tuple(notes)
 
 
@@ -288,15 +288,15 @@ def _of_pieces(slabs: Slabs, left_out: float) -> tuple[str, ...]:
     notes = []
     if slabs.n_pieces > 1:
         notes.append(
-            f"the mask is in {slabs.n_pieces} pieces; how high each is relative to the others is not known"
+            f"the mask is in {slabs.n_pieces} pieces; their offsets relative to each other are unknown"
         )
     if left_out > 0:
-        notes.append(f"{100 * left_out:.2g} % of the mask is specks, which are left out")
+        notes.append(f"{100 * left_out:.2g} % of the mask consists of small fragments, which are excluded")
     if slabs.thinnest_mm < THIN_MM:
         notes.append(
             f"a piece of the mask is {slabs.thinnest_mm:.3g} mm thick: in slabs below {THIN_MM:g} mm "
-            f"susceptibility comes out too small, below {FLAT_MM:g} mm by half and more, and those voxels "
-            "are marked"
+            f"susceptibility is underestimated, below {FLAT_MM:g} mm by half or more, and these voxels are "
+            "flagged"
         )
     return tuple(notes)
 
@@ -313,8 +313,8 @@ def _sign(
     if float(chi[fast].mean() - chi[good].mean()) > TURNED:
         return ()
     return (
-        "susceptibility is low where R2* is high, as if the sign of the phase were turned; "
-        "see --invert-phase",
+        "susceptibility is low where R2* is high: the sign of the phase is probably reversed; see "
+        "--invert-phase",
     )
 
 

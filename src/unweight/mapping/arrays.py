@@ -180,7 +180,7 @@ def examination_of_arrays(
             "MagneticFieldStrength": field_strength,
             "Reference": next(iter(images)),
             "Registered": {},
-            "BrainMask": "found by intensity and shape" if mask is None else "given",
+            "BrainMask": "segmented by intensity and shape" if mask is None else "given",
             "BiasFieldCorrection": "none",
         },
         acquired={"MagneticFieldStrength": field_strength},

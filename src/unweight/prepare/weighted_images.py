@@ -148,8 +148,8 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         signals[name] = turn.apply(values)
         if info:
             moved[name] = info
-            notes.append(f"{name} was brought onto the grid of {home}: {info}")
-    how = "found by intensity and shape" if given is None else "given"
+            notes.append(f"{name} was resampled to the grid of {home}: {info}")
+    how = "segmented by intensity and shape" if given is None else "given"
     x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
     mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
@@ -160,7 +160,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         )
     if files.correct_bias:
         signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
-        notes.append("bias fields were taken out by N4")
+        notes.append("bias fields were corrected by N4")
     images = tuple(
         WeightedImage(name=name, weighting=read[name].weighting, signal=values)
         for name, values in signals.items()
@@ -272,7 +272,7 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
             path=path,
         )
     if lowest < 0:
-        LOG.warning("%s: %d negative values are taken as 0", path.name, int((known < 0).sum()))
+        LOG.warning("%s: %d negative values are set to 0", path.name, int((known < 0).sum()))
     return values.clamp(min=0)
 
 

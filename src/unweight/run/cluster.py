@@ -318,7 +318,7 @@ def _collect(submit: Callable[[str], Any], pending: dict[str, Job], tell: Tell) 
         try:
             outcomes = outcomes_from_json(future.result())
         except KilledWorker:
-            outcomes = given_up(job, "its worker ended again and again")
+            outcomes = given_up(job, "its worker terminated repeatedly")
         if any(outcome.state == "busy" for outcome in outcomes):
             waiting = replace(job, wait=True)
             again = submit(waiting.to_json())

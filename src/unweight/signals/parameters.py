@@ -54,7 +54,7 @@ CHI = ParameterSpec(
     lower=-10.0,
     upper=20.0,
     suffix="Chimap",
-    description="Magnetic volume susceptibility, relative to the reference that is named",
+    description="Magnetic volume susceptibility, relative to the named reference",
 )
 PD = ParameterSpec(
     name="PD",

@@ -105,10 +105,10 @@ def test_one_series_without_times_is_ordered_by_time(tmp_path: Path) -> None:
 
 def test_times_that_differ_by_slice(tmp_path: Path) -> None:
     folder = write(tmp_path, Scan(delay=0.04))
-    with pytest.raises(ProtocolError, match=r"from slice to slice \(50 to 130 ms.*6 volumes with --ti"):
+    with pytest.raises(ProtocolError, match=r"between slices \(50 to 130 ms.*6 volumes with --ti"):
         read(folder)
     series = read(folder, BY_HAND)
-    assert any("inversion efficiency takes up the difference" in note for note in series.notes)
+    assert any("inversion efficiency absorbs the difference" in note for note in series.notes)
     check_t1(series)
 
 
@@ -208,7 +208,7 @@ def test_a_copy_with_other_pixels_is_a_fault(tmp_path: Path) -> None:
     image = pydicom.dcmread(folder / "s008" / "000.dcm")
     image.PixelData = bytes(len(image.PixelData))
     image.save_as(folder / "s013" / "copy.dcm")
-    assert "s013/copy.dcm, another file has its UID and other pixels" in read(folder).faults[0]
+    assert "s013/copy.dcm, another file has the same UID and different pixels" in read(folder).faults[0]
 
 
 def test_maps_of_the_scanner_are_left_aside(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_random_pixels_have_no_value_and_are_said(tmp_path: Path) -> None:
 
     series = read(write(tmp_path, Scan(edit=random)))
     (fault,) = series.faults
-    assert "noise where the other volumes show an image, in slice 2 of series-11.nii" in fault
+    assert "noise where the other volumes contain an image, in slice 2 of series-11.nii" in fault
     status = InversionRecoveryFit()(series.acquisition).status
     assert not bool((status[:, :, 1] == VoxelStatus.OK).any())
     check_t1(series, places=(0, 2))

@@ -157,7 +157,7 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
         "cut.nii.gz": (gzip.compress(good)[:-12], "ends before"),
         "checksum.nii.gz": (gzip.compress(good)[:-8] + b"\0" * 8, "ends before"),
         "text.nii": (b"hello " * 100, "not a NIfTI file"),
-        "more.nii": (good + b"\0" * 5000, "more data than it describes"),
+        "more.nii": (good + b"\0" * 5000, "more data than its header describes"),
         "complex.nii": (nifti_bytes(ramp(4, 3, 2).astype("c8")), "complex numbers"),
         "nan.nii": (nifti_bytes(np.full((4, 3, 2), np.nan, "f4")), "no finite value"),
     }

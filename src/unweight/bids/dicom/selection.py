@@ -166,14 +166,14 @@ def _slices_that_differ(folder: Path, used: Sequence[Portion]) -> tuple[str, ...
     except InputError as error:
         raise ProtocolError(error.problem, remedy=error.remedy, path=folder) from error
     return (
-        f"{_difference(shifted)}; with the times given, the inversion efficiency takes up the difference, "
-        "not T1, unless it is held (--efficiency)",
+        f"{_difference(shifted)}; with the times given, the inversion efficiency absorbs the difference, "
+        "not T1, unless it is fixed (--efficiency)",
     )
 
 
 def _difference(shifted: Sequence[Portion]) -> str:
     times = shifted[0].slice_times
     return (
-        f"the inversion time differs from slice to slice ({min(times):g} to {max(times):g} ms in the first "
+        f"the inversion time varies between slices ({min(times):g} to {max(times):g} ms in the first "
         "volume)"
     )

@@ -2,7 +2,7 @@
 
 dcm2niix stacks the volumes of a series whose inversion times differ and keeps one time only, so such a
 series is taken apart: by inversion time, and by repetition where a time was acquired more than once.
-Where the inversion time differs from slice to slice, a portion is the n-th time of every slice.
+Where the inversion time varies between slices, a portion is the n-th time of every slice.
 """
 
 import itertools

@@ -36,7 +36,7 @@ SAME_INTERCEPT = 0.05  # in stored numbers
 FULL_RANGE = 0.998
 MOST_LISTED = 8
 KEEP = (
-    "Take the DICOM with its private elements (2005,100E), or write PhilipsScaleSlope and "
+    "Use DICOM with its private elements (2005,100E), or write PhilipsScaleSlope and "
     "PhilipsRescaleSlope of each volume into its sidecar."
 )
 AGAIN = "Convert the DICOM again with dcm2niix, and keep its sidecars."

@@ -37,7 +37,7 @@ SAME_SLICE_TIME = (
     0.005  # a spread of inversion times that moves T1 by less than a hundredth of a second [s]
 )
 EXCITATION, REPETITION = "RepetitionTimeExcitation", "RepetitionTime"
-READ_ONCE = "Give inversion recovery with one excitation after each inversion"
+READ_ONCE = "Give inversion recovery with a single excitation after each inversion"
 
 
 class Echoes(Enum):
@@ -158,7 +158,7 @@ def _check_name(entry: Entry) -> None:
     text, name = described(entry.sidecar), parse_stem(image_stem(entry.path) or "")
     suffix = "" if name is None else name.suffix
     if suffix in ("MP2RAGE", "UNIT1") or any(word in text for word in MP2RAGE_WORDS):
-        kind, do = "an MP2RAGE", "T1 of MP2RAGE comes from its UNI image and a look-up table"
+        kind, do = "an MP2RAGE", "T1 of MP2RAGE is computed from its UNI image and a look-up table"
     elif any(word in text for word in LOOK_LOCKER_WORDS):
         kind, do = "a Look-Locker series", READ_ONCE
     elif any(word in text for word in MPRAGE_WORDS):
@@ -191,8 +191,8 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
             )
         if label == EXCITATION:
             return [
-                f"{label} {interval:g} s is shorter than inversion times; if the signal is read many times "
-                "during each recovery (Look-Locker), T1 is too short"
+                f"{label} {interval:g} s is shorter than inversion times; if the signal is read repeatedly "
+                "during each recovery (Look-Locker), T1 is underestimated"
             ]
     codes = scanning_codes(sidecar)
     if flip is None or "GR" not in codes or "EP" in codes:
@@ -200,7 +200,7 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
     if words_of(sidecar.fields.get("MRAcquisitionType")).upper() != "3D":
         return [
             f"gradient echoes of {flip:g} degrees; if several follow each inversion, they change the "
-            "recovery, and T1 is wrong"
+            "recovery, and T1 is biased"
         ]
     raise ProtocolError(
         f"three-dimensional gradient echoes of {flip:g} degrees are acquired in trains after each "
@@ -236,8 +236,8 @@ def _check_slices(sidecar: Sidecar, longest: float, given: ProtocolOverrides) ->
     codes = scanning_codes(sidecar)
     if given.inversion_time is not None or ("SE" in codes and "EP" not in codes):
         return [
-            f"slices were read over {spread:.3g} s; the inversion times are taken for those of every "
-            "slice, as with an inversion for each"
+            f"slices were acquired over {spread:.3g} s; the inversion times are assumed to hold for every "
+            "slice, as with one inversion per slice"
         ]
     raise ProtocolError(
         f"SliceTiming spreads the slices over {spread:.3g} s: with a common inversion, each slice has its "

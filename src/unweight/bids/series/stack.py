@@ -120,7 +120,7 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
         return stacked
     places = result.nonzero().tolist()
     info = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
-    problem = f"noise where the other volumes show an image, in {', '.join(info)}"
+    problem = f"noise where the other volumes contain an image, in {', '.join(info)}"
     if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
         raise InputError(
             problem,
@@ -130,7 +130,7 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
     mask = (
         torch.ones(acquisition.voxels, dtype=torch.bool) if acquisition.mask is None else acquisition.mask
     )
-    fault = f"{problem}; these slices have no value"
+    fault = f"{problem}; these slices have no values"
     every = ceil(len(damaged) / mask.shape[-1])
     return replace(
         stacked,
@@ -229,7 +229,7 @@ def _kept_of(entries: Sequence[Entry], given: ProtocolOverrides, bytes_each: int
     """Return which voxels of a slice are kept, 1 for all, from what the headers announce.
 
     Raises:
-        InputError: A header is unusable, or there is not enough memory for the series.
+        InputError: A header is unusable, or insufficient memory for the series.
     """
     n_values = sum(count_values(entry.path) for entry in entries)
     if given.sampled:
@@ -317,7 +317,7 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
         kept.append(replace(frame, data=data, signs=replace(signs, n_negative=0, lowest=0.0)))
         notes.append(
             f"{frame.entry.path.name}: {signs.n_negative} negative values, at least {signs.lowest:.3g}, "
-            "are taken as 0, as interpolation of a magnitude image leaves them"
+            "are set to 0, as left by interpolation of a magnitude image"
         )
     return kept, notes
 

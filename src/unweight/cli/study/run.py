@@ -210,7 +210,7 @@ def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
         line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
         error_line(line) if item.fault else screen.print(f"not made: {line}")
     if len(refusal) < len(plan.refusals):
-        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not made; see --dry-run")
+        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not processed; see --dry-run")
 
 
 def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:

@@ -74,7 +74,7 @@ def script(plan: Plan, options: SlurmOptions) -> str:
     lines = ["#!/usr/bin/env bash", *(f"#SBATCH {directive}" for directive in directives), "set -eu"]
     lines += ["export OMP_NUM_THREADS=1", "subjects=("]
     lines += [f"    {shlex.quote(' '.join(group))}" for group in groups]
-    lines += [")", "# What is complete is kept, so that the array can be submitted again after a failure."]
+    lines += [")", "# Complete results are kept; after a failure, submit the array again."]
     words = shlex.join(_words(options.run, memory))
     lines.append(f"{words} --participant-label ${{subjects[$SLURM_ARRAY_TASK_ID]}}")
     return "\n".join(lines) + "\n"
