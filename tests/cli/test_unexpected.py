@@ -43,7 +43,11 @@ LONG = "a" * 300
         (RuntimeError("DataLoader worker (pid 9) is killed by signal: Bus error. "), "/dev/shm", 70),
         (OSError(errno.ENOSPC, "No space left on device"), "/dev/shm", 70),
         (RuntimeError("can't start new thread"), "could not start another process or thread", 70),
-        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "could not start another process", 70),
+        (
+            BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+            "could not start another process",
+            70,
+        ),
         (RecursionError(), "nested too deeply", 70),
         (OSError(errno.ENAMETOOLONG, "File name too long", LONG), "aaa...: the name is too long", 2),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied", 70),

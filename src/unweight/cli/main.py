@@ -1,8 +1,8 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
 Exit codes: 0 success; 1 some series failed, are incomplete or do not fit into memory, the others are
-complete; 2 the command line or the input is invalid; 3 a result could not be written; 70 unexpected failure, such as
-insufficient memory; 130 interrupted.
+complete; 2 the command line or the input is invalid; 3 a result could not be written; 70 unexpected
+failure, such as insufficient memory; 130 interrupted.
 """
 
 import argparse
