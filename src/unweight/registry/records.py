@@ -61,6 +61,7 @@ class Method:
         draws: Whether `--draws` goes with it.
         demand: Memory it takes where that differs from its pipeline.
         substitute: The method that an external program takes in its place; empty for the same name.
+        score: Score of its card by which weights are compared, with its sign: `-rmse_ln_t1`, `+psnr`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Method:
     draws: bool = False
     demand: Demand | None = None
     substitute: str = ""
+    score: str = ""
 
     @property
     def learned(self) -> bool:
