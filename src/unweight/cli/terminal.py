@@ -58,7 +58,7 @@ def error_line(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """Build a table; columns of numbers are right-aligned."""
+    """Build a table; columns of numbers are right-aligned, and where space is short the others wrap."""
     built = Table(
         title=Text(printable(title)) if title else None,
         title_justify="left",
@@ -68,7 +68,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     )
     for index, column in enumerate(columns):
         numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
-        built.add_column(printable(column), justify="right" if numeric else "left", no_wrap=True)
+        built.add_column(printable(column), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
         built.add_row(*(printable(cell) for cell in row))
     return built
