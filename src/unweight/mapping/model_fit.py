@@ -179,7 +179,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
             label=label,
             maps=maps,
             output=self.output(read),
-            provenance=provenance,
+            provenance=replace(provenance, notes=(*provenance.notes, *known_notes)),
             heading=f"{shape_of(acquisition.voxels)} voxels, {volumes} volumes, {self.record.name}",
             remarks=(*read.notes, *known_notes, *((noise_note,) if noise_note else ())),
             faults=read.faults,
