@@ -1,9 +1,10 @@
 import io
 
+import pytest
 import torch
 from rich.console import Console
 
-from unweight.cli.terminal import table
+from unweight.cli.terminal import course, progress, table
 from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
 from unweight.core.protocol import protocol_from_values
 from unweight.mapping.series import low_share, status_rows
@@ -45,3 +46,26 @@ def test_repetition_times_are_named() -> None:
     assert repetition_of(equal) == "TR 2.55 s"
     rising = protocol_from_values(inversion_time=times, repetition_time=[2.0, 2.5, 4.0])
     assert repetition_of(rising) == "TR 2 to 4 s"
+
+
+def test_without_a_terminal_a_line_is_printed_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 0.0, 10.0, 31.0, 50.0, 62.0, 100.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with progress("sub-01", quiet=False) as report:
+        for done in (10, 31, 50, 62, 100):
+            report(done, 100)
+    assert capsys.readouterr().err == "sub-01: 31 % after 31 s\nsub-01: 62 % after 62 s\n"
+
+
+def test_quiet_work_prints_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unweight.cli.terminal.EVERY", 0.0)
+    with progress("sub-01", quiet=True) as report:
+        report(1, 2)
+    with course(quiet=True) as displayed:
+        displayed.bar("slabs")(1, 2)
+    shown = capsys.readouterr()
+    assert shown.err == shown.out == ""
