@@ -76,6 +76,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     return built
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 @final
 @dataclass(kw_only=True)
 class Ticker:
@@ -88,12 +92,12 @@ class Ticker:
     """
 
     label: str
-    began: float = field(default_factory=lambda: time.monotonic())
-    printed: float = field(default_factory=lambda: time.monotonic())
+    began: float = field(default_factory=_now)
+    printed: float = field(default_factory=_now)
 
     def __call__(self, done: int, total: int) -> None:
         """Print a line on standard error if the last one is long ago and the work is not complete."""
-        now = time.monotonic()
+        now = _now()
         if now - self.printed < EVERY or done >= total:
             return
         self.printed = now
