@@ -220,6 +220,11 @@ TRAIN = Command(
             help="computing device (default auto: GPU if available)",
         ),
         argument(
+            "--compare-with",
+            metavar="DIR",
+            help="evaluate other weights on the same held-out samples: a folder, or `shipped`",
+        ),
+        argument(
             "--precision",
             default="auto",
             choices=("auto", "float32", "bfloat16"),

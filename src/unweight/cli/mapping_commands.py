@@ -377,15 +377,22 @@ ARGUMENTS = (
         type=assignment,
         default=(),
         metavar="NAME=FILE",
-        help="map on the grid of the images: B1 (actual over nominal flip angle), or a parameter of the "
-        "model, which is then fixed",
+        help="known map: B1 (actual over nominal flip angle), or a parameter of the model on the grid of the "
+        "images, which is then fixed",
+    ),
+    argument(
+        "--b1-map",
+        type=Path,
+        metavar="FILE",
+        help="equivalent to --known B1=FILE; `run` uses the TB1map of the visit",
     ),
     argument(
         "--percent",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="known maps in percent: --known B1=b1.nii.gz --percent B1",
+        help="known maps in percent: --known B1=b1.nii.gz --percent B1 (default: those whose sidecar has "
+        '"Units": "percent")',
     ),
     argument(
         "--fix",
