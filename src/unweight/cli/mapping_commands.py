@@ -377,8 +377,8 @@ ARGUMENTS = (
         type=assignment,
         default=(),
         metavar="NAME=FILE",
-        help="known map: B1 (actual over nominal flip angle), or a parameter of the model on the grid of the "
-        "images, which is then fixed",
+        help="known map: B1 (actual over nominal flip angle), or a parameter of the model on the grid of "
+        "the images, which is then fixed",
     ),
     argument(
         "--b1-map",
