@@ -49,6 +49,7 @@ STANDS_FOR = {
     "phantom": {"dicom_folder": "demo/bids", "maps": "demo/maps"},
     "evaluate": {"dicom_folder": "demo/bids"},
     "report": {"maps": "made", "derivatives": "made"},
+    "cite": {"maps": "made"},
     "group": {"maps": "made", "derivatives": "made"},
 }
 STAND_INS = {
@@ -118,7 +119,7 @@ def test_it_is_carried_out(
         words = words[:at] + words[at + 2 :]
     if words[0] == "phantom" or "--phantom" in words:
         make_phantom(inputs)
-    if words[0] == "report" or "group" in words:
+    if words[0] in ("report", "cite") or "group" in words:
         make_maps(inputs)
     bring(words, inputs, tmp_path)
     monkeypatch.chdir(tmp_path)

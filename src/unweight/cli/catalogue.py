@@ -123,6 +123,12 @@ COMMANDS = {
         ),
         epilogue="unweight report maps\nunweight report maps --participant-label 01 02",
     ),
+    "cite": Command(
+        module="unweight.cli.cite",
+        summary="print methods paragraphs of a folder of maps and write their references as CITATION.bib",
+        arguments=(argument("out", metavar="OUT", type=Path, help="folder of maps"),),
+        epilogue="unweight cite maps",
+    ),
     "validate": Command(
         module="unweight.cli.validate",
         summary="read and check all images without computing maps",

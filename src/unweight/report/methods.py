@@ -118,7 +118,7 @@ def methods_paragraph(map_set: ShownSet) -> str:
 
 def _clause(text: str) -> str:
     """Return a sentence as a part of another one: no full stop, no capital but that of names."""
-    text = text.strip().rstrip(".")
+    text = text.strip().rstrip(".").replace("R2star", "R2*").replace("T2star", "T2*")
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 

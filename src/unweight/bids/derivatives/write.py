@@ -38,7 +38,7 @@ LOCK = ".unweight.lock"
 # Suffixes that are not in BIDS; `.bidsignore` excludes them from validation.
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
-    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv"),
+    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv", "CITATION.bib"),
 )
 README = """# Quantitative maps
 
