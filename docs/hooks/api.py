@@ -68,7 +68,7 @@ def _room(room: str, about: str, names: tuple[str, ...]) -> str:
     rows = [f"| [`{name}`]({name}.md) | {first_line(f'unweight.{room}.{name}')} |" for name in names]
     listed = "\n".join(names)
     return (
-        f"# unweight.{room}\n\n{about}\n\n| module | what |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        f"# unweight.{room}\n\n{about}\n\n| module | contents |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )
 
@@ -77,11 +77,11 @@ def _index(rows: list[str]) -> str:
     listed = "\n".join(f"{room}/index" for room in ROOMS)
     return (
         "# Python\n\n"
-        "One path leads through all: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
+        "All modules follow one path: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
         "Names are imported from the module that holds them, as in "
         "`from unweight.fit.inversion_recovery import InversionRecoveryFit`. Shapes are part of the types: "
         '`Float[Tensor, "*voxels volumes"]` has any voxel axes, then volumes. Inside, times are in '
         "seconds, angles in radians, fields in hertz or tesla, and "
-        "space in millimetres.\n\n| room | what lives there |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        "space in millimetres.\n\n| package | contents |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )
