@@ -242,7 +242,7 @@ def _datasets(options: EvaluateOptions, displayed: Course) -> Iterator[tuple[str
             n=count,
             quick=options.quick,
             n_workers=n_workers if n_workers > 1 else 0,
-            progress=displayed.bar(f"{dataset}: people made"),
+            progress=displayed.bar(f"{dataset}: subjects simulated"),
         )
         yield dataset, (load_pair(path) for path in paths), len(paths)
 

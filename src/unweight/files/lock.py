@@ -79,7 +79,7 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise OutputError(
-            f"cannot be made ({error.strerror or error})",
+            f"cannot be created ({error.strerror or error})",
             remedy="Choose a folder you may write to.",
             path=path,
         ) from error

@@ -221,7 +221,7 @@ def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
     if not same_place:
         raise InputError(
             "these images are not on the grid of the T1 map",
-            remedy="Give the images the map was made from.",
+            remedy="Give the images of this T1 map.",
             path=paths[0],
         )
     return acquisition

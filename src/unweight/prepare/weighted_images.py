@@ -249,7 +249,7 @@ def _check_kind(entry: Entry) -> None:
     name = parse_stem(image_stem(entry.path) or "")
     if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
         raise InputError(
-            "was made after a contrast agent, which is not modelled",
+            "was acquired after a contrast agent, which is not modelled",
             remedy="Give the image before it, or leave it out.",
             path=entry.path,
         )

@@ -192,7 +192,7 @@ def test_age_and_sex() -> None:
     assert sex.title == "healthy: sex on volumes [%, men less women]"
     row = cells(age)
     assert (row["way"], row["structure"]) == ("unet", "putamen")
-    assert row["true"] == "-0.400 (-0.422 to -0.378)" and row["made"] == "-0.380 (-0.402 to -0.358)"
+    assert row["true"] == "-0.400 (-0.422 to -0.378)" and row["synthetic"] == "-0.380 (-0.402 to -0.358)"
     assert (row["ratio"], row["interaction p"], row["kept"]) == ("0.95", "0.432", "yes")
     assert (row["CCC"], row["bias %"]) == ("0.988", "-2.3")
     row = cells(sex)

@@ -114,7 +114,7 @@ def test_the_same_values_are_the_same_after_the_disk(noise: Noise, tmp_path: Pat
 @pytest.mark.parametrize("content", [b"", b'{"seed": 3,', b"\xff\xfe"])
 def test_a_damaged_manifest_is_refused(noise: Noise, tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(InputError, match="is no list of what pairs are made from") as refused:
+    with pytest.raises(InputError, match="is not a valid description of pairs") as refused:
         make_pairs(noise, (0,), tmp_path, ABOUT)
     assert refused.value.path == tmp_path / MANIFEST
     assert noise.made == []

@@ -109,7 +109,7 @@ def biology_tables(listed: Sequence[Biology], dataset: str) -> tuple[TextTable, 
             TextTable(
                 title=f"{dataset}: {name} on volumes [{unit}]",
                 columns=(
-                    *("way", "structure", "true", "made", "ratio", "interaction p", "kept", "CCC"),
+                    *("way", "structure", "true", "synthetic", "ratio", "interaction p", "kept", "CCC"),
                     "bias %",
                 ),
                 rows=rows,

@@ -208,7 +208,7 @@ def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
     refusal = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
     for item in refusal:
         line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
-        error_line(line) if item.fault else screen.print(f"not made: {line}")
+        error_line(line) if item.fault else screen.print(f"skipped: {line}")
     if len(refusal) < len(plan.refusals):
         screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not processed; see --dry-run")
 

@@ -205,7 +205,7 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
         known = parse_json(read_content(path, LARGEST_BYTES))
     except (InputError, ValueError) as error:
         raise InputError(
-            "is no list of what pairs are made from", remedy="Move it away.", path=path
+            "is not a valid description of pairs", remedy="Move it away.", path=path
         ) from error
     if known != content:
         raise UsageError(
