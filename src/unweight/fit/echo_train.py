@@ -1,0 +1,584 @@
+"""T2, S0 and B1 from the echoes of a spin-echo train, stimulated echoes included (`signals.epg`).
+
+1. The slice profile: of several models the one that leaves least in a sample of bright voxels, in terms of the
+   median residual sum of squares; a later one is taken only where it leaves clearly less than the first.
+2. The noise floor, as in the fit of one exponential (`fit.relaxation`): from the noise, if that is given, else
+   from the background, else from the residuals of the sample.
+3. Start: the point of a table of signals (`fit.signal_table`) that explains most of each voxel.
+4. Levenberg–Marquardt in (ln T2, B1, S0) between the points of the table. Magnitudes above a floor by their
+   squares: with y = M² − F/2 and λ = S² + F/2 the variance of y is 4σ²·λ, whatever the channels
+   (`fit.noise_floor`), and quasi-likelihood is Fisher scoring with
+
+       residual (y − λ)/(2·√λ),    slope S/√λ · ∂S,    objective ½·Σ λ − y·ln λ.
+
+   Without a floor it is least squares.
+5. Standard deviations from the Cramér–Rao bound at the estimate, and a status for every voxel.
+
+T1 is held at one value or a map, B1 is sought unless it is. B1 and 2 − B1 are the same for equal angles of
+180° (`MultiEchoSpinEcho.folds`), and the lower one is told.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.stats import chi2
+from torch import Tensor
+
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import InputError, ProtocolError, UsageError
+from unweight.core.estimator import Estimator, Progress
+from unweight.core.maps import ParameterMaps, VoxelStatus
+from unweight.core.parameter import ParameterSpec
+from unweight.core.protocol import Protocol
+from unweight.fit.assemble import VoxelEstimates, maps_on_grid
+from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
+from unweight.fit.levenberg_marquardt import EASED, FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING, RAISED
+from unweight.fit.levenberg_marquardt import bounded_step
+from unweight.fit.noise_floor import SAMPLE, FloorSource, NoiseFloor, floor_of_background
+from unweight.fit.noise_level import bright, noise_from_residuals
+from unweight.fit.relaxation import FOLLOWED, IMPLAUSIBLE, SIGNAL_TO_NOISE
+from unweight.fit.signal_table import SignalTable, TableAxis, axis_between, signal_table
+from unweight.signals.epg import MULTI_ECHO_SPIN_ECHO, MultiEchoSpinEcho, echo_train, sinc_profile
+from unweight.signals.parameters import B1, S0, T1, T2
+from unweight.signals.precision import inverse_diagonal
+
+WIDTHS = (1.0, 1.25, 1.5, 2.0)  # of the refocusing slice over the excited one
+MODELS = (
+    MULTI_ECHO_SPIN_ECHO,
+    *(MultiEchoSpinEcho(profile=sinc_profile(width)) for width in WIDTHS),
+)
+T1_HELD: Mapping[str, float] = MappingProxyType({"T1": 1.0})
+FEWEST = 4  # echoes: three parameters and the noise
+LOWEST_B1, HIGHEST_B1 = 0.3, 1.5
+T1_RANGE = (0.1, 5.0)  # of a map [s]; beyond it the echoes hardly change
+STEP_T2, STEP_B1, STEP_T1 = 0.2, 0.02, 0.6  # of ln T2, B1 and ln T1 in a table
+COARSE = 2.0  # times those where a profile is chosen
+CHOOSING = 1024  # voxels that choose a profile
+CLEARLY = 0.97  # of the residual of the first profile, which another must stay below
+CHUNK = 4096  # voxels at a time
+LONGEST = (1.0, 0.2, 1.0)  # step of ln T2, B1 and the amplitude over the strongest echo
+SETTLED, UNSETTLED = 1e-4, 5e-3  # last step of ln T2 and B1
+EDGE = 1e-3  # of ln T2 and B1
+MOST_ROUNDS, SAME = 4, 0.02  # of the floor from residuals; share by which it still changes
+NOISELESS = 1e-4  # σ over the signal, below which there is what a table is off by, and no noise
+TINY = 1e-30
+
+Row = Float[Tensor, " voxels"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EchoTrainFit(Estimator[Acquisition]):
+    """Fit of a spin-echo train with stimulated echoes to each voxel, in double precision.
+
+    Attributes:
+        models: Of the train. With several, that of the slice profile which the data choose.
+        fixed: Values at which T1, or B1, are held where no map is known.
+        skip_first: Earliest echoes left out; the train begins with the first pulse nevertheless.
+        n_steps: Steps allowed.
+    """
+
+    models: tuple[MultiEchoSpinEcho, ...] = field(default_factory=lambda: MODELS)
+    fixed: Mapping[str, float] = field(default_factory=lambda: T1_HELD)
+    skip_first: int = 0
+    n_steps: int = 60
+
+    def __post_init__(self) -> None:
+        if not self.models or self.n_steps < 1 or self.skip_first < 0:
+            raise UsageError("a fit of echo trains needs a model and a step, and can leave out 0 echoes or more")
+        ranges = {"T1": (T1.lower, T1.upper), "B1": (LOWEST_B1, HIGHEST_B1)}
+        for name, value in self.fixed.items():
+            if name not in ranges:
+                raise UsageError(
+                    f"the fit of an echo train cannot hold {name}", remedy="It can hold T1 and B1."
+                )
+            low, high = ranges[name]
+            if not low <= value <= high:
+                raise UsageError(
+                    f"{name} cannot be held at {value:g}", remedy=f"It lies between {low:g} and {high:g}."
+                )
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """T2, S0 and B1."""
+        return (T2, S0, B1)
+
+    def accept(self, acquisition: Acquisition) -> None:
+        """Return if the volumes are enough echoes of one evenly spaced train.
+
+        Raises:
+            ProtocolError: Otherwise.
+        """
+        if acquisition.kind is SignalKind.COMPLEX:
+            raise ProtocolError("the fit of an echo train takes no complex images", remedy="Take magnitudes.")
+        times = acquisition.protocol.require("echo_time", "the fit of an echo train")
+        if times.ndim > 1:
+            raise ProtocolError(
+                "the fit of an echo train takes one set of echo times for all voxels",
+                remedy="Fit voxels with other echo times apart.",
+            )
+        numbers = echo_train(times).numbers
+        n_echoes = len(set(numbers)) - self.skip_first
+        if n_echoes < FEWEST:
+            raise ProtocolError(
+                f"{n_echoes} echoes cannot determine T2, S0 and B1, and the noise",
+                remedy="Acquire at least 4, or fit one exponential: `unweight t2 --method nonlinear`.",
+            )
+        for model in self.models:
+            if 1 < len(model.refocusing) < max(numbers):
+                raise ProtocolError(
+                    f"{len(model.refocusing)} refocusing angles for {max(numbers)} pulses",
+                    remedy="Give the angle of every pulse up to the last echo, or one for all.",
+                )
+
+    def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
+        """Fit every voxel inside the mask."""
+        self.accept(acquisition)
+        with one_thread_per_operation() as n_threads:
+            where = ExecutionContext(device=torch.device("cpu"), n_threads=n_threads)
+            return self._fit(acquisition, where, progress)
+
+    def _fit(
+        self, acquisition: Acquisition, where: ExecutionContext, progress: Progress | None
+    ) -> ParameterMaps:
+        trains = self._trains(acquisition)
+        sample = trains.take(_bright_sample(trains.data))
+        model, first = self._profile(sample)
+        search = self._search(model, trains)
+        degrees = trains.data.shape[1] - 2 - ("B1" not in trains.held)
+        floor = self._floor(acquisition, sample, search, degrees)
+        parts = each_block(
+            len(trains.data), lambda block: search.each_chunk(trains.take(block), floor), where, progress
+        )
+        fitted = _joined(parts)
+        given = acquisition.noise_sd
+        sigma = given or noise_from_residuals(fitted.rss, degrees, fitted.strength)
+        sigma = max(sigma, NOISELESS * float(fitted.strength.median()))
+        estimates = _judged(search, trains, fitted, _Noise(sigma=sigma, floor=floor, degrees=degrees))
+        notes: dict[str, str | float] = {
+            "model": type(model).__name__,
+            "echoes": trains.data.shape[1],
+            "slice_profile": _profile_name(model),
+            "residual_over_uniform_profile": round(first, 4),
+            **({} if floor is None or floor.n_channels == 0 else {"noise_floor": floor.mean}),
+            "noise_floor_from": _source(acquisition.kind, floor),
+        }
+        return maps_on_grid(acquisition, self.parameters, estimates, noise_sd=sigma, notes=notes)
+
+    def _trains(self, acquisition: Acquisition) -> "_Trains":
+        inside = acquisition.inside
+        if not bool(inside.any()):
+            raise InputError(
+                "no voxel to work on: the mask is empty, or no voxel is finite",
+                remedy="Check the mask and the images.",
+            )
+        times = acquisition.protocol.require("echo_time", "the fit of an echo train").double().cpu()
+        order = torch.argsort(times, stable=True)[self.skip_first :]
+        held = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.fixed.items()}
+        for name in ("B1", "T1"):
+            if name in acquisition.known:
+                held[name] = acquisition.known[name][inside].double().cpu()
+        held.setdefault("T1", torch.tensor(T1_HELD["T1"], dtype=torch.float64))
+        return _Trains(
+            data=acquisition.signal[inside][:, order.to(inside.device)].double().cpu(),
+            protocol=Protocol(echo_time=times[order]),
+            held=held,
+            modulus=acquisition.kind is SignalKind.MAGNITUDE,
+        )
+
+    def _search(self, model: MultiEchoSpinEcho, trains: "_Trains", coarse: float = 1.0) -> "_Search":
+        table = self._table(model, trains, coarse)
+        return _Search(model=model, table=table, modulus=trains.modulus, n_steps=self.n_steps)
+
+    def _table(self, model: MultiEchoSpinEcho, trains: "_Trains", coarse: float) -> SignalTable:
+        """Return the table over ln T2, B1 and ln T1; what all voxels share is one point of its axis."""
+        b1, t1 = trains.held.get("B1"), trains.held["T1"]
+        fixed_b1 = b1 is not None and b1.ndim == 0
+        axes = (
+            axis_between(*T2.free_range, coarse * STEP_T2),
+            TableAxis(start=float(b1))
+            if fixed_b1 and b1 is not None
+            else axis_between(LOWEST_B1, HIGHEST_B1, coarse * STEP_B1 * (1 if model.profile.is_uniform else 1.5)),
+            TableAxis(start=math.log(float(t1)))
+            if t1.ndim == 0
+            else axis_between(math.log(T1_RANGE[0]), math.log(T1_RANGE[1]), coarse * STEP_T1),
+        )
+
+        def signal(places: Float[Tensor, "points axes"]) -> Tensor:
+            t2, angle, recovery = places.unbind(-1)
+            theta = torch.stack((t2.exp(), torch.ones_like(t2), angle, recovery.exp()), dim=-1)
+            return model.linear_basis(theta, trains.protocol)
+
+        return signal_table(axes, signal)
+
+    def _profile(self, sample: "_Trains") -> tuple[MultiEchoSpinEcho, float]:
+        """Return the model of the profile that leaves least, and its residual over that of the first."""
+        if len(self.models) == 1:
+            return self.models[0], 1.0
+        some = sample.take(slice(None, None, max(1, len(sample.data) // CHOOSING)))
+        left = []
+        for model in self.models:
+            fitted = self._search(model, some, COARSE).each_chunk(some, None)
+            left.append(float((fitted.rss / fitted.strength.square().clamp(min=TINY)).median()))
+        best = min(range(len(left)), key=lambda place: left[place])
+        if not left[best] < CLEARLY * left[0]:
+            return self.models[0], 1.0
+        return self.models[best], left[best] / left[0]
+
+    def _floor(
+        self, acquisition: Acquisition, sample: "_Trains", search: "_Search", degrees: int
+    ) -> NoiseFloor | None:
+        """Return the noise floor, or None if nothing tells it."""
+        signed = acquisition.kind is SignalKind.SIGNED
+        channels = 0.0 if signed else 1.0
+        if acquisition.noise_sd is not None:
+            return NoiseFloor(sigma=acquisition.noise_sd, n_channels=channels)
+        fitted = search.each_chunk(sample, None)
+        sigma = noise_from_residuals(fitted.rss, degrees, fitted.strength)
+        typical = float(fitted.strength.median())
+        if not NOISELESS * typical < sigma < math.inf:
+            return None
+        if signed:
+            return NoiseFloor(sigma=sigma, n_channels=0.0, source=FloorSource.RESIDUALS)
+        voxels = acquisition.signal.reshape(-1, acquisition.signal.shape[-1]).cpu()
+        times = acquisition.protocol.require("echo_time", "the fit of an echo train").cpu()
+        every = voxels[:: len(voxels) // SAMPLE | 1][:, torch.argsort(times, stable=True)]
+        air = floor_of_background(every, sigma)
+        if air is not None:
+            return air
+        floor = NoiseFloor(sigma=sigma, n_channels=channels, source=FloorSource.RESIDUALS)
+        for _ in range(MOST_ROUNDS):
+            fitted = search.each_chunk(sample, floor)
+            sigma = noise_from_residuals(fitted.rss, degrees, fitted.strength)
+            before = floor.sigma
+            if not NOISELESS * typical < sigma < math.inf:
+                break
+            floor = NoiseFloor(sigma=sigma, n_channels=channels, source=FloorSource.RESIDUALS)
+            if abs(sigma / before - 1) < SAME:
+                break
+        return floor
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trains:
+    """Echoes of voxels.
+
+    Attributes:
+        data: By rising echo time.
+        protocol: Their echo times.
+        held: T1, and B1 if it is known: one value, or one per voxel.
+        modulus: Whether they are magnitudes.
+    """
+
+    data: Float[Tensor, "voxels echoes"]
+    protocol: Protocol
+    held: Mapping[str, Tensor]
+    modulus: bool
+
+    def take(self, voxels: slice | Tensor) -> "_Trains":
+        """Return some of the voxels."""
+        held = {name: value if value.ndim == 0 else value[voxels] for name, value in self.held.items()}
+        return replace(self, data=self.data[voxels], held=held)
+
+
+class _Fitted(NamedTuple):
+    """What is known of each voxel before the noise is; bounds are for unit noise.
+
+    Attributes:
+        places: ln T2, B1 and ln T1.
+        amplitude: S0.
+        bounds: Standard deviations of ln T2, B1 and S0 over σ; 0 where held, or at an end of the range.
+        step: The last, of ln T2 or B1.
+        rss: Residual sum of squares.
+        strength: The largest sample.
+        later: Energy of the fitted signal after the first echo.
+        fast: Whether the first echo holds most of the energy.
+    """
+
+    places: Float[Tensor, "voxels 3"]
+    amplitude: Row
+    bounds: Float[Tensor, "voxels 3"]
+    step: Row
+    rss: Row
+    strength: Row
+    later: Row
+    fast: Bool[Tensor, " voxels"]
+
+
+def _joined(parts: list[_Fitted]) -> _Fitted:
+    return _Fitted(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+class _Compared(NamedTuple):
+    """Data against a signal: objective, residuals and slopes in (ln T2, B1, amplitude)."""
+
+    objective: Row
+    residual: Float[Tensor, "voxels echoes"]
+    slopes: Float[Tensor, "voxels echoes 3"]
+    signal: Float[Tensor, "voxels echoes"]
+
+    def where(self, better: Bool[Tensor, " voxels"], other: "_Compared") -> "_Compared":
+        """Return the other where it is better."""
+        return _Compared(
+            torch.where(better, other.objective, self.objective),
+            torch.where(better[:, None], other.residual, self.residual),
+            torch.where(better[:, None, None], other.slopes, self.slopes),
+            torch.where(better[:, None], other.signal, self.signal),
+        )
+
+    def take(self, voxels: Tensor) -> "_Compared":
+        """Return some of the voxels."""
+        return _Compared(*(row[voxels] for row in self))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Search:
+    """The descent of each voxel.
+
+    Attributes:
+        model: Of the train.
+        table: Its signals.
+        modulus: Whether the data are magnitudes.
+        n_steps: Steps allowed.
+    """
+
+    model: MultiEchoSpinEcho
+    table: SignalTable
+    modulus: bool
+    n_steps: int
+
+    def each_chunk(self, trains: _Trains, floor: NoiseFloor | None) -> _Fitted:
+        """Fit voxels, some at a time."""
+        starts = range(0, len(trains.data), CHUNK)
+        return _joined([self._fit(trains.take(slice(begin, begin + CHUNK)), floor) for begin in starts])
+
+    @property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        """The range of ln T2, B1 and the amplitude."""
+        highest = 1.0 if self.model.folds else HIGHEST_B1
+        low = torch.tensor([T2.free_range[0], LOWEST_B1, 0.0], dtype=torch.float64)
+        return low, torch.tensor([T2.free_range[1], highest, torch.inf], dtype=torch.float64)
+
+    def _fit(self, trains: _Trains, floor: NoiseFloor | None) -> _Fitted:
+        strength = trains.data.abs().amax(-1).clamp(min=TINY)
+        data = trains.data / strength[:, None]
+        half_floor = None
+        if floor is not None and floor.n_channels > 0:
+            half_floor = (floor.power / 2 / strength.square())[:, None]
+        point, t1 = self._start(data, trains, half_floor)
+        held = torch.tensor(["B1" in trains.held if place == 1 else False for place in range(3)])
+        low, high = self._ends
+        longest = torch.tensor(LONGEST, dtype=torch.float64)
+        # There the slope along B1 is 0 by symmetry, and what a table shows of it is rounding.
+        folds = torch.tensor([False, self.model.folds, False])
+        compared = self._compare(data, point, t1, half_floor)
+        damping, index = torch.full_like(strength, FIRST_DAMPING), torch.arange(len(data))
+        ended, last = point.clone(), torch.full_like(strength, torch.inf)
+        everything = compared
+        left_data, left_t1, left_half = data, t1, half_floor
+        for _ in range(self.n_steps):
+            at_fold = folds & (point >= high)
+            stuck = ((point <= low) | held | at_fold, (point >= high) | held)
+            slopes = torch.where(held, 0.0, compared.slopes)
+            step = bounded_step(compared.residual, slopes, damping, stuck)
+            step = torch.minimum(torch.maximum(torch.where(held, 0.0, step), -longest), longest)
+            trial = torch.minimum(torch.maximum(point + step, low), high)
+            trial = torch.where(held, point, trial)
+            there = self._compare(left_data, trial, left_t1, left_half)
+            better = there.objective <= compared.objective
+            size = (trial - point)[:, :2].abs().amax(-1)
+            point = torch.where(better[:, None], trial, point)
+            compared = compared.where(better, there)
+            damping = (damping * torch.where(better, EASED, RAISED)).clamp(min=LEAST_DAMPING)
+            ended[index], last[index] = point, size
+            everything = _put(everything, index, compared)
+            going = ((size >= SETTLED) & (damping <= MOST_DAMPING)).nonzero()[:, 0]
+            if not len(going):
+                break
+            index, point, damping, compared = index[going], point[going], damping[going], compared.take(going)
+            left_data, left_t1 = left_data[going], left_t1[going]
+            left_half = None if left_half is None else left_half[going]
+        energy = everything.signal.square()
+        later = energy[:, 1:].sum(-1)
+        return _Fitted(
+            places=torch.cat((ended[:, :2], t1[:, None]), dim=-1),
+            amplitude=ended[:, 2] * strength,
+            bounds=self._bounds(everything, ended, held) / strength[:, None] * _units(strength),
+            step=last,
+            rss=everything.residual.square().sum(-1) * strength.square(),
+            strength=strength,
+            later=later * strength.square(),
+            fast=later < 0.5 * (energy.shape[1] - 1) * energy[:, 0],
+        )
+
+    def _start(
+        self, data: Tensor, trains: _Trains, half_floor: Tensor | None
+    ) -> tuple[Float[Tensor, "voxels 3"], Row]:
+        """Return the best point of the table, with its amplitude, and ln T1."""
+        pure = data if half_floor is None else (data.square() - 2 * half_floor).clamp(min=0).sqrt()
+        axes = self.table.axes
+        inner = [_within(axis) for axis in axes]
+        low, high = self._ends
+        values = self.table.values[inner[0]][:, inner[1]][:, :, inner[2]]
+        grids = [axis.points[part] for axis, part in zip(axes, inner, strict=True)]
+        allowed = (grids[1] <= high[1] + 1e-9) & (grids[1] >= low[1] - 1e-9)
+        if axes[1].count > 1:
+            values, grids[1] = values[:, allowed], grids[1][allowed]
+        norm = values.square().sum(-1).clamp(min=TINY)
+        match = (pure @ values.flatten(0, 2).T).reshape(-1, *norm.shape).clamp(min=0)
+        explained = match.square() / norm
+        n_voxels = len(data)
+        t1 = trains.held["T1"].log().expand(n_voxels).clamp(axes[2].start, axes[2].end)
+        near_t1 = _nearest(grids[2], t1)
+        explained = explained[torch.arange(n_voxels), :, :, near_t1]
+        known = trains.held.get("B1")
+        if known is not None:
+            b1 = known.expand(n_voxels)
+            b1 = torch.where(b1 > high[1], 2 - b1, b1) if self.model.folds else b1
+            b1 = b1.clamp(LOWEST_B1, HIGHEST_B1)
+            near = _nearest(grids[1], b1)
+            place_t2 = explained[torch.arange(n_voxels), :, near].argmax(-1)
+        else:
+            best = explained.flatten(1).argmax(-1)
+            place_t2, near = best // explained.shape[2], best % explained.shape[2]
+            b1 = grids[1][near]
+            if self.model.folds:
+                b1 = b1.clamp(max=high[1] - STEP_B1 / 2)  # off the fold, on which no slope leads away
+        start = torch.stack((grids[0][place_t2], b1), dim=-1)
+        rows = torch.arange(n_voxels)
+        amplitude = match[rows, place_t2, near, near_t1] / norm[place_t2, near, near_t1]
+        return torch.cat((start, amplitude[:, None]), dim=-1), t1
+
+    def _compare(self, data: Tensor, point: Tensor, t1: Row, half_floor: Tensor | None) -> _Compared:
+        """Compare data with the signal at a point."""
+        basis, slopes = self.table.at(torch.cat((point[:, :2], t1[:, None]), dim=-1))
+        amplitude = point[:, 2:3]
+        signal = amplitude * basis
+        columns = torch.cat((amplitude[..., None] * slopes[..., :2], basis[..., None]), dim=-1)
+        if half_floor is None:
+            residual = (data * torch.where(signal < 0, -1.0, 1.0) if self.modulus else data) - signal
+            return _Compared(residual.square().sum(-1), residual, columns, signal)
+        measured = data > 0
+        expected = signal.square() + half_floor
+        above = data.square() - half_floor
+        root = expected.sqrt()
+        residual = torch.where(measured, (above - expected) / (2 * root), 0.0)
+        objective = torch.where(measured, expected - above * expected.clamp(min=TINY).log(), 0.0).sum(-1) / 2
+        weighted = columns * torch.where(measured, signal / root, 0.0)[..., None]
+        return _Compared(objective, residual, weighted, signal)
+
+    def _bounds(self, compared: _Compared, point: Tensor, held: Tensor) -> Float[Tensor, "voxels 3"]:
+        """Return the Cramér–Rao bound for unit noise, with data of unit strength."""
+        low, high = self._ends
+        still = held | (point <= low) | (point >= high)
+        still[:, 2] = False
+        information = compared.slopes.mT @ compared.slopes
+        information = torch.where(still[..., None] | still[..., None, :], 0.0, information)
+        information = information + torch.diag_embed(still.to(information))
+        return torch.where(still, 0.0, inverse_diagonal(information).sqrt())
+
+
+def _put(whole: _Compared, index: Tensor, part: _Compared) -> _Compared:
+    if len(index) == len(whole.objective):
+        return part
+    return _Compared(*(rows.index_copy(0, index, some) for rows, some in zip(whole, part, strict=True)))
+
+
+def _units(strength: Row) -> Float[Tensor, "voxels 3"]:
+    """Return what bounds are multiplied by for the amplitude to be in the unit of the input."""
+    return torch.stack((torch.ones_like(strength), torch.ones_like(strength), strength), dim=-1)
+
+
+def _within(axis: TableAxis) -> Tensor:
+    """Return the points of an axis without its margins."""
+    margin = (len(axis.points) - axis.count) // 2
+    return torch.arange(margin, margin + axis.count)
+
+
+def _nearest(grid: Float[Tensor, " points"], values: Row) -> Tensor:
+    return (grid[None] - values[:, None]).abs().argmin(-1)
+
+
+class _Noise(NamedTuple):
+    """The noise that standard deviations rest on.
+
+    Attributes:
+        sigma: Of one channel, from all residuals unless it is given.
+        floor: Where magnitudes end.
+        degrees: Of freedom of a voxel.
+    """
+
+    sigma: float
+    floor: NoiseFloor | None
+    degrees: int
+
+    @property
+    def top(self) -> float:
+        """What a voxel without signal does not exceed."""
+        least = SIGNAL_TO_NOISE * self.sigma
+        return least if self.floor is None or math.isnan(least) else max(least, self.floor.top)
+
+
+def _judged(search: _Search, trains: _Trains, fitted: _Fitted, noise: _Noise) -> VoxelEstimates:
+    """Return values, standard deviations, misfit and status."""
+    sigma, degrees = noise.sigma, noise.degrees
+    t2, b1 = fitted.places[:, 0].exp(), fitted.places[:, 1]
+    std = fitted.bounds * sigma
+    # B1 is not worse known than if it were anywhere in its range.
+    span = (HIGHEST_B1 - LOWEST_B1) / math.sqrt(12)
+    deviations = torch.stack((std[:, 0] * t2, std[:, 2], std[:, 1].clamp(max=span)), dim=-1)
+    misfit = fitted.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(fitted.rss)
+    status = torch.zeros_like(fitted.rss, dtype=torch.uint8)
+    limit = float(chi2.isf(IMPLAUSIBLE, degrees)) / degrees
+    status[misfit > limit] = int(VoxelStatus.IMPLAUSIBLE)
+    status[_at_limit(search, trains, b1)] = int(VoxelStatus.AT_LIMIT)
+    low, high = T2.free_range
+    beyond = (fitted.places[:, 0] <= low + EDGE) | (fitted.places[:, 0] >= high - EDGE)
+    beyond |= ~torch.isfinite(deviations[:, :2]).all(-1) | ~(fitted.amplitude > 0)
+    beyond |= fitted.fast & (fitted.later < (FOLLOWED * sigma) ** 2)
+    status[beyond] = int(VoxelStatus.OUT_OF_RANGE)
+    status[fitted.step > UNSETTLED] = int(VoxelStatus.NOT_CONVERGED)
+    status[(fitted.strength <= noise.top) | (fitted.strength <= TINY)] = int(VoxelStatus.NO_SIGNAL)
+    return VoxelEstimates(
+        values=torch.stack((t2, fitted.amplitude, b1), dim=-1), std=deviations, status=status, misfit=misfit
+    )
+
+
+def _at_limit(search: _Search, trains: _Trains, b1: Row) -> Bool[Tensor, " voxels"]:
+    """Return where B1 ended on, or lies beyond, an end of its range that is not the fold."""
+    known = trains.held.get("B1")
+    if known is not None:
+        given = known.expand(len(b1))
+        return ~((given >= LOWEST_B1) & (given <= HIGHEST_B1))
+    highest = torch.inf if search.model.folds else HIGHEST_B1
+    return (b1 <= LOWEST_B1 + EDGE) | (b1 >= highest - EDGE)
+
+
+def _bright_sample(data: Float[Tensor, "voxels echoes"]) -> Tensor:
+    """Return voxels, evenly spread over those that hold signal."""
+    strength = data.abs().amax(-1).clamp(min=TINY)
+    lit = bright(strength).nonzero()[:, 0]
+    return lit[:: len(lit) // (2 * CHOOSING) | 1]
+
+
+def _profile_name(model: MultiEchoSpinEcho) -> str:
+    """Return what a sidecar says of the slice profile."""
+    if model.profile.is_uniform:
+        return "uniform"
+    for width in WIDTHS:
+        if model.profile == sinc_profile(width):
+            return f"sinc, refocusing {width:g} times as thick as excitation"
+    return f"{len(model.profile.weights)} parts"
+
+
+def _source(kind: SignalKind, floor: NoiseFloor | None) -> str:
+    if kind is SignalKind.SIGNED:
+        return "none: values with a sign have no floor"
+    return "unknown: neither background nor residuals show noise" if floor is None else floor.source.value
