@@ -13,10 +13,11 @@ given here; an array needs them all. Times are in seconds, angles in degrees as 
 one series; of a BIDS tree with several, `subject` chooses. Results are those of the commands, to the bit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.acquisition import SignalKind
@@ -154,8 +155,13 @@ def map_t2(
     affine: object = None,
     mask: object = None,
     subject: str | None = None,
-    method: str = "nonlinear",
-    skip_first: int = 1,
+    method: str = "auto",
+    skip_first: int | None = None,
+    known: Mapping[str, object] = MappingProxyType({}),
+    percent: Sequence[str] = (),
+    fix: Mapping[str, float] = MappingProxyType({}),
+    refocusing: Times = 180.0,
+    slice_profile: str | float = "auto",
     noise_sd: float | None = None,
     device: str = "auto",
 ) -> MappedSeries:
@@ -167,8 +173,17 @@ def map_t2(
         affine: Of an array.
         mask: A file, or of an array another array; not 0 where to work.
         subject: Of a BIDS tree, which; of other images, what it is called.
-        method: `nonlinear`, `log-linear`, `arlo`.
-        skip_first: Earliest echoes left out; the first has no stimulated echoes.
+        method: `epg`, with stimulated echoes; `nonlinear`, `log-linear`, `arlo`, one exponential; `auto`
+            for `epg` where the echoes are at least four of one evenly spaced train, else `nonlinear`.
+        skip_first: Earliest echoes left out; None for one with an exponential, for the first has no
+            stimulated echoes, and for none with `epg`.
+        known: Maps of `B1` (reached over nominal angle) or `T1` [s] for `epg`, by name: files, or arrays
+            beside an array.
+        percent: Names of those in percent.
+        fix: Values at which `epg` holds `T1` [s] or `B1`; T1 is 1 s unless it is given.
+        refocusing: Nominal refocusing angle, one for all pulses or one for each [degrees].
+        slice_profile: `auto`, the one that leaves least; `uniform`; or the thickness of the refocusing
+            slice over the excited one.
         noise_sd: Noise of one channel, where it is known.
         device: `auto`, `cpu` or `cuda`.
 
@@ -177,12 +192,21 @@ def map_t2(
     """
     times = {"echo_time": echo_time}
     call = SeriesCall(images=images, times=times, affine=affine, mask=mask, subject=subject)
+    of_files = call.paths is not None
     options = T2Options(
         images=call.files(),
         method=method,
         skip_first=skip_first,
         noise_sd=noise_sd,
         device=device,
+        known=tuple((name, str(path_of(path))) for name, path in known.items()) if of_files else (),
+        arrays={} if of_files else {name: tensor_of(array) for name, array in known.items()},
+        percent=tuple(percent),
+        fix=tuple(fix.items()),
+        refocusing=(float(refocusing),)
+        if isinstance(refocusing, int | float)
+        else tuple(float(angle) for angle in refocusing),
+        slice_profile=str(slice_profile),
     )
     return map_magnitudes(options, call, SPIN_ECHOES.suffix)
 

@@ -1,9 +1,9 @@
 """T2, S0 and B1 from the echoes of a spin-echo train, stimulated echoes included (`signals.epg`).
 
-1. The slice profile: of several models the one that leaves least in a sample of bright voxels, in terms of the
+1. The slice profile: of several models the one that leaves least in a sample of bright voxels, by the
    median residual sum of squares; a later one is taken only where it leaves clearly less than the first.
-2. The noise floor, as in the fit of one exponential (`fit.relaxation`): from the noise, if that is given, else
-   from the background, else from the residuals of the sample.
+2. The noise floor, as in the fit of one exponential (`fit.relaxation`): from the noise, if that is given,
+   else from the background, else from the residuals of the sample.
 3. Start: the point of a table of signals (`fit.signal_table`) that explains most of each voxel.
 4. Levenberg–Marquardt in (ln T2, B1, S0) between the points of the table. Magnitudes above a floor by their
    squares: with y = M² − F/2 and λ = S² + F/2 the variance of y is 4σ²·λ, whatever the channels
@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from scipy.stats import chi2
 from torch import Tensor
 
@@ -37,8 +37,14 @@ from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.fit.assemble import VoxelEstimates, maps_on_grid
 from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
-from unweight.fit.levenberg_marquardt import EASED, FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING, RAISED
-from unweight.fit.levenberg_marquardt import bounded_step
+from unweight.fit.levenberg_marquardt import (
+    EASED,
+    FIRST_DAMPING,
+    LEAST_DAMPING,
+    MOST_DAMPING,
+    RAISED,
+    bounded_step,
+)
 from unweight.fit.noise_floor import SAMPLE, FloorSource, NoiseFloor, floor_of_background
 from unweight.fit.noise_level import bright, noise_from_residuals
 from unweight.fit.relaxation import FOLLOWED, IMPLAUSIBLE, SIGNAL_TO_NOISE
@@ -59,6 +65,7 @@ T1_RANGE = (0.1, 5.0)  # of a map [s]; beyond it the echoes hardly change
 STEP_T2, STEP_B1, STEP_T1 = 0.2, 0.02, 0.6  # of ln T2, B1 and ln T1 in a table
 COARSE = 2.0  # times those where a profile is chosen
 CHOOSING = 1024  # voxels that choose a profile
+LIT = 0.3  # of the strength of bright voxels, below which a voxel does not choose
 CLEARLY = 0.97  # of the residual of the first profile, which another must stay below
 CHUNK = 4096  # voxels at a time
 LONGEST = (1.0, 0.2, 1.0)  # step of ln T2, B1 and the amplitude over the strongest echo
@@ -90,7 +97,9 @@ class EchoTrainFit(Estimator[Acquisition]):
 
     def __post_init__(self) -> None:
         if not self.models or self.n_steps < 1 or self.skip_first < 0:
-            raise UsageError("a fit of echo trains needs a model and a step, and can leave out 0 echoes or more")
+            raise UsageError(
+                "a fit of echo trains needs a model and a step, and can leave out 0 echoes or more"
+            )
         ranges = {"T1": (T1.lower, T1.upper), "B1": (LOWEST_B1, HIGHEST_B1)}
         for name, value in self.fixed.items():
             if name not in ranges:
@@ -115,7 +124,9 @@ class EchoTrainFit(Estimator[Acquisition]):
             ProtocolError: Otherwise.
         """
         if acquisition.kind is SignalKind.COMPLEX:
-            raise ProtocolError("the fit of an echo train takes no complex images", remedy="Take magnitudes.")
+            raise ProtocolError(
+                "the fit of an echo train takes no complex images", remedy="Take magnitudes."
+            )
         times = acquisition.protocol.require("echo_time", "the fit of an echo train")
         if times.ndim > 1:
             raise ProtocolError(
@@ -159,7 +170,8 @@ class EchoTrainFit(Estimator[Acquisition]):
         given = acquisition.noise_sd
         sigma = given or noise_from_residuals(fitted.rss, degrees, fitted.strength)
         sigma = max(sigma, NOISELESS * float(fitted.strength.median()))
-        estimates = _judged(search, trains, fitted, _Noise(sigma=sigma, floor=floor, degrees=degrees))
+        noise = _Noise(sigma=sigma, floor=floor, degrees=degrees)
+        estimates = _judged(search, trains, fitted, noise, acquisition.signal.device)
         notes: dict[str, str | float] = {
             "model": type(model).__name__,
             "echoes": trains.data.shape[1],
@@ -203,7 +215,9 @@ class EchoTrainFit(Estimator[Acquisition]):
             axis_between(*T2.free_range, coarse * STEP_T2),
             TableAxis(start=float(b1))
             if fixed_b1 and b1 is not None
-            else axis_between(LOWEST_B1, HIGHEST_B1, coarse * STEP_B1 * (1 if model.profile.is_uniform else 1.5)),
+            else axis_between(
+                LOWEST_B1, HIGHEST_B1, coarse * STEP_B1 * (1 if model.profile.is_uniform else 1.5)
+            ),
             TableAxis(start=math.log(float(t1)))
             if t1.ndim == 0
             else axis_between(math.log(T1_RANGE[0]), math.log(T1_RANGE[1]), coarse * STEP_T1),
@@ -402,7 +416,12 @@ class _Search:
             going = ((size >= SETTLED) & (damping <= MOST_DAMPING)).nonzero()[:, 0]
             if not len(going):
                 break
-            index, point, damping, compared = index[going], point[going], damping[going], compared.take(going)
+            index, point, damping, compared = (
+                index[going],
+                point[going],
+                damping[going],
+                compared.take(going),
+            )
             left_data, left_t1 = left_data[going], left_t1[going]
             left_half = None if left_half is None else left_half[going]
         energy = everything.signal.square()
@@ -470,7 +489,9 @@ class _Search:
         above = data.square() - half_floor
         root = expected.sqrt()
         residual = torch.where(measured, (above - expected) / (2 * root), 0.0)
-        objective = torch.where(measured, expected - above * expected.clamp(min=TINY).log(), 0.0).sum(-1) / 2
+        objective = (
+            torch.where(measured, expected - above * expected.clamp(min=TINY).log(), 0.0).sum(-1) / 2
+        )
         weighted = columns * torch.where(measured, signal / root, 0.0)[..., None]
         return _Compared(objective, residual, weighted, signal)
 
@@ -526,8 +547,10 @@ class _Noise(NamedTuple):
         return least if self.floor is None or math.isnan(least) else max(least, self.floor.top)
 
 
-def _judged(search: _Search, trains: _Trains, fitted: _Fitted, noise: _Noise) -> VoxelEstimates:
-    """Return values, standard deviations, misfit and status."""
+def _judged(
+    search: _Search, trains: _Trains, fitted: _Fitted, noise: _Noise, device: torch.device
+) -> VoxelEstimates:
+    """Return values, standard deviations, misfit and status, on a device."""
     sigma, degrees = noise.sigma, noise.degrees
     t2, b1 = fitted.places[:, 0].exp(), fitted.places[:, 1]
     std = fitted.bounds * sigma
@@ -547,7 +570,10 @@ def _judged(search: _Search, trains: _Trains, fitted: _Fitted, noise: _Noise) ->
     status[fitted.step > UNSETTLED] = int(VoxelStatus.NOT_CONVERGED)
     status[(fitted.strength <= noise.top) | (fitted.strength <= TINY)] = int(VoxelStatus.NO_SIGNAL)
     return VoxelEstimates(
-        values=torch.stack((t2, fitted.amplitude, b1), dim=-1), std=deviations, status=status, misfit=misfit
+        values=torch.stack((t2, fitted.amplitude, b1), dim=-1).to(device),
+        std=deviations.to(device),
+        status=status.to(device),
+        misfit=misfit.to(device),
     )
 
 
@@ -562,9 +588,10 @@ def _at_limit(search: _Search, trains: _Trains, b1: Row) -> Bool[Tensor, " voxel
 
 
 def _bright_sample(data: Float[Tensor, "voxels echoes"]) -> Tensor:
-    """Return voxels, evenly spread over those that hold signal."""
+    """Return voxels, evenly spread over those that hold as much signal as the object does."""
     strength = data.abs().amax(-1).clamp(min=TINY)
-    lit = bright(strength).nonzero()[:, 0]
+    typical = strength[bright(strength)].sort().values
+    lit = (strength >= LIT * typical[int(0.95 * (len(typical) - 1))]).nonzero()[:, 0]
     return lit[:: len(lit) // (2 * CHOOSING) | 1]
 
 

@@ -1,7 +1,7 @@
 """Signals of a model on a grid of its parameters, and their cubic spline between the points.
 
-A train of 32 echoes takes a few thousand operations for each voxel and each step of a fit; between points of
-a table it takes a few hundred, and the slopes come with it. Cubic B-splines are smooth to the second
+A train of 32 echoes takes a few thousand operations for each voxel and each step of a fit; between points
+of a table it takes a few hundred, and the slopes come with it. Cubic B-splines are smooth to the second
 derivative, so that a descent does not see the grid.
 
 Reference: Unser, IEEE Signal Process Mag 16(6):22, 1999 (spline interpolation).
@@ -94,7 +94,12 @@ class SignalTable:
         rows = [_joint([weights for _, weights, _ in stencils])]
         for axis in range(len(self.axes)):
             rows.append(
-                _joint([slopes if own == axis else weights for own, (_, weights, slopes) in enumerate(stencils)])
+                _joint(
+                    [
+                        slopes if own == axis else weights
+                        for own, (_, weights, slopes) in enumerate(stencils)
+                    ]
+                )
             )
         around = self.coefficients.reshape(-1, shape[-1])[index]
         mixed = torch.bmm(torch.stack(rows, dim=1), around)

@@ -81,7 +81,10 @@ PIPELINES = (
         demand=Demand(voxel=110.0),
         title="T2",
         caveats=(
-            "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
+            "T2 is that of one component. Where the sidecar tells one exponential (nonlinear, log-linear, "
+            "arlo), stimulated echoes make T2 too long by some per cent.",
+            "With stimulated echoes (epg) T2 rests on a slice profile that stands for the pulses of the "
+            "scanner; B1 is a nuisance that makes up for it, and no field map.",
         ),
         page="qsm.md",
     ),
@@ -161,6 +164,13 @@ MODELS = (
         summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
         suffixes=("VFA",),
         reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
+        name="multi-echo-spin-echo",
+        target="unweight.signals.epg:MULTI_ECHO_SPIN_ECHO",
+        summary="train of spin echoes with stimulated echoes",
+        suffixes=("MESE",),
+        reference="Lebel and Wilman, Magn Reson Med 64:1005 (2010)",
     ),
     Model(
         name="t2-decay",

@@ -5,15 +5,16 @@ Gill) mixes the states of each order of dephasing, which then are real,
 
     F+' = c·F+ + s·F− + sin α·Z,    F−' = s·F+ + c·F− − sin α·Z,    Z' = cos α·Z − ½ sin α·(F+ − F−),
 
-c = cos²(α/2), s = sin²(α/2). Between two pulses, an echo spacing τ apart, F+ is dephased by one order, F− is
-rephased by one, F± decay with exp(−τ/T2) and Z with exp(−τ/T1). The echo is the F− that is in phase again,
-S0·sin(α_ex) at echo time zero. Crushers are taken to be complete and equal on both sides of each pulse, so
-that what recovers along the field between pulses does not reach an echo. With α = 180° what is left is one
-exponential.
+c = cos²(α/2), s = sin²(α/2). Between two pulses, an echo spacing τ apart, F+ is dephased by one order, F−
+is rephased by one, F± decay with exp(−τ/T2) and Z with exp(−τ/T1). The echo is the F− that is in phase
+again, S0·sin(α_ex) at echo time zero. Crushers are taken to be complete and equal on both sides of each
+pulse, so that what recovers along the field between pulses does not reach an echo. With α = 180° what is
+left is one exponential.
 
-The angles that a voxel sees are the nominal ones times B1 (ratio of reached to nominal angle) times a factor
-for each part of the slice: a selective pulse has no sharp edges. A `SliceProfile` holds these factors, and
-the signal is the mean over the parts. Equal angles of 180° give the same echoes for B1 and 2 − B1.
+The angles that a voxel sees are the nominal ones times B1 (ratio of reached to nominal angle) times a
+factor for each part of the slice: a selective pulse has no sharp edges. A `SliceProfile` holds these
+factors, and the signal is the mean over the parts. Equal angles of 180° give the same echoes for B1 and
+2 − B1.
 
 References: Hennig, Concepts Magn Reson 3:125, 1991; Weigel, J Magn Reson Imaging 41:266, 2015 (phase
 graphs); Lebel, Wilman, Magn Reson Med 64:1005, 2010 (T2 with slice profiles).
@@ -59,8 +60,8 @@ class SliceProfile:
     def __post_init__(self) -> None:
         if not len(self.excitation) == len(self.refocusing) == len(self.weights) > 0:
             raise UsageError(
-                f"a slice profile of {len(self.excitation)} excitation and {len(self.refocusing)} refocusing "
-                f"factors and {len(self.weights)} weights",
+                f"a slice profile of {len(self.excitation)} excitation and {len(self.refocusing)} "
+                f"refocusing factors and {len(self.weights)} weights",
                 remedy="Give one of each for every part of the slice.",
             )
         if min(self.weights) < 0 or sum(self.weights) <= 0:
@@ -93,7 +94,7 @@ def sinc_profile(
     """
     if not (0 < refocusing_width < math.inf and 0 < time_bandwidth < math.inf):
         raise UsageError(
-            f"a refocusing width of {refocusing_width:g} and a time-bandwidth product of {time_bandwidth:g}",
+            f"a refocusing width of {refocusing_width:g}, a time-bandwidth product of {time_bandwidth:g}",
             remedy="Give positive numbers; 1 is a refocusing slice as thick as the excited one.",
         )
     points, weights = np.polynomial.legendre.leggauss(SLICE_PARTS)
@@ -227,7 +228,7 @@ class MultiEchoSpinEcho(SeparableModel):
         angles = (*self.refocusing, self.excitation)
         if not self.refocusing or not all(0 < angle <= math.pi * (1 + 1e-9) for angle in angles):
             raise UsageError(
-                f"angles of {', '.join(f'{angle:g}' for angle in angles)} rad cannot be those of a spin echo",
+                f"angles of {', '.join(f'{angle:g}' for angle in angles)} rad are not those of a spin echo",
                 remedy="Give angles above 0 up to pi, in radians.",
             )
 
