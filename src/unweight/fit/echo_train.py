@@ -65,6 +65,7 @@ T1_RANGE = (0.1, 5.0)  # of a map [s]; beyond it the echoes hardly change
 STEP_T2, STEP_B1, STEP_T1 = 0.2, 0.02, 0.6  # of ln T2, B1 and ln T1 in a table
 COARSE = 2.0  # times those where a profile is chosen
 CHOOSING = 1024  # voxels that choose a profile
+UNLIT = 0.8  # of what noise alone does not exceed: voxels below it are not fitted
 LIT = 0.3  # of the strength of bright voxels, below which a voxel does not choose
 CLEARLY = 0.97  # of the residual of the first profile, which another must stay below
 CHUNK = 4096  # voxels at a time
@@ -163,10 +164,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         search = self._search(model, trains)
         degrees = trains.data.shape[1] - 2 - ("B1" not in trains.held)
         floor = self._floor(acquisition, sample, search, degrees)
-        parts = each_block(
-            len(trains.data), lambda block: search.each_chunk(trains.take(block), floor), where, progress
-        )
-        fitted = _joined(parts)
+        fitted = _lit_only(search, trains, floor, where, progress)
         given = acquisition.noise_sd
         sigma = given or noise_from_residuals(fitted.rss, degrees, fitted.strength)
         sigma = max(sigma, NOISELESS * float(fitted.strength.median()))
@@ -327,6 +325,38 @@ class _Fitted(NamedTuple):
 
 def _joined(parts: list[_Fitted]) -> _Fitted:
     return _Fitted(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _lit_only(
+    search: "_Search",
+    trains: _Trains,
+    floor: NoiseFloor | None,
+    where: ExecutionContext,
+    progress: Progress | None,
+) -> _Fitted:
+    """Fit the voxels that rise above the floor; the others are left at nothing."""
+    strength = trains.data.abs().amax(-1).clamp(min=TINY)
+    lit = (strength > (0.0 if floor is None else UNLIT * floor.top)).nonzero()[:, 0]
+    some = trains.take(lit)
+    parts = each_block(len(lit), lambda block: search.each_chunk(some.take(block), floor), where, progress)
+    if len(lit) == len(strength):
+        return _joined(parts)
+    nothing = torch.zeros_like(strength)
+    whole = _Fitted(
+        places=torch.zeros(len(strength), 3, dtype=strength.dtype),
+        amplitude=nothing,
+        bounds=torch.zeros(len(strength), 3, dtype=strength.dtype),
+        step=nothing,
+        rss=torch.full_like(strength, torch.nan),
+        strength=strength,
+        later=nothing,
+        fast=torch.zeros_like(strength, dtype=torch.bool),
+    )
+    if not len(lit):
+        return whole
+    return _Fitted(
+        *(rows.index_copy(0, lit, found) for rows, found in zip(whole, _joined(parts), strict=True))
+    )
 
 
 class _Compared(NamedTuple):
