@@ -135,6 +135,12 @@ class EchoTrainFit(Estimator[Acquisition]):
                 remedy="Fit voxels with other echo times apart.",
             )
         numbers = echo_train(times).numbers
+        if len(set(numbers)) != max(numbers) - min(numbers) + 1:
+            raise ProtocolError(
+                f"echoes are missing in the midst of the train: there are {sorted(set(numbers))}",
+                remedy="Give all from the first to the last, or fit one exponential: "
+                "`unweight t2 --method nonlinear`.",
+            )
         n_echoes = len(set(numbers)) - self.skip_first
         if n_echoes < FEWEST:
             raise ProtocolError(
