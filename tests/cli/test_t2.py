@@ -176,8 +176,8 @@ def test_a_train_is_fitted_with_stimulated_echoes(tmp_path: Path, mask: str) -> 
     assert settings["Method"] == "epg" and settings["SkipFirst"] == 0
     assert settings["SliceProfile"] == "uniform" and settings["Fixed"] == {"T1": 1.0}
     assert run("t2", root, "--mask", mask, "--method", "nonlinear", "-o", tmp_path / "one", *WORDS) == 0
-    longer = image(tmp_path / "one", "T2map")[inside] / t2[inside].numpy()
-    assert np.median(longer) > 1.03
+    apart_from_truth = image(tmp_path / "one", "T2map")[inside] / t2[inside].numpy()
+    assert np.abs(apart_from_truth - 1).max() > 0.02
 
 
 def test_known_b1_in_percent_and_a_held_t1(tmp_path: Path, mask: str) -> None:
@@ -189,7 +189,7 @@ def test_known_b1_in_percent_and_a_held_t1(tmp_path: Path, mask: str) -> None:
     np.testing.assert_allclose(image(tmp_path / "out", "T2map")[inside], t2[inside], rtol=1e-3)
     told = sidecar(tmp_path / "out", "T2map")
     assert told["unweight"]["Settings"]["Known"] == ["B1"]
-    assert any("b1.nii.gz" in source for source in told["Sources"])
+    assert len(told["Sources"]) == len(TIMES) + 1
 
 
 def test_arrays_and_files_with_a_known_map_give_the_same(tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ def test_impossible_trains_say_what_to_do(
 
 
 def test_a_simulated_study_is_mapped(tmp_path: Path) -> None:
-    """B1 of the simulator is 0.7 to 1.2, so that one exponential is too long."""
+    """B1 of the simulator varies over the head."""
     study = tmp_path / "study"
     words = ("simulate", study, "--model", "multi-echo-spin-echo", "--te", *TIMES, "--slices", 1)
     assert run(*words, "--snr", 200, 200, "--quiet") == 0
     assert run("t2", study / "bids", "-o", tmp_path / "maps", *WORDS) == 0
-    true, found = image(study / "truth", "T2map"), image(tmp_path / "maps", "T2map")
+    true, found = (image(root, "T2map", "sub-001") for root in (study / "truth", tmp_path / "maps"))
     tissue = np.isfinite(true) & np.isfinite(found) & (true > 0.05) & (true < 0.12)
     assert tissue.sum() > 2000
     assert abs(np.median(found[tissue] / true[tissue]) - 1) < 0.03

@@ -191,8 +191,8 @@ def test_real_plate_at_3_tesla(shared_data: Shared) -> None:
     """23 echoes of 7 ms, coronal; the sequence makes the refocusing slice 1.25 times as thick as the other.
 
     Measured with stimulated echoes: −4.3 to +2.7 % from nominal in nine of the first twelve spheres; one
-    exponential is 3.9 to 22 % too long in them. The other three, 1, 5 and 12, are +190, +29 and +9 %: by either
-    method, whatever the profile (see `docs/qsm.md`).
+    exponential is 4 to 22 % too long in them. The other three, 1, 5 and 12, are +190, +29 and +9 % (see
+    `docs/qsm.md`).
     """
     root = shared_data("nist_ir_freiburg")
     content = scipy.io.loadmat(root / "T2_mapping_images_reconstructed.mat")

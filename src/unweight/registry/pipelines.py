@@ -76,9 +76,9 @@ PIPELINES = (
         first=("T2map", ""),
         plan=_PLAN + "plan_magnitudes",
         fewest=2,
-        nanoseconds=400.0,
+        nanoseconds=9000.0,
         bytes=18.0,
-        demand=Demand(voxel=110.0),
+        demand=Demand(voxel=400.0, value=24.0, least=2**28),
         title="T2",
         caveats=(
             "T2 is that of one component. Where the sidecar tells one exponential (nonlinear, log-linear, "
