@@ -216,7 +216,7 @@ def test_real_plate_at_3_tesla(shared_data: Shared) -> None:
 
 
 def test_real_plate_at_one_and_a_half_tesla(shared_data: Shared) -> None:
-    """32 echoes of 12.7 ms, slices of 5 mm: nearer to nominal than one exponential, and a tenth of its misfit."""
+    """32 echoes of 12.7 ms, slices of 5 mm: nearer to nominal than one exponential."""
     root = shared_data("nist_ir_hazen")
     (series,) = read_inputs([root / "T2" / "site1_20200218" / "plate4"])
     nominal = sphere_array(4, 1, 1.5).nominal.t2

@@ -20,7 +20,7 @@ T1 is held at one value or a map, B1 is sought unless it is. B1 and 2 − B1 are
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple, final
 
@@ -36,14 +36,17 @@ from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.fit.assemble import VoxelEstimates, maps_on_grid
-from unweight.fit.blocks import ExecutionContext, each_block, one_thread_per_operation
-from unweight.fit.levenberg_marquardt import (
-    EASED,
-    FIRST_DAMPING,
-    LEAST_DAMPING,
-    MOST_DAMPING,
-    RAISED,
-    bounded_step,
+from unweight.fit.blocks import ExecutionContext, one_thread_per_operation
+from unweight.fit.echo_train_search import (
+    HIGHEST_B1,
+    LOWEST_B1,
+    TINY,
+    UNSETTLED,
+    Fitted,
+    Row,
+    Trains,
+    TrainSearch,
+    fit_lit,
 )
 from unweight.fit.noise_floor import SAMPLE, FloorSource, NoiseFloor, floor_of_background
 from unweight.fit.noise_level import bright, noise_from_residuals
@@ -51,7 +54,6 @@ from unweight.fit.relaxation import FOLLOWED, IMPLAUSIBLE, SIGNAL_TO_NOISE
 from unweight.fit.signal_table import SignalTable, TableAxis, axis_between, signal_table
 from unweight.signals.epg import MULTI_ECHO_SPIN_ECHO, MultiEchoSpinEcho, echo_train, sinc_profile
 from unweight.signals.parameters import B1, S0, T1, T2
-from unweight.signals.precision import inverse_diagonal
 
 WIDTHS = (1.0, 1.25, 1.5, 2.0)  # of the refocusing slice over the excited one
 MODELS = (
@@ -60,23 +62,15 @@ MODELS = (
 )
 T1_HELD: Mapping[str, float] = MappingProxyType({"T1": 1.0})
 FEWEST = 4  # echoes: three parameters and the noise
-LOWEST_B1, HIGHEST_B1 = 0.3, 1.5
 T1_RANGE = (0.1, 5.0)  # of a map [s]; beyond it the echoes hardly change
 STEP_T2, STEP_B1, STEP_T1 = 0.2, 0.02, 0.6  # of ln T2, B1 and ln T1 in a table
 COARSE = 2.0  # times those where a profile is chosen
 CHOOSING = 1024  # voxels that choose a profile
-UNLIT = 0.8  # of what noise alone does not exceed: voxels below it are not fitted
 LIT = 0.3  # of the strength of bright voxels, below which a voxel does not choose
 CLEARLY = 0.97  # of the residual of the first profile, which another must stay below
-CHUNK = 4096  # voxels at a time
-LONGEST = (1.0, 0.2, 1.0)  # step of ln T2, B1 and the amplitude over the strongest echo
-SETTLED, UNSETTLED = 1e-4, 5e-3  # last step of ln T2 and B1
 EDGE = 1e-3  # of ln T2 and B1
 MOST_ROUNDS, SAME = 4, 0.02  # of the floor from residuals; share by which it still changes
 NOISELESS = 1e-4  # σ over the signal, below which there is what a table is off by, and no noise
-TINY = 1e-30
-
-Row = Float[Tensor, " voxels"]
 
 
 @final
@@ -170,7 +164,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         search = self._search(model, trains)
         degrees = trains.data.shape[1] - 2 - ("B1" not in trains.held)
         floor = self._floor(acquisition, sample, search, degrees)
-        fitted = _lit_only(search, trains, floor, where, progress)
+        fitted = fit_lit(search, trains, floor, where, progress)
         given = acquisition.noise_sd
         sigma = given or noise_from_residuals(fitted.rss, degrees, fitted.strength)
         sigma = max(sigma, NOISELESS * float(fitted.strength.median()))
@@ -186,7 +180,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         }
         return maps_on_grid(acquisition, self.parameters, estimates, noise_sd=sigma, notes=notes)
 
-    def _trains(self, acquisition: Acquisition) -> "_Trains":
+    def _trains(self, acquisition: Acquisition) -> "Trains":
         inside = acquisition.inside
         if not bool(inside.any()):
             raise InputError(
@@ -200,18 +194,18 @@ class EchoTrainFit(Estimator[Acquisition]):
             if name in acquisition.known:
                 held[name] = acquisition.known[name][inside].double().cpu()
         held.setdefault("T1", torch.tensor(T1_HELD["T1"], dtype=torch.float64))
-        return _Trains(
+        return Trains(
             data=acquisition.signal[inside][:, order.to(inside.device)].double().cpu(),
             protocol=Protocol(echo_time=times[order]),
             held=held,
             modulus=acquisition.kind is SignalKind.MAGNITUDE,
         )
 
-    def _search(self, model: MultiEchoSpinEcho, trains: "_Trains", coarse: float = 1.0) -> "_Search":
+    def _search(self, model: MultiEchoSpinEcho, trains: "Trains", coarse: float = 1.0) -> "TrainSearch":
         table = self._table(model, trains, coarse)
-        return _Search(model=model, table=table, modulus=trains.modulus, n_steps=self.n_steps)
+        return TrainSearch(model=model, table=table, modulus=trains.modulus, n_steps=self.n_steps)
 
-    def _table(self, model: MultiEchoSpinEcho, trains: "_Trains", coarse: float) -> SignalTable:
+    def _table(self, model: MultiEchoSpinEcho, trains: "Trains", coarse: float) -> SignalTable:
         """Return the table over ln T2, B1 and ln T1; what all voxels share is one point of its axis."""
         b1, t1 = trains.held.get("B1"), trains.held["T1"]
         fixed_b1 = b1 is not None and b1.ndim == 0
@@ -234,7 +228,7 @@ class EchoTrainFit(Estimator[Acquisition]):
 
         return signal_table(axes, signal)
 
-    def _profile(self, sample: "_Trains") -> tuple[MultiEchoSpinEcho, float]:
+    def _profile(self, sample: "Trains") -> tuple[MultiEchoSpinEcho, float]:
         """Return the model of the profile that leaves least, and its residual over that of the first."""
         if len(self.models) == 1:
             return self.models[0], 1.0
@@ -249,7 +243,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         return self.models[best], left[best] / left[0]
 
     def _floor(
-        self, acquisition: Acquisition, sample: "_Trains", search: "_Search", degrees: int
+        self, acquisition: Acquisition, sample: "Trains", search: "TrainSearch", degrees: int
     ) -> NoiseFloor | None:
         """Return the noise floor, or None if nothing tells it."""
         signed = acquisition.kind is SignalKind.SIGNED
@@ -282,287 +276,6 @@ class EchoTrainFit(Estimator[Acquisition]):
         return floor
 
 
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Trains:
-    """Echoes of voxels.
-
-    Attributes:
-        data: By rising echo time.
-        protocol: Their echo times.
-        held: T1, and B1 if it is known: one value, or one per voxel.
-        modulus: Whether they are magnitudes.
-    """
-
-    data: Float[Tensor, "voxels echoes"]
-    protocol: Protocol
-    held: Mapping[str, Tensor]
-    modulus: bool
-
-    def take(self, voxels: slice | Tensor) -> "_Trains":
-        """Return some of the voxels."""
-        held = {name: value if value.ndim == 0 else value[voxels] for name, value in self.held.items()}
-        return replace(self, data=self.data[voxels], held=held)
-
-
-class _Fitted(NamedTuple):
-    """What is known of each voxel before the noise is; bounds are for unit noise.
-
-    Attributes:
-        places: ln T2, B1 and ln T1.
-        amplitude: S0.
-        bounds: Standard deviations of ln T2, B1 and S0 over σ; 0 where held, or at an end of the range.
-        step: The last, of ln T2 or B1.
-        rss: Residual sum of squares.
-        strength: The largest sample.
-        later: Energy of the fitted signal after the first echo.
-        fast: Whether the first echo holds most of the energy.
-    """
-
-    places: Float[Tensor, "voxels 3"]
-    amplitude: Row
-    bounds: Float[Tensor, "voxels 3"]
-    step: Row
-    rss: Row
-    strength: Row
-    later: Row
-    fast: Bool[Tensor, " voxels"]
-
-
-def _joined(parts: list[_Fitted]) -> _Fitted:
-    return _Fitted(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-
-
-def _lit_only(
-    search: "_Search",
-    trains: _Trains,
-    floor: NoiseFloor | None,
-    where: ExecutionContext,
-    progress: Progress | None,
-) -> _Fitted:
-    """Fit the voxels that rise above the floor; the others are left at nothing."""
-    strength = trains.data.abs().amax(-1).clamp(min=TINY)
-    lit = (strength > (0.0 if floor is None else UNLIT * floor.top)).nonzero()[:, 0]
-    some = trains.take(lit)
-    parts = each_block(len(lit), lambda block: search.each_chunk(some.take(block), floor), where, progress)
-    if len(lit) == len(strength):
-        return _joined(parts)
-    nothing = torch.zeros_like(strength)
-    whole = _Fitted(
-        places=torch.zeros(len(strength), 3, dtype=strength.dtype),
-        amplitude=nothing,
-        bounds=torch.zeros(len(strength), 3, dtype=strength.dtype),
-        step=nothing,
-        rss=torch.full_like(strength, torch.nan),
-        strength=strength,
-        later=nothing,
-        fast=torch.zeros_like(strength, dtype=torch.bool),
-    )
-    if not len(lit):
-        return whole
-    return _Fitted(
-        *(rows.index_copy(0, lit, found) for rows, found in zip(whole, _joined(parts), strict=True))
-    )
-
-
-class _Compared(NamedTuple):
-    """Data against a signal: objective, residuals and slopes in (ln T2, B1, amplitude)."""
-
-    objective: Row
-    residual: Float[Tensor, "voxels echoes"]
-    slopes: Float[Tensor, "voxels echoes 3"]
-    signal: Float[Tensor, "voxels echoes"]
-
-    def where(self, better: Bool[Tensor, " voxels"], other: "_Compared") -> "_Compared":
-        """Return the other where it is better."""
-        return _Compared(
-            torch.where(better, other.objective, self.objective),
-            torch.where(better[:, None], other.residual, self.residual),
-            torch.where(better[:, None, None], other.slopes, self.slopes),
-            torch.where(better[:, None], other.signal, self.signal),
-        )
-
-    def take(self, voxels: Tensor) -> "_Compared":
-        """Return some of the voxels."""
-        return _Compared(*(row[voxels] for row in self))
-
-
-@final
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Search:
-    """The descent of each voxel.
-
-    Attributes:
-        model: Of the train.
-        table: Its signals.
-        modulus: Whether the data are magnitudes.
-        n_steps: Steps allowed.
-    """
-
-    model: MultiEchoSpinEcho
-    table: SignalTable
-    modulus: bool
-    n_steps: int
-
-    def each_chunk(self, trains: _Trains, floor: NoiseFloor | None) -> _Fitted:
-        """Fit voxels, some at a time."""
-        starts = range(0, len(trains.data), CHUNK)
-        return _joined([self._fit(trains.take(slice(begin, begin + CHUNK)), floor) for begin in starts])
-
-    @property
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        """The range of ln T2, B1 and the amplitude."""
-        highest = 1.0 if self.model.folds else HIGHEST_B1
-        low = torch.tensor([T2.free_range[0], LOWEST_B1, 0.0], dtype=torch.float64)
-        return low, torch.tensor([T2.free_range[1], highest, torch.inf], dtype=torch.float64)
-
-    def _fit(self, trains: _Trains, floor: NoiseFloor | None) -> _Fitted:
-        strength = trains.data.abs().amax(-1).clamp(min=TINY)
-        data = trains.data / strength[:, None]
-        half_floor = None
-        if floor is not None and floor.n_channels > 0:
-            half_floor = (floor.power / 2 / strength.square())[:, None]
-        point, t1 = self._start(data, trains, half_floor)
-        held = torch.tensor(["B1" in trains.held if place == 1 else False for place in range(3)])
-        low, high = self._ends
-        longest = torch.tensor(LONGEST, dtype=torch.float64)
-        # There the slope along B1 is 0 by symmetry, and what a table shows of it is rounding.
-        folds = torch.tensor([False, self.model.folds, False])
-        compared = self._compare(data, point, t1, half_floor)
-        damping, index = torch.full_like(strength, FIRST_DAMPING), torch.arange(len(data))
-        ended, last = point.clone(), torch.full_like(strength, torch.inf)
-        everything = compared
-        left_data, left_t1, left_half = data, t1, half_floor
-        for _ in range(self.n_steps):
-            at_fold = folds & (point >= high)
-            stuck = ((point <= low) | held | at_fold, (point >= high) | held)
-            slopes = torch.where(held, 0.0, compared.slopes)
-            step = bounded_step(compared.residual, slopes, damping, stuck)
-            step = torch.minimum(torch.maximum(torch.where(held, 0.0, step), -longest), longest)
-            trial = torch.minimum(torch.maximum(point + step, low), high)
-            trial = torch.where(held, point, trial)
-            there = self._compare(left_data, trial, left_t1, left_half)
-            better = there.objective <= compared.objective
-            size = (trial - point)[:, :2].abs().amax(-1)
-            point = torch.where(better[:, None], trial, point)
-            compared = compared.where(better, there)
-            damping = (damping * torch.where(better, EASED, RAISED)).clamp(min=LEAST_DAMPING)
-            ended[index], last[index] = point, size
-            everything = _put(everything, index, compared)
-            going = ((size >= SETTLED) & (damping <= MOST_DAMPING)).nonzero()[:, 0]
-            if not len(going):
-                break
-            index, point, damping, compared = (
-                index[going],
-                point[going],
-                damping[going],
-                compared.take(going),
-            )
-            left_data, left_t1 = left_data[going], left_t1[going]
-            left_half = None if left_half is None else left_half[going]
-        energy = everything.signal.square()
-        later = energy[:, 1:].sum(-1)
-        return _Fitted(
-            places=torch.cat((ended[:, :2], t1[:, None]), dim=-1),
-            amplitude=ended[:, 2] * strength,
-            bounds=self._bounds(everything, ended, held) / strength[:, None] * _units(strength),
-            step=last,
-            rss=everything.residual.square().sum(-1) * strength.square(),
-            strength=strength,
-            later=later * strength.square(),
-            fast=later < 0.5 * (energy.shape[1] - 1) * energy[:, 0],
-        )
-
-    def _start(
-        self, data: Tensor, trains: _Trains, half_floor: Tensor | None
-    ) -> tuple[Float[Tensor, "voxels 3"], Row]:
-        """Return the best point of the table, with its amplitude, and ln T1."""
-        pure = data if half_floor is None else (data.square() - 2 * half_floor).clamp(min=0).sqrt()
-        axes = self.table.axes
-        inner = [_within(axis) for axis in axes]
-        low, high = self._ends
-        values = self.table.values[inner[0]][:, inner[1]][:, :, inner[2]]
-        grids = [axis.points[part] for axis, part in zip(axes, inner, strict=True)]
-        allowed = (grids[1] <= high[1] + 1e-9) & (grids[1] >= low[1] - 1e-9)
-        if axes[1].count > 1:
-            values, grids[1] = values[:, allowed], grids[1][allowed]
-        norm = values.square().sum(-1).clamp(min=TINY)
-        match = (pure @ values.flatten(0, 2).T).reshape(-1, *norm.shape).clamp(min=0)
-        explained = match.square() / norm
-        n_voxels = len(data)
-        t1 = trains.held["T1"].log().expand(n_voxels).clamp(axes[2].start, axes[2].end)
-        near_t1 = _nearest(grids[2], t1)
-        explained = explained[torch.arange(n_voxels), :, :, near_t1]
-        known = trains.held.get("B1")
-        if known is not None:
-            b1 = known.expand(n_voxels)
-            b1 = torch.where(b1 > high[1], 2 - b1, b1) if self.model.folds else b1
-            b1 = b1.clamp(LOWEST_B1, HIGHEST_B1)
-            near = _nearest(grids[1], b1)
-            place_t2 = explained[torch.arange(n_voxels), :, near].argmax(-1)
-        else:
-            best = explained.flatten(1).argmax(-1)
-            place_t2, near = best // explained.shape[2], best % explained.shape[2]
-            b1 = grids[1][near]
-            if self.model.folds:
-                b1 = b1.clamp(max=high[1] - STEP_B1 / 2)  # off the fold, on which no slope leads away
-        start = torch.stack((grids[0][place_t2], b1), dim=-1)
-        rows = torch.arange(n_voxels)
-        amplitude = match[rows, place_t2, near, near_t1] / norm[place_t2, near, near_t1]
-        return torch.cat((start, amplitude[:, None]), dim=-1), t1
-
-    def _compare(self, data: Tensor, point: Tensor, t1: Row, half_floor: Tensor | None) -> _Compared:
-        """Compare data with the signal at a point."""
-        basis, slopes = self.table.at(torch.cat((point[:, :2], t1[:, None]), dim=-1))
-        amplitude = point[:, 2:3]
-        signal = amplitude * basis
-        columns = torch.cat((amplitude[..., None] * slopes[..., :2], basis[..., None]), dim=-1)
-        if half_floor is None:
-            residual = (data * torch.where(signal < 0, -1.0, 1.0) if self.modulus else data) - signal
-            return _Compared(residual.square().sum(-1), residual, columns, signal)
-        measured = data > 0
-        expected = signal.square() + half_floor
-        above = data.square() - half_floor
-        root = expected.sqrt()
-        residual = torch.where(measured, (above - expected) / (2 * root), 0.0)
-        objective = (
-            torch.where(measured, expected - above * expected.clamp(min=TINY).log(), 0.0).sum(-1) / 2
-        )
-        weighted = columns * torch.where(measured, signal / root, 0.0)[..., None]
-        return _Compared(objective, residual, weighted, signal)
-
-    def _bounds(self, compared: _Compared, point: Tensor, held: Tensor) -> Float[Tensor, "voxels 3"]:
-        """Return the Cramér–Rao bound for unit noise, with data of unit strength."""
-        low, high = self._ends
-        still = held | (point <= low) | (point >= high)
-        still[:, 2] = False
-        information = compared.slopes.mT @ compared.slopes
-        information = torch.where(still[..., None] | still[..., None, :], 0.0, information)
-        information = information + torch.diag_embed(still.to(information))
-        return torch.where(still, 0.0, inverse_diagonal(information).sqrt())
-
-
-def _put(whole: _Compared, index: Tensor, part: _Compared) -> _Compared:
-    if len(index) == len(whole.objective):
-        return part
-    return _Compared(*(rows.index_copy(0, index, some) for rows, some in zip(whole, part, strict=True)))
-
-
-def _units(strength: Row) -> Float[Tensor, "voxels 3"]:
-    """Return what bounds are multiplied by for the amplitude to be in the unit of the input."""
-    return torch.stack((torch.ones_like(strength), torch.ones_like(strength), strength), dim=-1)
-
-
-def _within(axis: TableAxis) -> Tensor:
-    """Return the points of an axis without its margins."""
-    margin = (len(axis.points) - axis.count) // 2
-    return torch.arange(margin, margin + axis.count)
-
-
-def _nearest(grid: Float[Tensor, " points"], values: Row) -> Tensor:
-    return (grid[None] - values[:, None]).abs().argmin(-1)
-
-
 class _Noise(NamedTuple):
     """The noise that standard deviations rest on.
 
@@ -584,7 +297,7 @@ class _Noise(NamedTuple):
 
 
 def _judged(
-    search: _Search, trains: _Trains, fitted: _Fitted, noise: _Noise, device: torch.device
+    search: TrainSearch, trains: Trains, fitted: Fitted, noise: _Noise, device: torch.device
 ) -> VoxelEstimates:
     """Return values, standard deviations, misfit and status, on a device."""
     sigma, degrees = noise.sigma, noise.degrees
@@ -613,7 +326,7 @@ def _judged(
     )
 
 
-def _at_limit(search: _Search, trains: _Trains, b1: Row) -> Bool[Tensor, " voxels"]:
+def _at_limit(search: TrainSearch, trains: Trains, b1: Row) -> Bool[Tensor, " voxels"]:
     """Return where B1 ended on, or lies beyond, an end of its range that is not the fold."""
     known = trains.held.get("B1")
     if known is not None:
