@@ -42,12 +42,13 @@ from unweight.mapping.series import (
     shape_of,
 )
 from unweight.prepare.computing_memory import check_memory
-from unweight.registry import build, method
+from unweight.registry import build, method, offered
+from unweight.registry.records import Method
 from unweight.signals.epg import sinc_profile
 from unweight.signals.parameters import B1, R2STAR, T1, T2, T2STAR
 
 FAMILY, TRAINS = "decay", "t2"  # of methods: one exponential, and trains with stimulated echoes
-AUTO, EPG, EXPONENTIAL = "auto", "epg", "nonlinear"
+AUTO, TRAIN_METHOD, EXPONENTIAL = "auto", "epg", "nonlinear"
 FEW = 2  # echoes, that say nothing of their noise
 PROFILES = ("auto", "uniform")  # of a slice, or a number
 TRAIN_MAPS = (B1, T1)  # that the fit of a train takes
@@ -295,11 +296,11 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
         if acquisition.noise_sd is None and acquisition.protocol.n_volumes == FEW:
             acquisition = _with_noise_of_background(acquisition)
         check_echoes(read.sidecars, read.suffix, self.decay.echoes, self.decay.otherwise)
-        name, reason = self._method_for(acquisition)
-        record = method(name, TRAINS if name == EPG else FAMILY)
-        skip = (0 if name == EPG else 1) if self.skip_first is None else self.skip_first
+        record, reason = self._method_for(acquisition)
+        of_train = record.family == TRAINS
+        skip = int(not of_train) if self.skip_first is None else self.skip_first
         fit: EchoTrainFit | RelaxationFit
-        if name == EPG:
+        if of_train:
             acquisition = self.train.known.added_to(acquisition, TRAIN_MAPS)
             fit = self.train.fit(skip)
         else:
@@ -339,27 +340,31 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
             faults=read.faults,
         )
 
-    def _method_for(self, acquisition: Acquisition) -> tuple[str, str]:
+    def _method_for(self, acquisition: Acquisition) -> tuple[Method, str]:
         """Return the method, and why it is not the one with stimulated echoes, where that is worth a note.
 
         Raises:
             UsageError: What is said of the train does not go with the method.
         """
-        if self.method not in (AUTO, EPG) and not self.train.is_default:
+        chosen = self.method if self.method != AUTO else TRAIN_METHOD
+        record = method(chosen, TRAINS if chosen in offered(TRAINS) else FAMILY)
+        if record.family != TRAINS and not self.train.is_default:
             raise UsageError(
                 f"{self.method} knows no stimulated echoes, so that known maps, held values, refocusing "
                 "angles and slice profiles do not go with it",
                 remedy="Leave them out, or use --method epg.",
             )
         if self.method != AUTO:
-            return self.method, ""
+            return record, ""
         try:
             self.train.fit(self.skip_first or 0).accept(acquisition)
         except ProtocolError as error:
             if not self.train.is_default:
                 raise
-            return EXPONENTIAL, f"one exponential, without stimulated echoes: {error.problem}"
-        return EPG, ""
+            return method(
+                EXPONENTIAL, FAMILY
+            ), f"one exponential, without stimulated echoes: {error.problem}"
+        return record, ""
 
 
 def _times(maps: ParameterMaps) -> tuple[DerivedImage, ...]:
