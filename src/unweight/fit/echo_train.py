@@ -53,6 +53,7 @@ from unweight.fit.noise_level import bright, noise_from_residuals
 from unweight.fit.relaxation import FOLLOWED, IMPLAUSIBLE, SIGNAL_TO_NOISE
 from unweight.fit.signal_table import SignalTable, TableAxis, axis_between, signal_table
 from unweight.signals.epg import MULTI_ECHO_SPIN_ECHO, MultiEchoSpinEcho, echo_train, sinc_profile
+from unweight.signals.model import linear_basis
 from unweight.signals.parameters import B1, S0, T1, T2
 
 WIDTHS = (1.0, 1.25, 1.5, 2.0)  # of the refocusing slice over the excited one
@@ -224,7 +225,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         def signal(places: Float[Tensor, "points axes"]) -> Tensor:
             t2, angle, recovery = places.unbind(-1)
             theta = torch.stack((t2.exp(), torch.ones_like(t2), angle, recovery.exp()), dim=-1)
-            return model.linear_basis(theta, trains.protocol)
+            return linear_basis(model, theta, trains.protocol)
 
         return signal_table(axes, signal)
 

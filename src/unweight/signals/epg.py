@@ -33,7 +33,7 @@ from torch import Tensor
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import B1, S0, T1, T2
 
 UNEVEN = 0.05  # of the spacing: echoes further off its multiples are of no such train
@@ -253,14 +253,10 @@ class MultiEchoSpinEcho(SeparableModel):
         straight = all(math.isclose(angle, math.pi) for angle in self.refocusing)
         return straight and self.profile.is_uniform and math.isclose(self.excitation, math.pi / 2)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / S0."""
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "MultiEchoSpinEcho":
+        """Itself: its signal has a sign."""
+        return self
 
     def __call__(
         self,
