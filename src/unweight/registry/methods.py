@@ -159,6 +159,14 @@ METHODS = (
         algorithm="Voxelwise posterior from the signal equations of the weighted images",
     ),
     Method(
+        name="epg",
+        family="t2",
+        summary="extended phase graphs: with stimulated echoes, B1 and the slice profile estimated",
+        target="unweight.fit.echo_train:EchoTrainFit",
+        algorithm="least squares of extended phase graphs above the noise floor",
+        reference="Lebel and Wilman, Magn Reson Med 64:1005, 2010",
+    ),
+    Method(
         name="log-linear",
         family="decay",
         summary="log-linear least squares, weighted by the squared signal",
