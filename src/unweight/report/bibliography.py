@@ -82,6 +82,16 @@ ENTRIES = (
         year="2021",
     ),
     _article(
+        "Magn Reson Med 64:1005",
+        "lebel2010",
+        "Lebel, R. Marc and Wilman, Alan H.",
+        "Transverse relaxometry with stimulated echo compensation",
+        journal=MRM,
+        volume="64",
+        pages="1005--1014",
+        year="2010",
+    ),
+    _article(
         "Magn Reson Med 73:843",
         "pei2015",
         "Pei, Mengchao and others",
