@@ -13,6 +13,7 @@ from unweight.cli.arguments import (
 )
 from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.mapping_commands import (
+    CONTRAST,
     FIT,
     FIT_OF_MODEL,
     MAPS,
@@ -32,6 +33,7 @@ COMMANDS = {
     "t2": T2,
     "qsm": QSM,
     "mprage": MPRAGE,
+    "contrast": CONTRAST,
     "run": RUN,
     "init": INIT,
     "slurm": SLURM,

@@ -104,8 +104,9 @@ def methods_paragraph(map_set: ShownSet) -> str:
     first = map_set.maps[0] if map_set.maps else None
     if first is not None and first.suffix == "Chimap":
         info.append(f"{first.description}.")
-    if first is not None and first.suffix == "T1w":
-        info.append("The image was synthesised by a network and not measured.")
+    if first is not None and map_set.stored.name.entities.get("desc") == "synth":
+        how = "by a network" if trained_on(own) else "from maps"
+        info.append(f"The image was synthesised {how} and not measured.")
     reference = fields.get("EstimationReference")
     if isinstance(reference, str) and reference:
         info.append(f"Reference: {reference.rstrip('.')}.")

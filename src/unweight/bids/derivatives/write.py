@@ -54,7 +54,8 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 Beside maps other than T1 the name of the first map stands before status, invalid and brain, as in
 `_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) has the fields it was made from beside it,
 `_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field. An image that was made
-and not measured has `desc-synth`: `_desc-synth_T1w`, 0 outside the brain.
+and not measured has `desc-synth`: `_desc-synth_T1w`, 0 outside the brain if a network made it of gradient
+echoes, and NaN there if it was computed from maps.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.
