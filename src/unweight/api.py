@@ -39,7 +39,6 @@ from unweight.mapping.calls import (
     path_of,
     paths_of,
 )
-from unweight.mapping.contrast import Contrast, ContrastSettings, images_of_maps
 from unweight.mapping.decay import GRADIENT_ECHOES, SPIN_ECHOES, R2StarOptions, T2Options
 from unweight.mapping.mprage import MprageOptions
 from unweight.mapping.phantom import (
@@ -51,6 +50,7 @@ from unweight.mapping.phantom import (
 )
 from unweight.mapping.qsm import QsmOptions
 from unweight.mapping.series import MappedSeries, map_read
+from unweight.mapping.synthesise import synthesise
 from unweight.mapping.t1 import SUFFIX, T1Options
 from unweight.mapping.t1_method import T1Choice
 
@@ -451,47 +451,6 @@ def map_weighted(
     if not call.in_memory:
         return map_files(options)
     return map_array(options, call.examination(rec))
-
-
-def synthesise(
-    maps: MappedSeries | AnyPath,
-    *,
-    t1w: ContrastSettings = None,
-    t2w: ContrastSettings = None,
-    flair: ContrastSettings = None,
-    mprage: ContrastSettings = None,
-    acq: str | None = None,
-    subject: str | None = None,
-    device: str = "auto",
-) -> dict[str, MappedSeries]:
-    """Compute weighted images from maps of T1, T2 and PD: `unweight contrast`. They are not measured.
-
-        S = signal equation of the contrast (T1, T2, PD; TR, TE, TI, α)
-
-    The standard deviation follows from those of the maps to first order, their errors treated as
-    independent (`signals.weighted.signal_with_deviation`).
-
-    Args:
-        maps: What `map_weighted` returned, or a folder that `unweight maps` wrote.
-        t1w: True for the preset, or times that take its place: `tr`, `te`, `ti`, `readout_time` [s], `flip`
-            [degrees].
-        t2w: Likewise.
-        flair: Likewise; a `tr` needs its `ti`.
-        mprage: Likewise; `tr` runs from inversion to inversion.
-        acq: Label of `acq` in the names of the images.
-        subject: Of a folder with several, which.
-        device: `auto`, `cpu` or `cuda`.
-
-    Returns:
-        The images by the name of the argument, shaped like the maps; in the unit of PD.
-
-    Raises:
-        UnweightError: Maps, contrast or times cannot be used; the message says why and what to do.
-    """
-    settings = dict(zip(Contrast, (t1w, t2w, flair, mprage), strict=True))
-    source = maps if isinstance(maps, MappedSeries) else Path(maps)
-    who = None if subject is None else bare_label(subject)
-    return images_of_maps(source, settings, acq=acq, subject=who, device=device)
 
 
 def analyse_phantom(

@@ -395,7 +395,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="excitation to last echo of the train [s]; default: that of the preset, or twice a TE given",
+            help="excitation to last echo of the train [s]; default: that of the preset, or 2 TE if TE is given",
         ),
         argument(
             "--acq", metavar="LABEL", help="write names with acq-LABEL, beside images of another protocol"

@@ -96,7 +96,8 @@ def signal_with_deviation(
         rows: As for `recovery`.
     """
     t1, t2, pd = theta.unbind(-1)
-    regained, slope = jvp(lambda value: recovery(value, rows), (t1,), (torch.ones_like(t1),))
+    derived = jvp(lambda value: recovery(value, rows), (t1,), (torch.ones_like(t1),))
+    regained, slope = derived[0], derived[1]
     echo = echo_time_of(rows)
     decay = torch.exp(-echo / t2)
     gradient = torch.stack([pd * slope, pd * regained * echo / t2**2, regained], dim=-1) * decay[..., None]
