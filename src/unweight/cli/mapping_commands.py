@@ -395,7 +395,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="excitation to last echo of the train [s]; default: that of the preset, or 2 TE if TE is given",
+            help="excitation to last echo of the train [s]; default: that of the preset, or 2 TE with --te",
         ),
         argument(
             "--acq", metavar="LABEL", help="write names with acq-LABEL, beside images of another protocol"
@@ -415,7 +415,7 @@ CONTRAST = Command(
     epilogue=(
         "unweight contrast maps --t1w --flair -o images\n"
         "unweight contrast maps --flair --tr 4.8 --te 0.09 --ti 1.65 --acq site2 -o images\n"
-        "unweight contrast --t1-map t1.nii.gz --t2-map t2.nii.gz --pd-map pd.nii.gz --mprage -o images"
+        "unweight contrast --t1-map T1map.nii.gz --t2-map T2map.nii.gz --pd-map PDmap.nii.gz --mprage -o images"
     ),
 )
 

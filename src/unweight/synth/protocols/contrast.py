@@ -91,7 +91,9 @@ class ContrastTimes:
         preset, given = contrast.preset(), self.given()
         self._check(contrast, preset)
         values: dict[str, Tensor | None] = {
-            name: torch.tensor([math.radians(value) if name == "flip_angle" else value]).double()
+            name: torch.tensor(
+                [math.radians(value) if name == "flip_angle" else value], dtype=torch.float64
+            )
             for name, value in given.items()
         }
         if contrast is Contrast.MPRAGE:
@@ -108,9 +110,10 @@ class ContrastTimes:
     def _check(self, contrast: Contrast, preset: Weighting) -> None:
         """Refuse timings that the signal of this contrast cannot do without, or has no place for."""
         if preset.inverts and self.repetition_time is not None and self.inversion_time is None:
+            usual = preset.time("repetition_time")
             raise UsageError(
-                f"{contrast.display_name} with TR {self.repetition_time:g} s needs its inversion time: that of "
-                f"the preset belongs to TR {preset.time('repetition_time'):g} s",
+                f"{contrast.display_name} with TR {self.repetition_time:g} s needs its inversion time, for "
+                f"that of the preset belongs to TR {usual:g} s",
                 remedy="Give the inversion time (--ti, in seconds) as well, or leave both to the preset.",
             )
         if contrast is Contrast.MPRAGE and self.readout_time is not None:
