@@ -3,11 +3,11 @@
     python benchmarks/contrast_coverage.py [HEADS] [DRAWS] [SLICES]
 
 The cases are those of the set `internal` of `unweight evaluate maps` with procedural heads: protocols and
-scanners as in the training, heads that are not in it. The estimator of `unweight maps` maps each case, and each
-preset of `unweight contrast` is computed from these maps and from the true ones, by the same equation. The
-residual is their difference, its interval 1.645 SD to either side. Printed are the share of residuals inside,
-the mean residual relative to the mean image, and the correlation of the two images, by tissue where a voxel
-is pure.
+scanners as in the training, heads that are not in it. The estimator of `unweight maps` maps each case, and
+each preset of `unweight contrast` is computed from these maps and from the true ones, by the same equation.
+The residual is their difference, its interval 1.645 SD to either side. Printed are the share of residuals
+inside, the mean residual relative to the mean image, and the correlation of the two images, by tissue where
+a voxel is pure.
 """
 
 import sys
@@ -50,7 +50,10 @@ def main() -> None:
             image, true = (synthesised(item, contrast.spec, weighting) for item in (maps, truth))
             rows = (image.values, image.std, true.values)
             parts[contrast].append(torch.stack([*(row[inside][:, 0].double() for row in rows), tissue]))
-    print(f"weights {card.name} {card.version}, {n_heads} heads, {n_draws} draws, {n_slices} slices")
+    print(
+        f"weights {card.name} {card.version}, {n_heads} heads, {n_draws} draws, {n_slices} slices",
+        flush=True,
+    )
     print(f"{'contrast':9}{'tissue':14}{'voxels':>9}{'in 90 %':>9}{'residual':>10}{'r':>8}")
     for contrast, tables in parts.items():
         values, spread, true_values, places = torch.cat(tables, dim=1)

@@ -415,7 +415,8 @@ CONTRAST = Command(
     epilogue=(
         "unweight contrast maps --t1w --flair -o images\n"
         "unweight contrast maps --flair --tr 4.8 --te 0.09 --ti 1.65 --acq site2 -o images\n"
-        "unweight contrast --t1-map T1map.nii.gz --t2-map T2map.nii.gz --pd-map PDmap.nii.gz --mprage -o images"
+        "unweight contrast --t1-map T1map.nii.gz --t2-map T2map.nii.gz --pd-map PDmap.nii.gz --mprage "
+        "-o images"
     ),
 )
 
