@@ -3,8 +3,8 @@
     python benchmarks/contrast_coverage.py [EXAMS]
 
 Each exam is a procedural head of its own (slab of two slices, 2 x 2 x 4 mm, labels of 1 x 1 x 2 mm), with
-tissue, scanner and a protocol as in the training of `maps`, at 3 T. The estimator of `unweight maps` maps it,
-and each preset of `unweight contrast` is computed from these maps and from the true ones, by the same
+tissue, scanner and a protocol as in the training of `maps`, at 3 T. The estimator of `unweight maps` maps
+it, and each preset of `unweight contrast` is computed from these maps and from the true ones, by the same
 equation. The residual is their difference, its interval 1.645 SD to either side. Printed are the share of
 residuals inside, the mean residual relative to the mean image, and the correlation of the two images, by
 tissue where a voxel is pure.

@@ -11,9 +11,9 @@ from unweight.cli.arguments import (
     flag,
     label,
 )
+from unweight.cli.contrast_command import CONTRAST
 from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.mapping_commands import (
-    CONTRAST,
     FIT,
     FIT_OF_MODEL,
     MAPS,
