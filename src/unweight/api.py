@@ -49,6 +49,7 @@ from unweight.mapping.phantom import (
 )
 from unweight.mapping.qsm import QsmOptions
 from unweight.mapping.series import MappedSeries, map_read
+from unweight.mapping.synthesise import synthesise
 from unweight.mapping.t1 import SUFFIX, T1Options
 from unweight.mapping.t1_method import T1Choice
 
@@ -62,6 +63,7 @@ __all__ = (
     "map_t1",
     "map_t2",
     "map_weighted",
+    "synthesise",
     "synthesise_mprage",
 )
 AnyPath = str | PathLike[str]

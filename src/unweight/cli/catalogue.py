@@ -11,6 +11,7 @@ from unweight.cli.arguments import (
     flag,
     label,
 )
+from unweight.cli.contrast_command import CONTRAST
 from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.mapping_commands import (
     FIT,
@@ -32,6 +33,7 @@ COMMANDS = {
     "t2": T2,
     "qsm": QSM,
     "mprage": MPRAGE,
+    "contrast": CONTRAST,
     "run": RUN,
     "init": INIT,
     "slurm": SLURM,

@@ -153,7 +153,8 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
         label = f"{spec.name} [{unit}]" if unit else spec.name
         colours, norm = colours_for(spec, value)
         panels.append(Panel(title=label, values=value, colours=colours, norm=norm, unit=unit))
-        if spec.name in RELATIVE_SD:
+        computed = bool(spec.desc) and not spec.zero_filled  # in which white matter has no fixed value
+        if spec.name in RELATIVE_SD or computed:
             relative = 100 * _volume(maps.deviation(spec.name)) / value
             panels.append(_uncertainty(f"SD of {spec.name} [%]", relative, 20, "%"))
         elif spec.name in PLAIN_SD:

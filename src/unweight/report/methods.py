@@ -89,9 +89,11 @@ def methods_paragraph(map_set: ShownSet) -> str:
     version = _told(own.get("Version", "(unknown version)"))
     algorithm = _clause(_told(fields.get("EstimationAlgorithm", "")))
     first = map_set.maps[0] if map_set.maps else None
-    synthetic = first is not None and first.suffix == "T1w"
-    if synthetic:
-        start = "A T1w image was synthesised (not measured)"
+    synthetic = first is not None and map_set.stored.name.entities.get("desc") == "synth"
+    if first is not None and synthetic:
+        article = "An" if first.suffix == "FLAIR" else "A"
+        source = "" if trained_on(own) else " from maps"
+        start = f"{article} {first.suffix} image was synthesised{source} (not measured)"
     else:
         start = f"{_listed(names) or 'Maps'} {'was' if len(names) == 1 else 'were'} estimated"
     sentences = [f"{start} with unweight {version}{f' ({algorithm})' if algorithm else ''}."]

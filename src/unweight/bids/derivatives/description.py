@@ -40,7 +40,7 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     """Give the images of a set, the first map first."""
     for index, spec in enumerate(maps.specs):
         value = maps.values[..., index]
-        displayed = value.nan_to_num() if spec.desc else value
+        displayed = value.nan_to_num() if spec.zero_filled else value
         yield _of_parameter(spec, "", displayed, spec.description or spec.name, desc=spec.desc)
         deviation = f"Standard deviation of {spec.name}"
         yield _of_parameter(spec, "std", maps.std[..., index], deviation)

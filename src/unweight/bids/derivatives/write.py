@@ -54,7 +54,8 @@ Computed with unweight. Each map `sub-<label>_<suffix>.nii.gz` is accompanied by
 For maps other than T1, the name of the first map precedes status, invalid and brain, as in
 `_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) is accompanied by the fields it was computed from,
 `_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field. A synthetic image (not
-measured) has `desc-synth`: `_desc-synth_T1w`, 0 outside the brain.
+measured) has `desc-synth`: `_desc-synth_T1w`. Outside the brain it is 0 if a network synthesised it from
+gradient echoes, and NaN if it was computed from maps.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.

@@ -44,6 +44,7 @@ T1W_IMAGE = ParameterSpec(
     suffix="T1w",
     description="Synthetic T1w (MPRAGE) image from gradient echoes, not measured; white matter is about 1",
     desc="synth",
+    zero_filled=True,
 )
 LIMITS = (*((channel, DECAY_LIMIT) for channel in DECAYS), (LEVEL, LEVEL_LIMIT))
 SIZES = (0.7, 1.3)  # of the range of voxel sizes trained for, what is still taken without a word
