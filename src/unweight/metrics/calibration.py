@@ -251,7 +251,7 @@ def simulation_ranks(
 ) -> Int[Tensor, " valued"]:
     """Return the rank of each truth among its draws, 0 to the number of draws (simulation-based calibration).
 
-    If the draws come from the posterior under the prior the truths came from, all ranks are equally likely.
+    If the draws come from the posterior, under the prior of the truths, all ranks are equally likely.
     Voxels without a finite truth or with a draw that is not finite are left out.
 
     Args:

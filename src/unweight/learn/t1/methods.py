@@ -19,6 +19,7 @@ from unweight.core.estimator import Estimator
 from unweight.learn.t1.features import FEATURES_VERSION
 from unweight.learn.t1.posterior import NAME, RESIDUAL_NAME, PosteriorT1
 from unweight.learn.t1.posterior_task import (
+    FEATURES,
     NAMES,
     PosteriorTask,
     PosteriorValidator,
@@ -69,6 +70,7 @@ OWN = (
 )
 # As fits of real scans have it: any efficiency, high SNR, filtered noise, errors between volumes.
 SCANNERS = SlabRecipe(snr=(15.0, 1000.0), constant=0.1, measured=True, filtered=0.4, unstable=0.45)
+UNNOTED_FEATURES = 2  # of cards that do not note the version
 KEY: Mapping[str, object] = MappingProxyType({"features": FEATURES_VERSION})
 
 
@@ -291,7 +293,18 @@ def t1_presets(
 
 
 def _posterior(network: UNet, card: Card) -> Estimator[Acquisition]:
-    """Return the posterior with calibrated intervals."""
+    """Return the posterior with calibrated intervals.
+
+    Raises:
+        InputError: The weights were trained on other features than are computed here.
+    """
+    version = card.calibration.get(FEATURES, UNNOTED_FEATURES)
+    if version != FEATURES_VERSION:
+        raise InputError(
+            f"the weights of {card.name} were trained on version {version} of the features, and this "
+            f"program computes version {FEATURES_VERSION}",
+            remedy="Train them again, or use the version of the program that they were trained with.",
+        )
     t1, pd, b = (conformal_from_plain(card.calibration.get(name, {})) for name in NAMES)
     return PosteriorT1(network=network, protocols=range_from_plain(card.ranges), intervals=(t1, pd, b))
 
@@ -339,7 +352,7 @@ RESIDUAL = T1Trainable(
     cache_key=KEY,
     presets=t1_presets(
         RESIDUAL_NAME,
-        SlabRecipe(),
+        SCANNERS,
         cpu=(400, 64, residual_config((32, 64, 96)), plan_of(3000, 16, check_every=1500)),
         gpu=(6000, 96, residual_config((48, 64, 96, 128)), plan_of(20_000, 64)),
     ),
