@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import final
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
+from unweight.bids.derivatives.description import DerivedImage, set_desc
 from unweight.bids.derivatives.provenance import provenance_of
 from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.volume import open_volume
@@ -16,12 +18,14 @@ from unweight.bids.read import Series, source_of
 from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
+from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
 from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
 from unweight.learn.pairs.echo_channels import Conditions
 from unweight.learn.pairs.planes import Planes
+from unweight.learn.pairs.scan_range import NEEDED, range_of_card
 from unweight.learn.training.model_card import Card
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
@@ -36,12 +40,12 @@ from unweight.mapping.series import (
 )
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import FieldDirection, direction_of
-from unweight.prepare.t1w_companions import made_beside
 from unweight.registry import method, methods
 
 FAMILY = "mprage"
 SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
+NOT_COMPARED = "the card of the weights has no range of flip angle and TR, so neither was compared with it"
 R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
 
 
@@ -59,6 +63,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         chi_map: File of a susceptibility map [ppm] to use.
         dropped_conditions: `r2star`, `chi`: what the network is not given.
         no_phase: Whether magnitudes alone are used.
+        any_scan: Whether scans outside the training are taken, with every voxel marked.
         b0_direction: Of the static field in voxel axes.
         seed: Of the draws.
         weights: Folder of weights; None for those of the package.
@@ -73,6 +78,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     chi_map: Path | None = None
     dropped_conditions: tuple[str, ...] | None = None
     no_phase: bool = False
+    any_scan: bool = False
     b0_direction: tuple[float, float, float] | None = None
     seed: int = 0
     weights: Path | None = None
@@ -146,7 +152,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(source, ("echo_time",))
+        scans = range_of_card(self.card.ranges)
+        needs = () if self.options.any_scan else tuple(name for name in NEEDED if name in scans.ends)
+        return self.options.images.read(source, ("echo_time", *needs))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its image is called."""
@@ -157,7 +165,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
             raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
-        check_echoes(read.sidecars, read.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
+        check_echoes(
+            read.sidecars, read.suffix, Echoes.GRADIENT, "The network was trained on gradient echoes only."
+        )
         conditions = self.options.conditions
         known = self.known_maps or self._read_maps(read)
         direction = FieldDirection()
@@ -170,20 +180,26 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             fit=SusceptibilityFit(direction=direction.direction),
             given=MappingProxyType(known),
             voxel_mm=self.card.ranges["voxel_mm"],
+            scans=range_of_card(self.card.ranges),
+            any_scan=self.options.any_scan,
         )
         estimator.accept(read.acquisition)
+        outside = estimator.scans.outside(read.acquisition)
         feedback.line(f"{label}: R2* and susceptibility")
         prepared = estimator.prepare(read.acquisition, estimator.fit if conditions.chi else None)
         ahead = seconds_ahead(self.synthesiser, prepared.channels())
         feedback.line(f"{label}: {self.card.name}, about {_duration(ahead)}")
-        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress)
-        remarks = estimator.remarks(prepared)
+        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress, outside=outside)
+        remarks = (
+            *estimator.remarks(prepared, outside),
+            *((NOT_COMPARED,) * bool(estimator.scans.unknown)),
+        )
         record = method(self.options.method, FAMILY)
         used = ["echoes"]
         used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
         provenance = provenance_of(
             read,
-            algorithm=record.algorithm.format(told=", ".join(used)),
+            algorithm=record.algorithm.format(inputs=", ".join(used)),
             reference=record.reference,
             settings={
                 "Weights": self.card.name,
@@ -238,3 +254,35 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def made_beside(maps: ParameterMaps, mask: Bool[Tensor, "x y z"]) -> tuple[DerivedImage, ...]:
+    """Return the mask of the brain, and the draws if there are some.
+
+    Args:
+        maps: The image.
+        mask: The brain it was made for.
+    """
+    spec = maps.specs[0]
+    images = [
+        DerivedImage(
+            key="brain",
+            desc=set_desc("brain", spec.suffix),
+            suffix="mask",
+            values=mask,
+            description="The brain with its CSF, as found in the echoes or given",
+        )
+    ]
+    draws = () if maps.draws is None else maps.draws[..., 0].unbind(0)
+    for number, draw in enumerate(draws, start=1):
+        images.append(
+            DerivedImage(
+                key=f"draw {number}",
+                desc=f"{spec.desc}{number}",
+                suffix=spec.suffix,
+                values=draw.nan_to_num(),
+                description=f"Draw {number} of {len(draws)}: as sharp as an image, and none of them true",
+                unit=spec.unit,
+            )
+        )
+    return tuple(images)

@@ -40,6 +40,7 @@ from unweight.learn.pairs.pair_data import (
     cohort_recipe,
 )
 from unweight.learn.pairs.planes import Planes
+from unweight.learn.pairs.scan_range import range_of_card
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
 from unweight.learn.training.trainable import (
@@ -138,13 +139,17 @@ class EchoMethod(PairMethod[Any]):
             intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
             limits=f"{LIMITS}{data.limits}{NOT_A_MEDICAL_DEVICE}",
             trained_on=data.description(recipe.slabs),
-            ranges={"voxel_mm": data.voxel_mm},
+            ranges={"voxel_mm": data.voxel_mm, **data.scan_ranges(recipe.slabs)},
         )
 
     def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Acquisition]:
         """Return what synthesises an image of echoes."""
         synthesise = _synthesiser(network, card, folder, None, SynthesisOptions())
-        return EchoT1w(synthesise=synthesise, voxel_mm=card.ranges["voxel_mm"])
+        return EchoT1w(
+            synthesise=synthesise,
+            voxel_mm=card.ranges["voxel_mm"],
+            scans=range_of_card(card.ranges),
+        )
 
 
 @final
@@ -272,7 +277,7 @@ def _diffusion(
 ) -> Synthesiser:
     return Diffusion(
         network=network,
-        ladder=recipe.schedule.levels(),
+        schedule=recipe.schedule.levels(),
         prediction=recipe.schedule.prediction,
         n_draws=N_DRAWS if options.n_draws is None else options.n_draws,
         planes=options.planes or Planes.ALTERNATE,
@@ -346,7 +351,7 @@ DIFFUSION = EchoMethod(
     presets=cohort_presets(FAST_DDPM, denoising_config, schedule=ScheduleConfig(), paper=PAPER),
     build=lambda config, generator: TimeUNet(config, generator=generator),
     build_task=lambda network, recipe, base: EchoDiffusionTask(
-        unet=network, ladder=recipe.schedule.levels(), prediction=recipe.schedule.prediction
+        unet=network, schedule=recipe.schedule.levels(), prediction=recipe.schedule.prediction
     ),
     synthesiser=_diffusion,
     draws=True,

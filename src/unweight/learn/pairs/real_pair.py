@@ -33,6 +33,7 @@ from unweight.core.errors import InputError
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.pairs.pair import EchoMaps, Pair, make_pair, maps_of_echoes
 from unweight.learn.pairs.real_subjects import PairedSubject
+from unweight.learn.pairs.scan_range import SCAN, plain_scan
 from unweight.metrics.structures import LABELS
 from unweight.prepare.brain_mask import grown
 from unweight.prepare.echo_mask import find_brain_in_echoes
@@ -109,12 +110,12 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
         turn.apply(brought.values),
         turn.affine,
         None if structures is None else turn.apply(structures),
-        _about(subject),
+        {**_about(subject), SCAN: plain_scan(acquisition.protocol)},
     )
 
 
 def _about(subject: PairedSubject) -> dict[str, object]:
-    """Return what may be told of a person: neither names of files nor dates."""
+    """Return what may be recorded of a person: neither names of files nor dates."""
     info = {"name": subject.label, "age": subject.age, "male": subject.male}
     return {key: value for key, value in info.items() if value is not None}
 

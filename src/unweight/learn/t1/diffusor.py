@@ -1,7 +1,7 @@
 """T1, PD and B by conditional diffusion: qMRI Diffusor.
 
 The noisy tanh-scaled maps and the weighted images, one above the other, go into a U-Net that says the
-noise: DDPM on the linear ladder of 1000 levels, ancestral sampling, x₀ clipped to [−1, 1] at each step.
+noise: DDPM on the linear schedule of 1000 levels, ancestral sampling, x₀ clipped to [−1, 1] at each step.
 Where there is no water the maps are f(0) = −1, and the loss covers the whole image. The estimate is the
 mean of ten draws and its uncertainty their standard deviation, after the maps are brought back from f.
 
@@ -27,7 +27,7 @@ from unweight.diffusion.denoiser import Clipped, NetworkDenoiser, Prediction, co
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.samplers import Ancestral
-from unweight.diffusion.schedule import linear_ladder
+from unweight.diffusion.schedule import linear_schedule
 from unweight.learn.t1.network_t1 import (
     BACKGROUND,
     SPECS,
@@ -41,8 +41,8 @@ from unweight.learn.t1.network_t1 import (
 from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 
-LADDER = linear_ladder()
-LOSS = DenoisingLoss(ladder=LADDER, prediction=Prediction.EPSILON)
+SCHEDULE = linear_schedule()
+LOSS = DenoisingLoss(schedule=SCHEDULE, prediction=Prediction.EPSILON)
 LOWER, UPPER = BACKGROUND, 1.0
 
 
@@ -82,18 +82,18 @@ class DrawnInference(SliceInference):
 
     Attributes:
         n_draws: Draws to average.
-        n_steps: Steps of each; fewer than 1000 go down a sub-sampled ladder.
+        n_steps: Steps of each; fewer than 1000 go down a sub-sampled schedule.
         seed: Of the noise; draw k of a slice is the same whatever else is drawn.
         n_at_once: Draws in one evaluation of the network.
     """
 
     n_draws: int = 10
-    n_steps: int = LADDER.n_steps
+    n_steps: int = SCHEDULE.n_steps
     seed: int = 0
     n_at_once: int = 10
 
     def __post_init__(self) -> None:
-        LADDER.subsample(self.n_steps)
+        SCHEDULE.subsample(self.n_steps)
         if self.n_draws < 2 or self.n_at_once < 1:
             raise UsageError(
                 f"{self.n_draws} draws, {self.n_at_once} at once, have no standard deviation",
@@ -153,7 +153,7 @@ class DrawnInference(SliceInference):
             lower=LOWER,
             upper=UPPER,
         )
-        sampler = Ancestral(ladder=LADDER.subsample(self.n_steps))
+        sampler = Ancestral(schedule=SCHEDULE.subsample(self.n_steps))
         for index in slices.wanted:
             for chunk in chunks:
                 generators = tuple(

@@ -8,7 +8,7 @@ from torch import nn
 
 from unweight.core.errors import InputError
 from unweight.learn.t1.diffusor import (
-    LADDER,
+    SCHEDULE,
     DiffusorTask,
     DrawnInference,
     published_unet,
@@ -68,7 +68,7 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
     """
 
     def validator(recipe: T1Recipe, data: SlabData, base: BaseNetwork | None) -> ImageValidator:
-        drawn = {"n_draws": N_DRAWS, "n_steps": N_STEPS.get(recipe.preset, LADDER.n_steps)}
+        drawn = {"n_draws": N_DRAWS, "n_steps": N_STEPS.get(recipe.preset, SCHEDULE.n_steps)}
         return image_validator(data.validation(recipe), recipe, inference, drawn if draws else None)
 
     def estimator(network: nn.Module, card: Card) -> NetworkT1:
@@ -105,7 +105,7 @@ def _unroll(calibration: Calibration) -> SliceInference:
 def _draw(calibration: Calibration) -> SliceInference:
     return DrawnInference(
         n_draws=int(calibration.get("n_draws") or N_DRAWS),
-        n_steps=int(calibration.get("n_steps") or LADDER.n_steps),
+        n_steps=int(calibration.get("n_steps") or SCHEDULE.n_steps),
     )
 
 
