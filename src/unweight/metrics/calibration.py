@@ -249,7 +249,7 @@ def probability_transform(prediction: GaussianPrediction) -> Float[Tensor, " val
 def simulation_ranks(
     draws: Float[Tensor, "draws voxels"], truth: Float[Tensor, " voxels"]
 ) -> Int[Tensor, " valued"]:
-    """Return the rank of each truth among its draws, 0 to the number of draws (simulation-based calibration).
+    """Return the rank of each truth among its draws, 0 to their number, for simulation-based calibration.
 
     If the draws come from the posterior, under the prior of the truths, all ranks are equally likely.
     Voxels without a finite truth or with a draw that is not finite are left out.
