@@ -245,7 +245,7 @@ def _scanner(slabs: SlabRecipe) -> str:
     parts = []
     if slabs.measured:
         parts.append(
-            "inversion efficiencies from 1.2 to 2.05, as fits of real scans find them, in part following B1+"
+            "inversion efficiencies from 1.2 to 2.05, as in fits of real scans, in part following B1+"
         )
     if slabs.filtered:
         parts.append(f"k-space filtered or zero-filled in {percent(slabs.filtered)} of slabs")
