@@ -351,15 +351,22 @@ ARGUMENTS = (
         type=assignment,
         default=(),
         metavar="NAME=FILE",
-        help="a map on the grid of the images: B1, the flip angle reached over the nominal one; or a "
-        "parameter of the model, which is then held",
+        help="a known map: B1, the flip angle reached over the nominal one; or a parameter of the model on "
+        "the grid of the images, which is then held",
+    ),
+    argument(
+        "--b1-map",
+        type=Path,
+        metavar="FILE",
+        help="the same as --known B1=FILE; `run` gives the TB1map of the visit",
     ),
     argument(
         "--percent",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="known maps that are in percent: --known B1=b1.nii.gz --percent B1",
+        help="known maps that are in percent: --known B1=b1.nii.gz --percent B1 (default: those whose "
+        'sidecar has "Units": "percent")',
     ),
     argument(
         "--fix",

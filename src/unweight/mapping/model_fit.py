@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unweight.bids.derivatives.provenance import provenance_of
-from unweight.bids.nifti.grid import check_same_grid
-from unweight.bids.nifti.volume import open_grid, open_volume
+from unweight.bids.field_maps import in_percent
+from unweight.bids.nifti.grid import Grid, check_same_grid
+from unweight.bids.nifti.volume import Volume, open_grid, open_volume
 from unweight.bids.read import Series, source_of
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
@@ -30,6 +31,8 @@ from unweight.mapping.series import (
     shape_of,
 )
 from unweight.prepare.computing_memory import check_memory
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
+from unweight.prepare.resample import resampled
 from unweight.registry import load, model, model_of_command
 from unweight.registry.records import Model
 from unweight.signals.model import SignalModel
@@ -51,8 +54,9 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
         command: The command.
         signed: Whether the images keep their sign.
         complex: Whether magnitude and phase are fitted together.
-        known: Maps on the grid of the images, by name of the parameter.
-        percent: Names of those in percent.
+        known: Known maps by name of the parameter.
+        b1_map: The same for B1 alone.
+        percent: Names of those in percent; sidecars may say it of others.
         fix: Parameters that are held, and at what [SI units].
         noise_sd: Noise of one channel, where it is known.
         rec: Label of `rec` in the names of the maps.
@@ -65,6 +69,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     signed: bool = False
     complex: bool = False
     known: tuple[tuple[str, str], ...] = ()
+    b1_map: Path | None = None
     percent: tuple[str, ...] = ()
     fix: tuple[tuple[str, float], ...] = ()
     noise_sd: float | None = None
@@ -74,9 +79,17 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     def __post_init__(self) -> None:
         if self.signed and self.complex:
             raise UsageError("--signed and --complex exclude each other")
-        unknown = set(self.percent) - dict(self.known).keys()
+        if self.b1_map is not None and B1.name in dict(self.known):
+            raise UsageError("two maps of B1", remedy="Give --b1-map or --known B1=FILE.")
+        unknown = set(self.percent) - self.maps.keys()
         if unknown:
             raise UsageError(f"--percent {min(unknown)} is of no known map", remedy="Give it with --known.")
+
+    @property
+    def maps(self) -> dict[str, Path]:
+        """The known maps, by name of the parameter."""
+        b1 = {} if self.b1_map is None else {B1.name: self.b1_map}
+        return {name: Path(text) for name, text in self.known} | b1
 
     @property
     def record(self) -> Model:
@@ -93,7 +106,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         all_series = self.images.find(self.record.suffixes, self.kind)
-        if len(all_series) > 1 and self.known:
+        if len(all_series) > 1 and self.maps:
             raise UsageError(
                 f"known maps are of one series, and {len(all_series)} were found",
                 remedy="Give the files of one series, or one subject with --subjects.",
@@ -124,7 +137,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(images_found)
         _check_known(series, self._fit(series).model, self.options)
-        maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
+        maps = (_source(path, series.root) for path in self.options.maps.values())
         rec = self.options.rec
         return replace(
             series,
@@ -140,7 +153,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
         """Fit it."""
         check_memory(FIT, read.acquisition.signal.shape, self.device)
         fit = self._fit(read)
-        known = _known_maps(read, fit.model, self.options)
+        known, known_notes = _known_maps(read, fit.model, self.options)
         mask = read.acquisition.inside
         for values in known.values():
             mask = mask & torch.isfinite(values)
@@ -166,9 +179,9 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
             label=label,
             maps=maps,
             output=self.output(read),
-            provenance=provenance,
+            provenance=replace(provenance, notes=(*provenance.notes, *known_notes)),
             heading=f"{shape_of(acquisition.voxels)} voxels, {volumes} volumes, {self.record.name}",
-            remarks=(*read.notes, *((noise_note,) if noise_note else ())),
+            remarks=(*read.notes, *known_notes, *((noise_note,) if noise_note else ())),
             faults=read.faults,
         )
 
@@ -196,40 +209,64 @@ def _source(path: Path, root: Path | None) -> str:
 
 
 def _check_known(series: Series, built: SignalModel, options: ModelOptions) -> None:
-    """Refuse known maps that are of no use, not there, or on another grid.
+    """Refuse known maps that are of no use, not there, or of parameters on another grid.
 
     Raises:
         UsageError: The model takes no map of a name.
-        InputError: A map cannot be read, or lies on another grid.
+        InputError: A map cannot be read, or one of a parameter lies on another grid.
     """
     names = [*KNOWN, *(spec.name for spec in built.parameters)]
-    for name, text in options.known:
+    for name, path in options.maps.items():
         if name not in names:
             raise UsageError(
                 f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(names)}."
             )
-        check_same_grid([open_grid(series.files[0]), open_grid(Path(text))])
+        grid = open_grid(path)
+        if name not in KNOWN:
+            check_same_grid([open_grid(series.files[0]), grid])
 
 
-def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
-    """Read the maps that are known.
+def _known_maps(
+    series: Series, built: SignalModel, options: ModelOptions
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Read the maps that are known, and note which were resampled onto the grid of the images.
 
     Raises:
         InputError: A map is unusable, or not of the unit it should have.
     """
     specs = KNOWN | {spec.name: spec for spec in built.parameters}
     maps: dict[str, Tensor] = {}
-    for name, text in options.known:
-        path = Path(text)
+    notes: list[str] = []
+    grid = open_grid(series.files[0])
+    for name, path in options.maps.items():
         volume = open_volume(path)
         if volume.data.ndim != 3:
             raise InputError("is not one volume", remedy="Give one volume.", path=path)
-        values = volume.data.to(series.acquisition.signal.real) / (
-            PERCENT if name in options.percent else 1.0
-        )
+        values = volume.data.real
+        if not volume.grid.same_as(grid):
+            values = _on_grid(volume, grid)
+            notes.append(f"{name} is resampled onto the grid of the images from {path.name}")
+        percent = name in options.percent or in_percent(path, series.root)
+        values = values.to(series.acquisition.signal.real) / (PERCENT if percent else 1.0)
         _check_range(values[series.acquisition.inside], name, (specs[name].lower, specs[name].upper), path)
         maps[name] = values.reshape(series.acquisition.voxels)
-    return maps
+    return maps, tuple(notes)
+
+
+def _on_grid(volume: Volume, grid: Grid) -> Float[Tensor, "x y z"]:
+    """Return a map of a smooth field at the voxels of images; NaN outside it.
+
+    Raises:
+        InputError: It covers no voxel of them.
+    """
+    x, y, z = grid.shape
+    placed = PlacedImage(values=volume.data.real, affine=volume.grid.affine)
+    values = resampled(placed, VoxelGrid(shape=(x, y, z), affine=grid.affine))
+    if not bool(torch.isfinite(values).any()):
+        raise InputError(
+            f"covers no voxel of {grid.path.name}", remedy="Check where it lies.", path=volume.grid.path
+        )
+    return values
 
 
 def _check_range(
@@ -241,7 +278,9 @@ def _check_range(
         percent = ends[0] <= middle / PERCENT <= ends[1]
         raise InputError(
             f"the median of {name} is {middle:.4g}, and it lies between {ends[0]:g} and {ends[1]:g}",
-            remedy=f"If it is in percent, add --percent {name}." if percent else "Check its unit.",
+            remedy=f'If it is in percent, add --percent {name}, or "Units": "percent" to its sidecar.'
+            if percent
+            else "Check its unit.",
             path=path,
         )
 

@@ -147,6 +147,7 @@ MODELS = (
         suffixes=("VFA",),
         command="vfa",
         maps=("T1map", "M0map"),
+        b1_map="TB1map",
         title="T1 from variable flip angles",
         reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
         caveats=(
