@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from unweight.bids.derivatives.provenance import provenance_of
-from unweight.bids.field_maps import in_percent
-from unweight.bids.nifti.grid import Grid, check_same_grid
-from unweight.bids.nifti.volume import Volume, open_grid, open_volume
-from unweight.bids.read import Series, source_of
+from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import InputError, UsageError
+from unweight.core.errors import UsageError
+from unweight.core.parameter import ParameterSpec
 from unweight.fit.least_squares import LeastSquaresFit
 from unweight.fit.noise_level import noise_from_background, noise_from_neighbours
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
+from unweight.mapping.known_maps import KnownMaps
 from unweight.mapping.output import OutputSet
 from unweight.mapping.series import (
     Feedback,
@@ -31,16 +28,13 @@ from unweight.mapping.series import (
     shape_of,
 )
 from unweight.prepare.computing_memory import check_memory
-from unweight.prepare.lattice import PlacedImage, VoxelGrid
-from unweight.prepare.resample import resampled
 from unweight.registry import load, model, model_of_command
 from unweight.registry.records import Model
 from unweight.signals.model import SignalModel
 from unweight.signals.parameters import B1, B
 
 FIT = "fit"  # whose demand of memory is looked up
-KNOWN = {spec.name: spec for spec in (B1, B)}  # maps that models take beside their parameters
-PERCENT = 100.0
+BESIDE = (B1, B)  # maps that models take beside their parameters
 
 
 @final
@@ -81,15 +75,13 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
             raise UsageError("--signed and --complex exclude each other")
         if self.b1_map is not None and B1.name in dict(self.known):
             raise UsageError("two maps of B1", remedy="Give --b1-map or --known B1=FILE.")
-        unknown = set(self.percent) - self.maps.keys()
-        if unknown:
-            raise UsageError(f"--percent {min(unknown)} is of no known map", remedy="Give it with --known.")
+        _ = self.known_maps
 
     @property
-    def maps(self) -> dict[str, Path]:
-        """The known maps, by name of the parameter."""
-        b1 = {} if self.b1_map is None else {B1.name: self.b1_map}
-        return {name: Path(text) for name, text in self.known} | b1
+    def known_maps(self) -> KnownMaps:
+        """The maps that are known."""
+        b1 = () if self.b1_map is None else ((B1.name, str(self.b1_map)),)
+        return KnownMaps(files=(*self.known, *b1), percent=self.percent)
 
     @property
     def record(self) -> Model:
@@ -106,7 +98,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         all_series = self.images.find(self.record.suffixes, self.kind)
-        if len(all_series) > 1 and self.maps:
+        if len(all_series) > 1 and self.known_maps.names:
             raise UsageError(
                 f"known maps are of one series, and {len(all_series)} were found",
                 remedy="Give the files of one series, or one subject with --subjects.",
@@ -136,12 +128,12 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     def read(self, images_found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(images_found)
-        _check_known(series, self._fit(series).model, self.options)
-        maps = (_source(path, series.root) for path in self.options.maps.values())
+        known = self.options.known_maps
+        known.check(series, _useful(self._fit(series).model))
         rec = self.options.rec
         return replace(
             series,
-            sources=(*series.sources, *maps),
+            sources=(*series.sources, *known.sources(series.root)),
             entities=series.entities if rec is None else {**series.entities, "rec": rec},
         )
 
@@ -153,11 +145,8 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
         """Fit it."""
         check_memory(FIT, read.acquisition.signal.shape, self.device)
         fit = self._fit(read)
-        known, known_notes = _known_maps(read, fit.model, self.options)
-        mask = read.acquisition.inside
-        for values in known.values():
-            mask = mask & torch.isfinite(values)
-        acquisition = replace(read.acquisition, known=known, mask=mask)
+        known = self.options.known_maps
+        acquisition, known_notes = known.added_to(read.acquisition, _useful(fit.model), read)
         acquisition, noise_note = _with_noise(acquisition, fit, self.options.noise_sd)
         acquisition = acquisition.to(self.device)
         fit.accept(acquisition)
@@ -170,7 +159,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
             reference=self.record.reference,
             settings={
                 "Model": self.record.name,
-                "Known": sorted(known),
+                "Known": sorted(acquisition.known),
                 "Fixed": dict(self.options.fix),
             },
         )
@@ -202,87 +191,10 @@ def model_of(record: Model, kind: SignalKind) -> SignalModel:
     return built
 
 
-def _source(path: Path, root: Path | None) -> str:
-    """Return how derivatives name a map: by BIDS URI within the tree of the series, else by content."""
-    inside = root is not None and path.absolute().is_relative_to(root)
-    return source_of(path, root if inside else None)
-
-
-def _check_known(series: Series, built: SignalModel, options: ModelOptions) -> None:
-    """Refuse known maps that are of no use, not there, or of parameters on another grid.
-
-    Raises:
-        UsageError: The model takes no map of a name.
-        InputError: A map cannot be read, or one of a parameter lies on another grid.
-    """
-    names = [*KNOWN, *(spec.name for spec in built.parameters)]
-    for name, path in options.maps.items():
-        if name not in names:
-            raise UsageError(
-                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(names)}."
-            )
-        grid = open_grid(path)
-        if name not in KNOWN:
-            check_same_grid([open_grid(series.files[0]), grid])
-
-
-def _known_maps(
-    series: Series, built: SignalModel, options: ModelOptions
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Read the maps that are known, and note which were resampled onto the grid of the images.
-
-    Raises:
-        InputError: A map is unusable, or not of the unit it should have.
-    """
-    specs = KNOWN | {spec.name: spec for spec in built.parameters}
-    maps: dict[str, Tensor] = {}
-    notes: list[str] = []
-    grid = open_grid(series.files[0])
-    for name, path in options.maps.items():
-        volume = open_volume(path)
-        if volume.data.ndim != 3:
-            raise InputError("is not one volume", remedy="Give one volume.", path=path)
-        values = volume.data.real
-        if not volume.grid.same_as(grid):
-            values = _on_grid(volume, grid)
-            notes.append(f"{name} is resampled onto the grid of the images from {path.name}")
-        percent = name in options.percent or in_percent(path, series.root)
-        values = values.to(series.acquisition.signal.real) / (PERCENT if percent else 1.0)
-        _check_range(values[series.acquisition.inside], name, (specs[name].lower, specs[name].upper), path)
-        maps[name] = values.reshape(series.acquisition.voxels)
-    return maps, tuple(notes)
-
-
-def _on_grid(volume: Volume, grid: Grid) -> Float[Tensor, "x y z"]:
-    """Return a map of a smooth field at the voxels of images; NaN outside it.
-
-    Raises:
-        InputError: It covers no voxel of them.
-    """
-    x, y, z = grid.shape
-    placed = PlacedImage(values=volume.data.real, affine=volume.grid.affine)
-    values = resampled(placed, VoxelGrid(shape=(x, y, z), affine=grid.affine))
-    if not bool(torch.isfinite(values).any()):
-        raise InputError(
-            f"covers no voxel of {grid.path.name}", remedy="Check where it lies.", path=volume.grid.path
-        )
-    return values
-
-
-def _check_range(
-    values: Float[Tensor, " inside"], name: str, ends: tuple[float, float], path: Path
-) -> None:
-    """Refuse a map whose median is not possible: it has another unit."""
-    middle = float(values.nanmedian()) if len(values) else math.nan
-    if not ends[0] <= middle <= ends[1]:
-        percent = ends[0] <= middle / PERCENT <= ends[1]
-        raise InputError(
-            f"the median of {name} is {middle:.4g}, and it lies between {ends[0]:g} and {ends[1]:g}",
-            remedy=f'If it is in percent, add --percent {name}, or "Units": "percent" to its sidecar.'
-            if percent
-            else "Check its unit.",
-            path=path,
-        )
+def _useful(built: SignalModel) -> tuple[ParameterSpec, ...]:
+    """Return what maps a model takes: those of its parameters, and others beside them."""
+    own = {spec.name for spec in built.parameters}
+    return (*(spec for spec in BESIDE if spec.name not in own), *built.parameters)
 
 
 def _with_noise(

@@ -155,6 +155,14 @@ METHODS = (
         algorithm="T1, T2 and PD from weighted images by the signal equation, voxel by voxel",
     ),
     Method(
+        name="epg",
+        family="t2",
+        summary="extended phase graphs: with stimulated echoes, B1 and the slice profile estimated",
+        target="unweight.fit.echo_train:EchoTrainFit",
+        algorithm="least squares of extended phase graphs above the noise floor",
+        reference="Lebel and Wilman, Magn Reson Med 64:1005, 2010",
+    ),
+    Method(
         name="log-linear",
         family="decay",
         summary="weighted with the square of the signal",
