@@ -34,7 +34,7 @@ from unweight.fit.local_noise import local_noise_scale
 from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, recovery_timing
 from unweight.learn.t1.nuisances import ScanNuisances, scan_nuisances
 
-FEATURES_VERSION = 3  # 1: B held at 1.92 in every scan, one noise for all voxels; 2: steps of 1 % at least
+FEATURES_VERSION = 2  # 1: B held at 1.92 in every scan, one noise for all voxels
 N_PARTS = 16  # of the profile, each represented by its best node
 NODE_WIDTH = 0.06  # of ln T1, to which the nodes cannot tell a narrow profile from a point
 
@@ -61,11 +61,11 @@ CHANNELS = (
 PRESENT = CHANNELS.index("there is signal")
 HELD, HELD_SD = CHANNELS.index("ln T1 at the usual B"), CHANNELS.index("ln sd of ln T1 at the usual B")
 LOG_SD, LOG_SD_SPREAD = -3.0, 1.5
-SD_ENDS = (3e-4, 3.0)
+SD_ENDS = (1e-3, 3.0)
 LOG_T1, LOG_T1_SPREAD = math.log(0.8), 1.2
 LOG_SNR, LOG_SNR_SPREAD = 4.0, 1.5
 # Ends of the scale in which corrections to ln T1, ln PD and B are counted.
-SCALES = ((0.002, 1.0), (0.001, 0.5), (0.002, 0.3))
+SCALES = ((0.01, 1.0), (0.003, 0.5), (0.005, 0.3))
 UNFITTED = (0.7, 0.7, 0.3)
 # Of the noise of a voxel over that of the scan; more than this is not noise, and the misfit shows it.
 NOISE_ENDS = (0.5, 1.8)
