@@ -34,7 +34,7 @@ from unweight.learn.pairs.echo_channels import (
     Conditions,
 )
 from unweight.learn.pairs.pair import EchoMaps, maps_of_echoes
-from unweight.learn.pairs.scan_range import EchoScanRange
+from unweight.learn.pairs.scan_range import EchoScanRange, scan_features
 
 T1W_IMAGE = ParameterSpec(
     name="T1w",
@@ -131,7 +131,9 @@ class EchoT1w(Estimator[Acquisition]):
         """
         channels = maps.channels()
         conditions = Conditions(
-            r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None
+            r2star=self.conditions.r2star,
+            chi=self.conditions.chi and maps.chi is not None,
+            scan=scan_features(maps.scan),
         )
         turn = turn_of(torch.eye(4) if affine is None else affine, tuple(maps.mask.shape))
         upright = turn.apply(channels.movedim(0, -1)).movedim(-1, 0)

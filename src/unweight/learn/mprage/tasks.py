@@ -12,7 +12,7 @@ that one network serves with and without them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import sqrt
 from typing import final
@@ -27,7 +27,9 @@ from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, non_uniform_ladder, uniform_ladder
 from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.pairs.pair import normalise
+from unweight.learn.pairs.scan_range import N_FEATURES
 from unweight.learn.training.trainable import Batch, Task
+from unweight.nets.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.pgan import Pgan, adversarial_loss
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
@@ -40,6 +42,7 @@ GRADIENT, SCALE, PIXELS = 0.1, 0.1, 100.0
 LOG_SCALE = (-5.0, 1.5)
 ANGLES = cosine_ladder(1000)
 N_ANSWERS = 2  # image and ln b
+EMBEDDING = 64  # of the scan
 
 
 def split_output(
@@ -66,7 +69,7 @@ class EchoRegressionTask(Task):
         unet: The network to train.
     """
 
-    unet: UNet
+    unet: UNet | ConditionedUNet
 
     @property
     def network(self) -> nn.Module:
@@ -76,7 +79,8 @@ class EchoRegressionTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `PairPool`."""
         channels, inside, truth = _given(batch, generator)
-        image, log_scale = split_output(network(channels))
+        scan = (batch["scan"],) if isinstance(self.unet, ConditionedUNet) else ()
+        image, log_scale = split_output(network(channels, *scan))
         away = (image - truth).abs()
         total = _mean(away, inside) + GRADIENT * _gradients(image - truth, inside)
         law = log_scale + away.detach() * torch.exp(-log_scale)
@@ -190,6 +194,12 @@ def residual_inputs(channels: Tensor, image: Tensor, log_scale: Tensor) -> Tenso
 def regression_config(widths: tuple[int, ...], n_answers: int = N_ANSWERS) -> UNetConfig:
     """Return a U-Net from slabs to image and scale, or to the image alone."""
     return UNetConfig(in_channels=N_SLAB, out_channels=n_answers, widths=widths, linear_head=True)
+
+
+def scan_regression_config(widths: tuple[int, ...]) -> ConditionedUNetConfig:
+    """Return a U-Net from slabs and the features of their scan to image and scale."""
+    unet = replace(regression_config(widths), condition_features=EMBEDDING)
+    return ConditionedUNetConfig(unet=unet, n_values=N_FEATURES)
 
 
 def denoising_config(widths: tuple[int, ...], *, n_said: int = 0) -> TimeUNetConfig:

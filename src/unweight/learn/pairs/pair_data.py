@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unweight.core.errors import InputError, UsageError
@@ -26,7 +26,7 @@ from unweight.files.text_files import parse_json, read_content
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import BESIDE, FLAGS, MASK, NEIGHBOURS
 from unweight.learn.pairs.pair import SUFFIX, Pair
-from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans
+from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans, scan_features
 from unweight.learn.training.recipe import NetworkConfig, Recipe, TrainingPlan
 from unweight.learn.training.sample_cache import Indexed, computed
 from unweight.learn.training.trainable import Samples, TrainableMethod, TrainingData
@@ -87,6 +87,12 @@ class PairPool:
             result.append((brain, inner if len(inner) else brain))
         return result
 
+    @cached_property
+    def _scans(self) -> Float[Tensor, "pairs features"] | None:
+        """Features of the scan of each pair; None if one is not known."""
+        features = [features_of(pair) for pair in self.pairs]
+        return None if any(item is None for item in features) else torch.tensor(features)
+
     def _patch(self, share: Sequence[float]) -> dict[str, Tensor]:
         """Return one patch; the numbers decide subject, place, plane and mirrors."""
         subject = int(share[0] * len(self.pairs))
@@ -120,9 +126,17 @@ class PairPool:
             "around": torch.stack([pair.target[cut(step)] for step in AROUND]).float(),
             "labels": pair.labels[here].float()[None],
         }
+        if self._scans is not None:
+            result["scan"] = self._scans[subject]
         if share[6] < MIRRORED and first == 0:  # left and right change places
-            result = {name: entry.flip(-2) for name, entry in result.items()}
+            result = {name: entry.flip(-2) if entry.ndim > 1 else entry for name, entry in result.items()}
         return result
+
+
+def features_of(pair: Pair) -> tuple[float, ...] | None:
+    """Return what a network is given of the scan of a pair; None if it is not known."""
+    scan = pair.about.get(SCAN)
+    return scan_features(scan) if isinstance(scan, Mapping) else None
 
 
 def _some(places: Int[Tensor, "voxels 3"]) -> Int[Tensor, "some 3"]:
@@ -327,6 +341,7 @@ def cohort_presets(
     config: Callable[[tuple[int, ...]], Any],
     n_steps: int = 7000,
     schedule: Any = None,
+    cohort: CohortRecipe = COHORT,
     **more: PairRecipe,
 ) -> Mapping[str, PairRecipe]:
     """Return the recipes of a method that learns from the simulated cohort.
@@ -336,6 +351,7 @@ def cohort_presets(
         config: Returns the network of some widths.
         n_steps: Of the preset `cpu`.
         schedule: Noise schedule of the network, where it has one.
+        cohort: The people it learns from.
         more: Further presets.
     """
     cpu = TrainingPlan(n_steps=n_steps, batch_size=16, warm_up=300, bfloat16=True, check_every=1000)
@@ -344,21 +360,26 @@ def cohort_presets(
     )
     sizes = {"cpu": (CPU_WIDTHS, cpu), "gpu": (GPU_WIDTHS, gpu)}
     recipes = {
-        preset: cohort_recipe(name, preset, config(widths), plan, schedule)
+        preset: cohort_recipe(name, preset, config(widths), plan, schedule, cohort)
         for preset, (widths, plan) in sizes.items()
     }
     return MappingProxyType({**recipes, **more})
 
 
 def cohort_recipe(
-    name: str, preset: str, network: Any, plan: TrainingPlan, schedule: Any = None
+    name: str,
+    preset: str,
+    network: Any,
+    plan: TrainingPlan,
+    schedule: Any = None,
+    cohort: CohortRecipe = COHORT,
 ) -> PairRecipe:
-    """Return a recipe on patches of the simulated cohort."""
+    """Return a recipe on patches of a simulated cohort."""
     return Recipe(
         method=name,
         preset=preset,
-        slabs=COHORT,
-        n_slabs=COHORT.n[0],
+        slabs=cohort,
+        n_slabs=cohort.n[0],
         patch=64,
         network=network,
         plan=plan,
