@@ -31,7 +31,7 @@ from unweight.learn.mprage.tasks import (
     scan_regression_config,
 )
 from unweight.learn.pairs.cohort import WIDE, CohortRecipe
-from unweight.learn.pairs.echo_channels import MASK, Conditions
+from unweight.learn.pairs.echo_channels import CHI, MASK, Conditions
 from unweight.learn.pairs.pair import DATA_RANGE, Pair
 from unweight.learn.pairs.pair_data import (
     PairData,
@@ -199,7 +199,8 @@ class EchoValidator(Validator):
         for pair in pairs:
             channels = pair.channels.float()
             inside, truth = channels[MASK] > 0, pair.target.float()
-            image: Synthesis = synthesise(channels, Conditions(scan=features_of(pair)))
+            known = Conditions(chi=bool(channels[CHI].any()), scan=features_of(pair))
+            image: Synthesis = synthesise(channels, known)
             quality.append(psnr(image.mean, truth, inside, DATA_RANGE))
             ratio = ((image.mean - truth).abs() / image.sd)[inside]
             ratios.append(ratio[torch.isfinite(ratio)])

@@ -24,6 +24,7 @@ from unweight.core.errors import InputError, UsageError
 from unweight.learn.pairs.pair import (
     EchoMaps,
     Pair,
+    box_of,
     make_pair,
     maps_of_echoes,
     on_own_scale,
@@ -69,6 +70,7 @@ ECHOES = GradientEchoPrior(
     bipolar=0.0,
     field_strengths=(FIELD,),
 )
+AROUND_MM = 9.0  # of a brain that is scanned without its head
 FARTHEST = 2.5  # standard deviations
 SHAPE = WarpRange(rotation=math.radians(6), scale=0.05, shear=0.03)
 
@@ -87,9 +89,11 @@ class CohortRecipe:
         snr: Of brightest tissue in the gradient echo.
         t1w_snr: In the MPRAGE.
         group: Of the people in the test part.
-        n_scans: Further gradient echoes of each person in training and validation, as `wide_scans` has them.
+        n_scans: Further gradient echoes of each person to learn from, as in `wide_scans`.
         pd_spread: Standard deviation of ln PD of white matter between people, beside that of the tissue; it
             stands for magnetisation transfer as well.
+        with_phase: Share of the people to learn from who are scanned as a whole head with phase; of the
+            others there are magnitudes of the brain alone, which takes a fraction of the time.
     """
 
     n: tuple[int, int, int] = (40, 5, 130)
@@ -102,6 +106,7 @@ class CohortRecipe:
     group: str = Group.HEALTHY.value
     n_scans: int = field(default=0, metadata=NEWER)
     pd_spread: float = field(default=0.0, metadata=NEWER)
+    with_phase: float = field(default=1.0, metadata=NEWER)
 
     def __post_init__(self) -> None:
         noise = (*self.snr, *self.t1w_snr)
@@ -109,8 +114,11 @@ class CohortRecipe:
             raise UsageError(f"no cohort: {self}")
         if self.fine_every < 0 or not 0 <= self.published <= 1:
             raise UsageError(f"no cohort: {self}", remedy="`published` is a share, `fine_every` a count.")
-        if self.n_scans < 0 or not self.pd_spread >= 0:
-            raise UsageError(f"no cohort: {self}", remedy="`n_scans` is a count, `pd_spread` not negative.")
+        if self.n_scans < 0 or not self.pd_spread >= 0 or not 0 <= self.with_phase <= 1:
+            raise UsageError(
+                f"no cohort: {self}",
+                remedy="`n_scans` is a count, `pd_spread` not negative, `with_phase` a share.",
+            )
         if self.group not in {item.value for item in Group}:
             raise UsageError(f"no group is called {self.group}")
 
@@ -159,7 +167,7 @@ class CohortRecipe:
         return replace(person, group=Group(self.group)) if index in self.indices("test") else person
 
 
-WIDE = CohortRecipe(n_scans=5, pd_spread=0.08)
+WIDE = CohortRecipe(n_scans=5, pd_spread=0.08, with_phase=0.5)
 
 
 def _echo_ends(prior: GradientEchoPrior) -> tuple[Ends, Ends]:
@@ -194,7 +202,13 @@ class ScannedPerson:
 
 
 def scan_person(
-    head: Anatomy, person: Subject, scan: Scan, voxel_mm: float, recipe: CohortRecipe
+    head: Anatomy,
+    person: Subject,
+    scan: Scan,
+    voxel_mm: float,
+    recipe: CohortRecipe,
+    *,
+    phase: bool = True,
 ) -> ScannedPerson:
     """Simulate one person.
 
@@ -204,9 +218,11 @@ def scan_person(
         scan: The gradient echo.
         voxel_mm: Of the scanner [mm].
         recipe: Noise.
+        phase: Whether the whole head is scanned, with phase; else magnitudes of the brain alone.
     """
     factor = (GATHERED, GATHERED, GATHERED)
     anatomy = subject_anatomy(on_grid(head, voxel_mm / GATHERED), person, SHAPE)
+    anatomy = anatomy if phase else _brain_of(anatomy)
     anatomy = replace(anatomy, labels=divisible(anatomy.labels, factor).contiguous())
     tissue = TissuePrior().draw(person.generator("tissue"), FIELD)
     tissue = adjust(tissue, person, person.generator("age"))
@@ -214,13 +230,15 @@ def scan_person(
         tissue = _other_density(tissue, recipe.pd_spread, person.generator("proton density"))
     scene = compose(anatomy, factor, tissue, person.generator("scene"))
     scene = with_magnetic_texture(scene, person.generator("iron"))
-    scene = with_phase(scene, FIELD, person.generator("phase"))
-    complex_prior = MeasurementPrior(kind=SignalKind.COMPLEX, snr=recipe.snr, moving=0.0, rounding=0.0)
-    echoes, noise, _ = scanned(scene, scan, complex_prior, person.generator("echoes"))
+    if phase:
+        scene = with_phase(scene, FIELD, person.generator("phase"))
+    kind = SignalKind.COMPLEX if phase else SignalKind.MAGNITUDE
+    echo_prior = MeasurementPrior(kind=kind, snr=recipe.snr, moving=0.0, rounding=0.0)
+    echoes, noise, _ = scanned(scene, scan, echo_prior, person.generator("echoes"))
     prior = MeasurementPrior(snr=recipe.t1w_snr, moving=0.0)
     t1w, _, _ = scanned(scene, mprage(), prior, person.generator("t1w"))
     acquisition = Acquisition(
-        signal=echoes, protocol=scan.protocol, kind=SignalKind.COMPLEX, affine=scene.affine, noise_sd=noise
+        signal=echoes, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise
     )
     brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum()
     fine_ml = math.prod(anatomy.voxel_mm) / 1000
@@ -242,6 +260,16 @@ def scan_person(
     )
 
 
+def _brain_of(anatomy: Anatomy) -> Anatomy:
+    """Return the part of a head around its brain."""
+    places = torch.isin(anatomy.labels, torch.tensor([INDEX[name] for name in BRAIN]).to(anatomy.labels))
+    margin = int(AROUND_MM / min(anatomy.voxel_mm))
+    box = box_of(places, margin, margin)
+    affine = anatomy.affine.clone()
+    affine[:3, 3] += affine[:3, :3] @ torch.tensor([part.start for part in box]).to(affine)
+    return replace(anatomy, labels=anatomy.labels[box], affine=affine)
+
+
 def _other_density(tissue: TissueDraw, spread: float, generator: torch.Generator) -> TissueDraw:
     """Return tissue whose white matter has another PD."""
     values = tissue.values.clone()
@@ -257,8 +285,8 @@ def person_pair(recipe: CohortRecipe, heads: Sequence[Anatomy], part: str, index
         recipe: The cohort.
         heads: Whose shapes people have.
         part: Of the cohort.
-        index: Of `pair_indices`; where people have further scans, those of one person asked for one after the
-            other take the time of one.
+        index: Of `pair_indices`; further scans of one person that are asked for one after the
+            other take the time of one person.
 
     Raises:
         UsageError: There is no head, or no such place in this part.
@@ -302,21 +330,25 @@ def cohort_scan(recipe: CohortRecipe, heads: Sequence[Anatomy], part: str, index
     if not heads or index not in recipe.indices(part):
         raise UsageError(f"nobody is at place {index} of the {part} part, or there is no head for it")
     person = recipe.person(index)
-    scan, voxel_mm = eight_echoes(), recipe.voxel_mm
+    scan, voxel_mm, phase = eight_echoes(), recipe.voxel_mm, True
     if part == "train":
         generator = person.generator("protocol")
         if float(torch.rand((), generator=generator)) >= recipe.published:
             scan = draw_echoes(ECHOES, generator)
         if recipe.fine_every and index % recipe.fine_every == 0:
             voxel_mm = 1.0
-    return scan_person(heads[index % len(heads)], person, scan, voxel_mm, recipe)
+        if recipe.with_phase < 1:
+            phase = float(torch.rand((), generator=person.generator("with phase"))) < recipe.with_phase
+    return scan_person(heads[index % len(heads)], person, scan, voxel_mm, recipe, phase=phase)
 
 
 def cohort_maps(person: ScannedPerson) -> EchoMaps:
     """Return brain, R2* and χ as they are found in anybody's files.
 
-    Where no brain is found in the echoes, a mask is given, as a user would give one.
+    Where no brain is found in the echoes, or there is no head around it, a mask is given, as a user would.
     """
+    if person.echoes.kind is SignalKind.MAGNITUDE:
+        return maps_of_echoes(replace(person.echoes, mask=_drawn_mask(person)))
     try:
         return maps_of_echoes(person.echoes)
     except InputError:

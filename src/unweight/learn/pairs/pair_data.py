@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from unweight.core.errors import InputError, UsageError
@@ -24,7 +24,7 @@ from unweight.core.estimator import Progress
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_content
 from unweight.learn.pairs.cohort import CohortRecipe
-from unweight.learn.pairs.echo_channels import BESIDE, FLAGS, MASK, NEIGHBOURS
+from unweight.learn.pairs.echo_channels import BESIDE, CHI, FLAGS, MASK, NEIGHBOURS
 from unweight.learn.pairs.pair import SUFFIX, Pair
 from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans, scan_features
 from unweight.learn.training.recipe import NetworkConfig, Recipe, TrainingPlan
@@ -88,6 +88,12 @@ class PairPool:
         return result
 
     @cached_property
+    def _flags(self) -> list[Float16[Tensor, " flags"]]:
+        """Whether R2* and χ of each pair are known: echoes without phase have no χ."""
+        known = [bool(pair.channels[CHI].any()) for pair in self.pairs]
+        return [torch.tensor([1.0, float(chi)], dtype=torch.float16) for chi in known]
+
+    @cached_property
     def _scans(self) -> Float[Tensor, "pairs features"] | None:
         """Features of the scan of each pair; None if one is not known."""
         features = [features_of(pair) for pair in self.pairs]
@@ -117,7 +123,7 @@ class PairPool:
             [
                 pair.channels[:, *here],
                 *(pair.channels[BESIDE, *cut(step)] for step in NEIGHBOURS),
-                torch.ones(FLAGS, self.patch, self.patch, dtype=torch.float16),
+                self._flags[subject].expand(self.patch, self.patch, FLAGS).movedim(-1, 0),
             ]
         ).float()
         result = {

@@ -187,6 +187,10 @@ def plain_scan(protocol: Protocol) -> dict[str, float]:
 
 
 N_FEATURES = 7
+# The ratio of the PD of grey to white matter, with magnetisation transfer, differs by so much between
+# people and scans (standard deviation of its logarithm; assumed, as in `cohort.WIDE`).
+DENSITY_SPREAD = 0.08
+LEAST_T1_CONTRAST = 1.5 * DENSITY_SPREAD
 # Mean T1 [s] and PD of white and of cortical grey matter at 3 T, as in `synth.tissue.materials`.
 WHITE_MATTER, GREY_MATTER = (0.85, 0.69), (1.45, 0.84)
 
@@ -208,6 +212,27 @@ def t1_contrast(flip_angle: float, repetition_time: float) -> float:
         return density * (1 - e1) / (1 - math.cos(flip_angle) * e1)
 
     return math.log(signal(*GREY_MATTER) / signal(*WHITE_MATTER))
+
+
+def without_t1_contrast(measured: Acquisition) -> tuple[str, ...]:
+    """Return a sentence if T1 changes the echoes less than the ratio of PD between tissues may vary.
+
+    T1 alone changes grey over white matter by the factor exp(`t1_contrast`) over the ratio of their PD;
+    where that is within 1.5 standard deviations of the ratio of PD, the image rests on PD and R2*.
+    """
+    scan = plain_scan(measured.protocol)
+    if any(name not in scan for name in NEEDED):
+        return ()
+    angle, time = scan[FLIP_ANGLE], scan[REPETITION_TIME]
+    share = t1_contrast(angle, time) - math.log(GREY_MATTER[1] / WHITE_MATTER[1])
+    if abs(share) >= LEAST_T1_CONTRAST:
+        return ()
+    effect, spread = (100 * math.expm1(value) for value in (abs(share), LEAST_T1_CONTRAST))
+    scanned = f"flip angle of {math.degrees(angle):.3g} degrees and TR {1e3 * time:.3g} ms"
+    return (
+        f"with a {scanned} the echoes hold hardly any T1 contrast: T1 changes grey over white matter by {effect:.0f} %, less than the "
+        f"{spread:.0f} % that proton density may",
+    )
 
 
 def scan_features(scan: Mapping[str, float]) -> tuple[float, ...] | None:
