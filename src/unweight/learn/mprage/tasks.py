@@ -21,13 +21,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, non_uniform_ladder, uniform_ladder
 from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.pairs.pair import normalise
-from unweight.learn.pairs.scan_range import N_FEATURES
+from unweight.learn.pairs.scan_range import N_FEATURES, SCAN
 from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from unweight.nets.normalisation import Normalisation
@@ -79,7 +80,7 @@ class EchoRegressionTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `PairPool`."""
         channels, inside, truth = _given(batch, generator)
-        scan = (batch["scan"],) if isinstance(self.unet, ConditionedUNet) else ()
+        scan = _scan(batch) if isinstance(self.unet, ConditionedUNet) else ()
         image, log_scale = split_output(network(channels, *scan))
         away = (image - truth).abs()
         total = _mean(away, inside) + GRADIENT * _gradients(image - truth, inside)
@@ -234,6 +235,20 @@ def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Te
     """Return what a network is told, where the brain is, and the image it should make."""
     channels = drop_conditions(batch["channels"], generator)
     return channels, channels[:, MASK : MASK + 1], normalise(batch["target"])
+
+
+def _scan(batch: Batch) -> tuple[Tensor]:
+    """Return the features of the scan of each item.
+
+    Raises:
+        UsageError: Not all pairs tell their scan.
+    """
+    if SCAN not in batch:
+        raise UsageError(
+            "some pairs do not tell flip angle, TR and echo times",
+            remedy="Make them again, or write these into the sidecars of the echoes.",
+        )
+    return (batch[SCAN],)
 
 
 def _mean(values: Tensor, inside: Tensor) -> Float[Tensor, ""]:

@@ -70,7 +70,7 @@ ECHOES = GradientEchoPrior(
     bipolar=0.0,
     field_strengths=(FIELD,),
 )
-AROUND_MM = 9.0  # of a brain that is scanned without its head
+AROUND_MM = 14.0  # of a brain that is scanned without its head
 FARTHEST = 2.5  # standard deviations
 SHAPE = WarpRange(rotation=math.radians(6), scale=0.05, shear=0.03)
 
@@ -221,8 +221,8 @@ def scan_person(
         phase: Whether the whole head is scanned, with phase; else magnitudes of the brain alone.
     """
     factor = (GATHERED, GATHERED, GATHERED)
+    head = head if phase else _brain_of(head)
     anatomy = subject_anatomy(on_grid(head, voxel_mm / GATHERED), person, SHAPE)
-    anatomy = anatomy if phase else _brain_of(anatomy)
     anatomy = replace(anatomy, labels=divisible(anatomy.labels, factor).contiguous())
     tissue = TissuePrior().draw(person.generator("tissue"), FIELD)
     tissue = adjust(tissue, person, person.generator("age"))

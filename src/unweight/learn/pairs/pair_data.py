@@ -133,7 +133,7 @@ class PairPool:
             "labels": pair.labels[here].float()[None],
         }
         if self._scans is not None:
-            result["scan"] = self._scans[subject]
+            result[SCAN] = self._scans[subject]
         if share[6] < MIRRORED and first == 0:  # left and right change places
             result = {name: entry.flip(-2) if entry.ndim > 1 else entry for name, entry in result.items()}
         return result

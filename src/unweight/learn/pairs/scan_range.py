@@ -230,8 +230,8 @@ def without_t1_contrast(measured: Acquisition) -> tuple[str, ...]:
     effect, spread = (100 * math.expm1(value) for value in (abs(share), LEAST_T1_CONTRAST))
     scanned = f"flip angle of {math.degrees(angle):.3g} degrees and TR {1e3 * time:.3g} ms"
     return (
-        f"with a {scanned} the echoes hold hardly any T1 contrast: T1 changes grey over white matter by {effect:.0f} %, less than the "
-        f"{spread:.0f} % that proton density may",
+        f"with a {scanned} the echoes hold hardly any T1 contrast: T1 changes grey over white matter by "
+        f"{effect:.0f} %, less than the {spread:.0f} % that proton density may",
     )
 
 
