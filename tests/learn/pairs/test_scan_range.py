@@ -198,7 +198,7 @@ def test_contrast_is_that_of_the_steady_state() -> None:
 
 
 def test_scans_without_t1_contrast_are_named() -> None:
-    assert without_t1_contrast(scan()) == without_t1_contrast(scan(flip=21.0, tr=0.025)) == ()
+    assert without_t1_contrast(scan()) == without_t1_contrast(scan(flip=21.0)) == ()
     (sentence,) = without_t1_contrast(scan(flip=6.0, tr=0.038))
     assert "flip angle of 6 degrees and TR 38 ms" in sentence and "hardly any T1 contrast" in sentence
     assert without_t1_contrast(scan(flip=None)) == ()
