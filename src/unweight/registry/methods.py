@@ -259,6 +259,8 @@ METHODS = (
         reference=_FAST_DDPM,
         card="A T1w (MPRAGE) image from multi-echo gradient echo by a U-Net that is given flip angle, TR "
         "and echo times, with the scale of its error.",
+        compared=False,
+        shipped=False,
     ),
     Method(
         name="gan",
