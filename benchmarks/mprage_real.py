@@ -112,7 +112,7 @@ def row(name: str, weights: Path | None, series: str, echoes: Acquisition, truth
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("methods", nargs="*", default=["residual", "unet", "conditioned"])
+    parser.add_argument("methods", nargs="*", default=["residual", "unet"])
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     root = SHARED / FOLDER
