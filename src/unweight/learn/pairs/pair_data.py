@@ -42,8 +42,8 @@ SIMULATED = (
     "real cortex it has never seen. "
 )
 WIDE_SCANS = (
-    "magnitudes of 3 to 12 echoes from 1.5 to 7 ms on, the last up to 60 ms, 3 to 30 degrees, TR 15 to 70 ms, "
-    "SNR 15 to 200"
+    "magnitudes of 3 to 12 echoes from 1.5 to 7 ms on, the last up to 60 ms, 3 to 30 degrees, TR 15 to "
+    "70 ms, SNR 15 to 200"
 )
 GIVEN = "Trained on images that users gave; how well it does for others nobody knows. "
 AROUND = (-2, -1, 0, 1, 2)  # slices of the target, the middle one among them
@@ -314,15 +314,16 @@ class PairData(TrainingData):
         heads = sorted({str(pair.about["head"]) for pair in self.train})
         ages = [float(str(pair.about["age"])) for pair in self.train]
         each = 1 + cohort.n_scans
+        n_train, n_validation = (len(pairs) // each for pairs in (self.train, self.validation))
         further = f" Of each person {cohort.n_scans} further scans: {WIDE_SCANS}." if cohort.n_scans else ""
         return (
-            f"{len(self.train) // each} simulated people of {min(ages):.0f} to {max(ages):.0f} years, with the "
+            f"{n_train} simulated people of {min(ages):.0f} to {max(ages):.0f} years, with the "
             f"shapes of {len(heads)} heads ({', '.join(heads)}), voxels of {sizes}. Gradient echoes at 3 "
             f"T, brightest tissue {cohort.snr[0]:g} to {cohort.snr[1]:g} times the noise; "
             f"{100 * cohort.published:g} % have eight echoes of 4 to 32 ms, TR 36 ms, 15 degrees, the "
-            f"others 4 to 8 echoes from 3 to 7 ms on, 3.5 to 6.5 ms apart, 10 to 20 degrees.{further} MPRAGE "
-            "with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2*, and susceptibility go together only in part. Scored "
-            f"and calibrated on {len(self.validation) // each} other people, of other heads."
+            "others 4 to 8 echoes from 3 to 7 ms on, 3.5 to 6.5 ms apart, 10 to 20 degrees."
+            f"{further} MPRAGE with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2*, and susceptibility go together "
+            f"only in part. Scored and calibrated on {n_validation} other people, of other heads."
         )
 
 
