@@ -37,6 +37,7 @@ def finished(out: Path, name: str, better: bool) -> None:
 def test_every_network_is_in_the_table(script: ModuleType) -> None:
     records = {record.weights: record for record in trained_methods()}
     assert set(script.TABLE) == set(records)
+    assert all(record.score for record in records.values())
     order = list(script.TABLE)
     for name, row in script.TABLE.items():
         assert not row.base or order.index(row.base) < order.index(name)

@@ -10,6 +10,7 @@ from unweight.learn.t1.slabs import SlabRecipe
 from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
 from unweight.learn.training.trainable import recipe_for, trainable
+from unweight.nets.conditioned_unet import ConditionedUNetConfig
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import PganConfig
 from unweight.nets.recurrent import RecurrentConfig
@@ -47,6 +48,8 @@ def narrow(network: Any) -> Any:
         return replace(network, widths=(8, 8), stem=4, slots=3, embedding=8)
     if isinstance(network, PganConfig):
         return replace(network, generator=replace(network.generator, widths=(8, 8)), critic=(4, 8))
+    if isinstance(network, ConditionedUNetConfig):
+        return replace(network, unet=replace(network.unet, widths=(8, 8), condition_features=8), width=8)
     assert isinstance(network, ResNetConfig | TimeUNetConfig | UNetConfig)
     return replace(network, widths=(8, 8))
 

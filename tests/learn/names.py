@@ -10,6 +10,7 @@ MAPS, MAPS_UNCONDITIONED, MAPS_UNET, MAPS_PGAN = "maps", "maps-no-embedding", "m
 T1W, T1W_UNET, T1W_GAN, T1W_FAST = "mprage", "mprage-unet", "mprage-gan", "mprage-fastddpm"
 STRUCTURES = "structures"
 METHODS = tuple(item.weights for item in trained_methods())
+SHIPPED = tuple(item.weights for item in trained_methods() if item.shipped)
 FROM_WEIGHTED = tuple(item.weights for item in trained_methods() if item.family == "weighted")
-FROM_ECHOES = tuple(item.weights for item in trained_methods() if item.family == "mprage")
+FROM_ECHOES = tuple(item.weights for item in trained_methods() if item.family == "mprage" and item.shipped)
 FROM_PAIRS = tuple(name for name in METHODS if isinstance(trainable(name), PairMethod))

@@ -52,6 +52,11 @@ def recorded() -> dict[str, Any]:
     return values
 
 
+def machine_of(record: dict[str, Any], method: str) -> str:
+    """Return where a method was recorded; one that came later has a machine of its own."""
+    return str(record["methods"][method].get("machine", record["machine"]))
+
+
 def check(method: str, tensors: dict[str, Tensor]) -> None:
     record = recorded()
     expected = record["methods"][method]
@@ -60,7 +65,7 @@ def check(method: str, tensors: dict[str, Tensor]) -> None:
     for name, (total, size) in found.items():
         before, _ = expected["sums"][name]
         assert abs(total - before) <= TOLERANCE * size, name
-    if record["machine"] == machine():
+    if machine_of(record, method) == machine():
         assert digest_of(tensors) == expected["sha256"]
 
 
@@ -78,7 +83,7 @@ def test_a_short_training_gives_the_weights_of_the_record(method: str) -> None:
     check(method, tensors)
     metrics = recorded()["methods"][method]["metrics"]
     assert card.metrics.keys() == metrics.keys()
-    if recorded()["machine"] == machine():
+    if machine_of(recorded(), method) == machine():
         assert dict(card.metrics) == metrics
         assert json.loads(card.to_json())["calibration"] == recorded()["methods"][method]["calibration"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.fit.acquisitions import SEVEN, acquire
-from tests.learn.names import FROM_PAIRS, FROM_WEIGHTED, MAPS, METHODS, RESIDUAL
+from tests.learn.names import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, SHIPPED
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.learn.mprage.methods import load_network
@@ -31,7 +31,7 @@ def flat(t1: float, size: int = 24) -> torch.Tensor:
 
 
 def test_all_methods_have_weights() -> None:
-    assert set(available()) == set(METHODS)
+    assert set(available()) == set(SHIPPED)
     for name in available():
         tensors, card = load_weights(name)
         stored = 2 * sum(tensor.numel() for tensor in tensors.values())

@@ -328,8 +328,8 @@ MPRAGE = Command(
     epilogue=(
         "unweight mprage bids_tree -o images\n"
         "unweight mprage bids_tree -o images --method fastddpm --draws 4\n"
-        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.012 0.02 0.028 "
-        "--tr 0.036 --flip 15 --field 3 -o images"
+        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.012 0.02 "
+        "--tr 0.036 --flip 15 --field 3 --any-scan -o images"
     ),
 )
 T1 = Command(

@@ -1,6 +1,5 @@
 """What `unweight train` learns from: slabs of heads, or pairs of echoes and T1w, simulated or real."""
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from unweight.learn.pairs.pair_data import PairData, PairMethod, make_pairs
 from unweight.learn.pairs.real_pair import real_pair
 from unweight.learn.pairs.real_subjects import FoundPairs, PairedSubject, contents_of, paired_subjects
 from unweight.learn.training.loop import TrainingCallback
-from unweight.learn.training.recipe import Recipe
+from unweight.learn.training.recipe import Recipe, without_newer
 from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
 from unweight.learn.training.trainable import TrainingData, trainable
 from unweight.registry import trained_methods
@@ -263,11 +262,11 @@ class PairTraining(TrainingSource):
             heads = self._heads(cohort, part)
             about = {
                 "method": COHORT_OF,
-                "cohort": dataclasses.asdict(cohort),
+                "cohort": without_newer(cohort),
                 "heads": [head.subject for head in heads],
                 "part": part,
             }
-            make, indices = partial(person_pair, cohort, heads, part), cohort.indices(part)
+            make, indices = partial(person_pair, cohort, heads, part), cohort.pair_indices(part)
         default = self.options.out / FOLDER / PAIRS
         folder = (default if self.options.pairs is None else self.options.pairs) / part
         progress = callback.samples(part)

@@ -186,14 +186,14 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             any_scan=self.options.any_scan,
         )
         estimator.accept(read.acquisition)
-        outside = estimator.scans.outside(read.acquisition)
+        doubts = estimator.doubts(read.acquisition)
         feedback.line(f"{label}: R2* and susceptibility")
         prepared = estimator.prepare(read.acquisition, estimator.fit if conditions.chi else None)
         ahead = seconds_ahead(self.synthesiser, prepared.channels())
         feedback.line(f"{label}: {self.card.name}, about {_duration(ahead)}")
-        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress, outside=outside)
+        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress, doubts=doubts)
         remarks = (
-            *estimator.remarks(prepared, outside),
+            *estimator.remarks(prepared, doubts),
             *((NOT_COMPARED,) * bool(estimator.scans.unknown)),
         )
         record = method(self.options.method, FAMILY)

@@ -275,6 +275,21 @@ METHODS = (
         "deviation.",
     ),
     Method(
+        name="conditioned",
+        family="mprage",
+        summary="a U-Net that is given flip angle, TR and echo times, for scans of many kinds",
+        target=_LOAD_T1W,
+        weights="mprage-conditioned",
+        score="+psnr",
+        trainable="unweight.learn.mprage.methods:SCAN_REGRESSION",
+        algorithm="U-Net from {inputs}, conditioned on flip angle, TR and echo times",
+        reference=_FAST_DDPM,
+        card="A T1w (MPRAGE) image from multi-echo gradient echo by a U-Net that is given flip angle, TR "
+        "and echo times, with the scale of its error.",
+        compared=False,
+        shipped=False,
+    ),
+    Method(
         name="gan",
         family="mprage",
         summary="conditional GAN",

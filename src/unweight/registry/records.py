@@ -60,6 +60,7 @@ class Method:
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
         draws: Whether `--draws` goes with it.
         demand: Memory it takes where that differs from its pipeline.
+        shipped: Whether its weights come with the package; others are trained first, and need `--weights`.
         substitute: The method that an external program takes in its place; empty for the same name.
         score: Score of its card by which weights are compared, with its sign: `-rmse_ln_t1`, `+psnr`.
     """
@@ -81,6 +82,7 @@ class Method:
     rank: int = 0
     draws: bool = False
     demand: Demand | None = None
+    shipped: bool = True
     substitute: str = ""
     score: str = ""
 

@@ -7,9 +7,17 @@ import torch
 from unweight.core.seeding import seeded_generator
 from unweight.learn.pairs.echo_channels import LEVEL, MASK, N_CHANNELS
 from unweight.learn.pairs.pair import Pair, half
+from unweight.learn.pairs.scan_range import plain_scan
+from unweight.synth.protocols.standard import eight_echoes
 
 SHAPE = (16, 18, 20)
-ABOUT: dict[str, object] = {"age": 50.0, "head": "procedural", "true_ml": {"caudate": 7.0}}
+SCANNED = plain_scan(eight_echoes().protocol)
+ABOUT: dict[str, object] = {
+    "age": 50.0,
+    "head": "procedural",
+    "true_ml": {"caudate": 7.0},
+    "scan": SCANNED,
+}
 
 
 @cache

@@ -12,6 +12,7 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.learn.pairs.echo_channels import CHI, DECAYS, MASK, R2STAR
 from unweight.learn.pairs.pair import EchoMaps, make_pair, maps_of_echoes
+from unweight.learn.pairs.scan_range import SCAN, plain_scan
 from unweight.synth.anatomy.labels import centred_affine
 
 SHAPE, VOXEL = (44, 48, 40), (4.0, 4.0, 4.0)
@@ -141,7 +142,8 @@ def test_a_pair_is_cut_to_the_brain() -> None:
     maps = maps_of_echoes(acquisition(mask=BRAIN))
     pair = make_pair(**made(maps, labels=labels))  # type: ignore[arg-type]
     assert pair.target.shape == SHAPE and pair.target.dtype == torch.float16
-    assert (pair.name, pair.about, pair.voxel_mm) == ("ball", {"age": 30.0}, VOXEL)
+    scan = plain_scan(acquisition(mask=BRAIN).protocol)
+    assert (pair.name, pair.about, pair.voxel_mm) == ("ball", {"age": 30.0, SCAN: scan}, VOXEL)
     white = BRAIN & ~GREY & ~NUCLEUS
     # The ball has sharp edges, at which N4 sees a little of a field.
     assert float(pair.target[white].float().median()) == pytest.approx(1.0, abs=0.02)

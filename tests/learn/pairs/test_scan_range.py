@@ -17,14 +17,21 @@ from unweight.learn.mprage.estimator import EchoT1w
 from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.pairs.cohort import ECHOES, CohortRecipe
 from unweight.learn.pairs.scan_range import (
+    GREY_MATTER,
+    N_FEATURES,
+    WHITE_MATTER,
     EchoScanRange,
     ends_of_scans,
     plain_scan,
     range_of_card,
+    scan_features,
     snr_of,
+    t1_contrast,
     values_of,
+    without_t1_contrast,
 )
 from unweight.learn.training.weights import load_weights
+from unweight.signals.gradient_echo import GradientEcho
 from unweight.synth.protocols.prior import draw_echoes
 from unweight.synth.protocols.standard import eight_echoes
 
@@ -173,3 +180,35 @@ def test_a_real_brain_outside_the_training_is_refused(
     estimator = EchoT1w(synthesise=synthesiser, scans=range_of_card(card.ranges))
     with pytest.raises(ProtocolError, match=f"a flip angle of {flip:g} degrees"):
         estimator.accept(measured)
+
+
+def test_contrast_is_that_of_the_steady_state() -> None:
+    """Against the signal model, and its limits: PD at small angles, T1 at large ones."""
+    model, angles = GradientEcho(), (2.0, 6.0, 15.0, 25.0)
+    for degrees in angles:
+        protocol = protocol_from_values(
+            echo_time=[1e-6], repetition_time=[0.025], flip_angle=[math.radians(degrees)]
+        )
+        rows = torch.tensor([[*GREY_MATTER, 0.0], [*WHITE_MATTER, 0.0]], dtype=torch.float64)
+        grey, white = model(rows, protocol)[:, 0].tolist()
+        assert t1_contrast(math.radians(degrees), 0.025) == pytest.approx(math.log(grey / white), abs=1e-5)
+    falling = [t1_contrast(math.radians(degrees), 0.025) for degrees in angles]
+    assert falling == sorted(falling, reverse=True)
+    assert t1_contrast(1e-4, 0.025) == pytest.approx(math.log(0.84 / 0.69), abs=1e-4)
+
+
+def test_scans_without_t1_contrast_are_named() -> None:
+    assert without_t1_contrast(scan()) == without_t1_contrast(scan(flip=21.0)) == ()
+    (sentence,) = without_t1_contrast(scan(flip=6.0, tr=0.038))
+    assert "flip angle of 6 degrees and TR 38 ms" in sentence and "hardly any T1 contrast" in sentence
+    assert without_t1_contrast(scan(flip=None)) == ()
+
+
+def test_features_of_a_scan() -> None:
+    features = scan_features(plain_scan(eight_echoes().protocol))
+    assert features is not None and len(features) == N_FEATURES
+    angle, time = math.radians(15.0), 0.036
+    assert features[0] == pytest.approx(math.log(angle**2 / (2 * time)) / 1.5, rel=1e-4)
+    assert features[3] == pytest.approx(0.0, abs=1e-6)  # 4 ms
+    assert features[-1] == pytest.approx(t1_contrast(angle, time) / 0.2, rel=1e-4)
+    assert scan_features(plain_scan(scan(tr=None).protocol)) is None

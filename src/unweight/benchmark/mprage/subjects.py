@@ -1,6 +1,5 @@
 """Subjects to score T1w images on: simulated ones of the test part, kept on disk, and real images."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from unweight.core.estimator import Progress
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.pair import on_own_scale
 from unweight.learn.pairs.pair_data import make_pairs
+from unweight.learn.training.recipe import without_newer
 from unweight.metrics.contrast import contrast_to_noise
 from unweight.metrics.sharpness import sharpness
 from unweight.metrics.structures import LABELS
@@ -80,7 +80,7 @@ def cohort_subjects(
         raise UsageError(f"{n} people of {dataset}", remedy=f"Ask for 1 to {len(indices)}.")
     about = {
         "method": "mprage",
-        "cohort": dataclasses.asdict(recipe),
+        "cohort": without_newer(recipe),
         "heads": [head.subject for head in heads],
         "part": "test",
     }

@@ -2,7 +2,7 @@
 
 The image is made, not measured: what cannot be seen in gradient echoes is what it is in most people it was
 trained on. A voxel is AT_LIMIT where decay, level, R2* or χ lie beyond what the network is ever shown, and
-every voxel is where the scan itself lies outside the training (`learn.pairs.scan_range`).
+every voxel is where the scan lies outside the training or shows hardly any T1 (`learn.pairs.scan_range`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from unweight.learn.pairs.echo_channels import (
     Conditions,
 )
 from unweight.learn.pairs.pair import EchoMaps, maps_of_echoes
-from unweight.learn.pairs.scan_range import EchoScanRange
+from unweight.learn.pairs.scan_range import EchoScanRange, scan_features, without_t1_contrast
 
 T1W_IMAGE = ParameterSpec(
     name="T1w",
@@ -96,12 +96,16 @@ class EchoT1w(Estimator[Acquisition]):
         if measured.affine is None or len(measured.voxels) != 3:
             raise ProtocolError("echoes of a volume with three axes and an affine are needed")
 
+    def doubts(self, measured: Acquisition) -> tuple[str, ...]:
+        """Return why no voxel is to be trusted, in sentences: outside the training, or hardly any T1."""
+        return (*self.scans.outside(measured), *without_t1_contrast(measured))
+
     def __call__(self, measured: Acquisition, /, progress: Progress | None = None) -> ParameterMaps:
         """Find the brain, R2* and χ, and make the image."""
         self.accept(measured)
         fit = self.fit if self.conditions.chi else None
         prepared = self.prepare(measured, fit)
-        return self.make(prepared, measured.affine, progress, outside=self.scans.outside(measured))
+        return self.make(prepared, measured.affine, progress, doubts=self.doubts(measured))
 
     def prepare(self, measured: Acquisition, fit: SusceptibilityFit | None) -> EchoMaps:
         """Return brain, R2* and χ; without a fit χ is left out, unless it is given."""
@@ -120,7 +124,7 @@ class EchoT1w(Estimator[Acquisition]):
         affine: Float[Tensor, "4 4"] | None = None,
         progress: Progress | None = None,
         *,
-        outside: Sequence[str] = (),
+        doubts: Sequence[str] = (),
     ) -> ParameterMaps:
         """Make the image of what was prepared, with axes to the right, front and top, and turn it back.
 
@@ -128,11 +132,13 @@ class EchoT1w(Estimator[Acquisition]):
             maps: What was prepared.
             affine: Of the echoes.
             progress: Called with the batches done and all of them.
-            outside: What of the scan lies outside the training, in sentences; then every voxel is AT_LIMIT.
+            doubts: What is wrong with the scan as a whole, in sentences; then every voxel is AT_LIMIT.
         """
         channels = maps.channels()
         conditions = Conditions(
-            r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None
+            r2star=self.conditions.r2star,
+            chi=self.conditions.chi and maps.chi is not None,
+            scan=scan_features(maps.scan),
         )
         turn = turn_of(torch.eye(4) if affine is None else affine, tuple(maps.mask.shape))
         upright = turn.apply(channels.movedim(0, -1)).movedim(-1, 0)
@@ -144,14 +150,14 @@ class EchoT1w(Estimator[Acquisition]):
         )
         inside = channels[MASK] > 0
         status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
-        suspect = inside if outside else inside & _beyond(channels, conditions)
+        suspect = inside if doubts else inside & _beyond(channels, conditions)
         status[suspect] = int(VoxelStatus.AT_LIMIT)
         notes: dict[str, str | float | int] = {
             "told_r2star": int(conditions.r2star),
             "told_chi": int(conditions.chi),
         }
-        if outside:
-            notes["outside_training"] = "; ".join(outside)
+        if doubts:
+            notes["every_voxel_marked"] = "; ".join(doubts)
         return assemble_maps(
             self.parameters,
             synthesis.mean[..., None],
@@ -163,16 +169,16 @@ class EchoT1w(Estimator[Acquisition]):
             notes=notes,
         )
 
-    def remarks(self, maps: EchoMaps, outside: Sequence[str] = ()) -> tuple[str, ...]:
+    def remarks(self, maps: EchoMaps, doubts: Sequence[str] = ()) -> tuple[str, ...]:
         """Return remarks on these echoes for a careful reader.
 
         Args:
             maps: What was prepared.
-            outside: What of the scan lies outside the training, in sentences.
+            doubts: What is wrong with the scan as a whole, in sentences.
         """
         low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
         sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
-        info = [f"outside the supported range, every voxel is flagged: {fault}" for fault in outside]
+        info = [f"every voxel is flagged: {doubt}" for doubt in doubts]
         info += maps.notes
         if not all(low <= size <= high for size in maps.voxel_mm):
             info.append(

@@ -28,9 +28,10 @@ from unweight.learn.mprage.tasks import (
     denoising_config,
     published_config,
     regression_config,
+    scan_regression_config,
 )
-from unweight.learn.pairs.cohort import CohortRecipe
-from unweight.learn.pairs.echo_channels import MASK
+from unweight.learn.pairs.cohort import WIDE, CohortRecipe
+from unweight.learn.pairs.echo_channels import CHI, MASK, Conditions
 from unweight.learn.pairs.pair import DATA_RANGE, Pair
 from unweight.learn.pairs.pair_data import (
     PairData,
@@ -38,6 +39,7 @@ from unweight.learn.pairs.pair_data import (
     central_slices,
     cohort_presets,
     cohort_recipe,
+    features_of,
 )
 from unweight.learn.pairs.planes import Planes
 from unweight.learn.pairs.scan_range import range_of_card
@@ -58,6 +60,7 @@ from unweight.learn.training.trainable import (
     trainable,
 )
 from unweight.metrics.image_quality import psnr
+from unweight.nets.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from unweight.nets.pgan import Pgan, PganConfig
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet, UNetConfig
@@ -196,7 +199,8 @@ class EchoValidator(Validator):
         for pair in pairs:
             channels = pair.channels.float()
             inside, truth = channels[MASK] > 0, pair.target.float()
-            image: Synthesis = synthesise(channels)
+            known = Conditions(chi=bool(channels[CHI].any()), scan=features_of(pair))
+            image: Synthesis = synthesise(channels, known)
             quality.append(psnr(image.mean, truth, inside, DATA_RANGE))
             ratio = ((image.mean - truth).abs() / image.sd)[inside]
             ratios.append(ratio[torch.isfinite(ratio)])
@@ -333,6 +337,13 @@ REGRESSION = EchoMethod(
     types=RecipeTypes(slabs=CohortRecipe, network=UNetConfig),
     presets=cohort_presets("mprage-unet", regression_config),
     build=lambda config, generator: UNet(config, generator=generator),
+    build_task=lambda network, recipe, base: EchoRegressionTask(unet=network),
+    synthesiser=_regression,
+)
+SCAN_REGRESSION = EchoMethod(
+    types=RecipeTypes(slabs=CohortRecipe, network=ConditionedUNetConfig),
+    presets=cohort_presets("mprage-conditioned", scan_regression_config, cohort=WIDE),
+    build=lambda config, generator: ConditionedUNet(config, generator=generator),
     build_task=lambda network, recipe, base: EchoRegressionTask(unet=network),
     synthesiser=_regression,
 )

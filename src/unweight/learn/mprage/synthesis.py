@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unweight.core.errors import UsageError
+from unweight.core.errors import MissingValuesError, UsageError
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
@@ -48,6 +48,8 @@ from unweight.learn.pairs.planes import (
     over_planes,
     slices_of,
 )
+from unweight.learn.pairs.scan_range import N_FEATURES, NEEDED
+from unweight.nets.conditioned_unet import ConditionedUNet
 
 Volume = Float[Tensor, "x y z"]
 LOWEST = 0.0
@@ -139,7 +141,8 @@ class Regression(Synthesiser):
         count = Count(self.n_calls(mask), progress)
 
         def ask(axis: int, some: list[int]) -> Tensor:
-            output = count.done(self.network(_slabs(channels, axis, some, conditions, self.network)))
+            slabs = _slabs(channels, axis, some, conditions, self.network)
+            output = count.done(self.network(slabs, *_scan(self.network, conditions, slabs)))
             if self.n_outputs == 1:
                 return output[:, :1].float()
             image, log_scale = split_output(output)
@@ -157,7 +160,9 @@ class Regression(Synthesiser):
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
         """Ask for the middle."""
         with torch.no_grad():
-            self.network(_slabs(channels, 2, _middle(channels), EVERYTHING, self.network))
+            slabs = _slabs(channels, 2, _middle(channels), EVERYTHING, self.network)
+            any_scan = Conditions(scan=(0.0,) * N_FEATURES)
+            self.network(slabs, *_scan(self.network, any_scan, slabs))
 
 
 @final
@@ -348,6 +353,19 @@ def _slabs(
 ) -> Tensor:
     home = next(network.parameters()).device
     return slabs_of(channels, axis, some, conditions).to(home)
+
+
+def _scan(network: nn.Module, conditions: Conditions, slabs: Tensor) -> tuple[Tensor, ...]:
+    """Return the features of the scan for each slab, where the network takes them.
+
+    Raises:
+        MissingValuesError: It takes them, and the scan is not known.
+    """
+    if not isinstance(network, ConditionedUNet):
+        return ()
+    if conditions.scan is None:
+        raise MissingValuesError(tuple(NEEDED.values()))
+    return (torch.tensor(conditions.scan).to(slabs).expand(len(slabs), -1),)
 
 
 def _middle(channels: Tensor) -> list[int]:

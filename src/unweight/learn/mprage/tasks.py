@@ -12,7 +12,7 @@ that one network serves with and without them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import sqrt
 from typing import final
@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
@@ -32,7 +33,9 @@ from unweight.diffusion.schedule import (
 )
 from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.pairs.pair import normalise
+from unweight.learn.pairs.scan_range import N_FEATURES, SCAN
 from unweight.learn.training.trainable import Batch, Task
+from unweight.nets.conditioned_unet import ConditionedUNet, ConditionedUNetConfig
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.pgan import Pgan, adversarial_loss
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
@@ -45,6 +48,7 @@ GRADIENT, SCALE, PIXELS = 0.1, 0.1, 100.0
 LOG_SCALE = (-5.0, 1.5)
 ANGLES = cosine_schedule(1000)
 N_ANSWERS = 2  # image and ln b
+EMBEDDING = 64  # of the scan
 
 
 def split_output(
@@ -71,7 +75,7 @@ class EchoRegressionTask(Task):
         unet: The network to train.
     """
 
-    unet: UNet
+    unet: UNet | ConditionedUNet
 
     @property
     def network(self) -> nn.Module:
@@ -81,7 +85,8 @@ class EchoRegressionTask(Task):
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `PairPool`."""
         channels, inside, truth = _given(batch, generator)
-        image, log_scale = split_output(network(channels))
+        scan = _scan(batch) if isinstance(self.unet, ConditionedUNet) else ()
+        image, log_scale = split_output(network(channels, *scan))
         away = (image - truth).abs()
         total = _mean(away, inside) + GRADIENT * _gradients(image - truth, inside)
         law = log_scale + away.detach() * torch.exp(-log_scale)
@@ -197,6 +202,12 @@ def regression_config(widths: tuple[int, ...], n_answers: int = N_ANSWERS) -> UN
     return UNetConfig(in_channels=N_SLAB, out_channels=n_answers, widths=widths, linear_head=True)
 
 
+def scan_regression_config(widths: tuple[int, ...]) -> ConditionedUNetConfig:
+    """Return a U-Net from slabs and the features of their scan to image and scale."""
+    unet = replace(regression_config(widths), condition_features=EMBEDDING)
+    return ConditionedUNetConfig(unet=unet, n_values=N_FEATURES)
+
+
 def denoising_config(widths: tuple[int, ...], *, n_said: int = 0) -> TimeUNetConfig:
     """Return a network from a noisy image and slabs to the image.
 
@@ -229,6 +240,20 @@ def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Te
     """Return the input of a network, where the brain is, and the target image."""
     channels = drop_conditions(batch["channels"], generator)
     return channels, channels[:, MASK : MASK + 1], normalise(batch["target"])
+
+
+def _scan(batch: Batch) -> tuple[Tensor]:
+    """Return the features of the scan of each item.
+
+    Raises:
+        UsageError: Not all pairs tell their scan.
+    """
+    if SCAN not in batch:
+        raise UsageError(
+            "some pairs do not tell flip angle, TR and echo times",
+            remedy="Make them again, or write these into the sidecars of the echoes.",
+        )
+    return (batch[SCAN],)
 
 
 def _mean(values: Tensor, inside: Tensor) -> Float[Tensor, ""]:

@@ -10,7 +10,8 @@ no other.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import final
 
 import torch
@@ -20,7 +21,15 @@ from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
-from unweight.learn.pairs.pair import EchoMaps, Pair, make_pair, maps_of_echoes
+from unweight.learn.pairs.pair import (
+    EchoMaps,
+    Pair,
+    box_of,
+    make_pair,
+    maps_of_echoes,
+    on_own_scale,
+    pair_of,
+)
 from unweight.learn.pairs.scan_range import (
     FIELD_STRENGTH,
     FIRST_ECHO,
@@ -33,6 +42,8 @@ from unweight.learn.pairs.scan_range import (
     ends_of_scans,
     plain_scan,
 )
+from unweight.learn.pairs.wide_scans import ENDS, PersonMaps, further_pair
+from unweight.learn.training.recipe import NEWER
 from unweight.metrics.structures import STRUCTURES, from_materials
 from unweight.susceptibility.morphology import fill_holes, largest_component
 from unweight.synth.anatomy.labels import Anatomy, on_grid
@@ -43,8 +54,9 @@ from unweight.synth.protocols.standard import Scan, eight_echoes, mprage
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
 from unweight.synth.tissue.compose import compose, divisible, with_phase
-from unweight.synth.tissue.materials import BRAIN, INDEX
-from unweight.synth.tissue.prior import TissuePrior
+from unweight.synth.tissue.materials import BRAIN, INDEX, PROPERTIES
+from unweight.synth.tissue.prior import TissueDraw, TissuePrior
+from unweight.synth.tissue.scene import Scene
 from unweight.synth.tissue.texture import with_magnetic_texture
 
 FIELD = 3.0
@@ -58,6 +70,8 @@ ECHOES = GradientEchoPrior(
     bipolar=0.0,
     field_strengths=(FIELD,),
 )
+AROUND_MM = 14.0  # of a brain that is scanned without its head
+FARTHEST = 2.5  # standard deviations
 SHAPE = WarpRange(rotation=math.radians(6), scale=0.05, shear=0.03)
 
 
@@ -75,6 +89,11 @@ class CohortRecipe:
         snr: Of brightest tissue in the gradient echo.
         t1w_snr: In the MPRAGE.
         group: Of the people in the test part.
+        n_scans: Further gradient echoes of each person to learn from, as in `wide_scans`.
+        pd_spread: Standard deviation of ln PD of white matter between people, beside that of the tissue; it
+            stands for magnetisation transfer as well.
+        with_phase: Share of the people to learn from who are scanned as a whole head with phase; of the
+            others there are magnitudes of the brain alone, which takes a fraction of the time.
     """
 
     n: tuple[int, int, int] = (40, 5, 130)
@@ -85,6 +104,9 @@ class CohortRecipe:
     snr: tuple[float, float] = (60.0, 150.0)
     t1w_snr: tuple[float, float] = (60.0, 120.0)
     group: str = Group.HEALTHY.value
+    n_scans: int = field(default=0, metadata=NEWER)
+    pd_spread: float = field(default=0.0, metadata=NEWER)
+    with_phase: float = field(default=1.0, metadata=NEWER)
 
     def __post_init__(self) -> None:
         noise = (*self.snr, *self.t1w_snr)
@@ -92,12 +114,19 @@ class CohortRecipe:
             raise UsageError(f"no cohort: {self}")
         if self.fine_every < 0 or not 0 <= self.published <= 1:
             raise UsageError(f"no cohort: {self}", remedy="`published` is a share, `fine_every` a count.")
+        if self.n_scans < 0 or not self.pd_spread >= 0 or not 0 <= self.with_phase <= 1:
+            raise UsageError(
+                f"no cohort: {self}",
+                remedy="`n_scans` is a count, `pd_spread` not negative, `with_phase` a share.",
+            )
         if self.group not in {item.value for item in Group}:
             raise UsageError(f"no group is called {self.group}")
 
     @property
     def scans(self) -> dict[str, Ends]:
         """Return the ends of flip angle [rad], TR, echo times [s], field [T] and SNR of the training."""
+        if self.n_scans:
+            return dict(ENDS)
         first, last = _echo_ends(ECHOES)
         fixed = plain_scan(eight_echoes().protocol)
         drawn = {
@@ -123,10 +152,22 @@ class CohortRecipe:
         first = sum(self.n[: PARTS.index(part)])
         return range(first, first + self.n[PARTS.index(part)])
 
+    def pair_indices(self, part: str) -> range:
+        """Return the numbers of the pairs of one part: the scans of a person follow each other.
+
+        Raises:
+            UsageError: There is no such part.
+        """
+        people, each = self.indices(part), 1 + self.n_scans
+        return range(people.start * each, people.stop * each)
+
     def person(self, index: int) -> Subject:
         """Return one of the people."""
         person = Cohort(n=sum(self.n), seed=self.seed).subject(index)
         return replace(person, group=Group(self.group)) if index in self.indices("test") else person
+
+
+WIDE = CohortRecipe(n_scans=5, pd_spread=0.08, with_phase=0.5)
 
 
 def _echo_ends(prior: GradientEchoPrior) -> tuple[Ends, Ends]:
@@ -150,16 +191,24 @@ class ScannedPerson:
         t1w: The MPRAGE.
         labels: Structure of most of each voxel.
         about: Age, sex, group, size of the brain, volumes of structures [ml].
+        scene: What was scanned.
     """
 
     echoes: Acquisition
     t1w: Float[Tensor, "x y z"]
     labels: UInt8[Tensor, "x y z"]
     about: Mapping[str, object]
+    scene: Scene
 
 
 def scan_person(
-    head: Anatomy, person: Subject, scan: Scan, voxel_mm: float, recipe: CohortRecipe
+    head: Anatomy,
+    person: Subject,
+    scan: Scan,
+    voxel_mm: float,
+    recipe: CohortRecipe,
+    *,
+    phase: bool = True,
 ) -> ScannedPerson:
     """Simulate one person.
 
@@ -169,21 +218,27 @@ def scan_person(
         scan: The gradient echo.
         voxel_mm: Of the scanner [mm].
         recipe: Noise.
+        phase: Whether the whole head is scanned, with phase; else magnitudes of the brain alone.
     """
     factor = (GATHERED, GATHERED, GATHERED)
+    head = head if phase else _brain_of(head)
     anatomy = subject_anatomy(on_grid(head, voxel_mm / GATHERED), person, SHAPE)
     anatomy = replace(anatomy, labels=divisible(anatomy.labels, factor).contiguous())
     tissue = TissuePrior().draw(person.generator("tissue"), FIELD)
     tissue = adjust(tissue, person, person.generator("age"))
+    if recipe.pd_spread > 0:
+        tissue = _other_density(tissue, recipe.pd_spread, person.generator("proton density"))
     scene = compose(anatomy, factor, tissue, person.generator("scene"))
     scene = with_magnetic_texture(scene, person.generator("iron"))
-    scene = with_phase(scene, FIELD, person.generator("phase"))
-    complex_prior = MeasurementPrior(kind=SignalKind.COMPLEX, snr=recipe.snr, moving=0.0, rounding=0.0)
-    echoes, noise, _ = scanned(scene, scan, complex_prior, person.generator("echoes"))
+    if phase:
+        scene = with_phase(scene, FIELD, person.generator("phase"))
+    kind = SignalKind.COMPLEX if phase else SignalKind.MAGNITUDE
+    echo_prior = MeasurementPrior(kind=kind, snr=recipe.snr, moving=0.0, rounding=0.0)
+    echoes, noise, _ = scanned(scene, scan, echo_prior, person.generator("echoes"))
     prior = MeasurementPrior(snr=recipe.t1w_snr, moving=0.0)
     t1w, _, _ = scanned(scene, mprage(), prior, person.generator("t1w"))
     acquisition = Acquisition(
-        signal=echoes, protocol=scan.protocol, kind=SignalKind.COMPLEX, affine=scene.affine, noise_sd=noise
+        signal=echoes, protocol=scan.protocol, kind=kind, affine=scene.affine, noise_sd=noise
     )
     brain = scene.fractions[..., [INDEX[name] for name in BRAIN]].sum()
     fine_ml = math.prod(anatomy.voxel_mm) / 1000
@@ -200,15 +255,49 @@ def scan_person(
         },
     }
     labels = from_materials(scene.fractions.argmax(-1))
-    return ScannedPerson(echoes=acquisition, t1w=t1w[..., 0].float(), labels=labels, about=about)
+    return ScannedPerson(
+        echoes=acquisition, t1w=t1w[..., 0].float(), labels=labels, about=about, scene=scene
+    )
+
+
+def _brain_of(anatomy: Anatomy) -> Anatomy:
+    """Return the part of a head around its brain."""
+    places = torch.isin(anatomy.labels, torch.tensor([INDEX[name] for name in BRAIN]).to(anatomy.labels))
+    margin = int(AROUND_MM / min(anatomy.voxel_mm))
+    box = box_of(places, margin, margin)
+    affine = anatomy.affine.clone()
+    affine[:3, 3] += affine[:3, :3] @ torch.tensor([part.start for part in box]).to(affine)
+    return replace(anatomy, labels=anatomy.labels[box], affine=affine)
+
+
+def _other_density(tissue: TissueDraw, spread: float, generator: torch.Generator) -> TissueDraw:
+    """Return tissue whose white matter has another PD."""
+    values = tissue.values.clone()
+    away = float(torch.randn((), generator=generator).clamp(-FARTHEST, FARTHEST))
+    values[INDEX["white_matter"], PROPERTIES.index("PD")] *= math.exp(spread * away)
+    return replace(tissue, values=values)
 
 
 def person_pair(recipe: CohortRecipe, heads: Sequence[Anatomy], part: str, index: int) -> Pair:
     """Simulate the person at one place of the cohort and make a pair of the images.
 
+    Args:
+        recipe: The cohort.
+        heads: Whose shapes people have.
+        part: Of the cohort.
+        index: Of `pair_indices`; further scans of one person that are asked for one after the
+            other take the time of one person.
+
     Raises:
         UsageError: There is no head, or no such place in this part.
     """
+    if recipe.n_scans:
+        place, number = divmod(index, 1 + recipe.n_scans)
+        person = _person_maps(recipe, tuple(heads), part, place)
+        if number:
+            generator = recipe.person(place).generator(f"scan {number}")
+            return further_pair(person, number, generator)
+        return pair_of(person.maps, person.target, person.labels, person.about)
     scanned_person = cohort_scan(recipe, heads, part, index)
     maps = cohort_maps(scanned_person)
     affine = scanned_person.echoes.affine
@@ -221,26 +310,45 @@ def person_pair(recipe: CohortRecipe, heads: Sequence[Anatomy], part: str, index
     )
 
 
+@lru_cache(maxsize=1)
+def _person_maps(recipe: CohortRecipe, heads: tuple[Anatomy, ...], part: str, place: int) -> PersonMaps:
+    """Return what the scans of a person share; that of the last person is kept."""
+    person = cohort_scan(recipe, heads, part, place)
+    maps = cohort_maps(person)
+    affine = torch.eye(4) if person.scene.affine is None else person.scene.affine
+    return PersonMaps(
+        scene=person.scene,
+        maps=maps,
+        target=on_own_scale(person.t1w, maps.mask, affine.double()),
+        labels=person.labels * maps.mask,
+        about={"name": f"{part}-{place:03d}", **person.about},
+    )
+
+
 def cohort_scan(recipe: CohortRecipe, heads: Sequence[Anatomy], part: str, index: int) -> ScannedPerson:
     """Simulate the person at one place of the cohort."""
     if not heads or index not in recipe.indices(part):
         raise UsageError(f"nobody is at place {index} of the {part} part, or there is no head for it")
     person = recipe.person(index)
-    scan, voxel_mm = eight_echoes(), recipe.voxel_mm
+    scan, voxel_mm, phase = eight_echoes(), recipe.voxel_mm, True
     if part == "train":
         generator = person.generator("protocol")
         if float(torch.rand((), generator=generator)) >= recipe.published:
             scan = draw_echoes(ECHOES, generator)
         if recipe.fine_every and index % recipe.fine_every == 0:
             voxel_mm = 1.0
-    return scan_person(heads[index % len(heads)], person, scan, voxel_mm, recipe)
+        if recipe.with_phase < 1:
+            phase = float(torch.rand((), generator=person.generator("with phase"))) < recipe.with_phase
+    return scan_person(heads[index % len(heads)], person, scan, voxel_mm, recipe, phase=phase)
 
 
 def cohort_maps(person: ScannedPerson) -> EchoMaps:
     """Return brain, R2* and χ as they are found in anybody's files.
 
-    Where no brain is found in the echoes, a mask is given, as a user would give one.
+    Where no brain is found in the echoes, or there is no head around it, a mask is given, as a user would.
     """
+    if person.echoes.kind is SignalKind.MAGNITUDE:
+        return maps_of_echoes(replace(person.echoes, mask=_drawn_mask(person)))
     try:
         return maps_of_echoes(person.echoes)
     except InputError:

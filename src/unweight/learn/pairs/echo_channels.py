@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, conv3d, interpolate
 
 from unweight.core.errors import InputError, ProtocolError
+from unweight.learn.pairs.scan_range import BASELINE
 
 REFERENCE, TIMES = 0.004, (0.010, 0.018, 0.028)  # [s]
-BASELINE = 0.008  # [s] between echoes that a line is drawn through beyond the ends
 R2STAR_UNIT, CHI_UNIT = 50.0, 0.1  # [1/s], [ppm]
 DECAYS, LEVEL, R2STAR, CHI, MASK = (0, 1, 2), 3, 4, 5, 6
 N_CHANNELS = 7
@@ -42,10 +42,11 @@ SMALLEST = 1e-6
 
 
 class Conditions(NamedTuple):
-    """Which of the maps a network gets as input."""
+    """Which of the maps a network gets, and the scan as `scan_range.scan_features` returns it."""
 
     r2star: bool = True
     chi: bool = True
+    scan: tuple[float, ...] | None = None
 
 
 EVERYTHING = Conditions()

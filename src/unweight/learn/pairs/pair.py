@@ -17,8 +17,9 @@ outside the mask. Networks work on (T1w − 0.7)/0.35.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -35,6 +36,7 @@ from unweight.files.text_files import parse_json
 from unweight.fit.log_linear import LogLinear
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.pairs.echo_channels import echo_channels
+from unweight.learn.pairs.scan_range import SCAN, plain_scan
 from unweight.prepare.bias_field import without_bias
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.susceptibility.geometry import geometry_of
@@ -139,6 +141,7 @@ class EchoMaps:
         chi: [ppm]; NaN where it is not known. None without phase.
         voxel_mm: Size of a voxel [mm].
         notes: What a careful reader should know.
+        scan: Flip angle, TR and echo times, as `plain_scan` gives them.
     """
 
     magnitude: Float[Tensor, "x y z echoes"]
@@ -148,6 +151,7 @@ class EchoMaps:
     chi: Float[Tensor, "x y z"] | None
     voxel_mm: tuple[float, float, float]
     notes: tuple[str, ...] = ()
+    scan: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def channels(self) -> Float[Tensor, "7 x y z"]:
         """Return the input of a network."""
@@ -207,6 +211,7 @@ def maps_of_echoes(
         chi=None if chi is None else chi.to(magnitude),
         voxel_mm=voxel_mm,
         notes=notes,
+        scan=MappingProxyType(plain_scan(acquisition.protocol)),
     )
 
 
@@ -226,7 +231,16 @@ def make_pair(
         labels: Structures, where they are known.
         about: What is known of the subject; `name` is needed.
     """
-    target = on_own_scale(t1w.float(), maps.mask, affine.double())
+    return pair_of(maps, on_own_scale(t1w.float(), maps.mask, affine.double()), labels, about)
+
+
+def pair_of(
+    maps: EchoMaps,
+    target: Float[Tensor, "x y z"],
+    labels: UInt8[Tensor, "x y z"] | None,
+    about: Mapping[str, object],
+) -> Pair:
+    """Return a pair of a target that has its scale already, cut to the brain, as `make_pair`."""
     box = box_of(maps.mask, MARGIN, LEAST)
     known = torch.zeros_like(maps.mask, dtype=torch.uint8) if labels is None else labels
     return Pair(
@@ -235,7 +249,7 @@ def make_pair(
         labels=(known * maps.mask)[box].contiguous(),
         voxel_mm=maps.voxel_mm,
         name=str(about["name"]),
-        about={key: value for key, value in about.items() if key != "name"},
+        about={SCAN: dict(maps.scan)} | {key: value for key, value in about.items() if key != "name"},
     )
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from unweight.core.errors import InputError, UsageError
@@ -24,9 +24,9 @@ from unweight.core.estimator import Progress
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import parse_json, read_content
 from unweight.learn.pairs.cohort import CohortRecipe
-from unweight.learn.pairs.echo_channels import BESIDE, FLAGS, MASK, NEIGHBOURS
+from unweight.learn.pairs.echo_channels import BESIDE, CHI, FLAGS, MASK, NEIGHBOURS
 from unweight.learn.pairs.pair import SUFFIX, Pair
-from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans
+from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans, scan_features
 from unweight.learn.training.recipe import NetworkConfig, Recipe, TrainingPlan
 from unweight.learn.training.sample_cache import Indexed, computed
 from unweight.learn.training.trainable import Samples, TrainableMethod, TrainingData
@@ -40,6 +40,10 @@ PairRecipe = Recipe[CohortRecipe, Any]
 SIMULATED = (
     "Trained on simulated subjects only; motion, flow, artefacts, lesions, fibre orientation and real "
     "cortical anatomy are not simulated. "
+)
+WIDE_SCANS = (
+    "magnitudes of 3 to 12 echoes, the first from 1.5 to 7 ms, the last up to 60 ms, 3 to 30 degrees, "
+    "TR 15 to 70 ms, SNR 15 to 200"
 )
 GIVEN = "Trained on images provided by the user; accuracy on other images is unknown. "
 AROUND = (-2, -1, 0, 1, 2)  # slices of the target, the middle one among them
@@ -87,6 +91,18 @@ class PairPool:
             result.append((brain, inner if len(inner) else brain))
         return result
 
+    @cached_property
+    def _flags(self) -> list[Float16[Tensor, " flags"]]:
+        """Whether R2* and χ of each pair are known: echoes without phase have no χ."""
+        known = [bool(pair.channels[CHI].any()) for pair in self.pairs]
+        return [torch.tensor([1.0, float(chi)], dtype=torch.float16) for chi in known]
+
+    @cached_property
+    def _scans(self) -> Float[Tensor, "pairs features"] | None:
+        """Features of the scan of each pair; None if one is not known."""
+        features = [features_of(pair) for pair in self.pairs]
+        return None if any(item is None for item in features) else torch.tensor(features)
+
     def _patch(self, share: Sequence[float]) -> dict[str, Tensor]:
         """Return one patch; the numbers decide subject, place, plane and mirrors."""
         subject = int(share[0] * len(self.pairs))
@@ -111,7 +127,7 @@ class PairPool:
             [
                 pair.channels[:, *here],
                 *(pair.channels[BESIDE, *cut(step)] for step in NEIGHBOURS),
-                torch.ones(FLAGS, self.patch, self.patch, dtype=torch.float16),
+                self._flags[subject].expand(self.patch, self.patch, FLAGS).movedim(-1, 0),
             ]
         ).float()
         result = {
@@ -120,9 +136,17 @@ class PairPool:
             "around": torch.stack([pair.target[cut(step)] for step in AROUND]).float(),
             "labels": pair.labels[here].float()[None],
         }
+        if self._scans is not None:
+            result[SCAN] = self._scans[subject]
         if share[6] < MIRRORED and first == 0:  # left and right change places
-            result = {name: entry.flip(-2) for name, entry in result.items()}
+            result = {name: entry.flip(-2) if entry.ndim > 1 else entry for name, entry in result.items()}
         return result
+
+
+def features_of(pair: Pair) -> tuple[float, ...] | None:
+    """Return what a network is given of the scan of a pair; None if it is not known."""
+    scan = pair.about.get(SCAN)
+    return scan_features(scan) if isinstance(scan, Mapping) else None
 
 
 def _some(places: Int[Tensor, "voxels 3"]) -> Int[Tensor, "some 3"]:
@@ -290,15 +314,19 @@ class PairData(TrainingData):
             )
         heads = sorted({str(pair.about["head"]) for pair in self.train})
         ages = [float(str(pair.about["age"])) for pair in self.train]
+        each = 1 + cohort.n_scans
+        n_train, n_validation = (len(pairs) // each for pairs in (self.train, self.validation))
+        further = (
+            f" Each subject has {cohort.n_scans} further scans: {WIDE_SCANS}." if cohort.n_scans else ""
+        )
         return (
-            f"{len(self.train)} simulated subjects aged {min(ages):.0f} to {max(ages):.0f} years, with the "
+            f"{n_train} simulated subjects aged {min(ages):.0f} to {max(ages):.0f} years, with the "
             f"anatomy of {len(heads)} heads ({', '.join(heads)}), voxels of {sizes}. Gradient echoes at 3 "
             f"T, SNR of the brightest tissue {cohort.snr[0]:g} to {cohort.snr[1]:g}; "
             f"{100 * cohort.published:g} % have eight echoes of 4 to 32 ms, TR 36 ms, 15 degrees, the "
-            "others 4 to 8 echoes, the first at 3 to 7 ms, spaced by 3.5 to 6.5 ms, 10 to 20 degrees. "
-            "MPRAGE with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2* and susceptibility are only partly "
-            f"correlated. Validated and calibrated on {len(self.validation)} other subjects with other "
-            "heads."
+            "others 4 to 8 echoes, the first at 3 to 7 ms, spaced by 3.5 to 6.5 ms, 10 to 20 degrees."
+            f"{further} MPRAGE with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2* and susceptibility are only "
+            f"partly correlated. Validated and calibrated on {n_validation} other subjects with other heads."
         )
 
 
@@ -329,6 +357,7 @@ def cohort_presets(
     config: Callable[[tuple[int, ...]], Any],
     n_steps: int = 7000,
     schedule: Any = None,
+    cohort: CohortRecipe = COHORT,
     **more: PairRecipe,
 ) -> Mapping[str, PairRecipe]:
     """Return the recipes of a method that learns from the simulated cohort.
@@ -338,6 +367,7 @@ def cohort_presets(
         config: Returns the network of some widths.
         n_steps: Of the preset `cpu`.
         schedule: Noise schedule of the network, where it has one.
+        cohort: The people it learns from.
         more: Further presets.
     """
     cpu = TrainingPlan(n_steps=n_steps, batch_size=16, warm_up=300, bfloat16=True, check_every=1000)
@@ -346,21 +376,26 @@ def cohort_presets(
     )
     sizes = {"cpu": (CPU_WIDTHS, cpu), "gpu": (GPU_WIDTHS, gpu)}
     recipes = {
-        preset: cohort_recipe(name, preset, config(widths), plan, schedule)
+        preset: cohort_recipe(name, preset, config(widths), plan, schedule, cohort)
         for preset, (widths, plan) in sizes.items()
     }
     return MappingProxyType({**recipes, **more})
 
 
 def cohort_recipe(
-    name: str, preset: str, network: Any, plan: TrainingPlan, schedule: Any = None
+    name: str,
+    preset: str,
+    network: Any,
+    plan: TrainingPlan,
+    schedule: Any = None,
+    cohort: CohortRecipe = COHORT,
 ) -> PairRecipe:
-    """Return a recipe on patches of the simulated cohort."""
+    """Return a recipe on patches of a simulated cohort."""
     return Recipe(
         method=name,
         preset=preset,
-        slabs=COHORT,
-        n_slabs=COHORT.n[0],
+        slabs=cohort,
+        n_slabs=cohort.n[0],
         patch=64,
         network=network,
         plan=plan,

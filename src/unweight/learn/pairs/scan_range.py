@@ -31,6 +31,7 @@ Ends = tuple[float, float]
 FLIP_ANGLE, REPETITION_TIME = "flip_angle", "repetition_time"
 FIRST_ECHO, LAST_ECHO, N_ECHOES = "first_echo", "last_echo", "n_echoes"
 FIELD_STRENGTH, SNR = "field_strength", "snr"
+BASELINE = 0.008  # [s] from the first to the last echo, at least, for the decay to be seen
 SCAN = "scan"  # where a pair keeps them
 NAMES = (FLIP_ANGLE, REPETITION_TIME, FIRST_ECHO, LAST_ECHO, N_ECHOES, FIELD_STRENGTH, SNR)
 NEEDED = {
@@ -183,3 +184,75 @@ def plain_scan(protocol: Protocol) -> dict[str, float]:
     """Return the properties of a scan as a pair keeps them, but for those that differ between echoes."""
     known = values_of_protocol(protocol)
     return {name: values[0] for name, values in known.items() if len(values) == 1}
+
+
+N_FEATURES = 7
+# The ratio of the PD of grey to white matter, with magnetisation transfer, differs by so much between
+# people and scans (standard deviation of its logarithm; assumed, as in `cohort.WIDE`).
+DENSITY_SPREAD = 0.08
+LEAST_T1_CONTRAST = 1.5 * DENSITY_SPREAD
+# Mean T1 [s] and PD of white and of cortical grey matter at 3 T, as in `synth.tissue.materials`.
+WHITE_MATTER, GREY_MATTER = (0.85, 0.69), (1.45, 0.84)
+
+
+def t1_contrast(flip_angle: float, repetition_time: float) -> float:
+    """Return ln of grey over white matter in a spoiled gradient echo at TE = 0, by mean T1 and PD at 3 T.
+
+    Negative where T1 dominates, as in an MPRAGE, positive where PD does; 0 where the two cancel.
+
+        S = PD · sin α · (1 − E1) / (1 − cos α · E1),    E1 = exp(−TR/T1)
+
+    Args:
+        flip_angle: Nominal [rad].
+        repetition_time: [s]
+    """
+
+    def signal(t1: float, density: float) -> float:
+        e1 = math.exp(-repetition_time / t1)
+        return density * (1 - e1) / (1 - math.cos(flip_angle) * e1)
+
+    return math.log(signal(*GREY_MATTER) / signal(*WHITE_MATTER))
+
+
+def without_t1_contrast(measured: Acquisition) -> tuple[str, ...]:
+    """Return a sentence if T1 changes the echoes less than the ratio of PD between tissues may vary.
+
+    T1 alone changes grey over white matter by the factor exp(`t1_contrast`) over the ratio of their PD;
+    where that is within 1.5 standard deviations of the ratio of PD, the image rests on PD and R2*.
+    """
+    scan = plain_scan(measured.protocol)
+    if any(name not in scan for name in NEEDED):
+        return ()
+    angle, time = scan[FLIP_ANGLE], scan[REPETITION_TIME]
+    share = t1_contrast(angle, time) - math.log(GREY_MATTER[1] / WHITE_MATTER[1])
+    if abs(share) >= LEAST_T1_CONTRAST:
+        return ()
+    effect, spread = (100 * math.expm1(value) for value in (abs(share), LEAST_T1_CONTRAST))
+    scanned = f"flip angle of {math.degrees(angle):.3g} degrees and TR {1e3 * time:.3g} ms"
+    return (
+        f"with a {scanned} the echoes hold hardly any T1 contrast: T1 changes grey over white matter by "
+        f"{effect:.0f} %, less than the {spread:.0f} % that proton density may",
+    )
+
+
+def scan_features(scan: Mapping[str, float]) -> tuple[float, ...] | None:
+    """Return what a network is given of a scan, each of the order of one; None if something is not known.
+
+    ln(α²/(2 TR)), on which the steady state depends, ln α, ln TR, ln of first and last TE, ln of the number
+    of echoes, and `t1_contrast`.
+
+    Args:
+        scan: As `plain_scan` gives it.
+    """
+    if any(name not in scan for name in (*NEEDED, FIRST_ECHO, LAST_ECHO, N_ECHOES)):
+        return None
+    angle, time = scan[FLIP_ANGLE], scan[REPETITION_TIME]
+    return (
+        math.log(angle**2 / (2 * time)) / 1.5,
+        math.log(angle / math.radians(12.0)),
+        math.log(time / 0.030) / 0.5,
+        math.log(scan[FIRST_ECHO] / 0.004) / 0.5,
+        math.log(scan[LAST_ECHO] / 0.025) / 0.5,
+        math.log(scan[N_ECHOES] / 6.0) / 0.5,
+        t1_contrast(angle, time) / 0.2,
+    )

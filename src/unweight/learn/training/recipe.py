@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import cos, inf, pi
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, final
 
 from unweight.core.errors import UsageError
@@ -110,8 +111,24 @@ class Recipe(Generic[SampleConfig, NetworkConfig]):
     def to_plain(self) -> dict[str, Any]:
         """Return the recipe as JSON values."""
         values = dict(plain_values(dataclasses.asdict(self)))
+        values["slabs"] = plain_values(without_newer(self.slabs))
         schedule = values.pop("schedule")
         return values if schedule is None else {**values, "descent": schedule}
+
+
+NEWER = MappingProxyType({"newer": True})  # metadata of fields that earlier releases did not have
+
+
+def without_newer(config: Any) -> dict[str, Any]:
+    """Return the fields of a configuration, without newer ones that have their default.
+
+    What earlier releases wrote of the same configuration then is the same.
+    """
+    values = dataclasses.asdict(config)
+    for field in dataclasses.fields(config):
+        if field.metadata.get("newer") and values[field.name] == field.default:
+            del values[field.name]
+    return values
 
 
 def plain_values(value: Any) -> Any:
