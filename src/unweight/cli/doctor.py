@@ -79,7 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _damaged_weights() -> list[str]:
     """Return what is wrong with the weights that come with the package."""
     problems = [
-        f"{record.weights} absent" for record in trained_methods() if record.weights not in available()
+        f"{record.weights} absent"
+        for record in trained_methods()
+        if record.shipped and record.weights not in available()
     ]
     for name in available():
         try:

@@ -326,7 +326,7 @@ class PairData(TrainingData):
             f"{100 * cohort.published:g} % have eight echoes of 4 to 32 ms, TR 36 ms, 15 degrees, the "
             "others 4 to 8 echoes, the first at 3 to 7 ms, spaced by 3.5 to 6.5 ms, 10 to 20 degrees."
             f"{further} MPRAGE with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2* and susceptibility are only "
-            f"partly correlated. Validated and calibrated on {n_validation} other subjects with other heads."
+            f"partly correlated. Validated and calibrated on {n_validation} other subjects, of other heads."
         )
 
 
