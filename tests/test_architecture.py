@@ -189,3 +189,32 @@ def test_tests_are_named_after_the_modules_they_test() -> None:
         if not any(f"{path.stem}_".startswith(f"test_{name}_") for name in names):
             lost.append(str(path.relative_to(tests)))
     assert lost == []
+
+
+def defined_twice(path: Path) -> Iterator[str]:
+    """Give the names that a module defines twice at its top level: the first one is lost."""
+    seen: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node]
+        for target in targets:
+            names = [item.id for item in ast.walk(target) if isinstance(item, ast.Name)]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names = [node.name]
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names = [node.target.id]
+            elif not isinstance(node, ast.Assign):
+                names = []
+            for name in names:
+                if name in seen:
+                    yield f"{path.name}: {name}"
+                seen.add(name)
+
+
+def test_no_name_of_a_module_is_defined_twice(tmp_path: Path) -> None:
+    """As happened to the sizes of the charts when the colour bar was merged into their module."""
+    assert [fault for path in SOURCE.rglob("*.py") for fault in defined_twice(path)] == []
+    path = tmp_path / "module.py"
+    path.write_text(
+        "WIDE, TALL = 1, 2\nx: int = 3\n\ndef f() -> None: ...\n\nWIDE, BAR = 3, 4\nx = 4\nf = 5\n"
+    )
+    assert list(defined_twice(path)) == ["module.py: WIDE", "module.py: x", "module.py: f"]

@@ -51,7 +51,9 @@ def test_too_little_room_costs_later_maps_first_and_is_said(shown: ShownSet) -> 
 def test_sparse_volumes_keep_their_place(shown: ShownSet) -> None:
     (whole,) = pack([shown], 10**9)
     (tight,) = pack([shown], sum(one.size for one in whole) // 3)
-    sparse = [one for one in tight if "one voxel of" in one.remark and one.content is not None]
+    sparse = [
+        one for one in tight if "voxels along each axis is shown" in one.remark and one.content is not None
+    ]
     assert sparse
     image = volume(sparse[0].content["status"])  # type: ignore[index]
     every = round(image.affine[2, 2] / float(shown.affine[2, 2]))

@@ -49,7 +49,7 @@ def test_protocol_methods_and_sources_are_told(page: str) -> None:
     seen = words(page)
     assert "TI [ms]" in seen
     assert "50, 500, 2500" in seen  # in the methods
-    assert "were computed with unweight" in seen
+    assert "were estimated with unweight" in seen
     assert "bids:raw:sub-01/anat/sub-01_x.nii.gz" in seen
     assert len(re.findall(r"<code>[0-9a-f]{64}</code>", page)) > 30
 

@@ -289,7 +289,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     job = planned_job(tmp_path)
     job.out.write_bytes(b"a file where a folder should be")
     (outcome,) = carry_out(job, Pretended())
-    assert outcome.state == "failed" and "cannot be made" in outcome.reason
+    assert outcome.state == "failed" and "cannot be created" in outcome.reason
     assert str(tmp_path) not in outcome.reason
 
 

@@ -148,7 +148,7 @@ def test_a_scheduler_that_stays_away_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "DASK", {**module.DASK, "distributed.comm.timeouts.connect": "200ms"})
     with quiet_dask(), pytest.raises(UsageError, match="the scheduler became unreachable") as caught:
         run_on(Workers(scheduler="tcp://127.0.0.1:9"), [job("01", tmp_path)], trivial, lambda *_: None)
-    assert "what is complete is kept" in caught.value.remedy
+    assert "complete results are kept" in caught.value.remedy
 
 
 def test_no_jobs_need_no_scheduler(tmp_path: Path) -> None:

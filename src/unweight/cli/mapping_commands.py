@@ -214,7 +214,7 @@ T2 = Command(
     epilogue=(
         "unweight t2 bids_tree -o maps\n"
         "unweight t2 dicom_folder -o maps --known B1=b1.nii.gz --fix T1=1.2\n"
-        "unweight t2 mese.nii.gz --te 0.01 0.02 0.03 0.04 0.05 --method nonlinear -o maps"
+        "unweight t2 mese.nii.gz --te 0.01 0.02 0.03 0.04 --method nonlinear -o maps"
     ),
 )
 QSM = Command(

@@ -167,7 +167,7 @@ class SeriesCall:
         self, signal: Tensor, suffix: str, kind: SignalKind, field_strength: float | None = None
     ) -> Series:
         """Return an array as a series that was read."""
-        degrees = _values(self.times.get("flip_angle"))
+        degrees = values_of(self.times.get("flip_angle"))
         angles = None if degrees is None else tuple(math.radians(angle) for angle in degrees)
         return series_of_array(
             signal,

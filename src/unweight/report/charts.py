@@ -18,7 +18,7 @@ from unweight.report.shown_set import Layer
 WIDE, TALL = 320.0, 120.0
 LEFT, RIGHT, TOP, BOTTOM = 8.0, 8.0, 8.0, 22.0
 MOST_NAMES = 6
-WIDE, TALL, BAR = 300, 34, 10
+BAR_WIDE, BAR_TALL, BAR = 300, 34, 10  # of the colour bar
 STOPS = 48
 CLOSEST = 40.0  # pixels between two ticks
 
@@ -230,11 +230,11 @@ def colour_bar(layer: Layer, key: str) -> Markup:
     ]
     marks, taken = [], -1e9
     for value in ticks(low, high, 6):
-        at = WIDE * float(np.ma.getdata(layer.norm(np.array([value])))[0])
+        at = BAR_WIDE * float(np.ma.getdata(layer.norm(np.array([value])))[0])
         if at - taken < CLOSEST:
             continue
         taken = at
-        anchor = "start" if at < 8 else "end" if at > WIDE - 8 else "middle"
+        anchor = "start" if at < 8 else "end" if at > BAR_WIDE - 8 else "middle"
         marks.append(
             Markup('<line class="axis" x1="{0:.1f}" y1="{1}" x2="{0:.1f}" y2="{2}"/>').format(
                 at, BAR, BAR + 4
@@ -249,7 +249,9 @@ def colour_bar(layer: Layer, key: str) -> Markup:
     return Markup(
         '<svg class="bar" viewBox="0 0 {} {}" role="img" aria-label="{}"><defs><linearGradient id="{}">'
         '{}</linearGradient></defs><rect width="{}" height="{}" rx="2" fill="url(#{})"/>{}</svg>'
-    ).format(WIDE, TALL, label, key, Markup("").join(stops), WIDE, BAR, key, Markup("").join(marks))
+    ).format(
+        BAR_WIDE, BAR_TALL, label, key, Markup("").join(stops), BAR_WIDE, BAR, key, Markup("").join(marks)
+    )
 
 
 def _hexadecimal(colour: np.ndarray) -> str:
