@@ -70,16 +70,16 @@ def test_a_residual_is_trained_for_the_base_that_is_installed(
         return Done()
 
     monkeypatch.setattr(script.subprocess, "run", run)
+    for name in ("t1-posterior", "t1-residual"):
+        (tmp_path / "weights" / f"{name}.json").write_text("shipped")
     names = ["t1-posterior", "t1-residual"]
     arguments = ["train-all", str(tmp_path / "out"), "--install", "--factor", "0.5", "--only", *names]
     monkeypatch.setattr("sys.argv", arguments)
     assert script.main() == 0
     assert commands[0][commands[0].index("--minutes") + 1] == "45"
     assert commands[1][commands[1].index("--base") + 1] == str(tmp_path / "out" / "t1-posterior")
-    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == [
-        "t1-posterior.json",
-        "t1-posterior.safetensors",
-    ]
+    assert (tmp_path / "weights" / "t1-posterior.json").read_text() == "t1-posterior json"
+    assert (tmp_path / "weights" / "t1-residual.json").read_text() == "shipped"
     shutil.rmtree(tmp_path / "out")
     finished(tmp_path / "out", "t1-posterior", better=False)
     options = script.argparse.Namespace(out=tmp_path / "out", device="cpu", factor=1.0, brainweb_dir=None)

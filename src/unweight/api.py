@@ -16,7 +16,6 @@ one series; of a BIDS tree with several, `subject` chooses. Results are those of
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 
 from unweight.bids.series.weighted import CONTRASTS
@@ -28,25 +27,16 @@ from unweight.mapping.calls import (
     SeriesCall,
     WeightedCall,
     WeightedScan,
-    as_stored,
-    bare_label,
     label_of,
     map_array,
     map_files,
     map_magnitudes,
     path_of,
-    paths_of,
     values_of,
 )
 from unweight.mapping.decay import GRADIENT_ECHOES, SPIN_ECHOES, R2StarOptions, T2Options
 from unweight.mapping.mprage import MprageOptions
-from unweight.mapping.phantom import (
-    PhantomOptions,
-    PhantomPlate,
-    measure_plates,
-    read_t1_maps,
-    stored_sidecars,
-)
+from unweight.mapping.phantom import PhantomPlate, analyse_phantom
 from unweight.mapping.qsm import QsmOptions
 from unweight.mapping.series import MappedSeries, map_read
 from unweight.mapping.synthesise import synthesise
@@ -464,45 +454,3 @@ def map_weighted(
     if not call.in_memory:
         return map_files(options)
     return map_array(options, call.examination(rec))
-
-
-def analyse_phantom(
-    maps: MappedSeries | AnyPath,
-    *,
-    version: int,
-    plate: int | None = None,
-    radius_mm: float = PhantomOptions.radius_mm,
-    field_strength: float | None = None,
-    images: AnyPath | Sequence[AnyPath] | None = None,
-    subject: str | None = None,
-) -> tuple[PhantomPlate, ...]:
-    """Measure the spheres of the NIST/ISMRM system phantom in T1 maps: `unweight phantom`.
-
-    Args:
-        maps: What `map_t1` returned, or a folder of derivatives.
-        version: 1 for serial numbers up to 0041, 2 from 0042.
-        plate: 4 (MnCl2) or 5 (NiCl2); None to tell by T1.
-        radius_mm: Of the region in each sphere [mm].
-        field_strength: [T]; None for what the files say.
-        images: Files that the maps were made from, whose signals are then fitted in each sphere.
-        subject: Of a folder, which; None for all.
-
-    Returns:
-        The plates found, in the order of the maps.
-
-    Raises:
-        UnweightError: There is no phantom, or the call cannot be used.
-    """
-    options = PhantomOptions(
-        version=version, plate=plate, radius_mm=radius_mm, field_strength=field_strength
-    )
-    sources = () if images is None else paths_of(images) or ()
-    if isinstance(maps, MappedSeries):
-        return measure_plates(as_stored(maps), options, sources)
-    folder = Path(maps)
-    sidecars = stored_sidecars(folder, None if subject is None else [bare_label(subject)])
-    return tuple(
-        plate_measured
-        for sidecar in sidecars
-        for plate_measured in measure_plates(read_t1_maps(folder, sidecar), options, sources)
-    )

@@ -83,7 +83,7 @@ def test_the_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match=r"a\.lock: cannot be made"):
+    with pytest.raises(OutputError, match=r"a\.lock: cannot be created"):
         taken(tmp_path / "a.lock")
     assert not (tmp_path / "elsewhere").exists()
 
@@ -169,6 +169,6 @@ def test_results_are_written_where_there_are_no_locks(
 
 def test_a_link_where_the_lock_of_results_belongs_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match="cannot be made"), awaited(tmp_path / ".lock", "sub-01"):
+    with pytest.raises(OutputError, match="cannot be created"), awaited(tmp_path / ".lock", "sub-01"):
         pytest.fail("it was followed")
     assert not (tmp_path / "elsewhere").exists()

@@ -191,7 +191,7 @@ def test_the_command_writes_every_image_of_every_subject(folder: Path, tmp_path:
     assert isinstance(own, dict) and own["Settings"]["Timings"]["readout_time"] == 0.1875
     assert own["Settings"]["Maps"] == "A network" and "independent" in own["Settings"]["StandardDeviation"]
     page = (tmp_path / "sub-01.html").read_text()
-    assert "synthesised from maps and not measured" in page and "by a network" not in page
+    assert "synthesised from maps (not measured)" in page and "by a network" not in page
     fields = fields_of(tmp_path / "sub-01/anat/sub-01_acq-MPRAGE_desc-synth_T1w.nii.gz")
     times = {"RepetitionTime": 2.3, "EchoTime": 0.00298, "InversionTime": 0.9, "FlipAngle": 9.0}
     assert {name: fields[name] for name in times} == times
@@ -334,7 +334,7 @@ def test_maps_in_memory_give_images_too(folder: Path) -> None:
         (["FOLDER", "--mprage", "--readout-time", "0.2"], "no refocusing train"),
         (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "times belong to one contrast"),
         (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "repetition time has 2 values"),
-        (["FOLDER", "--t1w", "--acq", "a-b"], "cannot be a label of acq"),
+        (["FOLDER", "--t1w", "--acq", "a-b"], "not a valid label of acq"),
         (["FOLDER", "--t1w", "--mask", "m.nii"], "belong to maps named one by one"),
     ],
 )

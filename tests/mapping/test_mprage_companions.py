@@ -34,7 +34,7 @@ def test_brain_alone_where_nothing_was_drawn() -> None:
     mask = torch.rand(SHAPE, generator=seeded_generator(2)) > 0.5
     (brain,) = made_beside(masked_maps(), mask)
     assert (brain.key, brain.desc, brain.suffix, brain.unit) == ("brain", "T1wbrain", "mask", None)
-    assert torch.equal(brain.values, mask) and "brain" in brain.description
+    assert torch.equal(brain.values, mask) and "Brain" in brain.description
 
 
 def test_draws_are_numbered_images_without_holes() -> None:

@@ -15,6 +15,7 @@ from unweight.bids.names import check_label
 from unweight.bids.read import Series
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
+from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 from unweight.mapping.arrays import (
     Times,

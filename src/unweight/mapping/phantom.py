@@ -7,6 +7,7 @@ to the side on which the distribution of T1 has its tail.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -21,7 +22,9 @@ from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import write_table
 from unweight.fit.inversion_recovery import InversionRecoveryFit
+from unweight.mapping.calls import as_stored, bare_label, paths_of
 from unweight.mapping.output import figure_path
+from unweight.mapping.series import MappedSeries
 from unweight.phantom.finder import FoundPlate, find_plates
 from unweight.phantom.spheres import ROI_RADIUS_MM, SphereT1, measure_t1, sphere_signals
 from unweight.report.figures import SphereMark, draw_phantom
@@ -44,6 +47,8 @@ COLUMNS = (
     "z_mm",
 )
 SHOWN = ("sphere", "nominal ms", "T1 ms", "SD ms", "error %", "status", "T1 of region ms", "error %")
+
+Location = str | PathLike[str]
 
 
 @final
@@ -291,3 +296,45 @@ def _marks(rows: tuple[SphereT1, ...], stored: StoredMaps, radius: float) -> lis
             )
         )
     return marks
+
+
+def analyse_phantom(
+    maps: MappedSeries | Location,
+    *,
+    version: int,
+    plate: int | None = None,
+    radius_mm: float = PhantomOptions.radius_mm,
+    field_strength: float | None = None,
+    images: Location | Sequence[Location] | None = None,
+    subject: str | None = None,
+) -> tuple[PhantomPlate, ...]:
+    """Measure the spheres of the NIST/ISMRM system phantom in T1 maps: `unweight phantom`.
+
+    Args:
+        maps: What `map_t1` returned, or a folder of derivatives.
+        version: 1 for serial numbers up to 0041, 2 from 0042.
+        plate: 4 (MnCl2) or 5 (NiCl2); None to tell by T1.
+        radius_mm: Of the region in each sphere [mm].
+        field_strength: [T]; None for what the files say.
+        images: Files that the maps were made from, whose signals are then fitted in each sphere.
+        subject: Of a folder, which; None for all.
+
+    Returns:
+        The plates found, in the order of the maps.
+
+    Raises:
+        UnweightError: There is no phantom, or the call cannot be used.
+    """
+    options = PhantomOptions(
+        version=version, plate=plate, radius_mm=radius_mm, field_strength=field_strength
+    )
+    sources = () if images is None else paths_of(images) or ()
+    if isinstance(maps, MappedSeries):
+        return measure_plates(as_stored(maps), options, sources)
+    folder = Path(maps)
+    sidecars = stored_sidecars(folder, None if subject is None else [bare_label(subject)])
+    return tuple(
+        plate_measured
+        for sidecar in sidecars
+        for plate_measured in measure_plates(read_t1_maps(folder, sidecar), options, sources)
+    )

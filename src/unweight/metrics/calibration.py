@@ -243,7 +243,8 @@ def winkler(prediction: GaussianPrediction, level: float) -> float:
 def probability_transform(prediction: GaussianPrediction) -> Float[Tensor, " valued"]:
     """Return Φ((truth − mean)/sd) of each voxel with a value: uniform if the predictions are right."""
     valued = prediction.valued()
-    return torch.special.ndtr((valued.truth - valued.mean) / valued.sd)
+    transformed: Tensor = torch.special.ndtr((valued.truth - valued.mean) / valued.sd)
+    return transformed
 
 
 def simulation_ranks(
