@@ -51,7 +51,7 @@ def test_angles_of_the_call_win(tmp_path: Path) -> None:
 
 def test_angles_in_another_order_than_the_sidecars_are_refused(tmp_path: Path) -> None:
     files = sorted((write_tree(tmp_path) / "sub-01" / "anat").glob("*.nii.gz"))
-    with pytest.raises(ProtocolError, match="another order"):
+    with pytest.raises(ProtocolError, match="not in the order"):
         read_inputs(files, ProtocolOverrides(flip_angle=(20.0, 8.0, 3.0)))
 
 

@@ -409,5 +409,5 @@ def test_angles_in_the_wrong_order_are_refused(study: Path, tmp_path: Path, caps
     call = ["fit", "variable-flip-angle", *files, "--flip", "20", "8", "3", "-o", str(tmp_path), *QUIET]
     assert main(call) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "another order" in said
+    assert "not in the order of the files" in said
     assert "3 degrees" in said

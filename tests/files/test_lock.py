@@ -164,7 +164,7 @@ def test_results_are_written_where_there_are_no_locks(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with awaited(tmp_path / ".lock", "sub-01"):
-        assert "gives no locks" in caplog.text
+        assert "does not support locks" in caplog.text
 
 
 def test_a_link_where_the_lock_of_results_belongs_is_not_followed(tmp_path: Path) -> None:

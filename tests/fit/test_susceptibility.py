@@ -196,7 +196,7 @@ def test_which_mean_is_called_zero() -> None:
         assert float(shift.mean()) == pytest.approx(float(zero), abs=0.004)
     assert float(maps[Reference.MEAN].value("Chi")[known].mean()) == pytest.approx(0.0, abs=1e-12)
     described = {how: str(one.specs[0].description) for how, one in maps.items()}
-    assert "nothing" in described[Reference.NONE] and "CSF" in described[Reference.CSF]
+    assert "no reference" in described[Reference.NONE] and "CSF" in described[Reference.CSF]
 
 
 def test_voxels_of_bad_phase_are_told_and_filled() -> None:

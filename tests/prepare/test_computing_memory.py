@@ -91,7 +91,7 @@ def write_files(folder: Path) -> dict[str, list[str]]:
         "t2": [mag, *echoes],
         "vfa": [f"{folder}/ir.nii", "--flip", "3", "8", "15", "25", "--tr", "0.02"],
         "qsm": parts,
-        "mprage": parts,
+        "mprage": [*parts, "--flip", "15", "--tr", "0.036"],
     }
 
 

@@ -322,7 +322,7 @@ def test_times_given_once_each_are_taken_for_volumes_that_repeat_them(tmp_path: 
     assert torch.tensor(series.acquisition.protocol.as_dict()["inversion_time"]).unique().tolist() == (
         pytest.approx(list(TIMES))
     )
-    with pytest.raises(ProtocolError, match="another order"):
+    with pytest.raises(ProtocolError, match="not in the order"):
         read(folder, ProtocolOverrides(inversion_time=(*TIMES[:3], TIMES[2], *TIMES[3:])))
 
 

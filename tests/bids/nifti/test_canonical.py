@@ -45,5 +45,5 @@ def test_further_axes_stay() -> None:
 def test_two_axes_along_one_direction() -> None:
     affine = torch.zeros(4, 4, dtype=torch.float64)
     affine[0, 0] = affine[0, 1] = affine[2, 2] = affine[3, 3] = 1.0
-    with pytest.raises(InputError, match="cannot be told apart"):
+    with pytest.raises(InputError, match="ambiguous axes"):
         turn_of(affine, (2, 3, 4))

@@ -64,7 +64,7 @@ def test_shear_is_told(caplog: pytest.LogCaptureFixture) -> None:
     sheared = AFFINE.copy()
     sheared[0, 1] = 0.5
     image_bytes(MAP, torch.from_numpy(sheared))
-    assert "not at right angles" in caplog.text
+    assert "not orthogonal" in caplog.text
 
 
 def test_four_dimensions_are_no_map() -> None:

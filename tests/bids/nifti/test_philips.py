@@ -281,7 +281,7 @@ def test_volumes_merged_into_one_file_are_refused(tmp_path: Path, options: str, 
         quantity=Quantity.R2STAR, one_series=True, tags=PHILIPS, scales=scales(private=private)[:5]
     )
     (path,) = convert(write_dicom(tmp_path / "dicom", order), tmp_path / "nifti", *options.split())
-    with pytest.raises(InputError, match="scaled differently") as caught:
+    with pytest.raises(InputError, match="different scaling") as caught:
         stack([entry_beside(path)], ProtocolOverrides(echo_time=order.times))
     assert "DICOM folder itself" in caught.value.remedy
 

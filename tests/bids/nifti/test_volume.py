@@ -153,9 +153,9 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
     faults = {
         "empty.nii": (b"", "empty"),
         "short.nii": (good[:100], "not a NIfTI file"),
-        "cut.nii": (good[:-4], "ends before"),
-        "cut.nii.gz": (gzip.compress(good)[:-12], "ends before"),
-        "checksum.nii.gz": (gzip.compress(good)[:-8] + b"\0" * 8, "ends before"),
+        "cut.nii": (good[:-4], "shorter than its header"),
+        "cut.nii.gz": (gzip.compress(good)[:-12], "shorter than its header"),
+        "checksum.nii.gz": (gzip.compress(good)[:-8] + b"\0" * 8, "shorter than its header"),
         "text.nii": (b"hello " * 100, "not a NIfTI file"),
         "more.nii": (good + b"\0" * 5000, "more data than its header describes"),
         "complex.nii": (nifti_bytes(ramp(4, 3, 2).astype("c8")), "complex numbers"),

@@ -102,7 +102,7 @@ def test_slices_that_oppose_each_other_are_turned_back() -> None:
     sign = 1 - 2 * (torch.arange(6) % 2)
     signal, note = slices_turned_back(volumes() * sign[:, None])
     torch.testing.assert_close(signal, volumes())
-    assert note is not None and "every other slice" in note
+    assert note is not None and "alternate slices" in note
 
 
 def test_other_slices_are_left_alone() -> None:

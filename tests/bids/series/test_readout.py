@@ -77,7 +77,7 @@ def test_plain_inversion_recovery_passes(fields: dict[str, object]) -> None:
         ),
         (
             {"SliceTiming": [0.0, 0.1], "RepetitionTime": 5.0, "FlipAngle": 90, "ScanningSequence": "EP"},
-            "an inversion time of its own",
+            "its own inversion time",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_grids_that_differ_name_both_files(tmp_path: Path) -> None:
     shifted = AFFINE.copy()
     shifted[0, 3] += 0.2
     write_nifti(third, ramp(4, 3, 2), fields, affine=shifted)
-    with pytest.raises(InputError, match="elsewhere than ir_0.nii") as caught:  # noqa: RUF043  # a dot is a dot
+    with pytest.raises(InputError, match="at a different position than ir_0.nii") as caught:  # noqa: RUF043  # a dot is a dot
         stacked([first, second, third])
     assert caught.value.path == third
     write_nifti(third, ramp(4, 4, 2), fields)
