@@ -104,7 +104,7 @@ def test_unknown_range_of_phase_is_refused_until_it_is_told(
     stored = store(tmp_path / "ph.nii.gz", 100 * phase())
     assert call(files, tmp_path / "out", stored) == 2
     said = capsys.readouterr().err
-    assert "ph.nii.gz" in said and "reaches from -314.159 to 314.159" in said and "--phase-range" in said
+    assert "ph.nii.gz" in said and "range from -314.159 to 314.159" in said and "--phase-range" in said
     assert not (tmp_path / "out").exists()
     for name, words in {
         "told": ("--phase-range", -100 * math.pi, 100 * math.pi),

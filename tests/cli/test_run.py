@@ -212,7 +212,7 @@ def test_results_do_not_go_among_the_raw_images(
 ) -> None:
     before = content_of(raw)
     assert main(["run", str(raw), str(raw / inside), level, "--only", "t1"]) == 2
-    assert "among the raw images" in capsys.readouterr().err
+    assert "inside the raw dataset" in capsys.readouterr().err
     assert content_of(raw) == before
 
 
