@@ -28,6 +28,7 @@ from unweight.learn.training.recipe import PRESETS
 from unweight.learn.training.trainable import recipe_for, recipe_from_plain, trainable
 from unweight.learn.weighted.features import NAMES
 from unweight.learn.weighted.task import OUTPUTS as MAPS_OUTPUTS
+from unweight.nets.conditioned_unet import ConditionedUNetConfig
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import PganConfig
 from unweight.nets.recurrent import RecurrentConfig
@@ -43,6 +44,8 @@ def channels(method: str, preset: str) -> tuple[int, int]:
     """Return what the network of a preset takes and gives."""
     network = recipe_for(method, preset).network
     network = network.generator if isinstance(network, PganConfig) else network
+    if isinstance(network, ConditionedUNetConfig):
+        network = network.unet
     assert isinstance(network, UNetConfig | TimeUNetConfig | ResNetConfig)
     return network.in_channels, network.out_channels
 
@@ -67,6 +70,7 @@ def test_networks_of_pairs_see_slabs_and_say_images(method: str, preset: str) ->
     expected = {
         T1W: (1 + N_SLAB + 2, 1),
         T1W_UNET: (N_SLAB, 2),
+        "mprage-conditioned": (N_SLAB, 2),
         T1W_GAN: (N_SLAB, 1),
         T1W_FAST: (1 + N_SLAB, 1),
         STRUCTURES: (5 + 1, 8),
