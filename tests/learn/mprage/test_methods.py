@@ -52,6 +52,7 @@ from unweight.nets.unet import UNet
 TASKS: dict[str, type[Task]] = {
     T1W: EchoResidualTask,
     T1W_UNET: EchoRegressionTask,
+    "mprage-conditioned": EchoRegressionTask,
     T1W_GAN: EchoGanTask,
     T1W_FAST: EchoDiffusionTask,
     STRUCTURES: StructureTask,
@@ -157,7 +158,7 @@ def test_every_preset_comes_back_from_plain_values(method: str, preset: str) -> 
 
 
 def test_all_methods_of_pairs() -> None:
-    assert set(FROM_PAIRS) == {*FROM_ECHOES, STRUCTURES}
+    assert set(FROM_PAIRS) == {*FROM_ECHOES, "mprage-conditioned", STRUCTURES}
 
 
 @pytest.mark.parametrize("method", FROM_ECHOES)
