@@ -128,7 +128,7 @@ def test_one_in_so_many_is_scanned_finely(monkeypatch: pytest.MonkeyPatch) -> No
     """Heads of 1 mm take too long here: see what is asked for."""
     asked: list[float] = []
 
-    def scan(*arguments: object) -> ScannedPerson:
+    def scan(*arguments: object, phase: bool) -> ScannedPerson:
         asked.append(float(str(arguments[3])))
         return person()
 
