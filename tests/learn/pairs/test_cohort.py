@@ -127,10 +127,11 @@ def test_protocols_of_the_training_are_drawn_and_those_of_the_tests_are_publishe
 def test_one_in_so_many_is_scanned_finely(monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads of 1 mm take too long here: see what is asked for."""
     asked: list[float] = []
+    scanned = person()
 
     def scan(*arguments: object, phase: bool) -> ScannedPerson:
         asked.append(float(str(arguments[3])))
-        return person()
+        return scanned
 
     monkeypatch.setattr("unweight.learn.pairs.cohort.scan_person", scan)
     recipe = CohortRecipe(n=(6, 1, 2), voxel_mm=1.5, fine_every=3)
