@@ -32,7 +32,7 @@ LONG = "a" * 300
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "insufficient memory", 70),
         (
             ImportError("libtorch.so: failed to map segment: Cannot allocate memory"),
-            "not enough memory",
+            "insufficient memory",
             70,
         ),
         (
