@@ -104,7 +104,7 @@ def test_references_differ_by_a_constant_and_unit_and_reference_are_told(
     tree: Path, files: Files, tmp_path: Path
 ) -> None:
     maps = {}
-    for name, told in (("none", "nothing"), ("mean", "its mean over the mask"), ("csf", "CSF")):
+    for name, told in (("none", "no reference"), ("mean", "its mean over the mask"), ("csf", "CSF")):
         words = ("--mask", files.mask, "--reference", name, "-o", tmp_path / name)
         assert run("qsm", tree, *words, *QUICK) == 0
         maps[name] = image(tmp_path / name, "Chimap")
