@@ -87,7 +87,9 @@ def test_maps_without_any_value_are_no_success() -> None:
     status = torch.full((2, 3), int(VoxelStatus.NO_SIGNAL), dtype=torch.uint8)
     nothing = torch.full((2, 3, 1), torch.nan)
     maps = ParameterMaps(specs=(T1,), values=nothing, std=nothing, status=status)
-    with pytest.raises(IncompleteError, match=r"no voxel has a value.*6 voxels: the signal is not above the noise"):
+    with pytest.raises(
+        IncompleteError, match=r"no voxel has a value.*6 voxels: the signal is not above the noise"
+    ):
         check_any_value(maps)
     status[0, 0], nothing[0, 0] = VoxelStatus.IMPLAUSIBLE, 1.0
     check_any_value(maps)
