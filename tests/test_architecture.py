@@ -195,19 +195,22 @@ def defined_twice(path: Path) -> Iterator[str]:
     """Give the names that a module defines twice at its top level: the first one is lost."""
     seen: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node]
-        for target in targets:
-            names = [item.id for item in ast.walk(target) if isinstance(item, ast.Name)]
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names = [node.name]
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                names = [node.target.id]
-            elif not isinstance(node, ast.Assign):
-                names = []
-            for name in names:
-                if name in seen:
-                    yield f"{path.name}: {name}"
-                seen.add(name)
+        for name in names_defined(node):
+            if name in seen:
+                yield f"{path.name}: {name}"
+            seen.add(name)
+
+
+def names_defined(node: ast.stmt) -> list[str]:
+    """Return the names that a statement of a module defines: functions, classes and variables."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return [item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)]
 
 
 def test_no_name_of_a_module_is_defined_twice(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ one series; of a BIDS tree with several, `subject` chooses. Results are those of
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from os import PathLike
 from types import MappingProxyType
 
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.acquisition import SignalKind
 from unweight.mapping.arrays import Times, tensor_of
 from unweight.mapping.calls import (
+    AnyPath,
     EchoCall,
     Images,
     SeriesCall,
@@ -56,7 +56,6 @@ __all__ = (
     "synthesise",
     "synthesise_mprage",
 )
-AnyPath = str | PathLike[str]
 
 
 def map_t1(

@@ -18,7 +18,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
-from unweight.fit.echo_train import MODELS, EchoTrainFit
+from unweight.fit.echo_train import EchoTrainFit, train_models
 from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.phantom.facts import sphere_array
@@ -33,7 +33,7 @@ from unweight.testing.check_estimator import check_estimator
 
 Shared = Callable[[str], Path]
 SIXTEEN = protocol_from_values(echo_time=[0.01 * number for number in range(1, 17)])
-UNIFORM_ONLY = EchoTrainFit(models=MODELS[:1])
+UNIFORM_ONLY = EchoTrainFit(models=train_models()[:1])
 SINC = MultiEchoSpinEcho(profile=sinc_profile(1.25))
 
 
@@ -127,8 +127,8 @@ def test_known_maps_and_held_values_are_used() -> None:
     acquisition = acquire(theta, 5.0)
     known = {"B1": theta[:, 2], "T1": theta[:, 3]}
     given = UNIFORM_ONLY(replace(acquisition, known=known))
-    free = EchoTrainFit(models=MODELS[:1], fixed={"T1": 0.4})(acquisition)
-    both = EchoTrainFit(models=MODELS[:1], fixed={"T1": 0.4, "B1": 0.8})(acquisition)
+    free = EchoTrainFit(models=train_models()[:1], fixed={"T1": 0.4})(acquisition)
+    both = EchoTrainFit(models=train_models()[:1], fixed={"T1": 0.4, "B1": 0.8})(acquisition)
     torch.testing.assert_close(given.value("B1"), theta[:, 2])
     assert bool((given.deviation("B1") == 0).all()) and bool((both.value("B1") == 0.8).all())
     spread = [float((maps.value("T2") / theta[:, 0] - 1).std()) for maps in (given, free, both)]

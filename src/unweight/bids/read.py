@@ -294,9 +294,16 @@ def _series(stacked: Stack, notes: tuple[str, ...] = ()) -> Series:
 
 
 def source_of(path: Path, root: Path | None) -> str:
-    """Return how derivatives name a source: by BIDS URI, or by content, for file names can tell names."""
-    if root is not None and _names_nobody(path.absolute().relative_to(root)):
-        return f"bids:raw:{path.absolute().relative_to(root).as_posix()}"
+    """Return how derivatives name a source: by BIDS URI, or by content, for file names can tell names.
+
+    Args:
+        path: The file.
+        root: Of the BIDS tree; a file outside it, or of a series without one, is named by its content.
+    """
+    if root is not None and path.absolute().is_relative_to(root):
+        inside = path.absolute().relative_to(root)
+        if _names_nobody(inside):
+            return f"bids:raw:{inside.as_posix()}"
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 

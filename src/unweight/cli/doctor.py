@@ -78,12 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _damaged_weights() -> list[str]:
     """Return what is wrong with the weights that come with the package."""
-    problems = [
-        f"{record.weights} absent"
-        for record in trained_methods()
-        if record.shipped and record.weights not in available()
-    ]
-    for name in available():
+    stored = available()
+    needed = [record.weights for record in trained_methods() if record.shipped]
+    problems = [f"{name} absent" for name in needed if name not in stored]
+    for name in stored:
         try:
             load_weights(name)
         except UnweightError as error:

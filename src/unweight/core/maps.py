@@ -34,6 +34,11 @@ class VoxelStatus(IntEnum):
         return self in FAILED
 
     @property
+    def outside(self) -> bool:
+        """Whether the voxel lies outside the mask or has no signal, so that there is nothing to judge."""
+        return self in OUTSIDE
+
+    @property
     def suspect(self) -> bool:
         """Whether the voxel has a value that should not be trusted as it is."""
         return not self.failed and self is not VoxelStatus.OK
@@ -52,6 +57,7 @@ FAILED = frozenset(
         VoxelStatus.OUT_OF_RANGE,
     }
 )
+OUTSIDE = frozenset({VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL})
 MEANINGS = {
     VoxelStatus.OK: "the voxel can be used",
     VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",

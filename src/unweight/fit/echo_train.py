@@ -21,6 +21,7 @@ T1 is held at one value or a map, B1 is sought unless it is. B1 and 2 − B1 are
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple, final
 
@@ -57,10 +58,6 @@ from unweight.signals.model import linear_basis
 from unweight.signals.parameters import B1, S0, T1, T2
 
 WIDTHS = (1.0, 1.25, 1.5, 2.0)  # of the refocusing slice over the excited one
-MODELS = (
-    MULTI_ECHO_SPIN_ECHO,
-    *(MultiEchoSpinEcho(profile=sinc_profile(width)) for width in WIDTHS),
-)
 T1_HELD: Mapping[str, float] = MappingProxyType({"T1": 1.0})
 FEWEST = 4  # echoes: three parameters and the noise
 T1_RANGE = (0.1, 5.0)  # of a map [s]; beyond it the echoes hardly change
@@ -72,6 +69,15 @@ CLEARLY = 0.97  # of the residual of the first profile, which another must stay 
 EDGE = 1e-3  # of ln T2 and B1
 MOST_ROUNDS, SAME = 4, 0.02  # of the floor from residuals; share by which it still changes
 NOISELESS = 1e-4  # σ over the signal, below which there is what a table is off by, and no noise
+
+
+@cache
+def train_models() -> tuple[MultiEchoSpinEcho, ...]:
+    """Return the models that a fit chooses from: a uniform slice, then sinc pulses of rising width."""
+    return (
+        MULTI_ECHO_SPIN_ECHO,
+        *(MultiEchoSpinEcho(profile=sinc_profile(width)) for width in WIDTHS),
+    )
 
 
 @final
@@ -86,7 +92,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         n_steps: Steps allowed.
     """
 
-    models: tuple[MultiEchoSpinEcho, ...] = field(default_factory=lambda: MODELS)
+    models: tuple[MultiEchoSpinEcho, ...] = field(default_factory=train_models)
     fixed: Mapping[str, float] = field(default_factory=lambda: T1_HELD)
     skip_first: int = 0
     n_steps: int = 60

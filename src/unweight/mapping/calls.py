@@ -59,6 +59,9 @@ class WeightedScan:
     readout: str | None = None
 
 
+AnyPath = str | PathLike[str]
+
+
 def label_of(entities: Mapping[str, str]) -> str:
     """Return entities as a label."""
     return "_".join(f"{key}-{label}" for key, label in entities.items())

@@ -25,7 +25,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
-from unweight.fit.echo_train import MODELS, T1_HELD, EchoTrainFit
+from unweight.fit.echo_train import T1_HELD, EchoTrainFit, train_models
 from unweight.fit.noise_level import noise_from_background
 from unweight.fit.relaxation import RelaxationFit
 from unweight.mapping.device import device_for
@@ -224,7 +224,7 @@ class TrainChoice:
             UsageError: An angle, a profile or a value is impossible.
         """
         angles = tuple(math.radians(angle) for angle in self.refocusing)
-        models = tuple(replace(model, refocusing=angles) for model in MODELS)
+        models = tuple(replace(model, refocusing=angles) for model in train_models())
         if self.slice_profile == "uniform":
             models = models[:1]
         elif self.slice_profile != "auto":

@@ -52,7 +52,7 @@ class KnownMaps:
 
     def sources(self, root: Path | None) -> tuple[str, ...]:
         """Return how derivatives name the files: by BIDS URI within the tree, else by content."""
-        return tuple(_source(Path(path), root) for path in dict(self.files).values())
+        return tuple(source_of(Path(path), root) for path in dict(self.files).values())
 
     def check(self, series: Series, specs: Sequence[ParameterSpec], by: str = "this model") -> None:
         """Refuse maps that are of no use, not there, or on another grid.
@@ -96,8 +96,9 @@ class KnownMaps:
         """
         maps: dict[str, Tensor] = {}
         notes: list[str] = []
+        grid = open_grid(series.files[0]) if series is not None and self.files else None
         for name, text in self.files:
-            path, grid = Path(text), None if series is None else open_grid(series.files[0])
+            path = Path(text)
             volume = open_volume(path)
             if volume.data.ndim != 3:
                 raise InputError("is not one volume", remedy="Give one volume.", path=path)
@@ -151,11 +152,6 @@ def _on_grid(volume: Volume, grid: Grid) -> Float[Tensor, "x y z"]:
             f"covers no voxel of {grid.path.name}", remedy="Check where it lies.", path=volume.grid.path
         )
     return values
-
-
-def _source(path: Path, root: Path | None) -> str:
-    inside = root is not None and path.absolute().is_relative_to(root)
-    return source_of(path, root if inside else None)
 
 
 def _check_range(

@@ -7,7 +7,6 @@ to the side on which the distribution of T1 has its tail.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -22,7 +21,7 @@ from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import write_table
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.mapping.calls import as_stored, bare_label, paths_of
+from unweight.mapping.calls import AnyPath, as_stored, bare_label, paths_of
 from unweight.mapping.output import figure_path
 from unweight.mapping.series import MappedSeries
 from unweight.phantom.finder import FoundPlate, find_plates
@@ -47,8 +46,6 @@ COLUMNS = (
     "z_mm",
 )
 SHOWN = ("sphere", "nominal ms", "T1 ms", "SD ms", "error %", "status", "T1 of region ms", "error %")
-
-Location = str | PathLike[str]
 
 
 @final
@@ -299,13 +296,13 @@ def _marks(rows: tuple[SphereT1, ...], stored: StoredMaps, radius: float) -> lis
 
 
 def analyse_phantom(
-    maps: MappedSeries | Location,
+    maps: MappedSeries | AnyPath,
     *,
     version: int,
     plate: int | None = None,
     radius_mm: float = PhantomOptions.radius_mm,
     field_strength: float | None = None,
-    images: Location | Sequence[Location] | None = None,
+    images: AnyPath | Sequence[AnyPath] | None = None,
     subject: str | None = None,
 ) -> tuple[PhantomPlate, ...]:
     """Measure the spheres of the NIST/ISMRM system phantom in T1 maps: `unweight phantom`.

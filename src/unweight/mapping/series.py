@@ -5,7 +5,7 @@ maps it becomes, and makes it. What is written is the same, to the bit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, final
@@ -46,7 +46,6 @@ class Feedback:
 
 
 SILENT = Feedback()
-OUTSIDE = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)  # statuses of voxels without a value to judge
 LOW_SHARE = 0.5  # of usable voxels, below which the summary says so
 
 
@@ -264,12 +263,12 @@ def status_rows(maps: ParameterMaps) -> list[tuple[str, str, str, str]]:
     Shares are of the voxels with signal inside the mask; the others have none.
     """
     counts = maps.count()
-    total = sum(count for status, count in counts.items() if status not in OUTSIDE)
+    total = _n_with_signal(counts)
     return [
         (
             status.name.lower().replace("_", " "),
             f"{count:,}",
-            "" if status in OUTSIDE else f"{100 * count / total:.2f} %",
+            "" if status.outside else f"{100 * count / total:.2f} %",
             status.meaning,
         )
         for status, count in counts.items()
@@ -279,9 +278,12 @@ def status_rows(maps: ParameterMaps) -> list[tuple[str, str, str, str]]:
 def low_share(maps: ParameterMaps) -> str:
     """Return a sentence where fewer than half of the voxels with signal can be used; else an empty one."""
     counts = maps.count()
-    total = sum(count for status, count in counts.items() if status not in OUTSIDE)
-    share = counts.get(VoxelStatus.OK, 0) / max(1, total)
+    share = counts.get(VoxelStatus.OK, 0) / max(1, _n_with_signal(counts))
     return "" if share >= LOW_SHARE else f"only {100 * share:.0f} % of the voxels with signal are usable"
+
+
+def _n_with_signal(counts: Mapping[VoxelStatus, int]) -> int:
+    return sum(count for status, count in counts.items() if not status.outside)
 
 
 def output_of(series: Series, first: ParameterSpec) -> OutputSet:

@@ -1,11 +1,10 @@
 """Weighted images of maps in memory or in a folder: what a notebook calls."""
 
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
 
 from unweight.core.errors import UsageError
-from unweight.mapping.calls import bare_label
+from unweight.mapping.calls import AnyPath, bare_label
 from unweight.mapping.contrast import ContrastOptions
 from unweight.mapping.map_input import read_in_memory
 from unweight.mapping.series import MappedSeries, map_found, map_read
@@ -23,7 +22,7 @@ SHORT_NAMES = {
 
 
 def synthesise(
-    maps: MappedSeries | str | PathLike[str],
+    maps: MappedSeries | AnyPath,
     *,
     t1w: ContrastSettings = None,
     t2w: ContrastSettings = None,
@@ -85,9 +84,7 @@ def synthesise(
     return images
 
 
-def _image(
-    options: ContrastOptions, contrast: Contrast, maps: MappedSeries | str | PathLike[str]
-) -> MappedSeries:
+def _image(options: ContrastOptions, contrast: Contrast, maps: MappedSeries | AnyPath) -> MappedSeries:
     mapper = options.mapper()
     if isinstance(maps, MappedSeries):
         return map_read(mapper, f"{maps.label} {contrast.display_name}", read_in_memory(contrast, maps))

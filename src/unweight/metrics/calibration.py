@@ -23,6 +23,7 @@ from typing import final
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.stats import kstest
 from torch import Tensor
 
 from unweight.core.errors import UsageError
@@ -274,9 +275,7 @@ def uniformity(values: Float[Tensor, " values"]) -> float:
     """
     if not len(values) or not bool(((values >= 0) & (values <= 1)).all()):
         raise UsageError("values of a distribution function lie between 0 and 1, and there is at least one")
-    ordered = values.double().sort().values
-    steps = torch.arange(len(ordered) + 1, dtype=torch.float64, device=ordered.device) / len(ordered)
-    return float(torch.maximum((steps[1:] - ordered).amax(), (ordered - steps[:-1]).amax()))
+    return float(kstest(values.double().cpu().numpy(), "uniform").statistic)
 
 
 def _quantile(level: float) -> float:

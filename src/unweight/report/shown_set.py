@@ -29,7 +29,6 @@ from unweight.registry.records import Quantity
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 from unweight.report.figures import MISFITS
 
-OUTSIDE = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
 SLAB = 0.35  # of the longest side; a volume thinner than this is looked at in one plane
 MISFIT_STEPS = 250
 SHARE_SHOWN = 0.98
@@ -124,7 +123,7 @@ class ShownSet:
     @property
     def inside(self) -> int:
         """Voxels with signal inside the mask."""
-        return sum(count for status, count in self.counts.items() if status not in OUTSIDE)
+        return sum(count for status, count in self.counts.items() if not status.outside)
 
     @property
     def shares(self) -> tuple[float, float, float]:

@@ -67,11 +67,10 @@ def status_rows(map_set: ShownSet) -> list[dict[str, object]]:
     """Return the status of the voxels with signal, and the number of voxels outside."""
     rows: list[dict[str, object]] = []
     for status, count in map_set.counts.items():
-        outside = status in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
-        share = "" if outside else _share(count / max(1, map_set.inside)).lower()
+        share = "" if status.outside else _share(count / max(1, map_set.inside)).lower()
         rows.append(
             {
-                "kind": "none" if outside else status_class(status),
+                "kind": "none" if status.outside else status_class(status),
                 "name": status_name(status),
                 "count": f"{count:,}",
                 "share": share,
@@ -108,9 +107,7 @@ def _of_voxels(map_set: ShownSet) -> Iterator[str]:
         reasons = [
             status
             for status in map_set.counts
-            if status.failed
-            and status_class(status) == "bad"
-            and status not in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
+            if status.failed and status_class(status) == "bad" and not status.outside
         ]
         text = "; ".join(
             f"{status_name(status)}: {status.meaning.removesuffix('; no value')}" for status in reasons

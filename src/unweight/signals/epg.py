@@ -23,6 +23,7 @@ graphs); Lebel, Wilman, Magn Reson Med 64:1005, 2010 (T2 with slice profiles).
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple, final
 
 import numpy as np
@@ -76,6 +77,7 @@ class SliceProfile:
 UNIFORM = SliceProfile()
 
 
+@cache
 def sinc_profile(
     refocusing_width: float, time_bandwidth: float = 4.0, apodisation: float = 0.5
 ) -> SliceProfile:

@@ -31,6 +31,7 @@ from unweight.learn.pairs.pair import (
     pair_of,
 )
 from unweight.learn.pairs.scan_range import (
+    DENSITY_SPREAD,
     FIELD_STRENGTH,
     FIRST_ECHO,
     FLIP_ANGLE,
@@ -167,7 +168,7 @@ class CohortRecipe:
         return replace(person, group=Group(self.group)) if index in self.indices("test") else person
 
 
-WIDE = CohortRecipe(n_scans=5, pd_spread=0.08, with_phase=0.5)
+WIDE = CohortRecipe(n_scans=5, pd_spread=DENSITY_SPREAD, with_phase=0.5)
 
 
 def _echo_ends(prior: GradientEchoPrior) -> tuple[Ends, Ends]:

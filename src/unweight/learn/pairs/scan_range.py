@@ -81,7 +81,9 @@ class EchoScanRange:
 
     def outside(self, measured: Acquisition) -> tuple[str, ...]:
         """Return what lies outside, a sentence with value and range for each; what is missing likewise."""
-        values = values_of(measured)
+        return self._faults(values_of(measured))
+
+    def _faults(self, values: Mapping[str, tuple[float, ...]]) -> tuple[str, ...]:
         faults = []
         for name, (low, high) in self.ends.items():
             entries = values.get(name, ())
@@ -104,7 +106,7 @@ class EchoScanRange:
         missing = [NEEDED[name] for name in NEEDED if name in self.ends and name not in values]
         if missing:
             raise MissingValuesError(missing)
-        faults = self.outside(measured)
+        faults = self._faults(values)
         if faults:
             raise ProtocolError("; ".join(faults), remedy=REMEDY)
 
@@ -188,7 +190,7 @@ def plain_scan(protocol: Protocol) -> dict[str, float]:
 
 N_FEATURES = 7
 # The ratio of the PD of grey to white matter, with magnetisation transfer, differs by so much between
-# people and scans (standard deviation of its logarithm; assumed, as in `cohort.WIDE`).
+# people and scans (standard deviation of its logarithm; assumed; `cohort.WIDE` is drawn with it).
 DENSITY_SPREAD = 0.08
 LEAST_T1_CONTRAST = 1.5 * DENSITY_SPREAD
 # Mean T1 [s] and PD of white and of cortical grey matter at 3 T, as in `synth.tissue.materials`.

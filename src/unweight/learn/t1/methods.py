@@ -247,14 +247,16 @@ def _scanner(slabs: SlabRecipe) -> str:
     parts = []
     if slabs.measured:
         parts.append(
-            "inversion efficiencies from 1.2 to 2.05, as in fits of real scans, in part following B1+"
+            f"inversion efficiencies from {slabs.efficiency.limits[0]:g} to "
+            f"{slabs.efficiency.limits[1]:g}, as in fits of real scans, in part following B1+"
         )
     if slabs.filtered:
         parts.append(f"k-space filtered or zero-filled in {percent(slabs.filtered)} of slabs")
-    if slabs.unstable:
+    if (errors := slabs.measurement.instability) is not None:
+        gain, added = (f"{percent(ends[0])} to {percent(ends[1])}" for ends in (errors.gain, errors.added))
         parts.append(
-            "errors between volumes, of gain (0.1 to 5 %) or added (0.05 to 2.5 % of the signal), smooth "
-            f"over {slabs.smooth[0]:g} to {slabs.smooth[1]:g} voxels in {percent(slabs.unstable)} of slabs"
+            f"errors between volumes, of gain ({gain}) or added ({added} of the signal), smooth over "
+            f"{errors.length[0]:g} to {errors.length[1]:g} voxels in {percent(errors.probability)} of slabs"
         )
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]

@@ -264,14 +264,21 @@ MEASURED_EFFICIENCIES = EfficiencyPrior(plateau=(1.90, 2.05), weak=0.45, followi
 
 def central_efficiency(prior: EfficiencyPrior, generator: torch.Generator) -> float:
     """Draw B at the centre of a scan, where B1+ is nominal."""
-    kind = draw_uniform((0.0, 1.0), generator)
-    if kind < prior.following:
-        value = 1 - math.cos(draw_uniform(prior.following_angle, generator))
-    elif kind < prior.following + prior.weak:
-        value = draw_uniform(prior.weak_plateau, generator)
-    else:
-        value = draw_uniform(prior.plateau, generator)
+    angle, plateau = _draw_pulse(prior, generator)
+    value = plateau if angle is None else 1 - math.cos(angle)
     return min(max(value, prior.limits[0]), prior.limits[1])
+
+
+def _draw_pulse(prior: EfficiencyPrior, generator: torch.Generator) -> tuple[float | None, float]:
+    """Draw a pulse: the nominal angle of one that follows B1+, or None and the plateau of another."""
+    plateau_range = prior.plateau
+    if prior.weak or prior.following:
+        kind = draw_uniform((0.0, 1.0), generator)
+        if kind < prior.following:
+            return draw_uniform(prior.following_angle, generator), math.nan
+        if kind < prior.following + prior.weak:
+            plateau_range = prior.weak_plateau
+    return None, draw_uniform(plateau_range, generator)
 
 
 def inversion_efficiency(
@@ -284,15 +291,9 @@ def inversion_efficiency(
         generator: For the kind of pulse, the plateau and how fast it is reached.
         prior: What to draw from.
     """
-    plateau_range = prior.plateau
-    if prior.weak or prior.following:
-        kind = draw_uniform((0.0, 1.0), generator)
-        if kind < prior.following:
-            angle = draw_uniform(prior.following_angle, generator)
-            return (1 - torch.cos(angle * transmit)).clamp(*prior.limits)
-        if kind < prior.following + prior.weak:
-            plateau_range = prior.weak_plateau
-    plateau = draw_uniform(plateau_range, generator)
+    angle, plateau = _draw_pulse(prior, generator)
+    if angle is not None:
+        return (1 - torch.cos(angle * transmit)).clamp(*prior.limits)
     adiabaticity = draw_uniform((3.5, 7.0), generator)
     return (-plateau * torch.expm1(-adiabaticity * transmit.square())).clamp(*prior.limits)
 
