@@ -282,7 +282,7 @@ def test_too_few_people_with_age_and_sex() -> None:
     only_age = [record(f"y{n}", about={"age": 3.0}, volume_ml=few[0].volume_ml) for n in range(FEWEST)]
     with pytest.raises(UsageError, match=f"{FEWEST - 1} subjects with age and sex are too few"):
         biology([*few, *nameless, *only_age], "healthy")
-    with pytest.raises(UsageError, match="0 people with age and sex"):
+    with pytest.raises(UsageError, match="0 subjects with age and sex are too few"):
         biology(cohort(), "iron_overload")
 
 
