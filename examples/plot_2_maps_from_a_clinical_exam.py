@@ -31,11 +31,11 @@ work = Path(tempfile.mkdtemp(prefix="unweight-"))
 main(["simulate", f"{work}/exam", "--contrast", "routine", "--slices", "3", "--lesions", "--quiet"])
 anat = work / "exam/bids/sub-001/anat"
 for path in sorted(anat.glob("*.json")):
-    told = json.loads(path.read_text())
-    print(path.name, {name: value for name, value in told.items() if name.endswith("Time")})
+    sidecar = json.loads(path.read_text())
+    print(path.name, {name: value for name, value in sidecar.items() if name.endswith("Time")})
 
 # %%
-# The network is told how each image was made, so timings must be known: from sidecars as here, or by
+# The network takes the timings of each image as input, so they must be known: from sidecars as here, or by
 # options such as ``--t1w-tr 0.6 --t1w-te 0.012``. What is missing is asked for by its name; nothing is
 # guessed.
 #
@@ -55,8 +55,8 @@ main(
 )
 
 # %%
-# *Made again* are the three images, from the maps, by the signal equation. It is the check that works
-# without knowing the truth: where an image cannot be made again, the voxel is marked implausible.
+# *Synthesised* are the three images, from the maps, by the signal equation. It is the check that works
+# without knowing the truth: where an image cannot be reproduced, the voxel is marked implausible.
 
 folder = next((work / "maps").glob("sub-*/anat"))
 
@@ -157,6 +157,6 @@ for name in ("T1", "T2"):
 # - After contrast agent, with a gradient-echo T1w without inversion, or with a 3D FLAIR of very long
 #   echo trains, there is no model here.
 # - In tissue unlike anything simulated look at ``desc-misfit_T1map``, and compare regions rather than
-#   believe a number.
+#   rely on single values.
 #
 # :doc:`/maps` has the figures, lesions and unseen protocols among them.

@@ -10,7 +10,7 @@ enough::
     unweight t1 scan.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 --weights weights -o maps
 
 It needs no data of yours: it learns from simulated heads. With ``--protocol-from dicom_folder`` the timings
-are taken from your files. A training that is stopped goes on when it is called again.
+are taken from your files. An interrupted training resumes when it is called again.
 
 Below is the same from Python, with heads, slabs and steps cut down until it runs in seconds. What comes
 out is a working network, not a good one.

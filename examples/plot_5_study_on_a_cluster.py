@@ -105,5 +105,5 @@ for path in sorted(out.glob("sub-*/anat/*T1map.nii.gz")):
 # - One environment that all nodes see; :doc:`/install` tells how to make it without a network.
 # - One thread an operation where many people run side by side: ``OMP_NUM_THREADS=1``.
 # - Exit codes: 0 all done; 1 some failed and the others are done; 2 the call or the input cannot be
-#   used; 3 a result could not be written. A job array can be told to go on after 1.
+#   used; 3 a result could not be written. A job array can be set to continue after 1.
 # - A person whose input cannot be used costs one paragraph in the log, not the study.

@@ -175,3 +175,17 @@ def test_shared_training_names_no_method() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert node.value not in names, f"{path}: {node.value}"
+
+
+def test_tests_are_named_after_the_modules_they_test() -> None:
+    """`tests/PACKAGE/test_MODULE[_TOPIC].py`; commands and trained weights are tested as a whole."""
+    tests = Path(__file__).parent
+    lost = []
+    for path in sorted(tests.glob("*/**/test_*.py")):
+        package = path.parent.relative_to(tests)
+        if str(package) in ("cli", "docs", "learn"):
+            continue
+        names = [module.stem for module in (SOURCE / package).iterdir()]
+        if not any(f"{path.stem}_".startswith(f"test_{name}_") for name in names):
+            lost.append(str(path.relative_to(tests)))
+    assert lost == []

@@ -24,7 +24,7 @@ ROOMS = {
     "report": "Pages, pictures and their colours.",
     "mapping": "From files or arrays to described maps: what commands and `unweight.api` share.",
     "run": "Whole studies: plan, execute, record.",
-    "nets": "Networks that know no MRI.",
+    "nets": "Networks independent of MRI.",
     "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",
     "testing": "Contracts as checks, for our classes and for yours.",
 }

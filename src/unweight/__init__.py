@@ -1,4 +1,4 @@
-"""Quantitative maps of the brain from weighted MR images, with error bars that hold.
+"""Quantitative maps of the brain from weighted MR images, with calibrated uncertainty.
 
 The functions of `unweight.api` are found here too; they are loaded when the first of them is used.
 """

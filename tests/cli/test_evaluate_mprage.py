@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.bids.files import write_nifti
-from tests.learn.mprage.test_trainer import PARTS, tiny
+from tests.learn.mprage.test_methods_training import PARTS, tiny
 from tests.learn.names import STRUCTURES, T1W_UNET
 from tests.learn.pairs.test_real_subjects import echoes_of, named
 from unweight.benchmark.mprage import subjects as t1w_people

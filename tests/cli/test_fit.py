@@ -202,7 +202,7 @@ import torch
 
 
 from unweight.registry.records import Model
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T2
 
 RECORDS = SimpleNamespace(
@@ -226,8 +226,9 @@ class Toy(SeparableModel):
     def amplitude(self):
         return (PD,)
 
-    def linear_basis(self, theta, protocol, known=None):
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self):
+        return self
 
     def __call__(self, theta, protocol, known=None):
         echo_time = protocol.require("echo_time", "Toy").to(theta)

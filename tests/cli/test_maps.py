@@ -159,7 +159,7 @@ def test_a_tree_and_files_exclude_each_other(
 def test_several_images_of_a_contrast_stop_one_subject_only(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One after a contrast agent is no second one: it is left aside."""
+    """One after a contrast agent is no second one: it is ignored."""
     tree = tmp_path / "bids"
     shutil.copytree(study / "bids", tree)
     label = next(tree.glob("sub-*")).name

@@ -33,7 +33,7 @@ from tests.cli.gradient_echoes import (
     write_mask,
     write_tree,
 )
-from tests.learn.mprage.test_trainer import PARTS, tiny
+from tests.learn.mprage.test_methods_training import PARTS, tiny
 from tests.learn.names import T1W_UNET
 from unweight.bids.derivatives.write import is_complete
 from unweight.core.maps import VoxelStatus
@@ -333,7 +333,7 @@ def test_images_of_other_sources_are_not_overwritten(
     kept = contents(tmp_path / "out")
     assert any(path.suffix == ".png" for path in kept)
     assert make("--mag", files[0], "--te", *TIMES, *words, weights=weights) == 3
-    assert "maps of other images stand there under the name sub-01" in capsys.readouterr().err
+    assert "already holds maps of other images under the name sub-01" in capsys.readouterr().err
     assert contents(tmp_path / "out") == kept
     assert make(tree, *words, "--no-figures", weights=weights) == 0
     assert not list((tmp_path / "out").rglob("*.png"))

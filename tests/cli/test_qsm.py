@@ -248,7 +248,7 @@ def test_maps_of_other_images_are_not_overwritten(mask: str, tmp_path: Path, cap
     assert run("qsm", "--mag", one, *words) == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     assert run("qsm", "--mag", other, *words) == 3
-    assert "maps of other images stand there" in capsys.readouterr().err
+    assert "already holds maps of other images" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
     assert run("qsm", "--mag", one, *words, "--reference", "none") == 0
 
@@ -276,7 +276,7 @@ def test_phase_that_follows_no_line_is_put_aside(mask: str, tmp_path: Path, caps
     inside[block] = True
     assert np.array_equal(doubted, inside)
     assert np.isfinite(image(tmp_path / "out", "Chimap"))[inside].all()
-    assert "put aside" in " ".join(sidecar(tmp_path / "out")["unweight"]["Remarks"])
+    assert "of the mask excluded" in " ".join(sidecar(tmp_path / "out")["unweight"]["Remarks"])
     assert run(*words, "-o", tmp_path / "none", "--quality-limit", 0) == 2
     assert "must be positive" in capsys.readouterr().err
 

@@ -140,7 +140,7 @@ def test_maps_of_other_images_are_not_overwritten(mask: str, tmp_path: Path, cap
     assert run("r2star", first, *words) == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
     assert run("r2star", second, *words) == 3
-    assert "maps of other images stand there" in capsys.readouterr().err
+    assert "already holds maps of other images" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == before
     assert run("r2star", first, *words, "--method", "nonlinear") == 0
 

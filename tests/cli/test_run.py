@@ -202,7 +202,7 @@ def test_workers_elsewhere_need_an_extra_that_is_named(
 def test_a_batch_system_is_told_of_memory(raw: Path, tmp_path: Path, capsys: CAPTURE) -> None:
     words = ["run", str(raw), str(tmp_path / "out"), "participant", "--only", "t1", "--cluster", "slurm"]
     assert main(words) == 2
-    assert "must be told how much memory" in capsys.readouterr().err
+    assert "needs the memory of each worker" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("level", ["participant", "group"])

@@ -170,5 +170,5 @@ def test_maps_of_other_images_are_not_overwritten(
     assert main(["t1", str(tmp_path / "Smith_John.nii"), *times, "-o", str(out)]) == 0
     assert main(["t1", str(tmp_path / "Smith_John.nii"), *times, "-o", str(out), "--efficiency", "2"]) == 0
     assert main(["t1", str(tmp_path / "other.nii"), *times, "-o", str(out)]) == 3
-    assert "maps of other images stand there" in capsys.readouterr().err
+    assert "already holds maps of other images" in capsys.readouterr().err
     assert not any(b"Smith" in path.read_bytes() for path in out.rglob("*") if path.is_file())

@@ -27,7 +27,7 @@ TIMES = (0.05, 0.4, 1.1, 2.5)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets and heads that are done within seconds."""
-    monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
     monkeypatch.setattr("unweight.cli.training_sources.HEAD_SHAPE", (180, 216, 8))
     # After six steps hardly any estimate is possible; a few will do.
     monkeypatch.setattr("unweight.learn.t1.image_validator.FEWEST", 1)
@@ -112,7 +112,7 @@ def test_protocol_like_that_of_images(
     assert recipe["slabs"]["repetition_time"] == 2.55
     one = next((tmp_path / "in").glob("*.json"))
     assert train(tmp_path / "other", "--protocol-from", str(one)) == 2
-    assert "inversion times of a series are not all told here" in capsys.readouterr().err
+    assert "do not give all inversion times" in capsys.readouterr().err
 
 
 def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.learn.mprage.test_trainer import tiny
+from tests.learn.mprage.test_methods_training import tiny
 from tests.learn.names import STRUCTURES, T1W, T1W_UNET
 from tests.learn.pairs.brains import pair
 from tests.learn.pairs.test_real_subjects import echoes_of, named
@@ -52,7 +52,7 @@ def made(monkeypatch: MONKEY) -> list[str]:
         labels = pair("a").labels if subject.labels is not None else torch.zeros_like(pair("a").labels)
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
-    monkeypatch.setattr("unweight.cli.recipe_choice.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.SHAPE", HEAD_SHAPE)
     monkeypatch.setattr("unweight.synth.anatomy.whole_head.VOXEL_MM", HEAD_MM)
     monkeypatch.setattr("unweight.cli.training_sources.N_DRAWN", {"train": 1, "validation": 1})

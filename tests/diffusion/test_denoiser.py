@@ -7,7 +7,7 @@ from unweight.diffusion.denoiser import Clipped, NetworkDenoiser, Prediction
 from unweight.diffusion.gaussian import GaussianDenoiser
 from unweight.diffusion.level import item_noise
 from unweight.diffusion.samplers import Ddim
-from unweight.diffusion.schedule import cosine_ladder, linear_ladder
+from unweight.diffusion.schedule import cosine_schedule, linear_schedule
 
 SD = 0.3
 DATA = GaussianDenoiser(mean=0.0, sd=SD)
@@ -29,16 +29,16 @@ def epsilon_network(x: Tensor, time: Tensor, condition: Tensor | None) -> Tensor
 
 
 @pytest.mark.parametrize(
-    ("network", "prediction", "ladder"),
+    ("network", "prediction", "schedule"),
     [
-        (velocity_network, Prediction.VELOCITY, cosine_ladder(20)),
-        (epsilon_network, Prediction.EPSILON, linear_ladder().subsample(20)),
+        (velocity_network, Prediction.VELOCITY, cosine_schedule(20)),
+        (epsilon_network, Prediction.EPSILON, linear_schedule().subsample(20)),
     ],
 )
-def test_a_network_is_told_its_time_and_its_answer_is_understood(network, prediction, ladder) -> None:
+def test_a_network_is_told_its_time_and_its_answer_is_understood(network, prediction, schedule) -> None:
     denoiser = NetworkDenoiser(network=network, prediction=prediction)
     samples = [
-        Ddim(ladder=ladder)(one, item_noise(1, range(2), (1, 9), torch.float64), None)
+        Ddim(schedule=schedule)(one, item_noise(1, range(2), (1, 9), torch.float64), None)
         for one in (denoiser, DATA)
     ]
     torch.testing.assert_close(samples[0], samples[1])
@@ -50,21 +50,23 @@ def test_a_module_sees_the_condition() -> None:
             return noisy * 0 + condition
 
     denoiser = NetworkDenoiser(network=Adds(), prediction=Prediction.CLEAN)
-    sample = Ddim(ladder=cosine_ladder(3))(denoiser, item_noise(1, range(2), (1, 9)), torch.ones(2, 1, 9))
+    sample = Ddim(schedule=cosine_schedule(3))(
+        denoiser, item_noise(1, range(2), (1, 9)), torch.ones(2, 1, 9)
+    )
     torch.testing.assert_close(sample, torch.ones(2, 1, 9))
 
 
 def test_a_network_of_the_wrong_shape_is_named() -> None:
     denoiser = NetworkDenoiser(network=lambda x, t, c: x[:, :1], prediction=Prediction.VELOCITY)
     with pytest.raises(UsageError, match=r"returns shape \(2, 1, 9\) for a sample of \(2, 3, 9\)"):
-        Ddim(ladder=cosine_ladder(3))(denoiser, item_noise(1, range(2), (3, 9)), None)
+        Ddim(schedule=cosine_schedule(3))(denoiser, item_noise(1, range(2), (3, 9)), None)
 
 
 def test_clipping_keeps_samples_in_range() -> None:
     wide = GaussianDenoiser(mean=0.0, sd=3.0)
     clipped = Clipped(denoiser=wide, lower=-1.0, upper=1.0)
     samples = [
-        Ddim(ladder=cosine_ladder(9))(one, item_noise(1, range(2), (1, 99)), None)
+        Ddim(schedule=cosine_schedule(9))(one, item_noise(1, range(2), (1, 99)), None)
         for one in (wide, clipped)
     ]
     assert float(samples[0].abs().max()) > 3

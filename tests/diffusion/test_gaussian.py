@@ -6,7 +6,7 @@ from unweight.core.errors import UsageError
 from unweight.diffusion.gaussian import GaussianDenoiser, LinearGaussianDenoiser, probability_flow
 from unweight.diffusion.level import item_noise
 from unweight.diffusion.samplers import Ancestral, Ddim, DpmSolver, Sampler
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 
 PROBLEM = LinearGaussianDenoiser(
     matrix=torch.tensor([[1.0, 0.5], [0.0, 1.0], [-1.0, 2.0]], dtype=torch.float64),
@@ -19,7 +19,7 @@ PROBLEM = LinearGaussianDenoiser(
 def test_the_denoiser_agrees_with_an_integral() -> None:
     """E[x₀ | x] = ∫ x₀ p(x₀) p(x | x₀) dx₀ / ∫ p(x₀) p(x | x₀) dx₀, on a grid."""
     noisy = torch.tensor([[[0.3, -1.0]], [[2.0, 0.1]]], dtype=torch.float64)
-    level = cosine_ladder(10).at(torch.tensor([2, 9]), noisy)
+    level = cosine_schedule(10).at(torch.tensor([2, 9]), noisy)
     alpha, sigma = level.along(noisy)
     grid = torch.linspace(-6, 8, 20001, dtype=torch.float64).reshape(-1, 1, 1, 1)
     exponent = ((grid - 1) / 0.7) ** 2 + ((noisy - alpha * grid) / sigma) ** 2
@@ -32,7 +32,7 @@ def test_the_inverse_problem_agrees_with_the_joint_covariance() -> None:
     """E[x₀ | z] = m + C₀z Czz⁻¹ (z − E z) for z = (x, y), without any precision matrix."""
     noisy = torch.tensor([[[0.3], [-1.0]], [[2.0], [0.1]]], dtype=torch.float64)
     measured = torch.linspace(-2, 3, 6, dtype=torch.float64).reshape(2, 3, 1)
-    level = cosine_ladder(10).at(torch.tensor([3, 10]), noisy)
+    level = cosine_schedule(10).at(torch.tensor([3, 10]), noisy)
     found = PROBLEM(noisy, level, measured)
     prior = torch.diag(PROBLEM.sd**2)
     for item in range(2):
@@ -57,7 +57,7 @@ def inside(sampler: Sampler, places: int, draws: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "sampler", [DpmSolver(ladder=cosine_ladder(100)), Ancestral(ladder=cosine_ladder(400))]
+    "sampler", [DpmSolver(schedule=cosine_schedule(100)), Ancestral(schedule=cosine_schedule(400))]
 )
 def test_posterior_samples_cover_at_their_nominal_rate(sampler: Sampler) -> None:
     """The truth is one more draw from the posterior: of 19 and it, it is an extreme 2 times in 20."""
@@ -68,13 +68,13 @@ def test_posterior_samples_cover_at_their_nominal_rate(sampler: Sampler) -> None
 
 
 def test_few_steps_do_not_cover() -> None:
-    assert float(inside(Ddim(ladder=cosine_ladder(4)), 4000, 19).max()) < 0.8
+    assert float(inside(Ddim(schedule=cosine_schedule(4)), 4000, 19).max()) < 0.8
 
 
 def test_the_probability_flow_starts_from_the_noise_and_ends_on_the_data() -> None:
     start = item_noise(1, range(2), (1, 9), torch.float64).normal()
     data = GaussianDenoiser(mean=3.0, sd=0.1)
-    torch.testing.assert_close(probability_flow(data, cosine_ladder(5), start), 3 + 0.1 * start)
+    torch.testing.assert_close(probability_flow(data, cosine_schedule(5), start), 3 + 0.1 * start)
 
 
 def test_what_is_no_distribution_is_refused() -> None:
@@ -84,4 +84,4 @@ def test_what_is_no_distribution_is_refused() -> None:
         LinearGaussianDenoiser(matrix=PROBLEM.matrix, mean=PROBLEM.mean, sd=PROBLEM.sd, noise_sd=0.0)
     noise = item_noise(1, range(1), (2, 3), torch.float64)
     with pytest.raises(UsageError, match="needs the measurement as condition"):
-        Ddim(ladder=cosine_ladder(2))(PROBLEM, noise, None)
+        Ddim(schedule=cosine_schedule(2))(PROBLEM, noise, None)

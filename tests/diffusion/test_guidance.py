@@ -12,7 +12,7 @@ from unweight.diffusion.gaussian import GaussianDenoiser
 from unweight.diffusion.guidance import Guided
 from unweight.diffusion.level import NoiseLevel, item_noise
 from unweight.diffusion.samplers import Ddim
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 
 SD = 0.4
 
@@ -35,7 +35,7 @@ class Shifted(Denoiser):
 
 def sample(denoiser: Denoiser) -> Tensor:
     noise = item_noise(1, range(2), (1, 500), torch.float64)
-    return Ddim(ladder=cosine_ladder(300))(denoiser, noise, torch.ones(2, 1, 500, dtype=torch.float64))
+    return Ddim(schedule=cosine_schedule(300))(denoiser, noise, torch.ones(2, 1, 500, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
@@ -48,8 +48,8 @@ def test_the_mean_moves_in_proportion(scale: float) -> None:
 
 def test_guidance_of_the_clean_sample_is_guidance_of_epsilon() -> None:
     """Ho and Salimans, equation 6: ε = (1 + w) ε(c) − w ε(none)."""
-    noisy, ladder = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 1, 3), cosine_ladder(4)
-    level, given = ladder.at(torch.tensor([1, 3]), noisy), torch.ones(2, 1, 3, dtype=torch.float64)
+    noisy, schedule = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 1, 3), cosine_schedule(4)
+    level, given = schedule.at(torch.tensor([1, 3]), noisy), torch.ones(2, 1, 3, dtype=torch.float64)
     alpha, sigma = level.along(noisy)
     informed, free = ((noisy - alpha * Shifted()(noisy, level, c)) / sigma for c in (given, None))
     epsilon = 2.5 * informed - 1.5 * free
@@ -68,6 +68,6 @@ def test_a_null_condition_takes_the_place_of_none() -> None:
 def test_guidance_without_a_condition_is_refused() -> None:
     guided = Guided(denoiser=Shifted(), scale=2.0)
     with pytest.raises(UsageError, match="guidance needs a condition"):
-        Ddim(ladder=cosine_ladder(3))(guided, item_noise(1, range(2), (1, 9)), None)
+        Ddim(schedule=cosine_schedule(3))(guided, item_noise(1, range(2), (1, 9)), None)
     with pytest.raises(UsageError, match="scale of guidance is -1"):
         Guided(denoiser=Shifted(), scale=-1.0)

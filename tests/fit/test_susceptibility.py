@@ -215,7 +215,7 @@ def test_voxels_of_bad_phase_are_told_and_filled() -> None:
     assert float(maps.value("Chi")[bad].abs().max()) < 0.1
     (note,) = made.notes
     lost = 100 * float(bad.sum() / truth()[3].sum())
-    assert note.startswith(f"{lost:.2f} % of the mask put aside")
+    assert note.startswith(f"{lost:.2f} % of the mask excluded")
     kept = replace(FAST, quality_limit=math.inf)(replace(acquisition, signal=signal))
     assert not bool((kept.status == VoxelStatus.IMPLAUSIBLE).any())
 

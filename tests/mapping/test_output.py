@@ -34,7 +34,7 @@ def test_maps_of_the_same_images_may_be_made_again(out: Path) -> None:
 
 
 def test_maps_of_other_images_are_kept(out: Path) -> None:
-    with pytest.raises(OutputError, match="maps of other images stand there under the name sub-01_acq-a"):
+    with pytest.raises(OutputError, match="already holds maps of other images under the name sub-01_acq-a"):
         check_overwrite(out, NAME, ("sha256:22",), CHI.suffix)
 
 

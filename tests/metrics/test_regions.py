@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unweight.core.errors import UsageError
-from unweight.metrics.regions import found_regions, region_table
+from unweight.metrics.regions import region_table
 
 NAN = math.nan
 
@@ -53,11 +53,6 @@ def test_the_edge_of_the_grid_is_an_edge_but_a_single_slice_is_none() -> None:
     assert row.n_voxels == 27
     (row,) = region_table(whole[..., :1].double(), whole[..., :1], {1: "slice"}, erode=1)
     assert row.n_voxels == 9
-
-
-def test_regions_of_an_image() -> None:
-    labels = torch.tensor([0, 1035, 2, 2]).reshape(2, 2, 1)
-    assert found_regions(labels) == (2, 1035)
 
 
 def test_message() -> None:

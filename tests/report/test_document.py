@@ -5,7 +5,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from unweight.report.document import Ours, niivue, niivue_terms, packaged, shown
+from unweight.report.document import Ours, displayed, niivue, niivue_terms, packaged
 from unweight.report.study import Failure, Study, study_page
 
 
@@ -41,10 +41,10 @@ def test_viewer_cannot_close_its_script() -> None:
 
 def test_what_cannot_be_shown_is_escaped_and_lines_stay() -> None:
     """Text of a template, of a drawing (already markup), and what is not to be touched."""
-    assert shown("a\x1b[31m\u202eb\nc") == "a\\x1b[31m\\u202eb\nc"
-    drawing = shown(Markup("<text>{}</text>").format("<\u202e>"))
+    assert displayed("a\x1b[31m\u202eb\nc") == "a\\x1b[31m\\u202eb\nc"
+    drawing = displayed(Markup("<text>{}</text>").format("<\u202e>"))
     assert drawing == "<text>&lt;\\u202e&gt;</text>" and isinstance(drawing, Markup)
-    assert shown(Ours("\x0b")) == "\x0b" and shown(3) == 3
+    assert displayed(Ours("\x0b")) == "\x0b" and displayed(3) == 3
 
 
 def test_a_page_of_hostile_names() -> None:

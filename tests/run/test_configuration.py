@@ -7,7 +7,7 @@ import pytest
 from unweight import __version__
 from unweight.core.errors import InputError, OutputError
 from unweight.learn.training.weights import available, load_weights
-from unweight.run.configuration import read_configuration, weights_of, write_configuration
+from unweight.run.configuration import weights_of, write_configuration
 
 OPTIONS = {"t1": ("--method", "ml", "--weights", "/home/someone/weights"), "maps": ()}
 
@@ -47,7 +47,7 @@ def test_what_took_effect_is_written_under_a_name_of_its_content(tmp_path: Path)
     name = write_configuration(tmp_path, OPTIONS, weights)
     assert write_configuration(tmp_path, OPTIONS, weights) == name
     assert write_configuration(tmp_path, {**OPTIONS, "maps": ("--n4",)}, weights) != name
-    content = read_configuration(tmp_path, name)
+    content = json.loads((tmp_path / "logs" / name).read_text())
     assert content["Options"] == {"t1": ["--method", "ml", "--weights", "weights"], "maps": []}
     assert content["Weights"] == {"t1": {"t1-posterior": "0" * 64}}
     assert content["Level"] == "participant"
@@ -55,15 +55,6 @@ def test_what_took_effect_is_written_under_a_name_of_its_content(tmp_path: Path)
     assert isinstance(versions, dict)
     assert versions["unweight"] == __version__ and "torch" in versions
     assert "someone" not in json.dumps(dict(content))
-
-
-def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    assert read_configuration(tmp_path, "config-0.json") == {}
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "list.json").write_text("[]")
-    assert read_configuration(tmp_path, "list.json") == {}
-    (tmp_path / "outside.json").write_text('{"a": 1}')
-    assert read_configuration(tmp_path, "../outside.json") == {}
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

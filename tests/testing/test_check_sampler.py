@@ -23,7 +23,7 @@ SHARED = torch.Generator().manual_seed(1)
 class Careless(Sampler):
     """DDIM, and what a careless author makes of it."""
 
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     change: Change = lambda sample, noise: sample
     passes_condition: bool = True
 
@@ -34,7 +34,7 @@ class Careless(Sampler):
         condition: Float[Tensor, "batch *condition"] | None,
     ) -> Tensor:
         given = condition if self.passes_condition else None
-        return self.change(Ddim(ladder=self.ladder)(denoiser, noise, given), noise)
+        return self.change(Ddim(schedule=self.schedule)(denoiser, noise, given), noise)
 
 
 def only_on_data(change: Change) -> Change:
@@ -65,25 +65,25 @@ BROKEN: dict[str, tuple[Change, str]] = {
 
 
 def test_a_sampler_that_keeps_its_contract_passes() -> None:
-    check_sampler(lambda ladder: Careless(ladder=ladder), 1)
+    check_sampler(lambda schedule: Careless(schedule=schedule), 1)
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_sampler_is_caught(change: Change, message: str) -> None:
     with pytest.raises(ContractError, match=message):
-        check_sampler(lambda ladder: Careless(ladder=ladder, change=change))
+        check_sampler(lambda schedule: Careless(schedule=schedule, change=change))
 
 
 def test_a_forgotten_condition_is_caught() -> None:
     with pytest.raises(ContractError, match="the condition does not reach the denoiser"):
-        check_sampler(lambda ladder: Careless(ladder=ladder, passes_condition=False))
+        check_sampler(lambda schedule: Careless(schedule=schedule, passes_condition=False))
 
 
 def test_too_few_steps_are_seen() -> None:
     with pytest.raises(ContractError, match="the standard deviation of the samples is"):
-        check_sampler(lambda ladder: Careless(ladder=ladder), n_steps=8)
+        check_sampler(lambda schedule: Careless(schedule=schedule), n_steps=8)
 
 
 def test_a_promised_order_that_is_not_kept_is_caught() -> None:
     with pytest.raises(ContractError, match=r"to the power (0\.9\d|1\.0\d), not 2 as promised"):
-        check_sampler(lambda ladder: Careless(ladder=ladder), 2)
+        check_sampler(lambda schedule: Careless(schedule=schedule), 2)

@@ -43,7 +43,7 @@ AGE_COLUMN = re.compile(r"age(?:_(?:in_)?([a-z]+))?")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Participant:
-    """What a table says of one subject.
+    """The entries of a table for one subject.
 
     Attributes:
         participant_id: Label, with or without `sub-`.
@@ -59,7 +59,7 @@ class Participant:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Participants:
-    """What a table says of all subjects.
+    """The entries of a table for all subjects.
 
     Attributes:
         people: Each subject once.
@@ -75,7 +75,7 @@ def read_participants(root: Path, subjects: Sequence[str]) -> Participants:
 
     Args:
         root: Of the BIDS tree.
-        subjects: Their labels, without `sub-`; what the table says of others is passed over.
+        subjects: Their labels, without `sub-`; entries of others are ignored.
     """
     try:
         header, rows = _table(root / FILE)
@@ -193,7 +193,7 @@ class _Reading:
     doubts: dict[str, list[str]] = field(default_factory=dict)
 
     def people(self, rows: Sequence[Sequence[str]]) -> tuple[Participant, ...]:
-        """Return what the rows say of the subjects."""
+        """Return the entries of the subjects."""
         result: dict[str, list[Participant]] = {}
         for number, row in enumerate(rows, start=2):
             name = _cell(row, self.columns.label)

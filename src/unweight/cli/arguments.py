@@ -294,7 +294,12 @@ SERIES = (
     SUBJECT,
 )
 OUT = argument(
-    "-o", "--out", required=True, type=Path, metavar="DIR", help="derivatives go here; made if absent"
+    "-o",
+    "--out",
+    required=True,
+    type=Path,
+    metavar="DIR",
+    help="output directory for derivatives; created if absent",
 )
 DEVICE = argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
 NO_FIGURES = flag("--no-figures", help="write no pictures")

@@ -90,7 +90,7 @@ COMMANDS = {
     ),
     "report": Command(
         module="unweight.cli.report",
-        summary="one page for each subject: maps, how far to believe them, how they were made",
+        summary="one page for each subject: maps, their quality and limitations, methods",
         arguments=(
             argument("out", metavar="OUT", type=Path, help="folder of maps"),
             argument(
@@ -181,7 +181,7 @@ COMMANDS = {
             ),
             flag("--lesions", help="add multiple-sclerosis plaques"),
             flag("--motion", help="let some heads move between volumes (inversion recovery)"),
-            argument("--seed", type=int, default=0, help="of everything (default 0)"),
+            argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)"),
         ),
         epilogue=(
             "unweight simulate study --n-subjects 4 --slices 8\n"

@@ -145,7 +145,7 @@ def write_head(root: Path, label: str, seed: int) -> Iterator[tuple[str, tuple[P
     Args:
         root: Of the BIDS tree.
         label: Of the subject.
-        seed: Of everything.
+        seed: Of all random numbers.
     """
     person = Cohort(n=1, seed=seed).subject(0)
     scene = _head_scene(person)

@@ -45,7 +45,16 @@ from unweight.bids.nifti.volume import open_volume
 from unweight.bids.series.mask import read_mask
 from unweight.bids.series.overrides import NOTHING_GIVEN, ProtocolOverrides
 from unweight.cli.learning_commands import EVALUATE
-from unweight.cli.scored import Benchmark, Evaluation, show, write
+from unweight.cli.options import options_of
+from unweight.cli.scored import (
+    Benchmark,
+    EvaluateOptions,
+    Evaluation,
+    SusceptibilityData,
+    T1Data,
+    show,
+    write,
+)
 from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
@@ -54,55 +63,57 @@ from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
 from unweight.registry import compared, compared_names, datasets, load, pipeline
 
-OWN_MAP = ("chi", "truth", "chi_mask")
-# What only one of them takes.
-OPTIONS = {
-    "t1": ("phantom", "phantom_version", "brain", "ti", "tr", "seeds", "draws", "steps"),
-    "qsm": ("chi", "truth", "chi_mask", "chi_labels"),
-    "mprage": ("people", "pairs", "bids", "t1w", "segmenter", "workers"),
-}
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
-    chosen = pipeline(arguments.what)
-    _check_names("method", arguments, arguments.methods, compared_names(chosen.family))
-    _check_names("set", arguments, arguments.sets, datasets(chosen.family))
-    for owner, names in OPTIONS.items():
-        given = [name for name in names if getattr(arguments, name) is not None]
-        if given and owner != arguments.what:
-            options = ", ".join(map(EVALUATE.spelling, given))
-            raise UsageError(
-                f"`evaluate {arguments.what}` takes no {options}",
-                remedy=f"Leave it out, or evaluate {owner}, which takes it.",
-            )
+    options = options_of(EvaluateOptions, arguments)
+    chosen = pipeline(options.what)
+    _check_names("method", options, options.methods, compared_names(chosen.family))
+    _check_names("set", options, options.sets, datasets(chosen.family))
+    _check_kind(arguments)
     benchmark: Benchmark = load(chosen.benchmark)
     metrics = DEFAULT_METRICS
-    if arguments.metrics is not None:
-        metrics = MetricChoice(names=tuple(arguments.metrics))
-        check_metrics(arguments.metrics, benchmark.metrics, benchmark.fed)
-    screen = console(quiet=arguments.quiet)
-    evaluation = benchmark(arguments, screen, metrics)
+    if options.metrics is not None:
+        metrics = MetricChoice(names=options.metrics)
+        check_metrics(options.metrics, benchmark.metrics, benchmark.fed)
+    screen = console(quiet=options.quiet)
+    evaluation = benchmark(options, screen, metrics)
     further = [name for name in metrics.names or () if name not in benchmark.metrics]
     show((*evaluation.tables, *further_tables(evaluation.scores, further)), screen)
-    write(arguments.out, evaluation.scores, evaluation.figures, screen)
+    write(options.out, evaluation.scores, evaluation.figures, screen)
     return 0
 
 
+def _check_kind(arguments: argparse.Namespace) -> None:
+    """Refuse options that only another evaluation takes."""
+    wrong = [
+        entry
+        for entry in EVALUATE.arguments
+        if entry.only and arguments.what not in entry.only and getattr(arguments, entry.dest) is not None
+    ]
+    if wrong:
+        owner = wrong[0].only
+        spelled = ", ".join(entry.names[-1] for entry in wrong if entry.only == owner)
+        raise UsageError(
+            f"`evaluate {arguments.what}` takes no {spelled}",
+            remedy=f"Leave it out, or evaluate {' or '.join(owner)}, which takes it.",
+        )
+
+
 def _check_names(
-    kind: str, arguments: argparse.Namespace, names: list[str] | None, known: tuple[str, ...]
+    kind: str, options: EvaluateOptions, names: tuple[str, ...] | None, known: tuple[str, ...]
 ) -> None:
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise UsageError(
-            f"`evaluate {arguments.what}` has no {kind} called {', '.join(unknown)}",
+            f"`evaluate {options.what}` has no {kind} called {', '.join(unknown)}",
             remedy=f"There are {', '.join(known)}.",
         )
 
 
-def _watch(arguments: argparse.Namespace) -> Watch:
+def _watch(options: EvaluateOptions) -> Watch:
     def watch(label: str) -> AbstractContextManager[Progress]:
-        return progress(label, quiet=arguments.quiet)
+        return progress(label, quiet=options.quiet)
 
     return watch
 
@@ -117,28 +128,28 @@ def _report_missing(absent: Sequence[str], screen: Console) -> None:
         screen.print(f"no weights for {', '.join(absent)}: left out")
 
 
-def _check_heads(arguments: argparse.Namespace, methods: Mapping[str, object], family: str) -> None:
+def _check_heads(options: EvaluateOptions, methods: Mapping[str, object], family: str) -> None:
     """Refuse heads that a method was trained with."""
-    if arguments.heads is not None:
+    if options.heads is not None:
         known = {
             item.name: item.weights for item in compared(family) if item.name in methods and item.learned
         }
-        check_no_training_overlap(tuple(heads_for_test(arguments.heads)), known, arguments.weights)
+        check_no_training_overlap(tuple(heads_for_test(options.heads)), known, options.weights)
 
 
-def evaluate_t1(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+def evaluate_t1(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Score T1 from inversion recovery, on simulated and real data."""
-    plan = _t1_plan(arguments)
+    plan = _t1_plan(options)
     methods = t1_methods.t1_methods(
-        arguments.methods, arguments.weights, n_draws=arguments.draws, n_steps=arguments.steps
+        options.methods, options.weights, n_draws=options.t1_data.draws, n_steps=options.t1_data.steps
     )
-    if arguments.methods is None:
-        _report_missing(without_weights(t1_methods.FAMILY, arguments.weights), screen)
-    _check_heads(arguments, methods, t1_methods.FAMILY)
+    if options.methods is None:
+        _report_missing(without_weights(t1_methods.FAMILY, options.weights), screen)
+    _check_heads(options, methods, t1_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
-    watch = _watch(arguments)
-    for dataset in _t1_datasets(plan, _read_real(arguments), arguments.phantom_version):
+    watch = _watch(options)
+    for dataset in _t1_datasets(plan, _read_real(options.t1_data), options.t1_data.phantom_version):
         result = t1_scores.evaluate_dataset(dataset, methods, watch, metrics)
         _report(result.refusals, screen)
         scores += result.scores
@@ -148,40 +159,32 @@ def evaluate_t1(arguments: argparse.Namespace, screen: Console, metrics: MetricC
     return Evaluation(scores=scores, figures=figures, tables=tables(scores))
 
 
-def _t1_plan(arguments: argparse.Namespace) -> T1Plan:
+def _t1_plan(options: EvaluateOptions) -> T1Plan:
     """Check what was asked for."""
-    if arguments.phantom and arguments.phantom_version is None:
+    if options.t1_data.phantom and options.t1_data.phantom_version is None:
         raise UsageError(
             "real phantoms need --phantom-version",
             remedy="Give 1 for serial numbers up to 0041, 2 from 0042 on.",
         )
-    seeds = arguments.seeds
+    seeds = options.t1_data.seeds
     if seeds is None:
-        seeds = QUICK_SEEDS if arguments.quick else N_SEEDS
-    sets = _chosen(arguments, SETS)
-    if not (sets or arguments.phantom or arguments.brain):
+        seeds = QUICK_SEEDS if options.quick else N_SEEDS
+    sets = options.chosen(SETS)
+    if not (sets or options.t1_data.phantom or options.t1_data.brain):
         raise UsageError(
             "nothing to evaluate on", remedy=f"Give --phantom, --brain, or --datasets {SETS[0]}."
         )
-    return T1Plan(sets=sets, n_seeds=seeds, heads=arguments.heads, quick=arguments.quick)
+    return T1Plan(sets=sets, n_seeds=seeds, heads=options.heads, quick=options.quick)
 
 
-def _chosen(arguments: argparse.Namespace, sets: tuple[str, ...]) -> tuple[str, ...]:
-    return sets if arguments.sets is None else tuple(name for name in sets if name in arguments.sets)
-
-
-def _read_real(arguments: argparse.Namespace) -> list[RealSeries]:
+def _read_real(data: T1Data) -> list[RealSeries]:
     """Read what the user gave, first of all, so that a wrong path does not cost an evaluation."""
-
-    def times(values: list[float] | None) -> tuple[float, ...] | None:
-        return None if values is None else tuple(values)
-
     series: list[RealSeries] = []
-    for folder in arguments.phantom or ():
+    for folder in data.phantom or ():
         series += read_real(REAL_PHANTOM, [folder], NOTHING_GIVEN)
-    if arguments.brain:
-        given = ProtocolOverrides(inversion_time=times(arguments.ti), repetition_time=times(arguments.tr))
-        series += read_real(REAL_BRAIN, arguments.brain, given)
+    if data.brain:
+        given = ProtocolOverrides(inversion_time=data.ti, repetition_time=data.tr)
+        series += read_real(REAL_BRAIN, data.brain, given)
     return series
 
 
@@ -209,17 +212,17 @@ def _stability(
     return stability_scores(name, methods[name], watch)
 
 
-def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+def evaluate_maps(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Score T1, T2 and PD on simulated weighted images."""
-    plan = WeightedPlan(sets=_chosen(arguments, MAPS_SETS), heads=arguments.heads, quick=arguments.quick)
-    methods = weighted_methods.maps_methods(arguments.methods, arguments.weights)
-    if arguments.methods is None:
-        _report_missing(without_weights(weighted_methods.FAMILY, arguments.weights), screen)
-    _check_heads(arguments, methods, weighted_methods.FAMILY)
+    plan = WeightedPlan(sets=options.chosen(MAPS_SETS), heads=options.heads, quick=options.quick)
+    methods = weighted_methods.maps_methods(options.methods, options.weights)
+    if options.methods is None:
+        _report_missing(without_weights(weighted_methods.FAMILY, options.weights), screen)
+    _check_heads(options, methods, weighted_methods.FAMILY)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
     for dataset in plan.datasets():
-        result = weighted_scores.evaluate_dataset(dataset, methods, _watch(arguments), metrics)
+        result = weighted_scores.evaluate_dataset(dataset, methods, _watch(options), metrics)
         _report(result.benchmark.refusals, screen)
         scores += result.benchmark.scores
         figures |= weighted_figures(result)
@@ -227,44 +230,43 @@ def evaluate_maps(arguments: argparse.Namespace, screen: Console, metrics: Metri
     return Evaluation(scores=scores, figures=figures, tables=weighted_tables(scores))
 
 
-def evaluate_qsm(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+def evaluate_qsm(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Score a map that was given, or else all methods on simulated heads."""
-    given = [name for name in OWN_MAP if getattr(arguments, name) is not None]
-    if given or arguments.chi_labels is not None:
-        return _score_own_map(arguments, given, metrics)
-    methods = tuple(arguments.methods or qsm_scores.pairs())
+    if options.susceptibility_data != SusceptibilityData():
+        return _score_own_map(options.susceptibility_data, metrics)
+    methods = tuple(options.methods or qsm_scores.pairs())
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
-    for head in qsm_heads(arguments.heads, _chosen(arguments, QSM_SETS), quick=arguments.quick):
+    for head in qsm_heads(options.heads, options.chosen(QSM_SETS), quick=options.quick):
         screen.print(f"{head.name}, {head.dataset}: {len(methods)} ways from images to susceptibility")
-        with progress(head.name, quiet=arguments.quiet) as report:
+        with progress(head.name, quiet=options.quiet) as report:
             result = qsm_scores.evaluate_head(head, methods, report, metrics)
         scores += result.scores
         figures |= qsm_figures(result)
     return Evaluation(scores=scores, figures=figures, tables=qsm_tables(scores))
 
 
-def _score_own_map(arguments: argparse.Namespace, given: list[str], metrics: MetricChoice) -> Evaluation:
-    if len(given) < len(OWN_MAP):
+def _score_own_map(data: SusceptibilityData, metrics: MetricChoice) -> Evaluation:
+    if data.chi is None or data.truth is None or data.chi_mask is None:
         raise UsageError(
             "--chi, --truth and --chi-mask belong together",
             remedy="Give all three; --chi-labels (numbers of the QSM challenge) is optional.",
         )
-    chi, truth = (open_volume(getattr(arguments, name)) for name in ("chi", "truth"))
+    chi, truth = open_volume(data.chi), open_volume(data.truth)
     check_same_grid([chi.grid, truth.grid])
     for volume in (chi, truth):
         if volume.data.ndim != 3:
             raise InputError("is not one volume", remedy="Give one volume.", path=volume.grid.path)
-    mask = read_mask(arguments.chi_mask, chi.grid)
+    mask = read_mask(data.chi_mask, chi.grid)
     if not bool((mask & torch.isfinite(chi.data) & torch.isfinite(truth.data)).any()):
         raise InputError(
             "the mask holds no voxel in which both maps have a value",
             remedy="Give the mask of these maps.",
-            path=arguments.chi_mask,
+            path=data.chi_mask,
         )
     labels = None
-    if arguments.chi_labels is not None:
-        image = read_label_image(arguments.chi_labels)
+    if data.chi_labels is not None:
+        image = read_label_image(data.chi_labels)
         check_same_grid([chi.grid, image.grid])
         labels = image.labels
     numbers: dict[str, float] = asdict(susceptibility_scores(chi.data, truth.data, mask, labels))
@@ -278,7 +280,7 @@ def _score_own_map(arguments: argparse.Namespace, given: list[str], metrics: Met
     ]
     scores = list(metrics.scores(scores))
     rows = [(score.metric, f"{score.value:.4g}", score.unit) for score in scores]
-    table = TextTable(title=arguments.chi.name, columns=("metric", "value", "unit"), rows=rows)
+    table = TextTable(title=data.chi.name, columns=("metric", "value", "unit"), rows=rows)
     return Evaluation(scores=scores, figures={}, tables=[table])
 
 

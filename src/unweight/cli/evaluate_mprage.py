@@ -1,6 +1,5 @@
 """`unweight evaluate mprage`: synthetic T1w images against true ones, on simulated and real subjects."""
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,10 @@ from unweight.benchmark.core.scoring import MetricChoice
 from unweight.benchmark.core.tables import TextTable
 from unweight.benchmark.mprage.figures import age_figure, draw_gains, method_figure
 from unweight.benchmark.mprage.methods import (
-    ABLATED,
-    CONDITIONS,
     DRAWN_METHODS,
     STRUCTURES,
     WEIGHTS,
-    ablation_name,
+    ablated,
     external_segmenter,
     own_segmenter,
     synthesis_methods,
@@ -50,7 +47,7 @@ from unweight.benchmark.mprage.subjects import (
     measure_on_grid,
 )
 from unweight.benchmark.mprage.tables import GAINED, biology_tables, gain_table, t1w_tables
-from unweight.cli.scored import Benchmark, Evaluation
+from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation
 from unweight.cli.terminal import Course, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
@@ -67,25 +64,27 @@ OWN = "own"
 MEASURES = ("cnr white-grey", "cnr putamen-pallidum", "sharpness")
 
 
-def evaluate_mprage(arguments: argparse.Namespace, screen: Console, metrics: MetricChoice) -> Evaluation:
+def evaluate_mprage(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Measure every method on every subject, and summarise."""
-    if arguments.people is not None and arguments.people < 1:
-        raise UsageError(f"{arguments.people} people", remedy="Ask for at least one.")
+    if options.t1w_data.people is not None and options.t1w_data.people < 1:
+        raise UsageError(f"{options.t1w_data.people} people", remedy="Ask for at least one.")
     device = device_for("auto")
-    methods = synthesis_methods(arguments.methods, arguments.weights, device)
+    methods = synthesis_methods(options.methods, options.weights, device)
     work = _Work(
         methods=methods,
-        weights={name: weights_of(name, arguments.weights) for name in methods},
-        own=None if arguments.segmenter not in (None, OWN) else own_segmenter(arguments.weights, device),
-        external=arguments.segmenter,
-        results=ResultsFile(path=arguments.out / RESULTS, about=_about(arguments, metrics)).open(),
-        subjects=_folder(arguments),
+        weights={name: weights_of(name, options.weights) for name in methods},
+        own=None
+        if options.t1w_data.segmenter not in (None, OWN)
+        else own_segmenter(options.weights, device),
+        external=options.t1w_data.segmenter,
+        results=ResultsFile(path=options.out / RESULTS, about=_about(options, metrics)).open(),
+        subjects=_folder(options),
         metrics=metrics,
     )
-    real = None if arguments.t1w is None else _real_levels(arguments.t1w, work)
+    real = None if options.t1w_data.t1w is None else _real_levels(options.t1w_data.t1w, work)
     figures: dict[str, bytes] = {}
-    with course(quiet=arguments.quiet) as displayed:
-        for dataset, pairs, count in _datasets(arguments, displayed):
+    with course(quiet=options.quiet) as displayed:
+        for dataset, pairs, count in _datasets(options, displayed):
             figures |= work.measure(dataset, pairs, count, displayed)
     records = [
         record
@@ -96,10 +95,9 @@ def evaluate_mprage(arguments: argparse.Namespace, screen: Console, metrics: Met
     tables = list(t1w_tables(scores))
     for dataset in dict.fromkeys(record.dataset for record in records):
         some = [record for record in records if record.dataset == dataset]
-        if ABLATED in methods:
-            more, drawn = _ablation(some, dataset)
-            tables += more
-            figures |= drawn
+        more, drawn = _ablation(some, dataset, ablated(methods))
+        tables += more
+        figures |= drawn
         if sum(record.method == TRUTH and "age" in record.about for record in some) >= FEWEST:
             effects = biology(some, dataset)
             scores += metrics.scores(biology_scores(effects, dataset))
@@ -112,9 +110,10 @@ def evaluate_mprage(arguments: argparse.Namespace, screen: Console, metrics: Met
     return Evaluation(scores=scores, figures=figures, tables=tables)
 
 
-def _ablation(records: Sequence[SubjectRecord], dataset: str) -> tuple[list[TextTable], dict[str, bytes]]:
+def _ablation(
+    records: Sequence[SubjectRecord], dataset: str, ablations: Mapping[str, str]
+) -> tuple[list[TextTable], dict[str, bytes]]:
     """Return what R2* and susceptibility add, as tables and as a picture."""
-    ablations = {condition: ablation_name(condition) for condition in CONDITIONS}
     tables: list[TextTable] = []
     figures: dict[str, bytes] = {}
     if any(record.method in ablations.values() for record in records):
@@ -199,16 +198,16 @@ class _Work:
         return {record.method: image for record, image in measured}
 
 
-def _about(arguments: argparse.Namespace, metrics: MetricChoice) -> dict[str, object]:
+def _about(options: EvaluateOptions, metrics: MetricChoice) -> dict[str, object]:
     """Return what all records rest on: what finds structures, the subjects, and metrics if chosen."""
-    segmenter = arguments.segmenter or OWN
+    segmenter = options.t1w_data.segmenter or OWN
     if segmenter == OWN:
-        segmenter = load_weights(STRUCTURES, arguments.weights)[1].sha256
+        segmenter = load_weights(STRUCTURES, options.weights)[1].sha256
     about: dict[str, object] = {
         "segmenter": segmenter,
-        "quick": bool(arguments.quick),
-        "bids": None if arguments.bids is None else _contents(arguments.bids),
-        "heads": None if arguments.heads is None else sorted(heads_for_test(arguments.heads)),
+        "quick": options.quick,
+        "bids": None if options.t1w_data.bids is None else _contents(options.t1w_data.bids),
+        "heads": None if options.heads is None else sorted(heads_for_test(options.heads)),
     }
     return about if metrics.names is None else about | {"metrics": sorted(metrics.names)}
 
@@ -217,14 +216,12 @@ def _contents(tree: Path) -> list[str]:
     return [contents_of(subject) for subject in paired_subjects([tree]).subjects]
 
 
-def _datasets(
-    arguments: argparse.Namespace, displayed: Course
-) -> Iterator[tuple[str, Iterator[Pair], int]]:
+def _datasets(options: EvaluateOptions, displayed: Course) -> Iterator[tuple[str, Iterator[Pair], int]]:
     """Give each set with its subjects, simulated as they are needed."""
-    chosen = arguments.sets
+    chosen = options.sets
     datasets = [name for name in T1W_SETS if chosen is None or name in chosen]
-    if arguments.bids is not None:
-        paired = paired_subjects([arguments.bids])
+    if options.t1w_data.bids is not None:
+        paired = paired_subjects([options.t1w_data.bids])
         for left in paired.left_out:
             displayed.line(f"left out: {left.label} {left.reason}")
         for remark in paired.remarks:
@@ -234,32 +231,32 @@ def _datasets(
             return
     if not datasets:
         return
-    heads = cohort_heads(arguments.heads, quick=arguments.quick)
-    n_workers = arguments.workers if arguments.workers is not None else n_cores()
+    heads = cohort_heads(options.heads, quick=options.quick)
+    n_workers = options.t1w_data.workers if options.t1w_data.workers is not None else n_cores()
     for dataset in datasets:
-        count = _count(arguments, dataset)
+        count = _count(options, dataset)
         paths = cohort_subjects(
             dataset,
             heads,
-            _folder(arguments),
+            _folder(options),
             n=count,
-            quick=arguments.quick,
+            quick=options.quick,
             n_workers=n_workers if n_workers > 1 else 0,
             progress=displayed.bar(f"{dataset}: people made"),
         )
         yield dataset, (load_pair(path) for path in paths), len(paths)
 
 
-def _folder(arguments: argparse.Namespace) -> Path:
+def _folder(options: EvaluateOptions) -> Path:
     """Return where simulated people are kept."""
-    kept: Path | None = arguments.pairs
-    return arguments.out / KEPT if kept is None else kept
+    kept = options.t1w_data.pairs
+    return options.out / KEPT if kept is None else kept
 
 
-def _count(arguments: argparse.Namespace, dataset: str) -> int:
-    if arguments.people is not None:
-        return int(arguments.people)
-    if arguments.quick:
+def _count(options: EvaluateOptions, dataset: str) -> int:
+    if options.t1w_data.people is not None:
+        return options.t1w_data.people
+    if options.quick:
         return N_QUICK
     return N_HEALTHY if dataset == HEALTHY else N_OTHERS
 

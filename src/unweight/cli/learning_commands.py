@@ -89,7 +89,7 @@ def _each(lists: Mapping[str, Sequence[str]]) -> str:
 TRAIN = Command(
     module="unweight.cli.train",
     kinds="method",
-    summary="train a network for T1, for T1, T2 and PD, or for T1w images; a stopped training goes on",
+    summary="train a network for T1, for T1, T2 and PD, or for T1w images; resumes if interrupted",
     arguments=(
         argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
         argument(
@@ -144,7 +144,7 @@ TRAIN = Command(
             "--minutes",
             type=float,
             metavar="M",
-            help="so many steps as take about this long here, without the making of slabs",
+            help="approximate training time in minutes, without the simulation of slabs",
         ),
         argument("--steps", type=int, metavar="N", help="steps of the training"),
         argument("--slabs", only=OF_SLABS, type=int, metavar="N", help="slabs to train on"),
@@ -183,7 +183,7 @@ TRAIN = Command(
             metavar="DIR",
             help="where what is learned from is kept (default: with the training)",
         ),
-        argument("--seed", type=int, default=0, help="of everything (default 0)"),
+        argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)"),
         argument(
             "--base",
             only=WITH_BASE,

@@ -22,7 +22,7 @@ from unweight.mapping.series import (
     map_found,
     status_rows,
 )
-from unweight.mapping.statistics import quartiles
+from unweight.metrics.accuracy import quartiles
 from unweight.registry import load
 from unweight.report.subject import write_subject_page
 
@@ -94,7 +94,7 @@ def write_pages(out: Path, subjects: Sequence[str], screen: Console, *, debug: b
 
 
 def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequence[Path]) -> None:
-    """Print what was mapped, how, what became of the voxels, the quartiles of each map, and the paths."""
+    """Print what was mapped, how, the status of the voxels, the quartiles of each map, and the paths."""
     screen.print(f"{mapped.heading}, {seconds:.1f} s")
     for line in mapped.lines:
         screen.print(line)
@@ -103,7 +103,7 @@ def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequ
     screen.print(table(("voxels", "count", "share", "meaning"), status_rows(mapped.maps)))
     if bool(mapped.usable.any()):
         for spec in mapped.specs:
-            low, middle, high = quartiles(mapped.value(spec.name)[mapped.usable])
+            low, middle, high = quartiles(mapped.value(spec.name)[mapped.usable].double().numpy())
             screen.print(
                 f"{spec.name} of usable voxels: median {middle:.4g} {spec.unit}, "
                 f"quartiles {low:.4g} to {high:.4g} {spec.unit}"

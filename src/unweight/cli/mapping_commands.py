@@ -179,7 +179,7 @@ QSM = Command(
             type=float,
             default=0.35,
             metavar="RAD",
-            help="residual of the phase above which a voxel is put aside (default 0.35)",
+            help="exclude voxels with a larger residual of the phase fit [rad] (default 0.35)",
         ),
         flag("--qsmxt", help="let an installed qsmxt do background removal and inversion"),
         DEVICE,
@@ -206,7 +206,7 @@ MPRAGE = Command(
         argument(
             "--planes",
             choices=T1W_PLANES,
-            help="slices a network sees: three, the mean over three planes; axial; alternate: by turns "
+            help="slices given to a network: three, the mean over three planes; axial; alternate: by turns "
             "from step to step of a draw",
         ),
         argument("--r2star", type=Path, metavar="FILE", help="R2* map [1/s] to use; default: made"),

@@ -1,4 +1,4 @@
-"""`unweight regions`: what maps say of each region of a label image on their grid."""
+"""`unweight regions`: statistics of maps in each region of a label image on their grid."""
 
 import argparse
 import math

@@ -103,7 +103,7 @@ class SimulateOptions:
         slices: In the middle of the brain; None for all.
         lesions: Whether there are plaques.
         motion: Whether some heads move.
-        seed: Of everything.
+        seed: Of all random numbers.
         verbosity: What is printed.
     """
 

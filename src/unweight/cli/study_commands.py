@@ -23,7 +23,9 @@ def line(text: str) -> str:
 
 TREES = (
     argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw BIDS tree; nothing is written there"),
-    argument("out_dir", metavar="OUT_DIR", type=Path, help="derivatives go here; made if absent"),
+    argument(
+        "out_dir", metavar="OUT_DIR", type=Path, help="output directory for derivatives; created if absent"
+    ),
 )
 CHOICE = (
     argument(

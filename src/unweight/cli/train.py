@@ -1,14 +1,16 @@
 """`unweight train`: from heads, people or real images and a preset to weights, with card and error bars."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from unweight.cli.recipe_choice import recipe_from
+from unweight.cli.options import options_of
 from unweight.cli.terminal import Course, console, course, table
+from unweight.cli.train_options import TrainOptions, recipe_from
 from unweight.cli.training_console import ConsoleCallback
 from unweight.cli.training_record import FOLDER, TrainingRecord
 from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
@@ -31,67 +33,66 @@ SHIPPED = "shipped"
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or resume a training, and write the weights; what a residual needs is trained first."""
-    if arguments.workers is not None and arguments.workers < 0:
-        raise UsageError(f"{arguments.workers} workers", remedy="Give 0 or more.")
-    base = trained_method(arguments.method).base
-    if arguments.base is not None and not base:
+    options = options_of(TrainOptions, arguments)
+    base = trained_method(options.method).base
+    if options.base is not None and not base:
         residuals = ", ".join(item.weights for item in trained_methods() if item.base)
         raise UsageError(f"--base goes with {residuals} only")
-    source = _source(arguments)
-    if base and source.keeps_base and arguments.base is None and base not in available(arguments.out):
-        first = argparse.Namespace(**{**vars(arguments), "method": base, "start": None})
+    source = _source(options)
+    if base and source.keeps_base and options.base is None and base not in available(options.out):
+        first = replace(options, method=base, start=None)
         _train(first, _source(first))
-    return _train(arguments, source)
+    return _train(options, source)
 
 
-def _source(arguments: argparse.Namespace) -> TrainingSource:
-    method = trainable(arguments.method)
+def _source(options: TrainOptions) -> TrainingSource:
+    method = trainable(options.method)
     if isinstance(method, SlabSource):
-        return SlabTraining(arguments=arguments, source=method)
+        return SlabTraining(options=options, source=method)
     if isinstance(method, PairMethod):
-        return PairTraining(arguments=arguments, method=method)
-    raise UsageError(f"{arguments.method} is not trained from the command line")
+        return PairTraining(options=options, method=method)
+    raise UsageError(f"{options.method} is not trained from the command line")
 
 
-def _train(arguments: argparse.Namespace, source: TrainingSource) -> int:
+def _train(options: TrainOptions, source: TrainingSource) -> int:
     rank = current_rank()
-    quiet = arguments.quiet or rank.rank > 0
+    quiet = options.verbosity.quiet or rank.rank > 0
     screen = console(quiet=quiet)
-    device, precision = device_for(arguments.device), Precision(arguments.precision)
-    asked = source.adapted(recipe_from(arguments))
+    device, precision = device_for(options.device), Precision(options.precision)
+    asked = source.adapted(recipe_from(options))
     name = asked.method
-    base = _base(arguments, source, screen)
+    base = _base(options, source, screen)
     start = None
-    if arguments.start is not None:
-        folder = None if arguments.start == SHIPPED else Path(arguments.start)
+    if options.start is not None:
+        folder = None if options.start == SHIPPED else Path(options.start)
         start = load_weights(name, folder)
     source.find(asked, screen)
     record = TrainingRecord(
-        folder=arguments.out / FOLDER / source.subfolder(name),
+        folder=options.out / FOLDER / source.subfolder(name),
         asked={
             "recipe": asked.to_plain(),
-            "minutes": arguments.minutes,
+            "minutes": options.minutes,
             **source.asked(),
             "from": None if start is None else start[1].sha256,
             "base": None if base is None else base.sha256,
         },
     )
-    recipe = record.found()
-    if name in available(arguments.out):
+    recipe = record.recipe()
+    if name in available(options.out):
         if recipe is None:
             raise UsageError(
-                f"{arguments.out} holds weights called {name} of another training",
+                f"{options.out} holds weights called {name} of another training",
                 remedy="Choose another folder with -o.",
             )
         screen.print(f"the training of {name} is complete")
-        _summarise(screen, load_weights(name, arguments.out)[1], arguments.out, source)
+        _summarise(screen, load_weights(name, options.out)[1], options.out, source)
         return 0
-    workers = arguments.workers if arguments.workers is not None else n_cores() // rank.n
+    workers = options.workers if options.workers is not None else n_cores() // rank.n
     with course(quiet=quiet) as display:
         callback = NULL_CALLBACK if quiet else ConsoleCallback(display=display, samples_are=source.samples)
         data = source.data(asked, workers if workers > 1 else 0, record.folder, callback)
         if recipe is None:
-            recipe = _timed(asked, data, device, arguments.minutes, base, precision)
+            recipe = _timed(asked, data, device, options.minutes, base, precision)
             if rank.rank == 0:
                 record.write(recipe)
         _introduce(display, recipe, source.description(recipe, data), device)
@@ -107,28 +108,28 @@ def _train(arguments: argparse.Namespace, source: TrainingSource) -> int:
         )
     if trained is not None:
         tensors, card = trained
-        save_weights(arguments.out, tensors, card, half=True)
-        _summarise(screen, load_weights(card.name, arguments.out)[1], arguments.out, source)
+        save_weights(options.out, tensors, card, half=True)
+        _summarise(screen, load_weights(card.name, options.out)[1], options.out, source)
     if rank.rank == 0:
         data.discard()
     return 0
 
 
-def _base(arguments: argparse.Namespace, source: TrainingSource, screen: Console) -> BaseNetwork | None:
+def _base(options: TrainOptions, source: TrainingSource, screen: Console) -> BaseNetwork | None:
     """Return the network whose residual is learned; where it is kept beside the weights, it is copied."""
-    name = trained_method(arguments.method).base
+    name = trained_method(options.method).base
     if not name:
         return None
     if not source.keeps_base:
-        return load_base(name, arguments.base)
-    if arguments.base is not None and name not in available(arguments.out):
-        tensors, card = load_weights(name, arguments.base)
-        save_weights(arguments.out, tensors, card, half=card.stored == "float16")
-        screen.print(f"{name} copied to {arguments.out}")
-    base = load_base(name, arguments.out)
-    if arguments.base is not None and load_base(name, arguments.base).sha256 != base.sha256:
+        return load_base(name, options.base)
+    if options.base is not None and name not in available(options.out):
+        tensors, card = load_weights(name, options.base)
+        save_weights(options.out, tensors, card, half=card.stored == "float16")
+        screen.print(f"{name} copied to {options.out}")
+    base = load_base(name, options.out)
+    if options.base is not None and load_base(name, options.base).sha256 != base.sha256:
         raise UsageError(
-            f"{arguments.out} holds another {name} than {arguments.base}",
+            f"{options.out} holds another {name} than {options.base}",
             remedy="Choose another folder with -o.",
         )
     return base

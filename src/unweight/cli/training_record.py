@@ -1,4 +1,4 @@
-"""What a folder was asked to train: a training that was stopped goes on, and no other in its place."""
+"""Record of the training in a folder: an interrupted one is resumed, and no other takes its place."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class TrainingRecord:
     folder: Path
     asked: Mapping[str, Any]
 
-    def found(self) -> Recipe[Any, Any] | None:
+    def recipe(self) -> Recipe[Any, Any] | None:
         """Return the recipe of the training in the folder, if it is the one asked for."""
         path = self.folder / RECORD
         if not path.exists():

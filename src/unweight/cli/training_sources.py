@@ -1,6 +1,5 @@
 """What `unweight train` learns from: slabs of heads, or pairs of echoes and T1w, simulated or real."""
 
-import argparse
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, ClassVar, final
 from rich.console import Console
 
 from unweight.cli.learning_commands import TRAIN
+from unweight.cli.train_options import TrainOptions
 from unweight.cli.training_record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
@@ -88,21 +88,21 @@ class SlabTraining(TrainingSource):
     """Slabs of BrainWeb's heads, or of heads drawn from random numbers.
 
     Attributes:
-        arguments: Of the command line.
+        options: Of the command.
         source: The method that learns from them.
     """
 
-    arguments: argparse.Namespace
+    options: TrainOptions
     source: SlabSource
     chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
     samples: ClassVar[str] = "slabs"
     keeps_base: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.arguments, name) is not None]
+        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.options, name) is not None]
         if given:
             raise UsageError(
-                f"{self.arguments.method} takes no {', '.join(given)}",
+                f"{self.options.method} takes no {', '.join(given)}",
                 remedy=f"They go with {', '.join(_pair_methods())}.",
             )
 
@@ -112,7 +112,7 @@ class SlabTraining(TrainingSource):
 
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Choose the heads."""
-        self.chosen = chosen_heads(self.arguments.heads)
+        self.chosen = chosen_heads(self.options.heads)
 
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
@@ -141,11 +141,11 @@ class SlabTraining(TrainingSource):
         return f"{recipe.n_slabs} slabs from {train}; scored on {validation}"
 
     def _heads(self, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None:
-            return _read_heads(self.arguments.heads, self.chosen[part])
+        if self.chosen is not None and self.options.heads is not None:
+            return _read_heads(self.options.heads, self.chosen[part])
         return tuple(
             procedural_head(
-                seeded_generator(self.arguments.seed, "head", part, index),
+                seeded_generator(self.options.seed, "head", part, index),
                 shape=HEAD_SHAPE,
                 voxel_mm=HEAD_VOXEL_MM,
                 centre_mm=HEAD_MIDDLE_MM,
@@ -160,11 +160,11 @@ class PairTraining(TrainingSource):
     """Pairs of echoes and T1w of simulated people, or of the subjects of a BIDS tree.
 
     Attributes:
-        arguments: Of the command line.
+        options: Of the command.
         method: What learns from them.
     """
 
-    arguments: argparse.Namespace
+    options: TrainOptions
     method: PairMethod[Any]
     chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
     real: Mapping[str, tuple[PairedSubject, ...]] | None = field(default=None, init=False)
@@ -172,7 +172,7 @@ class PairTraining(TrainingSource):
     keeps_base: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        options, name = self.arguments, self.arguments.method
+        options, name = self.options, self.options.method
         if options.bids is not None and (options.heads or options.people):
             remedy = "Leave --brainweb-dir and --n-subjects out."
             raise UsageError("--bids-dir learns from real people", remedy=remedy)
@@ -190,19 +190,19 @@ class PairTraining(TrainingSource):
     def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
         """Return the recipe with another cohort."""
         cohort: CohortRecipe = recipe.slabs
-        if self.arguments.people is not None:
-            n_train, n_validation = self.arguments.people
+        if self.options.people is not None:
+            n_train, n_validation = self.options.people
             cohort = replace(cohort, n=(n_train, n_validation, cohort.n[2]))
-        if self.arguments.seed:
-            cohort = replace(cohort, seed=self.arguments.seed)
+        if self.options.seed:
+            cohort = replace(cohort, seed=self.options.seed)
         return replace(recipe, slabs=cohort, n_slabs=cohort.n[0])
 
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Choose the heads of simulated people, or find the subjects of a tree."""
-        if self.arguments.bids is None:
-            self.chosen = chosen_heads(self.arguments.heads)
+        if self.options.bids is None:
+            self.chosen = chosen_heads(self.options.heads)
             return
-        result = paired_subjects([self.arguments.bids], labels=self.arguments.labels)
+        result = paired_subjects([self.options.bids], labels=self.options.labels)
         for left in result.left_out:
             screen.print(f"left out: {left.label} {left.reason}")
         for remark in result.remarks:
@@ -268,15 +268,15 @@ class PairTraining(TrainingSource):
                 "part": part,
             }
             make, indices = partial(person_pair, cohort, heads, part), cohort.indices(part)
-        default = self.arguments.out / FOLDER / PAIRS
-        folder = (default if self.arguments.pairs is None else self.arguments.pairs) / part
+        default = self.options.out / FOLDER / PAIRS
+        folder = (default if self.options.pairs is None else self.options.pairs) / part
         progress = callback.samples(part)
         paths = make_pairs(make, indices, folder, about, n_workers=n_workers, progress=progress)
         return tuple(load_pair(path) for path in paths)
 
     def _heads(self, cohort: CohortRecipe, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None:
-            return _read_heads(self.arguments.heads, self.chosen[part])
+        if self.chosen is not None and self.options.heads is not None:
+            return _read_heads(self.options.heads, self.chosen[part])
         return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
 
 

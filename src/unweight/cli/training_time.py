@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unweight.cli.recipe_choice import with_steps
+from unweight.cli.train_options import with_steps
 from unweight.learn.training.execution import Precision, PrecisionChoice
 from unweight.learn.training.loop import train
 from unweight.learn.training.recipe import Recipe

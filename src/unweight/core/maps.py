@@ -16,7 +16,7 @@ from unweight.core.parameter import ParameterSpec
 
 
 class VoxelStatus(IntEnum):
-    """What became of a voxel. A failed one is NaN; a suspect one keeps its value."""
+    """Status of a voxel. A failed voxel is NaN; a suspect voxel keeps its value."""
 
     OK = 0
     MASKED = 1
@@ -72,7 +72,7 @@ def failed_voxels(status: UInt8[Tensor, "*voxels"]) -> Bool[Tensor, "*voxels"]:
 
 CHI_SQUARE = "Reduced chi-square of the signal model; 1 is what noise explains"
 RMS_OF_LOG = (
-    "Root mean square, over the images, of the logarithm of the image over that made again from the maps, "
+    "Root mean square, over the images, of the logarithm of the image over that synthesised from the maps, "
     "gains and receive sensitivity taken out"
 )
 PHASE_RESIDUAL = "Residual of the phase about a line in echo time, weighted with magnitude [rad]"

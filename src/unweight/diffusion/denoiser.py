@@ -1,6 +1,6 @@
 """Denoisers: prediction targets, the contract, and networks that keep it.
 
-What a network is trained to say, and the clean sample that follows from it.
+What a network is trained to predict, and the clean sample that follows from it.
 
     clean x₀     ε = noise, x₀ = (x − σ ε)/α     v = α ε − σ x₀, x₀ = α x − σ v
 
@@ -40,7 +40,7 @@ class Prediction(Enum):
         noise: Float[Tensor, "batch channels *space"],
         level: NoiseLevel,
     ) -> Float[Tensor, "batch channels *space"]:
-        """Return what the network should have said."""
+        """Return the target of the network."""
         if self is Prediction.CLEAN:
             return clean
         if self is Prediction.EPSILON:
@@ -67,7 +67,7 @@ class Prediction(Enum):
         if bool((alpha <= 0).any()):
             raise UsageError(
                 "a prediction of epsilon gives no clean sample at alpha = 0, where all is noise",
-                remedy="Predict the velocity, or use a ladder that ends with alpha above 0.",
+                remedy="Predict the velocity, or use a schedule that ends with alpha above 0.",
             )
         return ((noisy - sigma * predicted) / alpha).to(noisy)
 

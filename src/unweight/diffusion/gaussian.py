@@ -117,10 +117,10 @@ class LinearGaussianDenoiser(Denoiser):
 
 
 def probability_flow(
-    data: GaussianDenoiser, ladder: NoiseSchedule, start: Float[Tensor, "batch channels *space"]
+    data: GaussianDenoiser, schedule: NoiseSchedule, start: Float[Tensor, "batch channels *space"]
 ) -> Float[Tensor, "batch channels *space"]:
     """Return where a deterministic sampler of endless many steps ends, on the same range of levels."""
-    first, last = float(ladder.alpha[0]), float(ladder.alpha[-1])
-    quiet, loud = float(ladder.sigma[0]), float(ladder.sigma[-1])
+    first, last = float(schedule.alpha[0]), float(schedule.alpha[-1])
+    quiet, loud = float(schedule.sigma[0]), float(schedule.sigma[-1])
     deviation = (start - last * data.mean) / math.hypot(last * data.sd, loud)
     return first * data.mean + math.hypot(first * data.sd, quiet) * deviation

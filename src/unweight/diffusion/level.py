@@ -31,7 +31,7 @@ class NoiseLevel:
     Attributes:
         alpha: Share of the clean sample, 1 (clean) to 0 (noise only).
         sigma: Standard deviation of the noise, 0 to 1.
-        time: What a network is told instead of both; its scale is that of the ladder.
+        time: The input of a network in place of both; its scale is that of the schedule.
     """
 
     alpha: Float[Tensor, " batch"]

@@ -2,8 +2,8 @@
 
     L = E_{k, ε} mean |f(α_k x₀ + σ_k ε, t_k, condition) − target|²
 
-The target is ε (the simple loss of DDPM), v, or x₀. Levels are drawn evenly from those of the ladder
-that hold noise, so that a short ladder trains only the levels it will sample, as Fast-DDPM does.
+The target is ε (the simple loss of DDPM), v, or x₀. Levels are drawn evenly from those of the schedule
+that hold noise, so that a short schedule trains only the levels it will sample, as Fast-DDPM does.
 
 References: Ho, Jain, Abbeel, NeurIPS 2020 (arXiv 2006.11239), equation 14; Salimans, Ho, ICLR 2022
 (arXiv 2202.00512); Jiang et al., 2024 (arXiv 2405.14802).
@@ -28,18 +28,18 @@ class DenoisingLoss:
     """The loss of a batch, item by item: take the mean to train.
 
     Attributes:
-        ladder: The levels to train on.
-        prediction: What the network says.
+        schedule: The levels to train on.
+        prediction: What the network predicts.
     """
 
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     prediction: Prediction
 
     def __post_init__(self) -> None:
-        if self.prediction is Prediction.EPSILON and float(self.ladder.alpha[-1]) == 0:
+        if self.prediction is Prediction.EPSILON and float(self.schedule.alpha[-1]) == 0:
             raise UsageError(
-                "a network cannot learn to sample from epsilon on a ladder that reaches pure noise",
-                remedy="Predict the velocity, or use a ladder that ends with alpha above 0.",
+                "a network cannot learn to sample from epsilon on a schedule that reaches pure noise",
+                remedy="Predict the velocity, or use a schedule that ends with alpha above 0.",
             )
 
     def __call__(
@@ -50,8 +50,8 @@ class DenoisingLoss:
         noise: ItemNoise,
     ) -> Float[Tensor, " batch"]:
         """Draw a level and noise for each item and return its mean square error."""
-        first = 1 if float(self.ladder.sigma[0]) == 0 else 0
-        level = self.ladder.at(noise.integers(first, self.ladder.n_steps), clean)
+        first = 1 if float(self.schedule.sigma[0]) == 0 else 0
+        level = self.schedule.at(noise.integers(first, self.schedule.n_steps), clean)
         drawn = noise.normal().to(clean)
         if drawn.shape != clean.shape:
             raise UsageError(f"noise of shape {tuple(drawn.shape)} is given for {tuple(clean.shape)}")

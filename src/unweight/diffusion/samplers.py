@@ -2,14 +2,14 @@
 
 The contract of a sampler: from noise to a sample of what the denoiser has learned.
 
-The walk down a ladder that the samplers share: at each level ask the denoiser, then step.
+The walk down a schedule that the samplers share: at each level ask the denoiser, then step.
 
 The ancestral sampler of DDPM: every step draws from the posterior of the forward process.
 
     x' ~ N( (α σ'²)/(α' σ²) x + (α' τ²)/σ² x₀,  τ² σ'²/σ² ),    τ² = σ² − (α/α')² σ'²
 
 α, σ belong to the level of x, primes to the next. The variance is "fixed small", exact if the data
-were one point; written for any two levels, so that a ladder may be sub-sampled.
+were one point; written for any two levels, so that a schedule may be sub-sampled.
 
 Reference: Ho, Jain, Abbeel, NeurIPS 2020 (arXiv 2006.11239), equations 6 and 7, algorithm 2.
 
@@ -31,7 +31,7 @@ DPM-Solver++(2M): the second-order step along the probability flow, one evaluati
 The minus marks the step before. With D = x₀ this is DDIM; so are the first step, a step that ends
 clean (h infinite) and one that follows a step from pure noise (r infinite).
 
-The error falls as 1/steps² on a ladder of equal steps in λ; on the cosine ladder, whose λ has no ends,
+The error falls as 1/steps² on a schedule of equal steps in λ; on the cosine schedule, whose λ has no ends,
 more slowly (on Gaussian data to the power 0.6 to 1.7 between 64 and 512 steps). With few steps its
 samples are hardly less contracted than those of DDIM where data are narrow: 8 cosine steps keep 24 %
 of s = 0.05.
@@ -46,7 +46,7 @@ Samples over data, as standard deviations, for data of standard deviation s:
     ancestral   the variance V' = w² V + τ² σ'²/σ², w = (weight of x) + (weight of x₀) α s²/(α² s² + σ²)
 
 A first-order sampler of eight steps keeps 86 % of s = 1, but 24 % of s = 0.05. The mean is right in
-both as far as the ladder starts from pure noise. So diffuse what is whitened, whose posterior has
+both as far as the schedule starts from pure noise. So diffuse what is whitened, whose posterior has
 s = 1 by construction, and divide the contraction out.
 
 Reference: the step of Song, Meng, Ermon, ICLR 2021 (arXiv 2010.02502), put into the exact denoiser.
@@ -69,7 +69,7 @@ from unweight.diffusion.schedule import NoiseSchedule
 
 
 class Sampler(ABC):
-    """Goes down a ladder. Stateless: its fields, the ladder among them, are its configuration.
+    """Goes down a schedule. Stateless: its fields, the schedule among them, are its configuration.
 
     The start is standard normal noise, whatever α the noisiest level has. No gradient is kept.
     """
@@ -92,7 +92,7 @@ class Sampler(ABC):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class Transition:
     """One step: from a level to the next cleaner one.
 
     Attributes:
@@ -111,13 +111,13 @@ class Rung:
 
     def denoise(
         self,
-        ladder: NoiseSchedule,
+        schedule: NoiseSchedule,
         denoiser: Denoiser,
         noisy: Float[Tensor, "batch channels *space"],
         condition: Float[Tensor, "batch *condition"] | None,
     ) -> Float[Tensor, "batch channels *space"]:
         """Return the clean sample as seen from the start of the step."""
-        level = ladder.at(torch.full((noisy.shape[0],), self.index), noisy)
+        level = schedule.at(torch.full((noisy.shape[0],), self.index), noisy)
         return denoiser(noisy, level, condition)
 
 
@@ -138,12 +138,12 @@ def begin(
     return noise.normal()
 
 
-def rungs(ladder: NoiseSchedule) -> Iterator[Rung]:
-    """Yield the steps of the ladder, from the noisiest level to the cleanest."""
-    alpha: list[float] = ladder.alpha.tolist()
-    sigma: list[float] = ladder.sigma.tolist()
-    for index in range(ladder.n_steps, 0, -1):
-        yield Rung(
+def transitions(schedule: NoiseSchedule) -> Iterator[Transition]:
+    """Yield the steps of the schedule, from the noisiest level to the cleanest."""
+    alpha: list[float] = schedule.alpha.tolist()
+    sigma: list[float] = schedule.sigma.tolist()
+    for index in range(schedule.n_steps, 0, -1):
+        yield Transition(
             index=index,
             alpha=alpha[index],
             sigma=sigma[index],
@@ -152,13 +152,13 @@ def rungs(ladder: NoiseSchedule) -> Iterator[Rung]:
         )
 
 
-def posterior_weights(rung: Rung) -> tuple[float, float, float]:
+def posterior_weights(transition: Transition) -> tuple[float, float, float]:
     """Return the weights of x and of x₀ in the mean, and the standard deviation of the draw."""
-    ratio = rung.alpha / rung.next_alpha
-    added = rung.sigma**2 - ratio**2 * rung.next_sigma**2
-    of_noisy = ratio * rung.next_sigma**2 / rung.sigma**2
-    of_clean = rung.next_alpha * added / rung.sigma**2
-    return of_noisy, of_clean, math.sqrt(max(added, 0.0)) * rung.next_sigma / rung.sigma
+    ratio = transition.alpha / transition.next_alpha
+    added = transition.sigma**2 - ratio**2 * transition.next_sigma**2
+    of_noisy = ratio * transition.next_sigma**2 / transition.sigma**2
+    of_clean = transition.next_alpha * added / transition.sigma**2
+    return of_noisy, of_clean, math.sqrt(max(added, 0.0)) * transition.next_sigma / transition.sigma
 
 
 @final
@@ -167,10 +167,10 @@ class Ancestral(Sampler):
     """DDPM sampling. Needs hundreds of steps; to clip x₀, give it a `Clipped` denoiser.
 
     Attributes:
-        ladder: The levels to go down.
+        schedule: The levels to go down.
     """
 
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
 
     def __call__(
         self,
@@ -181,9 +181,9 @@ class Ancestral(Sampler):
         """Draw at every step but one that ends clean."""
         with torch.no_grad():
             sample = begin(noise, condition)
-            for rung in rungs(self.ladder):
-                clean = rung.denoise(self.ladder, denoiser, sample, condition)
-                of_noisy, of_clean, spread = posterior_weights(rung)
+            for transition in transitions(self.schedule):
+                clean = transition.denoise(self.schedule, denoiser, sample, condition)
+                of_noisy, of_clean, spread = posterior_weights(transition)
                 sample = of_noisy * sample + of_clean * clean
                 if spread > 0:
                     sample = sample + spread * noise.normal()
@@ -193,11 +193,11 @@ class Ancestral(Sampler):
 def ddim_step(
     noisy: Float[Tensor, "batch channels *space"],
     clean: Float[Tensor, "batch channels *space"],
-    rung: Rung,
+    transition: Transition,
 ) -> Float[Tensor, "batch channels *space"]:
     """Return the sample at the next level, if x₀ does not change on the way."""
-    kept = rung.next_sigma / rung.sigma
-    return kept * noisy + (rung.next_alpha - rung.alpha * kept) * clean
+    kept = transition.next_sigma / transition.sigma
+    return kept * noisy + (transition.next_alpha - transition.alpha * kept) * clean
 
 
 @final
@@ -206,10 +206,10 @@ class Ddim(Sampler):
     """Deterministic DDIM.
 
     Attributes:
-        ladder: The levels to go down.
+        schedule: The levels to go down.
     """
 
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
 
     def __call__(
         self,
@@ -220,17 +220,19 @@ class Ddim(Sampler):
         """Draw the start only."""
         with torch.no_grad():
             sample = begin(noise, condition)
-            for rung in rungs(self.ladder):
-                clean = rung.denoise(self.ladder, denoiser, sample, condition)
-                sample = ddim_step(sample, clean, rung)
+            for transition in transitions(self.schedule):
+                clean = transition.denoise(self.schedule, denoiser, sample, condition)
+                sample = ddim_step(sample, clean, transition)
         return sample
 
 
-def log_snr_step(rung: Rung) -> float:
+def log_snr_step(transition: Transition) -> float:
     """Return h, infinite for a step from pure noise or to a clean sample."""
-    if rung.alpha == 0 or rung.next_sigma == 0:
+    if transition.alpha == 0 or transition.next_sigma == 0:
         return math.inf
-    return math.log(rung.next_alpha / rung.next_sigma) - math.log(rung.alpha / rung.sigma)
+    return math.log(transition.next_alpha / transition.next_sigma) - math.log(
+        transition.alpha / transition.sigma
+    )
 
 
 @final
@@ -239,10 +241,10 @@ class DpmSolver(Sampler):
     """DPM-Solver++(2M).
 
     Attributes:
-        ladder: The levels to go down.
+        schedule: The levels to go down.
     """
 
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
 
     def __call__(
         self,
@@ -254,46 +256,47 @@ class DpmSolver(Sampler):
         with torch.no_grad():
             sample = begin(noise, condition)
             before, step_before = torch.zeros_like(sample), math.inf
-            for rung in rungs(self.ladder):
-                clean = rung.denoise(self.ladder, denoiser, sample, condition)
-                step = log_snr_step(rung)
+            for transition in transitions(self.schedule):
+                clean = transition.denoise(self.schedule, denoiser, sample, condition)
+                step = log_snr_step(transition)
                 slope = 0.0 if math.inf in (step, step_before) else 0.5 * step / step_before
-                sample = ddim_step(sample, (1 + slope) * clean - slope * before, rung)
+                sample = ddim_step(sample, (1 + slope) * clean - slope * before, transition)
                 before, step_before = clean, step
         return sample
 
 
-def ddim_contraction(ladder: NoiseSchedule, sd: float) -> float:
-    """Return the standard deviation of DDIM samples over that of the data, on a ladder that ends clean."""
-    _check(ladder, sd)
+def ddim_contraction(schedule: NoiseSchedule, sd: float) -> float:
+    """Return the standard deviation of DDIM samples over that of the data; the schedule ends clean."""
+    _check(schedule, sd)
     kept = 1.0
-    for rung in rungs(ladder):
-        along = rung.alpha * rung.next_alpha * sd**2 + rung.sigma * rung.next_sigma
-        kept *= along / (rung.alpha**2 * sd**2 + rung.sigma**2)
+    for transition in transitions(schedule):
+        along = transition.alpha * transition.next_alpha * sd**2
+        along += transition.sigma * transition.next_sigma
+        kept *= along / (transition.alpha**2 * sd**2 + transition.sigma**2)
     return kept / sd
 
 
-def ancestral_contraction(ladder: NoiseSchedule, sd: float) -> float:
-    """Return the standard deviation of ancestral samples over that of the data, on such a ladder."""
-    _check(ladder, sd)
+def ancestral_contraction(schedule: NoiseSchedule, sd: float) -> float:
+    """Return the standard deviation of ancestral samples over that of the data, on such a schedule."""
+    _check(schedule, sd)
     variance = 1.0
-    for rung in rungs(ladder):
-        of_noisy, of_clean, spread = posterior_weights(rung)
-        gain = rung.alpha * sd**2 / (rung.alpha**2 * sd**2 + rung.sigma**2)
+    for transition in transitions(schedule):
+        of_noisy, of_clean, spread = posterior_weights(transition)
+        gain = transition.alpha * sd**2 / (transition.alpha**2 * sd**2 + transition.sigma**2)
         variance = (of_noisy + of_clean * gain) ** 2 * variance + spread**2
     return math.sqrt(variance) / sd
 
 
-def variance_correction(ladder: NoiseSchedule, sd: float = 1.0) -> float:
+def variance_correction(schedule: NoiseSchedule, sd: float = 1.0) -> float:
     """Return what the variance of DDIM samples is to be multiplied with: contraction to the power -2."""
-    return ddim_contraction(ladder, sd) ** -2
+    return ddim_contraction(schedule, sd) ** -2
 
 
-def _check(ladder: NoiseSchedule, sd: float) -> None:
+def _check(schedule: NoiseSchedule, sd: float) -> None:
     if not sd > 0:
         raise UsageError(f"the standard deviation of the data must be positive, not {sd:g}")
-    if float(ladder.sigma[0]) != 0:
+    if float(schedule.sigma[0]) != 0:
         raise UsageError(
-            f"this ladder ends with noise of {float(ladder.sigma[0]):g} in the samples",
+            f"this schedule ends with noise of {float(schedule.sigma[0]):g} in the samples",
             remedy="Give one whose first level is clean.",
         )

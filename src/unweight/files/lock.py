@@ -25,7 +25,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a lock as long as the block lasts, and tell whether it is held.
 
     Args:
-        path: The file, made if absent; it stays, and is empty.
+        path: The file, created if absent; it stays, and is empty.
         wait: For whoever holds it; otherwise the block is entered without the lock.
 
     Raises:
@@ -45,7 +45,7 @@ def awaited(path: Path, what: str) -> Iterator[None]:
     A file system that gives no locks is passed over with a warning.
 
     Args:
-        path: The file; its folder is made if absent.
+        path: The file; its folder is created if absent.
         what: Is written, for the line that is said.
 
     Raises:

@@ -33,7 +33,7 @@ def write_shards(
 
     Args:
         samples: Tensors by name, the same names for every sample.
-        folder: Made if absent; must not hold a set already.
+        folder: Created if absent; must not hold a set already.
         per_shard: Samples in a shard.
         about: What made the samples, for the manifest; plain values.
 

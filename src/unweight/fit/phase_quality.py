@@ -2,7 +2,7 @@
 
 The residual of the phase about its line in echo time says whether it was unwrapped rightly and whether one
 frequency explains it. Of noise alone it is small, σ/m, so a limit on it leaves tissue and takes what lies
-in veins, calcifications and beside the sinuses. What is put aside inside the brain is given the smooth of
+in veins, calcifications and beside the sinuses. What is excluded inside the brain is given the smooth of
 its surroundings, so that spheres and convolutions do not see a hole, and no trust.
 """
 
@@ -55,7 +55,7 @@ def assess_phase(
         mask: Where it was made.
         voxel_mm: Voxel size along each axis [mm].
         noise_sd: Of one channel; None to take it from the residuals, which takes three echoes.
-        limit: Residual above which a voxel is put aside [rad].
+        limit: Residual above which a voxel is excluded [rad].
 
     Raises:
         InputError: No voxel is left.

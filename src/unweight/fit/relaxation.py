@@ -7,7 +7,7 @@
 3. Noise: one sigma for the acquisition, from the residuals (`fit.noise_level`) unless it is given.
 4. Standard deviations from the Cramér–Rao bound at the estimate. Least squares reaches it, and so does the
    log-linear fit above the noise floor. ARLO does not (`fit.arlo`): its error is larger than the standard
-   deviation that is told.
+   deviation that is reported.
 5. A status for every voxel. Real decay is often not exponential (fat, fields that vary within the voxel,
    stimulated echoes); such voxels keep their value and are IMPLAUSIBLE.
 """
@@ -196,7 +196,7 @@ class _Noise(NamedTuple):
         return least if self.floor is None else max(least, self.floor.top)
 
     def notes(self, kind: SignalKind) -> dict[str, str | float]:
-        """Return what sidecars say of the floor."""
+        """Return the floor as sidecars record it."""
         if kind is SignalKind.SIGNED:
             return {"noise_floor_from": "none: values with a sign have no floor"}
         if self.floor is None:
@@ -209,7 +209,7 @@ class _Noise(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """What is told of each voxel."""
+    """The results of each voxel."""
 
     values: Float[Tensor, "voxels parameters"]
     std: Float[Tensor, "voxels parameters"]

@@ -1,7 +1,7 @@
 """From complex multi-echo gradient echo to magnetic susceptibility.
 
 In the order of events: field map (`susceptibility.field_map`), voxels whose phase does not follow a line
-put aside, background field removed, dipole inverted, reference subtracted. In ppm of the static field,
+excluded, background field removed, dipole inverted, reference subtracted. In ppm of the static field,
 
     B = ω/(2π·γ̄·B0),    B = B_local + B_background,    B_local = d ∗ χ.
 
@@ -101,7 +101,7 @@ class SusceptibilityFit(Estimator[Acquisition]):
         reference: Which mean is called 0.
         bipolar: Whether every other echo was read backwards; None to see it in the data.
         direction: Of the static field in voxel axes; None to take it from the affine.
-        quality_limit: Residual of the phase above which a voxel is put aside [rad]; infinite for none.
+        quality_limit: Residual of the phase above which a voxel is excluded [rad]; infinite for none.
     """
 
     background: BackgroundRemoval = vsharp
@@ -268,7 +268,7 @@ def _notes(result: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) 
         )
     lost = 1 - float(judged.good.sum() / mask.sum())
     if lost > 0:
-        notes.append(f"{100 * lost:.2f} % of the mask put aside: the phase there does not follow a line")
+        notes.append(f"{100 * lost:.2f} % of the mask excluded: the phase there does not follow a line")
     return tuple(notes)
 
 

@@ -20,7 +20,7 @@ from torch.func import jvp
 
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, SignalModel
+from unweight.signals.model import SeparableModel, SignalModel, linear_basis
 
 Free = Float[Tensor, "voxels free"]
 Theta = Float[Tensor, "*voxels parameters"]
@@ -118,7 +118,7 @@ class VoxelProblem:
         if not isinstance(self.model, SeparableModel) or self.data.is_complex():
             return self.model(theta, protocol, known)
         place = self.model.parameters.index(self.model.amplitude[0])
-        return theta[..., place : place + 1] * self.model.linear_basis(theta, protocol, known)
+        return theta[..., place : place + 1] * linear_basis(self.model, theta, protocol, known)
 
     def signal_and_slopes(
         self, free: Free

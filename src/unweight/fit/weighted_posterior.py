@@ -33,7 +33,7 @@ Maps = Float[Tensor, "batch *space"]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightedVoxelPosterior:
-    """What the images say of each voxel by itself.
+    """Estimates of each voxel from its signals alone.
 
     Attributes:
         ln_t1: Mean of ln T1 [ln s].

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from typing import final
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
+from unweight.bids.derivatives.description import DerivedImage, set_desc
 from unweight.bids.derivatives.provenance import provenance_of
 from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.volume import open_volume
@@ -16,6 +18,7 @@ from unweight.bids.read import Series, source_of
 from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
+from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
 from unweight.learn.mprage.methods import load_synthesiser
@@ -36,7 +39,6 @@ from unweight.mapping.series import (
 )
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import FieldDirection, direction_of
-from unweight.prepare.t1w_companions import made_beside
 from unweight.registry import method, methods
 
 FAMILY = "mprage"
@@ -157,7 +159,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
             raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
-        check_echoes(read.sidecars, read.suffix, Echoes.GRADIENT, "The network knows gradient echoes only.")
+        check_echoes(
+            read.sidecars, read.suffix, Echoes.GRADIENT, "The network was trained on gradient echoes only."
+        )
         conditions = self.options.conditions
         known = self.known_maps or self._read_maps(read)
         direction = FieldDirection()
@@ -183,7 +187,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
         provenance = provenance_of(
             read,
-            algorithm=record.algorithm.format(told=", ".join(used)),
+            algorithm=record.algorithm.format(inputs=", ".join(used)),
             reference=record.reference,
             settings={
                 "Weights": self.card.name,
@@ -238,3 +242,35 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def made_beside(maps: ParameterMaps, mask: Bool[Tensor, "x y z"]) -> tuple[DerivedImage, ...]:
+    """Return the mask of the brain, and the draws if there are some.
+
+    Args:
+        maps: The image.
+        mask: The brain it was made for.
+    """
+    spec = maps.specs[0]
+    images = [
+        DerivedImage(
+            key="brain",
+            desc=set_desc("brain", spec.suffix),
+            suffix="mask",
+            values=mask,
+            description="The brain with its CSF, as found in the echoes or given",
+        )
+    ]
+    draws = () if maps.draws is None else maps.draws[..., 0].unbind(0)
+    for number, draw in enumerate(draws, start=1):
+        images.append(
+            DerivedImage(
+                key=f"draw {number}",
+                desc=f"{spec.desc}{number}",
+                suffix=spec.suffix,
+                values=draw.nan_to_num(),
+                description=f"Draw {number} of {len(draws)}: as sharp as an image, and none of them true",
+                unit=spec.unit,
+            )
+        )
+    return tuple(images)

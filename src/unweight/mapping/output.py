@@ -156,7 +156,7 @@ def check_overwrite(
     if there is not None and there != sources:
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
         raise OutputError(
-            f"maps of other images stand there under the name {name}",
+            f"the output already holds maps of other images under the name {name}",
             remedy="Choose another folder with -o, or name the subject of files with --subject.",
             path=out / f"sub-{entities['sub']}",
         )

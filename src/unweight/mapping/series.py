@@ -22,7 +22,7 @@ from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps
 from unweight.core.parameter import ParameterSpec
 from unweight.mapping.output import Destination, OutputSet, write_set
-from unweight.mapping.statistics import quartiles
+from unweight.metrics.accuracy import quartiles
 from unweight.report.figures import draw_maps
 from unweight.report.subject import write_subject_page
 
@@ -142,7 +142,7 @@ class MappedSeries:
         for spec in self.specs:
             values = self.value(spec.name)[self.usable]
             if len(values):
-                low, middle, high = quartiles(values)
+                low, middle, high = quartiles(values.double().numpy())
                 lines.append(
                     f"{spec.name} [{spec.unit}]: median {middle:.4g}, quartiles {low:.4g} to {high:.4g}"
                 )

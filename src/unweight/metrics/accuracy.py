@@ -127,8 +127,8 @@ def quartiles(values: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
 
 
 def _errors(
-    found: Float[Tensor, " compared"], known: Float[Tensor, " compared"], positive: bool
+    estimate: Float[Tensor, " compared"], known: Float[Tensor, " compared"], positive: bool
 ) -> tuple[Float[Tensor, " compared"], Float[Tensor, " compared"]]:
     if positive:
-        return torch.log(found / known), found / known - 1
-    return found - known, found - known
+        return torch.log(estimate / known), estimate / known - 1
+    return estimate - known, estimate - known

@@ -35,7 +35,7 @@ N_STEPS = 100
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GaussianPrediction:
-    """What a method says of some voxels on the free scale, and the truth.
+    """Estimates of some voxels on the free scale, and the truth.
 
     Voxels in which one of the three is not finite are left out of every metric.
 

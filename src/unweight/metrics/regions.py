@@ -1,4 +1,4 @@
-"""What a map says of each region of a label image: count, mean, spread and quartiles."""
+"""Statistics of a map in each region of a label image: count, mean, spread and quartiles."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Integer
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, generate_binary_structure
@@ -71,11 +70,6 @@ def region_table(
     return tuple(
         _row(name, index, numbers[_eroded(places == index, erode) & kept]) for index, name in names.items()
     )
-
-
-def found_regions(labels: Integer[Tensor, "x y z"]) -> tuple[int, ...]:
-    """Return the numbers of a label image in order, without that of the background, 0."""
-    return tuple(index for index in torch.unique(labels).tolist() if index != 0)
 
 
 def _row(name: str, index: int, values: NDArray[np.floating]) -> RegionRow:

@@ -1,1 +1,1 @@
-"""Networks that know no MRI: (batch, channels, *space) in, the same out; weights from a given generator."""
+"""Networks independent of MRI: (batch, channels, *space) in and out; weights from a given generator."""

@@ -1,4 +1,4 @@
-"""A U-Net on a set of images, each told by a token how it was made.
+"""A U-Net on a set of images, each with a token that encodes its acquisition.
 
     h_i = SiLU(FiLM(conv(x_i), e_i)),    e_i = φ(token_i)
     p_s = Σ_i a_si h_i,    a_si = softmax_i(4 q_s · e_i / |e_i|)          for each of a few slots s

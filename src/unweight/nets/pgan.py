@@ -81,7 +81,7 @@ class Pgan(nn.Module):
     def forward(
         self, known: Seen, truth: Judged | None = None, counts: Judged | None = None
     ) -> tuple[Made, tuple[Verdict, Verdict, Verdict] | None]:
-        """Return what the generator makes, and what the critic says of it if there is a truth.
+        """Return what the generator makes, and the critic's output for it if there is a truth.
 
         The verdicts are of the generator's images as it wants them judged (the critic held fixed), and
         of the true and the generator's images as the critic should judge them (the generator held fixed).

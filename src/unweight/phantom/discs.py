@@ -68,7 +68,7 @@ def _structure_tensor(images: np.ndarray, voxel_mm: tuple[float, float]) -> tupl
 
 
 def _inside(images: np.ndarray) -> np.ndarray:
-    """Return where there is an object; all voxels if that cannot be told."""
+    """Return where there is an object; all voxels if that cannot be determined."""
     scale = np.percentile(np.abs(images), 99, axis=(0, 1))
     known = (np.abs(images) / np.where(scale > 0, scale, 1.0)).sum(-1)
     inside: np.ndarray = known > OBJECT_FRACTION * np.percentile(known, 99)

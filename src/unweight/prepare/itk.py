@@ -38,7 +38,7 @@ def simpleitk() -> Any:
 def one_thread() -> Iterator[None]:
     """Let ITK compute in one thread: sums over several come out in another order each time.
 
-    What a single method is told about threads does not reach the parts it is made of.
+    The number of threads set for a single method does not reach its parts.
     """
     process = simpleitk().ProcessObject
     before = process.GetGlobalDefaultNumberOfThreads()

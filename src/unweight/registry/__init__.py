@@ -276,6 +276,18 @@ def datasets(family: str) -> tuple[str, ...]:
     return tuple(item.name for item in records().datasets if item.family == family)
 
 
+def dataset(name: str, family: str) -> DatasetName:
+    """Return a simulated data set of a family's benchmark by name.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    for item in records().datasets:
+        if (item.family, item.name) == (family, name):
+            return item
+    raise UsageError(f"no set called {name}", remedy=f"There are {', '.join(datasets(family))}.")
+
+
 def quantity(suffix: str) -> Quantity:
     """Return a kind of map by its suffix; one that is not known has the name of the suffix."""
     name = suffix.removesuffix("map") or suffix

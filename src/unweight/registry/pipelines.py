@@ -42,9 +42,9 @@ PIPELINES = (
         marks=("T2map",),
         n_faces=2,
         caveats=(
-            "Three images cannot tell everything: what tissue is like in most people is in every answer. "
-            "Where tissue is unlike anything simulated, look at the misfit, and compare regions rather "
-            "than believe a number.",
+            "Three images do not determine all parameters: every estimate depends on a prior over normal "
+            "tissue. Where tissue is unlike anything simulated, look at the misfit, and compare regions "
+            "rather than rely on single values.",
             "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
         ),
         page="maps.md",
@@ -199,18 +199,29 @@ MODELS = (
         suffixes=("T1w",),
     ),
 )
-DATASETS = tuple(
-    DatasetName(name=name, family=family)
-    for family, names in (
-        (
-            "t1",
-            ("phantom", "brains", "brains-other", "brains-blurred", "scattered", "detail", "stability"),
-        ),
-        ("weighted", ("internal", "protocols", "field", "lesions")),
-        ("qsm", ("plain", "calcified")),
-        ("mprage", ("healthy", "iron_overload", "demyelination")),
-    )
-    for name in names
+_WEIGHTED_SETS = "unweight.benchmark.weighted.datasets:"
+DATASETS = (
+    *(
+        DatasetName(name=name, family="weighted", target=f"{_WEIGHTED_SETS}{maker}", n_draws=n_draws)
+        for name, maker, n_draws in (
+            ("internal", "internal_set", 8),
+            ("protocols", "protocols_set", 8),
+            ("field", "field_set", 3),
+            ("lesions", "lesions_set", 4),
+        )
+    ),
+    *(
+        DatasetName(name=name, family=family)
+        for family, names in (
+            (
+                "t1",
+                ("phantom", "brains", "brains-other", "brains-blurred", "scattered", "detail", "stability"),
+            ),
+            ("qsm", ("plain", "calcified")),
+            ("mprage", ("healthy", "iron_overload", "demyelination")),
+        )
+        for name in names
+    ),
 )
 QUANTITIES = (
     Quantity(

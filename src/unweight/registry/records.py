@@ -224,11 +224,14 @@ class DatasetName:
         name: As `--sets` takes it.
         family: Whose methods are compared on it.
         target: What makes it; empty where the benchmark itself knows.
+        n_draws: Draws of tissue and protocol for each head, of each disease where it has several; 0 if its
+            target draws none.
     """
 
     name: str
     family: str
     target: str = ""
+    n_draws: int = 0
 
 
 @final
@@ -239,7 +242,7 @@ class Quantity:
     Attributes:
         suffix: Of its files.
         name: Of the parameter.
-        symbol: As people write it.
+        symbol: As it is written in text.
         words: What it is.
         step: In which it is shown [its unit]; 0 if that depends on the values.
         sd_step: The same for its standard deviation.

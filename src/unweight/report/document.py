@@ -32,7 +32,7 @@ class Ours(Markup):
     """A script or the style of this package, which must stand in a page as it is."""
 
 
-def shown(value: object) -> object:
+def displayed(value: object) -> object:
     """Return what a template puts into a page: text with what cannot be printed escaped."""
     if isinstance(value, Ours):
         return value
@@ -42,7 +42,7 @@ def shown(value: object) -> object:
 
 
 ENVIRONMENT = Environment(
-    finalize=shown,
+    finalize=displayed,
     loader=PackageLoader("unweight.report", "templates"),
     autoescape=True,
     undefined=StrictUndefined,

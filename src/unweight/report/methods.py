@@ -40,7 +40,7 @@ Rows = list[tuple[str, ...]]
 
 
 def protocol_table(map_set: ShownSet) -> tuple[tuple[str, ...], Rows]:
-    """Return the head and the rows of the table of timings; nothing if none are told."""
+    """Return the head and the rows of the table of timings; nothing if none are known."""
     own = map_set.stored.own
     protocol, settings = own.get("Protocol"), own.get("Settings")
     if isinstance(protocol, Mapping):
@@ -73,7 +73,7 @@ def facts(map_set: ShownSet) -> Rows:
 
 
 def methods_paragraph(map_set: ShownSet) -> str:
-    """Return the methods of a set, ready to paste."""
+    """Return the methods paragraph of a set."""
     fields, own = map_set.stored.fields, map_set.stored.own
     names = ", ".join(item.quantity.symbol for item in map_set.maps) or "Maps"
     algorithm = _told(fields.get("EstimationAlgorithm", "a method that its sidecar does not name"))
@@ -155,10 +155,10 @@ def _number(value: object, factor: float) -> str:
     return str(value) if isinstance(value, str) else "–"
 
 
-def _flat(found: Mapping[str, object], before: str) -> Rows:
+def _flat(values: Mapping[str, object], before: str) -> Rows:
     """Return nested settings as pairs of a dotted name and a value."""
     rows: Rows = []
-    for key, value in found.items():
+    for key, value in values.items():
         if key in LONG:
             continue
         name = f"{before}{key}"

@@ -36,7 +36,7 @@ class Level:
         """What the reader must know; nothing if nothing is left out."""
         parts = []
         if self.coarser > 1:
-            parts.append(f"values are rounded {self.coarser} times as coarsely as told elsewhere")
+            parts.append(f"values are rounded {self.coarser} times as coarsely as stated elsewhere")
         if self.every > 1:
             parts.append(f"only one voxel of {self.every} along each axis is in the viewer")
         return " and ".join(parts)
@@ -57,7 +57,7 @@ LATER = 4.0  # how much more readily a map gives way that is not the first of it
 @final
 @dataclass(frozen=True, kw_only=True)
 class PackedMap:
-    """What the script of the viewer is told of one map.
+    """The data of one map for the script of the viewer.
 
     Attributes:
         content: Its volumes in base64, their colours and names; nothing if there is no room for it.

@@ -23,21 +23,17 @@ from unweight.bids.derivatives.stored import (
 from unweight.bids.nifti.canonical import Turn, turn_of
 from unweight.core.errors import InputError
 from unweight.core.maps import VoxelStatus, failed_voxels
+from unweight.core.parameter import ParameterSpec
 from unweight.registry import quantity
 from unweight.registry.records import Quantity
 from unweight.report.colours import UNCERTAINTY, colour_map, colours_for
 from unweight.report.figures import MISFITS
-from unweight.report.quantities import (
-    digits_of,
-    spec_of,
-    step_for,
-    unit_shown,
-)
 
 OUTSIDE = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
 SLAB = 0.35  # of the longest side; a volume thinner than this is looked at in one plane
 MISFIT_STEPS = 250
 SHARE_SHOWN = 0.98
+STEPS = 500  # of a map without a scale of its own, between 0 and its 99th percentile
 
 
 @final
@@ -49,7 +45,7 @@ class Layer:
         title: `T1`, `SD of T1`.
         values: NaN where there is none.
         unit: As people read it.
-        step: In which it is told.
+        step: In which it is displayed.
         colours: Its colour map.
         norm: Its scale.
     """
@@ -63,7 +59,7 @@ class Layer:
 
     @property
     def digits(self) -> int:
-        """How many digits behind the point are told."""
+        """How many decimal places are displayed."""
         return digits_of(self.step)
 
     @property
@@ -108,7 +104,7 @@ class ShownSet:
         maps: Those that can be read, in the order of the set.
         misfit: How badly the model explains each voxel, if it is there.
         misfit_meaning: What its numbers are.
-        status: What became of each voxel.
+        status: Status of each voxel.
         affine: Voxel index to millimetres, of the turned and cut volume.
         counts: Voxels of each status in the whole volume.
         shape: Of the whole volume, as it lies on disk.
@@ -318,3 +314,27 @@ def _round_up(value: float) -> float:
         return 0.0
     unit = 10.0 ** math.floor(math.log10(value))
     return next(part * unit for part in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if part * unit >= value * 0.9999)
+
+
+def spec_of(suffix: str, unit: str) -> ParameterSpec:
+    """Return a map as the colours want to know it."""
+    return ParameterSpec(
+        name=quantity(suffix).name, unit=unit, lower=-math.inf, upper=math.inf, suffix=suffix
+    )
+
+
+def unit_shown(unit: str) -> str:
+    """Return a unit as people read it; nothing for a ratio."""
+    return {"1": "", "arbitrary": "a.u.", "1/s": "s⁻¹"}.get(unit, unit)
+
+
+def step_for(top: float) -> float:
+    """Return a round step that divides 0 … top into about 500."""
+    if not (math.isfinite(top) and top > 0):
+        return 1e-3
+    return float(10.0 ** math.floor(math.log10(top / STEPS) + 0.5))
+
+
+def digits_of(step: float) -> int:
+    """Return how many digits behind the point tell a step."""
+    return max(0, math.ceil(-math.log10(step) - 1e-9))

@@ -3,6 +3,8 @@
 Patient right is on the left of the page, front or top is up, and the front is left in sagittal planes.
 """
 
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,6 @@ from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from unweight.report.colours import ENTRIES
-from unweight.report.indexed_png import indexed_png
 from unweight.report.shown_set import Layer, ShownSet
 
 SLICES = 4
@@ -18,6 +19,9 @@ LEAST_HEIGHT = 150  # pixels of one tile; smaller ones are drawn larger
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2
 AXES_ACROSS = {SAGITTAL: (1, 2), CORONAL: (0, 2), AXIAL: (0, 1)}
 Pixels = NDArray[np.uint8]
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PALETTE_COLOUR = 3
+LEVEL = 9
 
 
 def picture(map_set: ShownSet, layer: Layer) -> bytes:
@@ -92,3 +96,28 @@ def _joined(tiles: list[Pixels]) -> Pixels:
             left = sum(widths[:place]) + (widths[place] - tile.shape[1]) // 2
             whole[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return whole
+
+
+def indexed_png(pixels: NDArray[np.uint8], palette: NDArray[np.floating[Any]]) -> bytes:
+    """Return a picture as a file.
+
+    Args:
+        pixels: Entries of the palette, rows from the top.
+        palette: Red, green and blue of each entry, 0 to 1.
+    """
+    height, width = pixels.shape
+    colours = np.rint(np.clip(palette[:, :3], 0, 1) * 255).astype(np.uint8)
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1)  # 0: no filter
+    return b"".join(
+        (
+            SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, PALETTE_COLOUR, 0, 0, 0)),
+            _chunk(b"PLTE", colours.tobytes()),
+            _chunk(b"IDAT", zlib.compress(rows.tobytes(), LEVEL)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -23,7 +23,7 @@ LABEL = re.compile(r"[0-9A-Za-z+]{1,64}")
 @final
 @dataclass(frozen=True, kw_only=True)
 class QcRow:
-    """What became of one map of one subject.
+    """The outcome of one map of one subject.
 
     Attributes:
         subject: Label, with or without `sub-`.

@@ -1,4 +1,4 @@
-"""One subject on one page: every set of maps, how far to believe it, how it was made, and from what."""
+"""One subject on one page: every set of maps, its quality and limitations, its methods and its inputs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,7 @@ from unweight.core.maps import VoxelStatus
 from unweight.core.text import NaturalKey, natural_key, printable
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
-from unweight.report.charts import histogram, number, shares
-from unweight.report.colour_bar import colour_bar
+from unweight.report.charts import colour_bar, histogram, number, shares
 from unweight.report.document import data_url, niivue, niivue_terms, packaged, render
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
@@ -35,7 +34,7 @@ from unweight.report.trust import (
 
 LARGEST_PAGE = 25_000_000  # bytes
 MOST_FACES = 5
-DIFFERENCES = ("χ",)  # maps around zero, of which no per cent is told
+DIFFERENCES = ("χ",)  # maps around zero, for which per cent has no meaning
 
 
 @final

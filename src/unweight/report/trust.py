@@ -17,7 +17,7 @@ RELIABLE, DOUBTFUL = 0.95, 0.8  # shares of usable voxels
 T1_ALONE, OTHER = "T1", "Maps"
 MISFIT_WORDS = {
     CHI_SQUARE: "1 is what noise explains; much more means the model does not fit",
-    RMS_OF_LOG: "0.1: the images made again from the maps differ from the real ones by about 10 %",
+    RMS_OF_LOG: "0.1: the images synthesised from the maps differ from the real ones by about 10 %",
     PHASE_RESIDUAL: "how far the phase strays from a line in echo time",
 }
 COLOURS = {"good": "usable", "doubt": "has a value, not to be trusted as it is", "bad": "no value"}
@@ -64,7 +64,7 @@ def quality_label(map_set: ShownSet) -> tuple[str, str]:
 
 
 def status_rows(map_set: ShownSet) -> list[dict[str, object]]:
-    """Return what became of the voxels with signal, and how many lie outside."""
+    """Return the status of the voxels with signal, and how many lie outside."""
     rows: list[dict[str, object]] = []
     for status, count in map_set.counts.items():
         outside = status in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
@@ -92,7 +92,7 @@ def status_class(status: VoxelStatus) -> str:
 
 
 def caveats(map_set: ShownSet) -> list[str]:
-    """Return sentences on what not to believe and why, the particular before the general."""
+    """Return sentences on quality and limitations, the particular before the general."""
     pipeline = pipeline_of(map_set)
     caveats = () if pipeline is None else pipeline.caveats
     return [*_of_voxels(map_set), *_of_misfit(map_set), *_of_method(map_set), *caveats]

@@ -1,6 +1,6 @@
 """Workers on other machines: Dask on a batch system, or on a scheduler that is there already.
 
-Workers are told and answer in short lines of text; images stay in files. A worker that dies is replaced,
+Workers receive and answer short lines of text; images stay in files. A worker that dies is replaced,
 and what it did is begun again elsewhere. If the scheduler goes away, this waits for it to come back.
 
 Whoever may talk to a scheduler or a worker of Dask may run code there. Those of a batch system therefore

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from unweight import __version__
 from unweight.bids.derivatives.dataset import json_bytes
-from unweight.core.errors import InputError
 from unweight.files.atomic import fingerprint, write_bytes_atomic
-from unweight.files.text_files import parse_json, read_content
 from unweight.learn.training.weights import available, digest_of, load_weights
 from unweight.registry import methods, pipeline
 from unweight.run.plan import nameless_word
@@ -65,16 +63,6 @@ def write_configuration(
     if not path.is_file():
         write_bytes_atomic(path, content)
     return name
-
-
-def read_configuration(out: Path, name: str) -> Mapping[str, object]:
-    """Return what was written under a name; nothing if it is not there."""
-    path = out / LOGS / Path(name).name
-    try:
-        json = parse_json(read_content(path, LARGEST_BYTES))
-    except (InputError, ValueError):
-        return {}
-    return json if isinstance(json, dict) else {}
 
 
 def _version(package: str) -> str:

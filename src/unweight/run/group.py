@@ -1,4 +1,4 @@
-"""All subjects together: what became of each map, what it says of regions, and what failed.
+"""All subjects together: the status of each map, its statistics in regions, and what failed.
 
 OUT/group_desc-qc.tsv        one row for each map of each visit
 OUT/group_desc-regions.tsv   one row for each map and region
@@ -34,12 +34,12 @@ from unweight.bids.participants import read_participants
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
+from unweight.metrics.accuracy import quartiles
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import Unmapped, plan_run, relative_message
 from unweight.run.record import State, records_of
 
-MOST_SORTED = 1_000_000
 N_NAMED = 5
 NOT_LABELS = ("status", "invalid", "brain")
 
@@ -156,7 +156,7 @@ Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
 
 
 def _measured(stored_set: StoredSet) -> Iterator[Measured]:
-    """Give what became of each map of a set, the map, and where it can be used."""
+    """Give the status of each map of a set, the map, and where it can be used."""
     damaged = [image.path.name for image in stored_set.images if image.condition is not Condition.WHOLE]
     if damaged:
         raise InputError(f"{damaged[0]} is missing or was changed", remedy="Make the maps again.")
@@ -164,7 +164,7 @@ def _measured(stored_set: StoredSet) -> Iterator[Measured]:
     wanted = set_desc("status", first.name.suffix)
     status = next((read_image(image) for image in stored_set.images if image.desc == wanted), None)
     if status is None:
-        raise InputError("has no image of what became of its voxels", remedy="Make the maps again.")
+        raise InputError("has no image of the status of its voxels", remedy="Make the maps again.")
     misfit = next((read_image(image) for image in stored_set.images if image.desc == "misfit"), None)
     usable = status == VoxelStatus.OK
     for image in stored_set.images:
@@ -206,7 +206,7 @@ def _row(
 
 
 def _regions(stored_set: StoredSet, measured: list[Measured], labels: LabelTree) -> Iterator[RegionValue]:
-    """Give what the maps of a set say of the regions of its visit, in voxels that can be used."""
+    """Give the statistics of the maps of a set in the regions of its visit, in voxels that can be used."""
     path = labels.of(stored_set)
     if path is None:
         return
@@ -247,12 +247,7 @@ def _failure(name: str, step: str, reason: str) -> Failure:
 
 
 def _quartiles(values: Float[Tensor, " voxels"]) -> tuple[float, float, float]:
-    known = values[torch.isfinite(values)]
-    if not len(known):
-        return math.nan, math.nan, math.nan
-    even = known[:: max(1, len(known) // MOST_SORTED)]
-    low, middle, high = torch.quantile(even.double(), torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
-    return low, middle, high
+    return quartiles(values[torch.isfinite(values)].double().numpy())
 
 
 def _cell(value: object) -> str | float | int | None:

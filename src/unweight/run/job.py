@@ -1,4 +1,4 @@
-"""What a worker is told, as text: one visit, its steps, and how each is done."""
+"""The job of a worker, as text: one visit, its steps, and how each is done."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Job:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     Attributes:
         name: Of the step; of the visit, if no step in particular is meant.

@@ -150,7 +150,7 @@ def _ready(children: Collection[Child]) -> list[Child]:
 
 
 def _outcomes(child: Child, job: Job, deaths: Counter[str]) -> tuple[Outcome, ...] | None:
-    """Return what became of a job, or None if its worker died and another is to try."""
+    """Return the outcome of a job, or None if its worker died and another is to try."""
     outcomes = child.answer()
     if outcomes is not None:
         return outcomes

@@ -112,7 +112,7 @@ def _sessions(subject: Path) -> Mapping[str, Path]:
 def weighted_images(series: Sequence[Collection]) -> dict[str, Path]:
     """Return the one T1w, T2w and FLAIR of a visit, as far as they are there.
 
-    Images after a contrast agent, and parts other than magnitude, are left aside.
+    Images after a contrast agent, and parts other than magnitude, are ignored.
 
     Raises:
         InputError: There are several of one kind, or fewer than two kinds.

@@ -17,7 +17,7 @@ from torch import Tensor
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import R2STAR, S0, T2
 
 
@@ -54,14 +54,10 @@ class ExponentialDecay(SeparableModel):
         """S0."""
         return (S0,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / S0."""
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "ExponentialDecay":
+        """The same model."""
+        return self
 
     def __call__(
         self,

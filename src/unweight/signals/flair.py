@@ -26,7 +26,7 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T1, T2, B, known_or
 from unweight.signals.timing import check_train
 
@@ -69,14 +69,10 @@ class Flair(SeparableModel):
         """PD."""
         return (PD,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / PD with its sign."""
-        return replace(self, kind=SignalKind.SIGNED)(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "Flair":
+        """The signed signal."""
+        return replace(self, kind=SignalKind.SIGNED)
 
     def __call__(
         self,

@@ -24,7 +24,7 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, Signal, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import B1, FREQUENCY, PD, PHASE, R2STAR, T1, known_or
 
 
@@ -62,14 +62,10 @@ class GradientEcho(SeparableModel):
         """PD; then phase if complex."""
         return (PD, PHASE) if self.kind is SignalKind.COMPLEX else (PD,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Signal:
-        """Return S of PD = 1 and phase 0."""
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "GradientEcho":
+        """The same model."""
+        return self
 
     def __call__(
         self,

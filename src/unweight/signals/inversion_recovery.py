@@ -28,7 +28,7 @@ from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T1, B
 
 __all__ = ["PD", "T1", "B", "InversionRecovery", "recovery_interval"]
@@ -67,14 +67,10 @@ class InversionRecovery(SeparableModel):
         """PD."""
         return (PD,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / PD with its sign, u + B·v."""
-        return replace(self, kind=SignalKind.SIGNED)(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "InversionRecovery":
+        """The signed signal."""
+        return replace(self, kind=SignalKind.SIGNED)
 
     def __call__(
         self,

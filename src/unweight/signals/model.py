@@ -63,26 +63,33 @@ class SeparableModel(SignalModel):
     def amplitude(self) -> tuple[ParameterSpec, ...]:
         """Which of the parameters the amplitude is; then its phase, if the signal has one."""
 
+    @property
     @abstractmethod
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Signal:
-        """Return φ: the signal of unit amplitude and no phase, before any modulus.
-
-        Args:
-            theta: As for the signal; what stands in it for the amplitude does not matter.
-            protocol: As there.
-            known: As there.
-
-        Raises:
-            ProtocolError: A timing is missing.
-        """
+    def before_modulus(self) -> "SeparableModel":
+        """The model of the signal before any modulus, in which the amplitude is a factor."""
 
 
-def unit_amplitude(
+def linear_basis(
+    model: SeparableModel,
+    theta: Float[Tensor, "*voxels parameters"],
+    protocol: Protocol,
+    known: Mapping[str, Tensor] | None = None,
+) -> Signal:
+    """Return φ: the signal of unit amplitude and no phase, before any modulus.
+
+    Args:
+        model: The signal.
+        theta: Its parameters; the amplitude and phase in them do not matter.
+        protocol: As for the signal.
+        known: As for the signal.
+
+    Raises:
+        ProtocolError: A timing is missing.
+    """
+    return model.before_modulus(_unit_amplitude(model, theta), protocol, known)
+
+
+def _unit_amplitude(
     model: SeparableModel, theta: Float[Tensor, "*voxels parameters"]
 ) -> Float[Tensor, "*voxels parameters"]:
     """Return the parameters with an amplitude of 1 and a phase of 0."""

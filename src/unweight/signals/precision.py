@@ -52,7 +52,7 @@ def cramer_rao_bound(
     """Return the smallest standard deviation an unbiased estimate of each parameter can have.
 
     A parameter named in `known` is held at that map: its own bound is 0, and the others gain. A
-    parameter that these volumes cannot tell from others is infinite; those that can be told keep
+    parameter that these volumes cannot tell from others is infinite; those that can be determined keep
     their finite bound. Where the information is not a number the bound is NaN. Never an exception.
 
     Args:

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T1, T2
 from unweight.signals.timing import ROUNDING, check_train, refuse_where
 
@@ -64,14 +64,10 @@ class SpinEcho(SeparableModel):
         """PD."""
         return (PD,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / PD."""
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "SpinEcho":
+        """The same model."""
+        return self
 
     def __call__(
         self,

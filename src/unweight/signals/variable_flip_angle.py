@@ -29,7 +29,7 @@ from torch import Tensor
 from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.signals.gradient_echo import ernst
-from unweight.signals.model import SeparableModel, unit_amplitude
+from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import B1, M0, T1, known_or
 
 SHORTEST = 1e-4  # apparent T1 where the line has none that is positive [s]
@@ -92,14 +92,10 @@ class VariableFlipAngle(SeparableModel):
         """M0."""
         return (M0,)
 
-    def linear_basis(
-        self,
-        theta: Float[Tensor, "*voxels parameters"],
-        protocol: Protocol,
-        known: Mapping[str, Tensor] | None = None,
-    ) -> Float[Tensor, "*voxels volumes"]:
-        """Return S / M0."""
-        return self(unit_amplitude(self, theta), protocol, known)
+    @property
+    def before_modulus(self) -> "VariableFlipAngle":
+        """The same model."""
+        return self
 
     def __call__(
         self,

@@ -51,7 +51,7 @@ def resharp(
     fits = eroded_by(mask, kernel, grid)
     if not bool(fits.any()):
         raise InputError(
-            f"no sphere of {radius:g} mm fits into the mask: no background field can be told there",
+            f"no sphere of {radius:g} mm fits into the mask: no background field can be determined there",
             remedy="Check the mask, or use V-SHARP.",
         )
     high, inside = 1 - kernel, fits.to(field)

@@ -68,7 +68,7 @@ def vsharp(
         done = done | fits
     if largest is None or not bool(done.any()):
         raise InputError(
-            "the mask is thinner than the smallest sphere: no background field can be told there",
+            "the mask is thinner than the smallest sphere: no background field can be determined there",
             remedy="Check the mask, or give a larger one.",
         )
     inverse = torch.where(largest.abs() > threshold, 1 / largest, torch.zeros_like(largest))

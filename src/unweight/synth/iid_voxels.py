@@ -1,8 +1,8 @@
-"""Voxels that know nothing of each other: T1, PD and B of each are drawn alone.
+"""Spatially independent voxels: T1, PD and B of each are drawn alone.
 
-Where neighbours say nothing, the best estimate is the posterior of the single voxel. A network that meets
-such scenes learns to trust its neighbours only as far as they agree with each other; and against such a
-scene its error can be compared with the exact posterior (`fit.grid_posterior`).
+Where neighbours are independent, the best estimate is the posterior of the single voxel. A network that
+meets such scenes learns to trust its neighbours only as far as they agree with each other; and against
+such a scene its error can be compared with the exact posterior (`fit.grid_posterior`).
 """
 
 import math

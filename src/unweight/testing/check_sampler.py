@@ -13,7 +13,7 @@ from unweight.diffusion.denoiser import Denoiser
 from unweight.diffusion.gaussian import GaussianDenoiser, probability_flow
 from unweight.diffusion.level import ItemNoise, NoiseLevel, item_noise
 from unweight.diffusion.samplers import Sampler
-from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, log_snr_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_schedule, log_snr_schedule
 from unweight.testing.contract import demand
 
 SEED = 20240716
@@ -56,16 +56,16 @@ def check_sampler(
     deterministic sampler, an error that falls with the steps as promised.
 
     Args:
-        build: Makes the sampler for a ladder: cosine ones, and equal steps in log SNR for the order.
+        build: Makes the sampler for a schedule: cosine ones, and equal steps in log SNR for the order.
         order: Order of convergence along the probability flow; None if the sampler draws on its way.
         n_steps: Steps after which mean and standard deviation must be right.
 
     Raises:
         ContractError: Something is not kept.
     """
-    _check_form(build(cosine_ladder(SHORT)))
-    _check_randomness(build(cosine_ladder(SHORT)))
-    _check_moments(build(cosine_ladder(n_steps)))
+    _check_form(build(cosine_schedule(SHORT)))
+    _check_randomness(build(cosine_schedule(SHORT)))
+    _check_moments(build(cosine_schedule(n_steps)))
     if order is not None:
         _check_order(build, order)
 
@@ -115,10 +115,11 @@ def _check_moments(sampler: Sampler) -> None:
 
 
 def _check_order(build: Callable[[NoiseSchedule], Sampler], order: float) -> None:
-    ladders = [log_snr_ladder(n) for n in STEPS]
-    exact = probability_flow(DATA, ladders[0], _noise().normal())
+    schedules = [log_snr_schedule(n) for n in STEPS]
+    exact = probability_flow(DATA, schedules[0], _noise().normal())
     errors = [
-        float((build(ladder)(DATA, _noise(), None) - exact).square().mean().sqrt()) for ladder in ladders
+        float((build(schedule)(DATA, _noise(), None) - exact).square().mean().sqrt())
+        for schedule in schedules
     ]
     if errors[-1] <= ROUNDING:
         return

@@ -133,7 +133,7 @@ def test_a_method_that_refuses_is_left_out_with_its_reason() -> None:
     assert list(done.benchmark.predictions) == ["high"]
     (refusal,) = done.benchmark.refusals
     assert (refusal.method, refusal.reason) == ("low", "no weights for 3 T. Use others.")
-    assert [list(one.maps) for one in done.shown] == [["high"]]
+    assert [list(one.maps) for one in done.examples] == [["high"]]
 
 
 def test_nothing_is_drawn_of_nothing() -> None:

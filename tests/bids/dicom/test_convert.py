@@ -70,7 +70,7 @@ def test_multi_echo_spin_echo(shared_data: Find) -> None:
 def test_field_map_series(shared_data: Find) -> None:
     series = read(shared_data("fmap_dcm_qa") / "dicom_siemens")
     assert series.acquisition.protocol.as_dict()["echo_time"] == [0.00519, 0.00765]
-    assert series.notes == ("magnitude images are used; phase images are left aside",)
+    assert series.notes == ("magnitude images are used; phase images are ignored",)
 
 
 def phantom(find: Find, site: str = "site1_20200218/plate5") -> list[Dataset]:
@@ -119,7 +119,7 @@ def test_magnitude_and_real_images_side_by_side(shared_data: Find, tmp_path: Pat
     folder = save(tmp_path, [*magnitude, *real])
     default = read(folder)
     assert default.acquisition.kind is SignalKind.MAGNITUDE
-    assert "magnitude images are used; real images are left aside" in default.notes
+    assert "magnitude images are used; real images are ignored" in default.notes
     signed = read(folder, kind=SignalKind.SIGNED)
     assert signed.acquisition.kind is SignalKind.SIGNED
     assert float(signed.acquisition.signal.min()) < 0

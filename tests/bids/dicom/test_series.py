@@ -220,7 +220,7 @@ def test_maps_of_the_scanner_are_left_aside(tmp_path: Path) -> None:
 
     folder = write(tmp_path, Scan(times=(*TIMES, 0.05), numbers=(3, 4, 5, 6, 7, 8, 50), edit=derived))
     series = read(folder)
-    assert series.notes == ("series-50.nii: derived from other images, left aside",)
+    assert series.notes == ("series-50.nii: derived from other images, ignored",)
     check_t1(series)
 
 
@@ -233,7 +233,7 @@ def test_images_on_another_grid_are_left_aside_when_times_are_given(tmp_path: Pa
         tmp_path, Scan(times=(0.3, *TIMES), numbers=(1, 8, 9, 10, 11, 12, 13), with_times=False, edit=scout)
     )
     series = read(folder, BY_HAND)
-    assert series.notes[0] == "series-1.nii: on another grid, left aside"
+    assert series.notes[0] == "series-1.nii: on another grid, ignored"
     check_t1(series)
 
 

@@ -154,7 +154,7 @@ def test_magnitude_is_taken_if_both_are_there_and_said(tmp_path: Path) -> None:
     real = write_inversion_series(tmp_path, TIMES, stem="re", ImageType=["R"])
     both = stacked([*magnitude, *real])
     assert both.acquisition.kind is SignalKind.MAGNITUDE
-    assert both.notes == ("magnitude images are used; real images are left aside",)
+    assert both.notes == ("magnitude images are used; real images are ignored",)
     assert [entry.path.name for entry in both.entries] == ["ir_1.nii", "ir_2.nii", "ir_0.nii"]
     asked = stacked([*magnitude, *real], kind=SignalKind.SIGNED)
     assert [entry.path.name for entry in asked.entries] == ["re_1.nii", "re_2.nii", "re_0.nii"]

@@ -131,7 +131,7 @@ def test_a_task_has_what_its_recipe_says() -> None:
     choice = ScheduleConfig(ladder=ShortSchedule.UNIFORM, prediction=Prediction.EPSILON)
     task = new_task(tiny(T1W_FAST, schedule=choice))
     assert isinstance(task, EchoDiffusionTask)
-    assert (task.prediction, task.ladder.n_steps) == (Prediction.EPSILON, 11)
+    assert (task.prediction, task.schedule.n_steps) == (Prediction.EPSILON, 11)
     given = base()
     residual = new_task(tiny(T1W), given)
     assert isinstance(residual, EchoResidualTask) and residual.base is given.network

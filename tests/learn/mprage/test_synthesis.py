@@ -142,14 +142,14 @@ def test_a_network_is_told_what_was_asked(told: Conditions) -> None:
 class Levels:
     """α and σ by the time a network is told."""
 
-    ladder: NoiseSchedule | None
+    schedule: NoiseSchedule | None
 
     def __call__(self, told: Tensor) -> tuple[Tensor, Tensor]:
-        if self.ladder is None:
+        if self.schedule is None:
             turn = math.pi / 2 * told.double() / 1000
             return turn.cos(), turn.sin()
-        rungs = (self.ladder.time[None] - told[:, None]).abs().argmin(1)
-        return self.ladder.alpha[rungs], self.ladder.sigma[rungs]
+        indices = (self.schedule.time[None] - told[:, None]).abs().argmin(1)
+        return self.schedule.alpha[indices], self.schedule.sigma[indices]
 
 
 class Denoises(nn.Module):
@@ -158,11 +158,11 @@ class Denoises(nn.Module):
     def __init__(
         self,
         clean: Answer | None,
-        ladder: NoiseSchedule | None = None,
+        schedule: NoiseSchedule | None = None,
         said: Prediction = Prediction.VELOCITY,
     ) -> None:
         super().__init__()
-        self.clean, self.levels, self.said = clean, Levels(ladder), said
+        self.clean, self.levels, self.said = clean, Levels(schedule), said
         self.here = nn.Parameter(torch.zeros(1))
         self.shown: list[Tensor] = []
         self.times: list[float] = []
@@ -192,7 +192,7 @@ def diffusion(clean: Answer | None = level, **settings: object) -> tuple[Diffusi
     said = Prediction(settings.get("prediction", Prediction.VELOCITY))
     network = Denoises(clean, UNIFORM, said)
     chosen = {"prediction": said, **settings}
-    return Diffusion(network=network, ladder=UNIFORM, **chosen), network  # type: ignore[arg-type]
+    return Diffusion(network=network, schedule=UNIFORM, **chosen), network  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prediction", [Prediction.VELOCITY, Prediction.EPSILON])

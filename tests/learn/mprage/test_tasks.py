@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.learn.lessons import narrow
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import NoiseSchedule, non_uniform_ladder, uniform_ladder
+from unweight.diffusion.schedule import NoiseSchedule, non_uniform_schedule, uniform_schedule
 from unweight.learn.mprage.tasks import (
     EchoDiffusionTask,
     EchoGanTask,
@@ -271,9 +271,9 @@ def test_real_networks_are_trained_adversarially() -> None:
 
 
 def diffusion(
-    ladder: NoiseSchedule | None = None, said: Prediction = Prediction.VELOCITY
+    schedule: NoiseSchedule | None = None, said: Prediction = Prediction.VELOCITY
 ) -> EchoDiffusionTask:
-    return EchoDiffusionTask(unet=TIME_UNET, ladder=ladder or non_uniform_ladder(), prediction=said)
+    return EchoDiffusionTask(unet=TIME_UNET, schedule=schedule or non_uniform_schedule(), prediction=said)
 
 
 @dataclass
@@ -293,9 +293,9 @@ class Knows:
 
 
 def short(time: Tensor) -> tuple[Tensor, Tensor]:
-    ladder = non_uniform_ladder()
-    rungs = (ladder.time[None] - time[:, None]).abs().argmin(1)
-    return ladder.alpha[rungs], ladder.sigma[rungs]
+    schedule = non_uniform_schedule()
+    indices = (schedule.time[None] - time[:, None]).abs().argmin(1)
+    return schedule.alpha[indices], schedule.sigma[indices]
 
 
 def angle(time: Tensor) -> tuple[Tensor, Tensor]:
@@ -314,11 +314,11 @@ def test_who_knows_the_image_pays_nothing_and_all_of_the_patch_counts(said: Pred
     assert loss(diffusion(said=said), Hears(knows), of) == pytest.approx(1.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("ladder", [uniform_ladder(), non_uniform_ladder()], ids=["uniform", "other"])
-def test_only_the_levels_of_the_ladder_are_trained(ladder: NoiseSchedule) -> None:
+@pytest.mark.parametrize("schedule", [uniform_schedule(), non_uniform_schedule()], ids=["uniform", "other"])
+def test_only_the_levels_of_the_schedule_are_trained(schedule: NoiseSchedule) -> None:
     heard = Hears(nothing)
-    loss(diffusion(ladder), heard, batch(300))
-    assert sorted(set(heard.time.tolist())) == ladder.time[1:].tolist()
+    loss(diffusion(schedule), heard, batch(300))
+    assert sorted(set(heard.time.tolist())) == schedule.time[1:].tolist()
 
 
 def test_noise_is_decided_by_the_generator() -> None:

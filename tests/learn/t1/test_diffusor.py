@@ -11,7 +11,7 @@ from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.samplers import ancestral_contraction
-from unweight.diffusion.schedule import cosine_ladder, linear_ladder
+from unweight.diffusion.schedule import cosine_schedule, linear_schedule
 from unweight.learn.t1.diffusor import (
     VELOCITY,
     DiffusionConfig,
@@ -39,10 +39,10 @@ class Gaussian(nn.Module):
     def __init__(self, centre: tuple[float, float, float] = TISSUE, sd: float = 0.02) -> None:
         super().__init__()
         self.mean = scaled(torch.tensor(centre))[:, None, None]
-        self.sd, self.ladder = sd, linear_ladder()
+        self.sd, self.schedule = sd, linear_schedule()
 
     def forward(self, image: Tensor, time: Tensor) -> Tensor:
-        level = self.ladder.at(time.round().long() + 1, image)
+        level = self.schedule.at(time.round().long() + 1, image)
         alpha, sigma = level.along(image)
         noisy = image[:, :3]
         gain = alpha * self.sd**2 / (alpha**2 * self.sd**2 + sigma**2)
@@ -88,7 +88,7 @@ def test_all_steps_draw_from_a_known_posterior() -> None:
     t1, deviation = maps.value("T1"), maps.deviation("T1")
     # To first order T1 = 1 s, give or take cosh²(1)/2 sd; its curvature, tanh(1), adds half the variance.
     spread = math.cosh(1.0) ** 2 / 2 * sd
-    expected = spread * ancestral_contraction(linear_ladder(), sd)
+    expected = spread * ancestral_contraction(linear_schedule(), sd)
     n_values = 64 * 8
     assert float(t1.mean()) == pytest.approx(1 + math.tanh(1.0) * spread**2, abs=4 * spread / n_values**0.5)
     assert float(deviation.square().mean().sqrt()) == pytest.approx(expected, rel=4 / (2 * n_values) ** 0.5)
@@ -198,7 +198,7 @@ def test_messages() -> None:
         estimator()(Acquisition(signal=torch.ones(4, 4), protocol=other))
     with pytest.raises(UsageError, match="Give at least 2 draws"):
         estimator(n_draws=1)
-    with pytest.raises(UsageError, match="a ladder of 1000 steps gives 1 to 1000, not 2000"):
+    with pytest.raises(UsageError, match="a schedule of 1000 steps gives 1 to 1000, not 2000"):
         estimator(n_steps=2000)
 
 
@@ -227,7 +227,7 @@ def velocity_estimator(network: nn.Module, n_steps: int = 200, n_draws: int = 8)
 def test_velocity_draws_from_a_known_posterior_of_ln_t1() -> None:
     sd = 0.05
     maps = velocity_estimator(GaussianVelocity(sd=sd))(phantom(8, 8))
-    expected = sd * ancestral_contraction(cosine_ladder(200), sd)
+    expected = sd * ancestral_contraction(cosine_schedule(200), sd)
     log_t1, relative = maps.value("T1").log(), maps.deviation("T1") / maps.value("T1")
     n_values = 64 * 8
     assert float(log_t1.mean()) == pytest.approx(0.0, abs=4 * sd / n_values**0.5)

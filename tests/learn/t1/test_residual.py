@@ -9,7 +9,7 @@ from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import concat_condition
 from unweight.diffusion.samplers import ddim_contraction
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 from unweight.learn.t1.features import CHANNELS, PRESENT
 from unweight.learn.t1.posterior_task import N_PARAMETERS, OUTPUTS, posterior_config, split_output
 from unweight.learn.t1.residual import (
@@ -83,7 +83,7 @@ def test_draws_of_white_residuals_are_white_and_of_unit_variance(n_steps: int) -
 @pytest.mark.parametrize("n_steps", [2, 4, 8])
 def test_what_few_steps_lose_is_cos_to_the_k(n_steps: int) -> None:
     contraction = math.cos(math.pi / (2 * n_steps)) ** n_steps
-    assert ddim_contraction(cosine_ladder(n_steps), 1.0) == pytest.approx(contraction)
+    assert ddim_contraction(cosine_schedule(n_steps), 1.0) == pytest.approx(contraction)
     # Nothing else happens to the noise on the way, so all numbers of steps draw the same.
     torch.testing.assert_close(
         draws(n_steps=n_steps)(condition(), 0), draws(n_steps=16)(condition(), 0), rtol=1e-4, atol=1e-4

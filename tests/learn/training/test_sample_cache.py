@@ -69,7 +69,7 @@ def test_other_slabs_are_made_again(
     precompute(Numbers(70), cache=SampleCache(folder=tmp_path, about={}))
     with caplog.at_level(logging.WARNING):
         found = precompute(other, cache=SampleCache(folder=tmp_path, about=about))
-    assert "made again" in caplog.text
+    assert "simulated again" in caplog.text
     expected = precompute(Numbers(other.length, seed=other.seed))
     assert torch.equal(found["a"].nan_to_num(), expected["a"].nan_to_num())
     again = Numbers(other.length, seed=other.seed)

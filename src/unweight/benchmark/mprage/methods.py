@@ -1,6 +1,6 @@
 """The methods that synthesise T1w images, by name, and the segmenters that measure structures in them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -84,6 +84,11 @@ def weights_of(method: str, folder: Path | None) -> str:
     digest = load_weights(WEIGHTS[names[0]], folder)[1].sha256
     base = load_weights(BASE, folder)[1].sha256 if names[0] == "residual" else ""
     return f"{digest}{base}"
+
+
+def ablated(methods: Iterable[str]) -> dict[str, str]:
+    """Return the name of the U-Net with each set of conditions; nothing if it is not among the methods."""
+    return {label: ablation_name(label) for label in CONDITIONS} if ABLATED in methods else {}
 
 
 def ablation_name(label: str) -> str:

@@ -38,9 +38,6 @@ from unweight.benchmark.qsm.heads import QsmHead
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
-from unweight.fit.arlo import Arlo
-from unweight.fit.log_linear import LogLinear
-from unweight.fit.nonlinear_decay import NonlinearDecay
 from unweight.fit.relaxation import RelaxationFit
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.metrics.scores import Groups, Score, ScoreContext
@@ -52,6 +49,7 @@ from unweight.metrics.susceptibility import (
 )
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.prepare.qsm_series import BACKGROUNDS, INVERSIONS
+from unweight.registry import build, compared
 from unweight.registry.records import Inputs
 from unweight.susceptibility.background import LocalField
 from unweight.susceptibility.field_map import field_map, fit_line
@@ -59,7 +57,7 @@ from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO
 from unweight.susceptibility.unwrap import unwrap_by_laplacian
 from unweight.synth.tissue.materials import INDEX
 
-SOLVERS = {"log-linear": LogLinear(), "arlo": Arlo(), "nonlinear": NonlinearDecay()}
+SOLVERS = {item.name: build(item) for item in compared("decay")}
 STRUCTURES = (
     *("pallidum", "putamen", "caudate", "thalamus", "red_nucleus", "substantia_nigra", "dentate"),
     *("white_matter", "grey_matter", "csf"),

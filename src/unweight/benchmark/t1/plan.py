@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import final
 
@@ -27,7 +28,6 @@ from unweight.registry import datasets
 from unweight.synth.anatomy.labels import Anatomy
 
 SETS = datasets("t1")
-HEADED = (BRAINS, BRAINS_OTHER, BRAINS_BLURRED)
 N_SEEDS, QUICK_SEEDS = 5, 1
 QUICK_SHAPE = (16, 16)
 
@@ -58,17 +58,17 @@ class T1Plan:
 
     def datasets(self) -> Iterator[Dataset[Acquisition]]:
         """Make the simulated sets, each when it is asked for; `stability` is none."""
-        slices = self._slices() if set(HEADED) & set(self.sets) else ()
-        each_head = slices[:: 1 if self.quick else N_SLICES]
+        slices = cache(self._slices)  # the same for all sets of heads
+        step = 1 if self.quick else N_SLICES
         for name in self.sets:
             if name == PHANTOM:
                 yield phantom_set(self.n_seeds)
             elif name == BRAINS:
-                yield brains_set(slices)
+                yield brains_set(slices())
             elif name == BRAINS_OTHER:
-                yield brains_other_set(slices)
+                yield brains_other_set(slices())
             elif name == BRAINS_BLURRED:
-                yield brains_blurred_set(each_head)
+                yield brains_blurred_set(slices()[::step])
             elif name == SCATTERED:
                 yield scattered_set(QUICK_SHAPE if self.quick else SCATTERED_SHAPE)
             elif name == DETAIL:

@@ -38,7 +38,7 @@ from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Readout
 from unweight.metrics.scores import Groups
-from unweight.registry import datasets
+from unweight.registry import dataset, datasets, load
 from unweight.synth.anatomy.crop import Crop
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import PlaqueLoad, with_plaques, with_tumour
@@ -64,7 +64,6 @@ SCANNER = ScannerPrior(measurement=MeasurementPrior(snr=(40.0, 80.0), moving=0.0
 # T1 is that of one exponential, as every method here defines it (docs/decisions/0012).
 TISSUE: Prior = TissuePrior(short=None)
 MAPS_SETS = datasets("weighted")
-N_DRAWS = {INTERNAL: 8, PROTOCOLS: 8, FIELD: 3, LESIONED: 4}  # of each head; of lesions, of each disease
 N_HEADS, N_SLICES = 2, 8
 QUICK_HEADS, QUICK_DRAWS, QUICK_SLICES = 1, 1, 2
 FACTOR = (2, 2, 4)  # labels of 0.5 mm in a voxel
@@ -386,9 +385,6 @@ def _scanned(examined: SimulatedImages) -> tuple[str, str]:
     return f"{examined.examination.field_strength:g} T", f"T1w {name}"
 
 
-MAKERS = {INTERNAL: internal_set, PROTOCOLS: protocols_set, FIELD: field_set, LESIONED: lesions_set}
-
-
 @final
 @dataclass(frozen=True, kw_only=True)
 class WeightedPlan:
@@ -416,8 +412,12 @@ class WeightedPlan:
         """Make the sets, each when it is asked for."""
         heads = self._heads()
         for name in self.sets:
-            n_draws = QUICK_DRAWS if self.quick else N_DRAWS[name]
-            yield MAKERS[name](heads, n_draws, QUICK_SLICES if self.quick else N_SLICES)
+            record = dataset(name, "weighted")
+            n_draws = QUICK_DRAWS if self.quick else record.n_draws
+            cases: Dataset[WeightedImageSet] = load(record.target)(
+                heads, n_draws, QUICK_SLICES if self.quick else N_SLICES
+            )
+            yield cases
 
     def _heads(self) -> tuple[SlicedHead, ...]:
         n_heads = QUICK_HEADS if self.quick else N_HEADS

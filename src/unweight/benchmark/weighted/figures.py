@@ -56,7 +56,7 @@ def weighted_figures(result: WeightedResult) -> dict[str, bytes]:
     if not result.benchmark.predictions:
         return {}
     drawn = {}
-    for mapped in result.shown:
+    for mapped in result.examples:
         disease = mapped.case.metadata["disease"]
         drawn[f"{name}_{'maps' if disease == HEALTHY else disease}.png"] = _maps(mapped, name)
     coverage = coverage_by_tissue(result.benchmark.scores)

@@ -137,11 +137,11 @@ class WeightedResult:
 
     Attributes:
         benchmark: Scored voxels, and what every method gives for them.
-        shown: The first examination of each disease, whole.
+        examples: The first examination of each disease, whole.
     """
 
     benchmark: BenchmarkResult[ScoredVoxels, PredictedVoxels]
-    shown: tuple[MappedCase, ...]
+    examples: tuple[MappedCase, ...]
 
 
 def evaluate_dataset(
@@ -171,7 +171,7 @@ def evaluate_dataset(
         for refusal in result.refusals:
             mapped.maps.pop(refusal.method, None)
     scored = replace(result, scores=tuple(scores_of(result, metrics)))
-    return WeightedResult(benchmark=scored, shown=tuple(displayed.values()))
+    return WeightedResult(benchmark=scored, examples=tuple(displayed.values()))
 
 
 def scored_voxels(case: Case[WeightedImageSet]) -> ScoredVoxels:

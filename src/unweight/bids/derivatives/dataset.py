@@ -16,7 +16,7 @@ GENERATOR = "unweight"
 BIDS_VERSION = "1.10.0"
 LARGEST_TEXT = 2**20
 DESCRIPTION = "dataset_description.json"
-# Folders that the way to the raw data may be told through; any other name can be that of a person.
+# Folders that the path to the raw data may contain; any other name can be that of a person.
 DOI = re.compile(r"10\.\d{4,9}/[!-~]+")
 NAMELESS = ("..", "bids", "raw", "rawdata", "data", "dataset")
 

@@ -65,7 +65,7 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
         desc=set_desc("status", maps.specs[0].suffix),
         suffix="dseg",
         values=maps.status,
-        description="What became of each voxel",
+        description="Status of each voxel",
         facts={"Meanings": meanings},
     )
     distrusted = torch.ones_like(maps.status, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Where maps come from and how they were made, as far as it may be told.
+"""Where maps come from and how they were made, as far as it may be recorded.
 
 Sidecars of scanners name people, places and times. Only fields on a short list are copied from them,
 and only if they hold what such a field can: numbers in range, words that are known.

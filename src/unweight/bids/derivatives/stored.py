@@ -40,7 +40,7 @@ class StoredImage:
     Attributes:
         path: Where it is, or should be.
         name: Its name, taken apart.
-        sha256: What its set says of it.
+        sha256: As recorded in its set.
         condition: Whether it is there and what was written.
         unit: Of its values; nothing if no sidecar tells.
         description: What its sidecar says it is.

@@ -35,7 +35,7 @@ from unweight.files.atomic import check_within, fingerprint
 from unweight.files.lock import awaited
 
 LOCK = ".unweight.lock"
-# Suffixes that BIDS does not know; validators are told to pass over them.
+# Suffixes that are not in BIDS; `.bidsignore` excludes them from validation.
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
     *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv"),
@@ -47,7 +47,7 @@ Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
 - `_desc-std_<suffix>`: the standard deviation of each value,
 - `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its interval, where one was computed,
 - `_desc-misfit_<suffix>`: how badly the signal model explains the voxel, as its sidecar says,
-- `_desc-status_dseg`: what became of each voxel; the key is in the `.tsv` file beside it,
+- `_desc-status_dseg`: status of each voxel; the key is in the `.tsv` file beside it,
 - `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted,
 - `_desc-brain_mask`: of maps from weighted images, the brain that was mapped.
 

@@ -1,6 +1,6 @@
 """A folder of DICOM files, converted by dcm2niix to NIfTI and sidecars in a temporary folder.
 
-dcm2niix is told to leave out names, dates and numbers of the person (`-ba y`). What is converted, in
+dcm2niix is set to leave out names, dates and numbers of the person (`-ba y`). What is converted, in
 which order, and what is left out is decided before, from the headers; what dcm2niix warns of is passed on.
 """
 
@@ -39,8 +39,8 @@ LOG = logging.getLogger(__name__)
 LONGEST_SECONDS = 1800.0
 # Exit codes of dcm2niix where a folder holds no DICOM image, and where some files were not converted.
 NOTHING_CONVERTED, IN_PART = 2, 8
-TOLD = re.compile(r"\b(Warning|Error): *(.+)")
-# What dcm2niix says of files without a fault that matters for maps.
+MESSAGE = re.compile(r"\b(Warning|Error): *(.+)")
+# Messages of dcm2niix on files without a fault that matters for maps.
 HARMLESS = re.compile(
     r"Patient Position|slice tim|autoBids|bvec|b-value|diffusion|anonymi|Check that 2D|mirror|"
     r"phase encoding|not specified|Siemens XA|Converted \d+ of|ambiguous|Saving uncompressed|"
@@ -67,7 +67,7 @@ class ConvertedImage:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What became of a folder.
+    """The outcome of a folder.
 
     Attributes:
         images: In the order of acquisition.
@@ -101,7 +101,7 @@ def converted(
         longest: Seconds after which a conversion is given up.
 
     Raises:
-        InputError: Nothing could be converted. Errors about an image within the context are told as
+        InputError: Nothing could be converted. Errors about an image within the context are raised as
             errors of the folder, for the image is gone when they are read.
     """
     dicom_folder = scan(folder)
@@ -192,7 +192,7 @@ def _convert(
     remarks = [
         match[2].replace(f"{source}/", "").strip()
         for line in output.splitlines()
-        if (match := TOLD.search(line)) and not HARMLESS.search(line)
+        if (match := MESSAGE.search(line)) and not HARMLESS.search(line)
     ]
     paths = sorted(target.glob("*.nii"), key=natural_key)
     return [ConvertedImage(path=path, portion=portion) for path in paths], list(dict.fromkeys(remarks))

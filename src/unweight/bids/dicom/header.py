@@ -77,7 +77,7 @@ def starts_like_dicom(path: Path) -> bool:
 
 
 def read_image(path: Path) -> DicomImage | None:
-    """Return what a file says of its image, or None if it is DICOM without one, as reports are.
+    """Return the facts of the image of a file, or None if it is DICOM without one, as reports are.
 
     Raises:
         InputError: The file is empty, damaged or cut short, or is not DICOM.

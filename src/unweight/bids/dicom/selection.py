@@ -1,4 +1,4 @@
-"""Which converted images of a DICOM folder make the series that was asked for, and what is left aside."""
+"""Which converted images of a DICOM folder make the series that was asked for, and what is ignored."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def select_converted(
     """Choose the one series of a folder.
 
     Returns:
-        The images, notes on what was left aside, and what is missing.
+        The images, notes on what was ignored, and what is missing.
 
     Raises:
         InputError: There is more than one series, or none, or the order of its volumes is not known.
@@ -79,7 +79,7 @@ def _originals(
     if given.kind is SignalKind.COMPLEX or not left:
         return list(entries), []
     kept = [entry for entry in entries if entry not in left]
-    return kept, [f"{named(left)}: derived from other images, left aside"]
+    return kept, [f"{named(left)}: derived from other images, ignored"]
 
 
 def _of_as_many(
@@ -103,7 +103,7 @@ def _of_as_many(
         )
     ((_, chosen),) = fitting
     aside = [entry for entry in candidates if entry not in chosen]
-    return tuple(chosen), (*notes, f"{named(aside)}: on another grid, left aside")
+    return tuple(chosen), (*notes, f"{named(aside)}: on another grid, ignored")
 
 
 def _fits(members: Sequence[Entry], n_times: int) -> bool:

@@ -1,4 +1,4 @@
-"""Grids of images: what the header says of them, and whether two coincide.
+"""Grids of images: from their headers, and whether two coincide.
 
 Where a NIfTI header places voxels: its two matrices, and the space each of them leads to.
 

@@ -49,7 +49,7 @@ AS_STORED = Scaling()
 
 
 def scaling_of(dtype: np.dtype[Any], slope: float, intercept: float) -> Scaling:
-    """Return what a header says of the stored numbers."""
+    """Return the description of the stored numbers in a header."""
     largest = int(np.iinfo(dtype).max) if dtype.kind in "iu" else 0
     return Scaling(slope=slope, intercept=intercept, largest=largest)
 

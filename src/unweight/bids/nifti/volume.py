@@ -48,7 +48,7 @@ class Volume:
         data: The scaled values; a fourth axis holds volumes, if there are several.
         grid: Where the voxels are, and which file this is.
         saturated: Voxels clipped by the stored number format; None where that cannot be known.
-        scaling: What the header says of the stored numbers.
+        scaling: Of the stored numbers, from the header.
         signs: Of each volume, over all of its voxels; nothing if they were not counted.
         slices: Of each volume, over all of its voxels, where some of them were kept.
         notes: What a careful reader should know about the file.

@@ -18,7 +18,7 @@ NO_IMAGE, IMAGE = 0.1, 0.4
 EVEN = 2.5  # mean over SD of a slice that is nearly uniform, whose neighbours differ by noise alone
 FAINT = 0.5  # energy, of that of the other volumes, below which a volume is faint and not damaged
 BRIGHT = 10.0  # energy, of that of the other volumes, that noise does not reach where they show no image
-FEWEST_VOXELS = 256  # of a slice, for a correlation to be told from 0
+FEWEST_VOXELS = 256  # of a slice, for a correlation to be distinguished from 0
 FEWEST_VOLUMES = 3
 
 

@@ -1,4 +1,4 @@
-"""The two parts of a complex image, and what their sidecars say of each other.
+"""The two parts of a complex image, and what their sidecars state about each other.
 
 Programs keep different fields beside magnitude and phase, and round them differently. What one part lacks
 is taken from the other; what both give must agree, to what rounding explains.

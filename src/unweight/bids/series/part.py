@@ -41,7 +41,7 @@ def choose_part(
     """Choose magnitude or real images, if both are there.
 
     Returns:
-        The files chosen, what they hold, and a note if something was left aside.
+        The files chosen, what they hold, and a note if something was ignored.
 
     Raises:
         InputError: There is none of the kind that is wanted.
@@ -60,7 +60,7 @@ def choose_part(
     notes: list[str] = []
     if len(chosen) < len(entries):
         left = sorted(_part_name(other) for other in by_part if other is not part)
-        notes.append(f"{_part_name(part)} images are used; {', '.join(left)} images are left aside")
+        notes.append(f"{_part_name(part)} images are used; {', '.join(left)} images are ignored")
     signed = part is Part.REAL or wanted is SignalKind.SIGNED
     return chosen, SignalKind.SIGNED if signed else SignalKind.MAGNITUDE, notes
 

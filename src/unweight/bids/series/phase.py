@@ -82,7 +82,7 @@ def phase_in_radians(
         scaling: What the caller says.
 
     Raises:
-        InputError: The unit is not told, and the range is none that is known.
+        InputError: The unit is not known, and the range is none that is known.
     """
     finite = phase[torch.isfinite(phase)]
     lowest, highest = float(finite.min()), float(finite.max())
@@ -101,7 +101,7 @@ def phase_in_radians(
         middle, factor = (ends[0] + ends[1]) / 2, TURN / (ends[1] - ends[0])
         return Radians(
             sign * factor * (phase - middle),
-            f"phase: {ends[0]:g} to {ends[1]:g} taken for a turn, as told{turned}",
+            f"phase: {ends[0]:g} to {ends[1]:g} taken for a turn, as given{turned}",
         )
     if sidecar.fields.get("Units") == "rad":
         if highest - lowest > SLACK * 2 * TURN:

@@ -1,4 +1,4 @@
-"""What sidecars say of the readout, where it decides which model holds.
+"""The readout according to sidecars, where it decides which model holds.
 
 Inversion recovery takes one excitation after each inversion. Where small flip angles α follow each other
 every τ during the recovery (Look-Locker, MOLLI, MPRAGE), it is faster,

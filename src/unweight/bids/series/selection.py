@@ -17,11 +17,11 @@ def select_series(
 ) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """Choose the one series of a folder: images of one part on one grid, told apart by their timing.
 
-    If any image has an inversion time, those without are left aside. Grids with a single image are
-    left aside if another grid has several.
+    If any image has an inversion time, those without are ignored. Grids with a single image are
+    ignored if another grid has several.
 
     Returns:
-        The images, and notes on what was left aside.
+        The images, and notes on what was ignored.
 
     Raises:
         InputError: There is more than one series, or none.
@@ -48,7 +48,7 @@ def select_series(
         reasons = [f"{named(untimed)} without inversion time"] if untimed else []
         reasons += [f"{named(elsewhere)} on another grid"] if elsewhere else []
         notes.append(
-            f"{len(chosen)} of {len(entries)} images make the series; left aside: {', '.join(reasons)}"
+            f"{len(chosen)} of {len(entries)} images make the series; ignored: {', '.join(reasons)}"
         )
     return tuple(chosen), tuple(notes)
 

@@ -32,7 +32,7 @@ LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
 @final
 @dataclass(frozen=True, kw_only=True)
 class GivenWeighting:
-    """What the caller says of one image; it wins over its sidecar.
+    """Fields of one image given by the caller; they win over its sidecar.
 
     Attributes:
         repetition_time: TR [s].
@@ -136,7 +136,7 @@ def _end_of_train(sidecar: Sidecar) -> float | None:
 def _check_inversions(sidecar: Sidecar, path: Path) -> None:
     """Refuse the time between excitations where the time between inversions belongs.
 
-    What is told goes before its sidecar, so the first of these fields that is there is what counts.
+    What is given goes before its sidecar, so the first of these fields that is there is what counts.
     """
     label = next((name for name in REPETITION_OF_INVERSION if sidecar.number(name) is not None), None)
     repeat = None if label is None else sidecar.number(label)

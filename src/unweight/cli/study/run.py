@@ -12,20 +12,22 @@ from typing import final
 
 from unweight.bids.derivatives.dataset import prepare_derivatives
 from unweight.bids.derivatives.write import IGNORED, README
+from unweight.bids.folders import is_folder
 from unweight.cli.options import options_of
 from unweight.cli.study.cluster_extra import check_installed
-from unweight.cli.study.group import run_group
 from unweight.cli.study.options import RunOptions
 from unweight.cli.study.settings import RunSettings, filled, read_settings
 from unweight.cli.study.worker import work
 from unweight.cli.terminal import Course, console, course, error_line, table
 from unweight.core.errors import InputError, UsageError
 from unweight.core.memory import free_bytes
-from unweight.files.atomic import DERIVATIVES, is_among_raw
+from unweight.files.atomic import DERIVATIVES, is_among_raw, write_bytes_atomic
 from unweight.mapping.device import device_for
 from unweight.registry import commands
+from unweight.report.study import study_page
 from unweight.run.configuration import weights_of, write_configuration
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
+from unweight.run.group import LabelTree, study_of, write_study
 from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, Tell, run_locally
 from unweight.run.plan import Plan
@@ -35,6 +37,7 @@ MOST_SHOWN = 20
 GIGA = 1e9
 ENCRYPTED, PLAIN = "tls", "tcp"
 ELSEWHERE = "unweight.cli.study.cluster"  # loads Dask
+PAGE = "study.html"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -134,7 +137,7 @@ def _means(options: RunOptions) -> tuple[int, float]:
         return workers, GIGA * options.memory / workers
     if options.cluster:
         raise UsageError(
-            "a batch system must be told how much memory to give",
+            "a batch system needs the memory of each worker",
             remedy="Give --memory, in gigabytes for all workers together.",
         )
     return workers, 0.9 * free_bytes() / workers
@@ -249,3 +252,26 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def run_group(options: RunOptions) -> int:
+    """Read what there is of all subjects, and write tables and page; 1 if some steps failed."""
+    erode = options.erode or 0
+    if erode < 0:
+        raise UsageError(f"a region cannot be eroded {erode} times", remedy="Give 0 or more.")
+    if options.labels is not None and not is_folder(options.labels):
+        raise InputError("there is no such folder of labels", remedy="Check the path.", path=options.labels)
+    check_logs(options.out_dir)
+    labels = None if options.labels is None else LabelTree(folder=options.labels, erode=erode)
+    study = study_of(options.out_dir, options.bids_dir, labels)
+    written = [*write_study(options.out_dir, study), options.out_dir / PAGE]
+    write_bytes_atomic(written[-1], study_page(study))
+    screen = console(quiet=options.verbosity.quiet)
+    for remark in study.remarks:
+        error_line(remark)
+    subjects = len({row.subject for row in study.qc})
+    screen.print(f"{subjects} subjects, {len(study.qc)} maps, {len(study.failures)} failures")
+    for path in written:
+        screen.print(str(path))
+    unmeasured = labels is not None and bool(study.qc) and not study.regions
+    return 1 if study.failures or unmeasured else 0

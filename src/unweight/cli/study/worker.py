@@ -36,7 +36,7 @@ def work(text: str) -> str:
 def call(words: Sequence[str]) -> CommandResult:
     """Carry out a command in this process, and return what it said on standard error.
 
-    A fault of the program is told like any other: one visit must not stop the others.
+    A fault of the program is reported like any other: one visit must not stop the others.
     """
     logging.basicConfig(handlers=[logging.NullHandler()], level=logging.ERROR)  # notes are in the sidecars
     string_io = io.StringIO()

@@ -55,7 +55,7 @@ class EchoT1w(Estimator[Acquisition]):
 
     Attributes:
         synthesise: The network.
-        conditions: Which of R2* and χ it is told; χ is left out where there is no phase.
+        conditions: Which of R2* and χ it gets as input; χ is left out where there is no phase.
         fit: How χ is found.
         given: Maps that are known already, `R2star` [1/s] or `Chi` [ppm].
         voxel_mm: Smallest and largest voxels it was trained on [mm].
@@ -144,7 +144,7 @@ class EchoT1w(Estimator[Acquisition]):
         )
 
     def remarks(self, maps: EchoMaps) -> tuple[str, ...]:
-        """Return what a careful reader should know of these echoes."""
+        """Return remarks on these echoes for a careful reader."""
         low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
         sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
         info = list(maps.notes)

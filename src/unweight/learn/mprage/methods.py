@@ -272,7 +272,7 @@ def _diffusion(
 ) -> Synthesiser:
     return Diffusion(
         network=network,
-        ladder=recipe.schedule.levels(),
+        schedule=recipe.schedule.levels(),
         prediction=recipe.schedule.prediction,
         n_draws=N_DRAWS if options.n_draws is None else options.n_draws,
         planes=options.planes or Planes.ALTERNATE,
@@ -346,7 +346,7 @@ DIFFUSION = EchoMethod(
     presets=cohort_presets(FAST_DDPM, denoising_config, schedule=ScheduleConfig(), paper=PAPER),
     build=lambda config, generator: TimeUNet(config, generator=generator),
     build_task=lambda network, recipe, base: EchoDiffusionTask(
-        unet=network, ladder=recipe.schedule.levels(), prediction=recipe.schedule.prediction
+        unet=network, schedule=recipe.schedule.levels(), prediction=recipe.schedule.prediction
     ),
     synthesiser=_diffusion,
     draws=True,

@@ -1,9 +1,9 @@
 """T1w images made of echoes by trained networks, over a whole volume.
 
     regression   ŷ and the scale b of its error, mean over planes; sd = √2·b
-    diffusion    DDIM down the ladder the network was trained on; at each level the clean volume is what the
-                 planes say of it, all three or one after the other, so that a draw hangs together
-    residual     ŷ + sd·r:  the mean takes E[r], which the network says of pure noise, and draws take
+    diffusion    DDIM down the schedule the network was trained on; at each level the clean volume is what
+                 the planes give for it, all three or one after the other, so that a draw hangs together
+    residual     ŷ + sd·r:  the mean takes E[r], which the network predicts from pure noise, and draws take
                  r = E[r] + c·(DDIM of a few steps − E[r]), c making up for the spread few steps lose
 
 Alternating planes: S. Lee et al., Improving 3D imaging with pre-trained perpendicular 2D diffusion models,
@@ -26,7 +26,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import Denoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.samplers import Ddim, variance_correction
-from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_schedule
 from unweight.learn.mprage.tasks import (
     N_ANSWERS,
     TIME_UNIT,
@@ -83,7 +83,7 @@ class Synthesiser(ABC):
 
         Args:
             channels: As `learn.pairs.echo_channels` makes them.
-            conditions: Which of R2* and χ the network is told.
+            conditions: Which of R2* and χ the network gets as input.
             progress: Called with the batches done and all of them.
         """
 
@@ -167,7 +167,7 @@ class Diffusion(Synthesiser):
 
     Attributes:
         network: Of a noisy image and its slab.
-        ladder: The one it was trained on.
+        schedule: The one it was trained on.
         prediction: What it says.
         n_draws: How many.
         planes: At each step.
@@ -176,7 +176,7 @@ class Diffusion(Synthesiser):
     """
 
     network: nn.Module
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     prediction: Prediction
     n_draws: int = 1
     planes: Planes = Planes.ALTERNATE
@@ -202,7 +202,7 @@ class Diffusion(Synthesiser):
         denoiser = PlanarDenoiser(
             network=concat_condition(self.network),
             prediction=self.prediction,
-            ladder=self.ladder,
+            schedule=self.schedule,
             planes=self.planes,
             mask=mask,
             condition=condition,
@@ -210,26 +210,26 @@ class Diffusion(Synthesiser):
             count=count,
         )
         drawn = [
-            _drawn(denoiser, self.ladder, _noise(mask, self.seed, draw)) for draw in range(self.n_draws)
+            _drawn(denoiser, self.schedule, _noise(mask, self.seed, draw)) for draw in range(self.n_draws)
         ]
         return _of_draws(drawn, mask, self.spread)
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of all steps of all draws."""
-        return self.n_draws * sum(n_batches(mask, axes) for axes in _walk(self.planes, self.ladder))
+        return self.n_draws * sum(n_batches(mask, axes) for axes in _walk(self.planes, self.schedule))
 
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
         """Ask for the middle, of pure noise."""
         slabs = _slabs(channels, 2, _middle(channels), EVERYTHING, self.network)
         with torch.no_grad():
-            time_of_noise = self.ladder.time[-1:].to(slabs).expand(len(slabs))
+            time_of_noise = self.schedule.time[-1:].to(slabs).expand(len(slabs))
             concat_condition(self.network)(slabs[:, :1], time_of_noise, slabs)
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Residual(Synthesiser):
-    """Regression, corrected by what a diffusion knows of its residual; draws if they are asked for.
+    """Regression, corrected by diffusion of its residual; draws if they are asked for.
 
     Attributes:
         base: The regression.
@@ -263,9 +263,9 @@ class Residual(Synthesiser):
         """Make the mean, then the draws."""
         mask = channels[MASK] > 0
         axes = self._axes
-        ladder = cosine_ladder(self.n_steps)
+        schedule = cosine_schedule(self.n_steps)
         count = Count(self.n_calls(mask), progress)
-        pure = cosine_ladder(1)
+        pure = cosine_schedule(1)
         start = _noise(mask, self.seed, -1).normal()[0, 0]
 
         def ask(axis: int, some: list[int]) -> Tensor:
@@ -296,16 +296,16 @@ class Residual(Synthesiser):
         denoiser = PlanarDenoiser(
             network=concat_condition(self.network, time_unit=TIME_UNIT),
             prediction=Prediction.VELOCITY,
-            ladder=ladder,
+            schedule=schedule,
             planes=self.planes,
             mask=mask,
             condition=condition,
             count=count,
         )
-        wider = math.sqrt(variance_correction(ladder))
+        wider = math.sqrt(variance_correction(schedule))
         drawn = []
         for draw in range(self.n_draws):
-            volume = _drawn(denoiser, ladder, _noise(mask, self.seed, draw))
+            volume = _drawn(denoiser, schedule, _noise(mask, self.seed, draw))
             drawn.append(mean + sd * wider * self.spread * (volume - middle))
         images = _images(drawn, mask)
         if self.n_draws == 1:
@@ -315,7 +315,7 @@ class Residual(Synthesiser):
 
     def n_calls(self, mask: Bool[Tensor, "x y z"]) -> int:
         """Return the batches of both networks for the mean, and of the steps of all draws."""
-        steps = _walk(self.planes, cosine_ladder(self.n_steps))
+        steps = _walk(self.planes, cosine_schedule(self.n_steps))
         return 2 * n_batches(mask, self._axes) + self.n_draws * sum(n_batches(mask, step) for step in steps)
 
     def once(self, channels: Float[Tensor, "7 x y z"]) -> None:
@@ -329,13 +329,13 @@ class Residual(Synthesiser):
         return AXIAL if self.planes is Planes.AXIAL else THREE
 
 
-def _walk(planes: Planes, ladder: NoiseSchedule) -> list[tuple[int, ...]]:
-    return [axes_of(planes, step) for step in range(1, ladder.n_steps + 1)]
+def _walk(planes: Planes, schedule: NoiseSchedule) -> list[tuple[int, ...]]:
+    return [axes_of(planes, step) for step in range(1, schedule.n_steps + 1)]
 
 
-def _drawn(denoiser: Denoiser, ladder: NoiseSchedule, noise: ItemNoise) -> Volume:
+def _drawn(denoiser: Denoiser, schedule: NoiseSchedule, noise: ItemNoise) -> Volume:
     with torch.no_grad():
-        return Ddim(ladder=ladder)(denoiser, noise, None)[0, 0]
+        return Ddim(schedule=schedule)(denoiser, noise, None)[0, 0]
 
 
 def _noise(mask: Tensor, seed: int, draw: int) -> ItemNoise:

@@ -24,7 +24,12 @@ from torch import Tensor, nn
 from unweight.diffusion.denoiser import Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.loss import DenoisingLoss
-from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, non_uniform_ladder, uniform_ladder
+from unweight.diffusion.schedule import (
+    NoiseSchedule,
+    cosine_schedule,
+    non_uniform_schedule,
+    uniform_schedule,
+)
 from unweight.learn.pairs.echo_channels import MASK, N_SLAB, with_conditions
 from unweight.learn.pairs.pair import normalise
 from unweight.learn.training.trainable import Batch, Task
@@ -35,10 +40,10 @@ from unweight.nets.unet import UNet, UNetConfig
 
 FARTHEST = 6.0  # residuals beyond so many sd count as so many
 TIME_UNIT = 1000.0  # steps of the network's sinusoids from clean to pure noise
-KEPT = 0.75  # probability that a condition is told
+KEPT = 0.75  # probability that a condition is an input
 GRADIENT, SCALE, PIXELS = 0.1, 0.1, 100.0
 LOG_SCALE = (-5.0, 1.5)
-ANGLES = cosine_ladder(1000)
+ANGLES = cosine_schedule(1000)
 N_ANSWERS = 2  # image and ln b
 
 
@@ -52,7 +57,7 @@ def split_output(
 def drop_conditions(
     channels: Float[Tensor, "batch slab x y"], generator: torch.Generator
 ) -> Float[Tensor, "batch slab x y"]:
-    """Return slabs of which some are not told R2*, and some not χ."""
+    """Return slabs of which some are without R2*, and some without χ."""
     given: Bool[Tensor, "batch 2"] = torch.rand(len(channels), 2, generator=generator) < KEPT
     return with_conditions(channels, given.to(channels.device))
 
@@ -111,16 +116,16 @@ class EchoGanTask(Task):
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EchoDiffusionTask(Task):
-    """Denoising on a short ladder.
+    """Denoising on a short schedule.
 
     Attributes:
         unet: The network to train.
-        ladder: The levels it will be sampled on.
+        schedule: The levels it will be sampled on.
         prediction: What it says.
     """
 
     unet: TimeUNet
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     prediction: Prediction
 
     @property
@@ -136,7 +141,7 @@ class EchoDiffusionTask(Task):
             generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
             shape=tuple(clean.shape[1:]),
         )
-        loss = DenoisingLoss(ladder=self.ladder, prediction=self.prediction)
+        loss = DenoisingLoss(schedule=self.schedule, prediction=self.prediction)
         return loss(concat_condition(network), clean, channels, noise).mean()
 
 
@@ -221,7 +226,7 @@ def published_config() -> TimeUNetConfig:
 
 
 def _given(batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a network is told, where the brain is, and the image it should make."""
+    """Return the input of a network, where the brain is, and the target image."""
     channels = drop_conditions(batch["channels"], generator)
     return channels, channels[:, MASK : MASK + 1], normalise(batch["target"])
 
@@ -238,15 +243,15 @@ def _gradients(error: Tensor, inside: Tensor) -> Float[Tensor, ""]:
 
 
 class ShortSchedule(Enum):
-    """The published ladders: eleven even steps, or ten that are denser at the noisy end."""
+    """The published schedules: eleven even steps, or ten that are denser at the noisy end."""
 
     UNIFORM = "uniform"
     NON_UNIFORM = "non-uniform"
 
 
-LADDERS: dict[ShortSchedule, Callable[[], NoiseSchedule]] = {
-    ShortSchedule.UNIFORM: uniform_ladder,
-    ShortSchedule.NON_UNIFORM: non_uniform_ladder,
+SCHEDULES: dict[ShortSchedule, Callable[[], NoiseSchedule]] = {
+    ShortSchedule.UNIFORM: uniform_schedule,
+    ShortSchedule.NON_UNIFORM: non_uniform_schedule,
 }
 
 
@@ -256,13 +261,13 @@ class ScheduleConfig:
     """How a Fast-DDPM goes down.
 
     Attributes:
-        ladder: One of the two.
-        prediction: What the network says; epsilon as published.
+        ladder: One of the two schedules.
+        prediction: What the network predicts; epsilon as published.
     """
 
     ladder: ShortSchedule = ShortSchedule.NON_UNIFORM
     prediction: Prediction = Prediction.VELOCITY
 
     def levels(self) -> NoiseSchedule:
-        """Return the ladder."""
-        return LADDERS[self.ladder]()
+        """Return the schedule."""
+        return SCHEDULES[self.ladder]()

@@ -1,4 +1,4 @@
-"""What a network sees of a multi-echo gradient echo: channels that any echo times come to.
+"""Input of a network from a multi-echo gradient echo: channels that do not depend on the echo times.
 
     decay     ln S(τ_k) − ln S(τ_0),  τ_0 = 4 ms, τ_k = 10, 18, 28 ms
     level     ln S(τ_0) less its bias field and its median
@@ -7,8 +7,8 @@
 
 S(τ) lies on the straight lines between the logarithms of neighbouring echoes; before the first and beyond
 the last echo, on the line of the two nearest echoes at least 8 ms apart. The bias field is what is left of
-ln S(τ_0) after voxels far below the median (fluid) are put aside and the rest is smoothed over 30 mm. R2*
-and χ are conditions that a network may be asked to do without: then they are 0, and a channel says so.
+ln S(τ_0) after voxels far below the median (fluid) are excluded and the rest is smoothed over 30 mm. R2*
+and χ are conditions that may be withheld from a network: then they are 0, and a channel marks this.
 
 Channels of the slab about one slice are all of its own, and those of LEVEL, R2STAR and CHI of two slices
 on either side.
@@ -42,7 +42,7 @@ SMALLEST = 1e-6
 
 
 class Conditions(NamedTuple):
-    """Which of the maps a network is told."""
+    """Which of the maps a network gets as input."""
 
     r2star: bool = True
     chi: bool = True
@@ -101,13 +101,13 @@ def slabs_of(
     indices: Sequence[int],
     conditions: Conditions = EVERYTHING,
 ) -> Float[Tensor, "slices slab rows columns"]:
-    """Return what a network sees of several slices: N_SLAB channels of each.
+    """Return the input of a network for several slices: N_SLAB channels of each.
 
     Args:
         channels: Of the volume.
         axis: Across the slices: 0, 1 or 2.
         indices: Of the slices; beyond the ends the last slice stands in for neighbours.
-        conditions: Which conditions the network is told.
+        conditions: Which conditions the network gets as input.
     """
     last = channels.shape[axis + 1] - 1
     home = channels.device
@@ -122,7 +122,7 @@ def slabs_of(
 
 
 def told_only(slabs: Float[Tensor, "batch slab rows columns"], conditions: Conditions) -> Tensor:
-    """Return slabs without the conditions that are not told."""
+    """Return slabs without the conditions that are withheld."""
     given = torch.tensor([[conditions.r2star, conditions.chi]]).expand(len(slabs), 2)
     return with_conditions(slabs, given)
 
@@ -130,7 +130,7 @@ def told_only(slabs: Float[Tensor, "batch slab rows columns"], conditions: Condi
 def with_conditions(
     slabs: Float[Tensor, "batch slab rows columns"], given: Bool[Tensor, "batch 2"]
 ) -> Float[Tensor, "batch slab rows columns"]:
-    """Return slabs in which each item is told only the conditions given to it, R2* first, then χ."""
+    """Return slabs in which each item has only the conditions given to it, R2* first, then χ."""
     factor = torch.ones(len(slabs), N_SLAB, device=slabs.device, dtype=slabs.dtype)
     for column, place in enumerate((R2STAR, CHI)):
         factor[:, hidden_with(place, column)] = given[:, column, None].to(factor)

@@ -150,7 +150,7 @@ class EchoMaps:
     notes: tuple[str, ...] = ()
 
     def channels(self) -> Float[Tensor, "7 x y z"]:
-        """Return what a network sees."""
+        """Return the input of a network."""
         return echo_channels(
             self.magnitude, self.echo_time, (self.r2star, self.chi), self.mask, self.voxel_mm
         )

@@ -148,7 +148,7 @@ def make_pairs(
     Args:
         make: Makes the pair of one index; called in other processes if there are workers.
         indices: Of the pairs.
-        folder: Where they are kept; made if absent.
+        folder: Where they are kept; created if absent.
         about: What they are made from; a folder of other pairs is refused.
         n_workers: Processes; 0 to make them here.
         progress: Called with the pairs done and all of them.

@@ -29,7 +29,7 @@ PIXELS_AT_ONCE = 2**16
 def over_planes(
     mask: Bool[Tensor, "x y z"], axes: Sequence[int], n_outputs: int, ask: Ask
 ) -> Float[Tensor, "outputs x y z"]:
-    """Return the mean over the planes of what a network says of each slice that holds some of the mask.
+    """Return the mean over planes of the output of a network for each slice that holds some of the mask.
 
     Args:
         mask: The voxels wanted; what is returned outside it is 0.
@@ -66,7 +66,7 @@ def n_batches(mask: Bool[Tensor, "x y z"], axes: Sequence[int]) -> int:
 
 
 class Planes(Enum):
-    """In which planes a network sees the volume."""
+    """The planes in which a network is applied to the volume."""
 
     AXIAL = "axial"
     ALTERNATE = "alternate"
@@ -81,17 +81,17 @@ class PlanarDenoiser(Denoiser):
     Attributes:
         network: Of slices.
         prediction: What it says.
-        ladder: By whose levels planes take turns.
+        schedule: By whose levels planes take turns.
         planes: In which it is asked.
         mask: Where it is asked.
         condition: Of slices, by axis and numbers.
         outside: What is clean outside the mask.
-        count: Told of each batch.
+        count: Called after each batch.
     """
 
     network: Network
     prediction: Prediction
-    ladder: NoiseSchedule
+    schedule: NoiseSchedule
     planes: Planes
     mask: Tensor
     condition: Callable[[int, list[int]], Tensor]
@@ -103,7 +103,7 @@ class PlanarDenoiser(Denoiser):
     ) -> Tensor:
         """Return the clean volume, the mean of what the planes of this level say."""
         volume = noisy[0, 0]
-        rung = int((self.ladder.time - float(level.time[0])).abs().argmin())
+        index = int((self.schedule.time - float(level.time[0])).abs().argmin())
         slices = NetworkDenoiser(network=self.network, prediction=self.prediction)
 
         def ask(axis: int, some: list[int]) -> Tensor:
@@ -116,7 +116,7 @@ class PlanarDenoiser(Denoiser):
             noisy_slices = slices_of(volume, axis, some).to(condition.device)
             return self.count.done(slices(noisy_slices, here, condition))
 
-        clean = over_planes(self.mask, axes_of(self.planes, rung), 1, ask)[0].to(volume)
+        clean = over_planes(self.mask, axes_of(self.planes, index), 1, ask)[0].to(volume)
         return torch.where(self.mask, clean, torch.full_like(clean, self.outside))[None, None]
 
 

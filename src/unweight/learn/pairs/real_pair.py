@@ -114,7 +114,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
 
 
 def _about(subject: PairedSubject) -> dict[str, object]:
-    """Return what may be told of a person: neither names of files nor dates."""
+    """Return what may be recorded of a person: neither names of files nor dates."""
     info = {"name": subject.label, "age": subject.age, "male": subject.male}
     return {key: value for key, value in info.items() if value is not None}
 

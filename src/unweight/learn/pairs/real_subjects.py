@@ -39,9 +39,9 @@ class PairedSubject:
         series: The echoes: complex where there is phase, magnitude otherwise.
         t1w: The T1-weighted image.
         age: [years]
-        male: None where it is not told.
+        male: None where it is not known.
         labels: Structures in the space of the T1w.
-        notes: What was left aside.
+        notes: What was ignored.
     """
 
     label: str

@@ -38,7 +38,7 @@ from unweight.diffusion.denoiser import Clipped, NetworkDenoiser, Prediction, co
 from unweight.diffusion.level import ItemNoise
 from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.samplers import Ancestral
-from unweight.diffusion.schedule import NoiseSchedule, cosine_ladder, linear_ladder
+from unweight.diffusion.schedule import NoiseSchedule, cosine_schedule, linear_schedule
 from unweight.learn.t1.network_t1 import (
     BACKGROUND,
     SPECS,
@@ -53,8 +53,8 @@ from unweight.learn.training.trainable import Batch, Task
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 
-LADDER = linear_ladder()
-N_LEVELS = LADDER.n_steps
+SCHEDULE = linear_schedule()
+N_LEVELS = SCHEDULE.n_steps
 TIME_UNIT = 1000.0  # steps of the network's sinusoids from clean to pure noise on the cosine schedule
 # Centre and unit of each map where equal relative errors of T1 are to count alike; T1 in ln s.
 CENTRE, UNIT = (math.log(0.9), 0.7, 1.7), (1.0, 1.5, 4.0)
@@ -129,10 +129,10 @@ class Levels(Enum):
             UsageError: It has no such number of steps.
         """
         if self is Levels.LINEAR:
-            return LADDER.subsample(n_steps)
+            return SCHEDULE.subsample(n_steps)
         if not 1 <= n_steps <= N_LEVELS:
             raise UsageError(f"{n_steps} steps", remedy=f"Give 1 to {N_LEVELS}.")
-        return cosine_ladder(n_steps)
+        return cosine_schedule(n_steps)
 
     @property
     def time_unit(self) -> float | None:
@@ -187,7 +187,7 @@ class DiffusorTask(Task):
             generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
             shape=tuple(clean.shape[1:]),
         )
-        loss = DenoisingLoss(ladder=config.levels.schedule(N_LEVELS), prediction=config.prediction)
+        loss = DenoisingLoss(schedule=config.levels.schedule(N_LEVELS), prediction=config.prediction)
         conditioned = concat_condition(network, time_unit=config.levels.time_unit)
         return loss(conditioned, clean, batch["signal"], noise).mean()
 
@@ -201,14 +201,14 @@ class DrawnInference(SliceInference):
 
     Attributes:
         n_draws: Draws to average.
-        n_steps: Steps of each; fewer than 1000 go down a sub-sampled ladder.
+        n_steps: Steps of each; fewer than 1000 go down a sub-sampled schedule.
         seed: Of the noise; draw k of a slice is the same whatever else is drawn.
         n_at_once: Draws in one evaluation of the network.
         config: What the network predicts.
     """
 
     n_draws: int = 10
-    n_steps: int = LADDER.n_steps
+    n_steps: int = SCHEDULE.n_steps
     seed: int = 0
     n_at_once: int = 10
     config: DiffusionConfig = PUBLISHED
@@ -268,7 +268,7 @@ class DrawnInference(SliceInference):
             lower=lower,
             upper=upper,
         )
-        sampler = Ancestral(ladder=config.levels.schedule(self.n_steps))
+        sampler = Ancestral(schedule=config.levels.schedule(self.n_steps))
         for index in slices.wanted:
             for chunk in chunks:
                 generators = tuple(

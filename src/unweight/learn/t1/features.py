@@ -1,6 +1,6 @@
 """Features of a voxel for the posterior network: a fit and its likelihood profile.
 
-What the posterior network sees of a voxel: a fit and its likelihood, never the weighted images.
+Input of the posterior network for a voxel: a fit and its likelihood, never the weighted images.
 
 The maximum-likelihood fit, its Cramér–Rao bound and the likelihood profile say the same about any set of
 inversion times and any TR, so one network serves all. Everything is in units of noise or a ratio: the
@@ -35,7 +35,7 @@ from unweight.fit.recovery_projection import RecoveryTiming, recovery_basis, rec
 from unweight.learn.t1.nuisances import ScanNuisances, scan_nuisances
 
 FEATURES_VERSION = 2  # 1: B held at 1.92 in every scan, one noise for all voxels
-N_PARTS = 16  # of the profile, each told by its best node
+N_PARTS = 16  # of the profile, each represented by its best node
 NODE_WIDTH = 0.06  # of ln T1, to which the nodes cannot tell a narrow profile from a point
 
 CHANNELS = (
@@ -76,7 +76,7 @@ NOISE_ENDS = (0.5, 1.8)
 class FitFeatures:
     """Features of every voxel of a grid, and the frame in which the network answers.
 
-    A network that says (d, s) for a parameter says mean = base + d·scale and ln sd = ln scale + s.
+    A network that predicts (d, s) for a parameter gives mean = base + d·scale and ln sd = ln scale + s.
 
     Attributes:
         channels: As `CHANNELS` names them; 0 where there is no signal.
@@ -286,7 +286,7 @@ def _misfit(fitted: ParameterMaps, sigma: float) -> Tensor:
 N_NODES = 64
 T1_ENDS = (0.008, 7.0)  # [s]
 EFFICIENCIES = (1.3, 2.1)  # where a real inversion pulse, and a TI a few ms off, can bring B
-WITHOUT_TR = (1.0, 2.1)  # where a TR that nobody told can bring it as well
+WITHOUT_TR = (1.0, 2.1)  # where an unknown TR can bring it as well
 N_EFFICIENCIES = 13  # at which sign patterns are looked for
 FLOOR = 20.0
 

@@ -1,7 +1,7 @@
 """Scores of a network of weighted images: the estimator it becomes, against truth and fit.
 
 The maps are made by the estimator itself, so what is scored is what a user gets. Scores are over voxels to
-which both the network and the fit give a value; the share without a value is told beside them.
+which both the network and the fit give a value; the share without a value is reported beside them.
 """
 
 from collections.abc import Callable

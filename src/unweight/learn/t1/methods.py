@@ -240,15 +240,19 @@ def _mixture(slabs: SlabRecipe) -> str:
     if slabs.shapes:
         parts.append(f"{percent(slabs.shapes)} of the rest are shapes of random material instead of heads")
     if slabs.specks:
-        parts.append("half of the heads are strewn with specks of random material")
+        parts.append("half of the heads contain small inclusions of random material")
     if slabs.scattered:
-        parts.insert(0, f"{percent(slabs.scattered)} are scattered voxels that know nothing of each other")
+        parts.insert(0, f"{percent(slabs.scattered)} are spatially independent voxels")
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]
 
 
 def _protocols(slabs: SlabRecipe) -> str:
-    late = f"; in two of five slabs told wrong by up to {1e3 * slabs.late:g} ms" if slabs.late else ""
+    late = (
+        f"; in two of five slabs with an error of the nominal times of up to {1e3 * slabs.late:g} ms"
+        if slabs.late
+        else ""
+    )
     if slabs.inversion_times:
         times = ", ".join(f"{ti:g}" for ti in slabs.inversion_times)
         return f"Inversion times {times} s, repetition time {slabs.repetition_time:g} s{late}"

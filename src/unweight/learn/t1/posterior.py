@@ -5,7 +5,7 @@ T1, PD and B with intervals that hold, in one pass: fit, then let the neighbours
     fit (maximum likelihood) → features (`learn.t1.features`) → U-Net → ln T1, ln PD and B with their sd
     → intervals mean ± q·sd, q found on subjects never trained on (`learn.training.conformal`)
 
-The network sees what the likelihood of each voxel says, not the images, so the same weights serve any
+The input of the network is the likelihood of each voxel, not the images, so the same weights serve any
 inversion times and any TR in their range. It never has the last word: where the data cannot be explained
 with the T1 it gives (chi-square of the signal equation at that T1, PD and B free), the voxel is marked.
 
@@ -80,8 +80,8 @@ class FreePosterior:
         mean: Of each; PD in the unit of the input.
         correction: Of the fit, in the frame of the features.
         log_sd: ln sd in that frame, a number even where there is no signal.
-        sd: As the network says it, before calibration.
-        features: What the network saw.
+        sd: As the network predicts it, before calibration.
+        features: The input of the network.
         fits: What they come from.
     """
 

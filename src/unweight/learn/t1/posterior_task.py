@@ -1,6 +1,6 @@
 """The posterior network: its output, its loss, and its validation.
 
-The posterior network: what it says of ln T1, ln PD and B, and the loss it is trained with.
+The posterior network: its predictions of ln T1, ln PD and B, and the loss it is trained with.
 
     mean ln T1 = Σ_k w_k · fit_k + a·scale,   w_k ∝ exp(l_k) / sd_k²   over 5 × 5 neighbours, two fits each
 
@@ -107,7 +107,7 @@ def split_output(
     channels: Float[Tensor, "batch channels height width"],
     scale: Maps,
 ) -> tuple[Maps, Maps]:
-    """Return what the network says in the frame of the features: correction and ln sd, in units of scale.
+    """Return the prediction in the frame of the features: correction and ln sd, in units of scale.
 
     Args:
         output: Of the network.
@@ -152,11 +152,11 @@ PLANE, SNR, SEED = (40, 40), 50.0, 0
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """What a network says of some voxels, in ln T1, ln PD and B.
+    """Predictions of a network for some voxels, of ln T1, ln PD and B.
 
     Attributes:
         error: Estimate minus truth.
-        sd: As the network says it.
+        sd: As the network predicts it.
         log_t1: Estimated.
         fit_error: Of the fit it corrects.
         bound: Cramér–Rao sd of that fit, at least the step in which it is corrected.
@@ -194,7 +194,7 @@ class Yardstick:
     """Scattered voxels, and how far the exact posterior is off.
 
     Attributes:
-        slab: What the network sees of them, as one slab.
+        slab: The input of the network for them, as one slab.
         exact: Root mean square error of ln T1.
     """
 
@@ -255,7 +255,7 @@ class PosteriorValidator(Validator):
 
 
 def answers_of(network: nn.Module, slabs: Samples) -> Answers:
-    """Return what a network says of the voxels of slabs that count, on the processor."""
+    """Return predictions of a network for the voxels of slabs that count, on the processor."""
     device = next(network.parameters()).device
     rows: list[list[Tensor]] = []
     with torch.no_grad():
@@ -282,7 +282,7 @@ def yardstick_for(recipe: SlabRecipe) -> Yardstick:
     prior = ScatterPrior(snr=(SNR, SNR), level=0.0)
     voxels = scatter(prior, replace(scan, model=CONSTANT), PLANE, generator)
     acquisition = Acquisition(signal=voxels.signal, protocol=scan.protocol)
-    # As the network does, it knows the range of T1 and of B, but no unit of PD.
+    # As for the network, the ranges of T1 and of B are known, but no unit of PD.
     grid = GridPosterior(
         pd_range=ANY_PD, t1_range=prior.t1, b_range=prior.efficiency, complete=CONSTANT.complete
     )

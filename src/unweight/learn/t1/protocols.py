@@ -24,7 +24,7 @@ from unweight.core.errors import InputError, ProtocolError, UsageError
 Ends = tuple[float, float]
 TOLERANCE = 0.02
 AFTER_THE_FIT = ("efficiency", "snr")
-EARLY = 0.006  # by which a TI may be told too short or too long [s]
+EARLY = 0.006  # by which a nominal TI may be too short or too long [s]
 
 
 @final

@@ -9,7 +9,7 @@ from torch import nn
 
 from unweight.core.errors import InputError
 from unweight.learn.t1.diffusor import (
-    LADDER,
+    SCHEDULE,
     PUBLISHED,
     VELOCITY,
     DiffusionConfig,
@@ -73,7 +73,7 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
     """
 
     def validator(recipe: T1Recipe, data: SlabData, base: BaseNetwork | None) -> ImageValidator:
-        drawn = {"n_draws": N_DRAWS, "n_steps": N_STEPS.get(recipe.preset, LADDER.n_steps)}
+        drawn = {"n_draws": N_DRAWS, "n_steps": N_STEPS.get(recipe.preset, SCHEDULE.n_steps)}
 
         def used(calibration: Calibration) -> SliceInference:
             return inference(calibration, recipe)
@@ -127,7 +127,7 @@ def _draw(calibration: Calibration, recipe: T1Recipe) -> SliceInference:
     return DrawnInference(
         config=recipe.schedule,
         n_draws=int(calibration.get("n_draws") or N_DRAWS),
-        n_steps=int(calibration.get("n_steps") or LADDER.n_steps),
+        n_steps=int(calibration.get("n_steps") or SCHEDULE.n_steps),
     )
 
 

@@ -1,6 +1,6 @@
 """T1, PD and B from weighted images by a residual network: the published ResNet baseline.
 
-The network sees the images of one slice and says the tanh-scaled maps; it is trained on their mean square
+The network predicts the tanh-scaled maps from the images of one slice; it is trained on their mean square
 error over voxels with water. One evaluation, no uncertainty of its own: standard deviations are the
 relative errors found in validation, one number per map.
 

@@ -2,7 +2,7 @@
 
 Maps drawn from the posterior, for what one voxel's interval cannot say: how sure a whole region is.
 
-    r = (truth − mean)/sd,   diffused in a few DDIM steps on the cosine ladder, v-prediction
+    r = (truth − mean)/sd,   diffused in a few DDIM steps on the cosine schedule, v-prediction
     draw = mean + sd·r/c,    c = cos(π/2K)^K, the contraction of K steps (`diffusion.samplers`)
 
 Mean and sd are those of the one-pass network, so r has unit variance by construction and what the sampler
@@ -16,7 +16,7 @@ How well drawn maps know the error of a region: the mean of ln T1 over a square 
     ratio = rms(error of the square's mean) / rms(sd of the square's mean over draws)
 
 1 is right. With errors that were independent from voxel to voxel, the sd of the mean would be that of the
-voxels over √n; how far that is off is told beside it.
+voxels over √n; its error is reported beside it.
 """
 
 import math
@@ -33,7 +33,7 @@ from unweight.core.seeding import seeded_generator
 from unweight.diffusion.denoiser import NetworkDenoiser, Prediction, concat_condition
 from unweight.diffusion.level import ItemNoise, diffuse
 from unweight.diffusion.samplers import Ddim, variance_correction
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 from unweight.learn.t1.features import CHANNELS
 from unweight.learn.t1.posterior_task import N_PARAMETERS, split_output
 from unweight.learn.training.trainable import Assessment, Batch, Calibration, Samples, Task, Validator
@@ -41,7 +41,7 @@ from unweight.nets.normalisation import Normalisation
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.nets.unet import UNet
 
-TRAINED = cosine_ladder(1000)
+TRAINED = cosine_schedule(1000)
 FARTHEST = 6.0  # residuals beyond so many sd count as so many
 CONDITIONS = len(CHANNELS) + 2 * N_PARAMETERS
 TIME_UNIT = 1000.0  # steps of the network's sinusoids from clean to pure noise
@@ -98,7 +98,7 @@ def residual_config(widths: tuple[int, ...]) -> TimeUNetConfig:
 
 
 def residual_inputs(channels: Tensor, correction: Tensor, log_sd: Tensor) -> Float[Tensor, "batch c x y"]:
-    """Return what the network is told beside the noisy residual: the features and the first answer."""
+    """Return the conditions of the network beside the noisy residual: the features and the first answer."""
     return torch.cat([channels.float(), correction.clamp(-8, 8) / 4, log_sd], dim=1)
 
 
@@ -132,7 +132,7 @@ class ResidualDraws:
         self, condition: Float[Tensor, "1 c x y"], slice_index: int
     ) -> Float[Tensor, "draws parameters x y"]:
         """Draw residuals of unit variance."""
-        ladder = cosine_ladder(self.n_steps)
+        schedule = cosine_schedule(self.n_steps)
         generators = tuple(
             seeded_generator(self.seed, "residual", slice_index, draw, device=condition.device)
             for draw in range(self.n_draws)
@@ -141,8 +141,8 @@ class ResidualDraws:
         denoiser = NetworkDenoiser(
             network=concat_condition(self.network, time_unit=TIME_UNIT), prediction=Prediction.VELOCITY
         )
-        drawn = Ddim(ladder=ladder)(denoiser, noise, condition.expand(self.n_draws, -1, -1, -1))
-        return drawn * (math.sqrt(variance_correction(ladder)) * self.spread)
+        drawn = Ddim(schedule=schedule)(denoiser, noise, condition.expand(self.n_draws, -1, -1, -1))
+        return drawn * (math.sqrt(variance_correction(schedule)) * self.spread)
 
 
 SQUARE = 8  # voxels along each side of a region

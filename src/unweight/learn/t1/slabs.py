@@ -66,9 +66,9 @@ class SlabRecipe:
         tissue: Share of subjects with normal tissue; the others have any T1 anywhere.
         snr: Brightest volume over noise.
         moving: Probability that a head moves between volumes.
-        late: Largest error of the inversion times as they are told [s], in two slabs of five; scattered
-            voxels are told the truth.
-        untold: Share of slabs whose TR is not told.
+        late: Largest error of the nominal inversion times [s], in two slabs of five; those of scattered
+            voxels are exact.
+        untold: Share of slabs whose TR is hidden.
     """
 
     inversion_times: tuple[float, ...] = ()
@@ -110,7 +110,7 @@ class FittedSlabs:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Make one slab: `channels` and `target` as the posterior network sees them, and ln T1.
+        """Make one slab: `channels` and `target` as input and target of the posterior network, and ln T1.
 
         Raises:
             IndexError: The index lies beyond the length.
@@ -136,7 +136,7 @@ class MeasuredSlab:
     """One slab as a scanner would store it.
 
     Attributes:
-        acquisition: Magnitudes, with the protocol as it is told.
+        acquisition: Magnitudes, with the nominal protocol.
         truth: T1 [s], PD in the stored unit, and B; NaN where there is no water.
         mixing: Standard deviation of ln T1 over the water of each voxel.
         subject: Whose head it is, or what else.
@@ -255,7 +255,7 @@ def _following(protocol: Protocol) -> Protocol:
 
 
 def _told(protocol: Protocol, late: float, untold: bool) -> Protocol:
-    """Return the protocol with every TI told too long by so much, and perhaps without its TR."""
+    """Return the protocol with every nominal TI too long by so much, and perhaps without its TR."""
     times = (protocol.require("inversion_time", "a slab") + late).clamp(min=EARLIEST)
     if untold:
         return replace(protocol, inversion_time=times, repetition_time=None, readout_time=None)

@@ -80,7 +80,7 @@ def calibrate(
 
     Args:
         mean: Estimated ln T1.
-        sd: Its standard deviation, as the network says.
+        sd: Its standard deviation, as the network predicts it.
         truth: True ln T1.
         edges: Between the bins of T1 [s].
 

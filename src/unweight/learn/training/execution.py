@@ -82,7 +82,7 @@ def choose_precision(
         allowed: Whether the plan allows bfloat16.
         device: Where the training runs.
         seconds: For a trial, which is made only where nothing else decides.
-        before: What a training that goes on was computed in; a trial must show a gain for it to change.
+        before: Precision of the training that is resumed; a trial must show a gain for it to change.
     """
     if wish is not Precision.AUTO:
         return PrecisionChoice(precision=wish, reason="as asked for")

@@ -4,7 +4,7 @@
 
 (Loshchilov and Hutter, Decoupled weight decay regularization, ICLR 2019). All that is random at step k
 comes from generators seeded for this step and process, so that no state of a generator needs to be
-kept: a training that was stopped goes on as if it had not been.
+kept: an interrupted training resumes as if it had not been interrupted.
 """
 
 import copy
@@ -132,10 +132,10 @@ def train(
         seed: Of batches and losses; the weights the network has when this is called are the start.
         device: Where to train; under torchrun `cuda` becomes the device of the process.
         precision: Of the loss; the weights are float32 in any case.
-        folder: Where a snapshot and the log are kept; a training found there goes on.
+        folder: Where a snapshot and the log are kept; a training there is resumed.
         check: Given a copy of the network with the averaged weights, in `eval` mode.
-        report: Told how it goes, at each check and each snapshot.
-        announce: Told before the first step what the losses are computed in, first to last.
+        report: Called at each check and each snapshot with the state of the training.
+        announce: Called before the first step with the precisions of the losses, first to last.
 
     Returns:
         The averaged weights by the names of the state dict, float32, on the CPU.
@@ -270,7 +270,7 @@ class _TrainingLoop:
     processes: DistributedContext
 
     def steps(self, state: _State, wrapped: nn.Module) -> Iterator[Step]:
-        """Make the steps that are left, and give those to be told of."""
+        """Make the steps that are left, and give those to be reported."""
         if state.step == self.plan.n_steps:
             return
         losses: list[float] = []

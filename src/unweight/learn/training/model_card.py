@@ -1,4 +1,4 @@
-"""What trained weights say of themselves: what for, within which ranges, how to make them again."""
+"""Model cards of trained weights: purpose, valid ranges, and how to train them again."""
 
 import json
 import re

@@ -59,7 +59,7 @@ class SampleCache:
     """Where samples are kept.
 
     Attributes:
-        folder: Made if absent; what else lies in it is left alone.
+        folder: Created if absent; what else lies in it is left alone.
         about: What the samples are computed from, as JSON values.
     """
 
@@ -180,7 +180,7 @@ def _restore(cache: SampleCache, first: Sample, tensors: dict[str, Tensor]) -> b
         if count < length:
             raise InputError("fewer than are wanted", path=cache.folder)
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        LOG.warning("the slabs in %s cannot be used (%s); they are made again", cache.folder, error)
+        LOG.warning("the slabs in %s cannot be used (%s); they are simulated again", cache.folder, error)
         return False
     return True
 

@@ -185,7 +185,7 @@ class TrainableMethod(ABC, Generic[SampleConfig, NetworkConfig, Data]):
 
     @abstractmethod
     def card_text(self, recipe: Recipe[SampleConfig, NetworkConfig], data: Data) -> CardText:
-        """Return what the card says of weights trained on these data."""
+        """Return the texts of the card of weights trained on these data."""
 
     @abstractmethod
     def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Any]:

@@ -1,4 +1,4 @@
-"""Trained weights as files: the tensors in NAME.safetensors, what they say of themselves in NAME.json.
+"""Trained weights as files: the tensors in NAME.safetensors, the model card in NAME.json.
 
 The card holds the SHA-256 of the tensors and is written last: weights without their card are none.
 """
@@ -29,7 +29,7 @@ def save_weights(folder: Path, tensors: Mapping[str, Tensor], card: Card, *, hal
     """Write tensors and card together, and return the path of the tensors.
 
     Args:
-        folder: Made if absent.
+        folder: Created if absent.
         tensors: By name; what is not floating point is kept as it is.
         card: Given the SHA-256 and the type of what is stored.
         half: Whether to store float16, in half the space.

@@ -39,7 +39,7 @@ SPECS = (T1, T2, RELATIVE_PD)
 N_AT_ONCE = 8
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
-TOO_DARK = -1.2  # an image so far below an ordinary brain says nothing in a voxel
+TOO_DARK = -1.2  # an image so far below an ordinary brain has no information in a voxel
 
 
 @final
@@ -117,7 +117,7 @@ class WeightedMaps(Estimator[WeightedImageSet]):
     def _batches(
         self, measured: WeightedImageSet, layers: Tensor
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """Give what the network sees of a few slices at a time, the images in the order of NAMES."""
+        """Give the input of the network for a few slices at a time, the images in the order of NAMES."""
         device = next(self.network.parameters()).device
         by_name = {image.name: image for image in measured.images}
         present = torch.tensor([name in by_name for name in NAMES])

@@ -1,14 +1,14 @@
 """Inputs of a network for weighted images: the images, the fit of each voxel, and the timings.
 
-What a network sees of weighted images: each over its anchor, and what each voxel says by itself.
+Input of a network from weighted images: each over its anchor, and a fit of each voxel alone.
 
 The gain of a clinical image is unknown. Each is divided by an anchor, its median over the brain, and
 multiplied by the signal that an ordinary brain would have in it: then ln S is right but for one number per
-image, which the network finds from what it knows of CSF and tissue. Of images with these gains the
+image, which the network finds from its training on CSF and tissue. Of images with these gains the
 posterior of each voxel by itself (`fit.weighted_posterior`) is computed, and given to the network beside
 them.
 
-What a network is told of an image: its timings, and what they do to tissue.
+Conditions of a network on an image: its timings, and what they do to tissue.
 
 A token holds, for TR, TE, TI, the end of the echo train, the flip angle, the length of an MPRAGE train and
 the field strength, the logarithm and Fourier features of it (`nets.embedding`) and whether it is known;
@@ -93,7 +93,7 @@ def anchors_of(
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightedFeatures:
-    """What a network sees of one or several slices.
+    """Input of a network for one or several slices.
 
     Attributes:
         images: ln S over its anchor, plus the signal of an ordinary brain; 0 outside and where missing.

@@ -91,7 +91,7 @@ class WeightedSlabs:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Make one slab as the network sees it, with its truth.
+        """Make one slab as input of the network, with its truth.
 
         Raises:
             IndexError: The index lies beyond the length.
@@ -166,7 +166,7 @@ def far_from_normal(tissue: TissueDraw, generator: torch.Generator) -> TissueDra
 def prepared(
     recipe: WeightedSlabRecipe, examined: SimulatedImages, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return what the network sees, and the truth where there is brain."""
+    """Return the input of the network, and the truth where there is brain."""
     examination = examined.examination
     true_mask = examination.mask[:, :, 0]
     known = _mask_as_found(true_mask, recipe.masked, generator)

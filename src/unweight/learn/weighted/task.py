@@ -1,6 +1,6 @@
 """The networks for weighted images: their inputs, outputs and losses.
 
-What a network says of ln T1, ln T2 and ln PD from weighted images, and the loss it is trained with.
+Prediction of ln T1, ln T2 and ln PD from weighted images, and the loss a network is trained with.
 
     u = (free − middle) / spread,    z = (u_true − u) / sd
     L = mean ω·[δ²(√(1 + (z/δ)²) − 1) + ln sd] + a·mean |x − x̂|/range + c·mean |ρ|,    δ = 2.5
@@ -45,13 +45,13 @@ OUTPUTS = 2 * N_MAPS
 MIDDLE = (0.1, -2.3, -0.25)
 SPREAD = (0.5, 0.7, 0.2)
 RANGES = (4.5, 2.0, 1.0)  # T1 [s], T2 [s], PD: about those of CSF
-LN_SD = -1.5  # what a network says untrained
+LN_SD = -1.5  # the prediction of an untrained network
 LN_SD_ENDS = (-5.0, 2.0)
 ENDS = 6.0  # no value lies further from the middle, in spreads
 TAIL = 2.5
-FARTHEST = 4.0  # what the physics says of a voxel by itself counts no further
+FARTHEST = 4.0  # the fit of a voxel alone counts no further
 LINEAR, CYCLE = 10.0, 0.1
-DARK = -3.0  # below this an image says nothing in a voxel but that it is dark
+DARK = -3.0  # below this an image has no information in a voxel but that it is dark
 INSIDE = PHYSICS.index("inside")
 Maps = Float[Tensor, "batch 3 height width"]
 
@@ -67,7 +67,7 @@ class InputAdapter(ABC):
 @final
 @dataclass(frozen=True)
 class Conditioned(InputAdapter):
-    """The network is told how each image was made, and what each voxel says by itself."""
+    """The network gets the timings of each image, and a fit of each voxel alone."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
         """Return the output of the network."""
@@ -80,7 +80,7 @@ class Conditioned(InputAdapter):
 @final
 @dataclass(frozen=True)
 class Unconditioned(InputAdapter):
-    """The network is told which contrast each image is, but not how it was made: the ablation."""
+    """The network gets the contrast of each image, but not its timings: the ablation."""
 
     def __call__(self, network: nn.Module, batch: Batch) -> Float[Tensor, "batch 6 height width"]:
         """Return the output of the network."""
@@ -141,7 +141,7 @@ class MapsTask(Task):
 
 
 def conditioned_config(widths: tuple[int, ...]) -> ImageSetConfig:
-    """Return the network that is told how images were made."""
+    """Return the network with the timings of images as input."""
     return ImageSetConfig(
         token_features=N_TOKEN + len(LEVELS),
         extra_channels=len(PHYSICS),
@@ -212,9 +212,9 @@ def unexplained(
 
     Args:
         free: ln T1, ln T2 and ln PD.
-        batch: What the network saw.
-        dark: An image does not count in a voxel where both it and what is made again are darker than this
-            beside an ordinary brain, in logarithms: fluid near its null is all noise.
+        batch: The input of the network.
+        dark: An image does not count in a voxel where both it and the synthesised image are darker than
+            this beside an ordinary brain, in logarithms: fluid near its null is all noise.
     """
     images, rows = batch["images"], batch["rows"]
     present = (batch["present"] > 0.5)[..., None, None]

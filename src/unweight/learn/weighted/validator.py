@@ -19,7 +19,7 @@ N_AT_ONCE = 8
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FreeAnswers:
-    """What a network says of the voxels that count.
+    """Predictions of a network for the voxels that count.
 
     Attributes:
         free: Estimates of ln T1, ln T2 and ln PD.
@@ -78,7 +78,7 @@ class MapsValidator(Validator):
 
 
 def free_answers(network: nn.Module, adapter: InputAdapter, slabs: Samples) -> FreeAnswers:
-    """Return what a network says of the voxels of slabs that count, on the processor."""
+    """Return predictions of a network for the voxels of slabs that count, on the processor."""
     device = next(network.parameters()).device
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """Priors over protocols, and the split into trained and held-out cells.
 
-Random protocols, all of them legal: what a scanner could be told, far wider than what is usual.
+Random protocols, all of them legal: what a scanner can run, far wider than what is usual.
 
 Each draw goes from the readout outwards: echo spacing and train first, then inversion times, then a
 repetition time that has room for both.

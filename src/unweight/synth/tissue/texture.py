@@ -17,7 +17,7 @@ Texture of iron and myelin within a tissue, which T1 and T2 follow only in part.
 
 t₁ and t₂ are the textures of ln T1 and ln T2 over their standard deviations, u and v fields of their own.
 R2* follows: by what T2 changes, and by 137 Hz/ppm at 3 T of what χ changes. So neither susceptibility nor
-R2* can be told from T1, nor T1 from them, though they go together. The sizes of s and ρ are ours: the
+R2* can be inferred from T1, nor T1 from them, though they go together. The sizes of s and ρ are ours: the
 scatter of χ within a nucleus is a tenth to a fifth of its mean in published atlases of in-vivo maps.
 """
 

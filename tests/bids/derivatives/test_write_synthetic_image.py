@@ -15,7 +15,7 @@ from unweight.bids.derivatives.write import is_complete, sources_of, write_maps
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
-from unweight.prepare.t1w_companions import made_beside
+from unweight.mapping.mprage import made_beside
 
 ENTITIES = {"sub": "01", "ses": "a"}
 MADE = Provenance(sources=("e1.nii.gz", "e2.nii.gz"), algorithm="A network")

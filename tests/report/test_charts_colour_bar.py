@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from unweight.report.colour_bar import WIDE, colour_bar
+from unweight.report.charts import WIDE, colour_bar
 from unweight.report.colours import colours_for
 from unweight.report.shown_set import Layer
 from unweight.signals.parameters import T1

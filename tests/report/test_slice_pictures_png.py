@@ -3,7 +3,7 @@ import io
 import matplotlib.image as image
 import numpy as np
 
-from unweight.report.indexed_png import indexed_png
+from unweight.report.slice_pictures import indexed_png
 
 
 def test_another_reader_sees_the_same_colours() -> None:

@@ -7,7 +7,7 @@ from unweight.diffusion.gaussian import GaussianDenoiser
 from unweight.diffusion.level import ItemNoise, item_noise
 from unweight.diffusion.loss import DenoisingLoss
 from unweight.diffusion.samplers import Ancestral, Ddim, DpmSolver
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 
 
 def test_an_item_is_the_same_in_any_batch() -> None:
@@ -41,8 +41,8 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_samples_stay_on_the_gpu() -> None:
     device = torch.device("cuda")
-    ladder, data = cosine_ladder(400), GaussianDenoiser(mean=1.0, sd=0.5)
-    for sampler in (Ancestral(ladder=ladder), Ddim(ladder=ladder), DpmSolver(ladder=ladder)):
+    schedule, data = cosine_schedule(400), GaussianDenoiser(mean=1.0, sd=0.5)
+    for sampler in (Ancestral(schedule=schedule), Ddim(schedule=schedule), DpmSolver(schedule=schedule)):
         sample, again = (
             sampler(data, item_noise(1, range(2), (1, 9000), device=device), None) for _ in range(2)
         )
@@ -51,6 +51,6 @@ def test_samples_stay_on_the_gpu() -> None:
         # Four standard errors of 18000 values, and as much for the steps.
         assert float(sample.std()) == pytest.approx(0.5, rel=0.04)
         assert float(sample.mean()) == pytest.approx(1.0, abs=0.03)
-    loss = DenoisingLoss(ladder=ladder, prediction=Prediction.VELOCITY)
+    loss = DenoisingLoss(schedule=schedule, prediction=Prediction.VELOCITY)
     noise = item_noise(1, range(2), (1, 9), device=device)
     assert loss(lambda x, t, c: x, torch.ones(2, 1, 9, device=device), None, noise).device.type == "cuda"

@@ -4,23 +4,23 @@ import torch
 from unweight.core.errors import UsageError
 from unweight.diffusion.denoiser import Prediction
 from unweight.diffusion.level import diffuse, item_noise
-from unweight.diffusion.schedule import cosine_ladder
+from unweight.diffusion.schedule import cosine_schedule
 
 CLEAN = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(3, 2, 2)
 NOISE = item_noise(3, range(3), (2, 2), torch.float64).normal()
-LADDER = cosine_ladder(10)
+SCHEDULE = cosine_schedule(10)
 
 
 @pytest.mark.parametrize("prediction", list(Prediction))
 def test_the_right_answer_gives_back_the_clean_sample(prediction: Prediction) -> None:
-    level = LADDER.at(torch.tensor([1, 5, 9]), CLEAN)
+    level = SCHEDULE.at(torch.tensor([1, 5, 9]), CLEAN)
     target = prediction.target(CLEAN, NOISE, level)
     torch.testing.assert_close(prediction.clean(target, diffuse(CLEAN, NOISE, level), level), CLEAN)
 
 
 def test_velocity_is_the_derivative_by_the_angle() -> None:
     """Salimans and Ho, appendix D: v = dx/dφ with α = cos φ, σ = sin φ."""
-    fine = cosine_ladder(200000)
+    fine = cosine_schedule(200000)
     at = torch.full((3,), 60000)
     ahead, behind = (diffuse(CLEAN, NOISE, fine.at(at + d, CLEAN)) for d in (1, -1))
     slope = (ahead - behind) / (2 * torch.pi / 2 / 200000)
@@ -29,7 +29,7 @@ def test_velocity_is_the_derivative_by_the_angle() -> None:
 
 
 def test_pure_noise_has_a_velocity_but_no_epsilon() -> None:
-    level = LADDER.at(torch.tensor([10, 10, 10]), CLEAN)
+    level = SCHEDULE.at(torch.tensor([10, 10, 10]), CLEAN)
     velocity = Prediction.VELOCITY.target(CLEAN, NOISE, level)
     torch.testing.assert_close(Prediction.VELOCITY.clean(velocity, NOISE, level), CLEAN)
     with pytest.raises(

@@ -77,7 +77,7 @@ def test_networks_of_pairs_see_slabs_and_say_images(method: str, preset: str) ->
     assert recipe.n_slabs == recipe.slabs.n[0]
 
 
-def test_the_published_ladder_of_fast_ddpm_goes_with_its_network() -> None:
+def test_the_published_schedule_of_fast_ddpm_goes_with_its_network() -> None:
     said = {preset: recipe_for(T1W_FAST, preset).schedule for preset in PRESETS}
     assert {preset: one and one.prediction.value for preset, one in said.items()} == {
         "cpu": "velocity",

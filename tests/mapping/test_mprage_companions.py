@@ -9,7 +9,7 @@ from unweight.bids.derivatives.description import derived_images
 from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.learn.mprage.estimator import T1W_IMAGE
-from unweight.prepare.t1w_companions import made_beside
+from unweight.mapping.mprage import made_beside
 
 SHAPE = (4, 5, 6)
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from unweight.registry import quantity
-from unweight.report.quantities import digits_of, step_for, unit_shown
+from unweight.report.shown_set import digits_of, step_for, unit_shown
 
 
 @pytest.mark.parametrize(

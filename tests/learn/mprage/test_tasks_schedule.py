@@ -1,9 +1,9 @@
-"""The two ladders of Fast-DDPM by their published times."""
+"""The two schedules of Fast-DDPM by their published times."""
 
 import pytest
 
 from unweight.diffusion.denoiser import Prediction
-from unweight.diffusion.schedule import linear_ladder
+from unweight.diffusion.schedule import linear_schedule
 from unweight.learn.mprage.tasks import ScheduleConfig, ShortSchedule
 
 # Jiang et al., arXiv 2405.14802, and runners/diffusion.py of the authors.
@@ -13,12 +13,12 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("ladder", ShortSchedule)
-def test_the_levels_are_those_of_the_long_ladder_at_the_published_times(ladder: ShortSchedule) -> None:
-    levels, whole = ScheduleConfig(ladder=ladder).levels(), linear_ladder()
-    assert levels.time.tolist() == [-1, *PUBLISHED[ladder]]
+@pytest.mark.parametrize("schedule", ShortSchedule)
+def test_the_levels_are_those_of_the_long_schedule_at_the_published_times(schedule: ShortSchedule) -> None:
+    levels, whole = ScheduleConfig(ladder=schedule).levels(), linear_schedule()
+    assert levels.time.tolist() == [-1, *PUBLISHED[schedule]]
     assert (float(levels.alpha[0]), float(levels.sigma[0])) == (1.0, 0.0)
-    for alpha, time in zip(levels.alpha[1:], PUBLISHED[ladder], strict=True):
+    for alpha, time in zip(levels.alpha[1:], PUBLISHED[schedule], strict=True):
         assert float(alpha) == float(whole.alpha[time + 1])
     # √∏ (1 − β) of β from 1e-4 to 0.02: exp(−½·Σβ − ¼·Σβ²) = exp(−5.025 − 0.0336).
     assert float(levels.alpha[-1]) == pytest.approx(0.00636, rel=5e-3)
