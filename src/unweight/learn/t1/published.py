@@ -9,8 +9,8 @@ from torch import nn
 
 from unweight.core.errors import InputError
 from unweight.learn.t1.diffusor import (
-    SCHEDULE,
     PUBLISHED,
+    SCHEDULE,
     VELOCITY,
     DiffusionConfig,
     DiffusorTask,
