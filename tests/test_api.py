@@ -181,7 +181,14 @@ def test_echoes_as_arrays() -> None:
 
 def test_mprage_of_arrays(study: Path) -> None:
     image = unweight.synthesise_mprage(
-        echoes(), echo_time=TIMES, affine=AXIAL, mask=head().brain, method="unet", field_strength=TESLA
+        echoes(),
+        echo_time=TIMES,
+        repetition_time=0.036,
+        flip_angle=15.0,
+        affine=AXIAL,
+        mask=head().brain,
+        method="unet",
+        field_strength=TESLA,
     )
     files = unweight.synthesise_mprage(
         study / "gre", mask=study / "brain.nii.gz", method="unet", b0_direction=(0, 0, 1)
@@ -193,6 +200,8 @@ def test_mprage_of_arrays(study: Path) -> None:
     alone = unweight.synthesise_mprage(
         echoes().abs(),
         echo_time=TIMES,
+        repetition_time=0.036,
+        flip_angle=15.0,
         affine=AXIAL,
         mask=head().brain,
         method="unet",

@@ -300,6 +300,8 @@ def synthesise_mprage(
     phase: Images = None,
     *,
     echo_time: Iterable[float] | None = None,
+    repetition_time: float | None = None,
+    flip_angle: float | None = None,
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
@@ -311,6 +313,7 @@ def synthesise_mprage(
     chi: object = None,
     drop_conditions: Sequence[str] = (),
     no_phase: bool = False,
+    any_scan: bool = False,
     b0_direction: tuple[float, float, float] | None = None,
     phase_range: tuple[float, float] | None = None,
     phase_full_range: bool = False,
@@ -325,6 +328,8 @@ def synthesise_mprage(
         images: As in `map_qsm`; magnitudes alone are taken too.
         phase: Likewise.
         echo_time: One per echo [s].
+        repetition_time: [s]; the contrast of the echoes depends on it.
+        flip_angle: [degrees]; likewise.
         field_strength: [T]
         affine: Of an array.
         mask: Brain mask, a file, or of an array another array; None to find the brain.
@@ -336,6 +341,7 @@ def synthesise_mprage(
         chi: Susceptibility map to use [ppm], likewise.
         drop_conditions: `r2star`, `chi`: inputs of the network that are left out.
         no_phase: Whether magnitudes alone are used.
+        any_scan: Whether scans outside the training of the network are taken, with every voxel marked.
         b0_direction: Of the static field in voxel axes.
         phase_range: This and the next two as in `map_qsm`.
         phase_full_range: Likewise.
@@ -347,10 +353,9 @@ def synthesise_mprage(
     Raises:
         UnweightError: Input or options cannot be used; the message says why and what to do.
     """
+    times = {"echo_time": echo_time, "repetition_time": repetition_time, "flip_angle": flip_angle}
     call = EchoCall(
-        series=SeriesCall(
-            images=images, times={"echo_time": echo_time}, affine=affine, mask=mask, subject=subject
-        ),
+        series=SeriesCall(images=images, times=times, affine=affine, mask=mask, subject=subject),
         phase=phase,
         field_strength=field_strength,
         phase_range=phase_range,
@@ -367,6 +372,7 @@ def synthesise_mprage(
         chi_map=path_of(chi) if of_files else None,
         dropped_conditions=tuple(drop_conditions) or None,
         no_phase=no_phase,
+        any_scan=any_scan,
         b0_direction=b0_direction,
         seed=seed,
         weights=path_of(weights),

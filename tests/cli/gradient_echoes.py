@@ -102,7 +102,12 @@ def write_tree(
     kind = SignalKind.COMPLEX if signal.is_complex() else SignalKind.MAGNITUDE
     measured = Acquisition(
         signal=signal,
-        protocol=protocol_from_values(echo_time=list(times), field_strength=TESLA),
+        protocol=protocol_from_values(
+            echo_time=list(times),
+            repetition_time=[0.036] * len(times),
+            flip_angle=[math.radians(15.0)] * len(times),
+            field_strength=TESLA,
+        ),
         kind=kind,
         affine=torch.from_numpy(affine),
     )

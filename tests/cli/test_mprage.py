@@ -1,6 +1,7 @@
 """T1w images made by a network of three steps, from the echoes of a small head."""
 
 import hashlib
+import html
 import json
 import math
 import shutil
@@ -41,6 +42,7 @@ from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import load_weights, save_weights
 
+TIMED = ("--te", *TIMES, "--tr", 0.036, "--flip", 15)
 CAPTURE = pytest.CaptureFixture[str]
 IMAGE, STD = "desc-synth_T1w", "desc-std_T1w"
 BRAIN, STATUS, INVALID = "desc-T1wbrain_mask", "desc-T1wstatus_dseg", "desc-T1winvalid_mask"
@@ -275,7 +277,7 @@ def test_files_make_what_the_tree_makes(
 ) -> None:
     """With phase at three teslas, and without, where no field strength is needed."""
     magnitude, phase = files
-    words = ("--mag", magnitude, "--te", *TIMES, *WORDS)
+    words = ("--mag", magnitude, *TIMED, *WORDS)
     assert make(*words, "--mask", mask, "-o", tmp_path / "alone", weights=weights) == 0
     assert apart(image(tmp_path / "alone", IMAGE), image(alone, IMAGE)) < 1e-6
     assert "no phase: the image" in remarks(tmp_path / "alone")
@@ -300,7 +302,7 @@ def test_the_axes_of_files_do_not_matter(alone: Path, weights: Path, tmp_path: P
     affine = AXIAL[:, [1, 2, 0, 3]] @ flip
     stored = store(tmp_path / "mag.nii.gz", magnitude, affine)
     own = write_mask(tmp_path / "mask.nii.gz", torch.from_numpy(brain.copy()), affine)
-    words = ("--mag", stored, "--te", *TIMES, "--mask", own, "-o", tmp_path / "out", *WORDS)
+    words = ("--mag", stored, *TIMED, "--mask", own, "-o", tmp_path / "out", *WORDS)
     assert make(*words, weights=weights) == 0
     for ending in (IMAGE, STD):
         assert apart(image(tmp_path / "out", ending), turned(image(alone, ending))) < 1e-4
@@ -310,10 +312,10 @@ def test_another_field_is_refused(
     files: tuple[Path, Path], tree: Path, mask: str, weights: Path, tmp_path: Path, capsys: CAPTURE
 ) -> None:
     """Among several series the others are made."""
-    words = ("--mag", files[0], "--te", *TIMES, "--mask", mask, "-o", tmp_path / "out", *WORDS)
+    words = ("--mag", files[0], *TIMED, "--mask", mask, "-o", tmp_path / "out", *WORDS)
     assert make(*words, "--field", 1.5, weights=weights) == 2
     said = capsys.readouterr().err
-    assert "echoes at 1.5 T; the network was trained at 3 T" in said and "--field 3" in said
+    assert "echoes at 1.5 T (the network was trained at 3 T)" in said and "--any-scan" in said
     assert not (tmp_path / "out").exists()
     root = shutil.copytree(tree, tmp_path / "bids")
     write_tree(root, echoes().abs(), {"sub": "00"})
@@ -325,6 +327,49 @@ def test_another_field_is_refused(
     assert not (tmp_path / "out" / "sub-00").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "asked", "spared"),
+    [
+        ((), ("--flip DEG", "--tr S"), ()),
+        (("--tr", 0.036), ("FlipAngle", "--flip"), ("--tr",)),
+        (("--flip", 15), ("RepetitionTime", "--tr"), ("--flip",)),
+    ],
+)
+def test_flip_angle_and_tr_are_asked_for(
+    files: tuple[Path, Path],
+    mask: str,
+    weights: Path,
+    tmp_path: Path,
+    capsys: CAPTURE,
+    given: tuple[object, ...],
+    asked: tuple[str, ...],
+    spared: tuple[str, ...],
+) -> None:
+    words = ("--mag", files[0], "--te", *TIMES, *given, "--mask", mask, "-o", tmp_path / "out", *WORDS)
+    assert make(*words, weights=weights) == 2
+    text = capsys.readouterr().err
+    assert all(word in text for word in asked) and not any(word in text for word in spared)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scans_outside_the_training_are_refused_or_marked(
+    tree: Path, mask: str, weights: Path, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    out = tmp_path / "out"
+    words = (tree, "-o", out, "--no-phase", "--mask", mask, "--flip", 6, "--quiet")
+    assert make(*words, weights=weights) == 2
+    assert (
+        "a flip angle of 6 degrees (the network was trained at 10 to 20 degrees)" in capsys.readouterr().err
+    )
+    assert not out.exists()
+    assert make(*words, "--any-scan", weights=weights) == 0
+    status, brain = image(out, STATUS), image(out, BRAIN) > 0
+    assert (status[brain] == VoxelStatus.AT_LIMIT).all()
+    assert told(out)["Notes"]["outside_training"] == sentence  # type: ignore[index]
+    assert f"outside the training, every voxel is marked: {sentence}" in remarks(out)
+    assert sentence in html.unescape((out / "sub-01.html").read_text())
+
+
 def test_images_of_other_sources_are_not_overwritten(
     files: tuple[Path, Path], tree: Path, mask: str, weights: Path, tmp_path: Path, capsys: CAPTURE
 ) -> None:
@@ -332,7 +377,7 @@ def test_images_of_other_sources_are_not_overwritten(
     assert make(tree, *words, weights=weights) == 0
     kept = contents(tmp_path / "out")
     assert any(path.suffix == ".png" for path in kept)
-    assert make("--mag", files[0], "--te", *TIMES, *words, weights=weights) == 3
+    assert make("--mag", files[0], *TIMED, *words, weights=weights) == 3
     assert "already holds maps of other images under the name sub-01" in capsys.readouterr().err
     assert contents(tmp_path / "out") == kept
     assert make(tree, *words, "--no-figures", weights=weights) == 0

@@ -98,6 +98,15 @@ COMPLEX_SERIES = (
     FIELD,
 )
 
+FLIP = argument(
+    "--flip",
+    dest="flip_angle",
+    nargs="+",
+    type=float,
+    metavar="DEG",
+    help="flip angle [degrees], one or one per volume",
+)
+
 R2STAR = Command(
     module="unweight.cli.mapping",
     mapping="unweight.mapping.decay:R2StarOptions",
@@ -222,6 +231,13 @@ MPRAGE = Command(
             old="--without",
         ),
         flag("--no-phase", help="magnitude alone: no susceptibility"),
+        TR,
+        FLIP,
+        flag(
+            "--any-scan",
+            help="take scans outside the flip angles, TR, echo times, SNR or field of the training, too; "
+            "every voxel is then marked",
+        ),
         B0_DIRECTION,
         *PHASE_SCALING,
         argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
@@ -232,8 +248,8 @@ MPRAGE = Command(
     epilogue=(
         "unweight mprage bids_tree -o images\n"
         "unweight mprage bids_tree -o images --method fastddpm --draws 4\n"
-        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.008 0.012 --field 3 "
-        "-o images"
+        "unweight mprage --mag mag_4d.nii.gz --phase phase_4d.nii.gz --te 0.004 0.012 0.02 0.028 "
+        "--tr 0.036 --flip 15 --field 3 -o images"
     ),
 )
 T1 = Command(
@@ -303,14 +319,6 @@ MAPS = Command(
         "unweight maps --t1w a.nii.gz --t1w-tr 0.6 --t1w-te 0.012 --t2w b.nii.gz --t2w-tr 5 "
         "--t2w-te 0.1 --field 3 -o maps"
     ),
-)
-FLIP = argument(
-    "--flip",
-    dest="flip_angle",
-    nargs="+",
-    type=float,
-    metavar="DEG",
-    help="flip angle [degrees], one or one per volume",
 )
 TIMINGS = (TE, TR, TI, FLIP, READOUT_TIME)
 

@@ -1,5 +1,6 @@
 """What a caller of `unweight.api` hands over, as the options of mappers take it: paths, arrays, scans."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -118,7 +119,7 @@ class SeriesCall:
 
     Attributes:
         images: A path, paths or an array, volumes last.
-        times: Timings by the names of `Protocol` [s].
+        times: Timings by the names of `Protocol` [s]; flip angles [degrees].
         affine: Of an array.
         mask: A file beside files, an array beside an array.
         subject: Of a BIDS tree, which; of other images, what it is called.
@@ -149,6 +150,7 @@ class SeriesCall:
             repetition_time=_values(self.times.get("repetition_time")),
             echo_time=_values(self.times.get("echo_time")),
             readout_time=_values(self.times.get("readout_time")),
+            flip_angle=_values(self.times.get("flip_angle")),
             mask=path_of(self.mask),
             subjects=(subject,) if in_tree and subject is not None else None,
             subject=None if in_tree else subject,
@@ -166,9 +168,11 @@ class SeriesCall:
         self, signal: Tensor, suffix: str, kind: SignalKind, field_strength: float | None = None
     ) -> Series:
         """Return an array as a series that was read."""
+        degrees = _values(self.times.get("flip_angle"))
+        angles = None if degrees is None else tuple(math.radians(angle) for angle in degrees)
         return series_of_array(
             signal,
-            self.times,
+            {**self.times, "flip_angle": angles},
             suffix=suffix,
             kind=kind,
             field_strength=field_strength,

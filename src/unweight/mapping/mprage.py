@@ -25,6 +25,7 @@ from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
 from unweight.learn.pairs.echo_channels import Conditions
 from unweight.learn.pairs.planes import Planes
+from unweight.learn.pairs.scan_range import NEEDED, range_of_card
 from unweight.learn.training.model_card import Card
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
@@ -44,6 +45,7 @@ from unweight.registry import method, methods
 FAMILY = "mprage"
 SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
+NOT_COMPARED = "the card of the weights has no range of flip angle and TR, so neither was compared with it"
 R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
 
 
@@ -61,6 +63,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         chi_map: File of a susceptibility map [ppm] to use.
         dropped_conditions: `r2star`, `chi`: what the network is not given.
         no_phase: Whether magnitudes alone are used.
+        any_scan: Whether scans outside the training are taken, with every voxel marked.
         b0_direction: Of the static field in voxel axes.
         seed: Of the draws.
         weights: Folder of weights; None for those of the package.
@@ -75,6 +78,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     chi_map: Path | None = None
     dropped_conditions: tuple[str, ...] | None = None
     no_phase: bool = False
+    any_scan: bool = False
     b0_direction: tuple[float, float, float] | None = None
     seed: int = 0
     weights: Path | None = None
@@ -148,7 +152,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(source, ("echo_time",))
+        scans = range_of_card(self.card.ranges)
+        needs = () if self.options.any_scan else tuple(name for name in NEEDED if name in scans.ends)
+        return self.options.images.read(source, ("echo_time", *needs))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its image is called."""
@@ -174,14 +180,20 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             fit=SusceptibilityFit(direction=direction.direction),
             given=MappingProxyType(known),
             voxel_mm=self.card.ranges["voxel_mm"],
+            scans=range_of_card(self.card.ranges),
+            any_scan=self.options.any_scan,
         )
         estimator.accept(read.acquisition)
+        outside = estimator.scans.outside(read.acquisition)
         feedback.line(f"{label}: R2* and susceptibility")
         prepared = estimator.prepare(read.acquisition, estimator.fit if conditions.chi else None)
         ahead = seconds_ahead(self.synthesiser, prepared.channels())
         feedback.line(f"{label}: {self.card.name}, about {_duration(ahead)}")
-        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress)
-        remarks = estimator.remarks(prepared)
+        maps = estimator.make(prepared, read.acquisition.affine, feedback.progress, outside=outside)
+        remarks = (
+            *estimator.remarks(prepared, outside),
+            *((NOT_COMPARED,) * bool(estimator.scans.unknown)),
+        )
         record = method(self.options.method, FAMILY)
         used = ["echoes"]
         used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])

@@ -1,10 +1,11 @@
 """A T1w image of multi-echo gradient echo, as an estimator: echoes in, image with standard deviation out.
 
 The image is made, not measured: what cannot be seen in gradient echoes is what it is in most people it was
-trained on. A voxel is AT_LIMIT where decay, level, R2* or χ lie beyond what the network is ever shown.
+trained on. A voxel is AT_LIMIT where decay, level, R2* or χ lie beyond what the network is ever shown, and
+every voxel is where the scan itself lies outside the training (`learn.pairs.scan_range`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
@@ -33,6 +34,7 @@ from unweight.learn.pairs.echo_channels import (
     Conditions,
 )
 from unweight.learn.pairs.pair import EchoMaps, maps_of_echoes
+from unweight.learn.pairs.scan_range import EchoScanRange
 
 T1W_IMAGE = ParameterSpec(
     name="T1w",
@@ -43,7 +45,6 @@ T1W_IMAGE = ParameterSpec(
     description="T1w (MPRAGE) image made of gradient echoes, not measured; white matter has about 1",
     desc="synth",
 )
-TRAINED_FIELD, FIELD_TOLERANCE = 3.0, 0.25  # [T]
 LIMITS = (*((channel, DECAY_LIMIT) for channel in DECAYS), (LEVEL, LEVEL_LIMIT))
 SIZES = (0.7, 1.3)  # of the range of voxel sizes trained for, what is still taken without a word
 
@@ -59,6 +60,8 @@ class EchoT1w(Estimator[Acquisition]):
         fit: How χ is found.
         given: Maps that are known already, `R2star` [1/s] or `Chi` [ppm].
         voxel_mm: Smallest and largest voxels it was trained on [mm].
+        scans: Flip angles, TR, echo times, SNR and field it was trained on.
+        any_scan: Whether scans outside of that are taken, with every voxel marked.
     """
 
     synthesise: Synthesiser
@@ -66,6 +69,8 @@ class EchoT1w(Estimator[Acquisition]):
     fit: SusceptibilityFit = field(default_factory=SusceptibilityFit)
     given: Mapping[str, Float[Tensor, "x y z"]] = field(default_factory=lambda: MappingProxyType({}))
     voxel_mm: tuple[float, float] = (1.0, 1.5)
+    scans: EchoScanRange = field(default_factory=EchoScanRange)
+    any_scan: bool = False
 
     def __post_init__(self) -> None:
         unknown = set(self.given) - {"R2star", "Chi"}
@@ -78,18 +83,15 @@ class EchoT1w(Estimator[Acquisition]):
         return (T1W_IMAGE,)
 
     def accept(self, measured: Acquisition, /) -> None:
-        """Return if these are echoes of a volume at the field it was trained for.
+        """Return if these are echoes of a volume, of a scan as the network was trained for.
 
         Raises:
-            ProtocolError: They are not.
+            MissingValuesError: Flip angle or TR is not known.
+            ProtocolError: They are not; the message has the value and the range.
         """
         measured.protocol.require("echo_time", "a T1w image")
-        strength = measured.protocol.field_strength
-        if strength is not None and abs(strength - TRAINED_FIELD) > FIELD_TOLERANCE:
-            raise ProtocolError(
-                f"echoes at {strength:g} T; the network was trained at {TRAINED_FIELD:g} T",
-                remedy="Train one for this field, or say --field 3 to see what comes out.",
-            )
+        if not self.any_scan:
+            self.scans.check(measured)
         if measured.affine is None or len(measured.voxels) != 3:
             raise ProtocolError("echoes of a volume with three axes and an affine are needed")
 
@@ -97,7 +99,8 @@ class EchoT1w(Estimator[Acquisition]):
         """Find the brain, R2* and χ, and make the image."""
         self.accept(measured)
         fit = self.fit if self.conditions.chi else None
-        return self.make(self.prepare(measured, fit), measured.affine, progress)
+        prepared = self.prepare(measured, fit)
+        return self.make(prepared, measured.affine, progress, outside=self.scans.outside(measured))
 
     def prepare(self, measured: Acquisition, fit: SusceptibilityFit | None) -> EchoMaps:
         """Return brain, R2* and χ; without a fit χ is left out, unless it is given."""
@@ -115,8 +118,17 @@ class EchoT1w(Estimator[Acquisition]):
         maps: EchoMaps,
         affine: Float[Tensor, "4 4"] | None = None,
         progress: Progress | None = None,
+        *,
+        outside: Sequence[str] = (),
     ) -> ParameterMaps:
-        """Make the image of what was prepared, with axes to the right, front and top, and turn it back."""
+        """Make the image of what was prepared, with axes to the right, front and top, and turn it back.
+
+        Args:
+            maps: What was prepared.
+            affine: Of the echoes.
+            progress: Called with the batches done and all of them.
+            outside: What of the scan lies outside the training, in sentences; then every voxel is AT_LIMIT.
+        """
         channels = maps.channels()
         conditions = Conditions(
             r2star=self.conditions.r2star, chi=self.conditions.chi and maps.chi is not None
@@ -131,7 +143,14 @@ class EchoT1w(Estimator[Acquisition]):
         )
         inside = channels[MASK] > 0
         status = torch.where(inside, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8)
-        status[inside & _beyond(channels, conditions)] = int(VoxelStatus.AT_LIMIT)
+        suspect = inside if outside else inside & _beyond(channels, conditions)
+        status[suspect] = int(VoxelStatus.AT_LIMIT)
+        notes: dict[str, str | float | int] = {
+            "told_r2star": int(conditions.r2star),
+            "told_chi": int(conditions.chi),
+        }
+        if outside:
+            notes["outside_training"] = "; ".join(outside)
         return assemble_maps(
             self.parameters,
             synthesis.mean[..., None],
@@ -140,14 +159,20 @@ class EchoT1w(Estimator[Acquisition]):
             like=synthesis.mean,
             draws=[draw[..., None] for draw in synthesis.draws] or None,
             affine=affine,
-            notes={"told_r2star": int(conditions.r2star), "told_chi": int(conditions.chi)},
+            notes=notes,
         )
 
-    def remarks(self, maps: EchoMaps) -> tuple[str, ...]:
-        """Return remarks on these echoes for a careful reader."""
+    def remarks(self, maps: EchoMaps, outside: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return remarks on these echoes for a careful reader.
+
+        Args:
+            maps: What was prepared.
+            outside: What of the scan lies outside the training, in sentences.
+        """
         low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
         sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
-        info = list(maps.notes)
+        info = [f"outside the training, every voxel is marked: {fault}" for fault in outside]
+        info += maps.notes
         if not all(low <= size <= high for size in maps.voxel_mm):
             info.append(
                 f"voxels of {sizes} mm; the network was trained with {self.voxel_mm[0]:g} to "

@@ -40,6 +40,7 @@ from unweight.learn.pairs.pair_data import (
     cohort_recipe,
 )
 from unweight.learn.pairs.planes import Planes
+from unweight.learn.pairs.scan_range import range_of_card
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
 from unweight.learn.training.trainable import (
@@ -138,13 +139,17 @@ class EchoMethod(PairMethod[Any]):
             intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
             limits=f"{LIMITS}{data.limits}{NOT_A_MEDICAL_DEVICE}",
             trained_on=data.description(recipe.slabs),
-            ranges={"voxel_mm": data.voxel_mm},
+            ranges={"voxel_mm": data.voxel_mm, **data.scan_ranges(recipe.slabs)},
         )
 
     def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Acquisition]:
         """Return what synthesises an image of echoes."""
         synthesise = _synthesiser(network, card, folder, None, SynthesisOptions())
-        return EchoT1w(synthesise=synthesise, voxel_mm=card.ranges["voxel_mm"])
+        return EchoT1w(
+            synthesise=synthesise,
+            voxel_mm=card.ranges["voxel_mm"],
+            scans=range_of_card(card.ranges),
+        )
 
 
 @final

@@ -21,6 +21,18 @@ from torch import Tensor
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.learn.pairs.pair import EchoMaps, Pair, make_pair, maps_of_echoes
+from unweight.learn.pairs.scan_range import (
+    FIELD_STRENGTH,
+    FIRST_ECHO,
+    FLIP_ANGLE,
+    LAST_ECHO,
+    N_ECHOES,
+    REPETITION_TIME,
+    SNR,
+    Ends,
+    ends_of_scans,
+    plain_scan,
+)
 from unweight.metrics.structures import STRUCTURES, from_materials
 from unweight.susceptibility.morphology import fill_holes, largest_component
 from unweight.synth.anatomy.labels import Anatomy, on_grid
@@ -83,6 +95,23 @@ class CohortRecipe:
         if self.group not in {item.value for item in Group}:
             raise UsageError(f"no group is called {self.group}")
 
+    @property
+    def scans(self) -> dict[str, Ends]:
+        """Return the ends of flip angle [rad], TR, echo times [s], field [T] and SNR of the training."""
+        first, last = _echo_ends(ECHOES)
+        fixed = plain_scan(eight_echoes().protocol)
+        drawn = {
+            FLIP_ANGLE: ECHOES.flip_angle,
+            REPETITION_TIME: (last[0] + ECHOES.dead_time[0], last[1] + ECHOES.dead_time[1]),
+            FIRST_ECHO: first,
+            LAST_ECHO: last,
+            N_ECHOES: (float(ECHOES.n_echoes[0]), float(ECHOES.n_echoes[1])),
+            FIELD_STRENGTH: (FIELD, FIELD),
+        }
+        ends = [dict(zip(drawn, column, strict=True)) for column in zip(*drawn.values(), strict=True)]
+        scans = ([fixed] if self.published > 0 else []) + (ends if self.published < 1 else [])
+        return {**ends_of_scans(scans), SNR: self.snr}
+
     def indices(self, part: str) -> range:
         """Return the places of the people of one part.
 
@@ -98,6 +127,17 @@ class CohortRecipe:
         """Return one of the people."""
         person = Cohort(n=sum(self.n), seed=self.seed).subject(index)
         return replace(person, group=Group(self.group)) if index in self.indices("test") else person
+
+
+def _echo_ends(prior: GradientEchoPrior) -> tuple[Ends, Ends]:
+    """Return the ends of the first and of the last echo [s]."""
+    fewest, most = prior.n_echoes
+    first = prior.first_echo
+    last = (
+        first[0] + (fewest - 1) * prior.spacing[0],
+        min(first[1] + (most - 1) * prior.spacing[1], prior.last_echo),
+    )
+    return first, last
 
 
 @final

@@ -26,6 +26,7 @@ from unweight.files.text_files import parse_json, read_content
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import BESIDE, FLAGS, MASK, NEIGHBOURS
 from unweight.learn.pairs.pair import SUFFIX, Pair
+from unweight.learn.pairs.scan_range import SCAN, Ends, ends_of_scans
 from unweight.learn.training.recipe import NetworkConfig, Recipe, TrainingPlan
 from unweight.learn.training.sample_cache import Indexed, computed
 from unweight.learn.training.trainable import Samples, TrainableMethod, TrainingData
@@ -266,6 +267,17 @@ class PairData(TrainingData):
         """Smallest and largest voxel of the training [mm]."""
         sizes = [size for pair in self.train for size in pair.voxel_mm]
         return min(sizes), max(sizes)
+
+    def scan_ranges(self, cohort: CohortRecipe) -> dict[str, Ends]:
+        """Return the ends of the scans of the training; of pairs that do not tell their scans, none.
+
+        Args:
+            cohort: What simulated pairs were drawn from.
+        """
+        if self.simulated:
+            return cohort.scans
+        scans = [scan for pair in self.train if isinstance(scan := pair.about.get(SCAN), Mapping)]
+        return ends_of_scans(scans) if len(scans) == len(self.train) else {}
 
     def description(self, cohort: CohortRecipe) -> str:
         """Return what the training data were, for a card."""

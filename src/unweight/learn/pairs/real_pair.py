@@ -33,6 +33,7 @@ from unweight.core.errors import InputError
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.pairs.pair import EchoMaps, Pair, make_pair, maps_of_echoes
 from unweight.learn.pairs.real_subjects import PairedSubject
+from unweight.learn.pairs.scan_range import SCAN, plain_scan
 from unweight.metrics.structures import LABELS
 from unweight.prepare.brain_mask import grown
 from unweight.prepare.echo_mask import find_brain_in_echoes
@@ -109,7 +110,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
         turn.apply(brought.values),
         turn.affine,
         None if structures is None else turn.apply(structures),
-        _about(subject),
+        {**_about(subject), SCAN: plain_scan(acquisition.protocol)},
     )
 
 

@@ -1,0 +1,185 @@
+"""Which gradient echoes a network was trained for; others are refused, or every voxel is marked.
+
+The contrast of the echoes depends on flip angle and TR: in the steady state of a spoiled gradient echo, to
+first order in α² and TR/T1,
+
+    S(TE) ∝ PD · α / (1 + α²·T1/(2·TR)) · exp(−TE·R2*)
+
+so an image made of echoes of another flip angle or TR than those of the training has the wrong contrast,
+without anything in the echoes that tells (Helms et al., Magn Reson Med 59:667, 2008).
+
+The SNR of a scan is known where its noise is, or where the background of the images shows it. That estimate
+is rough (several coils and filters change the background), so a scan is taken as too noisy only below half
+of the lower end, and never as too clean.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unweight.core.acquisition import Acquisition
+from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
+from unweight.core.protocol import Protocol
+from unweight.fit.noise_level import noise_from_background
+
+Ends = tuple[float, float]
+FLIP_ANGLE, REPETITION_TIME = "flip_angle", "repetition_time"
+FIRST_ECHO, LAST_ECHO, N_ECHOES = "first_echo", "last_echo", "n_echoes"
+FIELD_STRENGTH, SNR = "field_strength", "snr"
+SCAN = "scan"  # where a pair keeps them
+NAMES = (FLIP_ANGLE, REPETITION_TIME, FIRST_ECHO, LAST_ECHO, N_ECHOES, FIELD_STRENGTH, SNR)
+NEEDED = {
+    FLIP_ANGLE: MissingValue(field="FlipAngle", of="these images", option="--flip DEG"),
+    REPETITION_TIME: MissingValue(field="RepetitionTime", of="these images", option="--tr S"),
+}
+TOLERANCE = 0.02  # of a value beyond an end
+FIELD_TOLERANCE = 0.25  # [T]
+NOISIER = 2.0  # than the lower end of the SNR by so much is too noisy
+BRIGHT = 0.95  # quantile of the brightest volume that SNR refers to, as in the simulation
+MOST_VOXELS = 2**20
+# Words, factor to the unit that is written, and that unit.
+WORDS: Mapping[str, tuple[str, float, str]] = MappingProxyType(
+    {
+        FLIP_ANGLE: ("a flip angle of", 180 / math.pi, " degrees"),
+        REPETITION_TIME: ("TR", 1e3, " ms"),
+        FIRST_ECHO: ("a first echo at", 1e3, " ms"),
+        LAST_ECHO: ("a last echo at", 1e3, " ms"),
+        N_ECHOES: ("a number of echoes of", 1.0, ""),
+        FIELD_STRENGTH: ("echoes at", 1.0, " T"),
+        SNR: ("an SNR of about", 1.0, ""),
+    }
+)
+ANY_FIELD_3T: Mapping[str, Ends] = MappingProxyType({FIELD_STRENGTH: (3.0, 3.0)})
+REMEDY = (
+    "Check the values (--flip, --tr, --te, --field), or use weights trained for such scans; --any-scan "
+    "makes the image all the same and marks every voxel."
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EchoScanRange:
+    """The smallest and the largest of each property of the scans of a training.
+
+    Attributes:
+        ends: By name: `flip_angle` [rad], `repetition_time`, `first_echo`, `last_echo` [s], `n_echoes`,
+            `field_strength` [T], `snr`. What is absent is not compared.
+    """
+
+    ends: Mapping[str, Ends] = field(default_factory=lambda: ANY_FIELD_3T)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Return what the contrast depends on and no range is known of."""
+        return tuple(name for name in NEEDED if name not in self.ends)
+
+    def outside(self, measured: Acquisition) -> tuple[str, ...]:
+        """Return what lies outside, a sentence with value and range for each; what is missing likewise."""
+        values = values_of(measured)
+        faults = []
+        for name, (low, high) in self.ends.items():
+            entries = values.get(name, ())
+            if not entries and name in NEEDED:
+                faults.append(f"{NEEDED[name].field} is not known ({_trained(name, low, high)})")
+            wrong = [value for value in entries if not _within(name, value, low, high)]
+            if wrong:
+                words, unit, symbol = WORDS[name]
+                faults.append(f"{words} {unit * wrong[0]:.3g}{symbol} ({_trained(name, low, high)})")
+        return tuple(faults)
+
+    def check(self, measured: Acquisition) -> None:
+        """Return if the scan lies within.
+
+        Raises:
+            MissingValuesError: Flip angle or TR is not known; says with which options they are given.
+            ProtocolError: Something lies outside; says what, and what was trained.
+        """
+        values = values_of(measured)
+        missing = [NEEDED[name] for name in NEEDED if name in self.ends and name not in values]
+        if missing:
+            raise MissingValuesError(missing)
+        faults = self.outside(measured)
+        if faults:
+            raise ProtocolError("; ".join(faults), remedy=REMEDY)
+
+
+def range_of_card(ranges: Mapping[str, Ends]) -> EchoScanRange:
+    """Return what a card says of the scans; of a card that does not name the field, 3 T."""
+    return EchoScanRange(ends={**ANY_FIELD_3T, **{name: ranges[name] for name in NAMES if name in ranges}})
+
+
+def values_of(measured: Acquisition) -> dict[str, tuple[float, ...]]:
+    """Return the properties of a scan that are known; of flip angles and TR that differ, the ends.
+
+    Args:
+        measured: Echoes; the SNR is that of the brightest volume, where its noise is known.
+    """
+    snr = snr_of(measured)
+    return values_of_protocol(measured.protocol) | ({SNR: (snr,)} if math.isfinite(snr) else {})
+
+
+def values_of_protocol(protocol: Protocol) -> dict[str, tuple[float, ...]]:
+    """Return the properties of a scan in its protocol; of flip angles and TR that differ, the ends."""
+    result: dict[str, tuple[float, ...]] = {}
+    for name in NEEDED:
+        times = getattr(protocol, name)
+        if times is not None:
+            result[name] = _ends(times)
+    echoes = protocol.echo_time
+    if echoes is not None:
+        first, last = _ends(echoes)[0], _ends(echoes)[-1]
+        result |= {FIRST_ECHO: (first,), LAST_ECHO: (last,), N_ECHOES: (float(echoes.shape[-1]),)}
+    if protocol.field_strength is not None:
+        result[FIELD_STRENGTH] = (protocol.field_strength,)
+    return result
+
+
+def snr_of(measured: Acquisition) -> float:
+    """Return the bright signal of the brightest volume over the noise of one channel; NaN if not known."""
+    magnitude = measured.signal.abs().reshape(-1, measured.signal.shape[-1])
+    noise = measured.noise_sd or noise_from_background(magnitude)
+    brightest = magnitude[:, int(magnitude.nanmean(0).argmax())]
+    brightest = brightest[brightest > 0]
+    if not noise > 0 or not len(brightest):
+        return math.nan
+    some = brightest[:: max(1, len(brightest) // MOST_VOXELS)].double()
+    return float(some.quantile(BRIGHT)) / noise
+
+
+def _ends(values: Tensor) -> tuple[float, ...]:
+    """Return the smallest and the largest value, once if they agree."""
+    low, high = float(values.min()), float(values.max())
+    return (low,) if torch.isclose(values.min(), values.max()) else (low, high)
+
+
+def _within(name: str, value: float, low: float, high: float) -> bool:
+    if name == SNR:
+        return value >= low / NOISIER
+    if name == N_ECHOES:
+        return value >= low  # more echoes are less noise
+    if name == FIELD_STRENGTH:
+        return low - FIELD_TOLERANCE <= value <= high + FIELD_TOLERANCE
+    return low * (1 - TOLERANCE) <= value <= high * (1 + TOLERANCE)
+
+
+def _trained(name: str, low: float, high: float) -> str:
+    _, unit, symbol = WORDS[name]
+    ends = (f"{unit * low:.3g}",) if high - low < 1e-9 else (f"{unit * low:.3g}", f"{unit * high:.3g}")
+    return f"the network was trained at {' to '.join(ends)}{symbol}"
+
+
+def ends_of_scans(scans: Sequence[Mapping[str, float]]) -> dict[str, Ends]:
+    """Return the ends of the properties that all scans of a training have; of no scans, none."""
+    names = [name for name in NAMES if scans and all(name in scan for scan in scans)]
+    return {name: (min(scan[name] for scan in scans), max(scan[name] for scan in scans)) for name in names}
+
+
+def plain_scan(protocol: Protocol) -> dict[str, float]:
+    """Return the properties of a scan as a pair keeps them, but for those that differ between echoes."""
+    known = values_of_protocol(protocol)
+    return {name: values[0] for name, values in known.items() if len(values) == 1}
