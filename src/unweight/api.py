@@ -13,17 +13,15 @@ given here; an array needs them all. Times are in seconds, angles in degrees as 
 one series; of a BIDS tree with several, `subject` chooses. Results are those of the commands, to the bit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.acquisition import SignalKind
-from unweight.mapping.arrays import (
-    Times,
-    tensor_of,
-)
+from unweight.mapping.arrays import Times, tensor_of
 from unweight.mapping.calls import (
     EchoCall,
     Images,
@@ -38,6 +36,7 @@ from unweight.mapping.calls import (
     map_magnitudes,
     path_of,
     paths_of,
+    values_of,
 )
 from unweight.mapping.decay import GRADIENT_ECHOES, SPIN_ECHOES, R2StarOptions, T2Options
 from unweight.mapping.mprage import MprageOptions
@@ -154,8 +153,13 @@ def map_t2(
     affine: object = None,
     mask: object = None,
     subject: str | None = None,
-    method: str = "nonlinear",
-    skip_first: int = 1,
+    method: str = "auto",
+    skip_first: int | None = None,
+    known: Mapping[str, object] = MappingProxyType({}),
+    percent: Sequence[str] = (),
+    fix: Mapping[str, float] = MappingProxyType({}),
+    refocusing: Times = 180.0,
+    slice_profile: str | float = "auto",
     noise_sd: float | None = None,
     device: str = "auto",
 ) -> MappedSeries:
@@ -167,22 +171,36 @@ def map_t2(
         affine: Of an array.
         mask: A file, or of an array another array; not 0 where to work.
         subject: Of a BIDS tree, which; of other images, what it is called.
-        method: `nonlinear`, `log-linear`, `arlo`.
-        skip_first: Earliest echoes left out; the first has no stimulated echoes.
+        method: `epg`, with stimulated echoes; `nonlinear`, `log-linear`, `arlo`, one exponential; `auto`:
+            `epg` for four echoes or more of an evenly spaced train, else `nonlinear`.
+        skip_first: Earliest echoes left out; None for one with an exponential, and none with `epg`.
+        known: Maps of `B1` or `T1` [s] for `epg`, by name: files, or arrays beside an array.
+        percent: Names of those in percent.
+        fix: Values at which `epg` holds `T1` [s] or `B1`; T1 is 1 s unless it is given.
+        refocusing: Nominal refocusing angle, one for all pulses or one for each [degrees].
+        slice_profile: `auto`, `uniform`, or the thickness of the refocusing slice over the excited one.
         noise_sd: Noise of one channel, where it is known.
         device: `auto`, `cpu` or `cuda`.
 
     Raises:
         UnweightError: Input or options cannot be used; the message says why and what to do.
     """
-    times = {"echo_time": echo_time}
-    call = SeriesCall(images=images, times=times, affine=affine, mask=mask, subject=subject)
+    call = SeriesCall(
+        images=images, times={"echo_time": echo_time}, affine=affine, mask=mask, subject=subject
+    )
+    arrays = {} if call.paths else {name: tensor_of(array) for name, array in known.items()}
     options = T2Options(
         images=call.files(),
         method=method,
         skip_first=skip_first,
         noise_sd=noise_sd,
         device=device,
+        known=tuple((name, str(path_of(path))) for name, path in known.items() if name not in arrays),
+        arrays=arrays,
+        percent=tuple(percent),
+        fix=tuple(fix.items()),
+        refocusing=values_of(refocusing) or (180.0,),
+        slice_profile=str(slice_profile),
     )
     return map_magnitudes(options, call, SPIN_ECHOES.suffix)
 
@@ -215,12 +233,7 @@ def map_r2star(
     """
     times = {"echo_time": echo_time}
     call = SeriesCall(images=images, times=times, affine=affine, mask=mask, subject=subject)
-    options = R2StarOptions(
-        images=call.files(),
-        method=method,
-        noise_sd=noise_sd,
-        device=device,
-    )
+    options = R2StarOptions(images=call.files(), method=method, noise_sd=noise_sd, device=device)
     return map_magnitudes(options, call, GRADIENT_ECHOES.suffix)
 
 

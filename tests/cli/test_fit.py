@@ -107,6 +107,106 @@ def test_timings_and_a_b1_map_in_percent_from_the_call(tmp_path: Path, capsys: C
     np.testing.assert_allclose(maps.value("M0").numpy(), 5000, rtol=0.01)
 
 
+def write_vfa(folder: Path, b1: np.ndarray, session: str = "") -> np.ndarray:
+    """A visit with two flip angles in a BIDS tree; T1 is returned."""
+    protocol = protocol_from_values(flip_angle=np.radians([4.0, 18.0]).tolist(), repetition_time=[0.02] * 2)
+    anat = folder / "sub-01" / session / "anat"
+    anat.mkdir(parents=True)
+    (folder / "dataset_description.json").write_text('{"Name": "small", "BIDSVersion": "1.10.0"}')
+    files, t1 = spoiled(folder, (4.0, 18.0), b1)
+    for place, file in enumerate(files):
+        stem = "_".join(part for part in ("sub-01", session, f"flip-{place + 1}_VFA") if part)
+        Path(file).rename(anat / f"{stem}.nii.gz")
+        (anat / f"{stem}.json").write_text(json.dumps(fields_of(protocol, place, "VFA")))
+    return t1
+
+
+def write_b1_map(
+    folder: Path, values: np.ndarray, step: float, fields: dict[str, object], name: str
+) -> None:
+    """A B1 map whose voxels are `step` of those of the images, in the same place."""
+    fmap = folder / "sub-01" / "fmap"
+    fmap.mkdir(exist_ok=True)
+    affine = np.diag([-step, step, step, 1.0])
+    affine[:3, 3] = (step - 1) / 2 * np.array([-1.0, 1.0, 1.0])
+    nib.save(nib.Nifti1Image(values.astype(np.float32), affine), fmap / f"{name}_TB1map.nii.gz")
+    (fmap / f"{name}_TB1map.json").write_text(json.dumps(fields))
+
+
+def visit_with_b1(bids: Path, factor: float, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """A visit whose B1 map has voxels of twice the size; T1 and the values of the map are returned."""
+    shape = (16, 12, 4)
+    b1 = np.linspace(0.7, 1.2, shape[1])[None, :, None] * np.ones(shape)
+    t1 = write_vfa(bids, b1)
+    coarse = factor * b1.reshape(8, 2, 6, 2, 2, 2).mean((1, 3, 5))
+    write_b1_map(bids, coarse, 2.0, {"Units": unit}, "sub-01")
+    return t1, coarse
+
+
+INNER = np.s_[2:-2, 2:-2, 1:-1]
+
+
+def t1_over_truth(out: Path, t1: np.ndarray) -> np.ndarray:
+    maps = read_maps(out, out / "sub-01/anat/sub-01_T1map.json", (T1, M0)).maps
+    return maps.value("T1").numpy()[INNER] / t1[INNER]
+
+
+def test_run_gives_the_fit_the_b1_map_of_the_visit(tmp_path: Path) -> None:
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    t1, coarse = visit_with_b1(bids, 100.0, "percent")
+    words = ["run", str(bids), str(out), "participant", "--workers", "1", "--quiet"]
+    assert main(words) == 0
+    # Noise alone is within 1 %; splines between large voxels add to it.
+    np.testing.assert_allclose(t1_over_truth(out, t1), 1.0, atol=0.02)
+    fields = json.loads((out / "sub-01/anat/sub-01_T1map.json").read_text())
+    assert "bids:raw:sub-01/fmap/sub-01_TB1map.nii.gz" in fields["Sources"]
+    assert any("B1 is resampled" in remark for remark in fields["unweight"]["Remarks"])
+    # Another map is another input: the step is done again.
+    write_b1_map(bids, coarse / 2, 2.0, {"Units": "percent"}, "sub-01")
+    assert main(words) == 0
+    # T1 goes with 1/B1² for small angles, as the apparent T1 does with B1².
+    assert np.nanmedian(t1_over_truth(out, t1)) == pytest.approx(4, rel=0.1)
+
+
+def test_a_b1_map_on_another_grid_with_the_unit_of_its_sidecar(tmp_path: Path) -> None:
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    t1, _ = visit_with_b1(bids, 1.0, "arbitrary")
+    (step,) = plan_run(bids).steps
+    assert step.inputs["--b1-map"] == ("sub-01/fmap/sub-01_TB1map.nii.gz",)
+    assert main([*step.words(bids, out), *QUIET]) == 0
+    np.testing.assert_allclose(t1_over_truth(out, t1), 1.0, atol=0.02)
+
+
+def test_of_several_b1_maps_the_one_intended_for_the_images_is_taken(tmp_path: Path) -> None:
+    b1 = np.ones((6, 5, 4))
+    write_vfa(tmp_path, b1)
+    for name in ("sub-01_acq-a", "sub-01_acq-b"):
+        write_b1_map(tmp_path, b1, 1.0, {}, name)
+    plan = plan_run(tmp_path)
+    assert plan.steps == ()
+    (refusal,) = plan.refusals
+    assert refusal.fault and "2 TB1map" in refusal.reason and "IntendedFor" in refusal.reason
+    write_b1_map(tmp_path, b1, 1.0, {"IntendedFor": "anat/sub-01_flip-1_VFA.nii.gz"}, "sub-01_acq-b")
+    (step,) = plan_run(tmp_path).steps
+    assert step.inputs["--b1-map"] == ("sub-01/fmap/sub-01_acq-b_TB1map.nii.gz",)
+
+
+def test_two_maps_of_b1_are_refused(tmp_path: Path, capsys: CAPTURE) -> None:
+    words = ["vfa", "a.nii", "--flip", "4", "18", "--tr", "0.02", "--b1-map", "b1.nii"]
+    assert main([*words, "--known", "B1=b1.nii", "-o", str(tmp_path)]) == 2
+    assert "two maps of B1" in capsys.readouterr().err
+
+
+def test_a_b1_map_of_another_place_is_refused(tmp_path: Path, capsys: CAPTURE) -> None:
+    b1 = np.ones((6, 5, 4))
+    files, _ = spoiled(tmp_path, (4.0, 18.0), b1)
+    far = nib.Nifti1Image(b1.astype(np.float32), np.diag([-1.0, 1.0, 1.0, 1.0]) + np.eye(4, k=3) * 500)
+    nib.save(far, tmp_path / "far.nii.gz")
+    words = ["vfa", *files, "--flip", "4", "18", "--tr", "0.02", "--b1-map", str(tmp_path / "far.nii.gz")]
+    assert main([*words, "-o", str(tmp_path / "maps"), *QUIET]) == 2
+    assert "covers no voxel of image0.nii.gz" in " ".join(capsys.readouterr().err.split())
+
+
 def test_echoes_are_fitted_by_their_model(tmp_path: Path) -> None:
     times = [0.01 * n for n in range(1, 9)]
     t2 = np.linspace(0.03, 0.12, 10)[:, None, None] * np.ones((10, 9, 2))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from unweight import __version__
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import main
+from unweight.core.errors import InputError
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -54,8 +56,28 @@ def test_errors_are_one_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_doctor_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for word in ("unweight", "torch", "threads", "memory", "dcm2niix", "extra cluster"):
+    for word in ("unweight", "torch", "threads", "memory", "dcm2niix", "extra cluster", "all undamaged"):
         assert word in shown
+
+
+def test_doctor_finds_damaged_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> None:
+        if name == "t1-rim":
+            raise InputError("is damaged", remedy="Install the package again.")
+
+    monkeypatch.setattr("unweight.cli.doctor.load_weights", load)
+    assert main(["doctor"]) == 1
+    assert "t1-rim: is damaged. Install the package again." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["t1", "run", "doctor"])
+def test_every_command_has_the_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"unweight {__version__}\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")

@@ -111,7 +111,7 @@ def test_unknown_range_of_phase_is_refused_until_it_is_told(
         "whole": ("--phase-full-range",),
     }.items():
         assert apart(map_files(files, tmp_path / name, stored, *words), files.chi) < ROUNDED
-        assert "taken for a turn, as told" in remarks(tmp_path / name)
+        assert "taken for a turn, as given" in remarks(tmp_path / name)
     assert call(files, tmp_path / "out", stored, "--phase-full-range", "--phase-range", 0, 1) == 2
     assert "given twice" in capsys.readouterr().err
 

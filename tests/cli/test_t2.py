@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import unweight
 from tests.cli.gradient_echoes import AXIAL, WORDS, apart, image, run, sidecar, store, write_mask
 from unweight.bids.derivatives.write import is_complete
 from unweight.bids.raw import write_raw
 from unweight.core.acquisition import Acquisition
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
+from unweight.signals.epg import MULTI_ECHO_SPIN_ECHO
 
 SHAPE = (24, 22, 10)
 TIMES = tuple(0.02 * (index + 1) for index in range(10))
@@ -112,7 +114,7 @@ def test_noise_that_is_told_sets_the_floor(tmp_path: Path, mask: str) -> None:
 
 def test_first_echo_is_left_out_unless_it_is_wanted(tmp_path: Path, mask: str) -> None:
     stored = store(tmp_path / "se.nii.gz", decays(first=0.8).numpy())
-    words = ("t2", stored, "--te", *TIMES, "--mask", mask, *WORDS)
+    words = ("t2", stored, "--te", *TIMES, "--mask", mask, "--method", "nonlinear", *WORDS)
     found = {}
     for skip in (0, 1):
         assert run(*words, "--skip-first", skip, "-o", tmp_path / str(skip)) == 0
@@ -148,3 +150,107 @@ def test_wrong_calls_say_what_to_do(
     assert run("t2", root, "--mask", mask, "-o", tmp_path / "out", *words, *WORDS) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def trains(b1: Tensor) -> Tensor:
+    """Magnitudes of a train with stimulated echoes, T1 of 1 s, without noise."""
+    t2, inside = truth()
+    theta = torch.stack((t2, torch.full(SHAPE, 1000.0), b1, torch.ones(SHAPE)), dim=-1).double()
+    signal = MULTI_ECHO_SPIN_ECHO(theta, protocol_from_values(echo_time=list(TIMES)))
+    return (signal.abs() * inside[..., None]).float()
+
+
+def transmit() -> Tensor:
+    """B1 from 0.7 to 0.95."""
+    return torch.linspace(0.7, 0.95, SHAPE[1])[None, :, None].expand(SHAPE)
+
+
+def test_a_train_is_fitted_with_stimulated_echoes(tmp_path: Path, mask: str) -> None:
+    root = write_tree(tmp_path / "bids", trains(transmit()))
+    assert run("t2", root, "--mask", mask, "-o", tmp_path / "out", *WORDS) == 0
+    t2, inside = truth()
+    found = image(tmp_path / "out", "T2map")
+    np.testing.assert_allclose(found[inside], t2[inside], rtol=1e-3)
+    np.testing.assert_allclose(image(tmp_path / "out", "TB1map")[inside], transmit()[inside], rtol=2e-3)
+    settings = sidecar(tmp_path / "out", "T2map")["unweight"]["Settings"]
+    assert settings["Method"] == "epg" and settings["SkipFirst"] == 0
+    assert settings["SliceProfile"] == "uniform" and settings["Fixed"] == {"T1": 1.0}
+    assert run("t2", root, "--mask", mask, "--method", "nonlinear", "-o", tmp_path / "one", *WORDS) == 0
+    apart_from_truth = image(tmp_path / "one", "T2map")[inside] / t2[inside].numpy()
+    assert np.abs(apart_from_truth - 1).max() > 0.02
+
+
+def test_known_b1_in_percent_and_a_held_t1(tmp_path: Path, mask: str) -> None:
+    root = write_tree(tmp_path / "bids", trains(transmit()))
+    b1 = store(tmp_path / "b1.nii.gz", (100 * transmit()).numpy())
+    words = ("t2", root, "--mask", mask, "--known", f"B1={b1}", "--fix", "T1=1.0", *WORDS)
+    assert run(*words, "--percent", "B1", "-o", tmp_path / "out") == 0
+    t2, inside = truth()
+    np.testing.assert_allclose(image(tmp_path / "out", "T2map")[inside], t2[inside], rtol=1e-3)
+    told = sidecar(tmp_path / "out", "T2map")
+    assert told["unweight"]["Settings"]["Known"] == ["B1"]
+    assert len(told["Sources"]) == len(TIMES) + 1
+
+
+def test_arrays_and_files_with_a_known_map_give_the_same(tmp_path: Path) -> None:
+    t2, inside = truth()
+    signal, b1 = trains(transmit()), transmit().contiguous()
+    mapped = unweight.map_t2(
+        signal, echo_time=TIMES, mask=inside, known={"B1": b1}, fix={"T1": 1.0}, slice_profile="uniform"
+    )
+    np.testing.assert_allclose(mapped.value("T2")[inside], t2[inside], rtol=1e-3)
+    images, file = store(tmp_path / "se.nii.gz", signal.numpy()), store(tmp_path / "b1.nii.gz", b1.numpy())
+    files = unweight.map_t2(
+        images,
+        echo_time=TIMES,
+        mask=write_mask(tmp_path / "mask.nii.gz", inside),
+        known={"B1": file},
+        refocusing=180,
+        slice_profile="uniform",
+    )
+    assert torch.equal(files.value("T2").nan_to_num(), mapped.value("T2").nan_to_num())
+
+
+def test_echoes_of_no_train_are_fitted_with_one_exponential(
+    tmp_path: Path, mask: str, capsys: CAPTURE
+) -> None:
+    stored = store(tmp_path / "se.nii.gz", decays()[..., [0, 1, 3, 7]].numpy())
+    times = [TIMES[place] for place in (0, 1, 3, 7)]
+    words = ("t2", stored, "--te", *times, "--mask", mask, "--no-figures", "--no-report")
+    assert run(*words, "-o", tmp_path / "out") == 0
+    assert "one exponential, without stimulated echoes" in " ".join(capsys.readouterr().out.split())
+    assert sidecar(tmp_path / "out", "T2map")["unweight"]["Settings"]["Method"] == "nonlinear"
+    assert run(*words, "--method", "epg", "-o", tmp_path / "epg") == 2
+    assert "echoes are missing in the midst of the train" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "arlo", "--fix", "T1=1"), "arlo knows no stimulated echoes"),
+        (("--slice-profile", "round"), "there is no slice profile round"),
+        (("--slice-profile", "-1"), "refocusing width of -1"),
+        (("--refocusing", 200), "not those of a spin echo"),
+        (("--fix", "B=1.9"), "cannot hold B"),
+        (("--percent", "B1"), "--percent B1 is of no known map"),
+        (("--known", "R1=x.nii.gz"), "a map of R1 is of no use to t2"),
+    ],
+)
+def test_impossible_trains_say_what_to_do(
+    tmp_path: Path, mask: str, capsys: CAPTURE, words: tuple[object, ...], message: str
+) -> None:
+    root = write_tree(tmp_path / "bids", decays())
+    assert run("t2", root, "--mask", mask, "-o", tmp_path / "out", *words, *WORDS) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_simulated_study_is_mapped(tmp_path: Path) -> None:
+    """B1 of the simulator varies over the head."""
+    study = tmp_path / "study"
+    words = ("simulate", study, "--model", "multi-echo-spin-echo", "--te", *TIMES, "--slices", 1)
+    assert run(*words, "--snr", 200, 200, "--quiet") == 0
+    assert run("t2", study / "bids", "-o", tmp_path / "maps", *WORDS) == 0
+    true, found = (image(root, "T2map", "sub-001") for root in (study / "truth", tmp_path / "maps"))
+    tissue = np.isfinite(true) & np.isfinite(found) & (true > 0.05) & (true < 0.12)
+    assert tissue.sum() > 2000
+    assert abs(np.median(found[tissue] / true[tissue]) - 1) < 0.03

@@ -124,6 +124,15 @@ def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:
     assert (first.seed, second.recipe["n_slabs"], second.recipe["plan"]["n_steps"]) == (3, 5, 12)
 
 
+def test_weights_are_compared_on_the_same_slabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "one", "--quiet", "--steps", "4") == 0
+    assert train(tmp_path / "two", "--steps", "4", "--compare-with", str(tmp_path / "one")) == 0
+    # The same training again scores the same, which is not better.
+    assert "not better than" in capsys.readouterr().out
+    found = json.loads((tmp_path / "two" / "training" / "t1-resnet-comparison.json").read_text())
+    assert found["new"] == found["other"] > 0 and found["better"] is False
+
+
 def test_precision_is_told_and_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(tmp_path, "--precision", "bfloat16") == 0
     assert "computed in bfloat16 (as asked for)" in capsys.readouterr().out

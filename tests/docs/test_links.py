@@ -92,3 +92,13 @@ def test_all_commands_options_and_cards_have_a_place(made: Path) -> None:
         page = (made / "cards" / f"{card.name}.md").read_text(encoding="utf-8")
         assert card.sha256 in page and card.not_a_medical_device in page
     assert {path.name for path in (made / "api").iterdir()} == {*ROOMS, "index.md"}
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    numbers = [path.name.partition("-")[0] for path in pages]
+    assert len(set(numbers)) == len(numbers)
+    for path in pages:
+        heading = path.read_text(encoding="utf-8").partition("\n")[0]
+        assert heading.startswith("# ")
+        assert not heading[2:6].isdigit() or heading[2:6] == path.name[:4]

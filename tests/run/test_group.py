@@ -145,12 +145,14 @@ def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:
     study = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels"))
     assert study.pages == frozenset({"01"})
     qc, regions, failures = (rows(path) for path in write_study(out, study))
-    assert [row["subject"] for row in qc[::3]] == ["01", "02", "03"]
-    assert [row["session"] for row in qc[::3]] == ["n/a", "n/a", "a"]
+    # They join with participants.tsv and sessions.tsv.
+    assert [row["participant_id"] for row in qc[::3]] == ["sub-01", "sub-02", "sub-03"]
+    assert [row["session_id"] for row in qc[::3]] == ["n/a", "n/a", "ses-a"]
+    assert {row["participant_id"] for row in regions} <= {"sub-01", "sub-02", "sub-03"}
     assert float(qc[0]["median"]) == pytest.approx(study.qc[0].median, rel=1e-6)
     assert len(regions) == 6 and regions[0]["region"] == "low"
     assert failures == []
-    assert (out / "group_desc-failures.tsv").read_text().startswith("subject\t")
+    assert (out / "group_desc-failures.tsv").read_text().startswith("participant_id\t")
 
 
 def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_a_study_of_failures_alone_has_its_table(tmp_path: Path) -> None:
     failed = StepRecord(name="sub-01_t1", pipeline="t1", key="", state=State.FAILED, reason="is empty")
     write_record(tmp_path, failed)
     (path,) = (one for one in write_study(tmp_path, study_of(tmp_path, tmp_path)) if "failures" in one.name)
-    assert [(row["subject"], row["reason"]) for row in rows(path)] == [("01", "is empty")]
+    assert [(row["participant_id"], row["reason"]) for row in rows(path)] == [("sub-01", "is empty")]
     with pytest.raises(InputError, match="no subject"):
         study_of(tmp_path / "logs", tmp_path)
 

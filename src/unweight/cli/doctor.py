@@ -15,6 +15,9 @@ from unweight import __version__
 from unweight.cli.options import Verbosity, options_of
 from unweight.cli.study.cluster_extra import INSTALL, absent
 from unweight.cli.terminal import console, table
+from unweight.core.errors import UnweightError
+from unweight.learn.training.weights import available, load_weights
+from unweight.registry import trained_methods
 
 PACKAGES = (
     "torch",
@@ -27,6 +30,14 @@ PACKAGES = (
     "jaxtyping",
     "rich",
     "SimpleITK",
+)
+
+# Optional programs, and what needs them.
+PROGRAMS = (
+    ("bids-validator-deno", "the BIDS validator"),
+    ("mri_synthseg", "evaluate mprage --segmenter synthseg"),
+    ("run_fastsurfer.sh", "evaluate mprage --segmenter fastsurfer"),
+    ("qsmxt", "evaluate qsm with the methods of QSMxT"),
 )
 
 
@@ -43,7 +54,7 @@ class DoctorOptions:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print versions, processors, memory and devices."""
+    """Print versions, processors, memory, devices, optional programs, and whether the weights are whole."""
     options = options_of(DoctorOptions, arguments)
     rows = [("unweight", __version__), ("python", platform.python_version())]
     rows += [(name, _version(name)) for name in PACKAGES]
@@ -54,10 +65,28 @@ def run(arguments: argparse.Namespace) -> int:
         ("cuda", _cuda()),
         ("extra cluster", _cluster()),
         ("dcm2niix program", "found" if _has_dcm2niix() else "not found: DICOM cannot be read"),
-        ("bids-validator-deno", "found" if shutil.which("bids-validator-deno") else "not found (optional)"),
+        *(
+            (name, "found" if shutil.which(name) else f"not found (optional: {use})")
+            for name, use in PROGRAMS
+        ),
     ]
+    damaged = _damaged_weights()
+    rows.append(("weights", "; ".join(damaged) or f"{len(available())} networks, all undamaged"))
     console(quiet=options.verbosity.quiet).print(table(("what", "found"), rows))
-    return 0
+    return 1 if damaged else 0
+
+
+def _damaged_weights() -> list[str]:
+    """Return what is wrong with the weights that come with the package."""
+    problems = [
+        f"{record.weights} absent" for record in trained_methods() if record.weights not in available()
+    ]
+    for name in available():
+        try:
+            load_weights(name)
+        except UnweightError as error:
+            problems.append(f"{name}: {error}")
+    return problems
 
 
 def _version(name: str) -> str:

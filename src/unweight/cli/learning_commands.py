@@ -198,6 +198,11 @@ TRAIN = Command(
             metavar="DIR",
             help="start from the weights in a folder, or from the `shipped` ones",
         ),
+        argument(
+            "--compare-with",
+            metavar="DIR",
+            help="score the weights in a folder, or the `shipped` ones, on the same held-out samples",
+        ),
         argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train"),
         argument(
             "--precision",

@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
             epilog=command.epilogue or None,
             formatter_class=RawDescriptionRichHelpFormatter,
         )
+        if all(entry.old != "--version" for entry in command.arguments):
+            sub.add_argument("--version", action="version", version=f"unweight {__version__}")
         if command.kinds:
             _add_kinds(sub, name, command)
         else:

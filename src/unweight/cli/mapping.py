@@ -19,6 +19,7 @@ from unweight.mapping.series import (
     MappedSeries,
     MappingOptions,
     Read,
+    low_share,
     map_found,
     status_rows,
 )
@@ -95,11 +96,13 @@ def write_pages(out: Path, subjects: Sequence[str], screen: Console, *, debug: b
 
 def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequence[Path]) -> None:
     """Print what was mapped, how, the status of the voxels, the quartiles of each map, and the paths."""
-    screen.print(f"{mapped.heading}, {seconds:.1f} s")
+    screen.print(f"{mapped.heading}; took {seconds:.1f} s")
     for line in mapped.lines:
         screen.print(line)
     for remark in mapped.remarks:
         screen.print(f"note: {remark}")
+    if warning := low_share(mapped.maps):
+        screen.print(f"note: {warning}")
     screen.print(table(("voxels", "count", "share", "meaning"), status_rows(mapped.maps)))
     if bool(mapped.usable.any()):
         for spec in mapped.specs:

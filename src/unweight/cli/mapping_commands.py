@@ -107,6 +107,47 @@ FLIP = argument(
     help="flip angle [degrees], one or one per volume",
 )
 
+
+def assignment(text: str) -> tuple[str, str]:
+    """Take NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise ValueError(text)
+    return name, value
+
+
+def number_assignment(text: str) -> tuple[str, float]:
+    """Take NAME=NUMBER."""
+    name, value = assignment(text)
+    return name, float(value)
+
+
+KNOWN = argument(
+    "--known",
+    commas=False,
+    nargs="+",
+    type=assignment,
+    default=(),
+    metavar="NAME=FILE",
+    help="a known map: B1, the flip angle reached over the nominal one; or a parameter of the model on "
+    "the grid of the images, which is then held",
+)
+PERCENT = argument(
+    "--percent",
+    nargs="+",
+    default=(),
+    metavar="NAME",
+    help="known maps that are in percent: --known B1=b1.nii.gz --percent B1 (default: those whose "
+    'sidecar has "Units": "percent")',
+)
+FIX = argument(
+    "--fix",
+    nargs="+",
+    type=number_assignment,
+    default=(),
+    metavar="NAME=VALUE",
+    help="hold a parameter of the model at a value, in SI units: --fix T1=1.2",
+)
 R2STAR = Command(
     module="unweight.cli.mapping",
     mapping="unweight.mapping.decay:R2StarOptions",
@@ -134,21 +175,44 @@ T2 = Command(
         *ECHOES,
         argument(
             "--method",
-            choices=offered("decay"),
-            default="nonlinear",
-            help="nonlinear (default): least squares above the noise floor, which log-linear and arlo do "
-            "not know",
+            choices=("auto", *offered("t2"), *offered("decay")),
+            default="auto",
+            help="auto (default): epg where the echoes are at least four of one evenly spaced train, else "
+            f"nonlinear; {methods_help('t2')}; one exponential: nonlinear, least squares above the noise "
+            "floor, which log-linear and arlo do not know",
         ),
         argument(
             "--skip-first",
             type=int,
-            default=1,
             metavar="N",
-            help="echoes left out, for the first has no stimulated echoes (default 1)",
+            help="echoes left out (default: 1 with one exponential, for the first has no stimulated "
+            "echoes; 0 with epg)",
+        ),
+        KNOWN,
+        PERCENT,
+        FIX,
+        argument(
+            "--refocusing",
+            nargs="+",
+            type=float,
+            default=(180.0,),
+            metavar="DEG",
+            help="nominal refocusing angle of epg, one for all pulses or one for each (default 180)",
+        ),
+        argument(
+            "--slice-profile",
+            default="auto",
+            metavar="PROFILE",
+            help="of epg: auto (default), which leaves least; uniform; or the thickness of the refocusing "
+            "slice over the excited one, of windowed sinc pulses",
         ),
         *DECAY_END,
     ),
-    epilogue="unweight t2 bids_tree -o maps\nunweight t2 dicom_folder -o maps",
+    epilogue=(
+        "unweight t2 bids_tree -o maps\n"
+        "unweight t2 dicom_folder -o maps --known B1=b1.nii.gz --fix T1=1.2\n"
+        "unweight t2 mese.nii.gz --te 0.01 0.02 0.03 0.04 0.05 --method nonlinear -o maps"
+    ),
 )
 QSM = Command(
     module="unweight.cli.mapping",
@@ -323,20 +387,6 @@ MAPS = Command(
 TIMINGS = (TE, TR, TI, FLIP, READOUT_TIME)
 
 
-def assignment(text: str) -> tuple[str, str]:
-    """Take NAME=VALUE."""
-    name, separator, value = text.partition("=")
-    if not (name and separator and value):
-        raise ValueError(text)
-    return name, value
-
-
-def number_assignment(text: str) -> tuple[str, float]:
-    """Take NAME=NUMBER."""
-    name, value = assignment(text)
-    return name, float(value)
-
-
 ARGUMENTS = (
     INPUTS,
     CHOSEN_SERIES,
@@ -344,31 +394,15 @@ ARGUMENTS = (
     *TIMINGS,
     flag("--signed", help="the images keep their sign (real part, phase corrected)"),
     flag("--complex", help="fit magnitude and phase, or real and imaginary part, together"),
+    KNOWN,
     argument(
-        "--known",
-        commas=False,
-        nargs="+",
-        type=assignment,
-        default=(),
-        metavar="NAME=FILE",
-        help="a map on the grid of the images: B1, the flip angle reached over the nominal one; or a "
-        "parameter of the model, which is then held",
+        "--b1-map",
+        type=Path,
+        metavar="FILE",
+        help="the same as --known B1=FILE; `run` gives the TB1map of the visit",
     ),
-    argument(
-        "--percent",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="known maps that are in percent: --known B1=b1.nii.gz --percent B1",
-    ),
-    argument(
-        "--fix",
-        nargs="+",
-        type=number_assignment,
-        default=(),
-        metavar="NAME=VALUE",
-        help="hold a parameter of the model at a value, in SI units: --fix T1=1.2",
-    ),
+    PERCENT,
+    FIX,
     argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
     argument("--rec", metavar="LABEL", help="write names with rec-LABEL, beside maps of other images"),
     MASK,

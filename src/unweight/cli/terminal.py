@@ -1,9 +1,10 @@
 """What the terminal shows: lines, tables and progress. The only place that knows rich."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from rich.console import Console, ConsoleRenderable, RenderHook
@@ -23,6 +24,7 @@ from unweight.core.estimator import Progress as Report
 from unweight.core.text import printable
 
 PLAIN_WIDTH = 160  # of tables in files and pipes
+EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 @final
@@ -58,7 +60,7 @@ def error_line(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """Build a table; columns of numbers are right-aligned."""
+    """Build a table; columns of numbers are right-aligned, and where space is short the others wrap."""
     built = Table(
         title=Text(printable(title)) if title else None,
         title_justify="left",
@@ -68,15 +70,47 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
     )
     for index, column in enumerate(columns):
         numeric = all(row[index][:1] in "+-0123456789n" for row in rows) and bool(rows)
-        built.add_column(printable(column), justify="right" if numeric else "left", no_wrap=True)
+        built.add_column(printable(column), justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
         built.add_row(*(printable(cell) for cell in row))
     return built
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
+@final
+@dataclass(kw_only=True)
+class Ticker:
+    """Prints how far work has got, a line at most every half minute, where there is no terminal.
+
+    Attributes:
+        label: What the work is called.
+        began: When it began [s].
+        printed: When the last line was printed [s].
+    """
+
+    label: str
+    began: float = field(default_factory=_now)
+    printed: float = field(default_factory=_now)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line on standard error if the last one is long ago and the work is not complete."""
+        now = _now()
+        if now - self.printed < EVERY or done >= total:
+            return
+        self.printed = now
+        share = 100 * done / max(1, total)
+        print(printable(f"{self.label}: {share:.0f} % after {now - self.began:.0f} s"), file=sys.stderr)
+
+
 @contextmanager
 def progress(label: str, *, quiet: bool) -> Iterator[Report]:
-    """Show a bar on a terminal, and nothing elsewhere."""
+    """Show a bar on a terminal, and a line every half minute elsewhere."""
+    if not quiet and not sys.stderr.isatty():
+        yield Ticker(label=label)
+        return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -85,7 +119,7 @@ def progress(label: str, *, quiet: bool) -> Iterator[Report]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        disable=quiet or not sys.stderr.isatty(),
+        disable=quiet,
     )
     with bar:
         task = bar.add_task(label, total=None, visible=False)
@@ -112,7 +146,9 @@ class Course:
     screen: Console
 
     def bar(self, label: str) -> Report:
-        """Return what moves the bar of a part; it appears with the first call."""
+        """Return what moves the bar of a part, or prints lines where there is no terminal."""
+        if self.parts.disable and not self.screen.quiet:
+            return Ticker(label=label)
 
         def report(done: int, total: int) -> None:
             if label not in self.tasks:

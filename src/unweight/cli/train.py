@@ -16,19 +16,29 @@ from unweight.cli.training_record import FOLDER, TrainingRecord
 from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
+from unweight.files.atomic import write_bytes_atomic
 from unweight.learn.pairs.pair_data import PairMethod
+from unweight.learn.training.comparison import Comparison, comparison
 from unweight.learn.training.execution import Precision, current_rank
 from unweight.learn.training.loop import NULL_CALLBACK
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.sample_cache import SlabSource
-from unweight.learn.training.trainable import BaseNetwork, TrainingData, load_base, trainable
+from unweight.learn.training.trainable import (
+    BaseNetwork,
+    TrainingData,
+    load_base,
+    load_network,
+    recipe_from_plain,
+    trainable,
+)
 from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import available, load_weights, save_weights
 from unweight.mapping.device import device_for
 from unweight.registry import pipelines, trained_method, trained_methods
 
 SHIPPED = "shipped"
+COMPARISON = "-comparison.json"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,8 +74,9 @@ def _train(options: TrainOptions, source: TrainingSource) -> int:
     base = _base(options, source, screen)
     start = None
     if options.start is not None:
-        folder = None if options.start == SHIPPED else Path(options.start)
-        start = load_weights(name, folder)
+        start = load_weights(name, _folder(options.start))
+    if options.compare_with is not None:
+        load_network(name, _folder(options.compare_with))
     source.find(asked, screen)
     record = TrainingRecord(
         folder=options.out / FOLDER / source.subfolder(name),
@@ -110,9 +121,31 @@ def _train(options: TrainOptions, source: TrainingSource) -> int:
         tensors, card = trained
         save_weights(options.out, tensors, card, half=True)
         _summarise(screen, load_weights(card.name, options.out)[1], options.out, source)
+        if options.compare_with is not None:
+            other = _compared(card, options.out, _folder(options.compare_with), data, base)
+            write_bytes_atomic(options.out / FOLDER / f"{name}{COMPARISON}", other.to_json().encode())
+            screen.print(str(other))
     if rank.rank == 0:
         data.discard()
     return 0
+
+
+def _folder(where: str) -> Path | None:
+    """Return a folder of weights; None for that of the package."""
+    return None if where == SHIPPED else Path(where)
+
+
+def _compared(
+    card: Card, new: Path, other: Path | None, data: TrainingData, base: BaseNetwork | None
+) -> Comparison:
+    """Score new weights and others, both as they are stored, on the held-out samples of the new ones."""
+    recipe = recipe_from_plain(card.recipe)
+    validator = trainable(card.name).validator(recipe, data, base)
+    held_out = data.calibration(recipe)
+    scores = [
+        validator.assess(load_network(card.name, folder)[0], held_out).metrics for folder in (new, other)
+    ]
+    return comparison(card.name, *scores)
 
 
 def _base(options: TrainOptions, source: TrainingSource, screen: Console) -> BaseNetwork | None:

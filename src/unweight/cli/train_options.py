@@ -43,6 +43,7 @@ class TrainOptions:
         seed: Of all random numbers.
         base: Folder of the weights whose residual is trained.
         start: Folder of weights to start from, or `shipped`.
+        compare_with: Folder of weights to compare with, or `shipped`.
         device: `auto`, `cpu` or `cuda`.
         precision: Of the losses.
         workers: Processes that simulate; None for one each core.
@@ -67,6 +68,7 @@ class TrainOptions:
     seed: int = 0
     base: Path | None = None
     start: str | None = None
+    compare_with: str | None = None
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None

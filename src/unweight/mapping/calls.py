@@ -15,7 +15,6 @@ from unweight.bids.names import check_label
 from unweight.bids.read import Series
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import InputError, UsageError
-from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
 from unweight.mapping.arrays import (
     Times,
@@ -146,11 +145,11 @@ class SeriesCall:
         in_tree = len(paths) == 1 and is_tree(paths[0])
         return SeriesInput(
             inputs=paths,
-            inversion_time=_values(self.times.get("inversion_time")),
-            repetition_time=_values(self.times.get("repetition_time")),
-            echo_time=_values(self.times.get("echo_time")),
-            readout_time=_values(self.times.get("readout_time")),
-            flip_angle=_values(self.times.get("flip_angle")),
+            inversion_time=values_of(self.times.get("inversion_time")),
+            repetition_time=values_of(self.times.get("repetition_time")),
+            echo_time=values_of(self.times.get("echo_time")),
+            readout_time=values_of(self.times.get("readout_time")),
+            flip_angle=values_of(self.times.get("flip_angle")),
             mask=path_of(self.mask),
             subjects=(subject,) if in_tree and subject is not None else None,
             subject=None if in_tree else subject,
@@ -248,7 +247,8 @@ def magnitude_of(signal: Tensor) -> Tensor:
     return signal.abs() if signal.is_complex() else signal
 
 
-def _values(value: Times | None) -> tuple[float, ...] | None:
+def values_of(value: Times | None) -> tuple[float, ...] | None:
+    """Return one number, or several, as a tuple; None for nothing."""
     if value is None:
         return None
     return (float(value),) if isinstance(value, int | float) else tuple(float(item) for item in value)

@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from unweight.bids.derivatives.provenance import provenance_of
-from unweight.bids.nifti.grid import check_same_grid
-from unweight.bids.nifti.volume import open_grid, open_volume
-from unweight.bids.read import Series, source_of
+from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
-from unweight.core.errors import InputError, UsageError
+from unweight.core.errors import UsageError
+from unweight.core.parameter import ParameterSpec
 from unweight.fit.least_squares import LeastSquaresFit
 from unweight.fit.noise_level import noise_from_background, noise_from_neighbours
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
+from unweight.mapping.known_maps import KnownMaps
 from unweight.mapping.output import OutputSet
 from unweight.mapping.series import (
     Feedback,
@@ -36,8 +34,7 @@ from unweight.signals.model import SignalModel
 from unweight.signals.parameters import B1, B
 
 FIT = "fit"  # whose demand of memory is looked up
-KNOWN = {spec.name: spec for spec in (B1, B)}  # maps that models take beside their parameters
-PERCENT = 100.0
+BESIDE = (B1, B)  # maps that models take beside their parameters
 
 
 @final
@@ -51,8 +48,9 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
         command: The command.
         signed: Whether the images keep their sign.
         complex: Whether magnitude and phase are fitted together.
-        known: Maps on the grid of the images, by name of the parameter.
-        percent: Names of those in percent.
+        known: Known maps by name of the parameter.
+        b1_map: The same for B1 alone.
+        percent: Names of those in percent; sidecars may say it of others.
         fix: Parameters that are held, and at what [SI units].
         noise_sd: Noise of one channel, where it is known.
         rec: Label of `rec` in the names of the maps.
@@ -65,6 +63,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     signed: bool = False
     complex: bool = False
     known: tuple[tuple[str, str], ...] = ()
+    b1_map: Path | None = None
     percent: tuple[str, ...] = ()
     fix: tuple[tuple[str, float], ...] = ()
     noise_sd: float | None = None
@@ -74,9 +73,15 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     def __post_init__(self) -> None:
         if self.signed and self.complex:
             raise UsageError("--signed and --complex exclude each other")
-        unknown = set(self.percent) - dict(self.known).keys()
-        if unknown:
-            raise UsageError(f"--percent {min(unknown)} is of no known map", remedy="Give it with --known.")
+        if self.b1_map is not None and B1.name in dict(self.known):
+            raise UsageError("two maps of B1", remedy="Give --b1-map or --known B1=FILE.")
+        _ = self.known_maps
+
+    @property
+    def known_maps(self) -> KnownMaps:
+        """The maps that are known."""
+        b1 = () if self.b1_map is None else ((B1.name, str(self.b1_map)),)
+        return KnownMaps(files=(*self.known, *b1), percent=self.percent)
 
     @property
     def record(self) -> Model:
@@ -93,7 +98,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
     def find(self) -> Sequence[tuple[str, FoundImages]]:
         """Return the series asked for."""
         all_series = self.images.find(self.record.suffixes, self.kind)
-        if len(all_series) > 1 and self.known:
+        if len(all_series) > 1 and self.known_maps.names:
             raise UsageError(
                 f"known maps are of one series, and {len(all_series)} were found",
                 remedy="Give the files of one series, or one subject with --subjects.",
@@ -123,12 +128,12 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
     def read(self, images_found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
         series = self.options.images.read(images_found)
-        _check_known(series, self._fit(series).model, self.options)
-        maps = (_source(Path(path), series.root) for path in dict(self.options.known).values())
+        known = self.options.known_maps
+        known.check(series, _useful(self._fit(series).model))
         rec = self.options.rec
         return replace(
             series,
-            sources=(*series.sources, *maps),
+            sources=(*series.sources, *known.sources(series.root)),
             entities=series.entities if rec is None else {**series.entities, "rec": rec},
         )
 
@@ -140,11 +145,8 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
         """Fit it."""
         check_memory(FIT, read.acquisition.signal.shape, self.device)
         fit = self._fit(read)
-        known = _known_maps(read, fit.model, self.options)
-        mask = read.acquisition.inside
-        for values in known.values():
-            mask = mask & torch.isfinite(values)
-        acquisition = replace(read.acquisition, known=known, mask=mask)
+        known = self.options.known_maps
+        acquisition, known_notes = known.added_to(read.acquisition, _useful(fit.model), read)
         acquisition, noise_note = _with_noise(acquisition, fit, self.options.noise_sd)
         acquisition = acquisition.to(self.device)
         fit.accept(acquisition)
@@ -157,7 +159,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
             reference=self.record.reference,
             settings={
                 "Model": self.record.name,
-                "Known": sorted(known),
+                "Known": sorted(acquisition.known),
                 "Fixed": dict(self.options.fix),
             },
         )
@@ -166,9 +168,9 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
             label=label,
             maps=maps,
             output=self.output(read),
-            provenance=provenance,
+            provenance=replace(provenance, notes=(*provenance.notes, *known_notes)),
             heading=f"{shape_of(acquisition.voxels)} voxels, {volumes} volumes, {self.record.name}",
-            remarks=(*read.notes, *((noise_note,) if noise_note else ())),
+            remarks=(*read.notes, *known_notes, *((noise_note,) if noise_note else ())),
             faults=read.faults,
         )
 
@@ -189,61 +191,10 @@ def model_of(record: Model, kind: SignalKind) -> SignalModel:
     return built
 
 
-def _source(path: Path, root: Path | None) -> str:
-    """Return how derivatives name a map: by BIDS URI within the tree of the series, else by content."""
-    inside = root is not None and path.absolute().is_relative_to(root)
-    return source_of(path, root if inside else None)
-
-
-def _check_known(series: Series, built: SignalModel, options: ModelOptions) -> None:
-    """Refuse known maps that are of no use, not there, or on another grid.
-
-    Raises:
-        UsageError: The model takes no map of a name.
-        InputError: A map cannot be read, or lies on another grid.
-    """
-    names = [*KNOWN, *(spec.name for spec in built.parameters)]
-    for name, text in options.known:
-        if name not in names:
-            raise UsageError(
-                f"a map of {name} is of no use to this model", remedy=f"It takes {', '.join(names)}."
-            )
-        check_same_grid([open_grid(series.files[0]), open_grid(Path(text))])
-
-
-def _known_maps(series: Series, built: SignalModel, options: ModelOptions) -> dict[str, Tensor]:
-    """Read the maps that are known.
-
-    Raises:
-        InputError: A map is unusable, or not of the unit it should have.
-    """
-    specs = KNOWN | {spec.name: spec for spec in built.parameters}
-    maps: dict[str, Tensor] = {}
-    for name, text in options.known:
-        path = Path(text)
-        volume = open_volume(path)
-        if volume.data.ndim != 3:
-            raise InputError("is not one volume", remedy="Give one volume.", path=path)
-        values = volume.data.to(series.acquisition.signal.real) / (
-            PERCENT if name in options.percent else 1.0
-        )
-        _check_range(values[series.acquisition.inside], name, (specs[name].lower, specs[name].upper), path)
-        maps[name] = values.reshape(series.acquisition.voxels)
-    return maps
-
-
-def _check_range(
-    values: Float[Tensor, " inside"], name: str, ends: tuple[float, float], path: Path
-) -> None:
-    """Refuse a map whose median is not possible: it has another unit."""
-    middle = float(values.nanmedian()) if len(values) else math.nan
-    if not ends[0] <= middle <= ends[1]:
-        percent = ends[0] <= middle / PERCENT <= ends[1]
-        raise InputError(
-            f"the median of {name} is {middle:.4g}, and it lies between {ends[0]:g} and {ends[1]:g}",
-            remedy=f"If it is in percent, add --percent {name}." if percent else "Check its unit.",
-            path=path,
-        )
+def _useful(built: SignalModel) -> tuple[ParameterSpec, ...]:
+    """Return what maps a model takes: those of its parameters, and others beside them."""
+    own = {spec.name for spec in built.parameters}
+    return (*(spec for spec in BESIDE if spec.name not in own), *built.parameters)
 
 
 def _with_noise(

@@ -19,7 +19,7 @@ from unweight.bids.nifti.image import nifti_image
 from unweight.bids.read import Series
 from unweight.core.errors import IncompleteError, UsageError
 from unweight.core.estimator import Progress
-from unweight.core.maps import ParameterMaps
+from unweight.core.maps import ParameterMaps, VoxelStatus
 from unweight.core.parameter import ParameterSpec
 from unweight.mapping.output import Destination, OutputSet, write_set
 from unweight.metrics.accuracy import quartiles
@@ -46,6 +46,8 @@ class Feedback:
 
 
 SILENT = Feedback()
+OUTSIDE = (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)  # statuses of voxels without a value to judge
+LOW_SHARE = 0.5  # of usable voxels, below which the summary says so
 
 
 @final
@@ -257,17 +259,29 @@ def check_any_value(maps: ParameterMaps) -> None:
 
 
 def status_rows(maps: ParameterMaps) -> list[tuple[str, str, str, str]]:
-    """Return name, count, share and meaning of each status that occurs."""
-    total = maps.status.numel()
+    """Return name, count, share and meaning of each status that occurs.
+
+    Shares are of the voxels with signal inside the mask; the others have none.
+    """
+    counts = maps.count()
+    total = sum(count for status, count in counts.items() if status not in OUTSIDE)
     return [
         (
             status.name.lower().replace("_", " "),
             f"{count:,}",
-            f"{100 * count / total:.2f} %",
+            "" if status in OUTSIDE else f"{100 * count / total:.2f} %",
             status.meaning,
         )
-        for status, count in maps.count().items()
+        for status, count in counts.items()
     ]
+
+
+def low_share(maps: ParameterMaps) -> str:
+    """Return a sentence where fewer than half of the voxels with signal can be used; else an empty one."""
+    counts = maps.count()
+    total = sum(count for status, count in counts.items() if status not in OUTSIDE)
+    share = counts.get(VoxelStatus.OK, 0) / max(1, total)
+    return "" if share >= LOW_SHARE else f"only {100 * share:.0f} % of the voxels with signal are usable"
 
 
 def output_of(series: Series, first: ParameterSpec) -> OutputSet:

@@ -12,6 +12,7 @@ from unweight.bids.read import Series
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps
+from unweight.core.protocol import Protocol
 from unweight.learn.t1.posterior import PosteriorT1, posterior_doubts
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
@@ -110,7 +111,9 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
         provenance = provenance_of(
             read, algorithm=method.algorithm, reference=method.reference, settings=method.settings
         )
-        times = milliseconds(read.acquisition.protocol.require("inversion_time", "t1"))
+        protocol = read.acquisition.protocol
+        inversions = protocol.require("inversion_time", "t1")
+        times = f"{len(inversions)} TIs: {milliseconds(inversions)} ms"
         kind, shape = read.acquisition.kind.value, shape_of(maps.status.shape)
         because = f", because {method.reason}" if method.reason else ""
         return MappedSeries(
@@ -118,11 +121,19 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
             maps=maps,
             output=self.output(read),
             provenance=replace(provenance, notes=remarks),
-            heading=f"{kind} inversion recovery, {shape} voxels, TI {times} ms",
+            heading=f"{kind} inversion recovery, {shape} voxels, {times}, {repetition_of(protocol)}",
             remarks=(*read.notes, *remarks),
             lines=(f"method {method.name}{because}", *_noise(maps)),
             faults=read.faults,
         )
+
+
+def repetition_of(protocol: Protocol) -> str:
+    """Return the repetition time of a protocol in words."""
+    if protocol.repetition_time is None:
+        return "TR unknown"
+    shortest, longest = (f"{float(end):g}" for end in torch.aminmax(protocol.repetition_time))
+    return f"TR {shortest} s" if shortest == longest else f"TR {shortest} to {longest} s"
 
 
 def _noise(maps: ParameterMaps) -> tuple[str, ...]:

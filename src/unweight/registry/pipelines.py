@@ -76,12 +76,15 @@ PIPELINES = (
         first=("T2map", ""),
         plan=_PLAN + "plan_magnitudes",
         fewest=2,
-        nanoseconds=400.0,
+        nanoseconds=9000.0,
         bytes=18.0,
-        demand=Demand(voxel=110.0),
+        demand=Demand(voxel=400.0, value=24.0, least=2**28),
         title="T2",
         caveats=(
-            "The echoes of a train are not pure T2: stimulated echoes make T2 too long by some per cent.",
+            "T2 is that of one component. Where the sidecar tells one exponential (nonlinear, log-linear, "
+            "arlo), stimulated echoes make T2 too long by some per cent.",
+            "With stimulated echoes (epg) T2 rests on a slice profile that stands for the pulses of the "
+            "scanner; B1 is a nuisance that makes up for it, and no field map.",
         ),
         page="qsm.md",
     ),
@@ -147,6 +150,7 @@ MODELS = (
         suffixes=("VFA",),
         command="vfa",
         maps=("T1map", "M0map"),
+        b1_map="TB1map",
         title="T1 from variable flip angles",
         reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
         caveats=(
@@ -161,6 +165,13 @@ MODELS = (
         summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
         suffixes=("VFA",),
         reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
+    ),
+    Model(
+        name="multi-echo-spin-echo",
+        target="unweight.signals.epg:MULTI_ECHO_SPIN_ECHO",
+        summary="train of spin echoes with stimulated echoes",
+        suffixes=("MESE",),
+        reference="Lebel and Wilman, Magn Reson Med 64:1005 (2010)",
     ),
     Model(
         name="t2-decay",

@@ -61,6 +61,7 @@ class Method:
         draws: Whether `--draws` goes with it.
         demand: Memory it takes where that differs from its pipeline.
         substitute: The method that an external program takes in its place; empty for the same name.
+        score: Score of its card by which weights are compared, with its sign: `-rmse_ln_t1`, `+psnr`.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Method:
     draws: bool = False
     demand: Demand | None = None
     substitute: str = ""
+    score: str = ""
 
     @property
     def learned(self) -> bool:
@@ -149,6 +151,7 @@ class Model:
         command: Under which `unweight run` plans its fit to the series of its suffixes, a command of its
             own; empty if it does not.
         maps: Suffixes of its parameters, the first map first; needed for a command.
+        b1_map: Suffix of the B1 map that `unweight run` looks for in `fmap`; empty if it takes none.
         fewest: Images of a series.
         title: Of its maps on a page.
         reference: Where it is described.
@@ -161,6 +164,7 @@ class Model:
     suffixes: tuple[str, ...] = ()
     command: str = ""
     maps: tuple[str, ...] = ()
+    b1_map: str = ""
     fewest: int = 2
     title: str = ""
     reference: str = ""

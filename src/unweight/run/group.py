@@ -40,6 +40,9 @@ from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import Unmapped, plan_run, relative_message
 from unweight.run.record import State, records_of
 
+# Columns of the tables as BIDS names them, and the keys of their values.
+COLUMN_NAMES = {"subject": "participant_id", "session": "session_id"}
+ENTITY_KEYS = {"subject": "sub-", "session": "ses-"}
 N_NAMED = 5
 NOT_LABELS = ("status", "invalid", "brain")
 
@@ -137,11 +140,20 @@ def write_study(out: Path, study: Study) -> tuple[Path, ...]:
         ("failures", Failure, study.failures),
     ):
         path = out / f"group_desc-{name}.tsv"
-        columns = [field.name for field in fields(kind)]
-        content = [[_cell(asdict(row)[column]) for column in columns] for row in rows]
+        names = [field.name for field in fields(kind)]
+        columns = [COLUMN_NAMES.get(name, name) for name in names]
+        content = [[_cell(_entity(name, asdict(row)[name])) for name in names] for row in rows]
         write_table(path, content, columns)
         written.append(path)
     return tuple(written)
+
+
+def _entity(name: str, value: object) -> object:
+    """Return a label with its key, as in participants.tsv and sessions.tsv; other values as they are."""
+    key = ENTITY_KEYS.get(name)
+    if key is None or not value or str(value).startswith(key):
+        return value
+    return f"{key}{value}"
 
 
 def _unlabelled(names: Sequence[str]) -> tuple[str, ...]:

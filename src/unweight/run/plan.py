@@ -13,6 +13,7 @@ from typing import final
 
 from unweight import registry
 from unweight.bids.collection import Collection, Unreadable
+from unweight.bids.field_maps import field_map_for
 from unweight.bids.names import BidsName
 from unweight.bids.nifti.volume import open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
@@ -251,9 +252,10 @@ def plan_magnitudes(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Pl
 
 
 def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
-    """Plan the fit of a signal model; beside maps of an earlier pipeline its own have `rec` in their names.
+    """Plan the fit of a signal model, with the B1 map of the visit if the model takes one.
 
-    Weighted images make way themselves.
+    Beside maps of an earlier pipeline its own have `rec` in their names; weighted images make way
+    themselves.
     """
     earlier = registry.pipelines()[: registry.pipelines().index(pipeline)]
     rivals = [
@@ -261,7 +263,7 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedSt
     ]
     taken = visit.has(*(suffix for item in rivals for suffix in item.suffixes))
     for entry in _series(pipeline, visit):
-        step = _step(pipeline, root, entry, _chosen(entry, (("mag",), ("",))))
+        step = _with_b1_map(_step(pipeline, root, entry, _chosen(entry, (("mag",), ("",)))), root, visit)
         if taken and isinstance(step, PlannedStep):
             step = replace(
                 step,
@@ -269,6 +271,24 @@ def plan_fit(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedSt
                 extra=(*step.extra, "--rec", pipeline.command),
             )
         yield step
+
+
+def _with_b1_map(step: PlannedStep | Unmapped, root: Path, visit: Visit) -> PlannedStep | Unmapped:
+    """Return a fit with the B1 map that is for its images, or why it cannot be chosen."""
+    if isinstance(step, Unmapped):
+        return step
+    suffix = registry.model_of_command(step.pipeline).b1_map
+    images = [root / path for path in step.inputs[""]]
+    try:
+        b1_map = field_map_for(root, visit.folder, suffix, images) if suffix else None
+    except InputError as error:
+        return Unmapped(
+            label=step.name, pipeline=step.pipeline, reason=relative_message(error, root), fault=True
+        )
+    if b1_map is None:
+        return step
+    given = replace(step, inputs={**step.inputs, "--b1-map": (_relative(root, b1_map),)})
+    return _sized(given, root, step.name)
 
 
 def plan_complex(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:

@@ -70,7 +70,7 @@ def test_what_the_caller_says_wins() -> None:
     given = PhaseScaling(turn=(0.0, 10.0))
     read = phase_in_radians(TURNS * 10 + 5, PLAIN, given)
     torch.testing.assert_close(read.phase, RADIANS)
-    assert read.note == "phase: 0 to 10 taken for a turn, as told"
+    assert read.note == "phase: 0 to 10 taken for a turn, as given"
     whole = phase_in_radians(torch.tensor([[3.0], [5.0], [7.0]]), PLAIN, PhaseScaling(whole_range=True))
     torch.testing.assert_close(whole.phase, torch.tensor([[-math.pi], [0.0], [math.pi]]))
 
