@@ -11,7 +11,7 @@ from unweight.core.errors import ProtocolError, UsageError
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.samplers import ancestral_contraction
-from unweight.diffusion.schedule import cosine_schedule, linear_schedule
+from unweight.diffusion.schedule import linear_schedule
 from unweight.learn.t1.diffusor import (
     VELOCITY,
     DiffusionConfig,
@@ -219,19 +219,23 @@ class GaussianVelocity(nn.Module):
         return (alpha * noisy - clean) / sigma
 
 
-def velocity_estimator(network: nn.Module, n_steps: int = 200, n_draws: int = 8) -> NetworkT1:
+def velocity_estimator(network: nn.Module, n_steps: int = 16, n_draws: int = 8) -> NetworkT1:
     inference = DrawnInference(n_draws=n_draws, n_steps=n_steps, config=VELOCITY)
     return replace(estimator(network), inference=inference)
 
 
-def test_velocity_draws_from_a_known_posterior_of_ln_t1() -> None:
-    sd = 0.05
-    maps = velocity_estimator(GaussianVelocity(sd=sd))(phantom(8, 8))
-    expected = sd * ancestral_contraction(cosine_schedule(200), sd)
+@pytest.mark.parametrize("n_steps", [16, 200])
+@pytest.mark.parametrize("sd", [0.02, 0.1])
+def test_velocity_draws_from_a_known_posterior_of_ln_t1(sd: float, n_steps: int) -> None:
+    """Second-order steps in ln(α/σ) keep the spread of any posterior to 5 %, in as few as 16 steps."""
+    maps = velocity_estimator(GaussianVelocity(sd=sd), n_steps)(phantom(8, 8))
+    expected = sd
     log_t1, relative = maps.value("T1").log(), maps.deviation("T1") / maps.value("T1")
     n_values = 64 * 8
     assert float(log_t1.mean()) == pytest.approx(0.0, abs=4 * sd / n_values**0.5)
-    assert float(relative.square().mean().sqrt()) == pytest.approx(expected, rel=4 / (2 * n_values) ** 0.5)
+    assert float(relative.square().mean().sqrt()) == pytest.approx(
+        expected, rel=0.05 + 4 / (2 * n_values) ** 0.5
+    )
     assert float(maps.deviation("B").mean()) == pytest.approx(expected / 4, rel=0.1)
 
 

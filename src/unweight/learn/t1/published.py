@@ -59,7 +59,7 @@ LIMITS = (
     "view, by which intensities are scaled. It is a baseline to compare with. "
 )
 N_DRAWN = (4, 0)  # slabs on which a network is scored that draws: each takes thousands of evaluations
-N_DRAWS, N_STEPS = 10, {"cpu": 100}
+N_DRAWS, N_STEPS = 10, {"cpu": 16, "gpu": 16}
 InferenceOf = Callable[[Calibration, T1Recipe], SliceInference]
 
 
