@@ -15,8 +15,9 @@ bounded where all is noise, and the maps are scaled so that equal relative error
 
     f_T1 = ln(T1/0.9 s),    f_PD = 3/2·(PD − 0.7),    f_B = 4·(B − 1.7),
 
-clipped to [−4, 4]. Draws take 16 steps of DPM-Solver++ in equal steps of ln(α/σ). Mean and standard deviation are those of f, so of ln T1, over the draws inside the
-clip; a voxel with more than half of its draws at an end is marked AT_LIMIT.
+clipped to [−4, 4]. Draws take 16 steps of DPM-Solver++ in equal steps of ln(α/σ). Mean and standard
+deviation are those of f, so of ln T1, over the draws inside the clip; a voxel with more than half of its
+draws at an end is marked AT_LIMIT.
 
 References: S. Wang et al., qMRI Diffusor, arXiv 2407.16477; J. Ho et al., Denoising diffusion probabilistic
 models, NeurIPS 2020; T. Salimans and J. Ho, ICLR 2022 (velocity); C. Lu et al., arXiv 2211.01095
