@@ -10,10 +10,11 @@ For each plate of the system phantom (spheres 1 to 10) and the tubes of another 
 What spreads in a sphere is noise, ringing and inhomogeneity; what all its voxels share does not show. For
 the brain: the same of white matter (fitted T1 0.7 to 1.1 s), about the fit's median over 5 × 5 neighbours.
 Needs the folders named below of the shared data beside the repository; those that are absent are left out,
-with a line.
+with a line. Usage: t1_scanners.py [WEIGHTS].
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def brain(posterior: PosteriorT1) -> Iterator[str]:
 
 
 def main() -> None:
-    posterior, _ = load_estimator("t1-posterior", None)
+    posterior, _ = load_estimator("t1-posterior", Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     if not isinstance(posterior, PosteriorT1):
         raise SystemExit("the weights of t1-posterior are not those of a posterior")
     print(

@@ -2,23 +2,22 @@
 T1 from your inversion-recovery scan
 ====================================
 
-From a series of inversion-recovery images to T1 with a 90 % interval in every voxel, and from there to
-numbers in regions. On the command line all of it is three lines::
+This tutorial computes T1 with a 90 % interval in every voxel from a series of inversion-recovery images,
+and then regional means. On the command line::
 
     unweight validate bids_tree
     unweight t1 bids_tree -o maps
     unweight regions maps/sub-001/anat/sub-001_T1map.nii.gz --labels dseg.nii.gz --erode 1
 
-Here the scan is simulated, so that the truth is known.
+Here the scan is simulated, so the true T1 is known.
 """
 
 # %%
-# A scan
-# ------
+# Data
+# ----
 #
-# ``unweight simulate`` writes a BIDS dataset as a scanner and a converter would leave it, with the true
-# maps beside it. With your own data, skip this step: a folder of DICOM files, a BIDS tree with ``IRT1``
-# images, or NIfTI files and ``--ti`` are all taken as they are.
+# ``unweight simulate`` writes a BIDS dataset and the true maps. With your own data, skip this step: input
+# is a folder of DICOM files, a BIDS dataset with ``IRT1`` images, or NIfTI files with ``--ti``.
 
 import json
 import tempfile
@@ -37,19 +36,19 @@ for path in sorted(scan.glob("sub-001/anat/*.json")):
     print(path.name, json.loads(path.read_text())["InversionTime"], "s")
 
 # %%
-# The call ``main([...])`` is what the program ``unweight`` does with the words after its name.
+# ``main([...])`` is equivalent to the command ``unweight`` with these arguments.
 #
-# What is in it?
-# --------------
+# Checking the data
+# -----------------
 #
-# ``validate`` reads everything and runs nothing. It names what is missing before a long computation
-# does.
+# ``validate`` reads and checks all images and computes no maps. It reports missing fields before a long
+# computation.
 
 main(["validate", str(scan)])
 
 # %%
-# The seven images, from short to long inversion time. Tissue passes through zero where TI is 0.69 times
-# its T1; a magnitude image does not show on which side of zero it is, and the fit finds that out.
+# The seven images, from short to long inversion time. The signal of a tissue is zero at a TI of 0.69
+# times its T1. Magnitude images do not contain the sign of the signal; the fit determines it.
 
 images = [nib.load(path).get_fdata()[:, :, 0] for path in sorted(scan.glob("sub-001/anat/*.nii.gz"))]
 figure, axes = plt.subplots(1, len(images), figsize=(12, 2.4), layout="constrained")
@@ -62,14 +61,13 @@ for number, (axis, image) in enumerate(zip(axes, images, strict=True), start=1):
 # Maps
 # ----
 #
-# The default method fits every voxel by maximum likelihood and corrects the fit with a network that
-# sees its neighbours, if the protocol lies within what the network was trained for; else it fits, and
-# says so.
+# The default method fits every voxel by maximum likelihood and corrects the fit with a network that also
+# uses neighbouring voxels. Outside the supported range of the network, it uses the fit and reports this.
 
 main(["t1", str(scan), "-o", f"{work}/maps"])
 
 # %%
-# The picture that every call writes: T1 in the colours recommended for it, its standard deviation, PD,
+# The figure written by every call: T1 in its recommended colour map, its standard deviation, PD,
 # inversion efficiency, misfit and status.
 
 made = plt.imread(work / "maps/sub-001/figures/sub-001_T1map.png")
@@ -78,11 +76,11 @@ axis.imshow(made)
 axis.set_axis_off()
 
 # %%
-# Are the error bars right?
+# Coverage of the intervals
 # -------------------------
 #
-# In a simulation that can be asked. Of the voxels that are brain and usable, so many have the true T1
-# inside their 90 % interval:
+# With known truth, coverage can be measured: the share of usable brain voxels whose 90 % interval
+# contains the true T1.
 
 
 def image_of(name: str, root: str = "maps") -> np.ndarray:
@@ -98,15 +96,14 @@ print(f"{100 * inside[usable].mean():.1f} % of {usable.sum()} voxels")
 print(f"median |error| {100 * np.median(np.abs(t1 / truth - 1)[usable]):.1f} %")
 
 # %%
-# The share is an average over voxels like those simulated. It is lower where one voxel holds several
-# tissues, for then it is a matter of definition which T1 is the true one. See :doc:`/t1` for figures on
-# held-out heads.
+# Coverage is an average over voxels like those simulated. It is lower in partial-volume voxels, where the
+# true T1 is a matter of definition. See :doc:`/t1` for results on held-out heads.
 #
-# Numbers
-# -------
+# Regional means
+# --------------
 #
-# Any label image on the same grid gives a table. Here white and grey matter are taken from the truth;
-# with your data they come from a segmentation.
+# Any label image on the same grid can be used. Here white and grey matter are taken from the truth; with
+# your data they come from a segmentation.
 
 labels = np.where((truth > 0.6) & (truth < 1.0), 1, np.where((truth > 1.3) & (truth < 1.8), 2, 0))
 grid = nib.load(work / "maps/sub-001/anat/sub-001_T1map.nii.gz")
@@ -124,7 +121,7 @@ main(
 # From Python
 # -----------
 #
-# The same path without files between: read, estimate, look.
+# The same steps without intermediate files: read, fit, display.
 
 from unweight.bids.read import find_inputs
 from unweight.fit.inversion_recovery import InversionRecoveryFit
@@ -143,12 +140,11 @@ figure.colorbar(picture, ax=axes, shrink=0.8)
 print(f"median |error| of the fit {100 * np.nanmedian(np.abs(fitted / truth - 1)[usable]):.1f} %")
 
 # %%
-# When not to trust it
-# --------------------
+# Limitations
+# -----------
 #
-# - A lesion of a single voxel loses a third of its contrast in the default method; look at ``--method
-#   ml`` beside it.
-# - ``desc-misfit_T1map`` well above 1 says that one T1 does not explain the voxel: motion, flow, or two
-#   tissues.
-# - ``desc-invalid_mask`` marks voxels without a value or with one that should not be trusted as it is.
-#   Leave them out.
+# - With the default method, a one-voxel lesion loses a third of its contrast; compare with ``--method
+#   ml``.
+# - ``desc-misfit_T1map`` well above 1 indicates that a single T1 does not explain the voxel: motion,
+#   flow, or two tissues.
+# - ``desc-invalid_mask`` marks voxels with signal that have no value or a suspect one. Exclude them.

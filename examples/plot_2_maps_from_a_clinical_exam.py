@@ -2,20 +2,20 @@
 Maps from a clinical exam
 =========================
 
-T1, T2 and proton density from the T1w, T2w and FLAIR images that nearly every brain examination has. On
-the command line::
+This tutorial computes T1, T2 and proton density from the T1w, T2w and FLAIR images of a routine brain exam.
+On the command line::
 
     unweight maps --t1w T1w.nii.gz --t2w T2w.nii.gz --flair FLAIR.nii.gz -o maps
 
-Three images of unknown gain do not determine three maps by themselves. What is common in tissue fills
-the gap, and this page shows how to see how much.
+Three images of unknown gain do not determine three maps. The estimate therefore depends on a prior over
+normal tissue; the last section shows how to assess its influence.
 """
 
 # %%
-# An exam
-# -------
+# Data
+# ----
 #
-# A simulated one, with lesions, and with the true maps beside it.
+# A simulated exam with lesions, and the true maps.
 
 import json
 import tempfile
@@ -35,15 +35,14 @@ for path in sorted(anat.glob("*.json")):
     print(path.name, {name: value for name, value in sidecar.items() if name.endswith("Time")})
 
 # %%
-# The network takes the timings of each image as input, so they must be known: from sidecars as here, or by
-# options such as ``--t1w-tr 0.6 --t1w-te 0.012``. What is missing is asked for by its name; nothing is
-# guessed.
+# The timings of each image are inputs of the network. They are read from sidecars, as here, or given as
+# options such as ``--t1w-tr 0.6 --t1w-te 0.012``. An error names missing ones; none is guessed.
 #
 # Maps
 # ----
 #
-# Images on different grids are registered first (``pip install "unweight[align]"``). These three lie on
-# one.
+# Images on different grids are registered first (``pip install "unweight[align]"``). These three share
+# one grid.
 
 images = {name: next(anat.glob(f"*_{name}.nii.gz")) for name in ("T1w", "T2w", "FLAIR")}
 main(
@@ -55,24 +54,25 @@ main(
 )
 
 # %%
-# *Synthesised* are the three images, from the maps, by the signal equation. It is the check that works
-# without knowing the truth: where an image cannot be reproduced, the voxel is marked implausible.
+# The figure also shows the three images *synthesised* from the maps with the signal equation. This
+# check does not require the truth: voxels in which an image cannot be reproduced are labelled
+# implausible.
 
 folder = next((work / "maps").glob("sub-*/anat"))
 
 
 def slice_of(path: Path) -> np.ndarray:
-    """Read the slice in the middle."""
+    """Read the central slice."""
     return nib.load(path).get_fdata()[:, :, 1]
 
 
 def map_of(suffix: str) -> np.ndarray:
-    """Read one map that was made."""
+    """Read one estimated map."""
     return slice_of(next(folder.glob(f"*_{suffix}.nii.gz")))
 
 
 def show(rows: dict[str, dict[str, tuple[np.ndarray, float]]]) -> None:
-    """Draw rows of pictures, each with the value that is brightest."""
+    """Plot rows of images, each with the upper limit of its grey scale."""
     height = 2.6 * len(rows)
     figure, axes = plt.subplots(len(rows), 3, figsize=(9, height), layout="constrained", squeeze=False)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
@@ -99,20 +99,20 @@ tops = {"T1": 3.0, "T2": 0.3, "PD": 1.2}
 show({"": {name: (slice_of(path), np.percentile(slice_of(path), 99.5)) for name, path in images.items()}})
 
 # %%
-# True maps above, made ones below: T1 [s], T2 [s], and PD, where cerebrospinal fluid is 1.
+# True maps (top) and estimated maps (bottom): T1 [s], T2 [s], and PD relative to cerebrospinal fluid.
 
 show(
     {
         "true": {name: (truth[name], tops[name]) for name in tops},
-        "made": {name: (made[name], tops[name]) for name in tops},
+        "estimated": {name: (made[name], tops[name]) for name in tops},
     }
 )
 
 # %%
-# How far off?
-# ------------
+# Errors
+# ------
 #
-# Medians over voxels of the brain that are neither fluid nor marked.
+# Medians over brain voxels with status OK, without fluid.
 
 status = slice_of(next(folder.glob("*_desc-status_dseg.nii.gz")))
 tissue = (status == 0) & (truth["T1"] > 0.6) & (truth["T1"] < 2.5) & (truth["PD"] > 0.6)
@@ -121,12 +121,12 @@ for name in ("T1", "T2"):
     print(f"{name}: median error {100 * np.median(error):.1f} % of {tissue.sum()} voxels")
 
 # %%
-# What comes from the images, and what from other people's tissue?
-# ----------------------------------------------------------------
+# Influence of the prior
+# ----------------------
 #
-# ``--method physics`` takes each voxel by itself, with no network and only a broad prior of tissue.
-# Where it and the default agree, the images themselves say it; where they do not, the default leans on
-# what is common.
+# ``--method physics`` estimates each voxel separately, without a network and with a broad prior over
+# tissue. Where it agrees with the default, the estimate is determined by the images; where it does not,
+# the default depends on the learned prior.
 
 main(
     [
@@ -147,16 +147,16 @@ alone = {
 }
 for name in ("T1", "T2"):
     error = np.abs(alone[name] / truth[name] - 1)[tissue]
-    print(f"{name} by physics alone: median error {100 * np.nanmedian(error):.1f} %")
+    print(f"{name} with --method physics: median error {100 * np.nanmedian(error):.1f} %")
 
 # %%
-# When not to trust it
-# --------------------
+# Limitations
+# -----------
 #
-# - PD is relative, and T2 of fluid is hardly seen at usual echo times.
-# - After contrast agent, with a gradient-echo T1w without inversion, or with a 3D FLAIR of very long
-#   echo trains, there is no model here.
-# - In tissue unlike anything simulated look at ``desc-misfit_T1map``, and compare regions rather than
-#   rely on single values.
+# - PD is relative to CSF, and T2 of fluid is poorly determined at usual echo times.
+# - Images after contrast agent, gradient-echo T1w without inversion, and 3D FLAIR with very long echo
+#   trains are not modelled.
+# - In tissue unlike the simulation, inspect ``desc-misfit_T1map``, and compare regions rather than single
+#   values.
 #
-# :doc:`/maps` has the figures, lesions and unseen protocols among them.
+# :doc:`/maps` gives the measured errors, including lesions and unseen protocols.

@@ -2,24 +2,24 @@
 QSM and MPRAGE from one GRE
 ===========================
 
-One multi-echo gradient echo with its phase gives R2*, magnetic susceptibility, and a T1-weighted image.
-On the command line::
+This tutorial computes R2*, magnetic susceptibility and a synthetic T1-weighted image from one multi-echo
+gradient echo with phase. On the command line::
 
     unweight r2star bids_tree -o maps
     unweight qsm bids_tree -o maps
     unweight mprage bids_tree -o images
 
-The first two are measured. The third is made: it shows what a T1w image of most people with these
-echoes looks like.
+R2* and susceptibility are measured. The T1w image is a prediction from the echoes, based on training with
+normal subjects.
 """
 
 # %%
-# A head
-# ------
+# Data
+# ----
 #
-# Drawn from random numbers, on a coarse grid of 2.5 mm so that this page runs in half a minute. A label
-# image and a table of what its numbers mean is all that ``unweight simulate`` needs; it writes eight
-# echoes, magnitude and phase, an MPRAGE of the same person, and the truth.
+# A procedurally generated head on a coarse grid of 2.5 mm, so that this page runs in half a minute.
+# ``unweight simulate`` needs a label image and a table of its labels; it writes magnitude and phase of
+# eight echoes, an MPRAGE of the same subject, and the truth.
 
 import json
 import tempfile
@@ -52,7 +52,7 @@ scan = work / "study/bids"
 # R2*
 # ----
 #
-# From the magnitudes alone: whoever has no phase stops here.
+# R2* needs magnitude images only.
 
 main(["r2star", str(scan), "-o", f"{work}/maps", "--no-figures"])
 
@@ -60,8 +60,8 @@ main(["r2star", str(scan), "-o", f"{work}/maps", "--no-figures"])
 # Susceptibility
 # --------------
 #
-# Phase scaling, readout direction and the direction of the field are recognised and said; each can be
-# overruled. The brain is found in the echoes, or given with ``--mask``.
+# Phase scaling, readout polarity and field direction are detected and reported; options override them.
+# The brain is segmented from the echoes, or given with ``--mask``.
 
 main(["qsm", str(scan), "-o", f"{work}/maps", "--no-figures"])
 
@@ -72,7 +72,7 @@ def slice_of(path: Path) -> np.ndarray:
 
 
 def show(pictures: dict[str, tuple[np.ndarray, tuple[float, float]]]) -> None:
-    """Draw pictures beside each other."""
+    """Plot images side by side."""
     figure, axes = plt.subplots(1, len(pictures), figsize=(3.4 * len(pictures), 3.6), layout="constrained")
     for axis, (title, (values, (low, high))) in zip(axes, pictures.items(), strict=True):
         picture = axis.imshow(values, cmap="gray", vmin=low, vmax=high)
@@ -106,7 +106,7 @@ show(
 )
 
 # %%
-# Deep grey nuclei against the truth, relative to the mean of the brain:
+# Deep grey nuclei, estimated and true, relative to the mean of the brain:
 
 volume, truth = (nib.load(root / "sub-001_Chimap.nii.gz").get_fdata() for root in (made, true))
 labels = head.labels.numpy()
@@ -117,14 +117,14 @@ for name in ("caudate", "putamen", "pallidum", "thalamus"):
     print(f"{name:9} {values[0]:6.1f} ppb, true {values[1]:6.1f} ppb, {region.sum()} voxels")
 
 # %%
-# At 2.5 mm they are off by some 15 ppb; at 1.5 mm, with heads that are not drawn from random numbers,
-# by 5 ppb in the mean (:doc:`/qsm`).
+# The errors are about 15 ppb at 2.5 mm; at 1.5 mm, with BrainWeb heads, the mean error is 5 ppb
+# (:doc:`/qsm`).
 #
-# A T1w image
-# -----------
+# Synthetic T1w image
+# -------------------
 #
-# R2* and susceptibility are given here, since they are there already; without these options they are
-# made on the way.
+# R2* and susceptibility are passed here, since they have been computed already; without these options
+# they are computed first.
 
 main(
     [
@@ -137,21 +137,20 @@ image = slice_of(work / "images/sub-001/anat/sub-001_desc-synth_T1w.nii.gz")
 doubt = slice_of(work / "images/sub-001/anat/sub-001_desc-std_T1w.nii.gz")
 show(
     {
-        "MPRAGE of this person": (real, (0, np.percentile(real, 99.5))),
-        "made of gradient echoes": (image, (0, 1.2)),
-        "its standard deviation": (doubt, (0, 0.2)),
+        "true MPRAGE": (real, (0, np.percentile(real, 99.5))),
+        "synthesised from gradient echoes": (image, (0, 1.2)),
+        "standard deviation": (doubt, (0, 0.2)),
     }
 )
 
 # %%
-# The remark about the size of the voxels is deserved: the network was trained with 1 to 1.5 mm, and 2.5
-# mm makes worse images than :doc:`/mprage` shows.
+# The note about the voxel size is to be taken seriously: the network was trained with 1 to 1.5 mm, and
+# images at 2.5 mm are worse than those of :doc:`/mprage`.
 #
-# When not to trust it
-# --------------------
+# Limitations
+# -----------
 #
-# - The T1w image is for registration and for finding healthy structures, not for reading, and not for
-#   lesions: one may be shown as what is common in its place.
-# - The standard deviation of susceptibility is that of noise alone; see :doc:`/qsm` for the larger
-#   errors.
-# - Contrast of large structures, white against grey matter, comes out at two thirds.
+# - The T1w image is suited to registration and segmentation of healthy structures, not to diagnosis or to
+#   lesions: a lesion may be replaced by normal tissue.
+# - The standard deviation of susceptibility covers noise only; see :doc:`/qsm` for larger errors.
+# - The contrast of large structures, such as white and grey matter, is underestimated by a third.

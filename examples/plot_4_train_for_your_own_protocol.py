@@ -2,25 +2,25 @@
 Train for your own protocol
 ===========================
 
-The default network for T1 takes any inversion times within the range on its card. To sharpen it for
-yours, or to train one of the published systems, which know a single protocol each, one command is
-enough::
+The default network for T1 accepts any inversion times within the range on its model card. One command
+fine-tunes it for your protocol, or trains one of the published networks, which are limited to a single
+protocol::
 
     unweight train t1-posterior -o weights --ti 0.05 0.4 1.1 2.5 --tr 2.55 --from shipped --minutes 10
     unweight t1 scan.nii.gz --ti 0.05 0.4 1.1 2.5 --tr 2.55 --weights weights -o maps
 
-It needs no data of yours: it learns from simulated heads. With ``--protocol-from dicom_folder`` the timings
-are taken from your files. An interrupted training resumes when it is called again.
+Training uses simulated heads and needs none of your data. With ``--protocol-from dicom_folder`` the timings
+are read from your files. An interrupted training resumes when the command is repeated.
 
-Below is the same from Python, with heads, slabs and steps cut down until it runs in seconds. What comes
-out is a working network, not a good one.
+Below is the same in Python, with heads, slabs and steps reduced so that it runs in seconds. The resulting
+network works, but is not accurate.
 """
 
 # %%
-# A recipe
-# --------
+# Configuration
+# -------------
 #
-# All that is needed to train again is one frozen object. It is written to the card of the weights.
+# A single frozen object contains all settings of the training. It is stored on the model card.
 
 import tempfile
 from dataclasses import replace
@@ -53,10 +53,11 @@ recipe = replace(recipe, n_slabs=4, slabs=replace(recipe.slabs, specks=False), p
 print(recipe.plan)
 
 # %%
-# Is the protocol any good?
+# Precision of the protocol
 # -------------------------
 #
-# Ask before you train. The Cramér–Rao bound says how well any unbiased method can do in one voxel.
+# Check this before training. The Cramér–Rao bound is the smallest standard deviation of any unbiased
+# estimate in one voxel.
 
 t1 = torch.logspace(-1, 0.6, 60, dtype=torch.float64)
 theta = torch.stack((t1, torch.ones_like(t1), torch.full_like(t1, 1.92)), dim=-1)
@@ -72,12 +73,12 @@ axis.grid(alpha=0.3, which="both")
 # Heads
 # -----
 #
-# One to train on, another to score and to calibrate on; never the same. ``--brainweb-dir brainweb_folder``
-# takes BrainWeb's crisp heads instead, which are better to learn from.
+# One head for training and another for validation and calibration. ``--brainweb-dir brainweb_folder``
+# uses the BrainWeb heads instead, which give better networks.
 
 
 def head(name: str):
-    """Draw a thin slab of a head."""
+    """Generate a thin slab of a head."""
     return procedural_head(
         seeded_generator(0, name),
         shape=(180, 216, 24),
@@ -92,8 +93,7 @@ heads = Heads(train=(head("a"),), validation=(head("b"),))
 # Training
 # --------
 #
-# It starts from the weights of the package, so that little has to be learned anew. The callback
-# is called at each check.
+# Training starts from the weights of the package. The callback is called at each validation.
 
 losses: list[tuple[int, float]] = []
 
@@ -125,8 +125,8 @@ for name, value in card.metrics.items():
     print(f"{name:28} {value:.3f}")
 
 # %%
-# The share of held-out voxels inside their interval is on the card, whatever it came out as. If it is
-# far from 0.9, the training was too short or the heads too few.
+# The model card contains the coverage on held-out voxels. If it is far from 0.9, the training was too
+# short or the heads too few.
 
 figure, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(*zip(*losses, strict=True), marker="o")
@@ -137,9 +137,9 @@ axis.set_ylabel("loss")
 # Use
 # ----
 #
-# The new weights are taken from their folder, and the card goes with them. The scan is a wedge: T1
-# rises from 0.3 s on the left to 2 s on the right, measured with these four inversions at SNR 50, with
-# a frame of noise around it.
+# The new weights are loaded from their folder, together with the model card. The simulated scan is a
+# wedge: T1 increases from 0.3 s on the left to 2 s on the right, with these four inversion times at SNR
+# 50, surrounded by noise.
 
 values = torch.linspace(0.3, 2.0, 80)[:, None].expand(80, 60)
 wedge = torch.stack((values, torch.ones(80, 60), torch.full((80, 60), 1.92)), dim=-1)
@@ -169,11 +169,11 @@ axis.set_ylabel("T1 [s]")
 axis.legend(frameon=False)
 
 # %%
-# Before you trust weights of yours
-# ---------------------------------
+# Before you use your own weights
+# -------------------------------
 #
-# - ``unweight evaluate t1 -o scores --weights weights`` runs every method side by side on simulated
-#   data, and on a scan of yours with ``--brain``.
+# - ``unweight evaluate t1 -o scores --weights weights`` compares all methods on simulated data, and on
+#   your own scan with ``--brain``.
 # - Train longer than here: preset ``cpu`` takes about an hour on two cores.
-# - What the simulation does not know, the network has never seen: flow, fat shift, artefacts of
-#   reconstruction.
+# - Flow, chemical shift and reconstruction artefacts are not simulated, and the network was not trained
+#   on them.

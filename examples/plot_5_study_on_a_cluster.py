@@ -2,7 +2,7 @@
 A study on a cluster
 ====================
 
-A BIDS tree of many people, mapped by one program that behaves like any BIDS App::
+``unweight run`` is a BIDS App that maps all subjects of a dataset::
 
     unweight init
     unweight run bids_tree derivatives participant --dry-run
@@ -10,19 +10,19 @@ A BIDS tree of many people, mapped by one program that behaves like any BIDS App
     unweight run bids_tree derivatives group
     unweight report derivatives
 
-and the same as an array of jobs, one for each person::
+The same on a cluster, as a job array with one job per subject, or with persistent workers::
 
     unweight slurm bids_tree derivatives
     unweight run bids_tree derivatives participant --cluster slurm --workers 20 --memory 160
 
-Nothing is fetched while it runs: the weights come with the package, so compute nodes need no network.
+Compute nodes need no network access: the weights are part of the package.
 """
 
 # %%
-# A study
-# -------
+# Data
+# ----
 #
-# Two simulated people, one slice each.
+# Two simulated subjects, one slice each.
 
 import contextlib
 import tempfile
@@ -38,9 +38,8 @@ study, out = work / "study/bids", work / "derivatives"
 # Settings in a file
 # ------------------
 #
-# ``unweight init`` writes ``unweight.toml`` with every setting, its default and a comment. Change what
-# you need, leave out the rest; an unknown name is an error. The file belongs to the study: keep it
-# beside the data.
+# ``unweight init`` writes ``unweight.toml`` with all settings, their defaults and comments. Change what
+# you need and delete the rest; an unknown name is an error. Keep the file with the study.
 
 with contextlib.chdir(work):
     main(["init"])
@@ -48,32 +47,32 @@ for line in (work / "unweight.toml").read_text().splitlines()[:24]:
     print(line)
 
 # %%
-# What would be done?
-# -------------------
+# Planning
+# --------
 #
-# Look before a long run. Each person is listed with the maps that the images of the person allow.
+# ``--dry-run`` lists each subject with the maps that its images allow.
 
 main(["run", str(study), str(out), "participant", "--dry-run"])
 
 # %%
-# People
-# ------
+# Selected subjects
+# -----------------
 #
-# ``--participant-label`` takes some of them, ``--only`` some of the maps. A call that is repeated does
+# ``--participant-label`` selects subjects, ``--only`` selects kinds of maps. A repeated call completes
 # what is missing.
 
 main(["run", str(study), str(out), "participant", "--participant-label", "001", "--only", "t1"])
 
 # %%
-# The rest. On a machine of your own, ``--workers`` and ``--memory`` say how much of it may be taken.
+# The remaining subjects. ``--workers`` and ``--memory`` limit the use of the machine.
 
 main(["run", str(study), str(out), "participant", "--only", "t1", "--workers", "1"])
 
 # %%
-# The group
-# ---------
+# Group level
+# -----------
 #
-# What is about all people together.
+# Tables and a report of all subjects.
 
 main(["run", str(study), str(out), "group"])
 
@@ -81,29 +80,28 @@ main(["run", str(study), str(out), "group"])
 # On a cluster
 # ------------
 #
-# ``unweight slurm`` gives the script of a job array, one job for each person. Read it, put in your
+# ``unweight slurm`` prints the script of a job array with one job per subject. Check it, add your
 # partition and account, and submit it with ``sbatch``. On PBS, SGE and LSF, ``--cluster`` of ``unweight
-# run`` submits jobs itself.
+# run`` submits the jobs.
 
 main(["slurm", str(study), str(out)])
 
 # %%
-# What came out
-# -------------
+# Results
+# -------
 #
-# Derivatives as BIDS names them. ``unweight report derivatives`` adds a page for each person,
-# ``sub-001.html``, that opens without a network: look at the status of voxels there before you take a
-# mean over people.
+# BIDS derivatives. ``unweight report derivatives`` adds a report for each subject, ``sub-001.html``,
+# that opens offline. Check the voxel status there before averaging over subjects.
 
 for path in sorted(out.glob("sub-*/anat/*T1map.nii.gz")):
     print(path.relative_to(out))
 
 # %%
-# What a cluster needs
-# --------------------
+# Notes for clusters
+# ------------------
 #
-# - One environment that all nodes see; :doc:`/install` tells how to make it without a network.
-# - One thread an operation where many people run side by side: ``OMP_NUM_THREADS=1``.
-# - Exit codes: 0 all done; 1 some failed and the others are done; 2 the call or the input cannot be
-#   used; 3 a result could not be written. A job array can be set to continue after 1.
-# - A person whose input cannot be used costs one paragraph in the log, not the study.
+# - All nodes need the same environment; :doc:`/install` describes the offline installation.
+# - Use one thread per process if many subjects run in parallel: ``OMP_NUM_THREADS=1``.
+# - Exit codes: 0, success; 1, some steps failed and the others are complete; 2, the command line or the
+#   input is invalid; 3, a result could not be written. A job array can be set to continue after 1.
+# - A subject with invalid input is reported in the log and does not stop the others.

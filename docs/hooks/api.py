@@ -7,9 +7,9 @@ from pathlib import Path
 import unweight
 
 ROOMS = {
-    "registry": "The one list of methods, pipelines, signal models, metrics, data sets and quantities.",
+    "registry": "The list of methods, pipelines, signal models, metrics, data sets and quantities.",
     "core": "Acquisition, protocol, parameter, maps, estimator: the classes that all packages use.",
-    "signals": "Physics: one sequence a file, noise, Fisher information and the Cramér–Rao bound.",
+    "signals": "Physics: one sequence per file, noise, Fisher information and the Cramér–Rao bound.",
     "fit": "Classical estimators, and the exact grid posterior.",
     "learn": "Learned estimators, their training, calibration, weights and cards, by family.",
     "susceptibility": "From phase to field, and from field to susceptibility.",
@@ -21,12 +21,12 @@ ROOMS = {
     "synth": "Simulation: anatomy, tissue, scanner, protocols, cohorts.",
     "metrics": "Pure functions from maps to scores.",
     "benchmark": "Methods compared on simulated and real data.",
-    "report": "Pages, pictures and their colours.",
-    "mapping": "From files or arrays to described maps: what commands and `unweight.api` share.",
+    "report": "Reports, figures and colour maps.",
+    "mapping": "From files or arrays to maps: shared by the commands and `unweight.api`.",
     "run": "Whole studies: plan, execute, record.",
     "nets": "Networks independent of MRI.",
-    "diffusion": "Noise levels, samplers, losses and exact yardsticks; knows no MRI.",
-    "testing": "Contracts as checks, for our classes and for yours.",
+    "diffusion": "Noise schedules, samplers, losses and exact reference solutions, independent of MRI.",
+    "testing": "Checks of the interfaces, for built-in classes and for your own.",
 }
 
 
@@ -68,7 +68,7 @@ def _room(room: str, about: str, names: tuple[str, ...]) -> str:
     rows = [f"| [`{name}`]({name}.md) | {first_line(f'unweight.{room}.{name}')} |" for name in names]
     listed = "\n".join(names)
     return (
-        f"# unweight.{room}\n\n{about}\n\n| module | what |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        f"# unweight.{room}\n\n{about}\n\n| module | contents |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )
 
@@ -77,11 +77,11 @@ def _index(rows: list[str]) -> str:
     listed = "\n".join(f"{room}/index" for room in ROOMS)
     return (
         "# Python\n\n"
-        "One path leads through all: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
+        "All modules follow one path: files → `Acquisition` → `Estimator` → `ParameterMaps` → files. "
         "Names are imported from the module that holds them, as in "
         "`from unweight.fit.inversion_recovery import InversionRecoveryFit`. Shapes are part of the types: "
         '`Float[Tensor, "*voxels volumes"]` has any voxel axes, then volumes. Inside, times are in '
         "seconds, angles in radians, fields in hertz or tesla, and "
-        "space in millimetres.\n\n| room | what lives there |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
+        "space in millimetres.\n\n| package | contents |\n| --- | --- |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
     )

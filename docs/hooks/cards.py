@@ -41,7 +41,7 @@ def card_page(card: Card, size: int) -> str:
         ("licence", card.licence),
         ("preset", f"`{card.preset}`, seed {card.seed}"),
         (
-            "time of the training",
+            "training time",
             f"{card.seconds / 60:.0f} min on two shared cores"
             if card.preset == "cpu"
             else f"{card.seconds / 60:.0f} min",
@@ -51,21 +51,21 @@ def card_page(card: Card, size: int) -> str:
     )
     lines = [f"# Weights {card.name}", "", _prose(card.summary), ""]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts if value), ""]
-    lines += ["## What for", "", _prose(card.intended_use), ""]
-    lines += ["## Where not to trust it", "", _prose(card.limits), ""]
-    lines += ["## Trained on", "", _prose(card.trained_on), ""]
-    lines += ["## What it accepts", ""]
+    lines += ["## Intended use", "", _prose(card.intended_use), ""]
+    lines += ["## Limitations", "", _prose(card.limits), ""]
+    lines += ["## Training data", "", _prose(card.trained_on), ""]
+    lines += ["## Supported range", ""]
     lines += ["| | from | to |", "| --- | ---: | ---: |"]
     lines += [f"| {_named(name)} | {low:g} | {high:g} |" for name, (low, high) in card.ranges.items()]
     lines += [
         "",
-        "Times in seconds, field strength in tesla, voxels in millimetres. Outside it is refused, or a "
-        "remark says so.",
+        "Times in seconds, field strength in tesla, voxels in millimetres. Input outside this range is "
+        "rejected, or mapped with a note.",
         "",
     ]
     lines += ["## Scores on held-out data", "", "| | |", "| --- | ---: |"]
     lines += [f"| {_named(name)} | {value:.3g} |" for name, value in card.metrics.items()]
-    lines += ["", "## Recipe", "", "What `unweight train` needs to make it again:", ""]
+    lines += ["", "## Recipe", "", "Configuration for `unweight train` that repeats the training:", ""]
     lines += ["```json", json.dumps(_plain(card.recipe), indent=2, ensure_ascii=False), "```", ""]
     return "\n".join(lines)
 
@@ -78,12 +78,11 @@ def _index(cards: tuple[tuple[Card, int], ...]) -> str:
     ]
     pages = "\n".join(card.name for card, _ in cards)
     return (
-        "# Model cards\n\n"
-        f"All weights are files of the package, {total:.0f} MB in all; nothing is downloaded, and nothing "
-        "is unpickled. Each has a card that says what it is for, what it was trained on, where it must not "
-        "be trusted, and how to make it again. A file whose SHA-256 is not that of its card is refused. "
-        "All were trained on simulated images alone.\n\n"
-        "| weights | what they do | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
+        f"# Model cards\n\nAll weights are files of the package, {total:.0f} MB in all; nothing is "
+        "downloaded, and nothing is unpickled. Each has a model card with its intended use, training "
+        "data, limitations and training configuration. A file whose SHA-256 differs from that on its card "
+        "is rejected. All were trained on simulated images only.\n\n"
+        "| weights | purpose | size |\n| --- | --- | ---: |\n" + "\n".join(rows) + "\n\n"
         f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
 

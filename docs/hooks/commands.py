@@ -23,12 +23,12 @@ def command_page(name: str, command: Command) -> str:
     """Return the page of one command, as Markdown."""
     lines = [f"# unweight {name}", "", f"{_sentence(command.summary)}", ""]
     if name in EXPLAINED:
-        lines += [f"How it works, and when not to trust it: [its page](../../{EXPLAINED[name]}).", ""]
+        lines += [f"Method and limitations: [manual page](../../{EXPLAINED[name]}).", ""]
     if command.epilogue:
         lines += ["```", command.epilogue, "```", ""]
     if command.arguments:
         lines += _table("Arguments", command.arguments)
-    lines += _table("Of every command", COMMON)
+    lines += _table("Common options", COMMON)
     return "\n".join(lines)
 
 
@@ -67,14 +67,12 @@ def _index() -> str:
     rows = [f"| [`unweight {name}`]({name}.md) | {one.summary} |" for name, one in COMMANDS.items()]
     pages = "\n".join(COMMANDS)
     return (
-        "# Commands\n\n"
-        "Every command, as `unweight COMMAND --help` tells it. These pages are made from the list that the "
-        "parser itself is made from.\n\n"
-        "| command | what it does |\n| --- | --- |\n" + "\n".join(rows).replace("R2*", "R2\\*") + "\n\n"
-        f"{EXIT_CODES}\n\n"
-        "Times are in seconds, angles in degrees, field strength in tesla. Nothing is converted for you: "
-        "what looks like milliseconds is refused.\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+        "# Commands\n\nAll commands, as printed by `unweight COMMAND --help`. These pages are generated "
+        "from the definitions that the parser uses.\n\n"
+        "| command | purpose |\n| --- | --- |\n" + "\n".join(rows).replace("R2*", "R2\\*") + "\n\n"
+        f"{EXIT_CODES}\n\nTimes are in seconds, angles in degrees, field strength in tesla. Values that "
+        "look like milliseconds are rejected, never "
+        f"converted.\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unweight.api import map_t1 as map_t1
     from unweight.api import map_t2 as map_t2
     from unweight.api import map_weighted as map_weighted
+    from unweight.api import synthesise as synthesise
     from unweight.api import synthesise_mprage as synthesise_mprage
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ OF_API = (
     "map_t1",
     "map_t2",
     "map_weighted",
+    "synthesise",
     "synthesise_mprage",
 )
 

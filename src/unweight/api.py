@@ -49,6 +49,7 @@ from unweight.mapping.phantom import (
 )
 from unweight.mapping.qsm import QsmOptions
 from unweight.mapping.series import MappedSeries, map_read
+from unweight.mapping.synthesise import synthesise
 from unweight.mapping.t1 import SUFFIX, T1Options
 from unweight.mapping.t1_method import T1Choice
 
@@ -62,6 +63,7 @@ __all__ = (
     "map_t1",
     "map_t2",
     "map_weighted",
+    "synthesise",
     "synthesise_mprage",
 )
 AnyPath = str | PathLike[str]
@@ -104,7 +106,7 @@ def map_t1(
         weights: Folder of weights; None for those of the package.
         draws: Maps to draw, of the posterior or the diffusor.
         steps: Of each draw of the diffusor.
-        efficiency: Inversion efficiency to hold; 2 is complete.
+        efficiency: Inversion efficiency to hold; 2 is a perfect inversion.
         efficiency_range: In which it is searched.
         pulse_efficiency: Whether the TR term follows it.
         noise_sd: Noise of one channel, where it is known.

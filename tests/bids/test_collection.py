@@ -48,13 +48,13 @@ def test_parts_and_runs_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("sub-01_inv-01_IRT1.nii.gz", "stands for the same volume as"),
-        ("sub-01_inv-1_IRT1.nii", "stands for the same volume as"),
+        ("sub-01_inv-01_IRT1.nii.gz", "describes the same volume as"),
+        ("sub-01_inv-1_IRT1.nii", "describes the same volume as"),
         ("sub-01_IRT1.nii", "needs inv-<number>"),
         ("sub-01_inv-x_IRT1.nii", "needs inv-<number>"),
-        ("sub-02_inv-9_IRT1.nii", "not named as BIDS asks"),
-        ("sub-01_ses-a_inv-9_IRT1.nii", "not named as BIDS asks"),
-        ("sub-01_inv-ä_IRT1.nii", "not named as BIDS asks"),
+        ("sub-02_inv-9_IRT1.nii", "no valid BIDS name"),
+        ("sub-01_ses-a_inv-9_IRT1.nii", "no valid BIDS name"),
+        ("sub-01_inv-ä_IRT1.nii", "no valid BIDS name"),
     ],
 )
 def test_names_that_are_refused(tmp_path: Path, name: str, problem: str) -> None:
@@ -71,10 +71,10 @@ def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
     outside = write_nifti(tmp_path / "secret.nii", ramp(4, 3, 2))
     link = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_inv-9_IRT1.nii"
     link.symlink_to(outside)
-    assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "leads out of the tree it is in")]
+    assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "leads out of the dataset")]
     link.unlink()
     link.symlink_to(tmp_path / "gone")
-    assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "is a link to nothing")]
+    assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "is a broken link")]
 
 
 @pytest.mark.parametrize("store", ["clone/.git/annex/objects/x", "super/.git/modules/raw/annex/objects/x"])
@@ -112,8 +112,8 @@ def test_folders_that_are_no_subject_are_named(tmp_path: Path) -> None:
     (tmp_path / "sub-04.zip").write_bytes(b"PK")
     write_bids_series(tmp_path, "05")
     assert faults_of(tmp_path) == [
-        ("sub-01 (copy)", "'01 (copy)' cannot be a label of a subject"),
-        ("sub-02", "is a link to nothing"),
+        ("sub-01 (copy)", "'01 (copy)' is not a valid label of a subject"),
+        ("sub-02", "is a broken link"),
         ("sub-03", "holds no files"),
     ]
     assert sum(isinstance(one, Collection) for one in find_collections(tmp_path)) == 2
@@ -146,7 +146,7 @@ def test_subjects_and_suffixes_that_are_not_there(tmp_path: Path) -> None:
     write_bids_series(tmp_path)
     assert faults_of(tmp_path, ["IRT1"], ["02", "01"]) == [("sub-02", "there is no such subject")]
     ((_, problem),) = faults_of(tmp_path, ["IRT1"], ["../x"])
-    assert "cannot be a label" in problem
+    assert "is not a valid label" in problem
     with pytest.raises(InputError, match="series of suffix bold"):
         find_collections(tmp_path, ["bold"])
     with pytest.raises(InputError, match="no such folder"):

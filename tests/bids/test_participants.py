@@ -80,13 +80,13 @@ def test_an_age_that_cannot_be_read_is_named(tmp_path: Path, age: str) -> None:
     ("content", "remark"),
     [
         (HEADER + "sub-01\t31\tF\tx\nsub-03\t\t64\tM\tx\n", "more cells than columns: line 3 (sub-03)"),
-        (HEADER + "sub-01\t31\tF\tx\nsub-01\t33\tF\tx\n", "lines about one subject that differ"),
+        (HEADER + "sub-01\t31\tF\tx\nsub-01\t33\tF\tx\n", "contradictory lines about one subject"),
         (PLAIN.replace("F", "1"), "not read as sexes: sub-01 '1'"),
-        (PLAIN.replace("64", "89+"), "ages known as a lower limit, which is taken: sub-03 '89+'"),
-        (PLAIN.replace("sub-0", "S"), "of none of the subjects"),
+        (PLAIN.replace("64", "89+"), "ages given as a lower limit, which is used: sub-03 '89+'"),
+        (PLAIN.replace("sub-0", "S"), "not about any subject"),
         (PLAIN.replace("participant_id", "who"), "has no column participant_id"),
         ("", "is empty"),
-        (b"\xff\xfe\x00", "is no text"),
+        (b"\xff\xfe\x00", "is not text"),
     ],
 )
 def test_what_cannot_be_read_is_a_remark(tmp_path: Path, content: str | bytes, remark: str) -> None:
@@ -122,4 +122,4 @@ def test_a_table_that_is_absent_or_no_file(tmp_path: Path) -> None:
     assert "cannot be read (Is a directory)" in remark
     (tmp_path / "participants.tsv").rmdir()
     (tmp_path / "participants.tsv").symlink_to("gone")
-    assert "is a link to nothing" in read_participants(tmp_path, ["01"]).remarks[0]
+    assert "is a broken link" in read_participants(tmp_path, ["01"]).remarks[0]

@@ -66,7 +66,7 @@ def test_a_field_that_no_scanner_has(strength: float) -> None:
 def test_one_volume_of_nothing_among_others_is_refused(tmp_path: Path) -> None:
     paths = write_inversion_series(tmp_path, (0.05, 0.4, 1.1))
     write_nifti(paths[1], np.zeros((4, 3, 2), np.float32))
-    with pytest.raises(InputError, match="a volume of it is 0 everywhere") as caught:
+    with pytest.raises(InputError, match="one volume is 0 everywhere") as caught:
         read_inputs(paths)
     assert caught.value.path == paths[1]
 

@@ -99,7 +99,7 @@ def test_which_part_of_the_complex_image() -> None:
     [
         (b'{"a": 1, "a": 2}', "'a' occurs twice"),
         (b'{"x": {"a": 1, "a": 2}}', "'a' occurs twice"),
-        (b"[1, 2]", "does not hold an object"),
+        (b"[1, 2]", "is not a JSON object"),
         (b'{"a": NaN}', "NaN is not a number"),
         (b'{"a": -Infinity}', "Infinity is not a number"),
         (b'{"a": "\xff"}', "not UTF-8"),

@@ -105,7 +105,7 @@ def test_what_runs_out_of_memory_ends_its_own_series(error: Exception, capsys: C
 
     assert each([("a", False), ("b", True)], work) == 1
     said = capsys.readouterr().err
-    assert done == ["b"] and "a: there is not enough memory" in said and "1 of 2 series failed: a" in said
+    assert done == ["b"] and "a: insufficient memory" in said and "1 of 2 series failed: a" in said
     with pytest.raises(type(error)):
         each([("a", False)], work)
 

@@ -58,7 +58,7 @@ def test_everything_with_untrained_networks(tmp_path: Path, capsys: pytest.Captu
     assert ("posterior", "brains", "brain", "interval_90") in keys
     assert ("ml", "brains", "brain", "interval_90") not in keys
     shown = capsys.readouterr().out
-    assert "brains-other: resnet is left out: t1-resnet was trained for inversion times" in shown
+    assert "brains-other: resnet is excluded: t1-resnet was trained for inversion times" in shown
     for word in (
         "Spheres of the phantom",
         "ResNet (published)",
@@ -117,7 +117,7 @@ def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
     [
         (["--methods", "rim", "--weights", "."], "no weights called t1-rim"),
         (["--phantom", "."], "real phantoms need --phantom-version"),
-        (["--datasets"], "nothing to evaluate on"),
+        (["--datasets"], "no data to evaluate"),
         (["--seeds", "0"], "0 noise seeds"),
         (["--brainweb-dir", "."], "holds no BrainWeb head"),
         (["--datasets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
@@ -154,7 +154,7 @@ def test_messages(
         ),
         (["maps", "--seeds", "3"], "`evaluate maps` takes no --seeds"),
         (["maps", "--draws", "3", "--steps", "3"], "`evaluate maps` takes no --draws, --steps"),
-        (["maps", "--datasets"], "nothing to evaluate on"),
+        (["maps", "--datasets"], "no data to evaluate"),
     ],
 )
 def test_what_does_not_apply_is_refused(

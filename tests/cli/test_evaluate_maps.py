@@ -50,7 +50,7 @@ def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     value = {key: row["value"] for key, row in zip(keys, rows, strict=True)}
     assert float(value["physics", "internal", "T1", "white matter", "interval_90"]) <= 1
     shown = capsys.readouterr().out
-    assert "field: unet is left out: no weights for 2.2 T" in shown
+    assert "field: unet is excluded: no weights for 2.2 T" in shown
     assert "internal: the brain with its CSF" in shown and "internal: median error in %" in shown
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {

@@ -107,7 +107,7 @@ def test_mprage(tmp_path: Path, weights: Path, made: list[str], capsys: pytest.C
     # Records of other metrics do not hold these.
     called = ["evaluate", *(str(word) for word in words), "-o", str(tmp_path), "--quiet"]
     assert main(called) == 2
-    assert "or of other metrics" in capsys.readouterr().err
+    assert "or other metrics" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

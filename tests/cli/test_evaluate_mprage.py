@@ -282,7 +282,7 @@ def test_without_a_segmenter_nothing_is_scored(tmp_path: Path, weights: Path, ca
     assert evaluate(tmp_path / "out", folder) == 2
     assert "there are no weights called structures" in capsys.readouterr().err
     assert evaluate(tmp_path / "out", tmp_path) == 2
-    assert "there are no weights that make T1w images" in capsys.readouterr().err
+    assert "there are no weights for synthetic T1w images" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

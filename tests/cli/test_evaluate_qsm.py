@@ -50,7 +50,11 @@ def test_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
     shown = capsys.readouterr().out
     assert f"{name}, plain: 1 ways from images to susceptibility" in shown
-    for title in ("bias of R2* in pure voxels", "each stage alone", "mean susceptibility of structures"):
+    for title in (
+        "bias of R2* in pure voxels",
+        "each stage with true input",
+        "mean susceptibility of structures",
+    ):
         assert title in shown
     pictures = {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}
     assert {f"qsm_{kind}_plain_{name}.png" for kind in ("inversion", "end_to_end")} <= set(pictures)

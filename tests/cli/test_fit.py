@@ -219,6 +219,7 @@ def test_echoes_are_fitted_by_their_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(maps.value("T2").numpy(), t2, rtol=0.01)
 
 
+MANY = ("0.02", "0.04", "0.06", "0.08", "0.1", "0.12", "0.14", "0.16")
 CALLS = {
     "inversion-recovery": ("--ti", "0.1", "0.4", "0.9", "1.6", "2.5", "--tr", "5"),
     "variable-flip-angle": ("--flip", "3", "8", "15", "25", "--tr", "0.02"),
@@ -227,6 +228,7 @@ CALLS = {
     "r2star-decay": ("--te", "0.004", "0.012", "0.02", "0.03"),
     "gradient-echo": ("--te", "0.004", "0.012", "0.02", "--tr", "0.04", "--flip", "15", "--fix", "T1=1.2"),
     "spin-echo": ("--te", "0.02", "0.05", "0.08", "0.12", "--fix", "T1=1.2"),
+    "multi-echo-spin-echo": ("--te", *MANY, "--fix", "T1=1.2"),
 }
 
 

@@ -141,7 +141,7 @@ def test_a_field_that_no_header_tells_is_asked_for(tmp_path: Path, capsys: CAPTU
     assert run(*words, "-o", tmp_path / "given", "--b0-direction", 0, 0, 1) == 0
     give_codes(root, 2, 0)
     assert run(*words, "-o", tmp_path / "noted") == 0
-    assert "the static field is taken along its z axis" in remarks(tmp_path / "noted")
+    assert "the static field is assumed along its z axis" in remarks(tmp_path / "noted")
     assert apart(image(tmp_path / "noted", "Chimap"), image(tmp_path / "given", "Chimap")) == 0
 
 

@@ -75,5 +75,5 @@ def test_a_file_that_is_there_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "mine.toml"
     path.write_text("mine")
     assert main(["init", str(path)]) == 3
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert path.read_text() == "mine"

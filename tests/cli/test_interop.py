@@ -39,4 +39,4 @@ def test_a_sheared_grid_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
         affine[0, 1] += 0.5
         path.write_bytes(gzip.compress(nifti_bytes(np.asarray(image.dataobj), affine)))
     assert called(["t1", raw, "-o", tmp_path / "out", "--method", "ml", "-q"]).code == 0
-    assert "not at right angles; programs built on ITK will refuse the maps" in caplog.text
+    assert "not orthogonal; programs based on ITK will reject the maps" in caplog.text

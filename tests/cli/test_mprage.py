@@ -189,7 +189,7 @@ def test_same_input_same_bytes(tree: Path, mask: str, alone: Path, weights: Path
 
 def test_without_phase_there_is_no_susceptibility(alone: Path, made: Path) -> None:
     assert told(alone)["Notes"] == {"told_r2star": 1, "told_chi": 0}
-    assert "no phase: the image is made without susceptibility" in remarks(alone)
+    assert "no phase: the image is synthesised without susceptibility" in remarks(alone)
     assert not any("part-phase" in one for one in sidecar(alone, IMAGE)["Sources"])
     assert np.array_equal(image(alone, BRAIN) > 0, head().brain.numpy())
     both = (image(alone, IMAGE) > 0) & (image(made, IMAGE) > 0)
@@ -259,7 +259,7 @@ def test_a_map_on_another_grid_is_refused(
     series = store(tmp_path / "series.nii.gz", np.stack([chi, chi], axis=-1))
     words = (tree, "-o", tmp_path / "out", "--no-phase", "--mask", mask, *WORDS)
     assert make(*words, "--chi", moved, weights=weights) == 2
-    assert "moved.nii.gz: lies elsewhere than sub-01_echo-1" in capsys.readouterr().err
+    assert "moved.nii.gz: is at a different position than sub-01_echo-1" in capsys.readouterr().err
     assert make(*words, "--r2star", series, weights=weights) == 2
     assert "series.nii.gz: is not one volume" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -366,7 +366,7 @@ def test_scans_outside_the_training_are_refused_or_marked(
     status, brain = image(out, STATUS), image(out, BRAIN) > 0
     assert (status[brain] == VoxelStatus.AT_LIMIT).all()
     assert told(out)["Notes"]["outside_training"] == sentence  # type: ignore[index]
-    assert f"outside the training, every voxel is marked: {sentence}" in remarks(out)
+    assert f"outside the supported range, every voxel is flagged: {sentence}" in remarks(out)
     assert sentence in html.unescape((out / "sub-01.html").read_text())
 
 
@@ -435,5 +435,5 @@ def test_damaged_weights_are_not_used(tree: Path, weights: Path, tmp_path: Path,
     card = folder / f"{T1W_UNET}.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"sha256": "0" * 64}))
     assert make(tree, "-o", tmp_path / "out", *WORDS, weights=folder) == 2
-    assert "is damaged, or not what its card is about" in capsys.readouterr().err
+    assert "is damaged, or does not match its card" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

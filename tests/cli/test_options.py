@@ -150,7 +150,7 @@ def test_the_subject_of_files_can_be_named(words: tuple[str, ...]) -> None:
     ("more", "message"),
     [
         (("--subject", "a", "--subjects", "b"), "exclude each other"),
-        (("--subject", "a_b"), "cannot be a label"),
+        (("--subject", "a_b"), "is not a valid label"),
     ],
 )
 def test_a_subject_that_cannot_be(more: tuple[str, ...], message: str, capsys: CAPTURE) -> None:

@@ -222,7 +222,7 @@ def test_brain_is_found_where_no_mask_is_given(tree: Path, tmp_path: Path) -> No
     overlap = 2 * (found & brain).sum() / (found.sum() + brain.sum())
     # A layer of 2 mm is taken off, half a voxel here.
     assert overlap > 0.85
-    assert sidecar(tmp_path)["unweight"]["Settings"]["BrainMask"] == "found in the last echo"
+    assert sidecar(tmp_path)["unweight"]["Settings"]["BrainMask"] == "segmented in the last echo"
 
 
 def test_a_series_that_fails_does_not_stop_the_others(
@@ -288,7 +288,7 @@ def test_phase_that_follows_no_line_is_put_aside(mask: str, tmp_path: Path, caps
         (("TREE", "--mag", "a.nii", "--phase", "b.nii"), "give either a BIDS tree"),
         (("--mag", "a.nii"), "--mag together with --phase"),
         (("TREE", "--phase-range", "3", "-3"), "a turn from 3 to -3"),
-        (("TREE", "--b0-direction", "0", "0", "0"), "the direction of the field has no length"),
+        (("TREE", "--b0-direction", "0", "0", "0"), "the field direction is a zero vector"),
         (("--mag", "a.nii", "--phase", "b.nii"), "there is no such file"),
     ],
 )

@@ -168,7 +168,7 @@ def test_bipolar_readout_is_seen_said_and_corrected(files: Files, tmp_path: Path
     words = ("qsm", tmp_path / "bids", "--mask", files.mask, *QUICK)
     for choice in ("auto", "yes", "no"):
         assert run(*words, "-o", tmp_path / choice, "--bipolar", choice) == 0
-    assert "the readout is taken as bipolar and corrected" in remarks(tmp_path / "auto")
+    assert "the readout is treated as bipolar and corrected" in remarks(tmp_path / "auto")
     assert "bipolar" not in remarks(tmp_path / "no")
     assert "bipolar" not in remarks(files.folder / "plain")
     assert apart(image(tmp_path / "auto", "Chimap"), image(tmp_path / "yes", "Chimap")) == 0
@@ -365,7 +365,7 @@ def test_single_echo_gives_susceptibility_but_no_r2star(
     assert run("r2star", *words, *WORDS) == 2
     assert "1 echo cannot determine the decay" in capsys.readouterr().err
     assert run("qsm", *words, *QUICK, "--reference", "csf") == 2
-    assert "one echo does not tell where CSF is" in capsys.readouterr().err
+    assert "CSF cannot be located with a single echo" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run("qsm", *words, *QUICK) == 0
     chi = image(tmp_path / "out", "Chimap")

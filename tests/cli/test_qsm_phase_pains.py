@@ -83,11 +83,11 @@ def test_turned_sign_of_ge_is_noticed_and_can_be_turned_back(files: Files, tmp_p
     stored = store(tmp_path / "ph.nii.gz", -phase())
     turned = map_files(files, tmp_path / "wrong", stored)
     assert apart(-turned, files.chi) < ROUNDED
-    assert "as if the sign of the phase were turned" in remarks(tmp_path / "wrong")
+    assert "the sign of the phase is probably reversed" in remarks(tmp_path / "wrong")
     right = map_files(files, tmp_path / "right", stored, "--invert-phase")
     assert apart(right, files.chi) < ROUNDED
     assert "inverted" in remarks(tmp_path / "right")
-    assert "as if the sign" not in remarks(tmp_path / "right")
+    assert "the sign of the phase" not in remarks(tmp_path / "right")
 
 
 def test_real_and_imaginary_parts_give_the_same_map(files: Files, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_unknown_range_of_phase_is_refused_until_it_is_told(
         "whole": ("--phase-full-range",),
     }.items():
         assert apart(map_files(files, tmp_path / name, stored, *words), files.chi) < ROUNDED
-        assert "taken for a turn, as given" in remarks(tmp_path / name)
+        assert "used as a full cycle, as given" in remarks(tmp_path / name)
     assert call(files, tmp_path / "out", stored, "--phase-full-range", "--phase-range", 0, 1) == 2
     assert "given twice" in capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_slices_that_ge_turned_are_turned_back_and_it_is_said(files: Files, tmp_
     write_tree(tmp_path / "bids", echoes() * sign[:, None], {"sub": "01"})
     assert run("qsm", tmp_path / "bids", "--mask", files.mask, "-o", tmp_path / "out", *QUICK) == 0
     assert apart(image(tmp_path / "out", "Chimap"), files.chi) < ROUNDED
-    assert "every other slice was turned" in remarks(tmp_path / "out")
+    assert "alternate slices had a phase offset" in remarks(tmp_path / "out")
 
 
 # 2 Images that do not fit each other.
@@ -151,7 +151,11 @@ def test_phase_on_another_grid_than_magnitude_is_said(
     stored = store(tmp_path / "ph.nii.gz", values, moved)
     assert call(files, tmp_path / "out", stored) == 2
     said = capsys.readouterr().err
-    wanted = "has 40x44x35 voxels, but mag.nii.gz has 40x44x36" if how == "smaller" else "lies elsewhere"
+    wanted = (
+        "has 40x44x35 voxels, but mag.nii.gz has 40x44x36"
+        if how == "smaller"
+        else "is at a different position"
+    )
     assert "ph.nii.gz" in said and wanted in said and "one grid" in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -113,14 +113,14 @@ def test_unusable_images_are_refused(
     shape = (12, 8, 8)
     halves = save(tmp_path / "halves.nii", np.full(shape, 0.5, dtype=np.float32))
     said = refusal([t1, "--labels", halves], capsys)
-    assert "halves.nii: holds what is no label in 768 voxels, 0.5 for one" in said and "whole" in said
+    assert "halves.nii: contains invalid labels in 768 voxels, 0.5 for one" in said and "whole" in said
     negative = save(tmp_path / "negative.nii", np.full(shape, -1, dtype=np.int16))
-    assert "no label in 768 voxels, -1" in refusal([t1, "--labels", negative], capsys)
+    assert "invalid labels in 768 voxels, -1" in refusal([t1, "--labels", negative], capsys)
     empty = save(tmp_path / "empty.nii", np.zeros(shape, dtype=np.int16))
     assert "empty.nii: holds no region, only 0" in refusal([t1, "--labels", empty], capsys)
     moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))
     said = refusal([moved, "--labels", labels], capsys)
-    assert "moved.nii: lies elsewhere than sub-01_dseg.nii.gz" in said and "one grid" in said
+    assert "moved.nii: is at a different position than sub-01_dseg.nii.gz" in said and "one grid" in said
     series = save(tmp_path / "series.nii", np.ones((*shape, 3), dtype=np.float32))
     assert "series.nii: is a series of 3 volumes" in refusal([series, "--labels", labels], capsys)
     assert "nowhere.nii: there is no such file" in refusal(
@@ -135,9 +135,9 @@ def test_unusable_images_are_refused(
         ("n.tsv", "number\tname\n1\tcube\n", "does not name regions"),
         ("n.tsv", "", "does not name regions"),
         ("n.tsv", "index\tname\n1\tcube\n01\tagain\n", "names label 1 twice"),
-        ("n.tsv", "index\tname\n1.5\tcube\n", "'1.5' is no label number"),
+        ("n.tsv", "index\tname\n1.5\tcube\n", "'1.5' is not a label number"),
         ("n.tsv", "index\tname\n1\n", "label 1 has no usable name"),
-        ("n.tsv", b"\xff\xfei\x00n", "is no text"),
+        ("n.tsv", b"\xff\xfei\x00n", "is not text"),
         ("n.tsv", "index\tname\n7\tcube\n8\tplate\n", "and the names are of 7"),
         ("n.json", '{"one": "cube"}', "does not name regions"),
         ("n.json", '{"1": 7}', "label 1 has no usable name"),
@@ -178,5 +178,5 @@ def test_a_selection_without_a_voxel_is_an_error(
     beside = np.zeros((12, 8, 8), dtype=np.uint8)
     beside[11] = 1
     mask = save(tmp_path / "beside.nii", beside)
-    assert "holds no voxel of any region" in refusal([t1, "--labels", labels, "--mask", mask], capsys)
+    assert "contains no voxel of any region" in refusal([t1, "--labels", labels, "--mask", mask], capsys)
     assert "has no value in any region" in refusal([t1, "--labels", labels, "--erode", "9"], capsys)

@@ -160,17 +160,17 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--workers", "0"), "0 workers do nothing"),
+        (("--workers", "0"), "0 workers requested"),
         (("--memory", "0"), "the memory must be positive"),
         (("--memory", "0.01"), "needs about 0.5 GB"),
         (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "exclude each other"),
-        (("--scheduler", "tcp://127.0.0.1:9"), "takes work from anybody who can reach it"),
-        (("--scheduler", "127.0.0.1:9"), "takes work from anybody who can reach it"),
-        (("--scheduler", "ws://127.0.0.1:9", "--insecure"), "is no address of a scheduler"),
-        (("--scheduler", "tls://127.0.0.1:9"), "wants to see a certificate, and none is named"),
+        (("--scheduler", "tcp://127.0.0.1:9"), "accepts work from any client that can reach it"),
+        (("--scheduler", "127.0.0.1:9"), "accepts work from any client that can reach it"),
+        (("--scheduler", "ws://127.0.0.1:9", "--insecure"), "is not a valid scheduler address"),
+        (("--scheduler", "tls://127.0.0.1:9"), "requires a certificate, and none is given"),
         (("--set", "t1.method=magic"), "invalid choice"),
         (("--config", "none.toml"), "`unweight init` writes one"),
-        (("--participant-label", "99"), "nothing here that maps can be made of"),
+        (("--participant-label", "99"), "no supported image series was found"),
     ],
 )
 def test_calls_that_cannot_be_understood_give_2(

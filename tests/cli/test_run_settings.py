@@ -70,7 +70,7 @@ def test_lists_and_labels_of_a_run(tmp_path: Path) -> None:
         ("[t1]\nout = 'x'\n", r"\[t1\] knows no 'out'"),
         ("[t1]\nmask = 'x'\n", r"\[t1\] knows no 'mask'"),
         ("[run]\nconfig = 'x'\n", r"\[run\] knows no 'config'"),
-        ("workers = 2\n", r"workers stands outside a section"),
+        ("workers = 2\n", r"workers is outside a section"),
         ("[t1]\nmethod = 'magic'\n", r"\[t1\] argument --method: invalid choice: 'magic'"),
         ("[t1]\nefficiency = 'much'\n", r"\[t1\] argument --efficiency: invalid float value: 'much'"),
         ("[t1]\nno-figures = 1\n", r"\[t1\] no-figures must be true or false"),

@@ -66,7 +66,7 @@ def test_same_seed_same_bytes(study: Path, tmp_path: Path) -> None:
 
 def test_a_study_is_not_mixed_with_another(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(study), "--slices", "2"]) == 2
-    assert "holds a study already" in capsys.readouterr().err
+    assert "already contains a study" in capsys.readouterr().err
 
 
 def test_truth_names_its_images(study: Path) -> None:
@@ -103,6 +103,6 @@ def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(tmp_path), "--slices", "0"]) == 2
     assert "0 slices" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--slices", "2", "--contrast", "megre"]) == 2
-    assert "--slices does not go with megre" in capsys.readouterr().err
+    assert "--slices cannot be used with megre" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--brainweb-dir", str(tmp_path)]) == 2
     assert "holds no BrainWeb head" in capsys.readouterr().err

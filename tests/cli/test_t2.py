@@ -233,7 +233,7 @@ def test_echoes_of_no_train_are_fitted_with_one_exponential(
         (("--refocusing", 200), "not those of a spin echo"),
         (("--fix", "B=1.9"), "cannot hold B"),
         (("--percent", "B1"), "--percent B1 is of no known map"),
-        (("--known", "R1=x.nii.gz"), "a map of R1 is of no use to t2"),
+        (("--known", "R1=x.nii.gz"), "a map of R1 is not used by t2"),
     ],
 )
 def test_impossible_trains_say_what_to_do(

@@ -218,7 +218,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
     ("words", "message"),
     [
         (["--ti", "0.1", "0.5", "2"], "Give --tr, in seconds"),
-        (["--ti", "0.1", "0.5", "0.5", "--tr", "3"], "hold one twice"),
+        (["--ti", "0.1", "0.5", "0.5", "--tr", "3"], "contain duplicates"),
         (["--ti", "100", "500", "2000", "--tr", "3"], "milliseconds"),
         (["--tr", "0.1"], "repetition"),
         (["--steps", "0"], "0 steps"),

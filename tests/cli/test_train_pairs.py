@@ -93,8 +93,8 @@ def test_weights_are_written_and_told_of(
     card = card_of(out, method)
     assert "computed in float32 (the plan allows no other)" in told
     assert card.precision == "float32 (the plan allows no other)"
-    assert "2 simulated people of 50 to 50 years" in card.trained_on
-    assert "Trained on simulated people alone" in card.limits and "users gave" not in card.limits
+    assert "2 simulated subjects aged 50 to 50 years" in card.trained_on
+    assert "Trained on simulated subjects only" in card.limits and "provided by the user" not in card.limits
     assert (card.stored, card.recipe["plan"]["n_steps"]) == ("float16", 3)
     assert card.metrics["psnr"] > 0
 
@@ -118,7 +118,7 @@ def test_structures(tmp_path: Path, capsys: CAPTURE) -> None:
     load_network(STRUCTURES, tmp_path)
     card = card_of(tmp_path, STRUCTURES)
     assert set(card.metrics) == {"dice_tissues", "dice_deep"}
-    assert "Comparing images" in card.intended_use
+    assert "Comparison of different images" in card.intended_use
 
 
 def test_what_a_residual_rests_on_is_trained_first(
@@ -175,7 +175,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: CAPTURE) -> No
     assert "holds another training, with another" in capsys.readouterr().err
     # Other people do not get into the folder of these, whatever is learned of them.
     assert train(tmp_path, "--n-subjects", 1, 1, method=STRUCTURES) == 2
-    assert "holds pairs made from other values" in capsys.readouterr().err
+    assert "contains pairs made with other settings" in capsys.readouterr().err
     (tmp_path / "training" / T1W_UNET / "recipe.json").unlink()
     assert train(tmp_path) == 2
     assert f"holds weights called {T1W_UNET} of another training" in capsys.readouterr().err
@@ -223,7 +223,7 @@ def test_real_people(tmp_path: Path, capsys: CAPTURE, made: list[str], n: int, n
     assert sorted(made) == [f"sub-{number:02d}" for number in range(1, n + 1)]
     card = card_of(out)
     assert card.trained_on.startswith(f"{n_train} subjects,") and "simulated" not in card.limits
-    assert "Trained on images that users gave" in card.limits
+    assert "Trained on images provided by the user" in card.limits
     assert "sub-01" not in (out / f"{T1W_UNET}.json").read_text()
     assert train(out, "--bids-dir", root) == 0
     assert "is complete" in capsys.readouterr().out
@@ -252,8 +252,8 @@ def test_structures_of_real_people_are_learned_from_labels(
 @pytest.mark.parametrize(
     ("method", "words", "message"),
     [
-        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir learns from real people"),
-        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir learns from real people"),
+        (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir trains on real subjects"),
+        (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir trains on real subjects"),
         ("t1-posterior", ("--bids-dir", "."), "t1-posterior takes no --bids-dir"),
         ("maps", ("--n-subjects", "2", "1", "--pairs", "."), "maps takes no --n-subjects, --pairs"),
         (T1W_UNET, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
@@ -263,7 +263,7 @@ def test_structures_of_real_people_are_learned_from_labels(
             "--labels-dir goes with structures and --bids-dir",
         ),
         (STRUCTURES, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
-        (STRUCTURES, ("--bids-dir", "."), "structures are learned from labels. Give --labels-dir"),
+        (STRUCTURES, ("--bids-dir", "."), "structures are trained with labels. Give --labels-dir"),
         (T1W_UNET, ("--base", "."), "--base goes with t1-residual, mprage only"),
         (T1W, ("--base", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
@@ -272,7 +272,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
         (T1W_UNET, ("--n-subjects", "-1", "1"), "Give at least one for each part"),
         (T1W_UNET, ("--n-subjects", "4", "0"), "Give at least one for each part"),
-        (T1W_UNET, ("--slabs", "7"), "learns from people, not slabs"),
+        (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),
         (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
         (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
     ],

@@ -42,9 +42,9 @@ def _emptied(raw: Path) -> None:
 
 
 DEFECTS: dict[str, Callable[[Path], None]] = {
-    "is a link to nothing": _dropped,
-    "stands for the same volume": _doubled,
-    "cannot be a label of a subject": _copied,
+    "is a broken link": _dropped,
+    "describes the same volume": _doubled,
+    "is not a valid label of a subject": _copied,
     "holds no files": _emptied,
 }
 
@@ -101,7 +101,7 @@ def test_other_commands_name_it_as_well(tmp_path: Path, capsys: CAPTURE, command
     _doubled(tmp_path / "bids")
     assert main([command, str(tmp_path / "bids"), "-o", str(tmp_path / "maps"), "--quiet"]) == 1
     said = capsys.readouterr().err  # the other one has no times, which is found when it is read
-    assert said.count("stands for the same volume") == 1 and "2 of 2" in said
+    assert said.count("describes the same volume") == 1 and "2 of 2" in said
 
 
 def test_slurm_names_who_is_left_out(tmp_path: Path, capsys: CAPTURE) -> None:
@@ -117,7 +117,7 @@ def test_a_gpu_that_is_not_here_is_one_error_before_the_work(
     tmp_path: Path, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     def none(_: str) -> None:
-        raise UsageError("no CUDA device is to be seen here")
+        raise UsageError("no CUDA device is available")
 
     put(tmp_path / "bids", *inversions("01"), *inversions("02"), *echoes("01", "mag", "phase"))
     put(tmp_path / "bids", "sub-01_T1w", "sub-01_T2w", "sub-02_T1w", "sub-02_T2w")
@@ -130,7 +130,7 @@ def test_a_gpu_that_is_not_here_is_one_error_before_the_work(
         else ["-o", out, "--device", "cuda"]
     )
     assert main([*words, "--quiet"]) == 2
-    assert capsys.readouterr().err.count("no CUDA device is to be seen here") == 1
+    assert capsys.readouterr().err.count("no CUDA device is available") == 1
     assert not (tmp_path / "maps").exists()
 
 
@@ -146,4 +146,6 @@ def test_a_mask_without_a_signal_is_refused(tmp_path: Path, capsys: CAPTURE) -> 
     nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "mask.nii")
     words = ["t1", str(raw), "-o", str(tmp_path / "maps"), "--mask", str(tmp_path / "mask.nii"), *PLAIN]
     assert main(words) == 2
-    assert "mask.nii: the mask holds no voxel in which the images have a signal" in capsys.readouterr().err
+    assert (
+        "mask.nii: the mask contains no voxel in which the images have a signal" in capsys.readouterr().err
+    )

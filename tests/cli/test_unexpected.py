@@ -22,14 +22,14 @@ LONG = "a" * 300
 @pytest.mark.parametrize(
     ("error", "said", "code"),
     [
-        (MemoryError(), "there is not enough memory", 70),
+        (MemoryError(), "insufficient memory", 70),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
             "memory",
             70,
         ),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "there is not enough memory", 70),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory", 70),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "insufficient memory", 70),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "insufficient memory", 70),
         (
             ImportError("libtorch.so: failed to map segment: Cannot allocate memory"),
             "not enough memory",
@@ -42,8 +42,12 @@ LONG = "a" * 300
         ),
         (RuntimeError("DataLoader worker (pid 9) is killed by signal: Bus error. "), "/dev/shm", 70),
         (OSError(errno.ENOSPC, "No space left on device"), "/dev/shm", 70),
-        (RuntimeError("can't start new thread"), "no further process or thread", 70),
-        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "no further process", 70),
+        (RuntimeError("can't start new thread"), "could not start another process or thread", 70),
+        (
+            BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+            "could not start another process",
+            70,
+        ),
         (RecursionError(), "nested too deeply", 70),
         (OSError(errno.ENAMETOOLONG, "File name too long", LONG), "aaa...: the name is too long", 2),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied", 70),
@@ -98,7 +102,7 @@ def test_a_process_without_memory_says_so(tmp_path: Path) -> None:
     call = f"ulimit -v 400000; exec {sys.executable} -m unweight.cli.main validate {tmp_path}"
     ended = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
     assert ended.returncode == UNEXPECTED
-    assert "there is not enough memory" in ended.stderr and "Traceback" not in ended.stderr
+    assert "insufficient memory" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_warnings_of_libraries_go_to_the_log(

@@ -137,7 +137,7 @@ def test_a_folder_where_a_picture_belongs_is_said(tmp_path: Path) -> None:
     (out / "sub-01" / "figures" / "sub-01_T1map.png").mkdir(parents=True)
     code, said = t1(raw, out)
     assert code == 3
-    assert "stands where a result belongs" in said
+    assert "is in the place of a result" in said
 
 
 def test_images_and_results_in_one_folder_are_the_same_images_again(tmp_path: Path) -> None:

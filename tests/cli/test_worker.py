@@ -25,10 +25,10 @@ def test_what_a_command_says_is_caught(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "there is not enough memory"),
+        (MemoryError(), "insufficient memory"),
         (
             ZeroDivisionError("by zero"),
-            "unexpected ZeroDivisionError: by zero. Call the command with --debug.",
+            "unexpected ZeroDivisionError: by zero. Run the command with --debug.",
         ),
     ],
 )

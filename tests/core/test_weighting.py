@@ -55,7 +55,7 @@ def test_times_and_inversion() -> None:
 def test_a_train_ends_at_twice_its_echo_time() -> None:
     whole, told = completed(turbo())
     assert whole.time("readout_time") == 0.2
-    assert told == ("the echo train is taken to end at twice the echo time, 0.2 s",)
+    assert told == ("the echo train is assumed to end at twice the echo time, 0.2 s",)
     # In linear order the middle echo of 15, 12.5 ms apart, fills the centre: half a spacing is left.
     _, t2w, fluid = (weighting_of(scan) for scan in routine_contrasts())
     for one in (t2w, fluid):
@@ -75,9 +75,9 @@ def test_the_usual_mprage_has_the_usual_train() -> None:
     whole, told = completed(gradient())
     assert whole.time("train_length") == 176 and whole.time("centre_index") == 88
     assert told == (
-        "the excitations of the MPRAGE are taken to be 7.5 ms apart",
-        "the MPRAGE is taken to have 176 excitations in a train",
-        "the middle excitation of the MPRAGE is taken to fill the centre of k-space",
+        "the echo spacing of the MPRAGE is assumed to be 7.5 ms",
+        "the MPRAGE train is assumed to have 176 excitations in a train",
+        "the centre of k-space of the MPRAGE is assumed at the middle excitation",
     )
     # The published train has 7.1 ms between them: grey over white matter is the same to 2 %, CSF to 4 %.
     t1, t2 = (torch.tensor(one, dtype=torch.float64) for one in ([0.85, 1.5, 4.3], [0.07, 0.1, 1.9]))
@@ -103,7 +103,7 @@ def test_a_train_always_fits_between_the_inversions(inversion_time: float, repet
 def test_given_parts_of_a_train_are_kept() -> None:
     whole, told = completed(gradient(echo_spacing=0.009, train_length=100.0))
     assert whole.time("centre_index") == 50 and whole.time("echo_spacing") == 0.009
-    assert told == ("the middle excitation of the MPRAGE is taken to fill the centre of k-space",)
+    assert told == ("the centre of k-space of the MPRAGE is assumed at the middle excitation",)
     whole, told = completed(gradient(centre_index=40.0))
     assert whole.time("centre_index") == 40 and whole.time("train_length") == 80 and len(told) == 2
     # Excitations cannot be closer than it takes to read the echo.

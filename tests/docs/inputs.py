@@ -10,11 +10,15 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
 from unweight.cli.main import main
 from unweight.core.acquisition import Acquisition
+from unweight.core.maps import assemble_maps
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
+from unweight.learn.weighted.estimator import SPECS
 from unweight.signals.noise import Rician
 from unweight.signals.spin_echo import SpinEcho
 from unweight.signals.variable_flip_angle import VariableFlipAngle
@@ -47,6 +51,7 @@ def make_inputs(root: Path) -> None:
     shutil.copytree(anat, root / "mese_folder", ignore=_all_but("MESE"))
     shutil.copytree(anat, root / "dicom_folder", ignore=_all_but("IRT1"))
     _files(root, anat)
+    _weighted_maps(root)
     assert main(["init", str(root / "unweight.toml"), "--quiet"]) == 0
 
 
@@ -133,6 +138,17 @@ def _files(root: Path, anat: Path) -> None:
         root / "brain.nii.gz",
     )
     nib.save(nib.Nifti1Image(numbers, labels.affine), root / "dseg.nii.gz")
+
+
+def _weighted_maps(root: Path) -> None:
+    """Write a set of T1, T2 and PD as `unweight maps` does, and copies of its maps under plain names."""
+    theta = torch.tensor([1.0, 0.08, 0.8]).expand(6, 6, 4, 3).clone()
+    status = torch.zeros(theta.shape[:-1], dtype=torch.uint8)
+    maps = assemble_maps(SPECS, theta, 0.05 * theta, status, like=theta, affine=torch.eye(4).double())
+    provenance = Provenance(sources=("documented",), algorithm="Constants")
+    written = write_maps(maps, root / "weighted_maps", {"sub": "01"}, provenance)
+    for name in ("T1", "T2", "PD"):
+        shutil.copy(written.images[name], root / f"{name}map.nii.gz")
 
 
 def _stack(path: Path, images: list[nib.Nifti1Image]) -> None:

@@ -21,6 +21,7 @@ TOY = {
     "r2star": "--no-figures",
     "qsm": "--no-figures",
     "mprage": "--no-figures",
+    "contrast": "--no-figures --no-report",
     "run": "--only t1 --set t1.method=ml --workers 1 --memory 8 --no-report",
     "simulate": "--n-subjects 1 --slices 1",
     "evaluate": "--quick",
@@ -46,9 +47,11 @@ STANDS_FOR = {
         "b.nii.gz": "angle20.nii.gz",
         "vfa_study/bids": "bids_tree",
     },
+    "contrast": {"maps": "weighted_maps"},
     "phantom": {"dicom_folder": "demo/bids", "maps": "demo/maps"},
     "evaluate": {"dicom_folder": "demo/bids"},
     "report": {"maps": "made", "derivatives": "made"},
+    "cite": {"maps": "made"},
     "group": {"maps": "made", "derivatives": "made"},
 }
 STAND_INS = {
@@ -118,7 +121,7 @@ def test_it_is_carried_out(
         words = words[:at] + words[at + 2 :]
     if words[0] == "phantom" or "--phantom" in words:
         make_phantom(inputs)
-    if words[0] == "report" or "group" in words:
+    if words[0] in ("report", "cite") or "group" in words:
         make_maps(inputs)
     bring(words, inputs, tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -99,7 +99,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OutputError, match="the file system gives no locks") as caught:
+    with pytest.raises(OutputError, match="the file system does not support locks") as caught:
         taken(tmp_path / "a.lock")
     assert "one run at a time" in caught.value.remedy
 
@@ -131,7 +131,7 @@ def test_who_waits_says_so_and_gives_up_in_the_end(
         ):
             pytest.fail("two hold it")
         assert caught.value.exit_code == 3
-        assert caplog.messages == ["sub-01: another process writes there; waiting for it"]
+        assert caplog.messages == ["sub-01: another process is writing there; waiting"]
         assert not taken(tmp_path / ".lock")
 
 

@@ -54,5 +54,5 @@ def test_messages(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no samples"):
         write_shards([], tmp_path)
     write_shards(samples(1), tmp_path)
-    with pytest.raises(UsageError, match="holds a set already"):
+    with pytest.raises(UsageError, match="already contains a set"):
         write_shards(samples(1), tmp_path)

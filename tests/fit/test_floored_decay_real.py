@@ -95,7 +95,7 @@ def test_values_with_a_sign_have_no_floor() -> None:
     maps = fit(signal + noise)
     assert_right(maps, rates[:3])
     assert float(maps.usable[3 * N :].double().mean()) < 2e-3
-    assert maps.notes["noise_floor_from"] == "none: values with a sign have no floor"
+    assert maps.notes["noise_floor_from"] == "none: signed values have no noise floor"
 
 
 @pytest.mark.parametrize("snr", [15, 40, 100])
@@ -129,7 +129,7 @@ def test_without_noise_there_is_no_floor_to_tell() -> None:
     maps = fit(decays((5.0, 100.0, 500.0), 1000, n=50))
     assert bool(maps.usable.all())
     assert "noise_floor" not in maps.notes
-    assert maps.notes["noise_floor_from"] == "unknown: neither background nor residuals show noise"
+    assert maps.notes["noise_floor_from"] == "unknown: neither background nor residuals contain noise"
 
 
 @pytest.mark.parametrize("around", ["air", "zeros"])

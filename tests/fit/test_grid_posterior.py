@@ -238,7 +238,7 @@ def test_messages() -> None:
         POSTERIOR(no_times)
     with pytest.raises(ProtocolError, match="cannot hold a known map"):
         POSTERIOR(replace(acquisition, known={"B": torch.full((5,), 2.0)}))
-    with pytest.raises(InputError, match="no voxel to work on"):
+    with pytest.raises(InputError, match="no voxel to process"):
         POSTERIOR(replace(acquisition, mask=torch.zeros(5, dtype=torch.bool)))
     with pytest.raises(UsageError, match="PD: the prior from 2 to 1 is not possible"):
         GridPosterior(pd_range=(2.0, 1.0))

@@ -262,7 +262,7 @@ def test_messages() -> None:
         RelaxationFit(quantity=B1)
     with pytest.raises(UsageError, match="skip_first is -1"):
         RelaxationFit(skip_first=-1)
-    with pytest.raises(InputError, match="no voxel to work on"):
+    with pytest.raises(InputError, match="no voxel to process"):
         FIT(replace(acquire(rates(5)), mask=torch.zeros(5, dtype=torch.bool)))
 
 

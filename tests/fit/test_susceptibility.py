@@ -322,7 +322,7 @@ def test_bipolar_readout_is_seen_said_and_corrected() -> None:
     signal[..., 1::2] *= turn[..., None]
     bipolar = replace(acquisition, signal=signal)
     made = FAST.reconstruct(bipolar)
-    assert any("readout is taken as bipolar and corrected" in note for note in made.notes)
+    assert any("readout is treated as bipolar and corrected" in note for note in made.notes)
     plain = FAST(acquisition)
     known = plain.usable & made.maps.usable
     apart = (made.maps.value("Chi") - plain.value("Chi"))[known]
@@ -336,7 +336,7 @@ def test_phase_of_the_other_sign_is_noticed() -> None:
     """Iron, where decay is fast, comes out diamagnetic."""
     made = FAST.reconstruct(acquire(sign=-1.0))
     (note,) = made.notes
-    assert "as if the sign of the phase were turned; see --invert-phase" in note
+    assert "the sign of the phase is probably reversed; see --invert-phase" in note
     upright = FAST(acquire(sigma=0.0)).value("Chi")
     turned = FAST(acquire(sigma=0.0, sign=-1.0)).value("Chi")
     torch.testing.assert_close(turned, -upright, rtol=0, atol=1e-6, equal_nan=True)
@@ -361,7 +361,7 @@ def test_what_cannot_be_mapped_is_refused() -> None:
     timeless = protocol_from_values(field_strength=FIELD, repetition_time=[0.03] * 5)
     refused = [
         (magnitude, ProtocolError, "needs the phase, and these are magnitude volumes"),
-        (nowhere, ProtocolError, "needs the field strength, which nothing tells"),
+        (nowhere, ProtocolError, "needs the field strength, which is unknown"),
         (replace(acquisition, affine=None), ProtocolError, "volumes of three axes, and their affine"),
         (replace(acquisition, affine=sheared), UsageError, "voxel axes are not at right angles"),
         (replace(acquisition, protocol=timeless), ProtocolError, "susceptibility needs echo_time"),
@@ -383,7 +383,7 @@ def test_fluid_that_is_not_there() -> None:
     )
     with pytest.raises(InputError, match="no CSF was found in the middle of the brain"):
         to_csf(everywhere)
-    with pytest.raises(ProtocolError, match="one echo does not tell where CSF is"):
+    with pytest.raises(ProtocolError, match="CSF cannot be located with a single echo"):
         to_csf(replace(acquire(times=(0.02,)), noise_sd=SIGMA))
 
 
@@ -441,7 +441,7 @@ def test_specks_of_a_mask_are_left_out_and_noted() -> None:
     mask[0, 0, 0] = True
     signal[0, 0, 0] = 1.0
     found = FAST.reconstruct(replace(acquisition, signal=signal, mask=mask))
-    assert f"{100 / (inside + 1):.2g} % of the mask is specks" in " ".join(found.notes)
+    assert f"{100 / (inside + 1):.2g} % of the mask consists of small fragments" in " ".join(found.notes)
     torch.testing.assert_close(found.maps.values, FAST(acquisition).values, equal_nan=True)
 
 

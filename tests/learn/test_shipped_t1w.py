@@ -45,7 +45,7 @@ def test_images_are_like_the_true_one(name: str) -> None:
     guess = torch.zeros_like(truth)
     guess[inside()] = (level - level.mean()) / level.std() * truth[inside()].std() + truth[inside()].mean()
     assert psnr(found.mean, truth, inside(), DATA_RANGE) > psnr(guess, truth, inside(), DATA_RANGE) + 2
-    assert "simulated" in card.trained_on and "simulated people alone" in card.limits
+    assert "simulated" in card.trained_on and "simulated subjects only" in card.limits
 
 
 def test_images_are_made_without_conditions_too() -> None:

@@ -177,5 +177,7 @@ def test_the_reason_is_shown_and_kept(
 
 
 def test_messages(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"weights called t1-rim\. Make them with `unweight train t1-rim`"):
+    with pytest.raises(
+        InputError, match=r"weights called t1-rim\. Train them with `unweight train t1-rim`"
+    ):
         chosen(acquisition(), tmp_path, "--method", "rim")

@@ -16,7 +16,10 @@ from unweight.metrics.calibration import (
     gaussian_crps,
     interval_coverage,
     interval_width,
+    probability_transform,
+    simulation_ranks,
     sparsification,
+    uniformity,
 )
 from unweight.metrics.scores import Groups, ScoreContext, scores_by_group
 
@@ -161,3 +164,45 @@ def test_winkler_score_of_a_normal_law() -> None:
     ]
     assert scores[1] == pytest.approx(expected, rel=0.01)
     assert scores[1] < scores[0] and scores[1] < scores[2]
+
+
+def test_right_predictions_have_uniform_transforms() -> None:
+    assert uniformity(probability_transform(prediction())) < 1.63 / math.sqrt(N)  # 1 % level
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_transforms_of_wrong_sd_are_not_uniform(factor: float) -> None:
+    # sup over z of |Φ(z) − Φ(z/f)|, the distribution of Φ(Z/f) against the uniform one.
+    z = torch.linspace(0, 5, 5001, dtype=torch.float64)
+    expected = float((torch.special.ndtr(z) - torch.special.ndtr(z / factor)).abs().amax())
+    found = uniformity(probability_transform(prediction(factor)))
+    assert found == pytest.approx(expected, abs=1.63 / math.sqrt(N))
+
+
+def test_shifted_predictions_move_the_transforms_to_one_end() -> None:
+    some = prediction(n=1000)
+    low = GaussianPrediction(mean=some.mean - 3 * some.sd, sd=some.sd, truth=some.truth)
+    assert float(probability_transform(low).mean()) > 0.9
+
+
+def test_ranks_among_draws_of_the_same_law() -> None:
+    generator = seeded_generator(3)
+    values = torch.randn(10, N, generator=generator, dtype=torch.float64)
+    ranks = simulation_ranks(values[1:], values[0])
+    counts = torch.bincount(ranks, minlength=10)
+    assert counts.tolist() == pytest.approx([N / 10] * 10, abs=4 * math.sqrt(0.09 * N))
+
+
+def test_ranks_leave_out_voxels_without_a_number() -> None:
+    draws = torch.tensor([[0.0, 0.0, math.nan], [2.0, 0.0, 0.0]])
+    assert simulation_ranks(draws, torch.tensor([1.0, math.nan, 1.0])).tolist() == [1]
+
+
+def test_distance_of_three_values_from_the_uniform_law() -> None:
+    assert uniformity(torch.tensor([0.1, 0.2, 0.9])) == pytest.approx(2 / 3 - 0.2)
+
+
+@pytest.mark.parametrize("values", [[], [0.5, 1.2]])
+def test_what_is_no_distribution_function_is_refused(values: list[float]) -> None:
+    with pytest.raises(UsageError):
+        uniformity(torch.tensor(values))

@@ -242,9 +242,9 @@ def test_messages() -> None:
         susceptibility_scores(truth, truth, mask, labels[..., 1:])
     with pytest.raises(UsageError, match="but the labels 34x30x27"):
         slope_through_regions(truth, truth, labels[..., 1:], mask)
-    with pytest.raises(UsageError, match="the mask holds no voxel"):
+    with pytest.raises(UsageError, match="the mask contains no voxel"):
         field_scores(truth, truth, torch.zeros_like(mask))
-    with pytest.raises(UsageError, match="the mask holds no voxel"):
+    with pytest.raises(UsageError, match="the mask contains no voxel"):
         slope_through_regions(truth, truth, torch.zeros_like(labels))
     truth[10, 10, 10] = math.nan
     with pytest.raises(UsageError, match="the truth has no value in 1 of"):

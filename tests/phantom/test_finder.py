@@ -85,7 +85,7 @@ def test_maps_tell_the_order_where_the_acquisition_does_not(plate_5) -> None:
     single = replace(plate_5.acquisition, signal=plate_5.acquisition.signal[..., :1], protocol=protocol)
     (found,) = find_plates(single, plate_5.phantom.truth, version=2)
     check_centres(found, plate_5.phantom.centres_mm)
-    with pytest.raises(InputError, match="their T1 does not tell which is which"):
+    with pytest.raises(InputError, match="their T1 does not identify them"):
         find_plates(single, version=2)
 
 

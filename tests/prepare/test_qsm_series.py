@@ -100,7 +100,7 @@ def test_settings_hold_defaults_and_what_was_told() -> None:
 def test_brain_is_looked_for_where_no_mask_is_given() -> None:
     head = echoes()
     made = map_susceptibility(series_of(head.signal, None), quick())
-    assert made.settings["BrainMask"] == "found in the last echo"
+    assert made.settings["BrainMask"] == "segmented in the last echo"
     found = next(image.values for image in made.beside if image.key == "brain")
     assert float((found & head.mask).sum() / found.sum()) > 0.99
 
@@ -148,7 +148,7 @@ def test_direction_is_that_of_the_sidecar_if_it_is_one(
     ],
 )
 def test_what_is_no_direction_is_refused_not_passed_over(told: object) -> None:
-    with pytest.raises(InputError, match="B0_dir of its sidecar is no direction"):
+    with pytest.raises(InputError, match="B0_dir of its sidecar is not a direction"):
         direction_of(series_of(echoes().signal, None, {"B0_dir": told}))
 
 
@@ -204,15 +204,19 @@ def test_a_header_of_programs_that_know_no_scanner_is_taken_with_a_note() -> Non
 @pytest.mark.parametrize(
     ("sform", "qform", "why"),
     [
-        (None, None, "no matrix of its header leads to the space of the scanner"),
+        (None, None, "no matrix of its header maps to scanner coordinates"),
         ((0, 4), None, "no matrix of its header"),
         ((0, 3), (0, 2), "no matrix of its header"),
         (
             (0, 1),
             (1.2, 1),
-            "both of code 1, lead to directions of the static field that are 1.2 degrees apart",
+            "both of code 1, give directions of the static field that differ by 1.2 degrees apart",
         ),
-        ((0, 2), (30, 2), "both of code 2, lead to directions of the static field that are 30.0 degrees"),
+        (
+            (0, 2),
+            (30, 2),
+            "both of code 2, give directions of the static field that differ by 30.0 degrees",
+        ),
     ],
 )
 def test_a_direction_that_is_not_known_is_asked_for(

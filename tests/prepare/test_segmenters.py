@@ -178,14 +178,14 @@ def test_what_a_failing_program_said_is_said(
 @pytest.mark.parametrize(
     ("does", "message"),
     [
-        ('print("stopped early")', "ended without labels: stopped early"),
-        ("", "ended without labels: it said nothing"),
-        ("write(numbers * 0 + 999, image.affine)", "labels that are not known: 999"),
-        ("write(numbers + 0.5, image.affine, np.float32)", "labels that are not known: 0.5, 24.5"),
-        ("write(numbers - 1, image.affine)", "labels that are not known: -1"),
+        ('print("stopped early")', "returned no labels: stopped early"),
+        ("", "returned no labels: it said nothing"),
+        ("write(numbers * 0 + 999, image.affine)", "unknown labels: 999"),
+        ("write(numbers + 0.5, image.affine, np.float32)", "unknown labels: 0.5, 24.5"),
+        ("write(numbers - 1, image.affine)", "unknown labels: -1"),
         ("write(numbers * 0, image.affine)", "found no brain"),
         ("write(numbers, np.diag([1, 1, 1, 1.0]) + 500 * np.eye(4, k=3))", "found no brain"),
-        ("write(np.stack([numbers] * 2, -1), image.affine)", "gave a series"),
+        ("write(np.stack([numbers] * 2, -1), image.affine)", "returned a series"),
         (
             'os.makedirs(os.path.dirname(wanted), exist_ok=True); open(wanted, "w").write("?" * 400)',
             "NIfTI",

@@ -126,7 +126,7 @@ def test_messages(tmp_path: Path) -> None:
         read_examination(given)
     for name in TIMES:
         written(tmp_path, name, MagneticFieldStrength=None)
-    with pytest.raises(ProtocolError, match=r"nothing tells MagneticFieldStrength.*--field"):
+    with pytest.raises(ProtocolError, match=r"MagneticFieldStrength of these images is unknown.*--field"):
         read_examination(given)
     written(tmp_path, "T1w", ball(SHAPE) * 100 - 60)
     with pytest.raises(InputError, match=r"far below 0.*magnitude"):

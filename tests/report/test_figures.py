@@ -69,6 +69,6 @@ def test_susceptibility_is_drawn_with_its_noise_and_the_residual_of_the_phase() 
         misfit_meaning=PHASE_RESIDUAL,
     )
     titles = [panel.title for panel in figures._panels(chi)]
-    assert titles == ["Chi [ppm]", "SD by noise alone [ppb]", "Residual of phase [rad]", "Status"]
+    assert titles == ["Chi [ppm]", "SD, noise only [ppb]", "Residual of phase [rad]", "Status"]
     assert float(figures._panels(chi)[1].values.mean()) == pytest.approx(4.0)
     assert draw_maps(chi, "title").startswith(PNG)

@@ -20,12 +20,18 @@ def test_weighted_images_have_a_row_each(derivatives: Path) -> None:
 def test_methods_can_be_pasted(derivatives: Path) -> None:
     shown = show_set(set_of(derivatives, "T1map", acq="ir"))
     text = methods_paragraph(shown)
-    assert text.startswith("T1, PD, B were computed with unweight ")
-    assert "Images were acquired at 3 T (3 volumes; TI ms: 50, 500, 2500; TR ms: 10000)." in text
-    assert "trained on simulated images" in text
+    assert text.startswith("T1, PD and B were estimated with unweight ") and " (closed form). " in text
+    assert "Images were acquired at 3 T (3 volumes; TI = 50, 500, 2500 ms; TR = 10000 ms)." in text
+    assert "Maps are in s (T1) and arbitrary units (PD)." in text
+    assert "The network (weights t1, SHA-256 00ff) was trained on simulated images." in text
+    routine = methods_paragraph(show_set(set_of(derivatives, "T1map")))
+    assert "Images were acquired at 3 T: T1w (spin-echo; TR = 600 ms; TE = 10 ms)." in routine
+    assert ".." not in text + routine
     made = methods_paragraph(show_set(set_of(derivatives, "T1w")))
     assert "not measured" in made
-    assert any("10.1002/mrm.30290" in one for one in citations([shown]))
+    cited = citations([shown])
+    assert cited[0].startswith("The unweight developers. unweight: ")
+    assert any("10.1002/mrm.30290" in reference for reference in cited)
     assert sources(shown) == ["bids:raw:sub-01/anat/sub-01_x.nii.gz"]
 
 

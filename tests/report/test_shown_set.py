@@ -69,4 +69,4 @@ def test_no_map_at_all(derivatives: Path) -> None:
     (derivatives / "sub-01" / "anat" / "sub-01_Chimap.nii.gz").unlink()
     shown = show_set(set_of(derivatives, "Chimap"))
     assert shown.maps == ()
-    assert "none of its maps can be read" in shown.problems
+    assert "none of its maps could be read" in shown.problems

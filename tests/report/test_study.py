@@ -75,7 +75,7 @@ def test_page_shows_everyone_and_why_some_failed() -> None:
 def test_empty_study_has_a_page() -> None:
     page = study_page(Study()).decode()
     assert "0 subjects" in page
-    assert "No step failed." in page
+    assert "No failed steps." in page
 
 
 def test_only_pages_that_are_there_are_linked() -> None:
@@ -84,5 +84,5 @@ def test_only_pages_that_are_there_are_linked() -> None:
 
 
 def test_labels_are_checked() -> None:
-    with pytest.raises(UsageError, match="no label of a subject"):
+    with pytest.raises(UsageError, match="not a subject label"):
         Study(qc=(qc("../../etc", 1.0),))

@@ -27,22 +27,22 @@ def test_every_set_has_a_section(page: str) -> None:
         "T1, T2 and PD from routine images",
         "R2* and T2*",
         "Magnetic susceptibility (QSM)",
-        "T1w image, made and not measured",
+        "Synthetic T1w image (not measured)",
         "T2 ses-b run-2",
     ):
         assert told in seen
     assert page.count('class="row') == 3 + 3 + 1 + 1 + 1 + 1
-    assert "made, not measured" in seen
+    assert "synthetic, not measured" in seen
     assert "Research use only" in seen
 
 
 def test_trust_is_told_with_counts_and_reasons(page: str) -> None:
     seen = words(page)
     assert "implausible 4 " in seen
-    assert "the signal model explains the data worse than noise allows" in seen
-    assert "trained on simulated images alone" in seen
+    assert "the residuals of the signal model exceed the noise" in seen
+    assert "trained on simulated images only" in seen
     assert "1600 simulated slabs" in seen
-    assert "Susceptibility has no absolute zero" in seen
+    assert "Susceptibility is relative to the reference" in seen
 
 
 def test_protocol_methods_and_sources_are_told(page: str) -> None:
@@ -107,7 +107,7 @@ def test_spheres_and_regions_are_shown(derivatives: Path) -> None:
         ),
         ("sub-01_desc-std_Chimap.nii.gz", "no image", "changed since it was written"),
         ("sub-01_desc-status_dseg.nii.gz", "no image", "counts as usable"),
-        ("sub-01_Chimap.nii.gz", "no image", "none of its maps can be read"),
+        ("sub-01_Chimap.nii.gz", "no image", "none of its maps could be read"),
     ],
 )
 def test_damage_is_told_and_the_rest_is_shown(
@@ -121,7 +121,7 @@ def test_damage_is_told_and_the_rest_is_shown(
 
 def test_a_subject_without_sets_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "sub-02" / "anat").mkdir(parents=True)
-    assert "There is no set of maps" in words(write_subject_page(tmp_path, "02").read_text())
+    assert "No set of maps" in words(write_subject_page(tmp_path, "02").read_text())
 
 
 def test_unknown_subject(derivatives: Path) -> None:

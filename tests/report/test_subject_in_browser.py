@@ -228,7 +228,7 @@ def test_without_webgl_pictures_stand_in(chromium: object, page_path: Path) -> N
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page.goto(page_path.as_uri())
     page.wait_for_selector('html[data-viewer="none"]', state="attached", timeout=SLOW_MS)
-    assert "no WebGL 2" in page.locator("#noviewer").inner_text()
+    assert "does not support WebGL 2" in page.locator("#noviewer").inner_text()
     assert page.locator(".view img").first.is_visible()
     assert page.locator(".open").first.is_hidden()
     context.close()

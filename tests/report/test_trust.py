@@ -41,7 +41,7 @@ def test_words_count_what_is_not_to_be_believed(derivatives: Path) -> None:
     shown = show_set(set_of(derivatives, "T1map", acq="ir"))
     told = caveats(shown)
     assert told[0].startswith(f"{100 * 4 / shown.inside:.2f} % of the voxels with signal")
-    assert "have no value (not converged: the fit did not settle)" in told[1]
+    assert "have no value (not converged: the fit did not converge)" in told[1]
     assert any(one.startswith("Misfit of usable voxels: median 1.") for one in told)
     assert any(one.startswith("A remark ") for one in told)
 

@@ -109,7 +109,7 @@ def test_a_damaged_set_is_a_failure_and_the_others_are_measured(out: Path, tmp_p
     assert {row.subject for row in study.qc} == {"02"}
     (failure,) = study.failures
     assert failure.subject == "01"
-    assert failure.reason == "sub-01_PDmap.nii.gz is missing or was changed. Make the maps again."
+    assert failure.reason == "sub-01_PDmap.nii.gz is missing or was changed. Compute the maps again."
 
 
 def test_steps_that_failed_are_listed(out: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_label_is_a_failure_of_its_name(out: Path, tmp_path:
     (tmp_path / "sub-09").rename(tmp_path / "sub-09 (copy)")
     study = study_of(out, tmp_path)
     (failure,) = study.failures
-    assert failure.subject == "sub-09 (copy)" and "cannot be a label" in failure.reason
+    assert failure.subject == "sub-09 (copy)" and "is not a valid label" in failure.reason
     assert "09 (copy)" in study_page(study).decode()
 
 

@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_is_replaced(make: Make, tmp_path: Path) -> None
 def test_a_visit_that_always_kills_its_worker_is_given_up(make: Make, tmp_path: Path) -> None:
     found = carried_out(make("if subject == '02': os.kill(os.getpid(), 9)"), "01", "02", "03")
     assert told(found) == {"sub-01_t1": "done", "sub-02_t1": "failed", "sub-03_t1": "done"}
-    assert found[1].reason == "its worker ended again and again (it was ended by signal 9)"
+    assert found[1].reason == "its worker terminated repeatedly (it was ended by signal 9)"
     assert MOST_ATTEMPTS < sum(line[0] == "02" for line in asked(tmp_path)) < 10
 
 
@@ -160,7 +160,7 @@ def test_a_worker_that_cannot_start_is_said(
 ) -> None:
     (found,) = carried_out(Child(module="unweight.no_such_worker", most_bytes=AMPLE), "01")
     assert found.state == "failed"
-    assert found.reason.startswith("its worker ended again and again (it ended ")
+    assert found.reason.startswith("its worker terminated repeatedly (it ended ")
     assert "No module named" in capfd.readouterr().err
 
 
@@ -174,7 +174,7 @@ def test_a_worker_that_answers_rubbish_is_replaced(make: Make, tmp_path: Path, r
 def test_a_worker_that_answers_nothing_else_is_given_up(make: Make) -> None:
     found = carried_out(make("print('Hello') if subject == '01' else None"), "01", "02")
     assert told(found) == {"sub-01_t1": "failed", "sub-02_t1": "done"}
-    assert "it answered what cannot be understood" in found[0].reason
+    assert "it returned an invalid answer" in found[0].reason
 
 
 def test_workers_have_one_thread_unless_told_otherwise(

@@ -195,7 +195,7 @@ def test_malformed_names_of_one_subject_do_not_stop_others(tmp_path: Path) -> No
     assert names(found) == ["sub-01_t1", "sub-03_t1"]
     told = {one.label: one.reason for one in found.refusals}
     assert "inv-<number>" in told["sub-02_IRT1"]
-    assert "cannot be a label of a subject" in told["sub-0 4"]
+    assert "is not a valid label of a subject" in told["sub-0 4"]
     assert all(one.fault for one in found.refusals)
 
 

@@ -54,7 +54,7 @@ def test_what_is_wrong_with_one_subject_does_not_stop_the_others(tmp_path: Path)
     assert isinstance(first, Visit) and isinstance(third, Visit)
     assert isinstance(second, Unreadable)
     assert second.label == "sub-02"
-    assert "is not named as BIDS asks" in str(second.error)
+    assert "has no valid BIDS name" in str(second.error)
 
 
 def test_a_doubled_file_spoils_its_own_series(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_compressed_images_and_magnitudes_count(tmp_path: Path) -> None:
     [
         (("sub-01_T1w",), "has T1w only"),
         (("sub-01_T1w", "sub-01_ce-gd_T2w"), "has T1w only"),
-        (("sub-01_ce-gd_T1w",), "has no T1w, T2w or FLAIR from before a contrast agent"),
+        (("sub-01_ce-gd_T1w",), "has no T1w, T2w or FLAIR without contrast agent"),
         (("sub-01_run-1_T1w", "sub-01_run-2_T1w", "sub-01_T2w"), "has several T1w"),
     ],
 )

@@ -61,7 +61,7 @@ def test_shear_beyond_rounding_is_refused() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(UsageError, match="direction of the field has no length"):
+    with pytest.raises(UsageError, match="field direction is a zero vector"):
         geometry_of(torch.eye(4), direction=(0.0, 0.0, 0.0))
     with pytest.raises(UsageError, match=r"direction of the field has length 2.*Give a unit vector"):
         FieldGeometry(voxel_mm=(1.0, 1.0, 1.0), direction=(0.0, 2.0, 0.0))

@@ -8,6 +8,7 @@ from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.synth.iid_voxels import Scatter, ScatterPrior, scatter
 from unweight.synth.protocols.standard import Scan, seven_inversions
+from unweight.synth.scanner.fields import MEASURED_EFFICIENCIES, central_efficiency
 
 PRIOR = ScatterPrior()
 SCAN: Scan = seven_inversions()
@@ -81,3 +82,30 @@ def test_signal_is_that_of_the_model_with_rician_noise() -> None:
 def test_messages(changes: dict[str, tuple[float, float]]) -> None:
     with pytest.raises(UsageError, match="ranges of T1, PD and SNR must be positive and rising"):
         replace(PRIOR, **changes)
+
+
+def test_b_of_voxels_lies_about_that_of_the_scan() -> None:
+    prior = replace(PRIOR, level=0.0, scan=MEASURED_EFFICIENCIES)
+    low, high = MEASURED_EFFICIENCIES.limits
+    centres = []
+    for seed in range(60):
+        b = drawn(prior, seed).truth[..., 2]
+        assert low <= float(b.min()) and float(b.max()) <= high
+        assert float(b.max() - b.min()) <= 2 * prior.spread + 1e-6
+        centres.append(float(b.mean()))
+    # Forty per cent of scans have a full inversion, nearly all others less.
+    assert min(centres) < 1.6 and max(centres) > 1.9
+    level = drawn(replace(prior, level=1.0)).truth[..., 2]
+    assert float(level.max()) == float(level.min())
+
+
+def test_centres_are_drawn_as_plateaus_and_angles_are() -> None:
+    values = torch.tensor(
+        [central_efficiency(MEASURED_EFFICIENCIES, seeded_generator(i)) for i in range(2000)]
+    )
+    # 45 % between 1.35 and 2, 15 % at 1 − cos θ, θ from 140° to 180° (1.766 to 2), others 1.9 to 2.05.
+    expected = 0.45 * (1.75 - 1.35) / 0.65
+    assert float((values < 1.75).float().mean()) == pytest.approx(
+        expected, abs=4 * (0.28 * 0.72 / 2000) ** 0.5
+    )
+    assert float(values.min()) >= 1.35 and float(values.max()) <= 2.05

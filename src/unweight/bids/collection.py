@@ -183,7 +183,7 @@ def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], 
     volume = (name.entities.get("part", ""), *links)
     if volume in members:
         raise InputError(
-            f"stands for the same volume as {members[volume].name}", remedy="Keep one.", path=path
+            f"describes the same volume as {members[volume].name}", remedy="Keep one.", path=path
         )
     _check_inside(root, path)
     members[volume] = path
@@ -214,9 +214,7 @@ def _images(subject: Path, folder: Path, suffixes: Sequence[str]) -> Iterator[tu
             continue
         name = parse_stem(stem)
         if name is None or not _belongs(name, subject, folder):
-            raise InputError(
-                "is not named as BIDS asks, for the folder it is in", remedy="Rename it.", path=path
-            )
+            raise InputError("has no valid BIDS name for its folder", remedy="Rename it.", path=path)
         yield path, name
 
 
@@ -234,9 +232,9 @@ def _check_inside(root: Path, path: Path) -> None:
     except PermissionError as error:
         raise unreadable(path, error) from error
     except (OSError, RuntimeError) as error:
-        raise InputError("is a link to nothing", remedy="Fetch the data.", path=path) from error
+        raise InputError("is a broken link", remedy="Fetch the data.", path=path) from error
     if not (target.is_relative_to(root.resolve()) or _is_annexed(target)):
-        raise InputError("leads out of the tree it is in", remedy="Copy the file into the tree.", path=path)
+        raise InputError("leads out of the dataset", remedy="Copy the file into the tree.", path=path)
 
 
 def _is_annexed(target: Path) -> bool:

@@ -15,13 +15,13 @@ def listed(folder: Path) -> tuple[Path, ...]:
     """Return what a folder holds, in natural order of name; nothing if there is no such folder.
 
     Raises:
-        InputError: It may not be read, or is a link to nothing.
+        InputError: It may not be read, or is a broken link.
     """
     try:
         return tuple(sorted(folder.iterdir(), key=natural_key))
     except (FileNotFoundError, NotADirectoryError) as error:
         if is_link(folder):
-            raise InputError("is a link to nothing", remedy="Fetch the data.", path=folder) from error
+            raise InputError("is a broken link", remedy="Fetch the data.", path=folder) from error
         return ()
     except OSError as error:
         raise unreadable(folder, error) from error
@@ -30,14 +30,14 @@ def listed(folder: Path) -> tuple[Path, ...]:
 def unreadable(path: Path, error: OSError) -> InputError:
     """Return what is to be said of a file or folder that the system does not let be read."""
     return InputError(
-        f"cannot be read ({error.strerror or error})", remedy="Check who may read it.", path=path
+        f"cannot be read ({error.strerror or error})", remedy="Check its permissions.", path=path
     )
 
 
 def labelled_folders(folder: Path, entity: str) -> tuple[Path, ...]:
     """Return the folders of an entity within a folder, such as `sub-01` and `sub-02`, in order of name.
 
-    One whose name is no BIDS label is among them, and so is a link to nothing where a folder belongs.
+    One whose name is no BIDS label is among them, and so is a broken link where a folder belongs.
 
     Args:
         folder: Where to look.

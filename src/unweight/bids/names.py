@@ -58,7 +58,7 @@ def check_label(label: str, what: str) -> str:
     """
     if LABEL.fullmatch(label) is None:
         raise InputError(
-            f"{label[:80]!r} cannot be a label of {what}",
+            f"{label[:80]!r} is not a valid label of {what}",
             remedy="Use letters and digits only, 64 at most, without the prefix.",
         )
     return label
@@ -98,7 +98,7 @@ def subject_folder(root: Path, entities: Mapping[str, str]) -> Path:
     try:
         inside = folder.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:
-        raise InputError("is a link to nothing", remedy="Remove the link.", path=folder) from error
+        raise InputError("is a broken link", remedy="Remove the link.", path=folder) from error
     if not inside:
         raise InputError("leads out of the dataset", remedy="Remove the link.", path=folder)
     return folder

@@ -82,7 +82,7 @@ def read_participants(root: Path, subjects: Sequence[str]) -> Participants:
         columns = _columns(header)
         unit, remark = _unit(root, header, columns.age)
     except InputError as error:
-        return Participants(remarks=(f"{FILE} {error.problem}; no age and sex are taken from it",))
+        return Participants(remarks=(f"{FILE} {error.problem}; age and sex are not read from it",))
     read = _Reading(columns=columns, unit=unit, subjects=tuple(subjects))
     people = read.people(rows)
     return Participants(people=people, remarks=(*remark, *read.remarks()))
@@ -96,10 +96,10 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         if path.is_symlink():
-            raise InputError("is a link to nothing") from error
+            raise InputError("is a broken link") from error
         return [], []
     except UnicodeDecodeError as error:
-        raise InputError("is no text") from error
+        raise InputError("is not text") from error
     if not lines:
         raise InputError("is empty")
     for separator in SEPARATORS:
@@ -165,13 +165,13 @@ def _unit(root: Path, header: Sequence[str], column: int | None) -> tuple[float,
     try:
         about = read_sidecar(beside).get(header[column])
     except InputError as error:
-        return named, (f"{beside.name} {error.problem}; ages are taken as years",)
+        return named, (f"{beside.name} {error.problem}; ages are read as years",)
     unit = about.get("Units") if isinstance(about, Mapping) else None
     if not isinstance(unit, str) or not unit.strip():
         return named, ()
     known = YEARS.get(_plain(unit))
     if known is None:
-        return math.nan, (f"{beside.name} gives ages in {unit[:40]!r}, a unit that is not known",)
+        return math.nan, (f"{beside.name} gives ages in {unit[:40]!r}, an unknown unit",)
     return known, ()
 
 
@@ -207,7 +207,7 @@ class _Reading:
             person = Participant(participant_id=label, age=self._age(age, label), sex=self._sex(sex, label))
             result.setdefault(label, []).append(person)
         if rows and not result:
-            self._doubt("of none of the subjects that have maps", f"{len(rows)} lines")
+            self._doubt("not about any subject with maps", f"{len(rows)} lines")
         return tuple(self._one(label, people) for label, people in result.items())
 
     def remarks(self) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ class _Reading:
         if len(alike) > 1:
             self._doubt("could be one of several subjects", f"{name} ({', '.join(alike)})")
         elif not alike and LABEL.fullmatch(label) is None:
-            self._doubt("no label of a subject", repr(name[:40]))
+            self._doubt("not a subject label", repr(name[:40]))
         return alike[0] if len(alike) == 1 else None
 
     def _age(self, text: str, label: str) -> float | None:
@@ -243,7 +243,7 @@ class _Reading:
             self._doubt("not read as ages", f"sub-{label} {text[:40]!r}")
             return None
         if match[3]:
-            self._doubt("ages known as a lower limit, which is taken", f"sub-{label} {text!r}")
+            self._doubt("ages given as a lower limit, which is used", f"sub-{label} {text!r}")
         return years
 
     def _sex(self, text: str, label: str) -> str:
@@ -258,7 +258,7 @@ class _Reading:
         sexes = {person.sex for person in people if person.sex}
         if len(ages) > 1 or len(sexes) > 1:
             self._doubt(
-                "lines about one subject that differ; nothing is taken where they do", f"sub-{label}"
+                "contradictory lines about one subject; contradictory values are not used", f"sub-{label}"
             )
         return Participant(
             participant_id=label,

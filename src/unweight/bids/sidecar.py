@@ -137,7 +137,7 @@ def read_sidecar(path: Path) -> dict[str, object]:
             f"the sidecar is not valid JSON ({error})", remedy="Correct it.", path=path
         ) from error
     if not isinstance(value, dict):
-        raise InputError("the sidecar does not hold an object {…}", remedy="Correct it.", path=path)
+        raise InputError("the sidecar is not a JSON object {…}", remedy="Correct it.", path=path)
     return value
 
 

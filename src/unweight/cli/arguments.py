@@ -183,7 +183,7 @@ def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
             dest=f"{contrast}_file",
             type=Path,
             metavar="FILE",
-            help=f"the {name} image, a NIfTI file",
+            help=f"{name} image (NIfTI)",
         ),
         *(
             argument(
@@ -191,7 +191,7 @@ def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
                 dest=f"{contrast}_{words.replace(' ', '_')}",
                 type=float,
                 metavar="S",
-                help=f"{words} of it [s]",
+                help=f"{words} of the {name} image [s]",
             )
             for short, words in times.items()
         ),
@@ -200,12 +200,12 @@ def weighted_arguments(contrast: str) -> tuple[Argument, ...]:
             dest=f"{contrast}_flip_angle",
             type=float,
             metavar="DEG",
-            help="flip angle of it [degrees]",
+            help=f"flip angle of the {name} image [degrees]",
         ),
         argument(
             f"--{contrast}-readout",
             choices=("spin-echo", "turbo-spin-echo", "mprage"),
-            help="what was read out, if its sidecar does not tell",
+            help="kind of readout, if not in the sidecar",
         ),
     )
 
@@ -216,21 +216,20 @@ SUBJECTS = argument(
     nargs="+",
     type=label,
     metavar="LABEL",
-    help="only these subjects of a BIDS tree",
+    help="only these subjects of a BIDS dataset",
 )
 SUBJECT = argument(
     "--subject",
     type=label,
     metavar="LABEL",
-    help="of images outside a BIDS tree: what their subject is called (default: what their names tell, "
-    "else 01)",
+    help="subject label for images outside a BIDS dataset (default: from the file names, otherwise 01)",
 )
 INPUTS = argument(
     "inputs",
     metavar="INPUT",
     nargs="+",
     type=Path,
-    help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
+    help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
 )
 TE = argument(
     "--te",
@@ -238,23 +237,28 @@ TE = argument(
     nargs="+",
     type=float,
     metavar="S",
-    help="echo time [s], one or one per volume",
+    help="echo time [s], one value or one per volume",
 )
 FIELD = argument(
     "--field",
     dest="field_strength",
     type=float,
     metavar="T",
-    help="field strength [T], if no sidecar tells it",
+    help="field strength [T], if not in a sidecar",
 )
-MASK = argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; work where it is not 0")
+MASK = argument(
+    "--mask",
+    type=Path,
+    metavar="FILE",
+    help="mask, NIfTI on the same grid; maps are computed where it is nonzero",
+)
 CHOSEN_SERIES = argument(
     "--series",
     nargs="+",
     type=series_range,
     metavar="N",
-    help="of a folder of DICOM, only the series of these numbers (8, or 8-13); times given by hand count "
-    "their volumes in this order",
+    help="for DICOM folders: numbers of the series to use (8, or 8-13); times on the command line refer "
+    "to their volumes in this order",
 )
 TI = argument(
     "--ti",
@@ -262,8 +266,7 @@ TI = argument(
     nargs="+",
     type=float,
     metavar="S",
-    help="inversion times [s], one per volume: in the order of the files, or of the numbers of DICOM "
-    "series",
+    help="inversion times [s], one per volume, in the order of the files or of the DICOM series numbers",
 )
 TR = argument(
     "--tr",
@@ -271,14 +274,14 @@ TR = argument(
     nargs="+",
     type=float,
     metavar="S",
-    help="repetition time [s], one or one per volume",
+    help="repetition time [s], one value or one per volume",
 )
 READOUT_TIME = argument(
     "--readout-time",
     nargs="+",
     type=float,
     metavar="S",
-    help="excitation to last echo of the train [s]; recovery starts there",
+    help="time from excitation to the last echo of the train [s], where recovery starts",
 )
 SERIES = (
     INPUTS,
@@ -287,8 +290,8 @@ SERIES = (
     TR,
     TE,
     READOUT_TIME,
-    flag("--signed", help="the images keep their sign (real part, phase corrected)"),
-    flag("--magnitude", help="the images are magnitudes"),
+    flag("--signed", help="signed images (real part after phase correction)"),
+    flag("--magnitude", help="magnitude images"),
     MASK,
     SUBJECTS,
     SUBJECT,
@@ -301,9 +304,14 @@ OUT = argument(
     metavar="DIR",
     help="output directory for derivatives; created if absent",
 )
-DEVICE = argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
-NO_FIGURES = flag("--no-figures", help="write no pictures")
-NO_REPORT = flag("--no-report", help="write no page for the subject")
+DEVICE = argument(
+    "--device",
+    default="auto",
+    choices=("auto", "cpu", "cuda"),
+    help="computing device (default auto: GPU if available)",
+)
+NO_FIGURES = flag("--no-figures", help="do not write figures")
+NO_REPORT = flag("--no-report", help="do not write the HTML report")
 PICTURES = (NO_FIGURES, NO_REPORT)
 EXAMINATION = (
     argument(
@@ -311,28 +319,28 @@ EXAMINATION = (
         metavar="INPUT",
         nargs="*",
         type=Path,
-        help="a BIDS tree, with T1w, T2w and FLAIR of each subject, or a folder of NIfTI or NIfTI files "
-        "whose names end in T1w, T2w and FLAIR; or give files with the options",
+        help="BIDS dataset with T1w, T2w and FLAIR of each subject, or a folder of NIfTI files or NIfTI "
+        "files whose names end in T1w, T2w and FLAIR; alternatively use --t1w, --t2w and --flair",
     ),
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
-    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
     argument(
         "--reference",
         choices=WEIGHTED,
-        help="whose grid the maps lie on (default: that of the first image given)",
+        help="image that defines the grid of the maps (default: the first image given)",
     ),
-    flag("--no-register", help="images on other grids are aligned already: only resample them"),
-    flag("--n4", help="take the bias field out of each image first"),
+    flag("--no-register", help="do not register images on other grids, only resample them"),
+    flag("--n4", help="correct the bias field of each image first (N4)"),
     argument(
         "--rec",
         metavar="LABEL",
-        help="write names with rec-LABEL, beside T1 and T2 maps of other images of the same head",
+        help="add rec-LABEL to the file names, to keep T1 and T2 maps of other images of the same subject",
     ),
     SUBJECTS,
     SUBJECT,
 )
 COMMON = (
-    flag("-q", "--quiet", help="say only what went wrong"),
-    flag("--debug", help="show the traceback of an error"),
+    flag("-q", "--quiet", help="print errors only"),
+    flag("--debug", help="print the traceback of an error"),
 )

@@ -11,6 +11,7 @@ from unweight.cli.arguments import (
     flag,
     label,
 )
+from unweight.cli.contrast_command import CONTRAST
 from unweight.cli.learning_commands import EVALUATE, TRAIN
 from unweight.cli.mapping_commands import (
     FIT,
@@ -32,6 +33,7 @@ COMMANDS = {
     "t2": T2,
     "qsm": QSM,
     "mprage": MPRAGE,
+    "contrast": CONTRAST,
     "run": RUN,
     "init": INIT,
     "slurm": SLURM,
@@ -39,9 +41,9 @@ COMMANDS = {
     **FIT_OF_MODEL,
     "phantom": Command(
         module="unweight.cli.phantom",
-        summary="table of the NIST/ISMRM system phantom's spheres from T1 maps",
+        summary="measured and nominal T1 of the spheres of the NIST/ISMRM system phantom",
         arguments=(
-            argument("out", metavar="OUT", type=Path, help="folder of maps that `unweight t1` wrote"),
+            argument("out", metavar="OUT", type=Path, help="output folder of `unweight t1`"),
             argument(
                 "--phantom-version",
                 dest="version",
@@ -56,16 +58,18 @@ COMMANDS = {
                 nargs="+",
                 type=Path,
                 metavar="INPUT",
-                help="the images the map was made from: the spheres' mean signals are then fitted",
+                help="images of the T1 maps; adds a fit of the mean signal of each sphere",
             ),
-            argument("--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: by T1"),
+            argument(
+                "--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: detected from T1"
+            ),
             argument(
                 "--radius",
                 dest="radius_mm",
                 type=float,
                 default=4.5,
                 metavar="MM",
-                help="of the region in each sphere [mm]",
+                help="radius of the region of interest in each sphere [mm] (default 4.5)",
             ),
             FIELD,
             SUBJECTS,
@@ -77,20 +81,36 @@ COMMANDS = {
     ),
     "regions": Command(
         module="unweight.cli.regions",
-        summary="mean, spread and median of maps in each region of a label image",
+        summary="mean, SD and median of maps in each region of a label image",
         arguments=(
-            argument("maps", metavar="MAP", nargs="+", type=Path, help="NIfTI files of one volume"),
-            argument("--labels", required=True, type=Path, metavar="FILE", help="NIfTI on the same grid"),
-            argument("--names", type=Path, metavar="FILE", help=".tsv (index, name) or JSON of the labels"),
-            argument("--mask", type=Path, metavar="FILE", help="NIfTI on the same grid; not 0 inside"),
-            argument("--erode", type=int, default=0, metavar="N", help="voxels to take off each region"),
-            argument("-o", "--out", type=Path, metavar="TSV", help="write the table to this file"),
+            argument("maps", metavar="MAP", nargs="+", type=Path, help="3-D NIfTI files"),
+            argument(
+                "--labels",
+                required=True,
+                type=Path,
+                metavar="FILE",
+                help="label image, NIfTI on the same grid",
+            ),
+            argument(
+                "--names", type=Path, metavar="FILE", help="names of the labels, .tsv (index, name) or JSON"
+            ),
+            argument(
+                "--mask", type=Path, metavar="FILE", help="mask, NIfTI on the same grid; nonzero inside"
+            ),
+            argument(
+                "--erode",
+                type=int,
+                default=0,
+                metavar="N",
+                help="voxels to remove at region boundaries (default 0)",
+            ),
+            argument("-o", "--out", type=Path, metavar="TSV", help="output file; default: print the table"),
         ),
         epilogue="unweight regions sub-1_T1map.nii.gz --labels sub-1_dseg.nii.gz --erode 1 -o regions.tsv",
     ),
     "report": Command(
         module="unweight.cli.report",
-        summary="one page for each subject: maps, their quality and limitations, methods",
+        summary="write an HTML report for each subject: maps, quality and limitations, methods",
         arguments=(
             argument("out", metavar="OUT", type=Path, help="folder of maps"),
             argument(
@@ -105,27 +125,44 @@ COMMANDS = {
         ),
         epilogue="unweight report maps\nunweight report maps --participant-label 01 02",
     ),
+    "cite": Command(
+        module="unweight.cli.cite",
+        summary="print methods paragraphs of a folder of maps and write their references as CITATION.bib",
+        arguments=(argument("out", metavar="OUT", type=Path, help="folder of maps"),),
+        epilogue="unweight cite maps",
+    ),
     "validate": Command(
         module="unweight.cli.validate",
-        summary="read everything, run nothing, say what is wrong",
+        summary="read and check all images without computing maps",
         arguments=SERIES,
         epilogue="unweight validate bids_tree",
     ),
     "demo": Command(
         module="unweight.cli.demo",
-        summary="simulate phantom and head as a BIDS dataset and map them, from files to pages",
+        summary="simulate a phantom and a head as a BIDS dataset, map them and write reports",
         arguments=(
-            argument("-o", "--out", type=Path, default=Path("demo"), metavar="DIR", help="default: demo"),
-            argument("--snr", type=float, default=50.0, help="PD over noise SD (default 50)"),
-            argument("--seed", type=int, default=0, help="of the noise and the head (default 0)"),
-            flag("--phantom-only", help="leave the head out"),
+            argument(
+                "-o",
+                "--out",
+                type=Path,
+                default=Path("demo"),
+                metavar="DIR",
+                help="output folder (default demo)",
+            ),
+            argument(
+                "--snr", type=float, default=50.0, help="SNR, PD divided by the noise SD (default 50)"
+            ),
+            argument("--seed", type=int, default=0, help="random seed of noise and head (default 0)"),
+            flag("--phantom-only", help="omit the head"),
         ),
     ),
     "simulate": Command(
         module="unweight.cli.simulate",
         summary="simulate a cohort as a BIDS dataset, with the true maps as derivatives",
         arguments=(
-            argument("out", metavar="OUT", type=Path, help="`bids` and `truth` are made in it"),
+            argument(
+                "out", metavar="OUT", type=Path, help="output folder; `bids` and `truth` are created in it"
+            ),
             argument(
                 "--brainweb-dir",
                 dest="heads",
@@ -141,29 +178,30 @@ COMMANDS = {
                 nargs=2,
                 type=Path,
                 metavar=("NIFTI", "JSON"),
-                help="a label image, and the material of each of its numbers",
+                help="label image, and JSON file with the material of each label",
             ),
-            flag("--mni", help="the MNI152 brain of an installed nilearn"),
+            flag("--mni", help="use the MNI152 brain of an installed nilearn"),
             argument(
                 "--n-subjects",
                 old="--subjects",
                 type=int,
                 default=1,
                 metavar="N",
-                help="how many (default 1)",
+                help="number of subjects (default 1)",
             ),
             argument(
                 "--contrast",
                 default="ir",
                 choices=("ir", "routine", "megre"),
-                help="inversion recovery; T1w, T2w and FLAIR; multi-echo gradient echo and MPRAGE",
+                help="ir: inversion recovery (default); routine: T1w, T2w and FLAIR; megre: multi-echo "
+                "gradient echo and MPRAGE",
             ),
             *SIMULATED_MODEL,
             argument(
                 "--protocol",
                 default="fixed",
                 choices=("fixed", "random"),
-                help="published or random, legal",
+                help="fixed: published protocol (default); random: random protocol within scanner limits",
             ),
             argument(
                 "--snr",
@@ -171,16 +209,16 @@ COMMANDS = {
                 type=float,
                 default=(30.0, 100.0),
                 metavar=("LOW", "HIGH"),
-                help="brightest volume over noise SD (default 30 100)",
+                help="range of the SNR of the brightest volume (default 30 100)",
             ),
             argument(
                 "--slices",
                 type=int,
                 metavar="N",
-                help="only N slices in the middle of the brain; not for megre",
+                help="simulate only N central slices; not for megre",
             ),
             flag("--lesions", help="add multiple-sclerosis plaques"),
-            flag("--motion", help="let some heads move between volumes (inversion recovery)"),
+            flag("--motion", help="add motion between volumes to some heads (inversion recovery)"),
             argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)"),
         ),
         epilogue=(
@@ -192,7 +230,7 @@ COMMANDS = {
     "evaluate": EVALUATE,
     "doctor": Command(
         module="unweight.cli.doctor",
-        summary="versions, threads, device, memory: what to send with a question",
+        summary="print versions, threads, device and memory, for bug reports",
         arguments=(),
     ),
 }

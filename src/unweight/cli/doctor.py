@@ -113,7 +113,7 @@ def _memory() -> str:
 
 def _cuda() -> str:
     if not torch.cuda.is_available():
-        return "none; everything runs on the processor"
+        return "none; computing on the CPU"
     name, size = torch.cuda.get_device_name(0), torch.cuda.get_device_properties(0).total_memory
     return f"{name}, {size / 2**30:.0f} GiB"
 

@@ -120,7 +120,7 @@ def _watch(options: EvaluateOptions) -> Watch:
 
 def _report(refusals: Sequence[MethodRefusal], screen: Console) -> None:
     for refusal in refusals:
-        screen.print(f"{refusal.dataset}: {refusal.method} is left out: {refusal.reason}")
+        screen.print(f"{refusal.dataset}: {refusal.method} is excluded: {refusal.reason}")
 
 
 def _report_missing(absent: Sequence[str], screen: Console) -> None:
@@ -171,9 +171,7 @@ def _t1_plan(options: EvaluateOptions) -> T1Plan:
         seeds = QUICK_SEEDS if options.quick else N_SEEDS
     sets = options.chosen(SETS)
     if not (sets or options.t1_data.phantom or options.t1_data.brain):
-        raise UsageError(
-            "nothing to evaluate on", remedy=f"Give --phantom, --brain, or --datasets {SETS[0]}."
-        )
+        raise UsageError("no data to evaluate", remedy=f"Give --phantom, --brain, or --datasets {SETS[0]}.")
     return T1Plan(sets=sets, n_seeds=seeds, heads=options.heads, quick=options.quick)
 
 
@@ -260,7 +258,7 @@ def _score_own_map(data: SusceptibilityData, metrics: MetricChoice) -> Evaluatio
     mask = read_mask(data.chi_mask, chi.grid)
     if not bool((mask & torch.isfinite(chi.data) & torch.isfinite(truth.data)).any()):
         raise InputError(
-            "the mask holds no voxel in which both maps have a value",
+            "the mask contains no voxel in which both maps have a value",
             remedy="Give the mask of these maps.",
             path=data.chi_mask,
         )

@@ -242,7 +242,7 @@ def _datasets(options: EvaluateOptions, displayed: Course) -> Iterator[tuple[str
             n=count,
             quick=options.quick,
             n_workers=n_workers if n_workers > 1 else 0,
-            progress=displayed.bar(f"{dataset}: people made"),
+            progress=displayed.bar(f"{dataset}: subjects simulated"),
         )
         yield dataset, (load_pair(path) for path in paths), len(paths)
 
@@ -264,7 +264,7 @@ def _count(options: EvaluateOptions, dataset: str) -> int:
 def _real_levels(path: Path, work: _Work) -> ImageLevels:
     """Return levels and structures of a real image."""
     if work.own is None:
-        raise UsageError("--t1w is looked at by the own segmenter", remedy="Leave --segmenter out.")
+        raise UsageError("--t1w requires the segmenter `own`", remedy="Leave --segmenter out.")
     return measure_image(path, work.own)
 
 

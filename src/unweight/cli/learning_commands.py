@@ -21,11 +21,23 @@ MOST_LISTED = 8
 
 
 OWN_SUSCEPTIBILITY = (
-    argument("--chi", only=("qsm",), type=Path, metavar="FILE", help="score this susceptibility map [ppm]"),
-    argument("--truth", only=("qsm",), type=Path, metavar="FILE", help="against this one"),
-    argument("--chi-mask", only=("qsm",), type=Path, metavar="FILE", help="where it is not 0"),
     argument(
-        "--chi-labels", only=("qsm",), type=Path, metavar="FILE", help="with labels of the QSM challenge"
+        "--chi", only=("qsm",), type=Path, metavar="FILE", help="susceptibility map to evaluate [ppm]"
+    ),
+    argument(
+        "--truth",
+        only=("qsm",),
+        type=Path,
+        metavar="FILE",
+        help="reference susceptibility map for --chi [ppm]",
+    ),
+    argument("--chi-mask", only=("qsm",), type=Path, metavar="FILE", help="mask for --chi, nonzero inside"),
+    argument(
+        "--chi-labels",
+        only=("qsm",),
+        type=Path,
+        metavar="FILE",
+        help="label image for --chi, with the labels of the QSM challenge",
     ),
 )
 OWN_T1W = (
@@ -36,14 +48,14 @@ OWN_T1W = (
         only=("mprage",),
         type=int,
         metavar="N",
-        help="simulated subjects of each set (default 60, of others 4)",
+        help="simulated subjects per data set (default 60 for the healthy set, 4 for others)",
     ),
     argument(
         "--pairs",
         only=("mprage",),
         type=Path,
         metavar="DIR",
-        help="where simulated subjects are kept",
+        help="folder for simulated subjects",
     ),
     argument(
         "--test-bids-dir",
@@ -52,27 +64,27 @@ OWN_T1W = (
         only=("mprage",),
         type=Path,
         metavar="DIR",
-        help="a tree with MEGRE and T1w to score on too",
+        help="also evaluate on the MEGRE and T1w images of this BIDS dataset",
     ),
     argument(
         "--t1w",
         only=("mprage",),
         type=Path,
         metavar="FILE",
-        help="a real T1w image to look at beside them",
+        help="real T1w image to show for comparison",
     ),
     argument(
         "--segmenter",
         only=("mprage",),
         choices=("own", "synthseg", "fastsurfer"),
-        help="what finds structures, in true and synthesised images alike (default own)",
+        help="segmentation method for true and synthetic images (default own)",
     ),
     argument(
         "--workers",
         only=("mprage",),
         type=int,
         metavar="N",
-        help="processes that simulate (default: one each core)",
+        help="number of simulation processes (default: one per core)",
     ),
 )
 
@@ -89,7 +101,7 @@ def _each(lists: Mapping[str, Sequence[str]]) -> str:
 TRAIN = Command(
     module="unweight.cli.train",
     kinds="method",
-    summary="train a network for T1, for T1, T2 and PD, or for T1w images; resumes if interrupted",
+    summary="train a network; an interrupted training resumes",
     arguments=(
         argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
         argument(
@@ -104,7 +116,8 @@ TRAIN = Command(
             "--preset",
             default="cpu",
             choices=("cpu", "gpu", "paper"),
-            help="cpu: about an hour on two cores (default); paper: as published, where it was",
+            help="cpu: about an hour on two cores (default); gpu: more data and steps, for a GPU; paper: "
+            "published configuration, where there is one",
         ),
         argument(
             "--brainweb-dir",
@@ -120,15 +133,15 @@ TRAIN = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="train for these inversion times [s]",
+            help="inversion times to train for [s]",
         ),
-        argument("--tr", only=OF_T1, type=float, metavar="S", help="their repetition time [s]"),
+        argument("--tr", only=OF_T1, type=float, metavar="S", help="repetition time to train for [s]"),
         argument(
             "--readout-time",
             only=OF_T1,
             type=float,
             metavar="S",
-            help="their excitation to last echo [s] (default 0)",
+            help="time from excitation to last echo to train for [s] (default 0)",
         ),
         argument(
             "--protocol-from",
@@ -138,7 +151,7 @@ TRAIN = Command(
             nargs="+",
             type=Path,
             metavar="INPUT",
-            help="take these times from images or sidecars; --ti, --tr and --readout-time go before",
+            help="read these times from images or sidecars; --ti, --tr and --readout-time take precedence",
         ),
         argument(
             "--minutes",
@@ -146,8 +159,10 @@ TRAIN = Command(
             metavar="M",
             help="approximate training time in minutes, without the simulation of slabs",
         ),
-        argument("--steps", type=int, metavar="N", help="steps of the training"),
-        argument("--slabs", only=OF_SLABS, type=int, metavar="N", help="slabs to train on"),
+        argument("--steps", type=int, metavar="N", help="number of training steps"),
+        argument(
+            "--slabs", only=OF_SLABS, type=int, metavar="N", help="number of simulated slabs to train on"
+        ),
         argument(
             "--bids-dir",
             dest="bids",
@@ -155,7 +170,7 @@ TRAIN = Command(
             only=OF_PAIRS,
             type=Path,
             metavar="DIR",
-            help="learn from the MEGRE and T1w of this tree, not from simulation",
+            help="train on the MEGRE and T1w images of this BIDS dataset instead of simulation",
         ),
         argument(
             "--labels-dir",
@@ -164,7 +179,7 @@ TRAIN = Command(
             only=OF_STRUCTURES,
             type=Path,
             metavar="DIR",
-            help="derivatives of --bids-dir with a `dseg` on each T1w",
+            help="derivatives of --bids-dir with a `dseg` image for each T1w image",
         ),
         argument(
             "--n-subjects",
@@ -174,14 +189,14 @@ TRAIN = Command(
             nargs=2,
             type=int,
             metavar=("TRAIN", "VALIDATION"),
-            help="simulated subjects (default 40 and 5)",
+            help="number of simulated subjects for training and validation (default 40 and 5)",
         ),
         argument(
             "--pairs",
             only=OF_PAIRS,
             type=Path,
             metavar="DIR",
-            help="where what is learned from is kept (default: with the training)",
+            help="folder for the training data (default: in the training folder)",
         ),
         argument("--seed", type=int, default=0, help="seed of all random numbers (default 0)"),
         argument(
@@ -189,30 +204,38 @@ TRAIN = Command(
             only=WITH_BASE,
             type=Path,
             metavar="DIR",
-            help="the posterior whose draws t1-residual learns (default: the shipped one); the mprage-unet "
-            "whose residual mprage learns (default: trained first)",
+            help="folder of weights that this method builds on: t1-posterior for t1-residual (default: "
+            "shipped weights), mprage-unet for mprage (default: trained first)",
         ),
         argument(
             "--from",
             dest="start",
             metavar="DIR",
-            help="start from the weights in a folder, or from the `shipped` ones",
+            help="initial weights: a folder, or `shipped`",
+        ),
+        argument(
+            "--device",
+            default="auto",
+            choices=("auto", "cpu", "cuda"),
+            help="computing device (default auto: GPU if available)",
         ),
         argument(
             "--compare-with",
             metavar="DIR",
-            help="score the weights in a folder, or the `shipped` ones, on the same held-out samples",
+            help="evaluate other weights on the same held-out samples: a folder, or `shipped`",
         ),
-        argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train"),
         argument(
             "--precision",
             default="auto",
             choices=("auto", "float32", "bfloat16"),
-            help="what losses are computed in; auto: bfloat16 where preset and hardware have it, or where "
-            "a trial shows it faster (default)",
+            help="precision of the loss; auto (default): bfloat16 if preset and hardware support it or a "
+            "trial shows that it is faster",
         ),
         argument(
-            "--workers", type=int, metavar="N", help="processes that make slabs (default: one per core)"
+            "--workers",
+            type=int,
+            metavar="N",
+            help="number of processes that simulate slabs (default: one per core)",
         ),
     ),
     epilogue=(
@@ -228,7 +251,7 @@ TRAIN = Command(
 EVALUATE = Command(
     module="unweight.cli.evaluate",
     kinds="what",
-    summary="every method side by side on simulated and your own data: scores, tables, pictures",
+    summary="compare all methods on simulated data and on your own: scores, tables, figures",
     arguments=(
         argument(
             "what",
@@ -241,17 +264,17 @@ EVALUATE = Command(
             required=True,
             type=Path,
             metavar="DIR",
-            help="scores.tsv and the pictures go here",
+            help="output folder for scores.tsv and figures",
         ),
         argument(
             "--methods",
             nargs="+",
             choices=tuple(name for names in COMPARED.values() for name in names),
             metavar="METHOD",
-            help=f"{_each(COMPARED)}; default: all that there are weights for",
+            help=f"{_each(COMPARED)}; default: all with weights",
         ),
         argument(
-            "--weights", type=Path, metavar="DIR", help="folder of weights; default: the package's own"
+            "--weights", type=Path, metavar="DIR", help="folder of weights; default: those of the package"
         ),
         argument(
             "--datasets",
@@ -260,13 +283,13 @@ EVALUATE = Command(
             nargs="*",
             choices=tuple(name for names in DATASETS.values() for name in names),
             metavar="SET",
-            help=f"simulated sets; default: all of them; {_each(DATASETS)}",
+            help=f"simulated data sets; default: all; {_each(DATASETS)}",
         ),
         argument(
             "--metrics",
             nargs="+",
             metavar="METRIC",
-            help="what to score, by the names in scores.tsv or any other metric that the images or labels "
+            help="metrics, by their names in scores.tsv, or any other metric that the images or labels "
             "allow; default: the metrics of each evaluation",
         ),
         argument(
@@ -275,7 +298,7 @@ EVALUATE = Command(
             old="--heads",
             type=Path,
             metavar="DIR",
-            help="BrainWeb crisp heads, of which the test part is used; default: procedural heads",
+            help="BrainWeb crisp heads (the test heads are used); default: procedural heads",
         ),
         argument(
             "--phantom",
@@ -283,14 +306,14 @@ EVALUATE = Command(
             nargs="+",
             type=Path,
             metavar="DIR",
-            help="series of real system phantoms; methods are compared with ml in each sphere",
+            help="series of real system phantoms; compares the methods with ml in each sphere",
         ),
         argument(
             "--phantom-version",
             only=("t1",),
             type=int,
             choices=(1, 2),
-            help="of the real phantoms; 1: serial number up to 0041; 2: from 0042",
+            help="version of the real phantoms; 1: serial number up to 0041; 2: from 0042",
         ),
         argument(
             "--brain",
@@ -298,7 +321,7 @@ EVALUATE = Command(
             nargs="+",
             type=Path,
             metavar="INPUT",
-            help="a real series: BIDS tree, folder or NIfTI; methods are compared with ml",
+            help="real series (BIDS dataset, folder or NIfTI); compares the methods with ml",
         ),
         argument("--ti", only=("t1",), nargs="+", type=float, metavar="S", help="TI of --brain [s]"),
         argument("--tr", only=("t1",), nargs="+", type=float, metavar="S", help="TR of --brain [s]"),
@@ -307,25 +330,25 @@ EVALUATE = Command(
             only=("t1",),
             type=int,
             metavar="N",
-            help="noise seeds of the phantom and of small structures (default 5, quick 1)",
+            help="number of noise seeds for phantom and small structures (default 5, with --quick 1)",
         ),
         argument(
             "--draws",
             only=("t1",),
             type=int,
             metavar="N",
-            help="draws of the diffusor; default: as its card says",
+            help="number of samples of the diffusor; default: from its model card",
         ),
         argument(
             "--steps",
             only=("t1",),
             type=int,
             metavar="N",
-            help="steps of each draw; default: as its card says",
+            help="diffusion steps per sample; default: from the model card",
         ),
         *OWN_SUSCEPTIBILITY,
         *OWN_T1W,
-        flag("--quick", help="one head, a slice or two, one seed: to see that it runs"),
+        flag("--quick", help="one head, one or two slices, one seed: to test that it runs"),
     ),
     epilogue=(
         "unweight evaluate t1 -o scores\n"

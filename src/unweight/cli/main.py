@@ -1,8 +1,8 @@
 """Entry point of `unweight`: parse, load the one command that was called, turn errors into one paragraph.
 
-Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others are done;
-2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that was not foreseen,
-as of too little memory; 130 interrupted.
+Exit codes: 0 success; 1 some series failed, are incomplete or do not fit into memory, the others are
+complete; 2 the command line or the input is invalid; 3 a result could not be written; 70 unexpected
+failure, such as insufficient memory; 130 interrupted.
 """
 
 import argparse
@@ -37,9 +37,9 @@ INTERRUPTED = 130
 LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
-    "Exit codes: 0 all done; 1 some series failed, are incomplete or do not fit into memory, the others "
-    "are done; 2 the call or the input cannot be used; 3 a result could not be written; 70 a failure that "
-    "was not foreseen, as of too little memory; 130 interrupted."
+    "Exit codes: 0 success; 1 some series failed, are incomplete or do not fit into memory, the others are "
+    "complete; 2 the command line or the input is invalid; 3 a result could not be written; 70 unexpected "
+    "failure, such as insufficient memory; 130 interrupted."
 )
 
 
@@ -155,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if output is None or output.lost is None:
             return code
         reason = (
-            f"standard output could not be written ({output.lost.strerror}); what is on disk is complete"
+            f"standard output could not be written ({output.lost.strerror}); files on disk are complete"
         )
         print(f"unweight {arguments.command}: {reason}", file=sys.stderr)
         return OutputError.exit_code
@@ -171,7 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if words is None:
             gc.freeze()  # or Python looks through all objects of its libraries before it ends
-        print("unweight: interrupted; what was written is complete, the rest is not there", file=sys.stderr)
+        print("unweight: interrupted; files written so far are complete", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if arguments.debug:

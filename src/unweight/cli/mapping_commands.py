@@ -36,8 +36,8 @@ ECHOES = (
         metavar="INPUT",
         nargs="*",
         type=Path,
-        help="a BIDS tree, a folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D); or give "
-        "them with --mag",
+        help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D); "
+        "alternatively use --mag",
     ),
     CHOSEN_SERIES,
     MAGNITUDES,
@@ -48,7 +48,7 @@ ECHOES = (
     SUBJECT,
 )
 DECAY_END = (
-    argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+    argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
     DEVICE,
     *PICTURES,
 )
@@ -57,8 +57,8 @@ B0_DIRECTION = argument(
     nargs=3,
     type=float,
     metavar=("X", "Y", "Z"),
-    help="of the static field in voxel axes; default: B0_dir of the sidecar, else the matrix of the header "
-    "that leads to the space of the scanner",
+    help="direction of the static field in voxel axes; default: B0_dir of the sidecar, otherwise the "
+    "header matrix to scanner coordinates",
 )
 PHASE_SCALING = (
     argument(
@@ -66,10 +66,13 @@ PHASE_SCALING = (
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="numbers of the phase images that stand for a full turn; default: recognised, and said",
+        help="phase image values corresponding to a full cycle (2π); default: detected and reported",
     ),
-    flag("--phase-full-range", help="the lowest and highest number of the phase images are a full turn"),
-    flag("--invert-phase", help="phase falls where the field is higher (GE)"),
+    flag(
+        "--phase-full-range",
+        help="the minimum and maximum of the phase images correspond to a full cycle (2π)",
+    ),
+    flag("--invert-phase", help="reverse the sign of the phase (GE)"),
 )
 COMPLEX_SERIES = (
     argument(
@@ -77,8 +80,8 @@ COMPLEX_SERIES = (
         metavar="INPUT",
         nargs="*",
         type=Path,
-        help="a BIDS tree with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
-        "whose names or sidecars tell the parts; or give them with --mag and --phase",
+        help="BIDS dataset with part-mag and part-phase (or real and imag), a folder, or NIfTI files "
+        "whose names or sidecars identify the parts; alternatively use --mag and --phase",
     ),
     CHOSEN_SERIES,
     MAGNITUDES,
@@ -92,7 +95,7 @@ COMPLEX_SERIES = (
     ),
     OUT,
     TE,
-    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: the brain is found"),
+    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
     SUBJECTS,
     SUBJECT,
     FIELD,
@@ -104,7 +107,7 @@ FLIP = argument(
     nargs="+",
     type=float,
     metavar="DEG",
-    help="flip angle [degrees], one or one per volume",
+    help="flip angle [degrees], one value or one per volume",
 )
 
 
@@ -224,26 +227,25 @@ QSM = Command(
             "--background",
             choices=offered("qsm", "background"),
             default="vsharp",
-            help="how background fields are removed (default vsharp)",
+            help="background removal (default vsharp)",
         ),
         argument(
             "--inversion",
             choices=offered("qsm", "inversion"),
             default="wtv",
-            help="from field to susceptibility; wtv (default): total variation, weighted with trust",
+            help="dipole inversion (default wtv: total variation, weighted by the precision of the field)",
         ),
         argument(
             "--reference",
             choices=REFERENCES,
             default="mean",
-            help="which mean susceptibility is called 0: of the whole mask (default), of CSF in the "
-            "ventricles, or none",
+            help="zero reference of susceptibility: mean of the mask (default), ventricular CSF, or none",
         ),
         argument(
             "--bipolar",
             choices=("auto", "yes", "no"),
             default="auto",
-            help="whether every other echo was read backwards (default: seen in the data)",
+            help="bipolar readout: yes, no, or auto (default): detected from the data",
         ),
         B0_DIRECTION,
         *PHASE_SCALING,
@@ -254,7 +256,7 @@ QSM = Command(
             metavar="RAD",
             help="exclude voxels with a larger residual of the phase fit [rad] (default 0.35)",
         ),
-        flag("--qsmxt", help="let an installed qsmxt do background removal and inversion"),
+        flag("--qsmxt", help="use an installed qsmxt for background removal and inversion"),
         DEVICE,
         *PICTURES,
     ),
@@ -266,7 +268,7 @@ QSM = Command(
 MPRAGE = Command(
     module="unweight.cli.mapping",
     mapping="unweight.mapping.mprage:MprageOptions",
-    summary="a T1w (MPRAGE) image made of multi-echo gradient echo; made, not measured",
+    summary="synthetic T1w (MPRAGE) image from multi-echo gradient echo",
     arguments=(
         *COMPLEX_SERIES,
         argument(
@@ -275,37 +277,51 @@ MPRAGE = Command(
             default="residual",
             help=methods_help("mprage", "residual"),
         ),
-        argument("--draws", type=int, metavar="N", help="draws of residual (default none) or fastddpm (4)"),
+        argument(
+            "--draws",
+            type=int,
+            metavar="N",
+            help="number of samples, for residual (default 0) or fastddpm (default 4)",
+        ),
         argument(
             "--planes",
             choices=T1W_PLANES,
-            help="slices given to a network: three, the mean over three planes; axial; alternate: by turns "
-            "from step to step of a draw",
+            help="orientation of the slices: three (mean over three orientations), axial, or alternate "
+            "(changing between the steps of a sample)",
         ),
-        argument("--r2star", type=Path, metavar="FILE", help="R2* map [1/s] to use; default: made"),
+        argument("--r2star", type=Path, metavar="FILE", help="R2* map [1/s]; default: computed"),
         argument(
-            "--chi", dest="chi_map", type=Path, metavar="FILE", help="susceptibility [ppm]; default: made"
+            "--chi",
+            dest="chi_map",
+            type=Path,
+            metavar="FILE",
+            help="susceptibility map [ppm]; default: computed",
         ),
         argument(
             "--drop-condition",
             dest="dropped_conditions",
             nargs="+",
             choices=("r2star", "chi"),
-            help="leave these inputs of the network out",
+            help="omit these network inputs",
             old="--without",
         ),
-        flag("--no-phase", help="magnitude alone: no susceptibility"),
+        flag("--no-phase", help="use magnitude only, without susceptibility"),
         TR,
         FLIP,
         flag(
             "--any-scan",
-            help="take scans outside the flip angles, TR, echo times, SNR or field of the training, too; "
-            "every voxel is then marked",
+            help="accept scans outside the supported range (flip angle, TR, echo times, SNR, field "
+            "strength); every voxel is then flagged as suspect",
         ),
         B0_DIRECTION,
         *PHASE_SCALING,
-        argument("--seed", type=int, default=0, metavar="N", help="of the draws (default 0)"),
-        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+        argument("--seed", type=int, default=0, metavar="N", help="random seed of the samples (default 0)"),
+        argument(
+            "--weights",
+            type=Path,
+            metavar="DIR",
+            help="folder of weights from `unweight train`; default: those of the package",
+        ),
         DEVICE,
         *PICTURES,
     ),
@@ -327,30 +343,35 @@ T1 = Command(
             "--method",
             choices=("auto", *offered("t1")),
             default="auto",
-            help=f"{methods_help('t1')}; auto (default): posterior where it was trained for the "
-            "protocol, else ml",
+            help=f"{methods_help('t1')}; auto (default): posterior within the supported range of its "
+            "weights, otherwise ml",
         ),
-        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
-        argument("--draws", type=int, metavar="N", help="maps to draw, of the posterior or the diffusor"),
-        argument("--steps", type=int, metavar="N", help="steps of each draw of the diffusor"),
+        argument(
+            "--weights",
+            type=Path,
+            metavar="DIR",
+            help="folder of weights from `unweight train`; default: those of the package",
+        ),
+        argument("--draws", type=int, metavar="N", help="number of samples, for posterior or diffusor"),
+        argument("--steps", type=int, metavar="N", help="diffusion steps per sample, for diffusor"),
         argument(
             "--efficiency",
             type=float,
             metavar="B",
-            help="hold the inversion efficiency at this value (2 is complete)",
+            help="fix the inversion efficiency at this value (2 for a perfect inversion)",
         ),
         argument(
             "--efficiency-range",
             nargs=2,
             type=float,
             metavar=("LOW", "HIGH"),
-            help="search the inversion efficiency in this range (default 0.5 3)",
+            help="range of the inversion efficiency (default 0.5 3)",
         ),
         flag(
             "--pulse-efficiency",
-            help="let the TR term follow B; default: complete inversion behind it",
+            help="use B in the TR term; default: perfect inversion in the TR term",
         ),
-        argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
+        argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
         DEVICE,
         *PICTURES,
     ),
@@ -373,7 +394,12 @@ MAPS = Command(
             default="embedding",
             help=methods_help("weighted", "embedding"),
         ),
-        argument("--weights", type=Path, metavar="DIR", help="weights that `unweight train` wrote"),
+        argument(
+            "--weights",
+            type=Path,
+            metavar="DIR",
+            help="folder of weights from `unweight train`; default: those of the package",
+        ),
         DEVICE,
         *PICTURES,
     ),
@@ -392,19 +418,21 @@ ARGUMENTS = (
     CHOSEN_SERIES,
     OUT,
     *TIMINGS,
-    flag("--signed", help="the images keep their sign (real part, phase corrected)"),
-    flag("--complex", help="fit magnitude and phase, or real and imaginary part, together"),
+    flag("--signed", help="signed images (real part after phase correction)"),
+    flag("--complex", help="fit complex data, from magnitude and phase or real and imaginary part"),
     KNOWN,
     argument(
         "--b1-map",
         type=Path,
         metavar="FILE",
-        help="the same as --known B1=FILE; `run` gives the TB1map of the visit",
+        help="equivalent to --known B1=FILE; `run` uses the TB1map of the visit",
     ),
     PERCENT,
     FIX,
-    argument("--noise-sd", type=float, metavar="S", help="noise of one channel, if you know it"),
-    argument("--rec", metavar="LABEL", help="write names with rec-LABEL, beside maps of other images"),
+    argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
+    argument(
+        "--rec", metavar="LABEL", help="add rec-LABEL to the file names, to keep maps of other images"
+    ),
     MASK,
     SUBJECTS,
     SUBJECT,
@@ -435,7 +463,7 @@ FIT_OF_MODEL = {
     item.command: Command(
         module="unweight.cli.mapping",
         mapping="unweight.mapping.model_fit:ModelOptions",
-        summary=f"{item.title or item.summary}, the same as `fit {item.name}`",
+        summary=f"{item.title or item.summary}; equivalent to `fit {item.name}`",
         arguments=ARGUMENTS,
         epilogue=f"unweight {item.command} bids_tree -o maps",
     )
@@ -446,7 +474,7 @@ SIMULATED_MODEL = (
     argument(
         "--model",
         choices=tuple(item.name for item in models()),
-        help="simulate magnitudes of this signal model instead, with the timings given",
+        help="simulate magnitude images of this signal model, with the timings given",
     ),
     *TIMINGS,
     argument(

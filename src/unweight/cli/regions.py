@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     mask = None if options.mask is None else read_mask(options.mask, labelled.grid)
     if mask is not None and not bool((mask & (labelled.labels != 0)).any()):
         raise InputError(
-            "the mask holds no voxel of any region",
+            "the mask contains no voxel of any region",
             remedy="Give the mask of these labels.",
             path=options.mask,
         )

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         if missing:
             raise IncompleteError(
                 f"its page is without the unfinished set {', '.join(missing)}",
-                remedy="Make these maps again.",
+                remedy="Compute these maps again.",
             )
 
     return each([(f"sub-{label}", label) for label in wanted], work, debug=debug, what="subjects")

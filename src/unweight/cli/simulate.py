@@ -137,12 +137,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{options.slices} slices", remedy="Give at least one.")
     if options.contrast == "megre" and options.slices is not None:
         raise UsageError(
-            "--slices does not go with megre", remedy="Its field is that of the whole head; leave it out."
+            "--slices cannot be used with megre", remedy="Its field requires the whole head; omit --slices."
         )
     if options.model is None and any(getattr(options, name) is not None for name in TIMINGS):
-        raise UsageError("timings are those of a model", remedy="Give --model, too.")
+        raise UsageError("timings require a signal model", remedy="Give --model, too.")
     if any(list((options.out / part).glob("sub-*")) for part in ("bids", "truth")):
-        raise UsageError(f"{options.out} holds a study already", remedy="Choose a new folder.")
+        raise UsageError(f"{options.out} already contains a study", remedy="Choose a new folder.")
     cohort = Cohort(n=options.n_subjects, seed=options.seed)
     if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
         raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")

@@ -22,7 +22,7 @@ def line(text: str) -> str:
 
 
 TREES = (
-    argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw BIDS tree; nothing is written there"),
+    argument("bids_dir", metavar="BIDS_DIR", type=Path, help="raw BIDS dataset; only read"),
     argument(
         "out_dir", metavar="OUT_DIR", type=Path, help="output directory for derivatives; created if absent"
     ),
@@ -47,59 +47,74 @@ CHOICE = (
         metavar="LABEL",
         help="only these sessions",
     ),
-    argument("--only", nargs="+", choices=commands(), help="what to make; default: all that can be made"),
-    argument("--config", type=Path, metavar="TOML", help="settings, as `unweight init` writes them"),
+    argument(
+        "--only", nargs="+", choices=commands(), help="kinds of maps; default: all that the images allow"
+    ),
+    argument("--config", type=Path, metavar="TOML", help="settings file, see `unweight init`"),
     argument(
         "--set",
         dest="settings",
         action="append",
         metavar="SECTION.KEY=VALUE",
-        help="one setting, over that of the file: --set t1.method=ml",
+        help="setting that overrides the file: --set t1.method=ml",
     ),
-    argument("--memory", type=float, metavar="GB", help="for all workers together (default: what is free)"),
-    flag("--gpu", help="compute on a GPU, one for each worker"),
-    flag("--no-report", help="write no page for each subject"),
+    argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="total memory for all workers (default: 90 %% of the free memory)",
+    ),
+    flag("--gpu", help="use one GPU per worker"),
+    flag("--no-report", help="do not write the HTML reports"),
 )
 BATCH_JOB = (
     argument(
-        "--walltime", type=line, metavar="H:M:S", help="of one job of a batch system (default 04:00:00)"
+        "--walltime",
+        type=line,
+        metavar="H:M:S",
+        help="time limit of one job of a batch system (default 04:00:00)",
     ),
-    argument("--queue", type=line, metavar="NAME", help="or partition, of a batch system"),
-    argument("--account", type=line, metavar="NAME", help="or project, of a batch system"),
+    argument("--queue", type=line, metavar="NAME", help="queue or partition of a batch system"),
+    argument("--account", type=line, metavar="NAME", help="account or project of a batch system"),
     argument(
         "--directive",
         dest="directives",
         action="append",
         type=line,
         metavar="TEXT",
-        help="a further line of the script of a job, without its prefix: --directive=--constraint=intel",
+        help="additional directive of the job script, without its prefix: --directive=--constraint=intel",
     ),
 )
 
 RUN = Command(
     module="unweight.cli.study.run",
-    summary="a whole BIDS tree: find what can be made for each subject, and make it",
+    summary="process a BIDS dataset (BIDS App): all maps that the images of each subject allow",
     arguments=(
         *TREES,
         argument(
             "level",
             choices=("participant", "group"),
-            help="participant: maps; group: tables and a page of all subjects",
+            help="participant: maps; group: tables and a report of all subjects",
         ),
         *CHOICE,
-        flag("--dry-run", help="say what would be done, with estimates of time and memory"),
-        argument("--workers", type=int, metavar="N", help="visits at a time (default 1)"),
-        argument("--cluster", choices=BATCH, help="let the workers be jobs of a batch system"),
+        flag("--dry-run", help="list planned steps with estimates of time and memory"),
+        argument(
+            "--workers", type=int, metavar="N", help="number of visits processed in parallel (default 1)"
+        ),
+        argument("--cluster", choices=BATCH, help="run the workers as jobs of a batch system"),
         argument(
             "--scheduler",
             metavar="ADDRESS",
-            help="use the workers of a Dask scheduler that runs, at tls://HOST:PORT",
+            help="use the workers of an existing Dask scheduler at tls://HOST:PORT",
         ),
-        flag("--insecure", help="take a scheduler at tcp:// too, where anybody can have code run"),
+        flag(
+            "--insecure",
+            help="accept a scheduler at tcp://, which has no authentication: any client can execute code",
+        ),
         argument(
             "--interface",
             metavar="NAME",
-            help="with --cluster: network interface that scheduler and workers listen on, as ib0",
+            help="with --cluster: network interface of scheduler and workers, for example ib0",
         ),
         *BATCH_JOB,
         argument(
@@ -108,10 +123,13 @@ RUN = Command(
             old="--labels",
             type=Path,
             metavar="DIR",
-            help="group: a tree of label images (_dseg) on the grid of the maps, to measure them in",
+            help="group: dataset of label images (_dseg) on the grid of the maps, for regional statistics",
         ),
         argument(
-            "--erode", type=int, metavar="N", help="group: voxels to take off each region (default 0)"
+            "--erode",
+            type=int,
+            metavar="N",
+            help="group: voxels to remove at region boundaries (default 0)",
         ),
     ),
     epilogue=(
@@ -124,7 +142,7 @@ RUN = Command(
 )
 INIT = Command(
     module="unweight.cli.study.init",
-    summary="write the settings of `unweight run`, with what each means",
+    summary="write a file with all settings of `unweight run` and their explanation",
     arguments=(
         argument(
             "path", metavar="TOML", nargs="?", type=Path, default=Path(CONFIG), help=f"default: {CONFIG}"
@@ -134,15 +152,15 @@ INIT = Command(
 )
 SLURM = Command(
     module="unweight.cli.study.slurm",
-    summary="write a SLURM job array that does `unweight run` for a few subjects each",
+    summary="write the script of a SLURM job array for `unweight run`",
     arguments=(
         *TREES,
         *CHOICE,
         *BATCH_JOB,
-        argument("--per-job", type=int, default=1, metavar="N", help="subjects of a job (default 1)"),
-        argument("--at-once", type=int, metavar="N", help="jobs that may run at a time"),
+        argument("--per-job", type=int, default=1, metavar="N", help="subjects per job (default 1)"),
+        argument("--at-once", type=int, metavar="N", help="maximum number of jobs running in parallel"),
         argument(
-            "-o", "--script", type=Path, metavar="FILE", help="write it to this file; default: show it"
+            "-o", "--script", type=Path, metavar="FILE", help="output file; default: print the script"
         ),
     ),
     epilogue="unweight slurm bids_tree maps --walltime 01:00:00 --at-once 50 -o maps.sbatch",

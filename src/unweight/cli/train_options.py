@@ -140,9 +140,9 @@ def _protocol(
     else:
         times = list(protocol_of(recipe)[0])
     if not times:
-        raise UsageError(f"{recipe.method} takes any TR as it is", remedy="Give the inversion times, --ti.")
+        raise UsageError(f"{recipe.method} accepts any TR", remedy="Give the inversion times, --ti.")
     if len(set(times)) < len(times):
-        raise UsageError(f"inversion times {times} hold one twice", remedy="Give each once.")
+        raise UsageError(f"inversion times {times} contain duplicates", remedy="Give each once.")
     repetition = options.tr if options.tr is not None else _only(like, "repetition_time", "--tr")
     readout = options.readout_time
     if readout is None:

@@ -45,7 +45,7 @@ class TrainingRecord:
         if other:
             raise UsageError(
                 f"{self.folder.parent} holds another training, with another {', '.join(other[:4])}",
-                remedy="Choose another folder with -o, or call it as it was called first.",
+                remedy="Choose another folder with -o, or repeat the original command.",
             )
         return recipe
 

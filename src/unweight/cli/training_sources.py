@@ -175,15 +175,15 @@ class PairTraining(TrainingSource):
         options, name = self.options, self.options.method
         if options.bids is not None and (options.heads or options.people):
             remedy = "Leave --brainweb-dir and --n-subjects out."
-            raise UsageError("--bids-dir learns from real people", remedy=remedy)
+            raise UsageError("--bids-dir trains on real subjects", remedy=remedy)
         if options.labels is not None and (options.bids is None or not self.method.needs_labels):
             raise UsageError(f"--labels-dir goes with {', '.join(_methods_of_labels())} and --bids-dir")
         if self.method.needs_labels and options.bids is not None and options.labels is None:
             raise UsageError(
-                f"{name} are learned from labels", remedy="Give --labels-dir, or leave --bids-dir out."
+                f"{name} are trained with labels", remedy="Give --labels-dir, or leave --bids-dir out."
             )
         if options.slabs is not None:
-            raise UsageError(f"{name} learns from people, not slabs", remedy="Give --n-subjects.")
+            raise UsageError(f"{name} is trained on subjects, not on slabs", remedy="Give --n-subjects.")
         if options.people is not None and min(options.people) < 1:
             raise UsageError(f"{options.people} people", remedy="Give at least one for each part.")
 

@@ -13,13 +13,14 @@ MEMORY = (
     "alloc_cpu",
 )
 SHARED = ("/dev/shm", "shared memory", "</torch_", "bus error")
-TOO_LITTLE = "there is not enough memory. Free some, raise the limit of the job, or give a smaller image."
+TOO_LITTLE = "insufficient memory. Free some, raise the limit of the job, or give a smaller image."
 SHM_FULL = (
-    "the memory that processes share (/dev/shm), or the folder for temporary files, is full. Free some "
+    "shared memory (/dev/shm), or the temporary folder, is full. Free some "
     "space, enlarge it (docker run --shm-size), or use fewer workers."
 )
 NO_PROCESS = (
-    "the system started no further process or thread. Raise the limit (ulimit -u), or use fewer workers."
+    "the system could not start another process or thread. Raise the limit (ulimit -u), or use fewer "
+    "workers."
 )
 
 
@@ -37,8 +38,8 @@ def explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, RuntimeError) and "start new thread" in text:
         return NO_PROCESS, UNEXPECTED
     return (
-        f"unexpected {type(error).__name__}: {text}. This is a fault of the program: call the command with "
-        "--debug, and report what it says.",
+        f"unexpected {type(error).__name__}: {text}. This is a bug: run the command with --debug and "
+        "report the output.",
         UNEXPECTED,
     )
 
@@ -63,7 +64,7 @@ def _of_system(error: OSError) -> tuple[str, int]:
     if error.errno == errno.ENOSPC and error.filename is None:
         return SHM_FULL, UNEXPECTED
     return (
-        f"{_file(error)}{error.strerror or error}. Check the path, and who may read and write there.",
+        f"{_file(error)}{error.strerror or error}. Check the path, and its permissions.",
         UNEXPECTED,
     )
 

@@ -65,12 +65,12 @@ class Acquisition:
             if given is not None and given.shape != self.voxels:
                 raise InputError(
                     f"the {name} has shape {tuple(given.shape)}, the volumes {tuple(self.voxels)}",
-                    remedy="Bring all onto one grid.",
+                    remedy="Resample all to one grid.",
                 )
         if self.kind is SignalKind.MAGNITUDE and bool((self.signal < 0).any()):
             raise InputError(
                 "magnitude volumes with negative values",
-                remedy="Say that they are signed (real part), or find out what wrote them.",
+                remedy="Declare them as signed (real part), or check the program that wrote them.",
             )
         if self.noise_sd is not None and not 0 < self.noise_sd < math.inf:
             raise InputError(f"noise_sd must be positive and finite, not {self.noise_sd:g}")

@@ -88,7 +88,7 @@ class MissingValuesError(ProtocolError):
             remedy = f"Write it into its sidecar, or give {option}."
         else:
             options = " ".join(value.option for value in self.missing)
-            remedy = f"Write them into the sidecars, or complete the call with: {options}"
+            remedy = f"Write them into the sidecars, or add to the command line: {options}"
         super().__init__(f"nothing tells {', '.join(parts)}", remedy=remedy, path=path)
 
 

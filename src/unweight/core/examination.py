@@ -57,7 +57,7 @@ class WeightedImageSet:
         }
         if len(set(shapes.values())) > 1:
             text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise InputError(f"images of different shapes: {text}", remedy="Bring all onto one grid.")
+            raise InputError(f"images of different shapes: {text}", remedy="Resample all to one grid.")
         if not bool(self.mask.any()):
             raise InputError("the brain mask is empty", remedy="Give a mask with some voxels.")
         if not 0 < self.field_strength < math.inf:

@@ -55,13 +55,13 @@ FAILED = frozenset(
 MEANINGS = {
     VoxelStatus.OK: "the voxel can be used",
     VoxelStatus.MASKED: "outside the mask, or not finite in the input; no value",
-    VoxelStatus.NO_SIGNAL: "the signal does not rise above the noise; no value",
-    VoxelStatus.NOT_CONVERGED: "the fit did not settle; no value",
-    VoxelStatus.OUT_OF_RANGE: "a main parameter left the range that is believed; no value",
-    VoxelStatus.IMPLAUSIBLE: "the signal model explains the data worse than noise allows",
-    VoxelStatus.POLARITY_AMBIGUOUS: "another sign of the magnitude data fits as well, with another T1",
-    VoxelStatus.SATURATED: "the input reached the top of its number format",
-    VoxelStatus.AT_LIMIT: "a nuisance parameter stopped at the end of its range; the rest leans on that",
+    VoxelStatus.NO_SIGNAL: "the signal is not above the noise; no value",
+    VoxelStatus.NOT_CONVERGED: "the fit did not converge; no value",
+    VoxelStatus.OUT_OF_RANGE: "a parameter of interest is outside its plausible range; no value",
+    VoxelStatus.IMPLAUSIBLE: "the residuals of the signal model exceed the noise",
+    VoxelStatus.POLARITY_AMBIGUOUS: "another polarity fits equally well, with a different T1",
+    VoxelStatus.SATURATED: "the input reached the maximum of its number format",
+    VoxelStatus.AT_LIMIT: "a nuisance parameter is at its limit; the other estimates depend on it",
 }
 
 

@@ -32,8 +32,8 @@ class ParameterSpec:
         suffix: BIDS suffix of its map, `T1map`.
         scale: LOG for positive values that spread over decades.
         description: One sentence for sidecars and reports.
-        desc: BIDS `desc` of what is no map but an image, and not measured: `synth`. Such an image is 0
-            where it has no value, for programs that take images know no NaN.
+        desc: BIDS `desc` of what is no map but an image, and not measured: `synth`.
+        zero_filled: Whether its file is 0 where it has no value, for programs that take images know no NaN.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ParameterSpec:
     scale: Scale = Scale.LINEAR
     description: str = ""
     desc: str = ""
+    zero_filled: bool = False
 
     def __post_init__(self) -> None:
         if not self.lower < self.upper:

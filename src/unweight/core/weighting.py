@@ -89,7 +89,7 @@ def completed(weighting: Weighting) -> tuple[Weighting, tuple[str, ...]]:
     if weighting.readout is Readout.TURBO_SPIN_ECHO and protocol.readout_time is None:
         end = TRAIN_OVER_ECHO * protocol.require("echo_time", "a turbo spin echo")
         _check_train(weighting, float(end[0]))
-        text = f"the echo train is taken to end at twice the echo time, {float(end[0]):.3g} s"
+        text = f"the echo train is assumed to end at twice the echo time, {float(end[0]):.3g} s"
         return replace(weighting, protocol=replace(protocol, readout_time=end)), (text,)
     if weighting.readout is not Readout.MPRAGE:
         _check_train(weighting, weighting.time("readout_time") or 0.0)
@@ -117,16 +117,16 @@ def _completed_mprage(weighting: Weighting) -> tuple[Weighting, tuple[str, ...]]
     after = cycle - before
     if spacing is None:
         spacing = max(MPRAGE_SPACING, 2 * (weighting.time("echo_time") or 0.0))
-        names.append(f"the excitations of the MPRAGE are taken to be {1e3 * spacing:.3g} ms apart")
+        names.append(f"the echo spacing of the MPRAGE is assumed to be {1e3 * spacing:.3g} ms")
     if length is None:
         half = MPRAGE_TRAIN / 2 if centre is None else centre
         room = math.floor((before - REST) / spacing) if centre is None else half
         room = min(room, math.floor((after - REST) / spacing))
         length = 2.0 * min(half, room)
-        names.append(f"the MPRAGE is taken to have {length:g} excitations in a train")
+        names.append(f"the MPRAGE train is assumed to have {length:g} excitations in a train")
     if centre is None:
         centre = math.floor(length / 2)
-        names.append("the middle excitation of the MPRAGE is taken to fill the centre of k-space")
+        names.append("the centre of k-space of the MPRAGE is assumed at the middle excitation")
     length = max(length, 0.0)
     if not length >= 1 or centre * spacing > before or (length - centre) * spacing > after:
         raise ProtocolError(

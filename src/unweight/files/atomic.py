@@ -40,7 +40,7 @@ def check_within(root: Path, folder: Path) -> None:
     try:
         inside = folder.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:
-        raise OutputError("is a link to nothing", remedy="Remove the link.", path=folder) from error
+        raise OutputError("is a broken link", remedy="Remove the link.", path=folder) from error
     if not inside:
         raise OutputError(
             "leads out of the folder that results are written to", remedy="Remove the link.", path=folder
@@ -55,8 +55,8 @@ def check_not_among_raw(folder: Path, raw: Path) -> None:
     """
     if is_among_raw(folder, raw):
         raise OutputError(
-            "lies among the raw images, which stay as they are",
-            remedy="Choose another folder; derivatives/unweight in their dataset is the custom.",
+            "is inside the raw dataset, which is only read",
+            remedy="Choose another folder; derivatives/unweight in the dataset is the usual place.",
             path=folder,
         )
 
@@ -73,9 +73,9 @@ UNFINISHED = ".unfinished"
 # What file systems answer that cannot flush a folder.
 NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 REMEDIES = {
-    errno.ENOSPC: "Free some space; nothing old was changed.",
-    errno.EDQUOT: "Free some space; nothing old was changed.",
-    errno.EFBIG: "The file system or a limit allows no file this large; nothing old was changed.",
+    errno.ENOSPC: "Free some space; earlier results are unchanged.",
+    errno.EDQUOT: "Free some space; earlier results are unchanged.",
+    errno.EFBIG: "The file exceeds a limit of the file system or account; earlier results are unchanged.",
     errno.EACCES: "Choose a folder you may write to.",
     errno.EPERM: "Choose a folder you may write to.",
     errno.EROFS: "Choose a folder you may write to.",
@@ -203,7 +203,7 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
-            f"stands where a result belongs, and cannot be removed ({error.strerror or error})",
+            f"is in the place of a result, and cannot be removed ({error.strerror or error})",
             remedy="Move it away.",
             path=path,
         ) from error

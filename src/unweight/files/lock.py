@@ -54,12 +54,12 @@ def awaited(path: Path, what: str) -> Iterator[None]:
     began, values = time.monotonic(), False
     while (handle := _owned(path)) is None:
         if not values:
-            LOG.warning("%s: another process writes there; waiting for it", what)
+            LOG.warning("%s: another process is writing there; waiting", what)
             values = True
         if time.monotonic() - began > LONGEST_WAIT:
             raise OutputError(
                 f"is held by another process, which has written {what} for more than {LONGEST_WAIT:g} s",
-                remedy="See what that process does, and try again.",
+                remedy="Check that process, and try again.",
                 path=path,
             )
         time.sleep(PAUSE)
@@ -79,7 +79,7 @@ def _opened(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise OutputError(
-            f"cannot be made ({error.strerror or error})",
+            f"cannot be created ({error.strerror or error})",
             remedy="Choose a folder you may write to.",
             path=path,
         ) from error
@@ -97,7 +97,7 @@ def _owned(path: Path) -> int | None:
             pass  # its holder has just removed it
         except OSError as error:
             if error.errno in NO_LOCKS:
-                LOG.warning("this file system gives no locks: let one command at a time write there")
+                LOG.warning("this file system does not support locks: run only one command at a time there")
                 return handle
             os.close(handle)
             if error.errno in HELD:
@@ -113,7 +113,7 @@ def _taken(handle: int, *, wait: bool) -> bool:
         if error.errno in HELD:
             return False
         raise OutputError(
-            f"the file system gives no locks ({error.strerror or error})",
-            remedy="Write to another file system, or let one run at a time work there.",
+            f"the file system does not support locks ({error.strerror or error})",
+            remedy="Write to another file system, or use one run at a time there.",
         ) from error
     return True

@@ -42,7 +42,7 @@ def write_shards(
         OutputError: The files could not be written.
     """
     if (folder / MANIFEST).exists():
-        raise UsageError(f"{folder} holds a set already", remedy="Choose a new folder.")
+        raise UsageError(f"{folder} already contains a set", remedy="Choose a new folder.")
     shards: list[dict[str, object]] = []
     for number, group in enumerate(_groups(samples, per_shard)):
         content = save(

@@ -45,7 +45,7 @@ def lines_of(content: bytes) -> list[str]:
     what Windows calls 1252, of which Latin-1 is a part.
 
     Raises:
-        UnicodeDecodeError: It is no text.
+        UnicodeDecodeError: It is not text.
     """
     return [line for line in LINE_END.split(content.decode(_encoding(content))) if line.strip()]
 

@@ -15,7 +15,7 @@
 5. Standard deviations from the Cramér–Rao bound at the estimate, and a status for every voxel.
 
 T1 is held at one value or a map, B1 is sought unless it is. B1 and 2 − B1 are the same for equal angles of
-180° (`MultiEchoSpinEcho.folds`), and the lower one is told.
+180° (`MultiEchoSpinEcho.folds`), and the lower one is reported.
 """
 
 import math

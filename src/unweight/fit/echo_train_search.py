@@ -116,7 +116,7 @@ def fit_lit(
     if not len(lit):
         return whole
     return Fitted(
-        *(rows.index_copy(0, lit, found) for rows, found in zip(whole, joined(parts), strict=True))
+        *(rows.index_copy(0, lit, fitted) for rows, fitted in zip(whole, joined(parts), strict=True))
     )
 
 

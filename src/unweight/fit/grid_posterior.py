@@ -143,7 +143,7 @@ class GridPosterior(Estimator[Acquisition]):
         data = acquisition.signal[acquisition.inside]
         if not len(data):
             raise InputError(
-                "no voxel to work on: the mask is empty, or no voxel is finite",
+                "no voxel to process: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
         single = (data.double() / sigma).float()

@@ -114,7 +114,7 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         data = acquisition.signal[inside]
         if not len(data):
             raise InputError(
-                "no voxel to work on: the mask is empty, or no voxel is finite",
+                "no voxel to process: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
         scale = power_of_two_near(float(data.abs().max()))

@@ -183,7 +183,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
         inside = acquisition.inside
         if not bool(inside.any()):
             raise InputError(
-                "no voxel to work on: the mask is empty, or no voxel is finite",
+                "no voxel to process: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
         problem, scale = self._problem(acquisition)

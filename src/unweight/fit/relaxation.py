@@ -198,9 +198,9 @@ class _Noise(NamedTuple):
     def notes(self, kind: SignalKind) -> dict[str, str | float]:
         """Return the floor as sidecars record it."""
         if kind is SignalKind.SIGNED:
-            return {"noise_floor_from": "none: values with a sign have no floor"}
+            return {"noise_floor_from": "none: signed values have no noise floor"}
         if self.floor is None:
-            return {"noise_floor_from": "unknown: neither background nor residuals show noise"}
+            return {"noise_floor_from": "unknown: neither background nor residuals contain noise"}
         return {
             "noise_floor": self.floor.mean,
             "noise_floor_channels": round(self.floor.n_channels, 2),
@@ -255,7 +255,7 @@ class _Echoes:
 def _echoes(acquisition: Acquisition, inside: Bool[Tensor, "*voxels"], skip_first: int) -> _Echoes:
     if not bool(inside.any()):
         raise InputError(
-            "no voxel to work on: the mask is empty, or no voxel is finite",
+            "no voxel to process: the mask is empty, or no voxel is finite",
             remedy="Check the mask and the images.",
         )
     times = acquisition.protocol.require("echo_time", "the relaxation fit")

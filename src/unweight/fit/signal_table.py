@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unweight.core.errors import UsageError
 
-MARGIN = 6  # points beyond both ends, where the spline is not told its slope
+MARGIN = 6  # points beyond both ends, where the spline has no given slope
 
 
 @final
@@ -128,8 +128,8 @@ def signal_table(
 def _stencil(axis: TableAxis, places: Float[Tensor, " voxels"]) -> tuple[Tensor, Tensor, Tensor]:
     """Return the first of the points around each place, and the weights of all for value and slope."""
     if axis.count == 1:
-        one = torch.ones_like(places)[:, None]
-        return torch.zeros_like(places, dtype=torch.long), one, torch.zeros_like(one)
+        unit = torch.ones_like(places)[:, None]
+        return torch.zeros_like(places, dtype=torch.long), unit, torch.zeros_like(unit)
     position = (places - axis.start) / axis.step + MARGIN
     first = position.floor().long().clamp(1, axis.count + 2 * MARGIN - 3)
     t = position - first

@@ -70,7 +70,7 @@ class Reference(Enum):
 RELATIVE = {
     Reference.MEAN: "its mean over the mask",
     Reference.CSF: "its mean in the CSF of the ventricles",
-    Reference.NONE: "nothing: what the inversion gives",
+    Reference.NONE: "no reference (result of the inversion)",
 }
 
 
@@ -159,8 +159,8 @@ class SusceptibilityFit(Estimator[Acquisition]):
         good = local.mask & judged.good
         if not bool(good.any()):
             raise InputError(
-                "no voxel with a phase that can be used is left inside the mask",
-                remedy="Check the phase images, and that the mask lies on the head.",
+                "no voxel inside the mask has a usable phase",
+                remedy="Check the phase images, and that the mask covers the head.",
             )
         zero = _zero(chi, good, (self.reference, r2star), geometry)
         left_out = 1 - float(brain.sum() / inside.sum())
@@ -182,7 +182,7 @@ def _facts(
     strength = acquisition.protocol.field_strength
     if strength is None:
         raise ProtocolError(
-            "susceptibility needs the field strength, which nothing tells",
+            "susceptibility needs the field strength, which is unknown",
             remedy="Write MagneticFieldStrength into the sidecar, or give it with --field.",
         )
     if acquisition.affine is None or len(acquisition.voxels) != 3:
@@ -245,7 +245,7 @@ def _zero(
     if reference is Reference.MEAN:
         return float(chi[good].mean())
     if r2star is None:
-        raise ProtocolError("one echo does not tell where CSF is", remedy="Take another reference.")
+        raise ProtocolError("CSF cannot be located with a single echo", remedy="Use another reference.")
     size = torch.tensor(geometry.voxel_mm).to(chi)
     places = good.nonzero().to(chi) * size
     near = (places - places.mean(0)).norm(dim=1) < NEAR_MIDDLE_MM
@@ -254,7 +254,7 @@ def _zero(
     csf = largest_component(watery) if bool(watery.any()) else watery
     if int(csf.sum()) < LEAST_CSF:
         raise InputError(
-            "no CSF was found in the middle of the brain to refer to", remedy="Take another reference."
+            "no CSF was found in the middle of the brain for the reference", remedy="Use another reference."
         )
     return float(chi[csf].mean())
 
@@ -263,12 +263,12 @@ def _notes(result: FieldMap, judged: PhaseQuality, mask: Bool[Tensor, "x y z"]) 
     notes = []
     if result.turned:
         notes.append(
-            f"even echoes have up to {result.alternation:.2f} rad more phase than odd ones tell; "
-            "the readout is taken as bipolar and corrected"
+            f"even echoes have up to {result.alternation:.2f} rad more phase than expected from odd ones; "
+            "the readout is treated as bipolar and corrected"
         )
     lost = 1 - float(judged.good.sum() / mask.sum())
     if lost > 0:
-        notes.append(f"{100 * lost:.2f} % of the mask excluded: the phase there does not follow a line")
+        notes.append(f"{100 * lost:.2f} % of the mask excluded: the phase is not linear in echo time")
     return tuple(notes)
 
 
@@ -278,8 +278,8 @@ def _check_phase(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x 
     if coherence < NOISE + FLUCTUATION / math.sqrt(float(mask.sum())):
         raise InputError(
             "the phase inside the mask is noise: neighbouring voxels do not agree "
-            f"({coherence:.2f}, where noise has 0 and a smooth phase 1)",
-            remedy="Check that phase and magnitude are of one scan, and that the mask lies on the head.",
+            f"({coherence:.2f}, 0 for noise, 1 for a smooth phase)",
+            remedy="Check that phase and magnitude are of one scan, and that the mask covers the head.",
         )
 
 
@@ -288,15 +288,15 @@ def _of_pieces(slabs: Slabs, left_out: float) -> tuple[str, ...]:
     notes = []
     if slabs.n_pieces > 1:
         notes.append(
-            f"the mask is in {slabs.n_pieces} pieces; how high each is relative to the others is not known"
+            f"the mask is in {slabs.n_pieces} pieces; their offsets relative to each other are unknown"
         )
     if left_out > 0:
-        notes.append(f"{100 * left_out:.2g} % of the mask is specks, which are left out")
+        notes.append(f"{100 * left_out:.2g} % of the mask consists of small fragments, which are excluded")
     if slabs.thinnest_mm < THIN_MM:
         notes.append(
             f"a piece of the mask is {slabs.thinnest_mm:.3g} mm thick: in slabs below {THIN_MM:g} mm "
-            f"susceptibility comes out too small, below {FLAT_MM:g} mm by half and more, and those voxels "
-            "are marked"
+            f"susceptibility is underestimated, below {FLAT_MM:g} mm by half or more, and these voxels are "
+            "flagged"
         )
     return tuple(notes)
 
@@ -313,8 +313,8 @@ def _sign(
     if float(chi[fast].mean() - chi[good].mean()) > TURNED:
         return ()
     return (
-        "susceptibility is low where R2* is high, as if the sign of the phase were turned; "
-        "see --invert-phase",
+        "susceptibility is low where R2* is high: the sign of the phase is probably reversed; see "
+        "--invert-phase",
     )
 
 

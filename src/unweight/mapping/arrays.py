@@ -112,7 +112,7 @@ def series_of_array(
         entities=_entities(subject),
         suffix=suffix,
         files=(),
-        sources=(_digest(signal),),
+        sources=(digest_of(signal),),
         sidecar=MappingProxyType(sidecar),
         shape=tuple(acquisition.voxels),
     )
@@ -173,14 +173,14 @@ def examination_of_arrays(
             affine=matrix, sform=matrix, qform=matrix, sform_code=SCANNER, qform_code=SCANNER
         ),
         entities=_entities(subject),
-        sources=tuple(_digest(image) for image in images.values()),
+        sources=tuple(digest_of(image) for image in images.values()),
         root=None,
         settings={
             "Images": {name: told_of(weightings[name]) for name in images},
             "MagneticFieldStrength": field_strength,
             "Reference": next(iter(images)),
             "Registered": {},
-            "BrainMask": "found by intensity and shape" if mask is None else "given",
+            "BrainMask": "segmented by intensity and shape" if mask is None else "given",
             "BiasFieldCorrection": "none",
         },
         acquired={"MagneticFieldStrength": field_strength},
@@ -199,6 +199,7 @@ def _entities(subject: str | None) -> Mapping[str, str]:
     return UNNAMED if subject is None else MappingProxyType({"sub": subject})
 
 
-def _digest(values: Num[Tensor, "..."]) -> str:
+def digest_of(values: Num[Tensor, "..."]) -> str:
+    """Return how a set names an array among its sources: by the SHA-256 of its numbers."""
     numbers: NDArray[np.generic] = np.ascontiguousarray(values.detach().cpu().numpy())
     return f"sha256:{hashlib.sha256(numbers.tobytes()).hexdigest()}"

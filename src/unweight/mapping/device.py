@@ -12,5 +12,5 @@ def device_for(wish: str) -> torch.device:
         UsageError: There is no CUDA device.
     """
     if wish == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is to be seen here", remedy="Use --device cpu.")
+        raise UsageError("no CUDA device is available", remedy="Use --device cpu.")
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")

@@ -110,7 +110,8 @@ class SeriesInput:
         if self.subject is not None and self.subjects is not None:
             raise UsageError(
                 "--subject and --subjects exclude each other",
-                remedy="--subject names the subject of files, --subjects chooses some of a BIDS tree.",
+                remedy="--subject names the subject of files, --subjects selects subjects of a BIDS "
+                "dataset.",
             )
 
     def given(self, kind: SignalKind | None = None) -> ProtocolOverrides:
@@ -201,6 +202,6 @@ class SeriesInput:
 
 def _names_no_subject(path: Path) -> UsageError:
     return UsageError(
-        f"the names in a BIDS tree tell the subject, and {path} lies in one",
-        remedy="Leave --subject out; --subjects chooses some of a tree.",
+        f"the file names in a BIDS dataset give the subject, and {path} lies in one",
+        remedy="Omit --subject; --subjects selects subjects of a dataset.",
     )

@@ -70,7 +70,7 @@ class KnownMaps:
         for name in self.names:
             if name not in useful:
                 raise UsageError(
-                    f"a map of {name} is of no use to {by}",
+                    f"a map of {name} is not used by {by}",
                     remedy=f"It takes {', '.join(useful)}." if useful else "Leave it out.",
                 )
         for name, text in self.files:

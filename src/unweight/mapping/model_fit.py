@@ -220,5 +220,5 @@ def _with_noise(
         )
     if not noise > 0:
         return acquisition, ""
-    note = f"noise {noise:.4g}, from the {source}, for as many volumes as parameters leave no residuals"
+    note = f"noise {noise:.4g}, from the {source}, because as many volumes as parameters leave no residuals"
     return replace(acquisition, noise_sd=noise), note

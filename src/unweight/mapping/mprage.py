@@ -45,7 +45,7 @@ from unweight.registry import method, methods
 FAMILY = "mprage"
 SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
-NOT_COMPARED = "the card of the weights has no range of flip angle and TR, so neither was compared with it"
+NOT_COMPARED = "the model card has no range of flip angle and TR; they were not checked"
 R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
 
 
@@ -164,7 +164,9 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         """Make the image."""
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
-            raise InputError("; ".join(read.faults), remedy="An image is made of complete series only.")
+            raise InputError(
+                "; ".join(read.faults), remedy="Images are synthesised from complete series only."
+            )
         check_echoes(
             read.sidecars, read.suffix, Echoes.GRADIENT, "The network was trained on gradient echoes only."
         )
@@ -208,7 +210,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
                 "TrainedOn": self.card.trained_on,
                 "Seed": self.options.seed,
                 "Draws": 0 if maps.draws is None else len(maps.draws),
-                "BrainMask": "given" if self._has_mask(read) else "found in the last echo",
+                "BrainMask": "given" if self._has_mask(read) else "segmented in the last echo",
                 "Given": self._sources_of_maps(),
             },
         )
@@ -270,7 +272,7 @@ def made_beside(maps: ParameterMaps, mask: Bool[Tensor, "x y z"]) -> tuple[Deriv
             desc=set_desc("brain", spec.suffix),
             suffix="mask",
             values=mask,
-            description="The brain with its CSF, as found in the echoes or given",
+            description="Brain including CSF, computed from the echoes or given",
         )
     ]
     draws = () if maps.draws is None else maps.draws[..., 0].unbind(0)
@@ -281,7 +283,7 @@ def made_beside(maps: ParameterMaps, mask: Bool[Tensor, "x y z"]) -> tuple[Deriv
                 desc=f"{spec.desc}{number}",
                 suffix=spec.suffix,
                 values=draw.nan_to_num(),
-                description=f"Draw {number} of {len(draws)}: as sharp as an image, and none of them true",
+                description=f"Draw {number} of {len(draws)}: a posterior sample, not the mean",
                 unit=spec.unit,
             )
         )

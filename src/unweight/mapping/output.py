@@ -149,7 +149,7 @@ def check_overwrite(
         there = sources_of(out, entities, suffix, desc)
     except PermissionError as error:
         raise OutputError(
-            "may not be read, so what stands there is not known",
+            "cannot be read, so its contents are unknown",
             remedy="Choose another folder with -o.",
             path=out / f"sub-{entities['sub']}",
         ) from error

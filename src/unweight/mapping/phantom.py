@@ -221,7 +221,7 @@ def _images(paths: list[Path], stored: StoredMaps) -> Acquisition:
     if not same_place:
         raise InputError(
             "these images are not on the grid of the T1 map",
-            remedy="Give the images the map was made from.",
+            remedy="Give the images of this T1 map.",
             path=paths[0],
         )
     return acquisition
@@ -231,7 +231,9 @@ def _explained(stored: StoredMaps) -> Acquisition:
     """Return the signed signals that the maps explain; NaN where there is no value."""
     if stored.protocol is None:
         raise InputError(
-            "does not say how the images were timed", remedy="Make the maps again.", path=stored.folder
+            "does not contain the timings of the images",
+            remedy="Compute the maps again.",
+            path=stored.folder,
         )
     model = InversionRecovery(kind=SignalKind.SIGNED, complete=_complete(stored))
     return Acquisition(

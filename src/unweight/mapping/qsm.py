@@ -132,7 +132,12 @@ class QsmMapper(SeriesMapper[FoundImages, Series]):
     def estimate(self, label: str, read: Series, feedback: Feedback) -> MappedSeries:
         """Map it."""
         check_memory("qsm", read.acquisition.signal.shape, self.device)
-        check_echoes(read.sidecars, read.suffix, Echoes.GRADIENT, "Phase of spin echoes tells no field.")
+        check_echoes(
+            read.sidecars,
+            read.suffix,
+            Echoes.GRADIENT,
+            "The phase of spin echoes contains no field information.",
+        )
         field = direction_of(read, self.fit.direction)
         fit = replace(self.fit, direction=field.direction).to(self.device)
         series = replace(

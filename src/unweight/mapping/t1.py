@@ -107,7 +107,7 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
                 method = fitted_method(options.choice, f"of the posterior, {doubts.fall_back}")
                 maps = method.estimator(acquisition, feedback.progress)
             elif doubts.fall_back:
-                remarks = (*remarks, f"{doubts.fall_back}; --method ml is the better answer")
+                remarks = (*remarks, f"{doubts.fall_back}; use --method ml")
         provenance = provenance_of(
             read, algorithm=method.algorithm, reference=method.reference, settings=method.settings
         )

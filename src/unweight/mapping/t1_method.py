@@ -131,7 +131,8 @@ def fit_from(choice: T1Choice) -> InversionRecoveryFit:
     if choice.efficiency is not None and not B.lower <= choice.efficiency <= B.upper:
         raise UsageError(
             f"an inversion efficiency of {choice.efficiency:g} is not possible",
-            remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is complete.",
+            remedy=f"Give B = 1 - cos(theta), between {B.lower:g} and {B.upper:g}; 2 is a perfect "
+            "inversion.",
         )
     if choice.efficiency is not None and choice.efficiency_range is not None:
         raise UsageError("--efficiency and --efficiency-range exclude each other")

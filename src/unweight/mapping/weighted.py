@@ -131,7 +131,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
             unknown = [path for path in paths if path not in files.values()]
             if unknown and paths is self.inputs:
                 raise UsageError(
-                    f"the name of {unknown[0]} does not tell a contrast of its own",
+                    f"the name of {unknown[0]} does not identify its contrast",
                     remedy="Give it with --t1w, --t2w or --flair.",
                 )
             return [(LABEL, self._with(files))]
@@ -142,7 +142,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
         if self.subject is not None:
             raise UsageError(
                 "--subject names the subject of files",
-                remedy="--subjects chooses some of a BIDS tree.",
+                remedy="--subjects selects subjects of a BIDS dataset.",
             )
         return [
             (label, images if isinstance(images, InputError) else self._with(images))
@@ -191,7 +191,7 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
         entities = dict(read.entities)
         if self.options.subject is not None and read.root is not None:
             raise UsageError(
-                "the names in a BIDS tree tell the subject, and these images lie in one",
+                "the file names in a BIDS dataset give the subject, and these images lie in one",
                 remedy="Leave --subject out.",
             )
         if self.options.subject is not None:

@@ -270,13 +270,13 @@ def _check_shape(first: Tensor, other: Tensor, name: str) -> None:
         shapes = ["x".join(map(str, item.shape)) for item in (first, other)]
         raise UsageError(
             f"the map has {shapes[0]} voxels, but the {name} {shapes[1]}",
-            remedy="Bring both onto one grid first.",
+            remedy="Resample both to one grid first.",
         )
 
 
 def _check_filled(mask: Tensor) -> None:
     if not bool(mask.any()):
-        raise UsageError("the mask holds no voxel to compare", remedy="Mark the voxels of the brain.")
+        raise UsageError("the mask contains no voxel to compare", remedy="Mark the voxels of the brain.")
 
 
 def _overall(pair: _Pair) -> FieldScores:

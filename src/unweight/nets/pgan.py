@@ -5,7 +5,7 @@
 
 The critic sees patches of 31 pixels (pix2pix, P. Isola et al., CVPR 2017) and the losses are least squares
 (X. Mao et al., ICCV 2017), as in pGAN, S. Dar et al., IEEE Trans Med Imaging 38:2375, 2019. Of pGAN the
-perceptual loss is left out: it rests on a network trained on photographs.
+perceptual loss is excluded: it rests on a network trained on photographs.
 """
 
 from dataclasses import dataclass

@@ -142,7 +142,7 @@ def _convincing(
             runs[-1].append((plane, pose))
     if not runs:
         raise InputError(
-            f"no system phantom in {images.shape[axis]} slice(s): ten spheres around four were not seen",
+            f"no system phantom in {images.shape[axis]} slice(s): ten spheres around four were not found",
             remedy="Take a plane through plate 4 or 5, and check that the affine gives the voxel size.",
         )
     return [max(run, key=lambda pair: pair[1].score) for run in runs]
@@ -169,8 +169,8 @@ def _number(
         if best < LARGEST_MISFIT and runner_up(numberings) > CLEARLY_WORSE * best:
             return numberings[0]
     raise InputError(
-        f"fourteen discs as on a plate were found in slice {plane.index + 1}, but their T1 does not tell "
-        "which is which",
+        f"fourteen discs as on a plate were found in slice {plane.index + 1}, but their T1 does not "
+        "identify them",
         remedy=f"Give a T1 map, or volumes with at least {LEAST_TIMES} inversion times.",
     )
 

@@ -68,7 +68,7 @@ def as_volume(
         raise InputError(f"a slice or a volume is needed, not {values.ndim - 1} axes of space")
     if affine is None:
         raise InputError(
-            "an image without an affine, so that the size of a voxel is not known",
+            "an image without an affine, so the voxel size is unknown",
             remedy="Give the affine; the spheres are found by their size.",
         )
     return values if values.ndim == 4 else values[:, :, None]

@@ -112,7 +112,7 @@ def _found(
 ) -> NDArray[np.bool_]:
     depth = np.zeros(head.shape) if head.all() else ndimage.distance_transform_edt(head, sampling=sizes)
     if float(depth.max()) <= DEEP_MM:
-        raise InputError("there is nothing as large as a head in these images", remedy=REMEDY)
+        raise InputError("these images contain no object of the size of a head", remedy=REMEDY)
     medians = [max(float(np.median(image[depth > DEEP_MM])), 1e-12) for image in images]
     best, most = None, 0.0
     for end in ENDS:
@@ -127,7 +127,7 @@ def _found(
             if score > most:
                 best, most = brain, score
     if best is None:
-        raise InputError("no brain is found in these images", remedy=REMEDY)
+        raise InputError("no brain was found in these images", remedy=REMEDY)
     return best
 
 
@@ -170,7 +170,7 @@ def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
             filled[layer] |= ndimage.binary_fill_holes(bright[layer])
     head = _largest(filled)
     if not head.any():
-        raise InputError("there is nothing as large as a head in these images", remedy=REMEDY)
+        raise InputError("these images contain no object of the size of a head", remedy=REMEDY)
     return head
 
 

@@ -57,7 +57,7 @@ def find_brain_in_echoes(
     except InputError:
         if not _is_alone(coarse, lit):
             raise
-        LOG.warning("no brain is found; the one object in the images is taken as the mask")
+        LOG.warning("no brain was found; the object in the images is used as the mask")
         mask = lit
     if int(mask.sum()) < ALONE * int(lit.sum()):
         mask = lit

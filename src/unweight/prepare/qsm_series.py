@@ -31,9 +31,8 @@ INVERSIONS: dict[str, DipoleInversion] = {
 PPM = "ppm"
 SAME_DIRECTION = 1.0  # of two matrices [degrees]
 ALIGNED_NOTE = (
-    "the header leads to the space of some image (code 2) and not to that of the scanner (code 1); the "
-    "static field is taken along its z axis. If the image was turned since it was acquired, give "
-    "--b0-direction"
+    "the header maps to the space of another image (code 2), not of the scanner (code 1); the static field "
+    "is assumed along its z axis. If the image was rotated after acquisition, give --b0-direction"
 )
 SHORTEST_DIRECTION, LONGEST_DIRECTION = 1e-6, 1e6
 
@@ -81,7 +80,7 @@ def map_susceptibility(
     fit.accept(acquisition)
     how = "given"
     if acquisition.mask is None:
-        acquisition, how = _masked(acquisition), "found in the last echo"
+        acquisition, how = _masked(acquisition), "segmented in the last echo"
     reconstruction = fit.reconstruct(acquisition, progress)
     return MappedSusceptibility(
         maps=reconstruction.maps,
@@ -93,7 +92,7 @@ def map_susceptibility(
             "PhaseQualityLimit": fit.quality_limit,
             "B0Direction": [round(part, 6) for part in _direction(acquisition, fit)],
             "BrainMask": how,
-            "StandardDeviation": "of phase noise alone, by the closed-form inversion",
+            "StandardDeviation": "from phase noise only, by the closed-form inversion",
         },
         notes=(*series.notes, *reconstruction.notes),
     )
@@ -134,7 +133,7 @@ def direction_of(series: Series, given: Sequence[float] | None = None) -> FieldD
     ]
     if len(parts) != 3 or len(numbers) != 3 or math.hypot(*numbers) < SHORTEST_DIRECTION:
         raise InputError(
-            "B0_dir of its sidecar is no direction",
+            "B0_dir of its sidecar is not a direction",
             remedy="Write three numbers, a vector along the static field in voxel axes, or leave it out.",
             path=series.files[0],
         )
@@ -152,13 +151,13 @@ def _from_header(placement: Placement, series: Series) -> FieldDirection:
     result = scanner or (aligned if others == 0 else ())
     directions = [geometry_of(matrix).direction for matrix in result]
     if not directions:
-        raise _no_direction("no matrix of its header leads to the space of the scanner (code 1)", series)
+        raise _no_direction("no matrix of its header maps to scanner coordinates (code 1)", series)
     cosine = sum(a * b for a, b in zip(directions[0], directions[-1], strict=True))
     angle = math.degrees(math.acos(min(1.0, abs(cosine))))
     if angle > SAME_DIRECTION:
         raise _no_direction(
-            f"qform and sform of its header, both of code {SCANNER if scanner else ALIGNED}, lead to "
-            f"directions of the static field that are {angle:.1f} degrees apart",
+            f"qform and sform of its header, both of code {SCANNER if scanner else ALIGNED}, give "
+            f"directions of the static field that differ by {angle:.1f} degrees apart",
             series,
         )
     return FieldDirection(directions[0], () if scanner else (ALIGNED_NOTE,))
@@ -166,7 +165,7 @@ def _from_header(placement: Placement, series: Series) -> FieldDirection:
 
 def _no_direction(problem: str, series: Series) -> InputError:
     return InputError(
-        f"{problem}, so that the direction of the static field is not known",
+        f"{problem}, so the direction of the static field is unknown",
         remedy="Give --b0-direction X Y Z in voxel axes (0 0 1 if the third axis of the image is along the "
         "bore), or write it into the sidecar as B0_dir.",
         path=series.files[0],
@@ -194,14 +193,14 @@ def _beside(acquisition: Acquisition, reconstruction: Reconstruction, how: str) 
             desc=set_desc("", CHI.suffix),
             suffix="mask",
             values=known,
-            description="Where susceptibility is known: the brain less what background removal takes",
+            description="Voxels with susceptibility: the brain after erosion by background removal",
         ),
         DerivedImage(
             key="total field",
             desc="total",
             suffix="fieldmap",
             values=reconstruction.total,
-            description="Field before removal of the background, from the line through phase",
+            description="Field before background removal, from the linear fit of the phase",
             unit=PPM,
         ),
         DerivedImage(
@@ -209,7 +208,7 @@ def _beside(acquisition: Acquisition, reconstruction: Reconstruction, how: str) 
             desc="local",
             suffix="fieldmap",
             values=reconstruction.local,
-            description="Field of what lies in the mask",
+            description="Local field, after background removal",
             unit=PPM,
         ),
     ]
@@ -220,7 +219,7 @@ def _beside(acquisition: Acquisition, reconstruction: Reconstruction, how: str) 
                 desc=set_desc("brain", CHI.suffix),
                 suffix="mask",
                 values=acquisition.mask,
-                description=f"The brain with its CSF, {how}",
+                description=f"Brain including CSF, {how}",
             )
         )
     return images

@@ -101,5 +101,5 @@ def _called(
 def _read(path: Path, mask: Bool[Tensor, "x y z"]) -> Volume:
     volume = open_volume(path)
     if volume.data.shape != mask.shape:
-        raise InputError(f"{PROGRAM} gave an image of another size", remedy="Leave out --qsmxt.")
+        raise InputError(f"{PROGRAM} returned an image of another size", remedy="Leave out --qsmxt.")
     return volume.data

@@ -238,7 +238,7 @@ def _best_start(level: _Level, search: Any, starts: list[Any]) -> Any:
     ]
     if not scored:
         raise InputError(
-            "the two images hardly show the same place", remedy="Check that they are of one head. " + REMEDY
+            "the two images hardly overlap in anatomy", remedy="Check that they are of one head. " + REMEDY
         )
     return starts[min(scored)[1]]
 
@@ -267,7 +267,7 @@ def _metric(level: _Level, search: Any, transform: Any) -> float:
 def _check(rigid: Rigid, level: _Level) -> None:
     if rigid.turn > LARGEST_TURN or level.overlap(rigid.matrix) < LEAST_OVERLAP:
         raise InputError(
-            f"the registration found no sensible place (a turn of {rigid.turn:.2f} rad, "
+            f"the result of the registration is implausible (a rotation of {rigid.turn:.2f} rad, "
             f"{100 * level.overlap(rigid.matrix):.0f} % overlap)",
             remedy="Check that both are of one head. " + REMEDY,
         )

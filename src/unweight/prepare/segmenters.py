@@ -175,14 +175,14 @@ def segment(
         values = _run([program, *words], segmenter.program)
         if not labels.is_file():
             raise InputError(
-                f"{segmenter.program} ended without labels: {values}", remedy="Check its installation."
+                f"{segmenter.program} returned no labels: {values}", remedy="Check its installation."
             )
         volume = open_volume(labels)
         structures = _structures(volume.data, segmenter.program)
     on_grid = _on_grid(structures, volume.grid.affine, affine.detach().cpu().double(), image.shape)
     if not bool(on_grid.any()):
         raise InputError(
-            f"{segmenter.program} found no brain where the image is",
+            f"{segmenter.program} found no brain in the image",
             remedy="Check that it is a whole head, and its orientation.",
         )
     return on_grid.to(image.device)
@@ -210,15 +210,13 @@ def _run(words: list[str], program: str) -> str:
 def _structures(numbers: Float[Tensor, "*voxels"], program: str) -> UInt8[Tensor, "*voxels"]:
     """Translate FreeSurfer's numbers."""
     if numbers.ndim != 3:
-        raise InputError(f"{program} gave a series in place of labels", remedy="Check its version.")
+        raise InputError(f"{program} returned a series instead of labels", remedy="Check its version.")
     result, place = torch.unique(numbers, return_inverse=True)
     unknown = [number for number in result.tolist() if number not in STRUCTURE_OF]
     if unknown:
         listed = ", ".join(f"{number:g}" for number in unknown[:N_NAMED])
         more = " …" if len(unknown) > N_NAMED else ""
-        raise InputError(
-            f"{program} gave labels that are not known: {listed}{more}", remedy="Check its version."
-        )
+        raise InputError(f"{program} returned unknown labels: {listed}{more}", remedy="Check its version.")
     table = [LABELS[STRUCTURE_OF[int(number)]] for number in result.tolist()]
     return torch.tensor(table, dtype=torch.uint8)[place]
 

@@ -148,19 +148,19 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         signals[name] = turn.apply(values)
         if info:
             moved[name] = info
-            notes.append(f"{name} was brought onto the grid of {home}: {info}")
-    how = "found by intensity and shape" if given is None else "given"
+            notes.append(f"{name} was resampled to the grid of {home}: {info}")
+    how = "segmented by intensity and shape" if given is None else "given"
     x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
     mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
         raise InputError(
-            "the mask holds no voxel in which the images have a signal",
+            "the mask contains no voxel in which the images have a signal",
             remedy="Give the mask of these images.",
             path=files.mask or grid.path,
         )
     if files.correct_bias:
         signals = {name: without_bias(values, mask, turn.affine) for name, values in signals.items()}
-        notes.append("bias fields were taken out by N4")
+        notes.append("bias fields were corrected by N4")
     images = tuple(
         WeightedImage(name=name, weighting=read[name].weighting, signal=values)
         for name, values in signals.items()
@@ -249,7 +249,7 @@ def _check_kind(entry: Entry) -> None:
     name = parse_stem(image_stem(entry.path) or "")
     if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
         raise InputError(
-            "was made after a contrast agent, which has no model here",
+            "was acquired after a contrast agent, which is not modelled",
             remedy="Give the image before it, or leave it out.",
             path=entry.path,
         )
@@ -272,7 +272,7 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
             path=path,
         )
     if lowest < 0:
-        LOG.warning("%s: %d negative values are taken as 0", path.name, int((known < 0).sum()))
+        LOG.warning("%s: %d negative values are set to 0", path.name, int((known < 0).sum()))
     return values.clamp(min=0)
 
 
@@ -283,7 +283,7 @@ def _field_strength(read: Mapping[str, _Read], given: float | None) -> float:
     known = {name: value for name, value in info.items() if value is not None}
     if not known:
         raise ProtocolError(
-            "nothing tells MagneticFieldStrength of these images",
+            "MagneticFieldStrength of these images is unknown",
             remedy="Write it into a sidecar, or give --field, in tesla.",
             path=next(iter(read.values())).entry.path,
         )

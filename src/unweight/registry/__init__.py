@@ -65,7 +65,7 @@ def records() -> Records:
             total = joined(total, entry.load())
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            LOG.warning("the plug-in %s (%s) is left out: %s", entry.name, entry.value, reason)
+            LOG.warning("the plug-in %s (%s) is excluded: %s", entry.name, entry.value, reason)
     return total
 
 

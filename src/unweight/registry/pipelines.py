@@ -18,10 +18,10 @@ PIPELINES = (
         short="T1",
         marks=("IEmap",),
         caveats=(
-            "T1 is that of one exponential; a short component, as in white matter, is neither found nor "
+            "T1 is mono-exponential; a short component, as in white matter, is neither detected nor "
             "corrected.",
-            "PD includes the sensitivity of the coils, so compare it within a neighbourhood, not across "
-            "the head.",
+            "PD includes the receive sensitivity; compare it between neighbouring regions, not across the "
+            "head.",
         ),
         page="t1.md",
         benchmark="unweight.cli.evaluate:T1",
@@ -43,9 +43,10 @@ PIPELINES = (
         n_faces=2,
         caveats=(
             "Three images do not determine all parameters: every estimate depends on a prior over normal "
-            "tissue. Where tissue is unlike anything simulated, look at the misfit, and compare regions "
-            "rather than rely on single values.",
-            "PD is relative: cerebrospinal fluid has 1. T2 of cerebrospinal fluid is hardly seen.",
+            "tissue. In tissue unlike the simulation, inspect the misfit, and compare regions rather than "
+            "single values.",
+            "PD is relative to cerebrospinal fluid, which is 1. T2 of cerebrospinal fluid is poorly "
+            "determined.",
         ),
         page="maps.md",
         benchmark="unweight.cli.evaluate:MAPS",
@@ -64,8 +65,8 @@ PIPELINES = (
         title="R2* and T2*",
         short="R2*",
         caveats=(
-            "Where the field changes within a voxel (sinuses, ear canals, implants) signal is lost and "
-            "R2* is too high.",
+            "Field gradients within a voxel (sinuses, ear canals, implants) cause signal loss; R2* is then "
+            "overestimated.",
         ),
         page="qsm.md",
     ),
@@ -81,10 +82,10 @@ PIPELINES = (
         demand=Demand(voxel=400.0, value=24.0, least=2**28),
         title="T2",
         caveats=(
-            "T2 is that of one component. Where the sidecar tells one exponential (nonlinear, log-linear, "
-            "arlo), stimulated echoes make T2 too long by some per cent.",
-            "With stimulated echoes (epg) T2 rests on a slice profile that stands for the pulses of the "
-            "scanner; B1 is a nuisance that makes up for it, and no field map.",
+            "T2 is mono-exponential. If the method in the sidecar is one exponential (nonlinear, "
+            "log-linear, arlo), stimulated echoes cause T2 to be overestimated by a few per cent.",
+            "With stimulated echoes (epg), T2 depends on a slice profile that approximates the pulses of "
+            "the scanner; B1 is a nuisance parameter that compensates for it, not a field map.",
         ),
         page="qsm.md",
     ),
@@ -101,11 +102,11 @@ PIPELINES = (
         title="Magnetic susceptibility (QSM)",
         short="χ",
         caveats=(
-            "Susceptibility has no absolute zero; it is relative to the reference named above.",
-            "Contrast of large structures comes out too small; compare a region between people, not "
-            "tissues in one.",
-            "The standard deviation is that of noise alone. Background removal and inversion make larger "
-            "errors that no map shows, and the rim of the brain, a few voxels, is the least certain.",
+            "Susceptibility is relative to the reference given above.",
+            "The contrast of large structures is underestimated; compare a region between subjects, not "
+            "tissues within one.",
+            "The standard deviation covers noise only. Errors of background removal and inversion are "
+            "larger and are not mapped; the outer few voxels of the brain are the least reliable.",
         ),
         page="qsm.md",
         benchmark="unweight.cli.evaluate:QSM",
@@ -122,14 +123,13 @@ PIPELINES = (
         nanoseconds=1000.0,
         bytes=33.0,
         demand=Demand(voxel=230.0, value=28.0),
-        title="T1w image, made and not measured",
+        title="Synthetic T1w image (not measured)",
         short="T1w",
         synthetic=True,
         caveats=(
-            "This image was made, not measured. What gradient echoes cannot show is what it is in most "
-            "people.",
-            "It is not for reading by a radiologist, nor for lesions, tumours, or iron and myelin far "
-            "from normal.",
+            "This image is synthetic, not measured. What gradient echoes do not determine follows a prior "
+            "over normal tissue.",
+            "It is not for diagnosis, and not for lesions, tumours, or abnormal iron and myelin.",
         ),
         page="mprage.md",
         benchmark="unweight.cli.evaluate_mprage:MPRAGE",
@@ -154,9 +154,9 @@ MODELS = (
         title="T1 from variable flip angles",
         reference="Fram et al., Magn Reson Imaging 5:201 (1987)",
         caveats=(
-            "T1 is wrong by about twice the relative error of the flip angle; without a B1 map it follows "
-            "the transmit field.",
-            "Spoiling is taken to be perfect; where it is not, T1 is off by some per cent.",
+            "The relative error of T1 is about twice that of the flip angle; without a B1 map, T1 varies "
+            "with the transmit field.",
+            "Perfect spoiling is assumed; otherwise T1 has an error of a few per cent.",
         ),
     ),
     Model(
@@ -176,13 +176,13 @@ MODELS = (
     Model(
         name="t2-decay",
         target="unweight.signals.exponential_decay:T2_DECAY",
-        summary="T2 from spin echoes of one train",
+        summary="T2 from multi-echo spin echo",
         suffixes=("MESE",),
     ),
     Model(
         name="r2star-decay",
         target="unweight.signals.exponential_decay:R2STAR_DECAY",
-        summary="R2* from gradient echoes of one excitation",
+        summary="R2* from multi-echo gradient echo",
         suffixes=("MEGRE",),
     ),
     Model(
@@ -298,7 +298,7 @@ QUANTITIES = (
         suffix="IEmap",
         name="B",
         symbol="B",
-        words="inversion efficiency, 2 is complete",
+        words="inversion efficiency, 2 for a perfect inversion",
         step=0.01,
         sd_step=0.01,
         window=(1.0, 2.2),
@@ -307,7 +307,7 @@ QUANTITIES = (
         suffix="T1w",
         name="T1w",
         symbol="T1w",
-        words="image made, not measured",
+        words="synthetic image, not measured",
         step=0.005,
         sd_step=0.005,
         colours="grayC",

@@ -23,7 +23,7 @@ STATUS_COLOURS = (
 RELATIVE_SD = ("T1", "R2star")  # in per cent of the value
 # Shown as it is: title, factor, largest value shown, unit.
 PLAIN_SD = {
-    "Chi": ("SD by noise alone [ppb]", 1000.0, 20.0, "ppb"),
+    "Chi": ("SD, noise only [ppb]", 1000.0, 20.0, "ppb"),
     "T1w": ("SD [% of white matter]", 100.0, 20.0, "%"),
 }
 # What the misfit of each kind of map is called, and the largest value shown.
@@ -107,7 +107,7 @@ def draw_phantom(maps: ParameterMaps, marks: Sequence[SphereMark], title: str) -
         at = place(np.asarray(mark.centre), plane, t1.shape)
         left.add_patch(Circle(at, mark.radius / step, fill=False, color="white", linewidth=1))
         left.text(*at, str(mark.number), color="white", fontsize=7, ha="center", va="center")
-    left.set_title("Spheres found, on the T1 map", fontsize=9, color=INK)
+    left.set_title("Detected spheres on the T1 map", fontsize=9, color=INK)
     bar = figure.colorbar(left.images[0], ax=left, shrink=0.8)
     bar.set_label("T1 [s]", fontsize=8)
     bar.ax.tick_params(labelsize=7)
@@ -141,7 +141,7 @@ def _draw_errors(axes: Axes, marks: Sequence[SphereMark]) -> None:
     finite = [100 * abs(mark.mean / mark.nominal - 1) for mark in marks if np.isfinite(mark.mean)]
     reach = min(60.0, max([10.0, *finite]) * 1.25)
     axes.set_ylim(-reach, reach)
-    axes.set_title("Against nominal (open red: not to be trusted; band: ±5 %)", fontsize=9, color=INK)
+    axes.set_title("Deviation from nominal T1 (open red: unreliable; band: ±5 %)", fontsize=9, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -153,7 +153,8 @@ def _panels(maps: ParameterMaps) -> list[Panel]:
         label = f"{spec.name} [{unit}]" if unit else spec.name
         colours, norm = colours_for(spec, value)
         panels.append(Panel(title=label, values=value, colours=colours, norm=norm, unit=unit))
-        if spec.name in RELATIVE_SD:
+        computed = bool(spec.desc) and not spec.zero_filled  # in which white matter has no fixed value
+        if spec.name in RELATIVE_SD or computed:
             relative = 100 * _volume(maps.deviation(spec.name)) / value
             panels.append(_uncertainty(f"SD of {spec.name} [%]", relative, 20, "%"))
         elif spec.name in PLAIN_SD:

@@ -1,4 +1,4 @@
-"""How a set was made: what was measured, methods in sentences, citations, and where it comes from."""
+"""Provenance of a set: acquisition parameters, methods paragraph, citations, sources."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from unweight.report.shown_set import ShownSet
 from unweight.report.trust import trained_on
 
+PROGRAM_CITED = (
+    "The unweight developers. unweight: quantitative maps of the brain from weighted MR images. Software, "
+    "version {version}."
+)
+UNITS = {"a.u.": "arbitrary units"}
+N_DIGITS = 12  # of a SHA-256 in a sentence
 COLOURS_CITED = (
     "Fuderer M, et al. Color-map recommendation for MR relaxometry maps. Magn Reson Med (2025), "
     "doi 10.1002/mrm.30290.",
@@ -73,51 +79,109 @@ def facts(map_set: ShownSet) -> Rows:
 
 
 def methods_paragraph(map_set: ShownSet) -> str:
-    """Return the methods paragraph of a set."""
+    """Return a paragraph for the Methods section of a paper.
+
+    Args:
+        map_set: The maps that it is about.
+    """
     fields, own = map_set.stored.fields, map_set.stored.own
-    names = ", ".join(item.quantity.symbol for item in map_set.maps) or "Maps"
-    algorithm = _told(fields.get("EstimationAlgorithm", "a method that its sidecar does not name"))
-    version = _told(own.get("Version", "unknown"))
-    info = [
-        f"{names} {'was' if ',' not in names else 'were'} computed with unweight {version}: {algorithm}."
-    ]
-    field = fields.get("MagneticFieldStrength")
-    head, rows = protocol_table(map_set)
-    if rows:
-        columns = {
-            name: list(dict.fromkeys(row[place] for row in rows if row[place] != "–"))
-            for place, name in enumerate(head)
-            if place and name != "readout"
-        }
-        timings = "; ".join(
-            f"{name.replace(' [', ' ').rstrip(']')}: {', '.join(values)}"
-            for name, values in columns.items()
-            if values
-        )
-        at = f" at {_told(field)} T" if field is not None else ""
-        info.append(f"Images were acquired{at} ({len(rows)} volumes; {timings}).")
-    units = ", ".join(
-        f"{item.quantity.symbol} in {item.value.unit}" for item in map_set.maps if item.value.unit
-    )
-    if units:
-        info.append(f"Units: {units}.")
+    names = [item.quantity.symbol for item in map_set.maps]
+    version = _told(own.get("Version", "(unknown version)"))
+    algorithm = _clause(_told(fields.get("EstimationAlgorithm", "")))
     first = map_set.maps[0] if map_set.maps else None
+    synthetic = first is not None and map_set.stored.name.entities.get("desc") == "synth"
+    if first is not None and synthetic:
+        article = "An" if first.suffix == "FLAIR" else "A"
+        source = "" if trained_on(own) else " from maps"
+        start = f"{article} {first.suffix} image was synthesised{source} (not measured)"
+    else:
+        start = f"{_listed(names) or 'Maps'} {'was' if len(names) == 1 else 'were'} estimated"
+    sentences = [f"{start} with unweight {version}{f' ({algorithm})' if algorithm else ''}."]
+    acquired = _acquired(map_set)
+    if acquired:
+        sentences.append(acquired)
+    units = [
+        f"{UNITS.get(item.value.unit, item.value.unit)} ({item.quantity.symbol})"
+        for item in map_set.maps
+        if item.value.unit
+    ]
+    if units and not synthetic:
+        sentences.append(f"Maps are in {_listed(units)}.")
     if first is not None and first.suffix == "Chimap":
-        info.append(f"{first.description}.")
-    if first is not None and first.suffix == "T1w":
-        info.append("The image was synthesised by a network and not measured.")
+        sentences.append(f"{first.description.rstrip('.')}.")
+    if trained := trained_on(own):
+        images = "simulated images" if "simulated" in trained.lower() else "images provided by the user"
+        sentences.append(f"The network{_weights(own)} was trained on {images}.")
     reference = fields.get("EstimationReference")
     if isinstance(reference, str) and reference:
-        info.append(f"Reference: {reference.rstrip('.')}.")
-    if trained_on(own):
-        info.append("The network was trained on simulated images.")
-    return " ".join(info)
+        sentences.append(f"Reference: {reference.rstrip('.')}.")
+    return " ".join(sentences)
+
+
+def _clause(text: str) -> str:
+    """Return a sentence as a part of another one: no full stop, no capital but that of names."""
+    text = text.strip().rstrip(".").replace("R2star", "R2*").replace("T2star", "T2*")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _listed(items: Sequence[str]) -> str:
+    """Return an enumeration with `and` before the last item."""
+    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
+
+
+def _acquired(map_set: ShownSet) -> str:
+    """Return the sentence on field strength and acquisition parameters; nothing if they are not known."""
+    head, rows = protocol_table(map_set)
+    if not rows:
+        return ""
+    field = map_set.stored.fields.get("MagneticFieldStrength")
+    at = f" at {_told(field)} T" if field is not None else ""
+    if head[0] == "image":
+        images = [f"{row[0]} ({_parameters(head[1:], [row[1:]])})" for row in rows]
+        return f"Images were acquired{at}: {_listed(images)}."
+    cells = [row[1:] for row in rows]
+    return f"Images were acquired{at} ({len(rows)} volumes; {_parameters(head[1:], cells)})."
+
+
+def _parameters(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return acquisition parameters with their units, each value once: `TI = 50, 500 ms; TR = 10000 ms`."""
+    texts = []
+    for place, title in enumerate(head):
+        values = list(dict.fromkeys(row[place] for row in rows if row[place] != "–"))
+        if not values:
+            continue
+        name, _, unit = title.rstrip("]").partition(" [")
+        after = {"": "", "°": "°"}.get(unit, f" {unit}")
+        texts.append(
+            ", ".join(values) if name == "readout" and not unit else f"{name} = {', '.join(values)}{after}"
+        )
+    return "; ".join(texts)
+
+
+def _weights(own: Mapping[str, object]) -> str:
+    """Return name, version and SHA-256 of the weights, as far as the sidecar has them."""
+    settings = own.get("Settings")
+    weights = settings.get("Weights") if isinstance(settings, Mapping) else None
+    if isinstance(weights, str) and isinstance(settings, Mapping):
+        weights = {"Name": weights, **{key.removeprefix("Weights"): settings[key] for key in settings}}
+    if not isinstance(weights, Mapping) or "Name" not in weights:
+        return ""
+    parts = [f"weights {_told(weights['Name'])}"]
+    if "Version" in weights:
+        parts.append(f"version {_told(weights['Version'])}")
+    if "SHA256" in weights:
+        parts.append(f"SHA-256 {_told(weights['SHA256'])[:N_DIGITS]}")
+    return f" ({', '.join(parts)})"
 
 
 def citations(map_set: Sequence[ShownSet]) -> list[str]:
-    """Return what to cite for all sets, each once."""
+    """Return what to cite for all sets, each once: the program, the methods, the colours, the format."""
+    versions = dict.fromkeys(
+        _told(item.stored.own["Version"]) for item in map_set if "Version" in item.stored.own
+    )
+    programs = [PROGRAM_CITED.format(version=version) for version in versions]
     result = [str(item.stored.fields.get("EstimationReference", "")).strip() for item in map_set]
-    return [*dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
+    return [*programs, *dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
 
 
 def sources(map_set: ShownSet) -> list[str]:

@@ -13,7 +13,7 @@ from unweight.files.compact import LIMIT, compact_labels, compact_values
 from unweight.report.colours import linear_lut
 from unweight.report.shown_set import Layer, ShownSet
 
-NO_ROOM = "there is no room on one page for the volumes; the pictures and tables are complete"
+NO_ROOM = "the volumes exceed the size limit of a report; figures and tables are complete"
 Place = tuple[int, int]  # number of the set, and of the map in it
 STATUS_GAP = 28  # between two statuses in the volume of a viewer, whose look-up table may blend neighbours
 
@@ -36,9 +36,9 @@ class Level:
         """What the reader must know; nothing if nothing is left out."""
         parts = []
         if self.coarser > 1:
-            parts.append(f"values are rounded {self.coarser} times as coarsely as stated elsewhere")
+            parts.append(f"values are quantised {self.coarser} times more coarsely than stated elsewhere")
         if self.every > 1:
-            parts.append(f"only one voxel of {self.every} along each axis is in the viewer")
+            parts.append(f"only one of {self.every} voxels along each axis is shown")
         return " and ".join(parts)
 
 

@@ -164,7 +164,7 @@ def show_set(stored: StoredSet) -> ShownSet:
         values = {}
     shapes = {tuple(value.shape) for value in values.values()}
     if len(shapes) > 1:
-        problems.append("its images have different shapes, so none is shown")
+        problems.append("its images have different shapes; none is displayed")
         values = {}
     return _shown(stored, values, problems)
 
@@ -182,7 +182,7 @@ def _shown(stored: StoredSet, values: dict[str, Tensor], problems: list[str]) ->
     own = stored.name.entities.get("desc", "")
     maps = [image for image in there if image.name.suffix != "dseg" and image.desc == own]
     if not maps:
-        problems.append("none of its maps can be read")
+        problems.append("none of its maps could be read")
         empty = torch.zeros(0, 0, 0)
         return _nothing(stored, problems, empty)
     shape = tuple(values[maps[0].path.name].shape)
@@ -235,8 +235,8 @@ def _status(
                 status = value.to(torch.uint8)
                 lost = ~torch.isfinite(first) & ~failed_voxels(status)
                 return torch.where(lost, torch.tensor(int(VoxelStatus.NOT_CONVERGED)).to(status), status)
-            problems.append(f"{image.path.name} holds numbers that are no status")
-    problems.append("the status of the voxels is not there: every voxel with a value counts as usable")
+            problems.append(f"{image.path.name} contains invalid status values")
+    problems.append("the voxel status is missing: every voxel with a value counts as usable")
     nothing = torch.tensor(int(VoxelStatus.MASKED), dtype=torch.uint8)
     return torch.where(torch.isfinite(first), torch.zeros_like(nothing), nothing)
 
@@ -248,7 +248,7 @@ def _upright(
     try:
         turn = turn_of(affine_of(image), tuple(status.shape), image.path)
     except InputError as error:
-        problems.append(f"{image.path.name} {error.problem}; its voxel axes are shown as they are")
+        problems.append(f"{image.path.name} {error.problem}; it is displayed in its voxel axes")
         turn = turn_of(torch.eye(4, dtype=torch.float64), tuple(status.shape))
     valued = ~failed_voxels(turn.apply(status))
     if not bool(valued.any()):

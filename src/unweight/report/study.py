@@ -131,7 +131,7 @@ class Study:
         info = [row.subject for row in self.qc] + [row.subject for row in self.regions]
         for subject in (*info, *(participant.participant_id for participant in self.participants)):
             if LABEL.fullmatch(plain_label(subject)) is None:
-                raise UsageError(f"{subject[:80]!r} is no label of a subject")
+                raise UsageError(f"{subject[:80]!r} is not a subject label")
 
 
 def plain_label(subject: str) -> str:

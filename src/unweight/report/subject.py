@@ -96,7 +96,7 @@ def _content(contents: Contents) -> Mapping[str, object]:
     firsts = [sum(len(item.maps) for item in displayed[:place]) for place in range(len(displayed))]
     problems = [f"{problem}." for problem in contents.subject.problems]
     if not displayed:
-        problems.append("There is no set of maps of this subject here, or none whose sidecar can be read.")
+        problems.append("No set of maps of this subject was found, or no sidecar could be read.")
     regions = [_table(table) for table in contents.tables if table.kind == "regions"]
     sections = [(f"set{place + 1}", _short(item)) for place, item in enumerate(displayed)]
     sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(displayed)
@@ -157,7 +157,7 @@ def _script_json(value: object) -> Markup:
 def _lead(map_set: Sequence[ShownSet]) -> str:
     kinds = list(dict.fromkeys(title_of(item) for item in map_set if item.maps))
     if not kinds:
-        return "No maps can be shown."
+        return "No maps can be displayed."
     sessions = {item.stored.name.entities.get("ses", "") for item in map_set}
     visits = f", {len(sessions)} sessions" if len(sessions) > 1 else ""
     return "; ".join(kinds) + visits + "."
@@ -181,7 +181,7 @@ def _faces(map_set: Sequence[ShownSet]) -> list[dict[str, str]]:
     for item in map_set:
         pipeline = pipeline_of(item)
         for which in item.maps[: 1 if pipeline is None else pipeline.n_faces]:
-            text = " (made)" if pipeline is not None and pipeline.synthetic else ""
+            text = " (synthetic)" if pipeline is not None and pipeline.synthetic else ""
             chosen.setdefault(f"{which.quantity.symbol}{text}", (item, which))
     return [
         {"title": title, "picture": data_url("image/png", face(entry, which.value))}
@@ -256,7 +256,7 @@ def _map(map_set: ShownSet, index: int, place: int) -> Mapping[str, object]:
 
 def _histogram(map_set: ShownSet, layer: Layer) -> Markup:
     low, high = layer.window
-    label = f"How often values of {layer.title} occur among usable voxels, {number(low)} to {number(high)}"
+    label = f"Histogram of {layer.title} over usable voxels, {number(low)} to {number(high)}"
     chart = histogram(layer.at(map_set.status == int(VoxelStatus.OK)), low, high, label)
     caption = Markup("<figcaption>{} of usable voxels{}</figcaption>").format(
         layer.title, f" [{layer.unit}]" if layer.unit else ""

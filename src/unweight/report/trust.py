@@ -1,4 +1,4 @@
-"""What a set of maps must not be believed to say, in plain words."""
+"""Quality and limitations of a set of maps, in sentences."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,11 +16,11 @@ RELIABLE, DOUBTFUL = 0.95, 0.8  # shares of usable voxels
 # Of sets that no pipeline writes: T1 maps without a second map, and whatever else lies there.
 T1_ALONE, OTHER = "T1", "Maps"
 MISFIT_WORDS = {
-    CHI_SQUARE: "1 is what noise explains; much more means the model does not fit",
+    CHI_SQUARE: "1 if noise explains the residuals; well above 1, the model does not fit",
     RMS_OF_LOG: "0.1: the images synthesised from the maps differ from the real ones by about 10 %",
-    PHASE_RESIDUAL: "how far the phase strays from a line in echo time",
+    PHASE_RESIDUAL: "residual of the linear fit of the phase over echo time, in rad",
 }
-COLOURS = {"good": "usable", "doubt": "has a value, not to be trusted as it is", "bad": "no value"}
+COLOURS = {"good": "usable", "doubt": "suspect value", "bad": "no value"}
 
 
 def pipeline_of(map_set: ShownSet) -> Pipeline | None:
@@ -55,7 +55,7 @@ def place_of(map_set: ShownSet) -> tuple[int, int]:
 def quality_label(map_set: ShownSet) -> tuple[str, str]:
     """Return the class of the colour and the words for a set as a whole."""
     if not map_set.maps:
-        return "bad", "cannot be shown"
+        return "bad", "cannot be displayed"
     usable = map_set.shares[0]
     if map_set.problems:
         return "bad", "incomplete"
@@ -64,7 +64,7 @@ def quality_label(map_set: ShownSet) -> tuple[str, str]:
 
 
 def status_rows(map_set: ShownSet) -> list[dict[str, object]]:
-    """Return the status of the voxels with signal, and how many lie outside."""
+    """Return the status of the voxels with signal, and the number of voxels outside."""
     rows: list[dict[str, object]] = []
     for status, count in map_set.counts.items():
         outside = status in (VoxelStatus.MASKED, VoxelStatus.NO_SIGNAL)
@@ -103,7 +103,7 @@ def _of_voxels(map_set: ShownSet) -> Iterator[str]:
     if suspect:
         reasons = [status for status in map_set.counts if status.suspect]
         text = "; ".join(f"{status_name(status)}: {status.meaning}" for status in reasons)
-        yield f"{_share(suspect)} of the voxels with signal have a value not to be believed ({text})."
+        yield f"{_share(suspect)} of the voxels with signal have a suspect value ({text})."
     if failed:
         reasons = [
             status
@@ -117,7 +117,7 @@ def _of_voxels(map_set: ShownSet) -> Iterator[str]:
         )
         yield f"{_share(failed)} have no value ({text})."
     if usable and not suspect and not failed:
-        yield "No voxel was set aside by the checks of the method; they do not see every error."
+        yield "No voxel was flagged by the checks of the method; the checks do not detect every error."
 
 
 def _of_misfit(map_set: ShownSet) -> Iterator[str]:
@@ -140,17 +140,15 @@ def _of_method(map_set: ShownSet) -> Iterator[str]:
     trained = trained_on(own)
     if trained:
         yield (
-            "A network made these maps. It was trained on simulated images alone: what simulations "
-            "do not know "
-            "(flow, fat shift, artefacts, rare disease) it has never seen."
+            "These maps were estimated by a network trained on simulated images only; flow, chemical "
+            "shift, artefacts and rare disease are not simulated."
             if "simulated" in trained.lower()
-            else "A network made these maps; see what it was trained on."
+            else "These maps were estimated by a network; see its training data."
         )
     if isinstance(own.get("IntervalLevel"), float):
         yield (
-            f"The {100 * float(str(own['IntervalLevel'])):.0f} % intervals hold on average over "
-            f"voxels like those "
-            "simulated, not in each one."
+            f"The {100 * float(str(own['IntervalLevel'])):.0f} % intervals have their nominal coverage on "
+            "average over voxels like those simulated, not in each voxel."
         )
 
 

@@ -114,9 +114,7 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
         files=result,
     )
     if record.attempts > MOST_ATTEMPTS:
-        reason = (
-            f"its process ended {MOST_ATTEMPTS} times while it was computed; perhaps it needs more memory"
-        )
+        reason = f"its process ended {MOST_ATTEMPTS} times while it was computed; it may need more memory"
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
     _remove_stale(step, result, job.out)

@@ -1,4 +1,4 @@
-"""Workers on other machines: Dask on a batch system, or on a scheduler that is there already.
+"""Workers on other machines: Dask on a batch system, or on a scheduler that already exists.
 
 Workers receive and answer short lines of text; images stay in files. A worker that dies is replaced,
 and what it did is begun again elsewhere. If the scheduler goes away, this waits for it to come back.
@@ -199,7 +199,7 @@ def certificates_of_user() -> Security:
         raise UsageError(
             f"the certificates of Dask cannot be used ({error.strerror or error})", remedy=remedy
         ) from error
-    raise UsageError("a scheduler at tls:// wants to see a certificate, and none is named", remedy=remedy)
+    raise UsageError("a scheduler at tls:// requires a certificate, and none is given", remedy=remedy)
 
 
 def batch_cluster(batch: BatchJob, security: Security) -> Any:
@@ -267,7 +267,7 @@ def _place(batch: BatchJob) -> dict[str, Any]:
         own = {"memory_per_core_property_name": "not_applicable"} if batch.system == "oar" else {}
         return {"walltime": batch.walltime, **queue, **account, **own}
     if batch.queue or batch.account:
-        raise UsageError("HTCondor knows no queue and no account", remedy="Leave them out.")
+        raise UsageError("HTCondor has no queue and no account", remedy="Leave them out.")
     return {"disk": "1GB"}
 
 
@@ -295,7 +295,7 @@ def run_on(workers: Workers, jobs: Sequence[Job], function: Callable[[str], str]
                 _collect(submit, pending, tell)
         except FatalCommClosedError as error:
             raise UsageError(
-                "the scheduler and this side do not take each other's certificates",
+                "the scheduler and this side reject each other's certificates",
                 remedy="Give both certificates of one authority.",
             ) from error
         except LOST as error:
@@ -303,8 +303,8 @@ def run_on(workers: Workers, jobs: Sequence[Job], function: Callable[[str], str]
                 since = time.monotonic()
             if time.monotonic() - since > PATIENCE_SECONDS:
                 raise UsageError(
-                    f"the scheduler went away and did not come back ({type(error).__name__})",
-                    remedy="Start it and call this again: what is complete is kept.",
+                    f"the scheduler became unreachable ({type(error).__name__})",
+                    remedy="Start it and repeat the command; complete results are kept.",
                 ) from error
             time.sleep(AGAIN_SECONDS)
 
@@ -318,7 +318,7 @@ def _collect(submit: Callable[[str], Any], pending: dict[str, Job], tell: Tell) 
         try:
             outcomes = outcomes_from_json(future.result())
         except KilledWorker:
-            outcomes = given_up(job, "its worker ended again and again")
+            outcomes = given_up(job, "its worker terminated repeatedly")
         if any(outcome.state == "busy" for outcome in outcomes):
             waiting = replace(job, wait=True)
             again = submit(waiting.to_json())
@@ -337,7 +337,7 @@ def _lifetime(walltime: str) -> tuple[str, str]:
     """
     match = WALLTIME.fullmatch(walltime)
     if match is None:
-        raise UsageError(f"{walltime!r} is no time of a job", remedy="Give hours:minutes:seconds.")
+        raise UsageError(f"{walltime!r} is not a valid job time", remedy="Give hours:minutes:seconds.")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((24 * days + hours) * 60 + minutes) * 60 + seconds
     if total <= 0:

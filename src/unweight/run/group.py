@@ -171,12 +171,12 @@ def _measured(stored_set: StoredSet) -> Iterator[Measured]:
     """Give the status of each map of a set, the map, and where it can be used."""
     damaged = [image.path.name for image in stored_set.images if image.condition is not Condition.WHOLE]
     if damaged:
-        raise InputError(f"{damaged[0]} is missing or was changed", remedy="Make the maps again.")
+        raise InputError(f"{damaged[0]} is missing or was changed", remedy="Compute the maps again.")
     first = stored_set.images[0]
     wanted = set_desc("status", first.name.suffix)
     status = next((read_image(image) for image in stored_set.images if image.desc == wanted), None)
     if status is None:
-        raise InputError("has no image of the status of its voxels", remedy="Make the maps again.")
+        raise InputError("has no image of the status of its voxels", remedy="Compute the maps again.")
     misfit = next((read_image(image) for image in stored_set.images if image.desc == "misfit"), None)
     usable = status == VoxelStatus.OK
     for image in stored_set.images:

@@ -52,7 +52,7 @@ class Child:
             process.stdin.write(job.to_json().encode() + b"\n")
             process.stdin.flush()
         except OSError:
-            self._bury("it ended before it was asked")
+            self._bury("it terminated before the first request")
 
     def answer(self) -> tuple[Outcome, ...] | None:
         """Return the outcomes of the job, once they are there, or None if it died over it."""
@@ -65,7 +65,7 @@ class Child:
         try:
             return outcomes_from_json(line.decode(errors="replace"))
         except (ValueError, TypeError):  # what it says next would be taken for another answer
-            self.end("it answered what cannot be understood")
+            self.end("it returned an invalid answer")
             return None
 
     def check_memory(self) -> None:
@@ -159,7 +159,7 @@ def _outcomes(child: Child, job: Job, deaths: Counter[str]) -> tuple[Outcome, ..
     if deaths[job.task.label] < MOST_ATTEMPTS * len(job.task.steps) + 2:
         time.sleep(LOOK_SECONDS)
         return None
-    return given_up(job, f"its worker ended again and again ({child.last_words})")
+    return given_up(job, f"its worker terminated repeatedly ({child.last_words})")
 
 
 def given_up(job: Job, reason: str) -> tuple[Outcome, ...]:

@@ -162,7 +162,7 @@ def _told_apart(steps: Sequence[PlannedStep | Unmapped]) -> Iterator[PlannedStep
             yield item
             continue
         first = next(path for paths in item.inputs.values() for path in paths)
-        reason = f"would be made of {first}, and of another series as well; leave one of them out"
+        reason = f"would be computed from {first}, and of another series as well; leave one of them out"
         yield Unmapped(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
 
 

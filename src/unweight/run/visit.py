@@ -127,7 +127,7 @@ def weighted_images(series: Sequence[Collection]) -> dict[str, Path]:
     several = [name for name in CONTRASTS if len(result.get(name, ())) > 1]
     if several or len(result) < FEWEST_WEIGHTED:
         named = ", ".join(name for name in CONTRASTS if name in result)
-        few = f"has {named} only" if named else "has no T1w, T2w or FLAIR from before a contrast agent"
+        few = f"has {named} only" if named else "has no T1w, T2w or FLAIR without contrast agent"
         raise InputError(
             f"has several {several[0]}" if several else few,
             remedy="Name the images to use with --t1w, --t2w and --flair.",

@@ -51,7 +51,7 @@ class Flair(SeparableModel):
         if not 0 < self.b <= 2:
             raise UsageError(
                 f"Flair: b is 1 - cos(theta) and lies between 0 and 2, not at {self.b:g}",
-                remedy="2 is a complete inversion.",
+                remedy="2 is a perfect inversion.",
             )
 
     @property

@@ -62,7 +62,7 @@ class Mprage(SeparableModel):
         if not 0 < self.b <= 2:
             raise UsageError(
                 f"Mprage: b is 1 - cos(theta) and lies between 0 and 2, not at {self.b:g}",
-                remedy="2 is a complete inversion, 1.96 an efficiency of 96 %.",
+                remedy="2 is a perfect inversion, 1.96 an efficiency of 96 %.",
             )
 
     @property

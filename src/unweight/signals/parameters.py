@@ -54,7 +54,7 @@ CHI = ParameterSpec(
     lower=-10.0,
     upper=20.0,
     suffix="Chimap",
-    description="Magnetic volume susceptibility, relative to the reference that is named",
+    description="Magnetic volume susceptibility, relative to the named reference",
 )
 PD = ParameterSpec(
     name="PD",
@@ -88,7 +88,7 @@ B = ParameterSpec(
     lower=0.5,
     upper=3.0,
     suffix="IEmap",
-    description="Inversion efficiency 1 - cos(theta); 2 is a complete inversion",
+    description="Inversion efficiency 1 - cos(theta); 2 is a perfect inversion",
 )
 B1 = ParameterSpec(
     name="B1",

@@ -127,7 +127,7 @@ def single_echo_recovery(
 def _check_excitation(flip_angle: Float[Tensor, "*voxels volumes"]) -> None:
     refuse_where(
         flip_angle > math.pi / 2 + ROUNDING,
-        "SpinEcho: flip_angle is more than 90 degrees, which is a refocusing pulse, no excitation",
+        "SpinEcho: flip_angle is more than 90 degrees, which is a refocusing pulse, not an excitation",
         remedy="Scanners often write the refocusing angle there. Leave flip_angle out for 90 degrees, "
         "or give the angle of the excitation in radians.",
     )

@@ -18,6 +18,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import jvp
 
 from unweight.core.protocol import PER_VOLUME
 from unweight.core.weighting import READOUTS, Readout
@@ -76,6 +77,31 @@ def weighted_signal(
         rows: As for `recovery`.
     """
     return pd * recovery(t1, rows).abs() * torch.exp(-echo_time_of(rows) / t2)
+
+
+def signal_with_deviation(
+    theta: Float[Tensor, "*#batch 3"], std: Float[Tensor, "*#batch 3"], rows: Rows
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Return the magnitude of the signal, and its standard deviation to first order.
+
+        SD² = (∂S/∂T1 · SD(T1))² + (∂S/∂T2 · SD(T2))² + (∂S/∂PD · SD(PD))²
+
+    Errors of the three are treated as independent. The derivative of the recovery is exact, by forward-mode
+    differentiation; those of decay and PD are written out. Close to the null of an inversion the magnitude
+    folds, and a first-order SD is only a scale there.
+
+    Args:
+        theta: T1 [s], T2 [s] and PD.
+        std: Standard deviation of each, in the same units.
+        rows: As for `recovery`.
+    """
+    t1, t2, pd = theta.unbind(-1)
+    derived = jvp(lambda value: recovery(value, rows), (t1,), (torch.ones_like(t1),))
+    regained, slope = derived[0], derived[1]
+    echo = echo_time_of(rows)
+    decay = torch.exp(-echo / t2)
+    gradient = torch.stack([pd * slope, pd * regained * echo / t2**2, regained], dim=-1) * decay[..., None]
+    return pd * regained.abs() * decay, (gradient * std).square().sum(dim=-1).sqrt()
 
 
 def _mprage(t1: Tensor, timing: dict[str, Tensor], alpha: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def _one_polarity(
         if bipolar:
             count = "one echo" if len(echo_time) == 1 else f"{len(echo_time)} echoes"
             raise ProtocolError(
-                f"{count} of a bipolar readout: its phase cannot be told from the field",
+                f"{count} of a bipolar readout: its phase cannot be separated from the field",
                 remedy="Acquire three echoes or more, or read them all in one direction.",
             )
         return signal, None, False

@@ -64,7 +64,7 @@ def geometry_of(affine: Float[Tensor, "4 4"], direction: Triple | None = None) -
     x, y, z = axes[2].tolist() if direction is None else direction
     length = math.hypot(x, y, z)
     if not length > 0:
-        raise UsageError("the direction of the field has no length", remedy="Give three numbers.")
+        raise UsageError("the field direction is a zero vector", remedy="Give three numbers.")
     a, b, c = sizes.tolist()
     return FieldGeometry(voxel_mm=(a, b, c), direction=(x / length, y / length, z / length))
 

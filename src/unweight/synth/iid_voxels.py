@@ -17,6 +17,7 @@ from unweight.core.errors import UsageError
 from unweight.signals.noise import Rician
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.sampling import Ends, bernoulli, draw_log_uniform, draw_uniform
+from unweight.synth.scanner.fields import EfficiencyPrior, central_efficiency
 
 
 @final
@@ -29,6 +30,9 @@ class ScatterPrior:
         pd: Lowest and highest PD [1].
         efficiency: Lowest and highest B [1].
         level: Probability that B is the same in all voxels, as it nearly is in a real head.
+        scan: What B of the scan is drawn from, in place of `efficiency`: that of voxels lies within
+            `spread` of it; None for no B of the scan.
+        spread: Largest distance of a voxel's B from that of the scan, where they differ [1].
         snr: PD of 1 over the noise in one channel.
     """
 
@@ -36,6 +40,8 @@ class ScatterPrior:
     pd: Ends = (0.5, 1.0)
     efficiency: Ends = (1.7, 2.0)
     level: float = 0.5
+    scan: EfficiencyPrior | None = None
+    spread: float = 0.15
     snr: Ends = (15.0, 300.0)
 
     def __post_init__(self) -> None:
@@ -71,11 +77,24 @@ def scatter(prior: ScatterPrior, scan: Scan, shape: tuple[int, ...], generator: 
     share = torch.rand(*shape, 3, generator=generator, device=generator.device)
     t1 = torch.exp(math.log(prior.t1[0]) + share[..., 0] * math.log(prior.t1[1] / prior.t1[0]))
     pd = prior.pd[0] + (prior.pd[1] - prior.pd[0]) * share[..., 1]
-    low, high = prior.efficiency
-    b = low + (high - low) * share[..., 2]
-    if bernoulli(prior.level, generator):
-        b = torch.full_like(b, draw_uniform(prior.efficiency, generator))
+    b = _efficiencies(prior, share[..., 2], generator)
     truth = torch.stack([t1, pd, b], dim=-1)
     sd = 1.0 / draw_log_uniform(prior.snr, generator)
     signal = Rician(sigma=sd).draw(scan.model(truth, scan.protocol, None), generator)
     return Scatter(signal=signal, truth=truth, noise_sd=sd)
+
+
+def _efficiencies(
+    prior: ScatterPrior, share: Float[Tensor, "*space"], generator: torch.Generator
+) -> Float[Tensor, "*space"]:
+    """Return B of the voxels, each at its share of what is possible."""
+    low, high = prior.efficiency
+    if prior.scan is not None:
+        centre = central_efficiency(prior.scan, generator)
+        low, high = centre - prior.spread, centre + prior.spread
+        if bernoulli(prior.level, generator):
+            return torch.full_like(share, centre)
+        return (low + (high - low) * share).clamp(*prior.scan.limits)
+    if bernoulli(prior.level, generator):
+        return torch.full_like(share, draw_uniform(prior.efficiency, generator))
+    return low + (high - low) * share

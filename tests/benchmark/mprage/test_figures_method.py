@@ -72,7 +72,7 @@ def test_error_is_made_less_true_where_there_is_a_brain(last: Drawn) -> None:
     error = np.ma.asarray(below.images[0].get_array())
     np.testing.assert_array_equal(np.ma.getmaskarray(error), truth == 0)
     np.testing.assert_allclose(error.compressed(), 0.1)
-    assert last().axes[4].get_ylabel() == "made less true, white matter is 1"
+    assert last().axes[4].get_ylabel() == "synthetic minus true, white matter is 1"
 
 
 def test_one_scale_for_all_images() -> None:

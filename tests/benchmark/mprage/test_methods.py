@@ -121,9 +121,9 @@ def person() -> Pair:
 
 
 def test_no_weights_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no weights that make T1w images.*unweight train mprage"):
+    with pytest.raises(InputError, match=r"no weights for synthetic T1w images.*unweight train mprage"):
         synthesis_methods(None, tmp_path, CPU)
-    with pytest.raises(InputError, match="no weights that make T1w images"):
+    with pytest.raises(InputError, match="no weights for synthetic T1w images"):
         synthesis_methods(None, tmp_path / "nowhere", CPU)
 
 

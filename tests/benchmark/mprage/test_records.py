@@ -267,7 +267,7 @@ def test_a_book_about_something_else_is_refused_and_kept(tmp_path: Path) -> None
     path = tmp_path / "records.jsonl"
     ResultsFile(path=path, about={"segmenter": "old"}).add([record("a"), record("b")])
     content = path.read_bytes()
-    with pytest.raises(InputError, match="by another segmenter or of other metrics"):
+    with pytest.raises(InputError, match="another segmenter or other metrics"):
         ResultsFile(path=path, about={"segmenter": "new"}).open()
     assert path.read_bytes() == content
 

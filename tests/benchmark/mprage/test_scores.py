@@ -280,7 +280,7 @@ def test_too_few_people_with_age_and_sex() -> None:
     few = [one for one in cohort() if one.subject < f"{FEWEST - 1:03d}"]
     nameless = [record(f"x{n}", volume_ml=few[0].volume_ml) for n in range(FEWEST)]
     only_age = [record(f"y{n}", about={"age": 3.0}, volume_ml=few[0].volume_ml) for n in range(FEWEST)]
-    with pytest.raises(UsageError, match=f"{FEWEST - 1} people with age and sex are too few"):
+    with pytest.raises(UsageError, match=f"{FEWEST - 1} subjects with age and sex are too few"):
         biology([*few, *nameless, *only_age], "healthy")
     with pytest.raises(UsageError, match="0 people with age and sex"):
         biology(cohort(), "iron_overload")

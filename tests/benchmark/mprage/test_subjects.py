@@ -102,7 +102,7 @@ def test_a_set_that_is_none(made: Made, tmp_path: Path) -> None:
 def test_a_folder_of_another_cohort_is_refused(made: Made, tmp_path: Path) -> None:
     cohort_subjects(HEALTHY, [head()], tmp_path, n=1)
     for heads, quick in (([head("another")], False), ([head()], True)):
-        with pytest.raises(UsageError, match="holds pairs made from other values"):
+        with pytest.raises(UsageError, match="contains pairs made with other settings"):
             cohort_subjects(HEALTHY, heads, tmp_path, n=2, quick=quick)
     assert len(made) == 1
 

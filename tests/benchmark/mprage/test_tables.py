@@ -86,7 +86,7 @@ def test_likeness() -> None:
         score("seconds", 12.345),
         score("cnr white-grey", 2.345, way=TRUTH, n=5),
     )
-    assert table.title == "healthy: likeness to the true image, means over people"
+    assert table.title == "healthy: similarity to the true image, means over subjects"
     assert table.columns == ("way", "n", *headings(LIKENESS))
     made, true = cells(table), cells(table, 1)
     assert (made["way"], made["n"]) == ("unet", "12")
@@ -107,7 +107,7 @@ def test_dice_with_means_of_tissues_and_of_deep_grey() -> None:
         score("dice", 0.6, group="grey_matter"),
         score("dice", 0.91234, group="putamen"),
     )
-    assert table.title == "healthy: Dice with what is found in the true image"
+    assert table.title == "healthy: Dice with the segmentation of the true image"
     assert table.columns == (
         "way",
         *(name.replace("_", " ") for name in SCORED_STRUCTURES),
@@ -162,8 +162,8 @@ def test_gains_in_hundredths_with_intervals() -> None:
         "healthy",
     )
     assert table.title == (
-        "healthy: change against magnitudes alone: Dice with what is found in the true image [0.01], "
-        "95 % over people"
+        "healthy: change relative to magnitude only: Dice with the segmentation of the true image [0.01], "
+        "95 % over subjects"
     )
     assert table.columns == ("structure", "+ QSM", "+ both")
     assert table.rows == [
@@ -176,7 +176,7 @@ def test_gains_in_hundredths_with_intervals() -> None:
     ("measure", "told", "cell"),
     [
         ("dice", "[0.01]", "+50.00 (-10.00 to +75.00)"),
-        ("dice_labels", "what people are made of [0.01]", "+50.00 (-10.00 to +75.00)"),
+        ("dice_labels", "the true labels [0.01]", "+50.00 (-10.00 to +75.00)"),
         ("psnr", "PSNR in each structure [dB]", "+0.50 (-0.10 to +0.75)"),
     ],
 )
@@ -192,7 +192,7 @@ def test_age_and_sex() -> None:
     assert sex.title == "healthy: sex on volumes [%, men less women]"
     row = cells(age)
     assert (row["way"], row["structure"]) == ("unet", "putamen")
-    assert row["true"] == "-0.400 (-0.422 to -0.378)" and row["made"] == "-0.380 (-0.402 to -0.358)"
+    assert row["true"] == "-0.400 (-0.422 to -0.378)" and row["synthetic"] == "-0.380 (-0.402 to -0.358)"
     assert (row["ratio"], row["interaction p"], row["kept"]) == ("0.95", "0.432", "yes")
     assert (row["CCC"], row["bias %"]) == ("0.988", "-2.3")
     row = cells(sex)

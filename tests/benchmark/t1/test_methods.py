@@ -41,6 +41,6 @@ def test_messages(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no T1 method called magic\. There are ml, posterior"):
         t1_methods(["ml", "magic"], tmp_path)
     with pytest.raises(
-        InputError, match=r"no weights called t1-rim\. Make them with `unweight train t1-rim`"
+        InputError, match=r"no weights called t1-rim\. Train them with `unweight train t1-rim`"
     ):
         t1_methods(["ml", "rim"], tmp_path)

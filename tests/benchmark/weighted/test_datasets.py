@@ -172,7 +172,7 @@ def test_groups() -> None:
 def test_plan(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"no set called moon\. There are {', '.join(MAPS_SETS)}"):
         WeightedPlan(sets=("moon",))
-    with pytest.raises(UsageError, match="nothing to evaluate on"):
+    with pytest.raises(UsageError, match="no data to evaluate"):
         WeightedPlan(sets=())
     with pytest.raises(InputError, match="holds no BrainWeb head"):
         list(WeightedPlan(heads=tmp_path).datasets())

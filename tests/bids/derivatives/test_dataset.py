@@ -43,7 +43,7 @@ def test_the_dataset_of_another_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not valid JSON"):
         prepare_raw(tmp_path, "Images", "text")
     (tmp_path / "dataset_description.json").unlink()
-    with pytest.raises(OutputError, match="no description that says whose"):
+    with pytest.raises(OutputError, match="no dataset description"):
         prepare_raw(tmp_path, "Images", "text")
 
 

@@ -69,7 +69,7 @@ def test_messages(tmp_path: Path, out: Path) -> None:
     assert subjects_in(out) == ("01",)
     with pytest.raises(InputError, match="holds no subject 02"):
         stored_subject(out, "02")
-    with pytest.raises(InputError, match="cannot be a label"):
+    with pytest.raises(InputError, match="is not a valid label"):
         stored_subject(out, "../..")
     empty = tmp_path / "empty"
     with pytest.raises(InputError, match="is not a folder"):

@@ -27,6 +27,7 @@ SPEC = ParameterSpec(
     suffix="T1w",
     description="An image that was made",
     desc="synth",
+    zero_filled=True,
 )
 INSIDE = torch.zeros(6, 5, 4, dtype=torch.bool)
 INSIDE[1:-1, 1:-1] = True
@@ -37,7 +38,7 @@ def image(n_draws: int = 0, *, desc: str = "synth") -> ParameterMaps:
     values[~INSIDE] = torch.nan
     drawn = torch.stack([values + number for number in range(1, n_draws + 1)]) if n_draws else None
     return ParameterMaps(
-        specs=(dataclasses.replace(SPEC, desc=desc),),
+        specs=(dataclasses.replace(SPEC, desc=desc, zero_filled=bool(desc)),),
         values=values,
         std=0.1 * values,
         status=torch.where(INSIDE, int(VoxelStatus.OK), int(VoxelStatus.MASKED)).to(torch.uint8),

@@ -46,9 +46,9 @@ def test_a_table_of_something_else_names_nothing(image: Path, tmp_path: Path) ->
     ("content", "message"),
     [
         (b"index\tname\n1\tA\n1\tB\n", "names label 1 twice"),
-        (b"index\tname\n-1\tA\n", "'-1' is no label number"),
+        (b"index\tname\n-1\tA\n", "'-1' is not a label number"),
         (b"index\tname\n1\n", "label 1 has no usable name"),
-        (b"\xff\xfei\x00n", "is no text"),
+        (b"\xff\xfei\x00n", "is not text"),
     ],
 )
 def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, message: str) -> None:
@@ -60,10 +60,10 @@ def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, me
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (0.5, "holds what is no label in 8 voxels, 0.5 for one"),
-        (-1.0, "holds what is no label in 8 voxels, -1 for one"),
+        (0.5, "contains invalid labels in 8 voxels, 0.5 for one"),
+        (-1.0, "contains invalid labels in 8 voxels, -1 for one"),
         (np.nan, "has no finite value"),
-        (2.0**25, "holds what is no label"),
+        (2.0**25, "contains invalid labels"),
         (0.0, "holds no region, only 0"),
     ],
 )

@@ -110,7 +110,7 @@ def test_voxels_that_are_not_finite_are_kept_and_told(tmp_path: Path) -> None:
         ({"dim": [9, 4, 3, 2, 1, 1, 1, 1]}, "claims 9 dimensions"),
         ({"dim": [5, 4, 3, 1, 1, 2, 1, 1]}, "has 5 dimensions"),
         ({"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]}, "more than the limit"),
-        ({"dim": [3, 400, 300, 200, 1, 1, 1, 1]}, "ends before its header says"),
+        ({"dim": [3, 400, 300, 200, 1, 1, 1, 1]}, "is shorter than its header states"),
         ({"dim": [3, 1, 1, 1, 1, 1, 1, 1]}, None),
         ({"pixdim": [1, 0, 2, 3, 0, 0, 0, 0]}, "voxel size along axis 1"),
         ({"pixdim": [1, -2, 2, 3, 0, 0, 0, 0]}, "voxel size along axis 1"),
@@ -157,7 +157,7 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
         "cut.nii.gz": (gzip.compress(good)[:-12], "ends before"),
         "checksum.nii.gz": (gzip.compress(good)[:-8] + b"\0" * 8, "ends before"),
         "text.nii": (b"hello " * 100, "not a NIfTI file"),
-        "more.nii": (good + b"\0" * 5000, "more data than it describes"),
+        "more.nii": (good + b"\0" * 5000, "more data than its header describes"),
         "complex.nii": (nifti_bytes(ramp(4, 3, 2).astype("c8")), "complex numbers"),
         "nan.nii": (nifti_bytes(np.full((4, 3, 2), np.nan, "f4")), "no finite value"),
     }

@@ -26,13 +26,13 @@ def test_known_ranges_become_radians() -> None:
 def test_radians_that_are_told_are_believed_unless_impossible() -> None:
     told = Sidecar(image=Path("p.nii"), fields={"Units": "rad"})
     torch.testing.assert_close(phase_in_radians(RADIANS * 0.1, told).phase, RADIANS * 0.1)
-    with pytest.raises(InputError, match="reaches from"):
+    with pytest.raises(InputError, match="values range from"):
         phase_in_radians(TURNS * 8192, told)
 
 
 def test_other_ranges_are_refused() -> None:
     for values in (RADIANS * 0.001, RADIANS * 100):
-        with pytest.raises(InputError, match="unit of this phase image is not known"):
+        with pytest.raises(InputError, match="scaling of this phase image is unknown"):
             phase_in_radians(values, PLAIN)
 
 
@@ -70,7 +70,7 @@ def test_what_the_caller_says_wins() -> None:
     given = PhaseScaling(turn=(0.0, 10.0))
     read = phase_in_radians(TURNS * 10 + 5, PLAIN, given)
     torch.testing.assert_close(read.phase, RADIANS)
-    assert read.note == "phase: 0 to 10 taken for a turn, as given"
+    assert read.note == "phase: 0 to 10 used as a full cycle, as given"
     whole = phase_in_radians(torch.tensor([[3.0], [5.0], [7.0]]), PLAIN, PhaseScaling(whole_range=True))
     torch.testing.assert_close(whole.phase, torch.tensor([[-math.pi], [0.0], [math.pi]]))
 

@@ -99,7 +99,7 @@ def test_given_times_do_not_hide_the_readout() -> None:
 def test_given_times_are_those_of_every_slice() -> None:
     entries = one_file(SliceTiming=[0.0, 0.1, 0.2], RepetitionTime=5.0)
     (note,) = check_recovery(entries, ProtocolOverrides(inversion_time=TIMES))
-    assert "slices were read over 0.2 s" in note
+    assert "slices were acquired over 0.2 s" in note
     spin = one_file(SliceTiming=[0.0, 0.1, 0.2], RepetitionTime=5.0, ScanningSequence="SE\\IR")
     assert len(check_recovery(spin, NOTHING_GIVEN)) == 1
 

@@ -62,7 +62,7 @@ def test_mprage_as_bids_asks_for_it() -> None:
 
 def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
     fields = SIEMENS_MPRAGE | {"RepetitionTime": 0.00725}
-    with pytest.raises(ProtocolError, match=r"RepetitionTime 0.00725 s .* not the time from.*--t1w-tr"):
+    with pytest.raises(ProtocolError, match=r"RepetitionTime 0.00725 s .* not the time between.*--t1w-tr"):
         weighting_from("T1w", sidecar(**fields), NOTHING)
     weighting = weighting_from("T1w", sidecar(**fields), GivenWeighting(repetition_time=2.3))
     assert weighting.time("repetition_time") == 2.3
@@ -71,7 +71,7 @@ def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
 
 def test_time_between_excitations_goes_before_none_between_inversions() -> None:
     fields = {key: value for key, value in SIEMENS_MPRAGE.items() if key != "RepetitionTime"}
-    with pytest.raises(ProtocolError, match=r"RepetitionTimeExcitation 0.0071 s .* not the time from"):
+    with pytest.raises(ProtocolError, match=r"RepetitionTimeExcitation 0.0071 s .* not the time between"):
         weighting_from("T1w", sidecar(**fields, RepetitionTimeExcitation=0.0071), NOTHING)
 
 
@@ -83,7 +83,7 @@ def test_spacing_of_echoes_tells_the_end_of_a_train() -> None:
 
 
 def test_mp2rage_has_no_model() -> None:
-    with pytest.raises(ProtocolError, match="MP2RAGE, which has no model"):
+    with pytest.raises(ProtocolError, match="MP2RAGE, which is not modelled"):
         weighting_from("T1w", sidecar(**SIEMENS_MPRAGE, SeriesDescription="t1_mp2rage_UNI"), NOTHING)
 
 

@@ -190,7 +190,7 @@ def test_without_phase_susceptibility_is_not_told() -> None:
     assert not repeats.shown[0][CHI].any()
     prepared = made.prepare(measured(), made.fit)
     assert prepared.chi is None
-    assert made.remarks(prepared) == ("no phase: the image is made without susceptibility",)
+    assert made.remarks(prepared) == ("no phase: the image is synthesised without susceptibility",)
     unasked = replace(made, conditions=Conditions(chi=False))
     assert unasked.remarks(prepared) == ()
 
@@ -258,8 +258,8 @@ def test_voxels_of_another_size_are_remarked() -> None:
     note, told = remarks((0.65, 1.0, 1.0))
     assert note == "the last echo is dark"
     assert told == (
-        "voxels of 0.65 x 1 x 1 mm; the network was trained with 1 to 1.5 mm, and other sizes make worse "
-        "images"
+        "voxels of 0.65 x 1 x 1 mm; the network was trained with 1 to 1.5 mm, and other sizes reduce the "
+        "image quality"
     )
     assert remarks((1.0, 1.0, 2.0))[1].startswith("voxels of 1 x 1 x 2 mm")
     assert len(remarks((1.0, 1.0, 2.0), (1.0, 2.0))) == 1

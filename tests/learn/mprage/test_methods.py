@@ -237,7 +237,7 @@ def test_networks_are_loaded_ready_to_use(tmp_path: Path) -> None:
         for name, one in before.state_dict().items():
             assert torch.equal(network.state_dict()[name], one)
     assert not load_base(T1W_UNET, tmp_path).network.training
-    with pytest.raises(UsageError, match="structures makes no T1w images"):
+    with pytest.raises(UsageError, match="structures does not synthesise T1w images"):
         load_synthesiser(STRUCTURES, tmp_path)
 
 

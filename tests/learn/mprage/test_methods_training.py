@@ -111,9 +111,13 @@ def test_every_method_is_taught_and_described(method: str) -> None:
     assert card.ranges == {"voxel_mm": (1.0, 1.5)}
     assert ("base" in card.calibration) is (method == T1W)
     assert ("spread" in card.calibration) is (method not in (T1W_GAN, STRUCTURES))
-    for text in ("2 simulated people of 50 to 50 years", "1 heads (procedural)", "voxels of 1 to 1.5 mm"):
+    for text in (
+        "2 simulated subjects aged 50 to 50 years",
+        "1 heads (procedural)",
+        "voxels of 1 to 1.5 mm",
+    ):
         assert text in card.trained_on
-    assert "not a medical device" in card.limits and "simulated people alone" in card.limits
+    assert "not a medical device" in card.limits and "simulated subjects only" in card.limits
 
 
 def test_the_card_of_a_residual_says_whose_it_is() -> None:
@@ -125,8 +129,8 @@ def test_the_card_of_a_residual_says_whose_it_is() -> None:
 def test_people_of_other_places_are_called_what_they_are() -> None:
     given = PairData(train=(replace(pair("a"), about={}), pair("b")), validation=(pair("c"),))
     _, card = learned(tiny(T1W_UNET), given)
-    assert card.trained_on == "2 subjects, voxels of 1 to 1.5 mm; scored on 1 others."
-    assert "Trained on images that users gave" in card.limits and "simulated" not in card.limits
+    assert card.trained_on == "2 subjects, voxels of 1 to 1.5 mm; validated on 1 others."
+    assert "Trained on images provided by the user" in card.limits and "simulated" not in card.limits
 
 
 @pytest.mark.parametrize("method", [T1W, T1W_UNET, T1W_FAST])

@@ -98,7 +98,7 @@ def test_one_that_cannot_be_made_stops_it_and_the_others_stay(
 def test_a_folder_of_other_pairs_is_refused(noise: Noise, tmp_path: Path, other: dict[str, object]) -> None:
     make_pairs(noise, (0,), tmp_path, ABOUT)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UsageError, match="holds pairs made from other values") as refused:
+    with pytest.raises(UsageError, match="contains pairs made with other settings") as refused:
         make_pairs(noise, (0, 1), tmp_path, other)
     assert "another folder" in str(refused.value.remedy)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -114,7 +114,7 @@ def test_the_same_values_are_the_same_after_the_disk(noise: Noise, tmp_path: Pat
 @pytest.mark.parametrize("content", [b"", b'{"seed": 3,', b"\xff\xfe"])
 def test_a_damaged_manifest_is_refused(noise: Noise, tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(InputError, match="is no list of what pairs are made from") as refused:
+    with pytest.raises(InputError, match="is not a valid description of pairs") as refused:
         make_pairs(noise, (0,), tmp_path, ABOUT)
     assert refused.value.path == tmp_path / MANIFEST
     assert noise.made == []

@@ -65,11 +65,13 @@ def test_too_little_tells_no_intensity() -> None:
     image = two_tissues(300, 300)
     few = torch.zeros_like(image, dtype=torch.bool)
     few[:199] = True
-    with pytest.raises(InputError, match="199 voxels in the mask tell no intensity of white matter"):
+    with pytest.raises(
+        InputError, match="199 voxels in the mask do not determine the intensity of white matter"
+    ):
         white_matter_peak(image, few)
     few[199] = True
     assert white_matter_peak(image, few) > 0
-    with pytest.raises(InputError, match="600 voxels in the mask tell no intensity"):
+    with pytest.raises(InputError, match="600 voxels in the mask do not determine the intensity"):
         white_matter_peak(torch.zeros_like(image), everywhere(image))
 
 

@@ -271,7 +271,9 @@ def test_who_lacks_an_image_is_left_out(tmp_path: Path) -> None:
         LeftOut("sub-05", "has no T1w"),
         LeftOut("sub-06", "its MEGRE series has no magnitude, only phase"),
     )
-    with pytest.raises(InputError, match=r"nobody has one MEGRE series and one T1w \(sub-02: has no T1w\)"):
+    with pytest.raises(
+        InputError, match=r"no subject has one MEGRE series and one T1w \(sub-02: has no T1w\)"
+    ):
         paired_subjects([root], subjects=["02"])
 
 

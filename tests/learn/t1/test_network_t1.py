@@ -92,7 +92,7 @@ def test_every_voxel_leaves_with_its_status() -> None:
 
 def test_nothing_to_work_on() -> None:
     nothing = torch.zeros(6, dtype=torch.bool)
-    with pytest.raises(InputError, match="no voxel to work on"):
+    with pytest.raises(InputError, match="no voxel to process"):
         normalise_volumes(Acquisition(signal=draw(6, 2), protocol=PROTOCOL, mask=nothing), [0, 1])
     with pytest.raises(InputError, match=r"there is no intensity to refer to. Crop the volumes"):
         normalise_volumes(Acquisition(signal=torch.zeros(6, 2), protocol=PROTOCOL), [0, 1])

@@ -339,5 +339,5 @@ def test_messages() -> None:
         estimator()(Acquisition(signal=of.signal[..., :4], protocol=far))
     with pytest.raises(ProtocolError, match="3 different inversion times cannot determine 3 parameters"):
         estimator()(Acquisition(signal=of.signal[..., :3], protocol=SEVEN.select([0, 3, 6])))
-    with pytest.raises(InputError, match="no voxel to work on"):
+    with pytest.raises(InputError, match="no voxel to process"):
         estimator()(replace(of, mask=torch.zeros(4, 4, dtype=torch.bool)))

@@ -77,7 +77,7 @@ def test_each_end_is_refused_with_what_to_do(
 def test_an_untold_tr_is_refused() -> None:
     said = refusal(acquisition(tr=None))
     assert said.startswith("t1-posterior needs the repetition time, which nothing tells")
-    assert said.endswith("Give --tr, or fit with --method ml, which does without.")
+    assert said.endswith("Give --tr, or fit with --method ml, which does not need it.")
 
 
 def test_signed_data_are_taken() -> None:

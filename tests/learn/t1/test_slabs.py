@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.learn.lessons import head
 from unweight.core.protocol import Protocol
 from unweight.core.seeding import seeded_generator
+from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.t1.features import CHANNELS, PRESENT, fit_features, fit_twice
 from unweight.learn.t1.slabs import (
     EARLIEST,
@@ -28,6 +29,7 @@ from unweight.learn.t1.slabs import (
 )
 from unweight.learn.training.sample_cache import precompute
 from unweight.synth.protocols.standard import seven_inversions
+from unweight.synth.scanner.fields import ADIABATIC
 
 SMALL = SlabRecipe(size=24, specks=False)
 SCATTERED, HEADS = replace(SMALL, scattered=1.0), replace(SMALL, scattered=0.0, shapes=0.0)
@@ -235,3 +237,31 @@ def test_messages(index: int) -> None:
     with pytest.raises(IndexError, match=str(index)):
         slabs()[index]
     assert len(slabs()) == 8
+
+
+def test_slabs_as_on_scanners_differ_from_ideal_ones() -> None:
+    recipe = replace(HEADS, measured=True, filtered=1.0, unstable=1.0, constant=0.0, snr=(500.0, 500.0))
+    b = torch.cat([measured(recipe, index).truth[..., 2].flatten() for index in range(12)])
+    b = b[torch.isfinite(b)]
+    assert 1.2 <= float(b.min()) < 1.8 < float(b.max()) <= 2.05
+    assert recipe.measurement.filters is not None and recipe.measurement.instability is not None
+    assert recipe.measurement.instability.length == recipe.smooth
+    # Errors between volumes leave a misfit beyond the noise where ideal slabs of this SNR have none.
+    ideal = replace(HEADS, constant=0.0, snr=(500.0, 500.0), moving=0.0)
+    unstable = replace(ideal, unstable=1.0)
+    misfits = []
+    for some in (ideal, unstable):
+        parts = []
+        for index in range(6):
+            slab = measured(some, index)
+            fitted = InversionRecoveryFit()(replace(slab.acquisition, noise_sd=slab.noise_sd))
+            assert fitted.misfit is not None
+            parts.append(fitted.misfit[fitted.usable])
+        misfits.append(float(torch.cat(parts).median()))
+    assert misfits[1] > 1.5 * misfits[0]
+
+
+def test_recipes_of_older_cards_have_ideal_measurements() -> None:
+    assert SlabRecipe().measurement.filters is None
+    assert SlabRecipe().measurement.instability is None
+    assert SlabRecipe().efficiency is ADIABATIC

@@ -216,7 +216,9 @@ def test_draws_belong_to_one_posterior(tmp_path: Path) -> None:
     residual_weights(tmp_path, "0f" * 32)
     with pytest.raises(InputError, match=r"belong to another t1-posterior\. .*train t1-residual --base"):
         with_draws(estimator, 5, tmp_path)
-    with pytest.raises(InputError, match=r"t1-residual makes no maps by itself\. Use --method posterior"):
+    with pytest.raises(
+        InputError, match=r"t1-residual does not compute maps by itself\. Use --method posterior"
+    ):
         load_estimator(RESIDUAL, tmp_path)
 
 

@@ -130,7 +130,7 @@ def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     assert ear.made == expected + ([f"calibration {n_calibration}"] if n_calibration else [])
     assert loaded.seconds > 0
     assert loaded.precision == ear.computed == "float32 (the plan allows no other)"
-    for name in ("procedural", "4 simulated slabs of 32 x 32", "Scored on"):
+    for name in ("procedural", "4 simulated slabs of 32 x 32", "Validated on"):
         assert name in loaded.trained_on
     assert "not a medical device" in loaded.limits
 
@@ -160,7 +160,7 @@ def test_networks_of_weighted_images_are_taught_and_loaded(method: str, tmp_path
         # Calibrated on other slabs of the same heads, few of them.
         assert 0.7 < loaded.metrics[f"coverage_90_{name}"] <= 1
         assert loaded.metrics[f"psnr_{name}"] > 0
-    for name in ("procedural", "4 simulated slabs of 32 x 32", "no lesions", "Scored on"):
+    for name in ("procedural", "4 simulated slabs of 32 x 32", "no lesions", "Validated on"):
         assert name in loaded.trained_on
 
 
@@ -183,7 +183,7 @@ def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> 
     maps = with_draws(estimator, 3, tmp_path)(measured())
     assert maps.draws is not None and maps.draws.shape == (3, 16, 12, 3)
     assert bool(torch.isfinite(maps.draws[:, ~maps.failed]).all())
-    with pytest.raises(InputError, match="makes no maps by itself"):
+    with pytest.raises(InputError, match="does not compute maps by itself"):
         load_estimator(RESIDUAL, tmp_path)
     other = {
         name: values + 0.01 if values.is_floating_point() else values for name, values in posterior.items()

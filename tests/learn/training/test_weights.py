@@ -56,10 +56,10 @@ def test_what_float16_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 def test_absent_weights_say_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"no weights called t1-posterior. Make them with `unweight train t1-p"
+        InputError, match=r"no weights called t1-posterior. Train them with `unweight train t1-p"
     ):
         load_weights(NAME, tmp_path)
-    with pytest.raises(InputError, match="Make them with `unweight train no-such-weights`"):
+    with pytest.raises(InputError, match="Train them with `unweight train no-such-weights`"):
         load_weights("no-such-weights")
     with pytest.raises(UsageError, match="cannot be called"):
         load_weights("../secret", tmp_path)
@@ -88,7 +88,7 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
         "tensors": "holds no tensors",
         "other": "is the card of t2-posterior, not of t1-posterior",
     }
-    with pytest.raises(InputError, match=messages.get(damage, "is damaged, or not what its card is about")):
+    with pytest.raises(InputError, match=messages.get(damage, "is damaged, or does not match its card")):
         load_weights(NAME, tmp_path)
 
 

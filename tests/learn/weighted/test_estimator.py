@@ -117,7 +117,7 @@ def test_the_contract(method: str) -> None:
     assert maps.status[8, 8, 0] == VoxelStatus.MASKED
     assert maps.misfit is not None
     assert torch.equal(torch.isnan(maps.misfit), ~measured.inside)
-    assert maps.notes["PDUnit"] == "relative to cerebrospinal fluid, which has 1"
+    assert maps.notes["PDUnit"] == "relative to cerebrospinal fluid, which is 1"
     assert "Assumed" not in maps.notes
     # Not the same everywhere: the network has seen the images.
     assert float(maps.value("T1")[measured.inside].std()) > 1e-3
@@ -196,8 +196,8 @@ def test_an_mprage_is_taken_as_t1w() -> None:
 def test_what_is_assumed_is_told() -> None:
     maps = estimator()(examination((mprage(), turbo(end=None), FLUID)))
     said = str(maps.notes["Assumed"])
-    assert said.count("; ") == 3 and "taken to have 176 excitations" in said
-    assert "the echo train is taken to end at twice the echo time, 0.2 s" in said
+    assert said.count("; ") == 3 and "assumed to have 176 excitations" in said
+    assert "the echo train is assumed to end at twice the echo time, 0.2 s" in said
 
 
 def test_slices_are_mapped_one_by_one() -> None:

@@ -54,11 +54,11 @@ def test_the_card_says_what_it_is_for_and_what_it_saw(method: str) -> None:
     assert text.trained_on.startswith(
         "5000 simulated slabs of 128 x 128 voxels of 1 mm, from 2 heads (a, b). "
     )
-    assert "Scored on 32 other slabs of 1 head (c), error bars found on 400 more" in text.trained_on
+    assert "Validated on 32 other slabs of 1 head (c), intervals calibrated on 400 more" in text.trained_on
     assert text.ranges["field_strength"] == (1.5, 3.0)
     assert "T2w turbo-spin-echo echo_time" in text.ranges and "repetition_time" not in text.ranges
 
 
 def test_without_calibration_nothing_is_said_of_it() -> None:
     said = text_of(recipe_for(DIFFUSOR, "cpu"), ()).trained_on
-    assert "from no head" in said and "error bars found on" not in said and ".." not in said
+    assert "from no head" in said and "intervals calibrated on" not in said and ".." not in said

@@ -21,7 +21,7 @@ def test_the_contract(t1w: Weighting) -> None:
     measured = examination((t1w, T2W, FLUID))
     measured.images[1].signal[8, 8, 0] = math.nan
     maps = check(PHYSICS, measured)
-    assert maps.notes["PDUnit"] == "relative to cerebrospinal fluid, which has 1"
+    assert maps.notes["PDUnit"] == "relative to cerebrospinal fluid, which is 1"
     # Tissues come in the order of their T1.
     t1 = [
         float(maps.value("T1")[measured.inside & (truth()[..., 0] == one[0])].mean())

@@ -103,7 +103,7 @@ def test_a_readout_that_was_not_trained() -> None:
 
 def test_a_card_that_does_not_tell() -> None:
     with pytest.raises(
-        InputError, match="the card of the weights does not tell the range of field_strength"
+        InputError, match="the card of the weights does not contain the range of field_strength"
     ):
         WeightingRange({}).check(measured(), NAME)
     partly = WeightingRange({"field_strength": (1.5, 3.0), "T1w spin-echo echo_time": (0.006, 0.025)})

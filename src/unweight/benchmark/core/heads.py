@@ -28,7 +28,7 @@ def heads_for_test(folder: Path) -> dict[str, Path]:
     if not names:
         raise UsageError(
             f"the test part of {len(paths)} heads is empty",
-            remedy="Give the folder with all heads that were trained with.",
+            remedy="Give the folder with all heads used in training.",
         )
     return {f"brainweb{name}": paths[name] for name in names}
 

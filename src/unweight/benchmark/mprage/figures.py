@@ -100,7 +100,7 @@ def draw_images(planes: Sequence[Mapping[str, Image]], title: str) -> bytes:
                 axes.set_axis_off()
     if len(names) > 1:
         bar = figure.colorbar(grid[1, 1].images[0], ax=grid[:, -1].tolist(), shrink=0.5)
-        bar.set_label("made less true, white matter is 1", fontsize=8)
+        bar.set_label("synthetic minus true, white matter is 1", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     return finished(figure, title)
 

@@ -56,7 +56,8 @@ def synthesis_methods(
         raise UsageError(f"no methods: {', '.join(unknown)}", remedy=f"There are {', '.join(WEIGHTS)}.")
     if not chosen:
         raise InputError(
-            "there are no weights that make T1w images", remedy="Make them with `unweight train mprage`."
+            "there are no weights for synthetic T1w images",
+            remedy="Train them with `unweight train mprage`.",
         )
     functions: dict[str, SynthesisFn] = {}
     for name in chosen:

@@ -305,7 +305,7 @@ class ResultsFile:
             ) from error
         if about != json.loads(json.dumps(dict(self.about))):
             raise InputError(
-                "holds records of other people, by another segmenter or of other metrics",
+                "contains results for other subjects, another segmenter or other metrics",
                 remedy="Choose another folder with -o.",
                 path=self.path,
             )

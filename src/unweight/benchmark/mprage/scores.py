@@ -220,7 +220,7 @@ def biology(records: Sequence[SubjectRecord], dataset: str) -> list[Biology]:
     }
     if len(truths) < FEWEST:
         raise UsageError(
-            f"{len(truths)} people with age and sex are too few", remedy=f"Give {FEWEST} or more."
+            f"{len(truths)} subjects with age and sex are too few", remedy=f"Give {FEWEST} or more."
         )
     listed: list[Biology] = []
     methods = dict.fromkeys(record.method for record in records if record.method != TRUTH)

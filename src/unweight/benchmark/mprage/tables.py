@@ -33,8 +33,8 @@ LIKENESS = (
     Column(heading="s", metric="seconds", digits=1),
 )
 STRUCTURE_TABLES = (
-    ("dice", "Dice with what is found in the true image"),
-    ("dice of labels", "Dice with what people are made of"),
+    ("dice", "Dice with the segmentation of the true image"),
+    ("dice of labels", "Dice with the true labels"),
     ("hd95", "HD95 [mm]"),
     ("volume error", "relative error of volume"),
 )
@@ -57,8 +57,8 @@ def t1w_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
 
 
 GAINED = {
-    "dice": ("Dice with what is found in the true image [0.01]", 100.0),
-    "dice_labels": ("Dice with what people are made of [0.01]", 100.0),
+    "dice": ("Dice with the segmentation of the true image [0.01]", 100.0),
+    "dice_labels": ("Dice with the true labels [0.01]", 100.0),
     "psnr": ("PSNR in each structure [dB]", 1.0),
 }
 
@@ -74,7 +74,7 @@ def gain_table(gains: Sequence[Gain], dataset: str, measure: str = "dice") -> Te
     }
     structures = list(dict.fromkeys(gain.structure for gain in gains))
     return TextTable(
-        title=f"{dataset}: change against magnitudes alone: {title}, 95 % over people",
+        title=f"{dataset}: change relative to magnitude only: {title}, 95 % over subjects",
         columns=("structure", *conditions),
         rows=[
             (name, *(cell.get((name, condition), ABSENT) for condition in conditions))
@@ -109,7 +109,7 @@ def biology_tables(listed: Sequence[Biology], dataset: str) -> tuple[TextTable, 
             TextTable(
                 title=f"{dataset}: {name} on volumes [{unit}]",
                 columns=(
-                    *("way", "structure", "true", "made", "ratio", "interaction p", "kept", "CCC"),
+                    *("way", "structure", "true", "synthetic", "ratio", "interaction p", "kept", "CCC"),
                     "bias %",
                 ),
                 rows=rows,
@@ -125,7 +125,7 @@ def _likeness(index: ScoreIndex, dataset: str, counts: dict[str, int]) -> TextTa
         if any(cell != ABSENT for cell in cells):
             rows.append((method, str(counts.get(method, 0)) if method != TRUTH else "", *cells))
     return TextTable(
-        title=f"{dataset}: likeness to the true image, means over people",
+        title=f"{dataset}: similarity to the true image, means over subjects",
         columns=("way", "n", *headings(LIKENESS)),
         rows=rows,
     )

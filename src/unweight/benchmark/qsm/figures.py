@@ -67,7 +67,7 @@ def qsm_figures(result: QsmResult) -> dict[str, bytes]:
                 for method in methods
             },
             known,
-            f"{head.name}, {head.dataset}: mean of structures, end to end",
+            f"{head.name}, {head.dataset}: mean of structures, from the images alone",
         )
     return figures
 

@@ -49,7 +49,7 @@ def qsm_tables(scores: Sequence[Score]) -> tuple[TextTable, ...]:
                 rows=[(row.method, *index.cells(row, RELAXATION)) for row in _rows(index, dataset, R2STAR)],
             ),
             TextTable(
-                title=f"{dataset}: each stage alone",
+                title=f"{dataset}: each stage with true input",
                 columns=FIELD_COLUMNS,
                 rows=[
                     (stage, row.method, *index.cells(row, FIELDS))

@@ -126,7 +126,7 @@ def figures_of(result: Result) -> dict[str, bytes]:
         drawn[f"{name}_coverage.png"] = draw_coverage(coverage, f"Intervals of T1: {where}")
     curves = _curves(result, group)
     if curves:
-        title = f"Do large error bars find large errors? {where}"
+        title = f"Are large errors predicted by large SDs? {where}"
         drawn[f"{name}_sparsification.png"] = draw_sparsification(curves, title)
     if any(score.metric == "rmse_ln" and score.group in T1_BIN_NAMES for score in scores):
         drawn[f"{name}_error_by_bin.png"] = draw_error_by_bin(scores, f"Error of T1: {name}")
@@ -218,7 +218,7 @@ def _maps(result: Result) -> bytes:
         for name, predictions in result.predictions.items()
         if name != EXACT
     ]
-    title = f"A slice that no method was trained on, SNR {SNR:g}"
+    title = f"Held-out slice, SNR {SNR:g}"
     return draw_methods(slices, page(case.truth["T1"]), T1, title)
 
 
@@ -268,10 +268,10 @@ def draw_coverage(coverage: Mapping[str, Mapping[float, float]], title: str) -> 
     axes.set_xlim(displayed[0] - 5, 100)
     axes.set_xticks(displayed, [f"{level:g}" for level in displayed])
     axes.set_ylim(0, 102)
-    axes.text(0.02, 0.97, "error bars too wide", transform=axes.transAxes, va="top", color=GREY)
-    axes.text(0.98, 0.03, "error bars too narrow", transform=axes.transAxes, ha="right", color=GREY)
-    axes.set_xlabel("promised: level of the interval [%]")
-    axes.set_ylabel("found: truths inside [%]")
+    axes.text(0.02, 0.97, "intervals too wide", transform=axes.transAxes, va="top", color=GREY)
+    axes.text(0.98, 0.03, "intervals too narrow", transform=axes.transAxes, ha="right", color=GREY)
+    axes.set_xlabel("nominal coverage [%]")
+    axes.set_ylabel("measured coverage [%]")
     legend(figure, axes)
     return png(figure)
 
@@ -288,8 +288,8 @@ def draw_sparsification(curves: Mapping[str, Sparsification], title: str) -> byt
     axes.plot([], [], color=INK, linewidth=1.1, linestyle=":", label="best order possible")
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("least certain voxels removed [%]")
-    axes.set_ylabel("RMSE of the rest, over that of all")
+    axes.set_xlabel("voxels with the largest SD removed [%]")
+    axes.set_ylabel("RMSE of the remaining voxels, relative to all")
     legend(figure, axes)
     return png(figure)
 

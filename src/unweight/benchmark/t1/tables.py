@@ -80,7 +80,7 @@ def _spheres(index: ScoreIndex) -> TextTable:
         cells += [f"{paper.mean_ms[place]} ± {paper.sd_ms[place]}" for paper in PUBLISHED]
         rows.append(tuple(cells))
     return TextTable(
-        title="Spheres of the phantom: T1 in ms, mean ± SD, and beside it what was published",
+        title="Spheres of the phantom: T1 in ms, mean ± SD, and published values",
         columns=("T1", *methods, *(f"{paper.method} (published)" for paper in PUBLISHED)),
         rows=rows if methods else (),
     )
@@ -148,7 +148,7 @@ def _details(index: ScoreIndex) -> TextTable:
         )
         for name in STRUCTURES
     ]
-    title = "Small structures: contrast that is left in %, of T1 / of ln T1"
+    title = "Small structures: contrast preserved in %, of T1 / of ln T1"
     return TextTable(title=title, columns=("structure", *methods), rows=rows if methods else ())
 
 

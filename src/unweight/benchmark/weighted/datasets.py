@@ -404,7 +404,7 @@ class WeightedPlan:
         unknown = [name for name in self.sets if name not in MAPS_SETS]
         if unknown or not self.sets:
             raise UsageError(
-                f"no set called {', '.join(unknown)}" if unknown else "nothing to evaluate on",
+                f"no set called {', '.join(unknown)}" if unknown else "no data to evaluate",
                 remedy=f"There are {', '.join(MAPS_SETS)}.",
             )
 

@@ -62,7 +62,7 @@ def _rows(index: ScoreIndex, dataset: str) -> list[Row]:
 
 def _as_images(index: ScoreIndex, dataset: str) -> TextTable:
     return TextTable(
-        title=f"{dataset}: the brain with its CSF, as images",
+        title=f"{dataset}: brain including CSF, image metrics",
         columns=("map", "method", *headings(IMAGES)),
         rows=[(row.parameter, row.method, *index.cells(row, IMAGES)) for row in _rows(index, dataset)],
     )
@@ -77,7 +77,7 @@ def _by_voxel(index: ScoreIndex, dataset: str) -> TextTable:
             for metric in ("mae", "rmse")
         )
         rows.append((row.parameter, row.method, *index.cells(row, (*sizes, *SHARES))))
-    title = f"{dataset}: the brain with its CSF, voxel by voxel"
+    title = f"{dataset}: brain including CSF, voxelwise"
     return TextTable(title=title, columns=VOXELS, rows=rows)
 
 
@@ -114,7 +114,7 @@ def _lesions(index: ScoreIndex, dataset: str) -> TextTable:
                     for each in row
                 )
                 rows.append((group, parameter, *cells))
-    title = f"{dataset}: lesions with the right sign of contrast in % (error over that of white matter)"
+    title = f"{dataset}: lesions with the correct sign of contrast in % (error relative to white matter)"
     return TextTable(title=title, columns=("lesion", "map", *methods), rows=rows)
 
 

@@ -124,7 +124,7 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
     if not path.exists():
         if any(folder.glob("sub-*/**/*.nii*")):
             raise OutputError(
-                "holds images of subjects, but no description that says whose",
+                "contains images of subjects, but no dataset description",
                 remedy="Choose another folder.",
                 path=folder,
             )
@@ -132,7 +132,9 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
     try:
         sidecar = read_sidecar(path)
     except InputError as error:
-        raise OutputError(error.problem, remedy="Choose another folder, or mend it.", path=path) from error
+        raise OutputError(
+            error.problem, remedy="Choose another folder, or repair it.", path=path
+        ) from error
     makers = sidecar.get("GeneratedBy")
     names = (
         [maker.get("Name") for maker in makers if isinstance(maker, dict)]
@@ -142,7 +144,7 @@ def _check_ours(folder: Path, kind: str) -> Mapping[str, object]:
     if sidecar.get("DatasetType", "raw") != kind or GENERATOR not in names:
         raise OutputError(
             "describes another dataset, which would be overwritten",
-            remedy="Choose another folder; derivatives/unweight within it is the custom.",
+            remedy="Choose another folder; derivatives/unweight within it is the usual place.",
             path=path,
         )
     return sidecar

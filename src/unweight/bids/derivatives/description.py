@@ -40,7 +40,7 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
     """Give the images of a set, the first map first."""
     for index, spec in enumerate(maps.specs):
         value = maps.values[..., index]
-        displayed = value.nan_to_num() if spec.desc else value
+        displayed = value.nan_to_num() if spec.zero_filled else value
         yield _of_parameter(spec, "", displayed, spec.description or spec.name, desc=spec.desc)
         deviation = f"Standard deviation of {spec.name}"
         yield _of_parameter(spec, "std", maps.std[..., index], deviation)
@@ -76,7 +76,7 @@ def derived_images(maps: ParameterMaps) -> Iterator[DerivedImage]:
         desc=set_desc("invalid", maps.specs[0].suffix),
         suffix="mask",
         values=distrusted,
-        description="Voxels with signal whose value failed or must not be trusted",
+        description="Voxels with signal that have no value or a suspect one",
     )
 
 
@@ -98,7 +98,7 @@ def brain_image(mask: Bool[Tensor, "*voxels"], how: str) -> DerivedImage:
         how: It was found.
     """
     return DerivedImage(
-        key="brain", desc="brain", suffix="mask", values=mask, description=f"The brain with its CSF, {how}"
+        key="brain", desc="brain", suffix="mask", values=mask, description=f"Brain including CSF, {how}"
     )
 
 

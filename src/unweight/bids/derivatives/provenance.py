@@ -19,6 +19,7 @@ from unweight.core.protocol import Protocol
 COPIED_NUMBERS = {
     "MagneticFieldStrength": 25.0,
     "EchoTime": 1.0,
+    "InversionTime": 20.0,
     "FlipAngle": 360.0,
     "RepetitionTime": 60.0,
     "RepetitionTimeExcitation": 60.0,

@@ -64,8 +64,8 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     ]
     if not paths:
         raise InputError(
-            f"holds no {suffix} made by this program",
-            remedy="Make the maps first, or give the folder they were written to.",
+            f"holds no {suffix} written by unweight",
+            remedy="Compute the maps first, or give the folder they were written to.",
             path=out_dir,
         )
     return tuple(paths)
@@ -125,8 +125,8 @@ def _read(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> Sto
     name = parse_stem(sidecar.name.removesuffix(".json"))
     if name is None or not is_complete(out_dir, name.entities, name.suffix):
         raise InputError(
-            "does not agree with its images: the set is incomplete or was changed",
-            remedy="Make the maps again.",
+            "is inconsistent with its images: the set is incomplete or was changed",
+            remedy="Compute the maps again.",
             path=sidecar,
         )
     folder = sidecar.parent
@@ -139,7 +139,9 @@ def _read(out_dir: Path, sidecar: Path, specs: tuple[ParameterSpec, ...]) -> Sto
         path = path_of(suffix, desc)
         volume = open_volume(path)
         if volume.data.ndim != 3 or volume.data.is_complex():
-            raise InputError("is not one real volume", remedy="Make the maps again.", path=path)
+            raise InputError(
+                "is not a single real-valued volume", remedy="Compute the maps again.", path=path
+            )
         return volume.data
 
     first = sidecar.with_name(f"{image_stem(sidecar.with_suffix('.nii.gz'))}.nii.gz")
@@ -174,5 +176,5 @@ def _protocol(known: object, sidecar: Path) -> Protocol | None:
         return protocol_from_values(field_strength=field if isinstance(field, float) else None, **timings)
     except (ProtocolError, TypeError, ValueError) as error:
         raise InputError(
-            f"holds a protocol that cannot be used: {error}", remedy="Make the maps again.", path=sidecar
+            f"contains an invalid protocol: {error}", remedy="Compute the maps again.", path=sidecar
         ) from error

@@ -112,7 +112,7 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     labels = [path.name.removeprefix("sub-") for path in labelled_folders(out_dir, "sub")]
     result = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
     if not result:
-        raise InputError("holds no subject", remedy="Make the maps first.", path=out_dir)
+        raise InputError("holds no subject", remedy="Compute the maps first.", path=out_dir)
     return result
 
 
@@ -125,7 +125,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
     folder = out_dir / f"sub-{check_label(label, 'a subject')}"
     if not is_folder(folder) or not folder.resolve().is_relative_to(out_dir.resolve()):
         raise InputError(
-            f"holds no subject {label}", remedy="Make its maps first, or check the label.", path=out_dir
+            f"holds no subject {label}", remedy="Compute its maps first, or check the label.", path=out_dir
         )
     sets, problems, files, without = [], list[str](), list[Path](), list[Path]()
     for item in (folder, *labelled_folders(folder, "ses")):
@@ -175,7 +175,9 @@ def read_image(image: StoredImage) -> Float[Tensor, "x y z"]:
     """
     volume = open_volume(image.path)
     if volume.data.ndim != 3 or volume.data.is_complex():
-        raise InputError("is not one real volume", remedy="Make the maps again.", path=image.path)
+        raise InputError(
+            "is not a single real-valued volume", remedy="Compute the maps again.", path=image.path
+        )
     return volume.data
 
 

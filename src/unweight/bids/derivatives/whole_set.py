@@ -80,8 +80,8 @@ def unfinished(sidecar: Path, path: Path | None = None) -> InputError:
     stem = sidecar.name.removesuffix(".json")
     return InputError(
         f"{'is' if path is None else 'belongs to'} the unfinished set {stem}: the command that wrote it "
-        "was ended before it was through, or is still at work",
-        remedy="Make the maps again.",
+        "was interrupted, or is still running",
+        remedy="Compute the maps again.",
         path=path or sidecar,
     )
 
@@ -138,7 +138,7 @@ def commit(sidecar: Path, files: Iterable[tuple[Path, bytes]], outdated: Sequenc
             except OSError as error:
                 raise OutputError(
                     f"could not be written ({error.strerror or error}), so this set may be unfinished",
-                    remedy="Mend that, and make the maps again.",
+                    remedy="Fix this, and compute the maps again.",
                     path=sidecar,
                 ) from error
             if _remove_all(sidecar.parent, old - new):

@@ -38,23 +38,24 @@ LOCK = ".unweight.lock"
 # Suffixes that are not in BIDS; `.bidsignore` excludes them from validation.
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
-    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv"),
+    *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv", "CITATION.bib"),
 )
 README = """# Quantitative maps
 
-Made by unweight. Each map `sub-<label>_<suffix>.nii.gz` has beside it:
+Computed with unweight. Each map `sub-<label>_<suffix>.nii.gz` is accompanied by:
 
-- `_desc-std_<suffix>`: the standard deviation of each value,
-- `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its interval, where one was computed,
-- `_desc-misfit_<suffix>`: how badly the signal model explains the voxel, as its sidecar says,
-- `_desc-status_dseg`: status of each voxel; the key is in the `.tsv` file beside it,
-- `_desc-invalid_mask`: voxels with signal whose value failed or must not be trusted,
-- `_desc-brain_mask`: of maps from weighted images, the brain that was mapped.
+- `_desc-std_<suffix>`: standard deviation of each value,
+- `_desc-lower90_<suffix>`, `_desc-upper90_<suffix>`: its 90 % interval, if one was computed,
+- `_desc-misfit_<suffix>`: residual of the signal model in each voxel, defined in its sidecar,
+- `_desc-status_dseg`: status of each voxel, with a look-up table in the `.tsv` file,
+- `_desc-invalid_mask`: voxels with signal that have no value or a suspect one,
+- `_desc-brain_mask`: for maps from weighted images, the mask that was mapped.
 
-Beside maps other than T1 the name of the first map stands before status, invalid and brain, as in
-`_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) has the fields it was made from beside it,
-`_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field. An image that was made
-and not measured has `desc-synth`: `_desc-synth_T1w`, 0 outside the brain.
+For maps other than T1, the name of the first map precedes status, invalid and brain, as in
+`_desc-R2starstatus_dseg`. Susceptibility (`_Chimap`) is accompanied by the fields it was computed from,
+`_desc-total_fieldmap` and `_desc-local_fieldmap`, in ppm of the static field. A synthetic image (not
+measured) has `desc-synth`: `_desc-synth_T1w`. Outside the brain it is 0 if a network synthesised it from
+gradient echoes, and NaN if it was computed from maps.
 
 A voxel without a value is NaN. Units are in the JSON files. The JSON file of the map itself lists
 the SHA-256 of every image of the set.

@@ -125,7 +125,7 @@ def converted(
             n_made = sum(_slices_in(item.path) for item in result)
             if n_made < _n_slices(portion):
                 lost.append(
-                    f"{portion.series.name} is left out: {n_made} of {_n_slices(portion)} slices could be "
+                    f"{portion.series.name} is excluded: {n_made} of {_n_slices(portion)} slices could be "
                     f"converted{text}"
                 )
                 continue
@@ -147,7 +147,7 @@ def converted(
         except InputError as error:
             if error.path is None or not error.path.is_relative_to(temporary):
                 raise
-            problem = f"{error.path.name}, converted from it, is not usable: {error.problem}"
+            problem = f"{error.path.name}, converted from it, is invalid: {error.problem}"
             raise type(error)(problem, remedy=error.remedy, path=folder) from error
 
 

@@ -96,7 +96,7 @@ def scan(folder: Path) -> DicomFolder:
     endings = ENDINGS | {image.path.suffix.lower() for image in images}
     left = [(path, why) for path, why in failed if _should_hold_an_image(path, endings)]
     single, differing = _each_once(images)
-    left += [(path, "another file has its UID and other pixels") for path in differing]
+    left += [(path, "another file has the same UID and different pixels") for path in differing]
     return DicomFolder(
         path=folder,
         images=tuple(single),

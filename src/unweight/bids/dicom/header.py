@@ -96,7 +96,7 @@ def read_image(path: Path) -> DicomImage | None:
 
 def _dataset(path: Path) -> FileDataset:
     if not path.exists():
-        raise _unusable(path, "it is a link to nothing")
+        raise _unusable(path, "it is a broken link")
     if path.stat().st_size == 0:
         raise _unusable(path, "it is empty")
     with path.open("rb") as file:
@@ -111,7 +111,7 @@ def _image(path: Path, dataset: FileDataset) -> DicomImage | None:
     if PIXELS not in dataset:
         if _holds_no_image(dataset):
             return None
-        raise _unusable(path, "it has no pixel data: the file is cut short")
+        raise _unusable(path, "it has no pixel data: the file is truncated")
     for name in ("SeriesInstanceUID", "SOPInstanceUID", "Rows", "Columns"):
         if not dataset.get(name):
             raise _unusable(path, f"its header does not give {name}")

@@ -49,7 +49,7 @@ def _encapsulated(dataset: FileDataset) -> str | None:
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     for number, frame in enumerate(frames, start=1):
         if syntax.startswith(JPEG_FAMILY) and not _whole_jpeg(frame):
-            return f"frame {number} of its pixel data is damaged or cut short"
+            return f"frame {number} of its pixel data is damaged or truncated"
     if syntax == RLELossless:
         return _undecoded(dataset, frames)
     return None

@@ -122,8 +122,8 @@ def _check_order(folder: Path, used: Sequence[Portion], given: ProtocolOverrides
     places = [portion.place for portion in used if portion.inversion_time is None]
     if len(set(places)) < len(places) or any(portion.unordered for portion in used):
         raise ProtocolError(
-            "the times given cannot be put to volumes: number of the series, time of acquisition and "
-            "number of the image are the same for several of them, or do not agree",
+            "the times cannot be assigned to volumes: series number, acquisition time and image number "
+            "are equal for several of them, or inconsistent",
             remedy="Choose series with --series, or convert the files and give the images in order.",
             path=folder,
         )
@@ -138,7 +138,7 @@ def _check_one_time_per_volume(folder: Path, portions: Sequence[Portion], given:
     raise ProtocolError(
         _difference(shifted),
         remedy=f"Give the nominal time of each of the {len(shifted)} volumes with --ti, in the order of "
-        f"{names}; T1 is then right, and the inversion efficiency takes up the difference.",
+        f"{names}; T1 is then correct, and the inversion efficiency absorbs the difference.",
         path=folder,
     )
 
@@ -149,8 +149,8 @@ def _check_taken_apart(folder: Path, used: Sequence[Portion]) -> None:
         for label, times in (("inversion", image.inversion_times), ("echo", image.echo_times)):
             if len(times) > 1:
                 raise ProtocolError(
-                    f"{image.path.name} holds {len(times)} {label} times in {image.n_frames} frames, which "
-                    "cannot be told apart once it is converted",
+                    f"{image.path.name} holds {len(times)} {label} times in {image.n_frames} frames, "
+                    "which cannot be distinguished after conversion",
                     remedy="Export it with one file for each time, or as classic DICOM.",
                     path=folder,
                 )
@@ -166,14 +166,14 @@ def _slices_that_differ(folder: Path, used: Sequence[Portion]) -> tuple[str, ...
     except InputError as error:
         raise ProtocolError(error.problem, remedy=error.remedy, path=folder) from error
     return (
-        f"{_difference(shifted)}; with the times given, the inversion efficiency takes up the difference, "
-        "not T1, unless it is held (--efficiency)",
+        f"{_difference(shifted)}; with the times given, the inversion efficiency absorbs the difference, "
+        "not T1, unless it is fixed (--efficiency)",
     )
 
 
 def _difference(shifted: Sequence[Portion]) -> str:
     times = shifted[0].slice_times
     return (
-        f"the inversion time differs from slice to slice ({min(times):g} to {max(times):g} ms in the first "
+        f"the inversion time varies between slices ({min(times):g} to {max(times):g} ms in the first "
         "volume)"
     )

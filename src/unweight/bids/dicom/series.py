@@ -2,7 +2,7 @@
 
 dcm2niix stacks the volumes of a series whose inversion times differ and keeps one time only, so such a
 series is taken apart: by inversion time, and by repetition where a time was acquired more than once.
-Where the inversion time differs from slice to slice, a portion is the n-th time of every slice.
+Where the inversion time varies between slices, a portion is the n-th time of every slice.
 """
 
 import itertools
@@ -201,7 +201,7 @@ def check_steady_offsets(portions: Sequence[Portion]) -> None:
             abs(a - b) > STEADY for a, b in zip(shift, shifts[0], strict=True)
         ):
             raise InputError(
-                "inversion times differ between slices, and by another amount in each volume",
+                "inversion times differ between slices, and differently in each volume",
                 remedy="One time per volume cannot describe them; map the slices one by one.",
             )
 

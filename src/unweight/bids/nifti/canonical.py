@@ -73,9 +73,7 @@ def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...], path: Path | N
     matrix = affine.detach().cpu().double().numpy()
     io_orientation = ORIENTATIONS.io_orientation(matrix)
     if sorted(io_orientation[:, 0].tolist()) != [0, 1, 2]:
-        raise InputError(
-            "has axes that cannot be told apart", remedy="Write it along x, y and z.", path=path
-        )
+        raise InputError("has ambiguous axes", remedy="Write it along x, y and z.", path=path)
     to_axis = [int(axis) for axis in io_orientation[:, 0]]
     first, second, third = (to_axis.index(axis) for axis in range(3))
     signs = {int(axis): float(sign) for axis, sign in io_orientation}

@@ -85,7 +85,7 @@ def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]
     sform, qform = (None if item is None else _in_millimetres(item, scale) for item, _ in result)
     affine, notes = sform if sform is not None else qform, []
     if affine is None:
-        notes.append("the header gives no orientation; voxel axes are taken as they are")
+        notes.append("the header gives no orientation; voxel axes are used as they are")
         affine = _in_millimetres(np.diag([*(float(zoom) for zoom in header["pixdim"][1:4]), 1.0]), scale)
     problem = _problem(affine)
     if problem is not None:
@@ -107,7 +107,7 @@ def placement_of(path: Path, header: Header) -> tuple[Placement, tuple[str, ...]
 def bad_header(path: Path, problem: str) -> InputError:
     """Return the error for a header that cannot be used."""
     return InputError(
-        f"the NIfTI header is unusable: {problem}", remedy="Convert the image again.", path=path
+        f"the NIfTI header is invalid: {problem}", remedy="Convert the image again.", path=path
     )
 
 
@@ -208,7 +208,7 @@ def check_same_grid(grids: Sequence[Grid]) -> None:
         else:
             apart = grid.distance_mm(first)
             text = (
-                f"lies elsewhere than {first.path.name}: by their affines equal voxels are up to "
-                f"{apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
+                f"is at a different position than {first.path.name}: by their affines equal voxels are up "
+                f"to {apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
             )
-        raise InputError(text, remedy="Bring all images onto one grid first.", path=grid.path)
+        raise InputError(text, remedy="Resample all images to one grid first.", path=grid.path)

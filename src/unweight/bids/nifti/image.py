@@ -98,4 +98,4 @@ def _note_shear(affine: Float64[Tensor, "4 4"]) -> None:
     """Log that viewers built on ITK refuse a sheared image."""
     axes = affine[:3, :3] / affine[:3, :3].norm(dim=0)
     if not math.isclose(float((axes.T @ axes - torch.eye(3)).abs().max()), 0.0, abs_tol=SHEAR):
-        LOG.warning("the voxel axes are not at right angles; programs built on ITK will refuse the maps")
+        LOG.warning("the voxel axes are not orthogonal; programs based on ITK will reject the maps")

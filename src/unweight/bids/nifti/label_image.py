@@ -132,7 +132,7 @@ def _names_of_tsv(path: Path) -> dict[int, str] | None:
     try:
         lines = lines_of(read_content(path, LARGEST_TABLE))
     except UnicodeDecodeError as error:
-        raise InputError("is no text", remedy="Save it as UTF-8.", path=path) from error
+        raise InputError("is not text", remedy="Save it as UTF-8.", path=path) from error
     rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
     if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
         return None
@@ -144,7 +144,9 @@ def _checked(pairs: Sequence[tuple[str, str]], path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for key, name in pairs:
         if not _is_number(key):
-            raise InputError(f"{key!r} is no label number", remedy="Write whole numbers from 0.", path=path)
+            raise InputError(
+                f"{key!r} is not a label number", remedy="Write whole numbers from 0.", path=path
+            )
         if not name or any(mark in name for mark in "\t\n\r"):
             raise InputError(f"label {key} has no usable name", remedy="Name it in one line.", path=path)
         if int(key) in names:
@@ -162,8 +164,8 @@ def _whole_numbers(volume: Volume, path: Path) -> Int64[Tensor, "x y z"]:
     wrong = ~torch.isfinite(values) | (values != values.round()) | (values < 0) | (values > LARGEST_LABEL)
     if bool(wrong.any()):
         raise InputError(
-            f"holds what is no label in {int(wrong.sum())} voxels, {float(values[wrong][0]):g} for one",
-            remedy="Give whole numbers from 0, brought onto the grid without interpolation.",
+            f"contains invalid labels in {int(wrong.sum())} voxels, {float(values[wrong][0]):g} for one",
+            remedy="Give whole numbers from 0, resampled to the grid without interpolation.",
             path=path,
         )
     return values.long()

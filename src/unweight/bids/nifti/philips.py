@@ -36,7 +36,7 @@ SAME_INTERCEPT = 0.05  # in stored numbers
 FULL_RANGE = 0.998
 MOST_LISTED = 8
 KEEP = (
-    "Take the DICOM with its private elements (2005,100E), or write PhilipsScaleSlope and "
+    "Use DICOM with its private elements (2005,100E), or write PhilipsScaleSlope and "
     "PhilipsRescaleSlope of each volume into its sidecar."
 )
 AGAIN = "Convert the DICOM again with dcm2niix, and keep its sidecars."
@@ -152,7 +152,7 @@ def _check_slices(image: _Image) -> None:
     steps = steps_of(image.volume.data)
     if len(steps) > 1 or (image.scale and image.volume.scaling.slope != 1 and not steps):
         raise InputError(
-            "holds displayed values of Philips slices or volumes that were scaled differently "
+            "contains displayed values of Philips slices or volumes with different scaling "
             f"({_listed(steps) or 'floating point, with a slope in the header'})",
             remedy="Give the DICOM folder itself, or convert each volume into a file of its own, so that "
             f"each has its {SCALE}.",
@@ -167,7 +167,7 @@ def _check_alike(images: Sequence[_Image]) -> None:
     if known and max(known) > (1 + SAME_STEP) * min(known):
         raise InputError(
             f"the Philips volumes of this series have different slopes ({_listed(known)}), and no {SCALE} "
-            "says whether their values are in one unit; those of the display are not",
+            "shows whether their values share one scale; displayed values do not",
             remedy=KEEP,
             path=images[0].volume.grid.path,
         )

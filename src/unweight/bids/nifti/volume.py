@@ -83,7 +83,7 @@ def open_volume(
         layout = _read_layout(path, stream, largest)
         if layout.is_complex and not complex_wanted:
             raise InputError(
-                "holds complex numbers, which were not asked for",
+                "contains complex numbers, which are not supported here",
                 remedy="Give magnitude or real-part images.",
                 path=path,
             )
@@ -212,7 +212,7 @@ def _stored_type(path: Path, header: Header) -> np.dtype[np.generic]:
         raise bad_header(path, f"its data type is unknown ({error})") from error
     if dtype.kind not in "iufc":
         raise InputError(
-            "holds colours (RGB) or another type that is not a number",
+            "contains colours (RGB) or another non-numeric type",
             remedy="Give a scalar image.",
             path=path,
         )

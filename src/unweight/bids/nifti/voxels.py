@@ -149,8 +149,7 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
         every: Which voxels of a slice are kept; 1 for all. Of a slice with fewer, slices are left out.
 
     Raises:
-        InputError: The file ends too early or too late, has values that cannot be, or there is not enough
-            memory for what is kept.
+        InputError: The file is too short or too long, has impossible values, or does not fit into memory.
     """
     most = path.stat().st_size * (DEFLATE_LIMIT if isinstance(stream, gzip.GzipFile) else 1)
     if layout.offset + layout.n_bytes > most:
@@ -182,9 +181,9 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
         if stored is not None and saturated is not None:
             saturated[..., index] = at_ceiling(stored, zero=-layout.intercept / layout.slope)
     if len(stream.read(PADDING_ALLOWED + 1)) > PADDING_ALLOWED:
-        raise bad_header(path, "the file holds more data than it describes")
+        raise bad_header(path, "the file contains more data than its header describes")
     if n_lost == layout.n_values:
-        raise InputError("has no finite value", remedy="Check what wrote the file.", path=path)
+        raise InputError("has no finite value", remedy="Check the program that wrote the file.", path=path)
     lost_note = f"{n_lost} of {layout.n_values} values are not finite; those voxels are masked"
     shape = (*kept.size, *layout.shape[3:])
     return Voxels(
@@ -199,7 +198,7 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
 def truncated(path: Path) -> InputError:
     """Return the error about a file that ends too early."""
     return InputError(
-        "ends before its header says it should, or its compression is damaged",
+        "is shorter than its header states, or its compression is damaged",
         remedy="Copy or convert the file again.",
         path=path,
     )
@@ -316,6 +315,8 @@ def _scaled(path: Path, block: NDArray[np.generic], layout: Layout) -> tuple[NDA
         finite = np.isfinite(values)
         if bool(((np.abs(values) > LARGEST_VALUE) & finite).any()):
             raise InputError(
-                f"has values beyond {LARGEST_VALUE:g}", remedy="Check what wrote the file.", path=path
+                f"has values beyond {LARGEST_VALUE:g}",
+                remedy="Check the program that wrote the file.",
+                path=path,
             )
         return values.astype(single), int(finite.size - np.count_nonzero(finite))

@@ -110,7 +110,7 @@ def _picked(sidecar: Sidecar, label: str, index: int, n_volumes: int) -> object:
         return value[index]
     if label == "InversionTime" and n_volumes > 1:
         raise ProtocolError(
-            f"one InversionTime for {n_volumes} volumes; those of the others are not known",
+            f"one InversionTime for {n_volumes} volumes; the others are unknown",
             remedy="Split the file, or write a list with one value per volume.",
             path=sidecar.origin(label),
         )

@@ -53,6 +53,6 @@ def _inside(volume: Volume, path: Path) -> Bool[Tensor, "x y z"]:
     known = values.nan_to_num()
     shares = signs.lowest == 0 and HALF <= signs.highest <= 1 and not bool(values.isinf().any())
     if shares and bool((known != known.round()).any()):
-        LOG.warning("%s holds shares of 1; voxels of at least a half are inside", path.name)
+        LOG.warning("%s contains fractions; voxels of at least 0.5 are inside", path.name)
         return known >= HALF
     return torch.isfinite(values) & (values != 0)

@@ -152,8 +152,8 @@ def _check_order(name: str, values: Sequence[float], entries: Sequence[Entry]) -
         unit = "degrees" if name == "flip_angle" else "s"
         listed = ", ".join(f"{entry.path.name} {value:g} {unit}" for entry, value in pairs)
         raise ProtocolError(
-            f"{name} was given in another order than the files; their sidecars say {listed}",
-            remedy="Leave the times out, or give them in the order of the files.",
+            f"{name} is not in the order of the files; their sidecars have {listed}",
+            remedy="Omit the times, or give them in the order of the files.",
             path=entries[0].path,
         )
 

@@ -28,8 +28,8 @@ RANGES = (
     (-math.pi, math.pi, TURN, 0.0, "radians"),
     (0.0, TURN, TURN, 0.0, "radians from 0 to 2π"),
     (-1000 * math.pi, 1000 * math.pi, 1000 * TURN, 0.0, "milliradians, as Philips writes"),
-    (-4096.0, 4096.0, 8192.0, 0.0, "Siemens integers, -4096 to 4094 for a turn"),
-    (0.0, 4096.0, 4096.0, 2048.0, "Siemens integers, 0 to 4095 for a turn"),
+    (-4096.0, 4096.0, 8192.0, 0.0, "Siemens integers, -4096 to 4094 for a full cycle"),
+    (0.0, 4096.0, 4096.0, 2048.0, "Siemens integers, 0 to 4095 for a full cycle"),
 )
 OPPOSED = -0.5
 
@@ -51,7 +51,9 @@ class PhaseScaling:
 
     def __post_init__(self) -> None:
         if self.turn is not None and not self.turn[0] < self.turn[1]:
-            raise UsageError(f"a turn from {self.turn[0]:g} to {self.turn[1]:g}", remedy="Give it rising.")
+            raise UsageError(
+                f"a turn from {self.turn[0]:g} to {self.turn[1]:g}", remedy="Give the lower value first."
+            )
         if self.turn is not None and self.whole_range:
             raise UsageError("the range of the phase is given twice", remedy="Give it once.")
 
@@ -101,12 +103,12 @@ def phase_in_radians(
         middle, factor = (ends[0] + ends[1]) / 2, TURN / (ends[1] - ends[0])
         return Radians(
             sign * factor * (phase - middle),
-            f"phase: {ends[0]:g} to {ends[1]:g} taken for a turn, as given{turned}",
+            f"phase: {ends[0]:g} to {ends[1]:g} used as a full cycle, as given{turned}",
         )
     if sidecar.fields.get("Units") == "rad":
         if highest - lowest > SLACK * 2 * TURN:
             raise _unknown(sidecar, lowest, highest)
-        return Radians(sign * phase, f"phase: radians, as the sidecar says{turned}")
+        return Radians(sign * phase, f"phase: radians, from the sidecar{turned}")
     for bottom, top, per_turn, zero, name in RANGES:
         margin = (SLACK - 1) * per_turn
         within = bottom - margin <= lowest and highest <= top + margin
@@ -129,12 +131,12 @@ def slices_turned_back(
     if not size > 0 or float(product.real.sum()) / size > OPPOSED:
         return signal, None
     sign = 1 - 2 * (torch.arange(signal.shape[2], device=signal.device) % 2).to(signal.real)
-    return signal * sign[:, None], "every other slice was turned by π, as GE writes it; turned back"
+    return signal * sign[:, None], "alternate slices had a phase offset of π, as written by GE; corrected"
 
 
 def _unknown(sidecar: Sidecar, lowest: float, highest: float) -> InputError:
     return InputError(
-        f"the unit of this phase image is not known: it reaches from {lowest:g} to {highest:g}",
-        remedy='Tell it with --phase-range, or write radians and "Units": "rad" into its sidecar.',
+        f"the scaling of this phase image is unknown: its values range from {lowest:g} to {highest:g}",
+        remedy='Give it with --phase-range, or write radians and "Units": "rad" into its sidecar.',
         path=sidecar.image,
     )

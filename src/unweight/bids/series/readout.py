@@ -37,7 +37,7 @@ SAME_SLICE_TIME = (
     0.005  # a spread of inversion times that moves T1 by less than a hundredth of a second [s]
 )
 EXCITATION, REPETITION = "RepetitionTimeExcitation", "RepetitionTime"
-READ_ONCE = "Give inversion recovery with one excitation after each inversion"
+READ_ONCE = "Give inversion recovery with a single excitation after each inversion"
 
 
 class Echoes(Enum):
@@ -158,7 +158,7 @@ def _check_name(entry: Entry) -> None:
     text, name = described(entry.sidecar), parse_stem(image_stem(entry.path) or "")
     suffix = "" if name is None else name.suffix
     if suffix in ("MP2RAGE", "UNIT1") or any(word in text for word in MP2RAGE_WORDS):
-        kind, do = "an MP2RAGE", "T1 of MP2RAGE comes from its UNI image and a look-up table"
+        kind, do = "an MP2RAGE", "T1 of MP2RAGE is computed from its UNI image and a look-up table"
     elif any(word in text for word in LOOK_LOCKER_WORDS):
         kind, do = "a Look-Locker series", READ_ONCE
     elif any(word in text for word in MPRAGE_WORDS):
@@ -166,8 +166,8 @@ def _check_name(entry: Entry) -> None:
     else:
         return
     raise ProtocolError(
-        f"this is {kind}: its many excitations change the recovery, and T1 of plain inversion recovery "
-        "would be wrong",
+        f"this is {kind}: its repeated excitations change the recovery, and T1 from an inversion-recovery "
+        "model would be wrong",
         remedy=f"{do}; if the name misleads, correct it in the sidecar.",
         path=entry.path,
     )
@@ -184,15 +184,15 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
         if flip is not None:
             raise ProtocolError(
                 f"{label} {interval:g} s between excitations of {flip:g} degrees is shorter than the "
-                f"inversion time {time:g} s: the signal is read many times during each recovery "
-                "(Look-Locker), which makes it faster, and T1 would come out too short",
+                f"inversion time {time:g} s: the signal is read repeatedly during each recovery "
+                "(Look-Locker), which accelerates it; T1 would be underestimated",
                 remedy=f"{READ_ONCE}; if this is one, correct FlipAngle and {label} in the sidecar.",
                 path=sidecar.origin(label),
             )
         if label == EXCITATION:
             return [
-                f"{label} {interval:g} s is shorter than inversion times; if the signal is read many times "
-                "during each recovery (Look-Locker), T1 is too short"
+                f"{label} {interval:g} s is shorter than inversion times; if the signal is read repeatedly "
+                "during each recovery (Look-Locker), T1 is underestimated"
             ]
     codes = scanning_codes(sidecar)
     if flip is None or "GR" not in codes or "EP" in codes:
@@ -200,11 +200,11 @@ def _check_excitations(sidecar: Sidecar, times: Sequence[float]) -> list[str]:
     if words_of(sidecar.fields.get("MRAcquisitionType")).upper() != "3D":
         return [
             f"gradient echoes of {flip:g} degrees; if several follow each inversion, they change the "
-            "recovery, and T1 is wrong"
+            "recovery, and T1 is biased"
         ]
     raise ProtocolError(
-        f"three-dimensional gradient echoes of {flip:g} degrees are read in trains after each inversion, "
-        "which changes the recovery: T1 of plain inversion recovery would be wrong",
+        f"three-dimensional gradient echoes of {flip:g} degrees are acquired in trains after each "
+        "inversion, which changes the recovery: T1 from an inversion-recovery model would be wrong",
         remedy=f"{READ_ONCE}; if this is one, correct FlipAngle and MRAcquisitionType in the sidecar.",
         path=sidecar.origin("ScanningSequence"),
     )
@@ -236,13 +236,13 @@ def _check_slices(sidecar: Sidecar, longest: float, given: ProtocolOverrides) ->
     codes = scanning_codes(sidecar)
     if given.inversion_time is not None or ("SE" in codes and "EP" not in codes):
         return [
-            f"slices were read over {spread:.3g} s; the inversion times are taken for those of every "
-            "slice, as with an inversion for each"
+            f"slices were acquired over {spread:.3g} s; the inversion times are assumed to hold for every "
+            "slice, as with one inversion per slice"
         ]
     raise ProtocolError(
-        f"SliceTiming spreads the slices over {spread:.3g} s: after one inversion for all of them each has "
-        "an inversion time of its own, and one T1 model does not hold for all",
-        remedy="If each slice has its own inversion, give their times with --ti, or take SliceTiming "
-        "out of the sidecar; else map the slices one by one, each with its times.",
+        f"SliceTiming spreads the slices over {spread:.3g} s: with a common inversion, each slice has its "
+        "own inversion time, and a single T1 model is not valid for all",
+        remedy="If each slice has its own inversion, give their times with --ti, or remove SliceTiming "
+        "from the sidecar; otherwise map the slices separately, each with its times.",
         path=sidecar.origin("SliceTiming"),
     )

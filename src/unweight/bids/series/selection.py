@@ -94,7 +94,7 @@ def _check_distinct(folder: Path, entries: Sequence[Entry]) -> None:
         if key[0] is None:
             raise ProtocolError(
                 f"{named(entries)} have no inversion time, and {entry.path.name} and {other.path.name} "
-                "have the same echo time: nothing tells them apart",
+                "have the same echo time: they cannot be distinguished",
                 remedy="Give their inversion times with --ti, or echo times with --te, one per volume in "
                 "this order, or the files of one series.",
                 path=folder,

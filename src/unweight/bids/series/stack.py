@@ -120,7 +120,7 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
         return stacked
     places = result.nonzero().tolist()
     info = [f"slice {place + 1} of {_volume(stacked, volume)}" for place, volume in places[:MOST_NAMED]]
-    problem = f"noise where the other volumes show an image, in {', '.join(info)}"
+    problem = f"noise where the other volumes contain an image, in {', '.join(info)}"
     if bool(damaged.all()) or acquisition.kind is SignalKind.COMPLEX:
         raise InputError(
             problem,
@@ -130,7 +130,7 @@ def _without_noise_for_images(stacked: Stack) -> Stack:
     mask = (
         torch.ones(acquisition.voxels, dtype=torch.bool) if acquisition.mask is None else acquisition.mask
     )
-    fault = f"{problem}; these slices have no value"
+    fault = f"{problem}; these slices have no values"
     every = ceil(len(damaged) / mask.shape[-1])
     return replace(
         stacked,
@@ -163,7 +163,9 @@ def _stack(entries: Sequence[Entry], given: ProtocolOverrides) -> Stack:
     _check_filled(frames)
     signal = torch.stack([frame.data for frame in frames], dim=-1)
     if not any(frame.signs.filled for frame in frames) and not bool((signal != 0).any()):
-        raise InputError("all volumes are 0", remedy="Check what wrote them.", path=frames[0].entry.path)
+        raise InputError(
+            "all volumes are 0", remedy="Check the program that wrote them.", path=frames[0].entry.path
+        )
     acquisition = Acquisition(
         signal=signal,
         protocol=_protocol(frames, given),
@@ -227,7 +229,7 @@ def _kept_of(entries: Sequence[Entry], given: ProtocolOverrides, bytes_each: int
     """Return which voxels of a slice are kept, 1 for all, from what the headers announce.
 
     Raises:
-        InputError: A header is unusable, or there is not enough memory for the series.
+        InputError: A header is unusable, or insufficient memory for the series.
     """
     n_values = sum(count_values(entry.path) for entry in entries)
     if given.sampled:
@@ -279,7 +281,7 @@ def _check_filled(frames: Sequence[Frame]) -> None:
     empty = [frame for frame in frames if not frame.signs.filled]
     if empty and len(empty) < len(frames):
         raise InputError(
-            "a volume of it is 0 everywhere, and others of the series are not",
+            "one volume is 0 everywhere, unlike the others of the series",
             remedy="Copy or convert it again, or leave it out.",
             path=empty[0].entry.path,
         )
@@ -292,12 +294,12 @@ def _check_usable(acquisition: Acquisition, path: Path) -> None:
     if not bool(usable.any()):
         raise InputError(
             "no voxel has a finite value in every volume and a signal in one",
-            remedy="Check what wrote the images.",
+            remedy="Check the program that wrote the images.",
             path=path,
         )
     if acquisition.mask is not None and not bool((usable & acquisition.mask).any()):
         raise InputError(
-            "the mask holds no voxel in which the images have a signal",
+            "the mask contains no voxel in which the images have a signal",
             remedy="Give the mask of these images.",
             path=path,
         )
@@ -315,7 +317,7 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
         kept.append(replace(frame, data=data, signs=replace(signs, n_negative=0, lowest=0.0)))
         notes.append(
             f"{frame.entry.path.name}: {signs.n_negative} negative values, at least {signs.lowest:.3g}, "
-            "are taken as 0, as interpolation of a magnitude image leaves them"
+            "are set to 0, as left by interpolation of a magnitude image"
         )
     return kept, notes
 
@@ -327,12 +329,12 @@ def _check_sign(frames: Sequence[Frame]) -> None:
             continue
         if frame.entry.part is Part.MAGNITUDE:
             raise InputError(
-                f"is called a magnitude image, but {n_negative} values are negative",
-                remedy="Find out what wrote it, or say that it is signed (--signed).",
+                f"is labelled as a magnitude image, but {n_negative} values are negative",
+                remedy="Check the program that wrote it, or give --signed if it is signed.",
                 path=frame.entry.path,
             )
         raise InputError(
-            f"has {n_negative} negative values, and nothing says that it is a real-part image",
+            f"has {n_negative} negative values, and it is not identified as a real-part image",
             remedy="Give --signed if it is one, or --magnitude if resampling left small negative values.",
             path=frame.entry.path,
         )

@@ -82,7 +82,7 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
         collected[name] = values
     if not collected:
         raise NoTimingError(
-            "no timing is known: no sidecar beside it says any, and none was given",
+            "no timing is known: neither a sidecar nor the command line gives any",
             remedy="Add a JSON sidecar (EchoTime, InversionTime … in seconds), or give the times "
             "(--ti, --te, --tr).",
             path=frames[0].entry.path,

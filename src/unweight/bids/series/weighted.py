@@ -143,7 +143,7 @@ def _check_inversions(sidecar: Sidecar, path: Path) -> None:
     inversion = sidecar.number("InversionTime") or LONGEST_SPACING
     if label is not None and repeat is not None and repeat <= inversion:
         raise ProtocolError(
-            f"{label} {repeat:g} s of an MPRAGE is not the time from inversion to inversion",
+            f"{label} {repeat:g} s of an MPRAGE is not the time between inversions",
             remedy="Some scanners write the time between excitations there. Write "
             "RepetitionTimePreparation, 1 to 4 s, into its sidecar, or give --t1w-tr.",
             path=path,
@@ -179,7 +179,7 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     gradient = "GR" in codes
     if "mp2rage" in text:
         raise ProtocolError(
-            f"this {contrast} is of an MP2RAGE, which has no model here",
+            f"this {contrast} is of an MP2RAGE, which is not modelled",
             remedy="Give an MPRAGE or a spin echo, or leave it out.",
             path=sidecar.image,
         )
@@ -189,8 +189,8 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
             return Readout.MPRAGE
     if gradient and "SE" not in codes:
         raise ProtocolError(
-            f"this {contrast} is a gradient echo without inversion, which has no model here",
-            remedy="Give a spin echo, a turbo spin echo or an MPRAGE; if it is one, say so with "
+            f"this {contrast} is a gradient echo without inversion, which is not modelled",
+            remedy="Give a spin echo, a turbo spin echo or an MPRAGE; if it is one, give "
             f"--{contrast.lower()}-readout.",
             path=sidecar.origin("ScanningSequence"),
         )

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file, unless there is one."""
     options = options_of(InitOptions, arguments)
     if options.path.exists():
-        raise OutputError("is there already", remedy="Give another name, or remove it.", path=options.path)
+        raise OutputError("already exists", remedy="Give another name, or remove it.", path=options.path)
     write_bytes_atomic(options.path, default_settings().encode())
     console(quiet=options.verbosity.quiet).print(str(options.path))
     return 0

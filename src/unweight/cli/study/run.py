@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     _show(plan, workers, memory, options)
     if not plan.tasks:
         raise InputError(
-            "there is nothing here that maps can be made of",
-            remedy="See the reasons above, and the names that BIDS gives to such images.",
+            "no supported image series was found",
+            remedy="See the reasons above, and check the BIDS names of the images.",
             path=options.bids_dir.absolute(),
         )
     faults = sum(refusal.fault for refusal in plan.refusals)
@@ -120,8 +120,8 @@ def _check_apart(raw: Path, out: Path) -> None:
     """Refuse to write among the raw images."""
     if is_among_raw(out, raw):
         raise UsageError(
-            "results would stand among the raw images, where nothing is written",
-            remedy=f"Give another folder; {DERIVATIVES}/unweight in the tree is the custom.",
+            "the output folder is inside the raw dataset, which is only read",
+            remedy=f"Give another folder; {DERIVATIVES}/unweight in the dataset is the usual place.",
         )
 
 
@@ -129,7 +129,7 @@ def _means(options: RunOptions) -> tuple[int, float]:
     """Return the number of workers and the memory of each [byte]."""
     workers = 1 if options.workers is None else options.workers
     if workers < 1:
-        raise UsageError(f"{workers} workers do nothing", remedy="Give 1 or more.")
+        raise UsageError(f"{workers} workers requested", remedy="Give 1 or more.")
     _check_elsewhere(options)
     if options.memory is not None and not options.memory > 0:
         raise UsageError("the memory must be positive", remedy="Give it in gigabytes.")
@@ -155,13 +155,13 @@ def _check_elsewhere(options: RunOptions) -> None:
     scheme = options.scheduler.rpartition("://")[0] or PLAIN
     if scheme not in (ENCRYPTED, PLAIN):
         raise UsageError(
-            f"{options.scheduler!r} is no address of a scheduler", remedy="Give tls://HOST:PORT."
+            f"{options.scheduler!r} is not a valid scheduler address", remedy="Give tls://HOST:PORT."
         )
     if scheme == PLAIN and not options.insecure:
         raise UsageError(
-            f"the scheduler at {options.scheduler} takes work from anybody who can reach it",
-            remedy="Start it with certificates and give tls://HOST:PORT; where nobody else can reach it, "
-            "--insecure takes it as it is.",
+            f"the scheduler at {options.scheduler} accepts work from any client that can reach it",
+            remedy="Start it with certificates and give tls://HOST:PORT; if nobody else can reach it, "
+            "--insecure accepts it.",
         )
     if scheme == ENCRYPTED:
         importlib.import_module(ELSEWHERE).check_certificates()
@@ -177,7 +177,7 @@ def _check_memory(plan: Plan, workers: int, memory: float, options: RunOptions) 
         raise UsageError(
             f"{largest.name} needs about {need / GIGA:.1f} GB, and each of {workers} workers has "
             f"{memory / GIGA:.1f} GB",
-            remedy=f"{remedy}, or say with --memory how much there is.",
+            remedy=f"{remedy}, or set the memory with --memory.",
         )
 
 
@@ -208,9 +208,9 @@ def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
     refusal = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
     for item in refusal:
         line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
-        error_line(line) if item.fault else screen.print(f"not made: {line}")
+        error_line(line) if item.fault else screen.print(f"skipped: {line}")
     if len(refusal) < len(plan.refusals):
-        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not made; see --dry-run")
+        screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not processed; see --dry-run")
 
 
 def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:

@@ -92,7 +92,7 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
     wrong = [name for name, section in content.items() if not isinstance(section, dict)]
     if wrong:
         raise InputError(
-            f"{wrong[0]} stands outside a section",
+            f"{wrong[0]} is outside a section",
             remedy=f"Put it below [{RUN}], [{'], ['.join(commands())}].",
             path=path,
         )

@@ -25,17 +25,17 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config, arguments.settings or ())
     options = options_of(SlurmOptions, filled(arguments, settings))
     if options.per_job < 1 or (options.at_once is not None and options.at_once < 1):
-        raise UsageError("a job needs one subject at least, and one job must run at a time")
+        raise UsageError("a job needs at least one subject, and at least one job must run at a time")
     if options.run.cluster or options.run.scheduler:
         raise UsageError(
-            "each job of the array would start workers of its own, as [run] in the settings asks for",
-            remedy="Take cluster and scheduler out of it.",
+            "each job of the array would start its own workers, because of [run] in the settings",
+            remedy="Remove cluster and scheduler from it.",
         )
     plan = options.run.plan()
     if not plan.tasks:
         raise InputError(
-            "there is nothing here that maps can be made of",
-            remedy="`unweight run … --dry-run` tells why.",
+            "no supported image series was found",
+            remedy="`unweight run … --dry-run` lists the reasons.",
             path=options.run.bids_dir.absolute(),
         )
     faults = [refusal for refusal in plan.refusals if refusal.fault]
@@ -74,7 +74,7 @@ def script(plan: Plan, options: SlurmOptions) -> str:
     lines = ["#!/usr/bin/env bash", *(f"#SBATCH {directive}" for directive in directives), "set -eu"]
     lines += ["export OMP_NUM_THREADS=1", "subjects=("]
     lines += [f"    {shlex.quote(' '.join(group))}" for group in groups]
-    lines += [")", "# What is complete is kept, so that the array can be submitted again after a failure."]
+    lines += [")", "# Complete results are kept; after a failure, submit the array again."]
     words = shlex.join(_words(options.run, memory))
     lines.append(f"{words} --participant-label ${{subjects[$SLURM_ARRAY_TASK_ID]}}")
     return "\n".join(lines) + "\n"

@@ -47,10 +47,10 @@ def call(words: Sequence[str]) -> CommandResult:
             code = ended.code if isinstance(ended.code, int) else 2
         except MemoryError:
             code = UNEXPECTED
-            string_io.write("there is not enough memory")
+            string_io.write("insufficient memory")
         except Exception as error:
             code = UNEXPECTED
-            string_io.write(f"unexpected {type(error).__name__}: {error}. Call the command with --debug.")
+            string_io.write(f"unexpected {type(error).__name__}: {error}. Run the command with --debug.")
     return CommandResult(code=code, text=string_io.getvalue())
 
 

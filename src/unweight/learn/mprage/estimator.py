@@ -42,8 +42,9 @@ T1W_IMAGE = ParameterSpec(
     lower=0.0,
     upper=2.0,
     suffix="T1w",
-    description="T1w (MPRAGE) image made of gradient echoes, not measured; white matter has about 1",
+    description="Synthetic T1w (MPRAGE) image from gradient echoes, not measured; white matter is about 1",
     desc="synth",
+    zero_filled=True,
 )
 LIMITS = (*((channel, DECAY_LIMIT) for channel in DECAYS), (LEVEL, LEVEL_LIMIT))
 SIZES = (0.7, 1.3)  # of the range of voxel sizes trained for, what is still taken without a word
@@ -171,15 +172,15 @@ class EchoT1w(Estimator[Acquisition]):
         """
         low, high = self.voxel_mm[0] * SIZES[0], self.voxel_mm[1] * SIZES[1]
         sizes = " x ".join(f"{size:g}" for size in maps.voxel_mm)
-        info = [f"outside the training, every voxel is marked: {fault}" for fault in outside]
+        info = [f"outside the supported range, every voxel is flagged: {fault}" for fault in outside]
         info += maps.notes
         if not all(low <= size <= high for size in maps.voxel_mm):
             info.append(
                 f"voxels of {sizes} mm; the network was trained with {self.voxel_mm[0]:g} to "
-                f"{self.voxel_mm[1]:g} mm, and other sizes make worse images"
+                f"{self.voxel_mm[1]:g} mm, and other sizes reduce the image quality"
             )
         if maps.chi is None and self.conditions.chi:
-            info.append("no phase: the image is made without susceptibility")
+            info.append("no phase: the image is synthesised without susceptibility")
         return tuple(info)
 
 

@@ -65,12 +65,12 @@ from unweight.registry import trained_method
 
 USE = "T1-weighted images of the brain from gradient echoes at 3 T, for research. "
 LIMITS = (
-    "Gradient echoes of one flip angle hold T1 only mixed with proton density: what tissue is like in most "
-    "people is part of every image, and a lesion may be shown as what is common in its place. "
+    "T1 and proton density are confounded in gradient echoes of a single flip angle: the image depends on "
+    "a prior over normal tissue, and a lesion may be replaced by normal tissue. "
 )
 N_DRAWS = 4  # of a Fast-DDPM: enough for a standard deviation
 NOMINAL, NORMAL = 0.9, 1.6449
-MOST_VOXELS = 4_000_000  # that error bars are found on
+MOST_VOXELS = 4_000_000  # for the calibration of intervals
 EchoRecipe = Recipe[CohortRecipe, Any]
 
 
@@ -226,7 +226,7 @@ def load_synthesiser(
 
     Raises:
         InputError: The weights are absent, damaged, or do not belong together.
-        UsageError: The method makes no T1w images.
+        UsageError: The method does not synthesise T1w images.
     """
     network, card = load_network(name, folder)
     options = SynthesisOptions(planes=planes, n_draws=n_draws, seed=seed)
@@ -242,7 +242,7 @@ def _synthesiser(
 ) -> Synthesiser:
     method = trainable(card.name)
     if not isinstance(method, EchoMethod):
-        raise UsageError(f"{card.name} makes no T1w images")
+        raise UsageError(f"{card.name} does not synthesise T1w images")
     needed = trained_method(card.name).base
     if needed:
         base = load_base(needed, folder)

@@ -258,7 +258,7 @@ def white_matter_peak(image: Float[Tensor, "*voxels"], mask: Bool[Tensor, "*voxe
     some = values[:: max(1, len(values) // MOST)]
     if len(values) < FEWEST or not float(some.quantile(HIGHEST)) > 0:
         raise InputError(
-            f"{len(values)} voxels in the mask tell no intensity of white matter",
+            f"{len(values)} voxels in the mask do not determine the intensity of white matter",
             remedy="Check the image and the mask.",
         )
     top = 1.1 * float(some.quantile(HIGHEST))

@@ -38,10 +38,10 @@ COHORT = CohortRecipe()
 CPU_WIDTHS, GPU_WIDTHS = (32, 64, 96, 128), (64, 96, 128, 192)
 PairRecipe = Recipe[CohortRecipe, Any]
 SIMULATED = (
-    "Trained on simulated people alone: motion, flow, artefacts, lesions, the orientation of fibres and "
-    "real cortex it has never seen. "
+    "Trained on simulated subjects only; motion, flow, artefacts, lesions, fibre orientation and real "
+    "cortical anatomy are not simulated. "
 )
-GIVEN = "Trained on images that users gave; how well it does for others nobody knows. "
+GIVEN = "Trained on images provided by the user; accuracy on other images is unknown. "
 AROUND = (-2, -1, 0, 1, 2)  # slices of the target, the middle one among them
 KEPT_PLACES = 20_000  # voxels of each brain that patches may lie about
 
@@ -195,8 +195,8 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
     path = folder / MANIFEST
     if not path.exists() and any(folder.glob(f"*{SUFFIX}")):
         raise UsageError(
-            f"{folder} holds pairs, and nothing tells what they are made from",
-            remedy="Give another folder, or take the pairs in it away.",
+            f"{folder} contains pairs of unknown origin",
+            remedy="Give another folder, or remove the pairs in it.",
         )
     if not path.exists():
         write_bytes_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
@@ -205,12 +205,12 @@ def _claim(folder: Path, about: Mapping[str, object]) -> None:
         known = parse_json(read_content(path, LARGEST_BYTES))
     except (InputError, ValueError) as error:
         raise InputError(
-            "is no list of what pairs are made from", remedy="Move it away.", path=path
+            "is not a valid description of pairs", remedy="Move it away.", path=path
         ) from error
     if known != content:
         raise UsageError(
-            f"{folder} holds pairs made from other values",
-            remedy="Give another folder, or take the pairs in it away.",
+            f"{folder} contains pairs made with other settings",
+            remedy="Give another folder, or remove the pairs in it.",
         )
 
 
@@ -259,7 +259,7 @@ class PairData(TrainingData):
 
     @property
     def limits(self) -> str:
-        """What networks trained on these pairs have never seen, for a card."""
+        """What is absent from these pairs, for a model card."""
         return SIMULATED if self.simulated else GIVEN
 
     @property
@@ -285,18 +285,20 @@ class PairData(TrainingData):
         sizes = f"{low:g} mm" if high - low < 1e-3 else f"{low:g} to {high:g} mm"
         if not self.simulated:
             return (
-                f"{len(self.train)} subjects, voxels of {sizes}; scored on {len(self.validation)} others."
+                f"{len(self.train)} subjects, voxels of {sizes}; validated on {len(self.validation)} "
+                "others."
             )
         heads = sorted({str(pair.about["head"]) for pair in self.train})
         ages = [float(str(pair.about["age"])) for pair in self.train]
         return (
-            f"{len(self.train)} simulated people of {min(ages):.0f} to {max(ages):.0f} years, with the "
-            f"shapes of {len(heads)} heads ({', '.join(heads)}), voxels of {sizes}. Gradient echoes at 3 "
-            f"T, brightest tissue {cohort.snr[0]:g} to {cohort.snr[1]:g} times the noise; "
+            f"{len(self.train)} simulated subjects aged {min(ages):.0f} to {max(ages):.0f} years, with the "
+            f"anatomy of {len(heads)} heads ({', '.join(heads)}), voxels of {sizes}. Gradient echoes at 3 "
+            f"T, SNR of the brightest tissue {cohort.snr[0]:g} to {cohort.snr[1]:g}; "
             f"{100 * cohort.published:g} % have eight echoes of 4 to 32 ms, TR 36 ms, 15 degrees, the "
-            "others 4 to 8 echoes from 3 to 7 ms on, 3.5 to 6.5 ms apart, 10 to 20 degrees. MPRAGE with "
-            "TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2*, and susceptibility go together only in part. Scored "
-            f"and calibrated on {len(self.validation)} other people, of other heads."
+            "others 4 to 8 echoes, the first at 3 to 7 ms, spaced by 3.5 to 6.5 ms, 10 to 20 degrees. "
+            "MPRAGE with TR 2.3 s, TI 0.9 s, 9 degrees. T1, T2* and susceptibility are only partly "
+            f"correlated. Validated and calibrated on {len(self.validation)} other subjects with other "
+            "heads."
         )
 
 

@@ -52,7 +52,7 @@ FEWEST = 1000  # voxels that information is estimated from
 OUTSTANDING = 2.0  # information in place over that away
 COVERED = 0.95  # share of the brain
 NEGATIVE = 0.01  # share of voxels: splines leave some at edges
-REMEDY = "Check that both are of one head; or leave this subject out."
+REMEDY = "Check that both are of one head, or exclude this subject."
 N_NAMED = 8
 
 

@@ -140,7 +140,7 @@ def paired_subjects(
         text = "; ".join(f"{entry.label}: {entry.reason}" for entry in left[:N_NAMED])
         more = f"; and {len(left) - N_NAMED} more" if len(left) > N_NAMED else ""
         raise InputError(
-            f"nobody has one {ECHOES} series and one {T1W} ({text}{more})",
+            f"no subject has one {ECHOES} series and one {T1W} ({text}{more})",
             remedy="Both must be in one session.",
             path=inputs[0],
         )

@@ -57,7 +57,7 @@ WORDS: Mapping[str, tuple[str, float, str]] = MappingProxyType(
 ANY_FIELD_3T: Mapping[str, Ends] = MappingProxyType({FIELD_STRENGTH: (3.0, 3.0)})
 REMEDY = (
     "Check the values (--flip, --tr, --te, --field), or use weights trained for such scans; --any-scan "
-    "makes the image all the same and marks every voxel."
+    "synthesises the image nevertheless and flags every voxel."
 )
 
 

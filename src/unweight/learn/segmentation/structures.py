@@ -39,7 +39,7 @@ from unweight.metrics.structures import DEEP, LABELS, STRUCTURES, TISSUES
 from unweight.nets.unet import UNet, UNetConfig
 from unweight.registry import trained_method
 
-USE = "Comparing images of the same people made in different ways, for research. "
+USE = "Comparison of different images of the same subjects, for research. "
 StructureRecipe = Recipe[CohortRecipe, UNetConfig]
 N_SEEN = len(AROUND) + 1
 GAIN, GAMMA, NOISE, BLUR = 0.1, 0.15, 0.04, 0.5

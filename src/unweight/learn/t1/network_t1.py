@@ -119,7 +119,7 @@ def normalise_volumes(acquisition: Acquisition, order: Sequence[int]) -> Normali
     inside = acquisition.inside
     if not bool(inside.any()):
         raise InputError(
-            "no voxel to work on: the mask is empty, or no voxel is finite",
+            "no voxel to process: the mask is empty, or no voxel is finite",
             remedy="Check the mask and the images.",
         )
     signal = acquisition.signal[..., list(order)].nan_to_num(0.0, 0.0, 0.0)

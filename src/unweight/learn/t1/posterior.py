@@ -350,7 +350,7 @@ def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDo
     if ratio is not None and ratio > WIDE:
         remarks.append(
             f"standard deviations are {ratio:.1f} times the error bound of the fit: noise, inversion or "
-            "errors between the volumes are unlike those the network was trained on; compare --method ml"
+            "errors between the volumes differ from the training data; compare with --method ml"
         )
     if snr is not None and snr > trained.snr[1]:
         remarks.append(

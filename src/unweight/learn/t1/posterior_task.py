@@ -37,6 +37,7 @@ from unweight.fit.grid_posterior import GridPosterior
 from unweight.fit.inversion_recovery import InversionRecoveryFit
 from unweight.learn.t1.features import (
     CHANNELS,
+    FEATURES_VERSION,
     HELD,
     HELD_SD,
     LOG_SD,
@@ -142,6 +143,7 @@ def neighbours(image: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "b
 
 
 NAMES = ("T1", "PD", "B")
+FEATURES = "features"  # of a calibration: version of the features it goes with
 N_AT_ONCE = 4  # slabs
 LEAST_WEIGHT = 0.1
 SHORT = 0.15  # [s]
@@ -222,7 +224,8 @@ class PosteriorValidator(Validator):
     def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
         """Find the half-widths of the intervals, and score with them."""
         result = self.calibrate(network, calibration)
-        return Assessment(calibration=result, metrics=self.score(network, result))
+        metrics = self.score(network, result)
+        return Assessment(calibration={**result, FEATURES: FEATURES_VERSION}, metrics=metrics)
 
     def calibrate(self, network: nn.Module, slabs: Samples | None) -> Calibration:
         """Return conformal half-widths: for T1 by bins of its estimate, one each for PD and B."""

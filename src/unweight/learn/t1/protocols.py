@@ -68,8 +68,9 @@ class ProtocolRange:
         }
         if acquisition.protocol.repetition_time is None:
             raise ProtocolError(
-                f"{name} needs the repetition time, which nothing tells: without it long T1 looks short",
-                remedy="Give --tr, or fit with --method ml, which does without.",
+                f"{name} needs the repetition time, which is unknown: without it, long T1 is "
+                "underestimated",
+                remedy="Give --tr, or fit with --method ml, which does not need it.",
             )
         repetition = acquisition.protocol.repetition_time.tolist()
         result["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)

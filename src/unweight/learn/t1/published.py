@@ -54,9 +54,9 @@ PUBLISHED_SLABS = SlabRecipe(
     snr=(15.0, 150.0),
 )
 LIMITS = (
-    "It knows one set of inversion times and one repetition time, and T1 of normal brain tissue; its loss "
-    "and its scaling give little weight to short T1, which are poor. What it sees depends on the field of "
-    "view, by which intensities are scaled. It is a baseline to compare with. "
+    "Valid for one set of inversion times, one repetition time and T1 of normal brain tissue. Short T1 has "
+    "a low weight in the loss and is estimated poorly. Intensities are scaled by the whole image, so "
+    "estimates depend on the field of view. A baseline for comparison. "
 )
 N_DRAWN = (4, 0)  # slabs on which a network is scored that draws: each takes thousands of evaluations
 N_DRAWS, N_STEPS = 10, {"cpu": 16, "gpu": 16}

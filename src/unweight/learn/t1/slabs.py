@@ -28,7 +28,10 @@ from unweight.synth.iid_voxels import ScatterPrior, scatter
 from unweight.synth.protocols.prior import InversionPrior, draw_inversions
 from unweight.synth.protocols.standard import Scan, seven_inversions
 from unweight.synth.sampling import Ends, bernoulli, draw_count, draw_uniform
+from unweight.synth.scanner.fields import ADIABATIC, MEASURED_EFFICIENCIES, EfficiencyPrior
+from unweight.synth.scanner.instability import InstabilityPrior
 from unweight.synth.scanner.measure import MeasurementPrior, reference_intensity
+from unweight.synth.scanner.reconstruction import FilterPrior
 from unweight.synth.stream import SampleStream
 from unweight.synth.tissue.inclusions import with_specks
 from unweight.synth.tissue.prior import MixedPrior, Prior, RandomTissuePrior, TissuePrior
@@ -69,6 +72,11 @@ class SlabRecipe:
         late: Largest error of the nominal inversion times [s], in two slabs of five; those of scattered
             voxels are exact.
         untold: Share of slabs whose TR is hidden.
+        constant: Share of random protocols after whose pulse magnetisation recovers from C = 2, not B.
+        measured: Whether inversion efficiencies are those of fits of real scans, not of good pulses only.
+        filtered: Share of slabs whose noise was filtered by the reconstruction.
+        unstable: Share of slabs with errors that are smooth in space and differ between volumes.
+        smooth: Standard deviation of the smoothing of such errors [voxel].
     """
 
     inversion_times: tuple[float, ...] = ()
@@ -85,6 +93,28 @@ class SlabRecipe:
     moving: float = 0.1
     late: float = 0.005
     untold: float = 0.1
+    constant: float = 0.5
+    measured: bool = False
+    filtered: float = 0.0
+    unstable: float = 0.0
+    smooth: Ends = (0.7, 12.0)
+
+    @property
+    def efficiency(self) -> EfficiencyPrior:
+        """What inversion efficiencies are drawn from."""
+        return MEASURED_EFFICIENCIES if self.measured else ADIABATIC
+
+    @property
+    def measurement(self) -> MeasurementPrior:
+        """What measurements are drawn from."""
+        unstable = InstabilityPrior(probability=self.unstable, length=self.smooth)
+        return MeasurementPrior(
+            seam=8,
+            snr=self.snr,
+            moving=self.moving,
+            filters=FilterPrior(probability=self.filtered) if self.filtered else None,
+            instability=unstable if self.unstable else None,
+        )
 
 
 @final
@@ -167,7 +197,7 @@ def measured_slab(
     untold = bernoulli(recipe.untold, generator)
     if bernoulli(recipe.scattered, generator):
         scan = draw_scan(recipe, generator)
-        prior = ScatterPrior(snr=recipe.snr)
+        prior = ScatterPrior(snr=recipe.snr, scan=recipe.efficiency if recipe.measured else None)
         item = scatter(prior, scan, (recipe.size, recipe.size), generator)
         return MeasuredSlab(
             acquisition=Acquisition(signal=item.signal, protocol=_told(scan.protocol, 0.0, untold)),
@@ -196,12 +226,13 @@ def slab_stream(recipe: SlabRecipe, anatomies: tuple[Anatomy, ...], seed: int, l
         anatomies=anatomies,
         prior=prior,
         draw_scans=lambda generator: (draw_scan(recipe, generator),),
-        measurement=MeasurementPrior(seam=8, snr=recipe.snr, moving=recipe.moving),
+        measurement=recipe.measurement,
         seed=seed,
         length=length,
         shape=(recipe.size, recipe.size, 1),
         factor=FINE,
         shapes=(draw_shapes, recipe.shapes if anatomies else 1.0),
+        efficiency=recipe.efficiency,
     )
 
 
@@ -222,7 +253,7 @@ def draw_scan(recipe: SlabRecipe, generator: torch.Generator) -> Scan:
         )
     far = bernoulli(recipe.wide, generator)
     scan = draw_inversions(ANY_INVERSIONS if far else InversionPrior(), generator)
-    model = CONSTANT if bernoulli(0.5, generator) else scan.model
+    model = CONSTANT if bernoulli(recipe.constant, generator) else scan.model
     if bernoulli(0.8, generator):
         return replace(scan, model=model)
     return replace(scan, model=model, protocol=_following(scan.protocol))

@@ -27,7 +27,7 @@ class Card:
         version: Counted from 1; another version gives other maps.
         summary: What the network does, in a sentence.
         intended_use: For what, and for whom.
-        limits: Where it must not be trusted.
+        limits: Limitations.
         licence: SPDX name of the licence of the weights.
         preset: The preset it was trained with.
         trained_on: What the training data were.
@@ -35,7 +35,7 @@ class Card:
         recipe: All that is needed to train it again, with the configuration of the network; plain
             JSON values.
         ranges: Lower and upper end of what it accepts, by name [s, or no unit].
-        calibration: What makes its error bars hold; plain JSON values.
+        calibration: Calibration of its intervals; plain JSON values.
         metrics: Scores on held-out data, by name.
         seconds: Time of the training [s].
         sha256: Of the file with the tensors; empty until it is written.
@@ -95,12 +95,12 @@ class Card:
 @final
 @dataclass(frozen=True, kw_only=True)
 class CardText:
-    """What a method says in the card of its weights.
+    """The text of a method on the card of its weights.
 
     Attributes:
         summary: What the network does, in a sentence.
         intended_use: For what, and for whom.
-        limits: Where it must not be trusted.
+        limits: Limitations.
         trained_on: What the training data were.
         ranges: Lower and upper end of what it accepts, by name [s, or no unit].
     """

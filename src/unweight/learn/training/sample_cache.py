@@ -427,9 +427,9 @@ def describe_heads(heads: Sequence[Anatomy]) -> str:
 def describe_held_out(recipe: Recipe[Any, Any], data: SlabData) -> str:
     """Return what a network was scored and calibrated on, for a card."""
     n_validation, n_calibration = data.source.held_out(recipe)
-    text = f"Scored on {n_validation} other slabs of {describe_heads(data.heads.validation)}"
+    text = f"Validated on {n_validation} other slabs of {describe_heads(data.heads.validation)}"
     if n_calibration:
-        text += f", error bars found on {n_calibration} more of the same heads"
+        text += f", intervals calibrated on {n_calibration} more of the same heads"
     return text
 
 

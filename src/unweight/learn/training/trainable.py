@@ -197,7 +197,7 @@ class TrainableMethod(ABC, Generic[SampleConfig, NetworkConfig, Data]):
             folder: Where other weights lie that it needs; None for those that come with the package.
 
         Raises:
-            InputError: The card does not hold what it needs, or it makes no maps by itself.
+            InputError: The card does not hold what it needs, or it does not compute maps by itself.
         """
 
 

@@ -67,16 +67,16 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
         if not item.is_file():
             raise InputError(
                 f"there are no weights called {name}",
-                remedy=f"Make them with `unweight train {name}`.",
+                remedy=f"Train them with `unweight train {name}`.",
                 path=str(item),
             )
-    remedy = f"Get them again, or make them with `unweight train {name}`."
+    remedy = f"Get them again, or train them with `unweight train {name}`."
     card = card_from_json(_read(card_path, remedy, LARGEST_CARD), str(card_path))
     if card.name != name:
         raise InputError(f"is the card of {card.name}, not of {name}", remedy=remedy, path=str(card_path))
     content = _read(path, remedy, LARGEST_TENSORS)
     if fingerprint(content) != card.sha256:
-        raise InputError("is damaged, or not what its card is about", remedy=remedy, path=str(path))
+        raise InputError("is damaged, or does not match its card", remedy=remedy, path=str(path))
     try:
         tensors = load(content)
     except SafetensorError as error:
@@ -135,7 +135,7 @@ def digest_of(name: str, folder: Path | None = None) -> str:
     """
     check_name(name)
     path = _shelf(folder) / f"{name}{CARD}"
-    content = _read(path, f"Make them with `unweight train {name}`.", LARGEST_CARD)
+    content = _read(path, f"Train them with `unweight train {name}`.", LARGEST_CARD)
     return card_from_json(content, str(path)).sha256
 
 

@@ -33,7 +33,7 @@ RELATIVE_PD = ParameterSpec(
     upper=2.0,
     suffix="PDmap",
     scale=Scale.LINEAR,
-    description="Proton density relative to cerebrospinal fluid, which has 1",
+    description="Proton density relative to cerebrospinal fluid, which is 1",
 )
 SPECS = (T1, T2, RELATIVE_PD)
 N_AT_ONCE = 8
@@ -169,7 +169,7 @@ class WeightedMaps(Estimator[WeightedImageSet]):
 
 def notes_of(measured: WeightedImageSet) -> dict[str, str | float | int]:
     """Return what is to be said of maps of an examination: the unit of PD, and what was assumed."""
-    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which has 1"}
+    notes: dict[str, str | float | int] = {"PDUnit": "relative to cerebrospinal fluid, which is 1"}
     info = [note for image in measured.images for note in completed(image.weighting)[1]]
     if info:
         notes["Assumed"] = "; ".join(info)

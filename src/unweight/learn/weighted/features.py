@@ -73,7 +73,7 @@ def anchors_of(
     brain = signals[:, inside]
     if brain.shape[1] == 0:
         raise InputError(
-            "no voxel of the brain has a value in all images",
+            "no brain voxel has a value in all images",
             remedy="Check that the images overlap, and that the mask lies on them.",
         )
     thin = brain[:, :: 1 + brain.shape[1] // MOST_RANKED].float()

@@ -56,14 +56,14 @@ from unweight.registry import trained_method
 
 USE = "Quantitative maps of the brain from magnitude T1w, T2w and FLAIR, for research. "
 LIMITS = (
-    "Three images of unknown gain do not determine three maps: what tissue is like in most people is part "
-    "of every answer, and PD is relative to CSF. T2 of CSF is hardly seen at usual echo times. Intervals "
-    "hold on average over voxels like those simulated, normal tissue, not for each voxel. Where the images "
-    "cannot be explained by the maps, voxels are marked. "
+    "Three images of unknown gain do not determine three maps: all estimates depend on a prior over normal "
+    "tissue, and PD is relative to CSF. T2 of CSF is poorly determined at usual echo times. Intervals have "
+    "their nominal coverage on average over voxels like those simulated (normal tissue), not in each "
+    "voxel. Voxels whose images cannot be reproduced from the maps are flagged. "
 )
 SIMULATED = (
-    "Trained on simulated images alone: what the simulation does not know (flow, fat shift, artefacts of "
-    "reconstruction, coils that move) it has never seen. "
+    "Trained on simulated images only; flow, chemical shift, reconstruction artefacts and moving coils are "
+    "not simulated. "
 )
 CPU_WIDTHS, GPU_WIDTHS = (32, 64, 96, 128), (48, 96, 128, 192)
 CPU_STEPS, GPU_STEPS = 6000, 40_000
@@ -150,12 +150,12 @@ def _trained_on(recipe: WeightedRecipe, data: SlabData) -> str:
         f"{recipe.n_slabs} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, from "
         f"{describe_heads(data.heads.train)}",
         f"{percent(slabs.shapes)} are shapes of random material instead of heads; in {percent(slabs.far)} "
-        "of heads T1, T2 and PD of all tissue but CSF are far from normal; there are no lesions",
-        "Random TR, TE and TI at 1.5 and 3 T, T1w as spin echo, turbo spin echo or MPRAGE, but for the "
-        "timings that are held out for the test",
-        f"Rician noise, brightest intensity over noise {slabs.snr[0]:g} to {slabs.snr[1]:g}; smooth "
+        "of heads, T1, T2 and PD of all tissues except CSF are far from normal; there are no lesions",
+        "Random TR, TE and TI at 1.5 and 3 T, T1w as spin echo, turbo spin echo or MPRAGE, except the "
+        "timings held out for the test",
+        f"Rician noise, SNR of the brightest intensity {slabs.snr[0]:g} to {slabs.snr[1]:g}; smooth "
         f"receive sensitivity; one image of three is missing in {percent(slabs.missing)}",
-        "What it is scored on, and its error bars are found on, are heads with normal tissue",
+        "Validation and calibration use heads with normal tissue",
         describe_held_out(recipe, data),
     )
     return ". ".join(sentences) + "."

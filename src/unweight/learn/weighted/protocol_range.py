@@ -47,7 +47,7 @@ class WeightingRange:
         if not low - FIELD_TOLERANCE <= field <= high + FIELD_TOLERANCE:
             raise ProtocolError(
                 f"{name} was trained for {low:g} to {high:g} T, not for {field:g} T",
-                remedy="Train it for this field, or map with a method that knows it.",
+                remedy="Train it for this field, or use a method that supports it.",
             )
         for image in examination.images:
             self._check_image(image, name)
@@ -82,7 +82,7 @@ class WeightingRange:
 
     def _known(self, key: str) -> Ends:
         if key not in self.ends:
-            raise InputError(f"the card of the weights does not tell the range of {key}")
+            raise InputError(f"the card of the weights does not contain the range of {key}")
         return self.ends[key]
 
 

@@ -10,8 +10,8 @@
   const works = () => {
     try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
   };
-  if (!rows.some((row) => told.maps[row.dataset.map])) { fail("There is nothing to move through."); return; }
-  if (!works()) { fail("This browser offers no WebGL 2, so the maps are shown as still pictures."); return; }
+  if (!rows.some((row) => told.maps[row.dataset.map])) { fail("No volume can be displayed in the viewer."); return; }
+  if (!works()) { fail("This browser does not support WebGL 2; the maps are shown as static figures."); return; }
 
   const pool = window.unweightViewers = [];
   let live = null;
@@ -79,7 +79,7 @@
       if (map.misfit && misfit > 0) parts.push(["misfit", shown(map.misfit, at(viewers[misfit], voxel)), map.misfit.title]);
     }
     parts.push([`status ${status.kind}`, status.name, ""]);
-    parts.push(["place", place.mm ? [...place.mm].slice(0, 3).map((one) => minus(one.toFixed(1))).join(", ") : "", "mm"]);
+    parts.push(["position", place.mm ? [...place.mm].slice(0, 3).map((one) => minus(one.toFixed(1))).join(", ") : "", "mm"]);
     const line = row.querySelector(".readout");
     line.replaceChildren(...parts.map(([kind, text, name]) => {
       const one = document.createElement("span");
@@ -199,6 +199,6 @@
   open(first).then(() => { document.documentElement.dataset.viewer = "live"; }, (error) => {
     rest();
     rows.forEach((row) => { row.querySelector(".open")?.remove(); row.classList.remove("live"); });
-    fail(`The viewer did not start (${error.message}), so the maps are shown as still pictures.`);
+    fail(`The viewer could not start (${error.message}); the maps are shown as static figures.`);
   });
 })();

@@ -262,6 +262,18 @@ ADIABATIC = EfficiencyPrior()
 MEASURED_EFFICIENCIES = EfficiencyPrior(plateau=(1.90, 2.05), weak=0.45, following=0.15, limits=(1.2, 2.05))
 
 
+def central_efficiency(prior: EfficiencyPrior, generator: torch.Generator) -> float:
+    """Draw B at the centre of a scan, where B1+ is nominal."""
+    kind = draw_uniform((0.0, 1.0), generator)
+    if kind < prior.following:
+        value = 1 - math.cos(draw_uniform(prior.following_angle, generator))
+    elif kind < prior.following + prior.weak:
+        value = draw_uniform(prior.weak_plateau, generator)
+    else:
+        value = draw_uniform(prior.plateau, generator)
+    return min(max(value, prior.limits[0]), prior.limits[1])
+
+
 def inversion_efficiency(
     transmit: Float[Tensor, "*space"], generator: torch.Generator, prior: EfficiencyPrior = ADIABATIC
 ) -> Float[Tensor, "*space"]:

@@ -1,0 +1,54 @@
+"""`unweight cite`: methods paragraphs and references of a folder of maps, as text and as BibTeX."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.bids.derivatives.stored import stored_subject, subjects_in
+from unweight.cli.options import Verbosity, options_of
+from unweight.cli.terminal import console
+from unweight.core.errors import InputError
+from unweight.files.atomic import write_bytes_atomic
+from unweight.report.bibliography import bibliography
+from unweight.report.methods import methods_paragraph
+from unweight.report.shown_set import show_set
+
+BIBLIOGRAPHY = "CITATION.bib"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CiteOptions:
+    """Options of `unweight cite`.
+
+    Attributes:
+        out: Folder of maps.
+        verbosity: What is printed.
+    """
+
+    out: Path
+    verbosity: Verbosity
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print each methods paragraph once, and write the references into the folder."""
+    options = options_of(CiteOptions, arguments)
+    screen = console(quiet=options.verbosity.quiet)
+    sets = [
+        show_set(item)
+        for label in subjects_in(options.out)
+        for item in stored_subject(options.out, label).sets
+    ]
+    if not sets:
+        raise InputError(
+            "contains no maps written by unweight", remedy="Compute the maps first.", path=options.out
+        )
+    versions = [str(item.stored.own["Version"]) for item in sets if "Version" in item.stored.own]
+    references = [str(item.stored.fields.get("EstimationReference", "")) for item in sets]
+    for paragraph in dict.fromkeys(methods_paragraph(item) for item in sets):
+        screen.print(f"{paragraph}\n")
+    path = options.out / BIBLIOGRAPHY
+    write_bytes_atomic(path, bibliography(versions, references).encode())
+    screen.print(str(path))
+    return 0
