@@ -14,6 +14,7 @@ from tests.learn.lessons import head, narrow
 from tests.learn.pairs.brains import pair
 from unweight.core.estimator import Progress
 from unweight.learn.pairs.pair_data import PairData
+from unweight.learn.t1.diffusor import PUBLISHED
 from unweight.learn.t1.posterior_task import posterior_config
 from unweight.learn.t1.slabs import SlabRecipe
 from unweight.learn.training.execution import PrecisionChoice
@@ -29,6 +30,7 @@ from unweight.learn.training.trainable import (
     trainable,
 )
 from unweight.learn.training.trainer import train_model
+from unweight.nets.normalisation import Normalisation
 from unweight.nets.unet import UNet
 from unweight.registry import trained_method, trained_methods
 
@@ -44,6 +46,8 @@ def short_recipe(method: str) -> Recipe[Any, Any]:
         recipe.plan, n_steps=4, batch_size=2, warm_up=1, check_every=4, save_every=2, bfloat16=False
     )
     network = posterior_config((8, 8)) if method == "t1-posterior" else narrow(recipe.network)
+    if method == "t1-diffusor":  # as it was when the record was made
+        network, recipe = replace(network, norm=Normalisation.GROUP), replace(recipe, schedule=PUBLISHED)
     slabs = recipe.slabs
     if isinstance(trainable(method), SlabSource):
         slabs = replace(slabs, size=24)

@@ -12,9 +12,19 @@ from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.diffusion.samplers import ancestral_contraction
 from unweight.diffusion.schedule import linear_schedule
-from unweight.learn.t1.diffusor import DiffusorTask, DrawnInference, clean_maps, published_unet, small_unet
+from unweight.learn.t1.diffusor import (
+    VELOCITY,
+    DiffusionConfig,
+    DiffusorTask,
+    DrawnInference,
+    Levels,
+    MapScale,
+    published_unet,
+    small_unet,
+)
 from unweight.learn.t1.network_t1 import NetworkT1, scaled
 from unweight.learn.t1.protocols import TrainedProtocol
+from unweight.learn.training.trainable import recipe_for, recipe_from_plain
 from unweight.nets.layers import count_parameters
 from unweight.nets.time_unet import TimeUNet, TimeUNetConfig
 from unweight.testing.check_estimator import check_estimator
@@ -156,7 +166,7 @@ def test_progress_counts_to_the_end() -> None:
 def test_without_water_all_maps_are_f_of_zero() -> None:
     truth = torch.tensor(TISSUE).reshape(1, 3, 1, 1).repeat(1, 1, 1, 2)
     truth[0, 0, 0, 1] = torch.nan
-    clean = clean_maps(truth)
+    clean = MapScale.TANH.scale(truth)
     torch.testing.assert_close(clean[..., 0, 0], scaled(torch.tensor([TISSUE])))
     assert (clean[..., 0, 1] == -1).all()
 
@@ -190,3 +200,86 @@ def test_messages() -> None:
         estimator(n_draws=1)
     with pytest.raises(UsageError, match="a schedule of 1000 steps gives 1 to 1000, not 2000"):
         estimator(n_steps=2000)
+
+
+class GaussianVelocity(nn.Module):
+    """The exact velocity on the cosine schedule where the scaled maps are f(centre), give or take sd."""
+
+    def __init__(self, centre: tuple[float, float, float] = TISSUE, sd: float = 0.05) -> None:
+        super().__init__()
+        self.mean = MapScale.LOGARITHM.scale(torch.tensor(centre).reshape(3, 1, 1))
+        self.sd = sd
+
+    def forward(self, image: Tensor, time: Tensor) -> Tensor:
+        angle = (time / 1000 * math.pi / 2)[:, None, None, None]
+        alpha, sigma = torch.cos(angle), torch.sin(angle)
+        noisy = image[:, :3]
+        gain = alpha * self.sd**2 / (alpha**2 * self.sd**2 + sigma**2)
+        clean = self.mean + gain * (noisy - alpha * self.mean)
+        return (alpha * noisy - clean) / sigma
+
+
+def velocity_estimator(network: nn.Module, n_steps: int = 16, n_draws: int = 8) -> NetworkT1:
+    inference = DrawnInference(n_draws=n_draws, n_steps=n_steps, config=VELOCITY)
+    return replace(estimator(network), inference=inference)
+
+
+@pytest.mark.parametrize("n_steps", [16, 200])
+@pytest.mark.parametrize("sd", [0.02, 0.1])
+def test_velocity_draws_from_a_known_posterior_of_ln_t1(sd: float, n_steps: int) -> None:
+    """Second-order steps in ln(α/σ) keep the spread of any posterior to 5 %, in as few as 16 steps."""
+    maps = velocity_estimator(GaussianVelocity(sd=sd), n_steps)(phantom(8, 8))
+    expected = sd
+    log_t1, relative = maps.value("T1").log(), maps.deviation("T1") / maps.value("T1")
+    n_values = 64 * 8
+    assert float(log_t1.mean()) == pytest.approx(0.0, abs=4 * sd / n_values**0.5)
+    assert float(relative.square().mean().sqrt()) == pytest.approx(
+        expected, rel=0.05 + 4 / (2 * n_values) ** 0.5
+    )
+    assert float(maps.deviation("B").mean()) == pytest.approx(expected / 4, rel=0.1)
+
+
+def test_maps_scaled_by_the_logarithm_come_back() -> None:
+    truth = torch.tensor([[0.03, 0.9, 4.5], [0.0, 0.7, 2.0], [1.2, 1.7, 2.0]]).reshape(3, 1, 3)
+    scale = MapScale.LOGARITHM
+    torch.testing.assert_close(scale.unscale(scale.scale(truth)), truth, rtol=1e-5, atol=1e-5)
+    # A relative error of 1 % is 0.01 for any T1.
+    step = scale.scale(truth * torch.tensor([1.01, 1, 1]).reshape(3, 1, 1)) - scale.scale(truth)
+    torch.testing.assert_close(step[0], torch.full((1, 3), math.log(1.01)), rtol=1e-3, atol=1e-6)
+    truth[1, 0, 1] = math.nan
+    assert scale.scale(truth)[:, 0, 1].tolist() == pytest.approx([-1.5, -1.05, -1.0])
+
+
+def test_draws_at_the_end_of_the_clip_are_not_averaged() -> None:
+    drawn = torch.zeros(5, 1, 3, 1, 3, dtype=torch.float64)
+    drawn[:, 0, 0, 0] = torch.tensor(
+        [[0.1, 4.0, 0.1], [-0.1, 4.0, 4.0], [0.1, 4.0, 4.0], [-0.1, 0.0, 4.0], [-0.1, 0.0, 4.0]]
+    ).double()
+    estimate = MapScale.LOGARITHM.summarise(drawn)
+    assert estimate.at_limit is not None and estimate.draws is not None
+    assert estimate.at_limit.flatten().tolist() == [False, True, True]
+    logs = torch.tensor([0.1, -0.1, 0.1, -0.1, -0.1], dtype=torch.float64)
+    spread = float(logs.std())
+    assert float(estimate.values[0, 0, 0, 0]) == pytest.approx(0.9 * math.exp(float(logs.mean())))
+    assert float(estimate.std[0, 0, 0, 0]) == pytest.approx(float(estimate.values[0, 0, 0, 0]) * spread)
+    one_off = drawn.clone()
+    one_off[0, 0, 0, 0, 0] = 4.0
+    limited = MapScale.LOGARITHM.summarise(one_off)
+    assert limited.at_limit is not None and not bool(limited.at_limit[0, 0, 0])
+    assert float(limited.values[0, 0, 0, 0]) == pytest.approx(0.9 * math.exp((-0.1 + 0.1 - 0.1 - 0.1) / 4))
+
+
+def test_a_card_without_a_schedule_is_of_the_published_one() -> None:
+    recipe = recipe_for("t1-diffusor", "paper")
+    plain = recipe.to_plain()
+    assert plain.pop("descent") == {"levels": "linear", "prediction": "epsilon", "scale": "tanh"}
+    assert recipe_from_plain(plain).schedule == DiffusionConfig()
+    assert recipe_for("t1-diffusor", "cpu").schedule == VELOCITY
+    assert recipe_from_plain(recipe_for("t1-diffusor", "cpu").to_plain()).schedule == VELOCITY
+
+
+def test_schedules_have_up_to_a_thousand_steps() -> None:
+    for levels in Levels:
+        assert levels.schedule(1000).n_steps == 1000
+        with pytest.raises(UsageError):
+            levels.schedule(1001)

@@ -1,14 +1,18 @@
 """The published T1 networks as methods: they learn from images of one protocol, normal heads alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
 from unweight.core.errors import InputError
 from unweight.learn.t1.diffusor import (
+    PUBLISHED,
     SCHEDULE,
+    VELOCITY,
+    DiffusionConfig,
     DiffusorTask,
     DrawnInference,
     published_unet,
@@ -22,6 +26,7 @@ from unweight.learn.t1.recurrent import RecurrentTask, UnrolledInference
 from unweight.learn.t1.regression import RegressionInference, RegressionTask
 from unweight.learn.t1.slabs import SlabRecipe
 from unweight.learn.training.model_card import Card
+from unweight.learn.training.recipe import TrainingPlan
 from unweight.learn.training.sample_cache import SlabData
 from unweight.learn.training.trainable import (
     BaseNetwork,
@@ -54,8 +59,8 @@ LIMITS = (
     "estimates depend on the field of view. A baseline for comparison. "
 )
 N_DRAWN = (4, 0)  # slabs on which a network is scored that draws: each takes thousands of evaluations
-N_DRAWS, N_STEPS = 10, {"cpu": 100}
-InferenceOf = Callable[[Calibration], SliceInference]
+N_DRAWS, N_STEPS = 10, {"cpu": 16, "gpu": 16}
+InferenceOf = Callable[[Calibration, T1Recipe], SliceInference]
 
 
 def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) -> T1Trainable:
@@ -69,7 +74,11 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
 
     def validator(recipe: T1Recipe, data: SlabData, base: BaseNetwork | None) -> ImageValidator:
         drawn = {"n_draws": N_DRAWS, "n_steps": N_STEPS.get(recipe.preset, SCHEDULE.n_steps)}
-        return image_validator(data.validation(recipe), recipe, inference, drawn if draws else None)
+
+        def used(calibration: Calibration) -> SliceInference:
+            return inference(calibration, recipe)
+
+        return image_validator(data.validation(recipe), recipe, used, drawn if draws else None)
 
     def estimator(network: nn.Module, card: Card) -> NetworkT1:
         calibration: dict[str, Any] = dict(card.calibration)
@@ -77,7 +86,8 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
             spread = calibration.get("relative_sd")
             if not isinstance(spread, list | tuple) or len(spread) != 3:
                 raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
-        recipe, used = recipe_from_plain(card.recipe), inference(calibration)
+        recipe = recipe_from_plain(card.recipe)
+        used = inference(calibration, recipe)
         return image_estimator(network, recipe, used, card.ranges.get("repetition_time"))
 
     return T1Trainable(
@@ -89,21 +99,33 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
     )
 
 
+def _scheduled(
+    name: str, slabs: SlabRecipe, **recipes: tuple[int, int, Any, TrainingPlan]
+) -> Mapping[str, T1Recipe]:
+    """Return recipes by preset, that of the paper as published and the others with `VELOCITY`."""
+    presets = t1_presets(name, slabs, **recipes)
+    schedules = {preset: PUBLISHED if preset == "paper" else VELOCITY for preset in presets}
+    return MappingProxyType(
+        {preset: replace(recipe, schedule=schedules[preset]) for preset, recipe in presets.items()}
+    )
+
+
 def _relative_sd(calibration: Calibration) -> tuple[float, float, float]:
     t1, pd, b = calibration["relative_sd"]
     return float(t1), float(pd), float(b)
 
 
-def _regress(calibration: Calibration) -> SliceInference:
+def _regress(calibration: Calibration, recipe: T1Recipe) -> SliceInference:
     return RegressionInference(relative_sd=_relative_sd(calibration))
 
 
-def _unroll(calibration: Calibration) -> SliceInference:
+def _unroll(calibration: Calibration, recipe: T1Recipe) -> SliceInference:
     return UnrolledInference(relative_sd=_relative_sd(calibration))
 
 
-def _draw(calibration: Calibration) -> SliceInference:
+def _draw(calibration: Calibration, recipe: T1Recipe) -> SliceInference:
     return DrawnInference(
+        config=recipe.schedule,
         n_draws=int(calibration.get("n_draws") or N_DRAWS),
         n_steps=int(calibration.get("n_steps") or SCHEDULE.n_steps),
     )
@@ -148,8 +170,10 @@ RIM = _published(
 DIFFUSOR = _published(
     _draw,
     draws=True,
-    types=RecipeTypes(slabs=SlabRecipe, network=TimeUNetConfig),
-    presets=t1_presets(
+    types=RecipeTypes(
+        slabs=SlabRecipe, network=TimeUNetConfig, schedule=DiffusionConfig, unnoted_schedule=PUBLISHED
+    ),
+    presets=_scheduled(
         "t1-diffusor",
         PUBLISHED_SLABS,
         cpu=(1500, 64, small_unet(len(SEVEN)), plan_of(6000, 16)),
@@ -162,6 +186,6 @@ DIFFUSOR = _published(
         ),
     ),
     build=lambda config, generator: TimeUNet(config, generator=generator),
-    build_task=lambda network, recipe, base: DiffusorTask(unet=network),
+    build_task=lambda network, recipe, base: DiffusorTask(unet=network, config=recipe.schedule),
     n_other=3,
 )

@@ -129,11 +129,13 @@ class RecipeTypes:
         slabs: Of the samples.
         network: Of the network.
         schedule: Of the noise schedule; None for methods without one.
+        unnoted_schedule: What older cards, which hold none, were trained with.
     """
 
     slabs: type[Any]
     network: type[Any]
     schedule: type[Any] | None = None
+    unnoted_schedule: Any = None
 
 
 Data = TypeVar("Data", bound=TrainingData)
@@ -258,6 +260,8 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe[Any, Any]:
         rest = {name: value for name, value in values.items() if name != "descent"}
         if "descent" in values:
             built["schedule"] = config_from_plain(types.schedule or object, dict(values["descent"]))
+        elif types.unnoted_schedule is not None:
+            built["schedule"] = types.unnoted_schedule
         recipe = Recipe(**{**rest, **built})
         check_recipe(recipe)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
