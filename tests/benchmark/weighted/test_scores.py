@@ -144,7 +144,7 @@ def test_nothing_is_drawn_of_nothing() -> None:
 def test_tables(ill_scores: list[Score]) -> None:
     images, summary, kinds, groups, lesions = weighted_tables(ill_scores)
     assert images.rows[0][:2] == ("T1", "high") and images.rows[0][3] == "n/a"
-    assert summary.columns == VOXELS and summary.title.startswith("lesions: the brain")
+    assert summary.columns == VOXELS and summary.title.startswith("lesions: brain")
     assert [row[:2] for row in summary.rows] == [
         (name, method) for name in ("T1", "T2", "PD") for method in ("high", "flat")
     ]

@@ -19,7 +19,7 @@ def score(metric: str, value: float, *, parameter: str = "T1", group: str = "all
 def test_whole_brain_as_images_and_voxel_by_voxel() -> None:
     scores = [score("psnr", 27.061), score("ssim", 0.97123), score("mae", 0.111), score("mape", 0.076)]
     images, voxels, *_ = weighted_tables(scores)
-    assert "as images" in images.title and "voxel by voxel" in voxels.title
+    assert "image metrics" in images.title and "voxelwise" in voxels.title
     assert images.rows[0][:3] == ("T1", "embedding", "27.06")
     assert images.rows[0][-1] == "0.9712"
     assert voxels.rows[0][2] == "111.0 ms"
