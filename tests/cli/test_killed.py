@@ -16,6 +16,7 @@ from unweight.bids.derivatives.write import is_complete
 from unweight.bids.nifti.volume import open_volume
 
 NAME = "sub-01_T1map"
+PATIENCE = 600  # s, for a run, whose worker loads all libraries
 OLD, NEW = 1.8, 1.9  # efficiencies, by which the maps can be told apart
 
 
@@ -105,7 +106,7 @@ def test_run_mends_what_t1_left(tmp_path: Path) -> None:
         assert process.killed(16, *words)
     assert not is_complete(out, {"sub": "01"})
     run = ["run", raw, out, "participant", "--set", "t1.method=ml", "--no-report", "--quiet"]
-    outcome = called(run)
+    outcome = called(run, PATIENCE)
     assert outcome.code == 0, outcome.err
     assert is_complete(out, {"sub": "01"})
     assert not list(out.rglob(".*.json"))

@@ -145,7 +145,7 @@ def keep_going() -> KeptGoing | None:
                 io.BufferedWriter(kept[name]),
                 encoding=usual.encoding,
                 errors=usual.errors,
-                line_buffering=usual.line_buffering,
+                line_buffering=usual.line_buffering or usual.write_through,  # PYTHONUNBUFFERED
             )
             setattr(sys, name, stream)
     return kept.get("stdout")
