@@ -105,7 +105,9 @@ def test_a_command_does_its_work_whatever_becomes_of_its_output(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")
 def test_an_error_that_cannot_be_printed_keeps_its_exit_code(tmp_path: Path) -> None:
-    call = f"{shlex.quote(sys.executable)} -m unweight validate {shlex.quote(str(tmp_path / 'x'))} 2>/dev/full"
+    call = (
+        f"{shlex.quote(sys.executable)} -m unweight validate {shlex.quote(str(tmp_path / 'x'))} 2>/dev/full"
+    )
     assert subprocess.run(["sh", "-c", call], check=False).returncode == 2
 
 

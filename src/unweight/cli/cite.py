@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     problems = [problem for subject in subjects for problem in subject.problems]
     if not sets:
         raise InputError(
-            "; ".join(["contains no maps written by unweight that can be cited", *problems[:MOST_PROBLEMS]]),
+            "; ".join(
+                ["contains no maps written by unweight that can be cited", *problems[:MOST_PROBLEMS]]
+            ),
             remedy="Compute the maps first.",
             path=options.out,
         )

@@ -125,6 +125,9 @@ def test_a_series_is_converted_if_its_pixels_fit_into_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda: 100)
-    with pytest.raises(TooLargeError, match="the conversion of series") as caught, convert.converted(folder):
+    with (
+        pytest.raises(TooLargeError, match="the conversion of series") as caught,
+        convert.converted(folder),
+    ):
         pass
     assert caught.value.path == folder

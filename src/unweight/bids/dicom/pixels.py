@@ -77,7 +77,9 @@ def _encapsulated(dataset: FileDataset) -> str | None:
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     n_bytes = get_expected_length(dataset, unit="bytes") // max(1, n_frames)
     if n_bytes > LARGEST_FRAME:
-        return f"a frame has {n_bytes / 2**30:.3g} GiB, more than the limit of {LARGEST_FRAME / 2**30:.3g} GiB"
+        return (
+            f"a frame has {n_bytes / 2**30:.3g} GiB, more than the limit of {LARGEST_FRAME / 2**30:.3g} GiB"
+        )
     frames = list(generate_frames(dataset.PixelData, number_of_frames=n_frames))
     if len(frames) != n_frames:
         return f"its pixel data have {len(frames)} of {n_frames} frames"

@@ -192,7 +192,9 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
         data=torch.from_numpy(data.reshape(shape)),
         saturated=None if saturated is None else torch.from_numpy(saturated.reshape(shape)),
         signs=tuple(signs),
-        slices=() if rows is None else tuple(facts_from(one, math.prod(layout.shape[:2])) for one in rows),
+        slices=()
+        if rows is None
+        else tuple(facts_from(part, math.prod(layout.shape[:2])) for part in rows),
         notes=(lost_note,) if n_lost else (),
     )
 

@@ -184,7 +184,8 @@ def _assigned(text: str) -> tuple[str, str, object]:
 
 
 # Names joined by more dots than any table has levels: the time that tomllib takes grows with their square.
-LONG_KEY = re.compile(r"""(?<![\w.-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % DEEPEST)
+PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+LONG_KEY = re.compile(rf"(?<![\w.-])(?:{PART}[ \t]*\.[ \t]*){{{DEEPEST}}}")
 
 
 def _toml(text: str) -> dict[str, Any]:
