@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,20 @@ def test_a_raw_dataset_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["cite", str(tmp_path)]) == 2
     assert "contains no maps written by unweight" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "CITATION.bib").exists()
+
+
+def test_an_unfinished_set_is_named_and_the_others_are_cited(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anat = out / "sub-02" / "anat"
+    (anat / "sub-02_R2starmap.nii.gz").write_bytes(b"of another set")
+    mark = anat / ".sub-02_R2starmap.unfinished.json"
+    mark.write_text('{"Files": ["sub-02_R2starmap.nii.gz"]}')
+    assert main(["cite", str(out)]) == 1
+    shown = capsys.readouterr()
+    assert "the unfinished set sub-02_R2starmap" in shown.err and shown.err.count("\n") == 1
+    assert "R2* was estimated" in shown.out
+    assert (out / "CITATION.bib").is_file()
+    shutil.rmtree(out / "sub-01")
+    assert main(["cite", str(out)]) == 2
+    assert "the unfinished set sub-02_R2starmap" in capsys.readouterr().err
