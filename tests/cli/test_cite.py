@@ -37,6 +37,16 @@ def test_a_paragraph_once_and_bibtex(out: Path, capsys: pytest.CaptureFixture[st
     assert "CITATION.bib" in (out / ".bidsignore").read_text().split()
 
 
+def test_no_image_is_read(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    for name in ("open_volume", "fingerprint_of"):
+        monkeypatch.setattr(f"unweight.bids.derivatives.stored.{name}", refuse)
+    assert main(["cite", str(out), "--quiet"]) == 0
+    assert (out / "CITATION.bib").is_file()
+
+
 def test_a_raw_dataset_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sub-01" / "anat").mkdir(parents=True)
     assert main(["cite", str(tmp_path)]) == 2

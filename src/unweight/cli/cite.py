@@ -12,7 +12,6 @@ from unweight.core.errors import InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report.bibliography import bibliography
 from unweight.report.methods import methods_paragraph
-from unweight.report.shown_set import show_set
 
 BIBLIOGRAPHY = "CITATION.bib"
 
@@ -36,16 +35,16 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of(CiteOptions, arguments)
     screen = console(quiet=options.verbosity.quiet)
     sets = [
-        show_set(item)
+        item
         for label in subjects_in(options.out)
-        for item in stored_subject(options.out, label).sets
+        for item in stored_subject(options.out, label, compared=False).sets
     ]
     if not sets:
         raise InputError(
             "contains no maps written by unweight", remedy="Compute the maps first.", path=options.out
         )
-    versions = [str(item.stored.own["Version"]) for item in sets if "Version" in item.stored.own]
-    references = [str(item.stored.fields.get("EstimationReference", "")) for item in sets]
+    versions = [str(item.own["Version"]) for item in sets if "Version" in item.own]
+    references = [str(item.fields.get("EstimationReference", "")) for item in sets]
     for paragraph in dict.fromkeys(methods_paragraph(item) for item in sets):
         screen.print(f"{paragraph}\n")
     path = options.out / BIBLIOGRAPHY

@@ -11,6 +11,7 @@
     try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
   };
   if (!rows.some((row) => told.maps[row.dataset.map])) { fail("No volume can be displayed in the viewer."); return; }
+  if (!window.niivue) { fail("The script of the viewer is missing beside this page; the maps are shown as static figures."); return; }
   if (!works()) { fail("This browser does not support WebGL 2; the maps are shown as static figures."); return; }
 
   const pool = window.unweightViewers = [];
