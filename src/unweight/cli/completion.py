@@ -1,4 +1,4 @@
-"""`unweight completion`: a script with which a shell completes commands, options, their values and paths."""
+"""`unweight completion`: a script with which a shell completes commands, options, values and paths."""
 
 import argparse
 from collections.abc import Iterator

@@ -85,7 +85,10 @@ def logged_to(path: Path | None) -> Iterator[None]:
         for logger, level in zip((root, PRINTED), before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
-        handler.close()
+        try:
+            handler.close()
+        except OSError as error:
+            handler.lost = error
         if handler.lost is not None:
             complain(f"{path}: the log is incomplete ({handler.lost})")
 

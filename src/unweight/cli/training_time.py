@@ -1,7 +1,8 @@
 """How many samples and steps of a training fit into a time, measured here.
 
-`--minutes` is the time of the whole command. Simulation of samples gets at most `SIMULATION_SHARE` of it, checks
-during the training at most `CHECK_SHARE` of what is then left, and the final assessment what it needs.
+`--minutes` is the time of the whole command. Simulation of samples gets at most `SIMULATION_SHARE` of it,
+checks during the training at most `CHECK_SHARE` of what is then left, and the final assessment what it
+needs.
 """
 
 import os

@@ -6,8 +6,8 @@ names or as in file names, and what their labels may be:
     {"t1w": {"session": "02", "acquisition": null},
      "megre": {"run": ["1", "2"], "reconstruction": "*"}}
 
-A label, a list of labels, null (or `Query.NONE`) for images without the entity, `*` (or `Query.ANY`) for any
-label. A query may repeat `datatype` and `suffix`. Series of a suffix without a query are all used.
+A label, a list of labels, null (or `Query.NONE`) for images without the entity, `*` (or `Query.ANY`) for
+any label. A query may repeat `datatype` and `suffix`. Series of a suffix without a query are all used.
 """
 
 from collections.abc import Mapping

@@ -139,15 +139,19 @@ def plan_run(
     chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
     tasks: list[PlannedTask] = []
     refusals: list[Unmapped] = []
-    for visit in visits_of(root, subjects, sessions, follow_links=follow_links):
-        if isinstance(visit, Unreadable):
+    for item in visits_of(root, subjects, sessions, follow_links=follow_links):
+        if isinstance(item, Unreadable):
             refusals.append(
                 Unmapped(
-                    label=visit.label, pipeline="", reason=relative_message(visit.error, root), fault=True
+                    label=item.label, pipeline="", reason=relative_message(item.error, root), fault=True
                 )
             )
             continue
-        visit = replace(visit, series=tuple(filter(series_filter.keeps, visit.series)))
+        visit = replace(item, series=tuple(filter(series_filter.keeps, item.series)))
+        if item.series and not visit.series:
+            reason = "the filter file excludes all of its series"
+            refusals.append(Unmapped(label=visit.label, pipeline="", reason=reason, fault=False))
+            continue
         result = list(
             _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
