@@ -162,7 +162,7 @@ def summarise(screen: Console, mapped: MappedSeries, seconds: float, paths: Sequ
     if bool(mapped.usable.any()):
         for spec in mapped.specs:
             low, middle, high = quartiles(mapped.value(spec.name)[mapped.usable].double().numpy())
-            unit = f" {shown}" if (shown := unit_shown(spec.unit)) else ""
+            unit = f" {unit_shown(spec.unit)}".rstrip()
             screen.print(
                 f"{spec.name} of usable voxels: median {middle:.4g}{unit}, "
                 f"quartiles {low:.4g} to {high:.4g}{unit}"

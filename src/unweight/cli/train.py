@@ -39,6 +39,10 @@ from unweight.mapping.device import device_for
 from unweight.registry import pipelines, trained_method, trained_methods
 
 SHIPPED = "shipped"
+TOO_SHORT = (
+    "note: simulation and scoring take longer than --minutes {minutes:g}; the network is trained for the "
+    "fewest steps, {steps}"
+)
 BASE_SHARE = 0.6  # of the minutes, for the network whose residual is learned afterwards
 COMPARISON = "-comparison.json"
 
@@ -111,6 +115,8 @@ def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
         data = source.data(planned, n_workers, record.folder, callback)
         if recipe is None:
             recipe = timing.steps(planned, data)
+            if options.minutes is not None and timing.left() < 0:
+                display.line(TOO_SHORT.format(minutes=options.minutes, steps=recipe.plan.n_steps))
             if rank.rank == 0:
                 record.write(recipe)
         _introduce(display, recipe, source.description(recipe, data), device)

@@ -103,8 +103,8 @@ def methods_paragraph(stored: StoredSet) -> str:
     acquired = _acquired(stored)
     if acquired:
         sentences.append(acquired)
-    shown = ((unit_shown(item.unit), symbol) for item, symbol in zip(maps, symbols, strict=True))
-    units = [f"{UNITS.get(unit, unit)} ({symbol})" for unit, symbol in shown if unit]
+    of_maps = ((unit_shown(item.unit), symbol) for item, symbol in zip(maps, symbols, strict=True))
+    units = [f"{UNITS.get(unit, unit)} ({symbol})" for unit, symbol in of_maps if unit]
     if units and not synthetic:
         sentences.append(f"Maps are in {_listed(units)}.")
     if first is not None and first.name.suffix == "Chimap":

@@ -102,19 +102,19 @@ def _add_intervals(
     """Add the ends of intervals where there is room, the first maps first; no map gives way to them."""
     left = room - sum(value.size for value in packed.values())
     for place, item in packed.items():
-        shown = map_set[place[0]].maps[place[1]]
-        if item.content is None or shown.interval is None:
+        chosen = map_set[place[0]].maps[place[1]]
+        if item.content is None or chosen.interval is None:
             continue
         level = LEVELS[levels[place]][0]
-        affine, step = _affine(map_set[place[0]], level), shown.value.step * level.coarser
+        affine, step = _affine(map_set[place[0]], level), chosen.value.step * level.coarser
         volumes = [
             base64.b64encode(compact_values(_sparse(end, level).nan_to_num(0.0), affine, step)).decode()
-            for end in (shown.interval.lower, shown.interval.upper)
+            for end in (chosen.interval.lower, chosen.interval.upper)
         ]
         size = sum(map(len, volumes))
         if size <= left:
             left -= size
-            ends = {"title": shown.interval.title, "lower": volumes[0], "upper": volumes[1]}
+            ends = {"title": chosen.interval.title, "lower": volumes[0], "upper": volumes[1]}
             content = {**item.content, "interval": ends}
             packed[place] = PackedMap(content=content, size=item.size + size, remark=item.remark)
 
