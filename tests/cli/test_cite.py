@@ -29,7 +29,9 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_paragraph_once_and_bibtex(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cite", str(out)]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    lines = capsys.readouterr().out
+    assert "\\n" not in lines
+    printed = " ".join(lines.split())
     assert printed.count("R2* was estimated with unweight ") == 1
     assert "(R2* by ARLO)." in printed and f"Reference: {REFERENCE}." in printed
     text = (out / "CITATION.bib").read_text(encoding="utf-8")

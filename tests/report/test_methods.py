@@ -20,13 +20,17 @@ def test_weighted_images_have_a_row_each(derivatives: Path) -> None:
 def test_methods_can_be_pasted(derivatives: Path) -> None:
     stored = set_of(derivatives, "T1map", acq="ir")
     text = methods_paragraph(stored)
-    assert text.startswith("T1, PD and B were estimated with unweight ") and " (closed form). " in text
+    start = "T1, proton density (PD) and inversion efficiency (B) were estimated with unweight "
+    assert text.startswith(start) and " (closed form). " in text
     assert "Images were acquired at 3 T (3 volumes; TI = 50, 500, 2500 ms; TR = 10000 ms)." in text
     assert "Maps are in s (T1) and arbitrary units (PD)." in text
     assert "The network (weights t1, SHA-256 00ff) was trained on simulated images." in text
     routine = methods_paragraph(set_of(derivatives, "T1map"))
     assert "Images were acquired at 3 T: T1w (spin-echo; TR = 600 ms; TE = 10 ms)." in routine
-    assert ".." not in text + routine
+    assert "Maps are in s (T1 and T2) and arbitrary units (PD)." in routine
+    chi = methods_paragraph(set_of(derivatives, "Chimap"))
+    assert chi.startswith("Magnetic susceptibility (χ) was estimated") and "Maps are in ppm (χ)." in chi
+    assert ".." not in text + routine + chi
     made = methods_paragraph(set_of(derivatives, "T1w"))
     assert "not measured" in made
     cited = citations([stored])

@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     versions = [str(item.own["Version"]) for item in sets if "Version" in item.own]
     references = [str(item.fields.get("EstimationReference", "")) for item in sets]
     for paragraph in dict.fromkeys(methods_paragraph(item) for item in sets):
-        screen.print(f"{paragraph}\n")
+        screen.print(paragraph)
+        screen.print()
     path = options.out / BIBLIOGRAPHY
     write_bytes_atomic(path, bibliography(versions, references).encode())
     screen.print(str(path))

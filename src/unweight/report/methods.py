@@ -31,7 +31,7 @@ TIMINGS = {
     "echo_time": ("TE [ms]", 1e3),
     "repetition_time": ("TR [ms]", 1e3),
     "flip_angle": ("flip angle [°]", 180 / math.pi),
-    "readout_time": ("readout [ms]", 1e3),
+    "readout_time": ("excitation to last echo [ms]", 1e3),
     "echo_spacing": ("echo spacing [ms]", 1e3),
     "train_length": ("train length", 1.0),
     "centre_index": ("centre of k-space", 1.0),
@@ -88,7 +88,6 @@ def methods_paragraph(stored: StoredSet) -> str:
     """
     fields, own = stored.fields, stored.own
     maps = _maps(stored)
-    symbols = [quantity(item.name.suffix).symbol for item in maps]
     version = _told(own.get("Version", "(unknown version)"))
     algorithm = _clause(_told(fields.get("EstimationAlgorithm", "")))
     first = maps[0] if maps else None
@@ -98,23 +97,23 @@ def methods_paragraph(stored: StoredSet) -> str:
         source = "" if trained_on(own) else " from maps"
         start = f"{article} {first.name.suffix} image was synthesised{source} (not measured)"
     else:
-        start = f"{_listed(symbols) or 'Maps'} {'was' if len(symbols) == 1 else 'were'} estimated"
+        named = _listed([_named(item) for item in maps]) or "Maps"
+        start = f"{named[:1].upper()}{named[1:]} {'was' if len(maps) == 1 else 'were'} estimated"
     sentences = [f"{start} with unweight {version}{f' ({algorithm})' if algorithm else ''}."]
     acquired = _acquired(stored)
     if acquired:
         sentences.append(acquired)
-    of_maps = ((unit_shown(item.unit), symbol) for item, symbol in zip(maps, symbols, strict=True))
-    units = [f"{UNITS.get(unit, unit)} ({symbol})" for unit, symbol in of_maps if unit]
-    if units and not synthetic:
-        sentences.append(f"Maps are in {_listed(units)}.")
+    if not synthetic:
+        sentences += _units(maps)
     if first is not None and first.name.suffix == "Chimap":
-        sentences.append(f"{first.description.rstrip('.')}.")
+        _, _, relative = first.description.rstrip(".").partition(", ")
+        sentences += [f"{quantity(first.name.suffix).symbol} is {relative}."] if relative else []
     if trained := trained_on(own):
         images = "simulated images" if "simulated" in trained.lower() else "images provided by the user"
         sentences.append(f"The network{_weights(own)} was trained on {images}.")
     reference = fields.get("EstimationReference")
     if isinstance(reference, str) and reference:
-        sentences.append(f"Reference: {reference.rstrip('.')}.")
+        sentences.append(f"Reference{'s' if ';' in reference else ''}: {reference.rstrip('.')}.")
     return " ".join(sentences)
 
 
@@ -139,6 +138,23 @@ def _maps(stored: StoredSet) -> list[StoredImage]:
         and image.desc == own
         and image.name.suffix not in ("dseg", "mask", "fieldmap")
     ]
+
+
+def _named(image: StoredImage) -> str:
+    """Return the symbol of a map, with its name before it unless every reader knows the symbol."""
+    kind = quantity(image.name.suffix)
+    words = kind.words.partition(",")[0]
+    return f"{words} ({kind.symbol})" if words and not kind.relaxation else kind.symbol
+
+
+def _units(maps: Sequence[StoredImage]) -> list[str]:
+    """Return the sentence on units, each unit once; nothing for ratios alone."""
+    symbols: dict[str, list[str]] = {}
+    for item in maps:
+        if unit := unit_shown(item.unit):
+            symbols.setdefault(UNITS.get(unit, unit), []).append(quantity(item.name.suffix).symbol)
+    units = [f"{unit} ({_listed(names)})" for unit, names in symbols.items()]
+    return [f"Maps are in {_listed(units)}."] if units else []
 
 
 def _acquired(stored: StoredSet) -> str:
