@@ -30,12 +30,24 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_paragraph_once_and_bibtex(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cite", str(out)]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    lines = capsys.readouterr().out
+    assert "\\n" not in lines
+    printed = " ".join(lines.split())
     assert printed.count("R2* was estimated with unweight ") == 1
     assert "(R2* by ARLO)." in printed and f"Reference: {REFERENCE}." in printed
     text = (out / "CITATION.bib").read_text(encoding="utf-8")
     assert "@article{pei2015," in text and "The unweight developers" in text
     assert "CITATION.bib" in (out / ".bidsignore").read_text().split()
+
+
+def test_no_image_is_read(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    for name in ("open_volume", "fingerprint_of"):
+        monkeypatch.setattr(f"unweight.bids.derivatives.stored.{name}", refuse)
+    assert main(["cite", str(out), "--quiet"]) == 0
+    assert (out / "CITATION.bib").is_file()
 
 
 def test_a_raw_dataset_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

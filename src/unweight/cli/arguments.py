@@ -312,7 +312,15 @@ DEVICE = argument(
 )
 NO_FIGURES = flag("--no-figures", help="do not write figures")
 NO_REPORT = flag("--no-report", help="do not write the HTML report")
-PICTURES = (NO_FIGURES, NO_REPORT)
+SHARED_ASSETS = flag(
+    "--shared-assets",
+    help="smaller HTML reports: write the viewer once to the output directory, not into each report",
+)
+JSON = flag(
+    "--json",
+    help="print one JSON object instead of the summary: files, voxel counts, values, times, errors",
+)
+PICTURES = (NO_FIGURES, NO_REPORT, SHARED_ASSETS, JSON)
 EXAMINATION = (
     argument(
         "inputs",
@@ -342,5 +350,12 @@ EXAMINATION = (
 )
 COMMON = (
     flag("-q", "--quiet", help="print errors only"),
-    flag("--debug", help="print the traceback of an error"),
+    flag("-v", "--verbose", help="also print each step of the work, on standard error"),
+    flag("--debug", help="print debugging messages, and the traceback of an error"),
+    argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="append everything that is printed, and all debugging messages with their time, to this file",
+    ),
 )

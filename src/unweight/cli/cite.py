@@ -12,7 +12,6 @@ from unweight.core.errors import IncompleteError, InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report.bibliography import bibliography
 from unweight.report.methods import methods_paragraph
-from unweight.report.shown_set import show_set
 
 BIBLIOGRAPHY = "CITATION.bib"
 MOST_PROBLEMS = 8  # that a message lists
@@ -41,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     options = options_of(CiteOptions, arguments)
     screen = console(quiet=options.verbosity.quiet)
-    subjects = [stored_subject(options.out, label) for label in subjects_in(options.out)]
-    sets = [show_set(item) for subject in subjects for item in subject.sets]
+    subjects = [stored_subject(options.out, label, compared=False) for label in subjects_in(options.out)]
+    sets = [item for subject in subjects for item in subject.sets]
     problems = [problem for subject in subjects for problem in subject.problems]
     if not sets:
         raise InputError(
@@ -52,10 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
             remedy="Compute the maps first.",
             path=options.out,
         )
-    versions = [str(item.stored.own["Version"]) for item in sets if "Version" in item.stored.own]
-    references = [str(item.stored.fields.get("EstimationReference", "")) for item in sets]
+    versions = [str(item.own["Version"]) for item in sets if "Version" in item.own]
+    references = [str(item.fields.get("EstimationReference", "")) for item in sets]
     for paragraph in dict.fromkeys(methods_paragraph(item) for item in sets):
-        screen.print(f"{paragraph}\n")
+        screen.print(paragraph)
+        screen.print()
     path = options.out / BIBLIOGRAPHY
     write_bytes_atomic(path, bibliography(versions, references).encode())
     screen.print(str(path))

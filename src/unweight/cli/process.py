@@ -40,10 +40,17 @@ class PrintableFormatter(logging.Formatter):
 
 
 def log_lines(level: int) -> None:
-    """Show log records from a level on."""
+    """Show log records from a level on; of libraries only warnings, and at level debug everything."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter())
+    handler.setLevel(level)
+    if level > logging.DEBUG:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_own(record))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == "unweight"
 
 
 def log_warnings() -> None:

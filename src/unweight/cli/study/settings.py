@@ -31,6 +31,7 @@ NOT_SETTINGS = {
     *("known", "percent"),
     *("t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
+    *("json", "shared-assets", "bids-filter-file"),
 }
 LARGEST_BYTES = 2**20
 
