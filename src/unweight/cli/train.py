@@ -13,10 +13,11 @@ from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.train_options import TrainOptions, recipe_from
 from unweight.cli.training_console import ConsoleCallback
 from unweight.cli.training_record import FOLDER, TrainingRecord
-from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
+from unweight.cli.training_sources import HeadTraining, PairTraining, SlabTraining, TrainingSource
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic
+from unweight.learn.brain_mask.method import MaskMethod
 from unweight.learn.pairs.pair_data import PairMethod
 from unweight.learn.training.comparison import Comparison, comparison
 from unweight.learn.training.execution import Precision, current_rank
@@ -61,6 +62,8 @@ def _source(options: TrainOptions) -> TrainingSource:
         return SlabTraining(options=options, source=method)
     if isinstance(method, PairMethod):
         return PairTraining(options=options, method=method)
+    if isinstance(method, MaskMethod):
+        return HeadTraining(options=options, method=method)
     raise UsageError(f"{options.method} is not trained from the command line")
 
 

@@ -15,6 +15,8 @@ from unweight.cli.training_record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.heads.brainweb import find_brainweb, read_brainweb, subject_of
+from unweight.learn.brain_mask.heads import MakeAnatomy, labelled_heads, procedural_anatomy
+from unweight.learn.brain_mask.method import MaskData, MaskMethod
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.pair import Pair, load_pair
 from unweight.learn.pairs.pair_data import PairData, PairMethod, make_pairs
@@ -25,6 +27,7 @@ from unweight.learn.training.recipe import Recipe, without_newer
 from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
 from unweight.learn.training.trainable import TrainingData, trainable
 from unweight.registry import trained_methods
+from unweight.synth.anatomy.head_parts import LabelledHead
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.nuclei import with_nuclei
 from unweight.synth.anatomy.procedural_head import procedural_head
@@ -36,7 +39,7 @@ LEARNING = ("train", "validation")
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 N_HEADS = {"train": 4, "validation": 2}
-PAIRS, COHORT_OF = "pairs", "mprage"  # the cohort is the same for all that learn from it
+PAIRS, HEADS, COHORT_OF = "pairs", "heads", "mprage"  # the cohort is the same for all that learn from it
 OPTIONS = ("bids", "labels", "people", "pairs")
 N_DRAWN = {"train": 4, "validation": 2}
 REAL_SHARES = (0.8, 0.2, 0.0)
@@ -277,6 +280,77 @@ class PairTraining(TrainingSource):
         if self.chosen is not None and self.options.heads is not None:
             return _read_heads(self.options.heads, self.chosen[part])
         return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
+
+
+@final
+@dataclass(kw_only=True)
+class HeadTraining(TrainingSource):
+    """Labelled heads with random contrast: those of BrainWeb with procedural ones, or these alone.
+
+    Attributes:
+        options: Of the command.
+        method: What learns from them.
+    """
+
+    options: TrainOptions
+    method: MaskMethod
+    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
+    samples: ClassVar[str] = "images"
+    keeps_base: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.options, name) is not None]
+        if given:
+            raise UsageError(
+                f"{self.options.method} takes no {', '.join(given)}",
+                remedy=f"They go with {', '.join(_pair_methods())}.",
+            )
+
+    def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
+        """Return the recipe as it is."""
+        return recipe
+
+    def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
+        """Choose the heads."""
+        self.chosen = chosen_heads(self.options.heads)
+
+    def asked(self) -> dict[str, Any]:
+        """Return the files of the heads."""
+        return {"heads": _plain_heads(self.chosen)}
+
+    def subfolder(self, method: str) -> str:
+        """Return the name of the method."""
+        return method
+
+    def data(
+        self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
+    ) -> MaskData:
+        """Return the heads; what is not kept yet is computed."""
+        parts = {part: self._heads(recipe, part, folder / HEADS, callback) for part in LEARNING}
+        return MaskData(train=parts["train"], validation=parts["validation"])
+
+    def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
+        """Return whose heads."""
+        heads = data if isinstance(data, MaskData) else None
+        train, validation = (
+            ", ".join(head.subject for head in part)
+            for part in (heads.train if heads else (), heads.validation if heads else ())
+        )
+        return f"images of {train}; scored on {validation}"
+
+    def _heads(
+        self, recipe: Recipe[Any, Any], part: str, folder: Path, callback: TrainingCallback
+    ) -> tuple[LabelledHead, ...]:
+        sources: list[tuple[str, MakeAnatomy]] = []
+        if self.chosen is not None and self.options.heads is not None:
+            paths = [self.options.heads / name for name in self.chosen[part]]
+            sources = [(f"brainweb{subject_of(path)}", partial(read_brainweb, path)) for path in paths]
+        n_drawn = recipe.n_slabs if part == "train" else 1
+        sources += [
+            (f"procedural-{part}-{index}", partial(procedural_anatomy, recipe.seed, part, index))
+            for index in range(n_drawn)
+        ]
+        return labelled_heads(sources, folder, recipe.seed, callback.samples(part))
 
 
 def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
