@@ -2,8 +2,9 @@
 
 Blocks of 2x2x2 voxels become eight channels first (W. Shi et al., CVPR 2016), so that nothing is computed at
 the full resolution: O. Çiçek et al., 3D U-Net, MICCAI 2016, with normalisation over
-the channels of each voxel, one convolution of a level on the way down and `n_blocks` on the way up, and with features of the
-way down added, not joined, on the way up. The output leaves through the same rearrangement.
+the channels of each voxel, one convolution of a level on the way down and `n_blocks` on the way up, none of
+them at the finest level, where features only come in and go out. Features of the way down are added on the
+way up, not joined. The output leaves through the same rearrangement.
 
 VolumeUNetConfig(in_channels=1, out_channels=1) has 0.9 million parameters and takes 12 GFLOP for 80³ voxels.
 """
@@ -81,7 +82,7 @@ class VolumeUNet(nn.Module):
         shrink: Blocks with stride 2 between them.
         decoder: Blocks on the way up, coarsest first.
         grow: 1x1x1 convolutions before each doubling.
-        head: Last convolution.
+        head: Last convolution, zero at first.
     """
 
     def __init__(self, config: VolumeUNetConfig, *, generator: torch.Generator) -> None:
@@ -89,19 +90,23 @@ class VolumeUNet(nn.Module):
         self.config = config
         widths = config.widths
         self.stem = VolumeBlock(8 * config.in_channels, widths[0], generator=generator)
-        self.encoder = nn.ModuleList(VolumeBlock(w, w, generator=generator) for w in widths)
+        self.encoder = nn.ModuleList(VolumeBlock(w, w, generator=generator) for w in widths[1:])
         self.shrink = nn.ModuleList(
             VolumeBlock(fine, coarse, stride=2, generator=generator)
             for fine, coarse in zip(widths, widths[1:], strict=False)
         )
         self.decoder = nn.ModuleList(
-            VolumeBlock(w, w, generator=generator) for w in reversed(widths) for _ in range(config.n_blocks)
+            VolumeBlock(w, w, generator=generator)
+            for w in reversed(widths[1:])
+            for _ in range(config.n_blocks)
         )
         self.grow = nn.ModuleList(
             _convolution(coarse, fine, size=1, generator=generator)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.head = _convolution(widths[0], 8 * config.out_channels, generator=generator)
+        with torch.no_grad():
+            self.head.weight.zero_()
 
     def forward(
         self, volume: Float[Tensor, "batch channels x y z"]
@@ -120,17 +125,15 @@ class VolumeUNet(nn.Module):
     def _run(self, blocks: Tensor) -> Tensor:
         n_blocks = self.config.n_blocks
         features = self.stem(blocks)
-        kept = []
-        for level, block in enumerate(self.encoder):
+        kept = [features]
+        for shrink, block in zip(self.shrink, self.encoder, strict=True):
+            features = block(shrink(features))
+            kept.append(features)
+        kept.pop()
+        for place, block in enumerate(self.decoder, start=1):
             features = block(features)
-            if level < len(self.shrink):
-                kept.append(features)
-                features = self.shrink[level](features)
-        for place, block in enumerate(self.decoder):
-            features = block(features)
-            level = (place + 1) // n_blocks
-            if (place + 1) % n_blocks == 0 and kept:
-                coarse = self.grow[level - 1](features)
+            if place % n_blocks == 0:
+                coarse = self.grow[place // n_blocks - 1](features)
                 features = kept.pop() + F.interpolate(coarse, scale_factor=2, mode="nearest")
         output: Tensor = self.head(features)
         return output

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unweight.synth.anatomy.head_parts import FARTHEST_MM, PART, PARTS, LabelledHead
+from unweight.synth.anatomy.head_parts import PART, PARTS, LabelledHead
 from unweight.synth.sampling import bernoulli, draw_count, draw_log_uniform, draw_uniform
 from unweight.synth.tissue.materials import SILENT, TISSUES
 
@@ -88,30 +88,36 @@ class ContrastSample:
     seen: Bool[Tensor, "x y z"]
 
 
-def draw_image(
-    head: LabelledHead, patch: int, prior: AnyContrast, generator: torch.Generator
-) -> ContrastSample:
-    """Return a random image of a head on a cubic grid of 2 mm voxels.
+def draw_images(
+    head: LabelledHead, patch: int, prior: AnyContrast, generator: torch.Generator, count: int = 1
+) -> tuple[ContrastSample, ...]:
+    """Return images of one random acquisition of a head on cubic grids of 2 mm voxels.
+
+    Place, direction, shape, bias field and what is cut off differ from image to image.
 
     Args:
         head: Labels and distance.
         patch: Voxels along each side.
         prior: What is drawn.
         generator: For all that is random.
+        count: How many.
     """
-    places = _places(head, patch, prior, generator)
-    box = _box(places, head.labels.shape)
+    grids = torch.stack([_places(head, patch, prior, generator) for _ in range(count)])
+    box = _box(grids, head.labels.shape)
     size = torch.tensor(head.labels.shape, dtype=torch.float32)
     first = torch.tensor([part.start for part in box], dtype=torch.float32)
     length = torch.tensor([part.stop - part.start for part in box], dtype=torch.float32)
     volume = _acquired(head.labels[box], prior, generator)
-    image = _sampled(volume, (2 * (places - first) + 1) / length - 1, padding="zeros")
-    distance = _sampled(head.distance, (2 * places + 1) / size - 1, padding="border")
-    seen = ((places >= 0) & (places <= size - 1)).all(-1)
-    image = image * _bias(patch, prior, generator)
-    image = _with_lesions(image, distance, prior, generator)
-    image, seen = _cut(image, distance, seen, prior, generator)
-    return ContrastSample(image=image, distance=distance.clamp(-FARTHEST_MM, FARTHEST_MM), seen=seen)
+    images = []
+    for places in grids:
+        image = _sampled(volume, (2 * (places - first) + 1) / length - 1, padding="zeros")
+        distance = _sampled(head.distance, (2 * places + 1) / size - 1, padding="border")
+        seen = ((places >= 0) & (places <= size - 1)).all(-1)
+        image = image * _bias(patch, prior, generator)
+        image = _with_lesions(image, distance, prior, generator)
+        image, seen = _cut(image, distance, seen, prior, generator)
+        images.append(ContrastSample(image=image, distance=distance, seen=seen))
+    return tuple(images)
 
 
 def draw_levels(prior: AnyContrast, generator: torch.Generator) -> Float[Tensor, " parts"]:
@@ -168,7 +174,7 @@ def _sequence(generator: torch.Generator) -> Float[Tensor, " parts"]:
     return steady * torch.exp(-te * (1 / t2 + decay))
 
 
-def _box(places: Float[Tensor, "x y z 3"], shape: torch.Size) -> tuple[slice, ...]:
+def _box(places: Float[Tensor, "images x y z 3"], shape: torch.Size) -> tuple[slice, ...]:
     """Return the part of the labels that a grid reaches, with a margin."""
     flat = places.reshape(-1, 3)
     low, high = flat.amin(0).tolist(), flat.amax(0).tolist()

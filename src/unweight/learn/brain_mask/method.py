@@ -38,11 +38,12 @@ from unweight.learn.training.trainable import (
 from unweight.nets.volume_unet import VolumeUNet, VolumeUNetConfig
 from unweight.registry import trained_method
 from unweight.synth.anatomy.head_parts import LabelledHead
-from unweight.synth.any_contrast import AnyContrast, ContrastSample, draw_image
+from unweight.synth.any_contrast import AnyContrast, ContrastSample, draw_images
 
 MaskRecipe = Recipe[AnyContrast, VolumeUNetConfig]
 NEAR_MM, NEAR_WEIGHT, SOFT_MM = 5.0, 4.0, 1.0
 N_CHECKED, N_ASSESSED = 4, 24
+N_TOGETHER = 2  # images of one acquisition in a batch
 SMALLEST_SHARE = 0.05  # of the field of view that a brain fills in an image that is scored
 USE = "Brain masks of MR images of the head, for research. "
 LIMITS = (
@@ -96,16 +97,18 @@ class MaskBatches:
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Return images, true distances, and where there is an image."""
-        samples = [self._sample(generator) for _ in range(self.recipe.plan.batch_size)]
+        batch_size = self.recipe.plan.batch_size
+        samples: list[ContrastSample] = []
+        while len(samples) < batch_size:
+            place = int(torch.randint(len(self.heads), (), generator=generator))
+            count = min(N_TOGETHER, batch_size - len(samples))
+            patch, prior = self.recipe.patch, self.recipe.slabs
+            samples += draw_images(self.heads[place], patch, prior, generator, count)
         return {
             "image": torch.stack([normalised(sample.image) for sample in samples])[:, None],
             "distance": torch.stack([sample.distance for sample in samples])[:, None],
             "seen": torch.stack([sample.seen for sample in samples])[:, None].float(),
         }
-
-    def _sample(self, generator: torch.Generator) -> ContrastSample:
-        place = int(torch.randint(len(self.heads), (), generator=generator))
-        return draw_image(self.heads[place], self.recipe.patch, self.recipe.slabs, generator)
 
 
 @final
@@ -172,7 +175,7 @@ class MaskValidator(Validator):
         while len(result) < count and index < 10 * count:
             generator = seeded_generator(self.recipe.seed, "mask validation", index)
             head = self.heads[index % len(self.heads)]
-            sample = draw_image(head, size, self.recipe.slabs, generator)
+            (sample,) = draw_images(head, size, self.recipe.slabs, generator)
             if float(((sample.distance < 0) & sample.seen).float().mean()) > SMALLEST_SHARE:
                 result.append(sample)
             index += 1
