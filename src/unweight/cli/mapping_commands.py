@@ -9,6 +9,7 @@ from unweight.cli.arguments import (
     FIELD,
     INPUTS,
     MASK,
+    MASKING,
     OUT,
     PICTURES,
     READOUT_TIME,
@@ -44,6 +45,7 @@ ECHOES = (
     OUT,
     TE,
     MASK,
+    MASKING,
     SUBJECTS,
     SUBJECT,
 )
@@ -96,6 +98,7 @@ COMPLEX_SERIES = (
     OUT,
     TE,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
+    *MASKING,
     SUBJECTS,
     SUBJECT,
     FIELD,
@@ -434,6 +437,7 @@ ARGUMENTS = (
         "--rec", metavar="LABEL", help="add rec-LABEL to the file names, to keep maps of other images"
     ),
     MASK,
+    MASKING,
     SUBJECTS,
     SUBJECT,
     DEVICE,
