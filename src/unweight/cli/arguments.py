@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.registry import methods
+from unweight.registry import methods, offered
 
 NUMBER = re.compile(r"-[0-9.]")
 MOST_SERIES = 10_000  # in a range
@@ -312,7 +312,7 @@ DEVICE = argument(
 )
 MASK_METHOD = argument(
     "--mask-method",
-    choices=("classical", "network"),
+    choices=offered("mask"),
     default="classical",
     help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
     "default), or a network for images of any contrast",
@@ -322,8 +322,8 @@ MASK_BORDER = argument(
     type=float,
     default=0.0,
     metavar="MM",
-    help="with --mask-method network: margin of the mask around the brain [mm]; negative for a smaller mask "
-    "(default 0)",
+    help="with --mask-method network: margin of the mask around the brain [mm]; negative for a smaller "
+    "mask (default 0)",
 )
 MASKING = (MASK_METHOD, MASK_BORDER)
 NO_FIGURES = flag("--no-figures", help="do not write figures")

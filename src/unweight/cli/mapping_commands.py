@@ -45,7 +45,6 @@ ECHOES = (
     OUT,
     TE,
     MASK,
-    MASKING,
     SUBJECTS,
     SUBJECT,
 )
@@ -437,7 +436,6 @@ ARGUMENTS = (
         "--rec", metavar="LABEL", help="add rec-LABEL to the file names, to keep maps of other images"
     ),
     MASK,
-    MASKING,
     SUBJECTS,
     SUBJECT,
     DEVICE,

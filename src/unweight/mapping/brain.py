@@ -1,15 +1,15 @@
 """Which method makes the brain mask of a command, as its options ask for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 from unweight.core.errors import UsageError
-from unweight.learn.brain_mask.finder import load_brain_finder
-from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain
+from unweight.learn.brain_mask.finder import NetworkBrain
+from unweight.prepare.brain_finder import BrainFinder
+from unweight.registry import build, method
 
-NETWORK, CLASSICAL = "network", "classical"
-MASK_METHODS = (CLASSICAL, NETWORK)
+FAMILY = "mask"
 FARTHEST_MM = 8.0  # the network knows no larger distances well
 
 
@@ -23,15 +23,12 @@ class MaskOptions:
         mask_border: How far outside the surface the mask of the network ends [mm].
     """
 
-    mask_method: str = CLASSICAL
+    mask_method: str = "classical"
     mask_border: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mask_method not in MASK_METHODS:
-            raise UsageError(
-                f"there is no mask method {self.mask_method}", remedy=f"Use {' or '.join(MASK_METHODS)}."
-            )
-        if self.mask_border and self.mask_method != NETWORK:
+        learned = method(self.mask_method, FAMILY).learned
+        if self.mask_border and not learned:
             raise UsageError("--mask-border goes with --mask-method network")
         if not abs(self.mask_border) <= FARTHEST_MM:
             raise UsageError(
@@ -39,13 +36,13 @@ class MaskOptions:
             )
 
     def check(self, mask: Path | None) -> None:
-        """Refuse a method beside a mask that is given.
+        """Refuse a border beside a mask that is given.
 
         Raises:
             UsageError: There are both.
         """
-        if mask is not None and self.mask_method == NETWORK:
-            raise UsageError("--mask and --mask-method network exclude each other", remedy="Give one.")
+        if mask is not None and self.mask_border:
+            raise UsageError("--mask and --mask-border exclude each other", remedy="Give one.")
 
     def finder(self) -> BrainFinder:
         """Return what makes the mask.
@@ -53,4 +50,5 @@ class MaskOptions:
         Raises:
             InputError: The weights of the network are absent or damaged.
         """
-        return load_brain_finder(self.mask_border) if self.mask_method == NETWORK else ClassicalBrain()
+        found: BrainFinder = build(method(self.mask_method, FAMILY))
+        return replace(found, border_mm=self.mask_border) if isinstance(found, NetworkBrain) else found

@@ -144,9 +144,7 @@ class QsmMapper(SeriesMapper[FoundImages, Series]):
         )
         b0 = direction_of(read, self.fit.direction)
         fit = replace(self.fit, direction=b0.direction).to(self.device)
-        series = replace(
-            read, notes=(*read.notes, *b0.notes), acquisition=read.acquisition.to(self.device)
-        )
+        series = replace(read, notes=(*read.notes, *b0.notes), acquisition=read.acquisition.to(self.device))
         result = map_susceptibility(series, fit, feedback.progress, self.options.brain.finder())
         names = {"background": self.options.background, "inversion": self.options.inversion_name}
         provenance = provenance_of(

@@ -1,15 +1,17 @@
 """A small 3-D U-Net, for smooth maps of a whole volume in little time.
 
-Blocks of 2x2x2 voxels become eight channels first (W. Shi et al., CVPR 2016), so that nothing is computed at
-the full resolution: O. Çiçek et al., 3D U-Net, MICCAI 2016, with normalisation over
-the channels of each voxel, one convolution of a level on the way down and `n_blocks` on the way up, none of
-them at the finest level, where features only come in and go out. Features of the way down are added on the
-way up, not joined. The output leaves through the same rearrangement.
+Blocks of 2x2x2 voxels become eight channels first (W. Shi et al., CVPR 2016), so that nothing is computed
+at the full resolution. Then O. Cicek et al., 3D U-Net, MICCAI 2016, with group normalisation (Y. Wu and
+K. He, ECCV 2018): one block of each level on the way down and `n_blocks` on the way up, but a single one at
+the finest level, where most of the work would be. Features of the way down are added on the way up, not joined.
+The output leaves through the same rearrangement. Normalisation over groups keeps what is bright and what is
+dark, which that over the channels of a voxel removes, and depends a little on the field of view.
 
-VolumeUNetConfig(in_channels=1, out_channels=1) has 0.9 million parameters and takes 12 GFLOP for 80³ voxels.
+VolumeUNetConfig(in_channels=1, out_channels=1) has 1,414,312 parameters.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -19,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.nets.layers import check_channels, check_counts, check_widths
-from unweight.nets.normalisation import PixelNorm
 
+GROUP_CHANNELS = 8
 
 
 @final
@@ -56,13 +58,13 @@ class VolumeBlock(nn.Module):
 
     Attributes:
         convolution: 3x3x3.
-        norm: Over the channels of a voxel.
+        norm: Over groups of eight channels.
     """
 
     def __init__(self, n_in: int, n_out: int, *, stride: int = 1, generator: torch.Generator) -> None:
         super().__init__()
         self.convolution = _convolution(n_in, n_out, stride=stride, generator=generator)
-        self.norm = PixelNorm(n_out)
+        self.norm = nn.GroupNorm(max(1, n_out // GROUP_CHANNELS), n_out)
         self.added = n_in == n_out and stride == 1
 
     def forward(self, volume: Float[Tensor, "batch n_in x y z"]) -> Float[Tensor, "batch n_out u v w"]:
@@ -78,11 +80,12 @@ class VolumeUNet(nn.Module):
     Attributes:
         config: What it was built from.
         stem: First block.
-        encoder: A block for each level, finest first.
+        encoder: A block for each level but the finest.
         shrink: Blocks with stride 2 between them.
-        decoder: Blocks on the way up, coarsest first.
+        decoder: Blocks on the way up, coarsest first, without the finest level.
         grow: 1x1x1 convolutions before each doubling.
-        head: Last convolution, zero at first.
+        finest: Block of the finest level.
+        head: Last convolution, 1x1x1, zero at first.
     """
 
     def __init__(self, config: VolumeUNetConfig, *, generator: torch.Generator) -> None:
@@ -92,8 +95,7 @@ class VolumeUNet(nn.Module):
         self.stem = VolumeBlock(8 * config.in_channels, widths[0], generator=generator)
         self.encoder = nn.ModuleList(VolumeBlock(w, w, generator=generator) for w in widths[1:])
         self.shrink = nn.ModuleList(
-            VolumeBlock(fine, coarse, stride=2, generator=generator)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            VolumeBlock(fine, coarse, stride=2, generator=generator) for fine, coarse in pairwise(widths)
         )
         self.decoder = nn.ModuleList(
             VolumeBlock(w, w, generator=generator)
@@ -104,7 +106,8 @@ class VolumeUNet(nn.Module):
             _convolution(coarse, fine, size=1, generator=generator)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.head = _convolution(widths[0], 8 * config.out_channels, generator=generator)
+        self.finest = VolumeBlock(widths[0], widths[0], generator=generator)
+        self.head = _convolution(widths[0], 8 * config.out_channels, size=1, generator=generator)
         with torch.no_grad():
             self.head.weight.zero_()
 
@@ -135,7 +138,7 @@ class VolumeUNet(nn.Module):
             if place % n_blocks == 0:
                 coarse = self.grow[place // n_blocks - 1](features)
                 features = kept.pop() + F.interpolate(coarse, scale_factor=2, mode="nearest")
-        output: Tensor = self.head(features)
+        output: Tensor = self.head(self.finest(features))
         return output
 
 
@@ -149,4 +152,5 @@ def _convolution(
         layer.weight.normal_(0.0, (2.0 / (n_in * size**3)) ** 0.5, generator=generator)
         if layer.bias is not None:
             layer.bias.zero_()
-    return layer.to(memory_format=torch.channels_last_3d)
+        layer.weight.data = layer.weight.contiguous(memory_format=torch.channels_last_3d)
+    return layer

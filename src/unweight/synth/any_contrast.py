@@ -1,15 +1,15 @@
 """Images of a labelled head with any contrast, resolution, orientation and artefact, in little time.
 
-Half of all images have a random level for each label (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023)
-102789); the others have the contrast of a spin echo, an inversion recovery or a spoiled gradient echo with
-random timings, from T1, T2, T2* and proton density that are drawn around those of `MATERIALS`:
+Half of all images have a random level for each label (B. Billot et al., SynthSeg, Med. Image Anal. 86
+(2023) 102789); the others have the contrast of a spin echo, an inversion recovery or a spoiled gradient
+echo with random timings, from T1, T2, R2* and proton density that are drawn around those of `MATERIALS`:
 
     S = PD (1 − E1) e^(−TE/T2),   PD |1 − 2 e^(−TI/T1) + E1| e^(−TE/T2),
-    S = PD sin α (1 − E1) / (1 − cos α E1) e^(−TE/T2*),   E1 = e^(−TR/T1)
+    S = PD sin α (1 − E1) / (1 − cos α E1) e^(−TE R2*),   E1 = e^(−TR/T1)
 
-Levels are averaged over the voxels of the acquisition, with Rician noise and a ghost there, and sampled on a
-turned, stretched and warped grid, where bias field, lesions, signal loss, a cut through the face, removal of
-everything but the brain, and the end of the field of view are added.
+Levels are averaged over the voxels of the acquisition, with Rician noise and a ghost there, and sampled on
+a turned, stretched and warped grid. There bias field, lesions and signal loss are added, the face or
+everything but the brain may be cut away, and the field of view may end.
 """
 
 import math
@@ -144,34 +144,68 @@ def draw_levels(prior: AnyContrast, generator: torch.Generator) -> Float[Tensor,
     return levels / levels.max().clamp(min=TINY)
 
 
-def _sequence(generator: torch.Generator) -> Float[Tensor, " parts"]:
-    """Return the signal of a random sequence."""
+@final
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """A sequence: an inversion recovery with TI, a gradient echo with a flip angle, else a spin echo.
+
+    Attributes:
+        tr: Repetition time [s].
+        te: Echo time [s].
+        ti: Inversion time [s].
+        angle: Flip angle [rad].
+    """
+
+    tr: float
+    te: float
+    ti: float | None = None
+    angle: float | None = None
+
+    def signal(self, table: Float[Tensor, "parts 4"]) -> Float[Tensor, " parts"]:
+        """Return the signal of each part, with its sign.
+
+        Args:
+            table: As `tissue_table` returns it.
+        """
+        t1, t2, pd, decay = table.unbind(1)
+        e1 = torch.exp(-self.tr / t1)
+        if self.angle is not None:
+            steady = pd * math.sin(self.angle) * (1 - e1) / (1 - math.cos(self.angle) * e1)
+            return steady * torch.exp(-self.te * (1 / t2 + decay))
+        recovered = 1 - e1 if self.ti is None else 1 - 2 * torch.exp(-self.ti / t1) + e1
+        return pd * recovered * torch.exp(-self.te / t2)
+
+
+def tissue_table() -> Float[Tensor, "parts 4"]:
+    """Return T1 [s], T2 [s], proton density and R2* beside 1/T2 [1/s] of each of `PARTS`."""
     rows = []
     for name in PARTS:
         if name in EXTRA:
             rows.append(EXTRA[name])
         else:
             facts = TISSUES[name]
-            rows.append((facts.t1[0], facts.t2[0], facts.pd[0], DECAY if facts.decay is None else facts.decay))
-    table = torch.tensor(rows)
+            decay = DECAY if facts.decay is None else facts.decay
+            rows.append((facts.t1[0], facts.t2[0], facts.pd[0], decay))
+    return torch.tensor(rows)
+
+
+def _sequence(generator: torch.Generator) -> Float[Tensor, " parts"]:
+    """Return the signal of a random sequence."""
+    table = tissue_table()
     table = table * torch.exp(0.12 * torch.randn(table.shape, generator=generator))
-    t1, t2, pd, decay = table.unbind(1)
     kind = draw_count(0, 3, generator)
     if kind == 0:  # spin echo
         tr, te = draw_log_uniform((0.4, 8.0), generator), draw_log_uniform((0.008, 0.15), generator)
-        return pd * (1 - torch.exp(-tr / t1)) * torch.exp(-te / t2)
+        return Timings(tr=tr, te=te).signal(table)
     if kind in (1, 2):  # inversion recovery, FLAIR, MPRAGE
         ti = draw_log_uniform((0.05, 3.0), generator)
         tr = ti + draw_log_uniform((0.5, 8.0), generator)
         te = draw_log_uniform((0.003, 0.12), generator)
-        recovered = 1 - 2 * torch.exp(-ti / t1) + torch.exp(-tr / t1)
-        signal = pd * recovered * torch.exp(-te / t2)
-        return signal.abs() if bernoulli(0.9, generator) else (signal - signal.min())
+        signal = Timings(tr=tr, te=te, ti=ti).signal(table)
+        return signal.abs() if bernoulli(0.9, generator) else signal - signal.min()
     tr, te = draw_log_uniform((0.005, 0.08), generator), draw_log_uniform((0.002, 0.05), generator)
     angle = math.radians(draw_log_uniform((3.0, 50.0), generator))
-    e1 = torch.exp(-tr / t1)
-    steady = pd * math.sin(angle) * (1 - e1) / (1 - math.cos(angle) * e1)
-    return steady * torch.exp(-te * (1 / t2 + decay))
+    return Timings(tr=tr, te=te, angle=angle).signal(table)
 
 
 def _box(places: Float[Tensor, "images x y z 3"], shape: torch.Size) -> tuple[slice, ...]:
@@ -242,8 +276,7 @@ def _places(
     places = parts[0] + parts[1] + parts[2] + (middle + spread)
     knots = torch.randn(1, 3, *[WARP_KNOTS] * 3, generator=generator)
     warp = WARP_MM * float(torch.rand((), generator=generator))
-    places = places + warp * F.interpolate(knots, size=[patch] * 3, mode="trilinear")[0].movedim(0, -1)
-    return places
+    return places + warp * F.interpolate(knots, size=[patch] * 3, mode="trilinear")[0].movedim(0, -1)
 
 
 def _rotation(angles: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
@@ -271,13 +304,13 @@ def _bias(patch: int, prior: AnyContrast, generator: torch.Generator) -> Patch:
     strength = prior.bias * float(torch.rand((), generator=generator))
     field = torch.exp(strength * _smooth(patch, draw_count(2, 5, generator), generator))
     if bernoulli(0.15, generator):  # signal lost beside air, as in gradient echoes
-        field = field * torch.sigmoid(6 * (_smooth(patch, 6, generator) + draw_uniform((0.8, 1.6), generator)))
+        field = field * torch.sigmoid(
+            6 * (_smooth(patch, 6, generator) + draw_uniform((0.8, 1.6), generator))
+        )
     return field
 
 
-def _with_lesions(
-    image: Patch, distance: Patch, prior: AnyContrast, generator: torch.Generator
-) -> Patch:
+def _with_lesions(image: Patch, distance: Patch, prior: AnyContrast, generator: torch.Generator) -> Patch:
     """Return the image with balls of other levels in the brain, or at its surface."""
     inside = (distance < 2).nonzero()
     if not len(inside) or not bernoulli(prior.lesions, generator):
@@ -286,7 +319,9 @@ def _with_lesions(
     for _ in range(draw_count(1, 5, generator)):
         centre = inside[draw_count(0, len(inside) - 1, generator)]
         radius = draw_log_uniform((1.0, 12.0), generator)
-        box = tuple(slice(max(0, int(at) - math.ceil(radius)), int(at) + math.ceil(radius) + 1) for at in centre)
+        box = tuple(
+            slice(max(0, int(at) - math.ceil(radius)), int(at) + math.ceil(radius) + 1) for at in centre
+        )
         axes = [torch.arange(*part.indices(size)) for part, size in zip(box, image.shape, strict=True)]
         x, y, z = torch.meshgrid(*axes, indexing="ij")
         ball = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2 < radius**2
@@ -296,7 +331,11 @@ def _with_lesions(
 
 
 def _cut(
-    image: Patch, distance: Patch, seen: Bool[Tensor, "x y z"], prior: AnyContrast, generator: torch.Generator
+    image: Patch,
+    distance: Patch,
+    seen: Bool[Tensor, "x y z"],
+    prior: AnyContrast,
+    generator: torch.Generator,
 ) -> tuple[Patch, Bool[Tensor, "x y z"]]:
     """Return the image without face, without everything but the brain, or as a slab."""
     n = image.shape[0]

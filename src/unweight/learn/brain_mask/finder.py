@@ -3,9 +3,9 @@
 The mask is where d < b, its largest piece without holes. In images of the echoes of a gradient echo, b is a
 millimetre less: the outermost voxels share their signal with bone.
 
-An object is unlike a brain if its volume is outside `VOLUME_ML`, where the mask ends within the field of view
-(else only the upper limit counts), or if the distance does not rise by one millimetre for each millimetre across
-the surface. Such images get the classical mask, and a remark.
+An object is unlike a brain if its volume is outside `VOLUME_ML`, where the mask ends within the field of
+view (else only the upper limit counts), or if the distance does not rise by one millimetre for each
+millimetre across the surface. Such images get the classical mask, and a remark.
 """
 
 import logging
@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from unweight.core.errors import InputError
 from unweight.learn.brain_mask.network import surface_distance
+from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain, voxel_mm
 from unweight.prepare.brain_mask import stripped_brain
 
 LOG = logging.getLogger(__name__)
-WEIGHTS = "brain-mask"
 ECHO_BORDER_MM = -1.0
 VOLUME_ML = (500.0, 2600.0)
 SLOPES = (0.6, 1.4)
@@ -86,18 +86,18 @@ class NetworkBrain(BrainFinder):
         return FoundBrain(mask=mask.to(images[0].device), how=f"network of any contrast{where}")
 
 
-def load_brain_finder(border_mm: float = 0.0, weights: Path | None = None) -> NetworkBrain:
-    """Return the network with its weights.
+def load_brain_finder(name: str, folder: Path | None = None) -> tuple[NetworkBrain, Card]:
+    """Return the network with its weights, and their card.
 
     Args:
-        border_mm: How far outside the surface the mask ends [mm].
-        weights: Folder of the weights; None for those of the package.
+        name: Of the weights.
+        folder: Where they lie; None for those of the package.
 
     Raises:
-        InputError: The weights are absent or damaged.
+        InputError: They are absent or damaged.
     """
-    network, _ = load_network(WEIGHTS, weights)
-    return NetworkBrain(network=network, border_mm=border_mm)
+    network, card = load_network(name, folder)
+    return NetworkBrain(network=network), card
 
 
 def main_piece(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:

@@ -2,8 +2,8 @@
 
     L = mean w·h(f − d/10 mm) + 1 − Dice(σ(−f·10 mm/1 mm), d < 0)
 
-with d the true signed distance cut off at ± 10 mm, h the Huber loss, and w five times larger within 5 mm of the
-surface. Only voxels in the field of view count.
+with d the true signed distance cut off at ± 10 mm, h the Huber loss, and w five times larger within 5 mm of
+the surface. Only voxels in the field of view count.
 """
 
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ N_TOGETHER = 2  # images of one acquisition in a batch
 SMALLEST_SHARE = 0.05  # of the field of view that a brain fills in an image that is scored
 USE = "Brain masks of MR images of the head, for research. "
 LIMITS = (
-    "Trained on simulated images only; the face, the neck and lesions are geometric bodies, and children, large "
-    "malformations and animals are not among the heads. "
+    "Trained on simulated images only; the face, the neck and lesions are geometric bodies, and children, "
+    "large malformations and animals are not among the heads. "
 )
 
 

@@ -2,10 +2,10 @@
 
     d = 10 mm · f(I / q),   mask = {d < b}
 
-with f the network, I the image on a grid of 2 mm voxels along the axes of the head, q the 99.5th percentile of
-what is not 0 in it, and b where the mask ends beside the surface. d is negative inside, trained to stay
-within ± 10 mm, and smooth, so that it is interpolated to the grid of the image. A. Hoopes et al.,
-SynthStrip, NeuroImage 260 (2022) 119474, have the idea.
+with f the network, I the image on a grid of 2 mm voxels along the axes of the head, q the 99.5th percentile
+of what is not 0 in it, and b where the mask ends beside the surface. d is negative inside, trained to stay
+within ± 10 mm, and smooth, so that it can be interpolated to the grid of the image. After A. Hoopes et al.,
+SynthStrip, NeuroImage 260 (2022) 119474.
 """
 
 import itertools

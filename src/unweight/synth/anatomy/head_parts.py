@@ -23,7 +23,7 @@ from torch import Tensor
 from unweight.core.errors import InputError
 from unweight.synth.anatomy.labels import Anatomy, brain_table, on_grid
 from unweight.synth.sampling import bernoulli, draw_uniform
-from unweight.synth.tissue.materials import INDEX, MATERIALS
+from unweight.synth.tissue.materials import MATERIALS
 
 PARTS = (*MATERIALS, "vitreous", "lens", "optic_nerve", "mucosa", "cord", "canal")
 PART = {name: index for index, name in enumerate(PARTS)}
