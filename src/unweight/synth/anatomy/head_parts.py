@@ -188,7 +188,8 @@ def _with_neck(
 
 
 def _nearest(places: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.clip(np.rint((places - axis[0]) / VOXEL_MM), 0, len(axis) - 1).astype(np.intp)
+    index = np.clip(np.rint((places - axis[0]) / VOXEL_MM), 0, len(axis) - 1)
+    return np.asarray(index, dtype=np.intp)
 
 
 @final
@@ -292,7 +293,6 @@ class _Painter:
 
     def _cavities(self, generator: torch.Generator) -> None:
         """Put in air with mucosa around it: sinuses, nose and mouth; some are full."""
-        jitter = lambda size: draw_uniform((-size, size), generator)  # noqa: E731  # one use, one line
         places: list[tuple[Point, Point]] = [
             ((0.0, 48.0, -42.0), (9.0, 18.0, 11.0)),
             ((0.0, 12.0, -43.0), (11.0, 9.0, 8.0)),
@@ -305,13 +305,13 @@ class _Painter:
         for middle, radii in places:
             size = draw_uniform((0.5, 1.15), generator)
             full, thin = bernoulli(0.15, generator), draw_uniform((0.5, 2.5), generator)
-            x, y, z = (at + jitter(4.0) for at in middle)
+            x, y, z = (at + draw_uniform((-4.0, 4.0), generator) for at in middle)
             a, b, c = (size * radius for radius in radii)
             self.ellipsoid((x, y, z), (a + thin, b + thin, c + thin), "mucosa")
             self.ellipsoid((x, y, z), (a, b, c), "mucosa" if full else "air")
         front = self._front(0.0, -92.0)
         tongue = draw_uniform((0.8, 1.2), generator)
-        middle_z = -92.0 + jitter(6.0)
+        middle_z = draw_uniform((-98.0, -86.0), generator)
         if bernoulli(0.5, generator):
             self.ellipsoid((0.0, front - 30, middle_z), (26.0, 26.0, 18.0), "air")
         self.ellipsoid((0.0, front - 34, middle_z - 3), (22 * tongue, 26 * tongue, 16 * tongue), "muscle")
