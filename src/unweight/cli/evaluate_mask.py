@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_test
+from unweight.benchmark.core.heads import check_no_training_overlap
 from unweight.benchmark.core.methods import built_methods, without_weights
 from unweight.benchmark.core.scoring import MetricChoice
 from unweight.benchmark.mask.cases import CONTRASTS, RESOLUTIONS, mask_cases
@@ -12,8 +12,8 @@ from unweight.benchmark.mask.scores import METRICS, mask_tables, score_case
 from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation
 from unweight.cli.terminal import progress
 from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import read_brainweb
-from unweight.learn.brain_mask.heads import procedural_anatomy
+from unweight.heads.source import TEST, BrainwebHeads, head_source
+from unweight.learn.brain_mask.heads import procedural_heads
 from unweight.metrics.scores import Score
 from unweight.prepare.brain_finder import BrainFinder
 from unweight.registry import compared
@@ -57,19 +57,14 @@ def _finders(options: EvaluateOptions, screen: Console) -> dict[str, BrainFinder
         known = {
             item.name: item.weights for item in compared(FAMILY) if item.learned and item.name in finders
         }
-        check_no_training_overlap(tuple(heads_for_test(options.heads)), known, options.weights)
+        check_no_training_overlap(BrainwebHeads(options.heads).subjects(TEST), known, options.weights)
     return finders
 
 
 def _heads(options: EvaluateOptions) -> Iterator[LabelledHead]:
-    n_heads = 1 if options.quick else None
-    if options.heads is None:
-        for index in range(n_heads or N_PROCEDURAL):
-            name = f"procedural-test-{index}"
-            yield with_parts(procedural_anatomy(0, "test", index), seeded_generator(0, "head parts", name))
-        return
-    for name, path in list(heads_for_test(options.heads).items())[:n_heads]:
-        yield with_parts(read_brainweb(path), seeded_generator(0, "head parts", name))
+    source = head_source(options.heads, procedural_heads(0, {TEST: N_PROCEDURAL}))
+    for index, anatomy in enumerate(source.heads(TEST, 1 if options.quick else None)):
+        yield with_parts(anatomy, seeded_generator(0, "head parts", TEST, index))
 
 
 MASK = Benchmark(run=evaluate_mask, metrics=METRICS, fed=())

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from unweight.cli.mask_training import HeadTraining
 from unweight.cli.options import options_of
 from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.train_options import TrainOptions, recipe_from
 from unweight.cli.training_console import ConsoleCallback
 from unweight.cli.training_record import FOLDER, TrainingRecord
-from unweight.cli.training_sources import HeadTraining, PairTraining, SlabTraining, TrainingSource
+from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
 from unweight.cli.training_time import n_cores, with_time
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic

@@ -14,9 +14,15 @@ from unweight.cli.train_options import TrainOptions
 from unweight.cli.training_record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import find_brainweb, read_brainweb, subject_of
-from unweight.learn.brain_mask.heads import MakeAnatomy, labelled_heads, procedural_anatomy
-from unweight.learn.brain_mask.method import MaskData, MaskMethod
+from unweight.heads.source import TRAIN as TRAIN_PART
+from unweight.heads.source import (
+    VALIDATION,
+    BrainwebHeads,
+    HeadSource,
+    ProceduralHeads,
+    head_source,
+    whole_heads,
+)
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.pair import Pair, load_pair
 from unweight.learn.pairs.pair_data import PairData, PairMethod, make_pairs
@@ -27,19 +33,14 @@ from unweight.learn.training.recipe import Recipe, without_newer
 from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
 from unweight.learn.training.trainable import TrainingData, trainable
 from unweight.registry import trained_methods
-from unweight.synth.anatomy.head_parts import LabelledHead
-from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.anatomy.split import split_subjects
-from unweight.synth.anatomy.whole_head import whole_head
 
-LEARNING = ("train", "validation")
+LEARNING = (TRAIN_PART, VALIDATION)
 # Of heads drawn from random numbers: eight centimetres around the deep nuclei.
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
 N_HEADS = {"train": 4, "validation": 2}
-PAIRS, HEADS, COHORT_OF = "pairs", "heads", "mprage"  # the cohort is the same for all that learn from it
+PAIRS, COHORT_OF = "pairs", "mprage"  # the cohort is the same for all that learn from it
 OPTIONS = ("bids", "labels", "people", "pairs")
 N_DRAWN = {"train": 4, "validation": 2}
 REAL_SHARES = (0.8, 0.2, 0.0)
@@ -96,7 +97,7 @@ class SlabTraining(TrainingSource):
 
     options: TrainOptions
     source: SlabSource
-    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
+    heads: HeadSource = field(init=False)
     samples: ClassVar[str] = "slabs"
     keeps_base: ClassVar[bool] = False
 
@@ -107,18 +108,26 @@ class SlabTraining(TrainingSource):
                 f"{self.options.method} takes no {', '.join(given)}",
                 remedy=f"They go with {', '.join(_pair_methods())}.",
             )
+        drawn = ProceduralHeads(
+            generator=lambda part, index: seeded_generator(self.options.seed, "head", part, index),
+            counts=N_HEADS,
+            shape=HEAD_SHAPE,
+            voxel_mm=HEAD_VOXEL_MM,
+            centre_mm=HEAD_MIDDLE_MM,
+        )
+        self.heads = head_source(self.options.heads, drawn)
 
     def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
         """Return the recipe as it is."""
         return recipe
 
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
-        """Choose the heads."""
-        self.chosen = chosen_heads(self.options.heads)
+        """Check that there are heads for every part."""
+        self.heads.record(LEARNING)
 
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
-        return {"heads": _plain_heads(self.chosen)}
+        return {"heads": self.heads.record(LEARNING)}
 
     def subfolder(self, method: str) -> str:
         """Return that it is the folder of trainings itself."""
@@ -128,8 +137,8 @@ class SlabTraining(TrainingSource):
         self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
     ) -> SlabData:
         """Return slabs of the heads."""
-        parts = {part: self._heads(part) for part in LEARNING}
-        heads = Heads(train=parts["train"], validation=parts["validation"])
+        parts = {part: tuple(self.heads.heads(part)) for part in LEARNING}
+        heads = Heads(train=parts[TRAIN_PART], validation=parts[VALIDATION])
         return SlabData(
             source=self.source, heads=heads, n_workers=n_workers, folder=folder, callback=callback
         )
@@ -141,19 +150,6 @@ class SlabTraining(TrainingSource):
             ", ".join(head.subject for head in part) for part in (heads.train, heads.validation)
         )
         return f"{recipe.n_slabs} slabs from {train}; scored on {validation}"
-
-    def _heads(self, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None and self.options.heads is not None:
-            return _read_heads(self.options.heads, self.chosen[part])
-        return tuple(
-            procedural_head(
-                seeded_generator(self.options.seed, "head", part, index),
-                shape=HEAD_SHAPE,
-                voxel_mm=HEAD_VOXEL_MM,
-                centre_mm=HEAD_MIDDLE_MM,
-            )
-            for index in range(N_HEADS[part])
-        )
 
 
 @final
@@ -168,7 +164,6 @@ class PairTraining(TrainingSource):
 
     options: TrainOptions
     method: PairMethod[Any]
-    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
     real: Mapping[str, tuple[PairedSubject, ...]] | None = field(default=None, init=False)
     samples: ClassVar[str] = "people"
     keeps_base: ClassVar[bool] = True
@@ -202,7 +197,7 @@ class PairTraining(TrainingSource):
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Choose the heads of simulated people, or find the subjects of a tree."""
         if self.options.bids is None:
-            self.chosen = chosen_heads(self.options.heads)
+            self._heads(recipe.slabs).record(LEARNING)
             return
         result = paired_subjects([self.options.bids], labels=self.options.labels)
         for left in result.left_out:
@@ -225,7 +220,8 @@ class PairTraining(TrainingSource):
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads, or the contents of the images."""
         if self.real is None:
-            return {"people": {"heads": _plain_heads(self.chosen)}}
+            folder = self.options.heads
+            return {"people": {"heads": None if folder is None else BrainwebHeads(folder).record(LEARNING)}}
         files = {part: list(map(contents_of, subjects)) for part, subjects in self.real.items()}
         return {"people": {"files": files}}
 
@@ -262,7 +258,7 @@ class PairTraining(TrainingSource):
             about = {"part": part, "files": [contents_of(subject) for subject in chosen]}
             make, indices = partial(_pair_of, chosen), range(len(chosen))
         else:
-            heads = self._heads(cohort, part)
+            heads = tuple(self._heads(cohort).heads(part))
             about = {
                 "method": COHORT_OF,
                 "cohort": without_newer(cohort),
@@ -276,101 +272,8 @@ class PairTraining(TrainingSource):
         paths = make_pairs(make, indices, folder, about, n_workers=n_workers, progress=progress)
         return tuple(load_pair(path) for path in paths)
 
-    def _heads(self, cohort: CohortRecipe, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None and self.options.heads is not None:
-            return _read_heads(self.options.heads, self.chosen[part])
-        return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
-
-
-@final
-@dataclass(kw_only=True)
-class HeadTraining(TrainingSource):
-    """Labelled heads with random contrast: those of BrainWeb with procedural ones, or these alone.
-
-    Attributes:
-        options: Of the command.
-        method: What learns from them.
-    """
-
-    options: TrainOptions
-    method: MaskMethod
-    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
-    samples: ClassVar[str] = "images"
-    keeps_base: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.options, name) is not None]
-        if given:
-            raise UsageError(
-                f"{self.options.method} takes no {', '.join(given)}",
-                remedy=f"They go with {', '.join(_pair_methods())}.",
-            )
-
-    def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
-        """Return the recipe as it is."""
-        return recipe
-
-    def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
-        """Choose the heads."""
-        self.chosen = chosen_heads(self.options.heads)
-
-    def asked(self) -> dict[str, Any]:
-        """Return the files of the heads."""
-        return {"heads": _plain_heads(self.chosen)}
-
-    def subfolder(self, method: str) -> str:
-        """Return the name of the method."""
-        return method
-
-    def data(
-        self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
-    ) -> MaskData:
-        """Return the heads; what is not kept yet is computed."""
-        parts = {part: self._heads(recipe, part, folder / HEADS, callback) for part in LEARNING}
-        return MaskData(train=parts["train"], validation=parts["validation"])
-
-    def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
-        """Return whose heads."""
-        heads = data if isinstance(data, MaskData) else None
-        train, validation = (
-            ", ".join(head.subject for head in part)
-            for part in (heads.train if heads else (), heads.validation if heads else ())
-        )
-        return f"images of {train}; scored on {validation}"
-
-    def _heads(
-        self, recipe: Recipe[Any, Any], part: str, folder: Path, callback: TrainingCallback
-    ) -> tuple[LabelledHead, ...]:
-        sources: list[tuple[str, MakeAnatomy]] = []
-        if self.chosen is not None and self.options.heads is not None:
-            paths = [self.options.heads / name for name in self.chosen[part]]
-            sources = [(f"brainweb{subject_of(path)}", partial(read_brainweb, path)) for path in paths]
-        n_drawn = recipe.n_slabs if part == "train" else 1
-        sources += [
-            (f"procedural-{part}-{index}", partial(procedural_anatomy, recipe.seed, part, index))
-            for index in range(n_drawn)
-        ]
-        return labelled_heads(sources, folder, recipe.seed, callback.samples(part))
-
-
-def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
-    """Return the files of training and validation; None for heads drawn from random numbers.
-
-    Raises:
-        UsageError: The heads are too few.
-        InputError: There are none.
-    """
-    if folder is None:
-        return None
-    files = {subject_of(path): path.name for path in find_brainweb(folder)}
-    split = split_subjects(files)
-    for part in LEARNING:
-        if not split[part]:
-            raise UsageError(
-                f"{len(files)} heads leave none for {part}",
-                remedy="Give at least four, or leave --brainweb-dir out.",
-            )
-    return {part: tuple(files[name] for name in split[part]) for part in LEARNING}
+    def _heads(self, cohort: CohortRecipe) -> HeadSource:
+        return head_source(self.options.heads, whole_heads(cohort.seed, N_DRAWN))
 
 
 def _pair_methods() -> tuple[str, ...]:
@@ -381,14 +284,6 @@ def _pair_methods() -> tuple[str, ...]:
 def _methods_of_labels() -> tuple[str, ...]:
     methods = ((name, trainable(name)) for name in _pair_methods())
     return tuple(name for name, item in methods if isinstance(item, PairMethod) and item.needs_labels)
-
-
-def _plain_heads(chosen: Mapping[str, tuple[str, ...]] | None) -> dict[str, list[str]] | None:
-    return None if chosen is None else {part: list(names) for part, names in chosen.items()}
-
-
-def _read_heads(folder: Path, names: Sequence[str]) -> tuple[Anatomy, ...]:
-    return tuple(with_nuclei(read_brainweb(folder / name)) for name in names)
 
 
 def _pair_of(chosen: Sequence[PairedSubject], index: int) -> Pair:

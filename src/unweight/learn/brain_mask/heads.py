@@ -1,6 +1,6 @@
 """Labelled heads, kept on the disk: what a brain mask is learned from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,9 +12,9 @@ from unweight.core.estimator import Progress
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import read_content
+from unweight.heads.source import ProceduralHeads
 from unweight.synth.anatomy.head_parts import LabelledHead, with_parts
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.procedural_head import procedural_head
 
 SUFFIX = ".safetensors"
 LARGEST_BYTES = 2**28
@@ -23,16 +23,20 @@ SHAPE, MIDDLE_MM = (192, 230, 230), (0.0, -10.0, -20.0)
 MakeAnatomy = Callable[[], Anatomy]
 
 
-def procedural_anatomy(seed: int, part: str, index: int) -> Anatomy:
-    """Return one head down to the neck, drawn from random numbers, in voxels of 1 mm.
+def procedural_heads(seed: int, counts: Mapping[str, int]) -> ProceduralHeads:
+    """Return heads down to the neck, drawn from random numbers, in voxels of 1 mm.
 
     Args:
         seed: Of all of them.
-        part: What it is for: train, validation, test.
-        index: Which.
+        counts: Number of heads in each part.
     """
-    generator = seeded_generator(seed, "brain mask head", part, index)
-    return procedural_head(generator, shape=SHAPE, centre_mm=MIDDLE_MM)
+    return ProceduralHeads(
+        generator=lambda part, index: seeded_generator(seed, "brain mask head", part, index),
+        counts=counts,
+        shape=SHAPE,
+        voxel_mm=(1.0, 1.0, 1.0),
+        centre_mm=MIDDLE_MM,
+    )
 
 
 def labelled_heads(
