@@ -2,12 +2,12 @@
 
 Blocks of 2x2x2 voxels become eight channels first (W. Shi et al., CVPR 2016), so that nothing is computed
 at the full resolution. Then O. Cicek et al., 3D U-Net, MICCAI 2016, with group normalisation (Y. Wu and
-K. He, ECCV 2018): one block of each level on the way down and `n_blocks` on the way up, but a single one at
-the finest level, where most of the work would be. Features of the way down are added on the way up, not joined.
-The output leaves through the same rearrangement. Normalisation over groups keeps what is bright and what is
-dark, which that over the channels of a voxel removes, and depends a little on the field of view.
+K. He, ECCV 2018): one block of each level on the way down and `n_blocks` on the way up, but a single one
+at the finest level, where most of the work would be. Features of the way down are added on the way up, not
+joined. The output leaves through the same rearrangement. Normalisation over groups keeps what is bright and
+what is dark, which that over the channels of a voxel removes, and depends a little on the field of view.
 
-VolumeUNetConfig(in_channels=1, out_channels=1) has 1,414,312 parameters.
+VolumeUNetConfig(in_channels=1, out_channels=1) has 1,417,944 parameters.
 """
 
 from dataclasses import dataclass

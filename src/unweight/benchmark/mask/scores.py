@@ -1,7 +1,7 @@
 """How well masks meet the brain, and what else is in them.
 
-`eyes` is the share of the voxels of the eyes that a mask holds, `outside` that of all other tissue. An image
-in which a method finds no brain counts as an empty mask.
+`eyes` is the share of the voxels of the eyes that a mask holds, `outside` that of all other tissue. An
+image in which a method finds no brain counts as an empty mask.
 """
 
 import time
