@@ -287,7 +287,9 @@ def _rotation(angles: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
     return about_x @ about_y @ about_z
 
 
-def _sampled(volume: Float[Tensor, "x y z"], places: Float[Tensor, "u v w 3"], *, padding: str) -> Patch:
+def _sampled(
+    volume: Float[Tensor, "x y z"], places: Float[Tensor, "u v w 3"], *, padding: str
+) -> Float[Tensor, "u v w"]:
     # grid_sample takes the last axis first.
     sampled = F.grid_sample(
         volume[None, None], places.flip(-1)[None], padding_mode=padding, align_corners=False

@@ -41,8 +41,8 @@ def ball_head(eyes: bool = False) -> LabelledHead:
     anatomy = ball_anatomy()
     labels = anatomy.labels.clone()
     if eyes:
-        labels[50:56, 108:112, 58:62] = PART["vitreous"]
-        labels[64:70, 108:112, 58:62] = PART["vitreous"]
+        labels[50:56, 108:112, 55:65] = PART["vitreous"]
+        labels[64:70, 108:112, 55:65] = PART["vitreous"]
     coarse = radius((60, 60, 60), 2.0) - BRAIN_MM
     return LabelledHead(
         labels=labels, distance=coarse.clamp(-20, 20), affine=anatomy.affine, subject="ball"

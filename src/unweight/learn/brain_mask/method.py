@@ -170,12 +170,11 @@ class MaskValidator(Validator):
     def samples(self, count: int) -> tuple[ContrastSample, ...]:
         """Return so many images that hold a part of the brain."""
         result: list[ContrastSample] = []
-        size = self.recipe.patch + self.recipe.patch // 2
         index = 0
         while len(result) < count and index < 10 * count:
             generator = seeded_generator(self.recipe.seed, "mask validation", index)
             head = self.heads[index % len(self.heads)]
-            (sample,) = draw_images(head, size, self.recipe.slabs, generator)
+            (sample,) = draw_images(head, self.recipe.patch, self.recipe.slabs, generator)
             if float(((sample.distance < 0) & sample.seen).float().mean()) > SMALLEST_SHARE:
                 result.append(sample)
             index += 1
@@ -278,7 +277,7 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan, patch: int
 CPU = TrainingPlan(
     n_steps=3000,
     batch_size=2,
-    learning_rate=2e-3,
+    learning_rate=1.5e-3,
     warm_up=100,
     ema_decay=0.99,
     check_every=250,
@@ -291,7 +290,7 @@ MASK_METHOD = MaskMethod(
     types=RecipeTypes(slabs=AnyContrast, network=VolumeUNetConfig),
     presets=MappingProxyType(
         {
-            "cpu": _recipe("cpu", (16, 32, 64, 96), CPU, 64),
+            "cpu": _recipe("cpu", (16, 32, 64, 96), CPU, 96),
             "gpu": _recipe("gpu", (24, 48, 96, 128), GPU, 96),
         }
     ),

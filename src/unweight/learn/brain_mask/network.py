@@ -70,7 +70,7 @@ def axes_of(affine: Float[Tensor, "4 4"]) -> Axes:
     )
 
 
-def resampled(image: Volume, sizes: tuple[float, float, float]) -> Volume:
+def resampled(image: Volume, sizes: tuple[float, float, float]) -> Float[Tensor, "u v w"]:
     """Return an image in voxels of about 2 mm: means of finer voxels, linear between coarser ones."""
     wanted = [max(1, round(n * size / GRID_MM)) for n, size in zip(image.shape, sizes, strict=True)]
     finer = [min(n, new) for n, new in zip(image.shape, wanted, strict=True)]

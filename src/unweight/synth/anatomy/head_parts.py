@@ -259,7 +259,7 @@ class _Painter:
             begin = min(max(0, int(np.floor(first))), size)
             end = min(max(begin, int(np.ceil(last)) + 1), size)
             box.append(slice(begin, end))
-            along = np.arange(begin, end, dtype=np.float32) * VOXEL_MM + self.affine[axis, 3]
+            along = np.arange(begin, end, dtype=np.float32) * VOXEL_MM + np.float32(self.affine[axis, 3])
             places.append(along.reshape([-1 if other == axis else 1 for other in range(3)]))
         return tuple(box), (places[0], places[1], places[2])
 
