@@ -81,6 +81,6 @@ def test_tables_have_a_row_for_each_contrast_and_method(case: MaskCase) -> None:
         for score in score_case(case, name, Fixed(mask), "ball")
     ]
     (table,) = mask_tables(scores, tuple(CONTRASTS))
-    assert [row[:3] for row in table.rows][0] == ("T2w", "classical", "1.000")
+    assert tuple(table.rows[0][:3]) == ("T2w", "classical", "1.000")
     assert table.rows[1][:2] == ("T2w", "network")
     assert table.rows[1][4] == "100.00"

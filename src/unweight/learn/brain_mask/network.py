@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +23,9 @@ SCALE_MM = 10.0
 TOP = 0.995
 LARGEST = 1.5
 N_VALUES = 50_000
-OUTSIDE_MM = 20.0  # where there is no image
+OUTSIDE_MM = 20.0  # where the network does not look
+WINDOW, N_LOOKS = 96, 2  # voxels; times that a window is placed in a larger image
+BRIGHT = 0.1
 TINY = 1e-12
 Volume = Float[Tensor, "x y z"]
 
@@ -78,6 +80,44 @@ def resampled(image: Volume, sizes: tuple[float, float, float]) -> Float[Tensor,
     return F.interpolate(means, size=wanted, mode="trilinear", align_corners=False)[0, 0]
 
 
+def found_distance(network: nn.Module, image: Volume) -> Volume:
+    """Return the distance that the network finds on the grid of 2 mm [mm].
+
+    The network always works on `WINDOW` voxels along each axis, as in its training: smaller images are
+    filled up with zeros; in larger ones the window lies around what is bright, then around the brain that
+    was found there.
+    """
+    margins = [max(0, WINDOW - n) for n in image.shape]
+    before = [margin // 2 for margin in margins]
+    pads = [side for axis in (2, 1, 0) for side in (before[axis], margins[axis] - before[axis])]
+    padded = F.pad(image, pads)
+    centre = _centre(normalised(padded) > BRIGHT)
+    distance = torch.full_like(padded, OUTSIDE_MM)
+    for _ in range(N_LOOKS):
+        window = tuple(
+            slice(first, first + WINDOW)
+            for first in (
+                min(max(0, round(at) - WINDOW // 2), n - WINDOW)
+                for at, n in zip(centre, padded.shape, strict=True)
+            )
+        )
+        with torch.no_grad():
+            found = SCALE_MM * network(normalised(padded[window])[None, None])[0, 0]
+        distance = torch.full_like(padded, OUTSIDE_MM)
+        distance[window] = found
+        if padded.shape == found.shape:
+            break
+        centre = _centre(distance < 0)
+    inner = tuple(slice(first, first + n) for first, n in zip(before, image.shape, strict=True))
+    return distance[inner]
+
+
+def _centre(mask: Bool[Tensor, "x y z"]) -> list[float]:
+    """Return the mean place of a mask; the middle if it is empty."""
+    places = mask.nonzero().float()
+    return places.mean(0).tolist() if len(places) else [n / 2 for n in mask.shape]
+
+
 def surface_distance(
     network: nn.Module, images: Sequence[Volume], affine: Float[Tensor, "4 4"]
 ) -> Float[Tensor, "x y z"]:
@@ -93,9 +133,7 @@ def surface_distance(
     for image in images:
         known = image.detach().cpu().float().nan_to_num().abs()
         turned = known.permute(way.order).flip(way.flipped)
-        coarse = resampled(turned, way.sizes)
-        with torch.no_grad():
-            found = SCALE_MM * network(normalised(coarse)[None, None])[0, 0]
+        found = found_distance(network, resampled(turned, way.sizes))
         total = total + found / len(images)
     shape = [images[0].shape[axis] for axis in way.order]
     fine = F.interpolate(total[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
