@@ -106,18 +106,18 @@ def measure(item: RealImage, finder: BrainFinder) -> tuple[Tensor | None, list[s
     """Return the mask, and Dice, HD95, volume and time."""
     began = time.perf_counter()
     try:
-        found = finder.in_images([item.image], item.affine)
+        measured = finder.in_images([item.image], item.affine)
     except InputError as error:
         return None, ["–", "–", str(error)[:40], f"{time.perf_counter() - began:.1f}"]
     seconds = time.perf_counter() - began
     sizes = voxel_mm(item.affine)
-    volume = float(found.mask.sum()) * float(np.prod(sizes)) / 1000
+    volume = float(measured.mask.sum()) * float(np.prod(sizes)) / 1000
     dice = hd95 = "–"
     if item.truth is not None:
-        score = score_structure(found.mask, item.truth, sizes)
+        score = score_structure(measured.mask, item.truth, sizes)
         dice, hd95 = f"{score['dice']:.3f}", f"{score['hd95_mm']:.1f}"
-    remark = "; ".join(found.remarks)
-    return found.mask, [dice, hd95, f"{volume:.0f} {remark}".strip(), f"{seconds:.1f}"]
+    remark = "; ".join(measured.remarks)
+    return measured.mask, [dice, hd95, f"{volume:.0f} {remark}".strip(), f"{seconds:.1f}"]
 
 
 def main(weights: Path | None, picture: Path | None) -> None:

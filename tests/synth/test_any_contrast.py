@@ -51,8 +51,8 @@ def test_images_meet_their_distances(seed: int) -> None:
     """The brain of the ball lies in a dark skull, so it is where the image is bright."""
     head = ball_head()
     for sample in draw_images(head, 48, PLAIN, seeded_generator(seed), 2):
-        inside = (sample.distance < 0) & sample.seen
-        near = sample.seen & (sample.distance.abs() < 8)  # without the skin
+        inside = (sample.distance < 0) & sample.visible
+        near = sample.visible & (sample.distance.abs() < 8)  # without the skin
         levels = sample.image[near & (sample.distance < -4)].median()
         dark = sample.image[near & (sample.distance > 2.5) & (sample.distance < 4)].median()
         if abs(float(levels - dark)) < 0.02:
@@ -77,8 +77,8 @@ def test_what_is_cut_away_is_0() -> None:
     (sample,) = draw_images(head, 48, stripped, seeded_generator(1))
     assert not bool(sample.image[sample.distance > 5].any())
     (slab,) = draw_images(head, 48, AnyContrast(slab=1.0), seeded_generator(2))
-    assert not bool(slab.image[~slab.seen].any())
-    assert float(slab.seen.float().mean()) < 0.9
+    assert not bool(slab.image[~slab.visible].any())
+    assert float(slab.visible.float().mean()) < 0.9
 
 
 def test_labels_of_the_eyes_are_parts() -> None:

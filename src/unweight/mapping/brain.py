@@ -10,7 +10,7 @@ from unweight.prepare.brain_finder import BrainFinder
 from unweight.registry import build, method
 
 FAMILY = "mask"
-FARTHEST_MM = 8.0  # the network knows no larger distances well
+FARTHEST_MM = 8.0  # distances are cut off at 10 mm in training
 
 
 @final
@@ -50,5 +50,5 @@ class MaskOptions:
         Raises:
             InputError: The weights of the network are absent or damaged.
         """
-        found: BrainFinder = build(method(self.mask_method, FAMILY))
-        return replace(found, border_mm=self.mask_border) if isinstance(found, NetworkBrain) else found
+        finder: BrainFinder = build(method(self.mask_method, FAMILY))
+        return replace(finder, border_mm=self.mask_border) if isinstance(finder, NetworkBrain) else finder

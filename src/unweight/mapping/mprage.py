@@ -179,11 +179,13 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         direction = FieldDirection()
         if read.acquisition.kind is SignalKind.COMPLEX and conditions.chi and "Chi" not in known:
             direction = direction_of(read, self.options.b0_direction)
-        acquisition, how, found = read.acquisition, "given", ()
+        acquisition, how = read.acquisition, "given"
+        brain_remarks: tuple[str, ...] = ()
         if not self._has_mask(read):
             brain = brain_of_echoes(read.acquisition, self.options.brain.finder())
-            acquisition, how, found = replace(read.acquisition, mask=brain.mask), brain.how, brain.remarks
-        notes = (*read.notes, *direction.notes, *found)
+            acquisition = replace(read.acquisition, mask=brain.mask)
+            how, brain_remarks = brain.how, brain.remarks
+        notes = (*read.notes, *direction.notes, *brain_remarks)
         estimator = EchoT1w(
             synthesise=self.synthesiser,
             conditions=conditions,

@@ -80,12 +80,12 @@ class ContrastSample:
     Attributes:
         image: Of any scale, 0 outside the field of view.
         distance: Signed distance to the surface of the brain, negative inside [mm].
-        seen: Where there is an image.
+        visible: Where there is an image.
     """
 
     image: Patch
     distance: Patch
-    seen: Bool[Tensor, "x y z"]
+    visible: Bool[Tensor, "x y z"]
 
 
 def draw_images(
@@ -112,11 +112,11 @@ def draw_images(
     for places in grids:
         image = _sampled(volume, (2 * (places - first) + 1) / length - 1, padding="zeros")
         distance = _sampled(head.distance, (2 * places + 1) / size - 1, padding="border")
-        seen = ((places >= 0) & (places <= size - 1)).all(-1)
+        visible = ((places >= 0) & (places <= size - 1)).all(-1)
         image = image * _bias(patch, prior, generator)
         image = _with_lesions(image, distance, prior, generator)
-        image, seen = _cut(image, distance, seen, prior, generator)
-        images.append(ContrastSample(image=image, distance=distance, seen=seen))
+        image, visible = _cut(image, distance, visible, prior, generator)
+        images.append(ContrastSample(image=image, distance=distance, visible=visible))
     return tuple(images)
 
 
@@ -335,7 +335,7 @@ def _with_lesions(image: Patch, distance: Patch, prior: AnyContrast, generator: 
 def _cut(
     image: Patch,
     distance: Patch,
-    seen: Bool[Tensor, "x y z"],
+    visible: Bool[Tensor, "x y z"],
     prior: AnyContrast,
     generator: torch.Generator,
 ) -> tuple[Patch, Bool[Tensor, "x y z"]]:
@@ -356,6 +356,6 @@ def _cut(
         kept = torch.zeros(n, dtype=torch.bool)
         kept[first : first + length] = True
         shape = [n if at == axis else 1 for at in range(3)]
-        seen = seen & kept.reshape(shape)
+        visible = visible & kept.reshape(shape)
         image = image * kept.reshape(shape)
-    return image, seen
+    return image, visible

@@ -54,7 +54,7 @@ def batch() -> dict[str, Tensor]:
 
 def test_batches_are_normalised_and_the_same_again() -> None:
     one, two = batch(), batch()
-    assert one["image"].shape == one["distance"].shape == one["seen"].shape == (2, 1, 32, 32, 32)
+    assert one["image"].shape == one["distance"].shape == one["visible"].shape == (2, 1, 32, 32, 32)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert float(one["image"].max()) <= 1.5
 
@@ -64,14 +64,14 @@ def test_who_is_right_loses_next_to_nothing() -> None:
     right = (drawn["distance"] / SCALE_MM).clamp(-1, 1)
     # The mask of the loss is soft at the surface, so its Dice is a little below 1.
     assert loss(right, drawn) < 0.08
-    assert loss(right + 0.3, drawn) > loss(right, drawn) + 0.3
+    assert loss(right + 0.3, drawn) > loss(right, drawn) + 0.15
     assert loss(-right, drawn) > 1.0
 
 
 def test_what_is_not_seen_does_not_count() -> None:
     drawn = batch()
-    drawn["seen"] = drawn["seen"].clone()
-    drawn["seen"][..., 20:] = 0
+    drawn["visible"] = drawn["visible"].clone()
+    drawn["visible"][..., 20:] = 0
     right = (drawn["distance"] / SCALE_MM).clamp(-1, 1)
     spoiled = right.clone()
     spoiled[..., 20:] = 5.0

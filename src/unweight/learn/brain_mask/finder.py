@@ -57,20 +57,20 @@ class NetworkBrain(BrainFinder):
         stripped = stripped_brain(images)
         if stripped is not None:
             return FoundBrain(mask=stripped, how="where the images are not 0")
-        found = self._found(images, affine, self.border_mm)
-        if isinstance(found, FoundBrain):
-            return found
-        return _with_remark(ClassicalBrain().in_images(images, affine), found)
+        brain = self._found(images, affine, self.border_mm)
+        if isinstance(brain, FoundBrain):
+            return brain
+        return _with_remark(ClassicalBrain().in_images(images, affine), brain)
 
     def in_echoes(
         self, magnitude: Float[Tensor, "x y z echoes"], affine: Float[Tensor, "4 4"]
     ) -> FoundBrain:
         """Return where the mean distance of the first and the last echo is below the border."""
         images = [magnitude[..., 0], magnitude[..., -1]]
-        found = self._found(images, affine, self.border_mm + ECHO_BORDER_MM)
-        if isinstance(found, FoundBrain):
-            return found
-        return _with_remark(ClassicalBrain().in_echoes(magnitude, affine), found)
+        brain = self._found(images, affine, self.border_mm + ECHO_BORDER_MM)
+        if isinstance(brain, FoundBrain):
+            return brain
+        return _with_remark(ClassicalBrain().in_echoes(magnitude, affine), brain)
 
     def _found(
         self, images: Sequence[Float[Tensor, "x y z"]], affine: Float[Tensor, "4 4"], border_mm: float
@@ -152,7 +152,7 @@ def surface_slope(distance: Float[Tensor, "x y z"], sizes: tuple[float, float, f
     return float(square.sqrt().median())
 
 
-def _with_remark(found: FoundBrain, unlike: str) -> FoundBrain:
+def _with_remark(brain: FoundBrain, unlike: str) -> FoundBrain:
     remark = f"the object is unlike a brain ({unlike}); the classical mask was taken"
     LOG.warning(remark)
-    return FoundBrain(mask=found.mask, how=found.how, remarks=(remark,))
+    return FoundBrain(mask=brain.mask, how=brain.how, remarks=(remark,))

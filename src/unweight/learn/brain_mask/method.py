@@ -72,10 +72,10 @@ class MaskTask(Task):
         """Return the loss of a batch of `MaskBatches`."""
         output = network(batch["image"]).float()
         true = batch["distance"] / SCALE_MM
-        weight = batch["seen"] * (1 + NEAR_WEIGHT * (batch["distance"].abs() < NEAR_MM))
+        weight = batch["visible"] * (1 + NEAR_WEIGHT * (batch["distance"].abs() < NEAR_MM))
         error = F.huber_loss(output, true.clamp(-1, 1), reduction="none", delta=0.2) * 5
-        share = torch.sigmoid(-output * (SCALE_MM / SOFT_MM)) * batch["seen"]
-        inside = (true < 0) * batch["seen"]
+        share = torch.sigmoid(-output * (SCALE_MM / SOFT_MM)) * batch["visible"]
+        inside = (true < 0) * batch["visible"]
         both, either = (share * inside).sum((1, 2, 3, 4)), (share + inside).sum((1, 2, 3, 4))
         dice = (2 * both + 100) / (either + 100)
         total: Tensor = (error * weight).sum() / weight.sum().clamp(min=1) + 1 - dice.mean()
@@ -107,7 +107,7 @@ class MaskBatches:
         return {
             "image": torch.stack([normalised(sample.image) for sample in samples])[:, None],
             "distance": torch.stack([sample.distance for sample in samples])[:, None],
-            "seen": torch.stack([sample.seen for sample in samples])[:, None].float(),
+            "visible": torch.stack([sample.visible for sample in samples])[:, None].float(),
         }
 
 
@@ -175,7 +175,7 @@ class MaskValidator(Validator):
             generator = seeded_generator(self.recipe.seed, "mask validation", index)
             head = self.heads[index % len(self.heads)]
             (sample,) = draw_images(head, self.recipe.patch, self.recipe.slabs, generator)
-            if float(((sample.distance < 0) & sample.seen).float().mean()) > SMALLEST_SHARE:
+            if float(((sample.distance < 0) & sample.visible).float().mean()) > SMALLEST_SHARE:
                 result.append(sample)
             index += 1
         return tuple(result)
@@ -192,10 +192,11 @@ class MaskValidator(Validator):
         """Return mean and lowest Dice, and the error of the distance near the surface."""
         dices, errors = [], []
         for sample in samples:
-            output = SCALE_MM * network(normalised(sample.image)[None, None])[0, 0].float()
-            found, true = (output < 0) & sample.seen, (sample.distance < 0) & sample.seen
-            dices.append(2 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum())))
-            near = sample.seen & (sample.distance.abs() < NEAR_MM)
+            with torch.no_grad():
+                output = SCALE_MM * network(normalised(sample.image)[None, None])[0, 0].float()
+            inside, true = (output < 0) & sample.visible, (sample.distance < 0) & sample.visible
+            dices.append(2 * float((inside & true).sum()) / max(1.0, float(inside.sum() + true.sum())))
+            near = sample.visible & (sample.distance.abs() < NEAR_MM)
             errors.append(float((output - sample.distance)[near].abs().mean()) if near.any() else 0.0)
         return {
             "dice": sum(dices) / len(dices),

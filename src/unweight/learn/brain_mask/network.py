@@ -85,7 +85,7 @@ def found_distance(network: nn.Module, image: Volume) -> Volume:
 
     The network always works on `WINDOW` voxels along each axis, as in its training: smaller images are
     filled up with zeros; in larger ones the window lies around what is bright, then around the brain that
-    was found there.
+    was predicted there.
     """
     margins = [max(0, WINDOW - n) for n in image.shape]
     before = [margin // 2 for margin in margins]
@@ -102,10 +102,10 @@ def found_distance(network: nn.Module, image: Volume) -> Volume:
             )
         )
         with torch.no_grad():
-            found = SCALE_MM * network(normalised(padded[window])[None, None])[0, 0]
+            predicted = SCALE_MM * network(normalised(padded[window])[None, None])[0, 0]
         distance = torch.full_like(padded, OUTSIDE_MM)
-        distance[window] = found
-        if padded.shape == found.shape:
+        distance[window] = predicted
+        if padded.shape == predicted.shape:
             break
         centre = _centre(distance < 0)
     inner = tuple(slice(first, first + n) for first, n in zip(before, image.shape, strict=True))
@@ -125,7 +125,7 @@ def surface_distance(
 
     Args:
         network: Trained; its weights are on the CPU.
-        images: On one grid; the distances found in each are averaged. NaN where there is no value.
+        images: On one grid; the distances predicted in each are averaged. NaN where there is no value.
         affine: Voxel index to millimetres (RAS+), for directions and sizes of the axes.
     """
     way = axes_of(affine)
@@ -133,8 +133,8 @@ def surface_distance(
     for image in images:
         known = image.detach().cpu().float().nan_to_num().abs()
         turned = known.permute(way.order).flip(way.flipped)
-        found = found_distance(network, resampled(turned, way.sizes))
-        total = total + found / len(images)
+        predicted = found_distance(network, resampled(turned, way.sizes))
+        total = total + predicted / len(images)
     shape = [images[0].shape[axis] for axis in way.order]
     fine = F.interpolate(total[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
     back = [way.order.index(axis) for axis in range(3)]
