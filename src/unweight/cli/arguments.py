@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.registry import methods
+from unweight.registry import methods, offered
 
 NUMBER = re.compile(r"-[0-9.]")
 MOST_SERIES = 10_000  # in a range
@@ -310,6 +310,22 @@ DEVICE = argument(
     choices=("auto", "cpu", "cuda"),
     help="computing device (default auto: GPU if available)",
 )
+MASK_METHOD = argument(
+    "--mask-method",
+    choices=offered("mask"),
+    default="classical",
+    help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
+    "default), or a network for images of any contrast",
+)
+MASK_BORDER = argument(
+    "--mask-border",
+    type=float,
+    default=0.0,
+    metavar="MM",
+    help="with --mask-method network: margin of the mask around the brain [mm]; negative for a smaller "
+    "mask (default 0)",
+)
+MASKING = (MASK_METHOD, MASK_BORDER)
 NO_FIGURES = flag("--no-figures", help="do not write figures")
 NO_REPORT = flag("--no-report", help="do not write the HTML report")
 SHARED_ASSETS = flag(
@@ -333,6 +349,7 @@ EXAMINATION = (
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
+    *MASKING,
     argument(
         "--reference",
         choices=WEIGHTED,

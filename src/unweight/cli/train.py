@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from rich.console import Console
 
+from unweight.cli.mask_training import HeadTraining
 from unweight.cli.options import options_of
 from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.train_options import TrainOptions, recipe_from
@@ -18,6 +19,7 @@ from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSo
 from unweight.cli.training_time import SIMULATION_SHARE, n_cores, scoring_time, with_checks, with_time
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic
+from unweight.learn.brain_mask.method import MaskMethod
 from unweight.learn.pairs.pair_data import PairMethod
 from unweight.learn.training.comparison import Comparison, comparison
 from unweight.learn.training.execution import Precision, current_rank
@@ -69,6 +71,8 @@ def _source(options: TrainOptions) -> TrainingSource:
         return SlabTraining(options=options, source=method)
     if isinstance(method, PairMethod):
         return PairTraining(options=options, method=method)
+    if isinstance(method, MaskMethod):
+        return HeadTraining(options=options, method=method)
     raise UsageError(f"{options.method} is not trained from the command line")
 
 
