@@ -32,7 +32,9 @@ def main() -> None:
             assert maps.lower is not None and maps.upper is not None
             for place, name in enumerate(MAPS):
                 truth = case.scored_truth(name)
-                value, low, high = (part[..., place][case.scored] for part in (maps.values, maps.lower, maps.upper))
+                value, low, high = (
+                    part[..., place][case.scored] for part in (maps.values, maps.lower, maps.upper)
+                )
                 for index, label in enumerate(TISSUE_NAMES):
                     voxels = (tissue == index) & torch.isfinite(value)
                     for group in (label, "all"):

@@ -1,4 +1,4 @@
-"""An exam as DICOM files, one folder for all series, made with pydicom from headers as scanners write them."""
+"""An exam as DICOM files in one folder, made with pydicom from headers as scanners write them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,9 @@ class ExamSeries:
     values: tuple[float, float, float] = (700.0, 500.0, 200.0)
 
 
-def tags(codes: Sequence[str], tr: float, te: float, ti: float | None = None, **more: object) -> dict[str, object]:
+def tags(
+    codes: Sequence[str], tr: float, te: float, ti: float | None = None, **more: object
+) -> dict[str, object]:
     """Return the elements of a sequence; times in ms."""
     timed = {} if ti is None else {"InversionTime": ti}
     return {"ScanningSequence": list(codes), "RepetitionTime": tr, "EchoTime": te, **timed, **more}
@@ -71,7 +73,9 @@ DIFFUSION = ExamSeries(
     number=3, description="ep2d_tra", tags=tags(("EP", "SE"), 6000.0, 90.0, SequenceName="*ep_b1000")
 )
 SUSCEPTIBILITY = ExamSeries(
-    number=11, description="swi3d_tra", tags=tags(("GR",), 28.0, 20.0, MRAcquisitionType="3D", FlipAngle=15.0)
+    number=11,
+    description="swi3d_tra",
+    tags=tags(("GR",), 28.0, 20.0, MRAcquisitionType="3D", FlipAngle=15.0),
 )
 PROJECTION = ExamSeries(
     number=12,
@@ -85,7 +89,7 @@ EXAM = (LOCALIZER, DIFFUSION, MPRAGE, T2W, FLAIR, SUSCEPTIBILITY, PROJECTION, SP
 
 
 def write_exam(folder: Path, series: Sequence[ExamSeries], study: str = "") -> Path:
-    """Write the files of one exam into one folder, as a scanner exports them: in no order, without endings."""
+    """Write the files of one exam into one folder, without endings."""
     folder.mkdir(parents=True, exist_ok=True)
     study = study or generate_uid()
     for item in series:
@@ -108,7 +112,11 @@ def _image(item: ExamSeries, plane: tuple[float, ...], place: int) -> Dataset:
     image.Modality, image.Manufacturer, image.ImageType = "MR", "SIEMENS", list(ORIGINAL)
     image.StudyDate, image.StudyTime = "20200101", "100000"
     image.AcquisitionTime = f"10{item.number:02d}00"
-    image.SeriesNumber, image.SeriesDescription, image.MagneticFieldStrength = item.number, item.description, 3.0
+    image.SeriesNumber, image.SeriesDescription, image.MagneticFieldStrength = (
+        item.number,
+        item.description,
+        3.0,
+    )
     image.Rows = image.Columns = SIZE
     image.PixelSpacing, image.SliceThickness, image.SpacingBetweenSlices = [PIXEL, PIXEL], SPACING, SPACING
     image.ImageOrientationPatient = list(plane)
@@ -124,10 +132,14 @@ def _image(item: ExamSeries, plane: tuple[float, ...], place: int) -> Dataset:
 
 
 def _pixels(item: ExamSeries, place: int) -> np.ndarray:
-    """Return a slice of a ball of grey and white matter with CSF in its middle, in air with little noise."""
+    """Return a slice of a ball of grey and white matter with CSF in its middle, in noisy air."""
     centre = (SIZE - 1) / 2
     y, x = np.mgrid[:SIZE, :SIZE]
-    mm = np.sqrt((PIXEL * (x - centre)) ** 2 + (PIXEL * (y - centre)) ** 2 + (SPACING * (place - item.slices / 2)) ** 2)
+    mm = np.sqrt(
+        (PIXEL * (x - centre)) ** 2
+        + (PIXEL * (y - centre)) ** 2
+        + (SPACING * (place - item.slices / 2)) ** 2
+    )
     white, grey, fluid = item.values
     values = np.select([mm < 20, mm < 50, mm < 70], [fluid, white, grey], 0.0)
     noise = np.random.default_rng(100 * item.number + place).normal(0, 3, values.shape)

@@ -171,7 +171,9 @@ def test_of_several_images_of_a_contrast_one_is_chosen_and_recorded(
     shown = capsys.readouterr().out
     assert f"T1w left out: {label}_run-2_T1w.nii.gz" in shown
     assert f"T1w left out: {label}_ce-gd_T1w.nii.gz, it was acquired after a contrast agent" in shown
-    sidecar = next(path for path in (tmp_path / "out").glob("sub-*/anat/*_T1map.json") if "desc" not in path.name)
+    sidecar = next(
+        path for path in (tmp_path / "out").glob("sub-*/anat/*_T1map.json") if "desc" not in path.name
+    )
     choice = json.loads(sidecar.read_text())["unweight"]["Settings"]["Choice"]
     assert choice["T1w"]["Image"] == f"{label}_T1w.nii.gz"
     assert len(choice["LeftOut"]) == 2

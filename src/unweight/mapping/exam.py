@@ -90,9 +90,13 @@ def check_choice(choice: ExamChoice) -> None:
     """
     if len(choice.chosen) < FEWEST:
         there = ", ".join(choice.chosen)
-        agent = [item for item in choice.left_out if item.candidate is not None and item.candidate.kind.agent]
+        agent = [
+            item for item in choice.left_out if item.candidate is not None and item.candidate.kind.agent
+        ]
         few = f"has {there} only" if there else "has no T1w, T2w or FLAIR without contrast agent"
-        left = "".join(f"; {item.contrast or 'other'} left out: {item.label}, {item.reason}" for item in agent)
+        left = "".join(
+            f"; {item.contrast or 'other'} left out: {item.label}, {item.reason}" for item in agent
+        )
         more = " --contrast-agent accepts images after a contrast agent." if agent else ""
         raise InputError(f"{few}{left}", remedy=f"{NAME_THEM}{more}")
     if any(item.fitness is Fitness.UNSUPPORTED for item in choice.assessments.values()):

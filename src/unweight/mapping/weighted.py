@@ -163,11 +163,11 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
         if place is not None:
             self._check_tree_options(place)
             subjects = self.subjects if place.subject is None else (place.subject,)
-            exams = exams_in_tree(
-                place.root, subjects, place.session, contrast_agent=self.contrast_agent
-            )
+            exams = exams_in_tree(place.root, subjects, place.session, contrast_agent=self.contrast_agent)
             return list(exams)
-        images = tuple(path for path in images_in(folder) if self.mask is None or not _same(path, self.mask))
+        images = tuple(
+            path for path in images_in(folder) if self.mask is None or not _same(path, self.mask)
+        )
         if images:
             return [(LABEL, self._exam(images))]
         if looks_like_dicom(folder):

@@ -23,8 +23,8 @@ from unweight.bids.nifti.philips import check_one_unit
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file
-from unweight.bids.series.part import Entry
 from unweight.bids.series.inversion_cycle import EstimatedCycle
+from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import (
     CONTRASTS,
     GivenWeighting,
@@ -197,7 +197,8 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         if item.estimate is not None
     }
     remarks = [
-        f"the time between inversions of the {name} was estimated: {text}" for name, text in estimates.items()
+        f"the time between inversions of the {name} was estimated: {text}"
+        for name, text in estimates.items()
     ]
     remarks += [f"the {name} was acquired after a contrast agent; {AGENT}" for name in _after_agent(read)]
     for note in notes:
@@ -284,8 +285,7 @@ def _check_kind(entry: Entry, *, contrast_agent: bool) -> None:
     if not contrast_agent and _has_agent(entry):
         raise InputError(
             "was acquired after a contrast agent, which is not modelled",
-            remedy="Give the image before it, or leave it out; --contrast-agent accepts it, with T1 as it is "
-            "after the agent.",
+            remedy="Give the image before it, or leave it out; --contrast-agent accepts it.",
             path=entry.path,
         )
 

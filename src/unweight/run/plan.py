@@ -42,7 +42,8 @@ class PlannedStep:
         extra: Further words of the command.
         voxels: Of one volume.
         volumes: How many there are.
-        notes: Which images were chosen and why, and what may be in the way of the command.
+        notes: Which images were chosen among several, and why.
+        doubts: Why the command will refuse the images as they are: values that only its options can give.
     """
 
     pipeline: str
@@ -52,6 +53,7 @@ class PlannedStep:
     voxels: int = 0
     volumes: int = 0
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -231,16 +233,15 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Plan
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
-    problems = (
-        f"{name}: {item.problem}" for name, item in choice.assessments.items() if item.problem
-    )
+    doubts = tuple(f"{name}: {item.problem}" for name, item in choice.assessments.items() if item.problem)
     step = PlannedStep(
         pipeline=pipeline.command,
         entities=entities,
         inputs=inputs,
         extra=extra,
         volumes=len(images),
-        notes=(*problems, *(choice.lines() if len(choice.left_out) else ())),
+        notes=choice.lines() if choice.left_out else (),
+        doubts=doubts,
     )
     yield _sized(step, root, visit.label)
 

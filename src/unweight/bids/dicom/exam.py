@@ -119,7 +119,9 @@ def kind_of_series(series: DicomSeries, header: Sidecar) -> ImageKind:
     planes = {image.geometry for image in series.images}
     frames = sum(image.n_frames for image in series.images)
     if kind.contrast and len(planes) > 1:
-        return replace(kind, contrast="", excluded=f"it holds {len(planes)} orientations, as a localizer does")
+        return replace(
+            kind, contrast="", excluded=f"it holds {len(planes)} orientations, as a localizer does"
+        )
     if kind.contrast and frames < FEWEST_SLICES:
         return replace(kind, contrast="", excluded=f"it holds {frames} slices only")
     return kind

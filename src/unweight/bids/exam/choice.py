@@ -1,4 +1,4 @@
-"""Which images of an exam are mapped: of each contrast the best, with the reason against each of the others.
+"""Which images of an exam are mapped: of each contrast the best, with the reason against the others.
 
 Candidates of one contrast are ordered by what decides first: whether maps can be made of them, whether they
 are original, without contrast agent, a whole head, of the shortest echo time (T1w of several echoes),
@@ -49,10 +49,12 @@ class Assessment:
     Attributes:
         fitness: In a word.
         problem: What is in the way; empty if nothing is.
+        options: That give what is missing, as on the command line: `--t1w-tr S --t1w-ti S`.
     """
 
     fitness: Fitness
     problem: str = ""
+    options: str = ""
 
 
 Judge = Callable[[str, Sidecar], Assessment]  # of a contrast and its sidecar
@@ -131,13 +133,15 @@ class ExamChoice:
         return {name: candidate.entry for name, candidate in self.chosen.items()}
 
     def lines(self) -> tuple[str, ...]:
-        """Return which images are mapped and why, a line for each contrast and each image of one left out."""
+        """Return which images are mapped and why, and which images of the three contrasts are left out."""
         lines = []
         for name, candidate in self.chosen.items():
             what = f" ({candidate.kind.sequence})" if candidate.kind.sequence else ""
             lines.append(f"{name}: {candidate.label}{what}, {self.reasons[name]}")
         lines += [
-            f"{item.contrast} left out: {item.label}, {item.reason}" for item in self.left_out if item.contrast
+            f"{item.contrast} left out: {item.label}, {item.reason}"
+            for item in self.left_out
+            if item.contrast
         ]
         return tuple(lines)
 
@@ -168,7 +172,8 @@ def by_timings(given: Mapping[str, GivenWeighting]) -> Judge:
         try:
             weighting_from(contrast, sidecar, given.get(contrast, GivenWeighting()))
         except MissingValuesError as error:
-            return Assessment(fitness=Fitness.INCOMPLETE, problem=error.problem)
+            options = " ".join(value.option for value in error.missing)
+            return Assessment(fitness=Fitness.INCOMPLETE, problem=error.problem, options=options)
         except InputError as error:
             return Assessment(fitness=Fitness.UNSUPPORTED, problem=error.problem)
         return Assessment(fitness=Fitness.READY)
@@ -290,7 +295,9 @@ def _why(ranked: Sequence[_Ranked]) -> str:
     others = len(ranked) - 1
     best, second = ranked[:2]
     against = _against(second, best)
-    return f"preferred to {others} other{'s' if others > 1 else ''} (of {second.candidate.label}: {against})"
+    return (
+        f"preferred to {others} other{'s' if others > 1 else ''} (of {second.candidate.label}: {against})"
+    )
 
 
 def _against(item: _Ranked, best: _Ranked) -> str:
@@ -337,4 +344,3 @@ def _edges(grid: Grid) -> list[float]:
     """Return the lengths of the edges of a stack of slices [mm]."""
     spacing = grid.affine[:3, :3].double().norm(dim=0).tolist()
     return [size * step for size, step in zip(grid.shape[:3], spacing, strict=True)]
-

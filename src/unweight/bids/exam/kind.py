@@ -59,18 +59,30 @@ WORDS = tuple(
     (what, re.compile(pattern))
     for what, pattern in (
         ("a localizer", r"locali[sz]er|\bscout|\bsurvey\b|\b3 ?pl(ane)?\b|\bloc\b|smartbrain|auto ?align"),
-        ("a calibration scan", r"\bcalib|\basset\b|\bref ?scan\b|\bsense ref\b|\bprescan\b|\bb1 ?map|\bshim"),
+        (
+            "a calibration scan",
+            r"\bcalib|\basset\b|\bref ?scan\b|\bsense ref\b|\bprescan\b|\bb1 ?map|\bshim",
+        ),
         ("an intensity projection", r"\bm(in|n)?ip\b"),
         ("a reformatted image", r"\breformat|\bcurved"),
-        ("diffusion weighted", r"\bd[wt]i\b|\bdiff(usion)?\b|\badc\b|\btracew?\b|\btensor\b|\bb ?\d{3,4}\b"),
+        (
+            "diffusion weighted",
+            r"\bd[wt]i\b|\bdiff(usion)?\b|\badc\b|\btracew?\b|\btensor\b|\bb ?\d{3,4}\b",
+        ),
         ("susceptibility weighted", r"\bswi\b|\bswip\b|\bswan\b|suscept|venobold|\bhemo|t2 ?\*|\bt2 ?star"),
         ("an angiogram", r"\btof\b|\bmra\b|\bmrv\b|angio|phase contrast"),
         ("a field map", r"field ?map|\bb0 ?map\b|\bfmap\b|\bfm2d"),
-        ("functional or perfusion imaging", r"\bbold\b|\bfmri\b|\bp?c?asl\b|\bperf|\bdsc\b|\bdce\b|\brcbv\b"),
+        (
+            "functional or perfusion imaging",
+            r"\bbold\b|\bfmri\b|\bp?c?asl\b|\bperf|\bdsc\b|\bdce\b|\brcbv\b",
+        ),
         ("an MP2RAGE", "|".join(word.replace("-", " ") for word in MP2RAGE_WORDS)),
         ("double inversion recovery", r"\bdir\b|double inv"),
         ("short-TI inversion recovery", r"\bstir\b"),
-        ("a balanced steady-state image", r"fiesta|\bciss\b|\btrufi\b|true ?fisp|\bbssfp\b|\bbffe\b|\bb ffe\b"),
+        (
+            "a balanced steady-state image",
+            r"fiesta|\bciss\b|\btrufi\b|true ?fisp|\bbssfp\b|\bbffe\b|\bb ffe\b",
+        ),
         ("of the spine", r"spine|lumbar|cervical|thoracic"),
     )
 )
@@ -78,7 +90,8 @@ OTHER_BODY = re.compile(
     r"spine|^neck$|knee|abdomen|pelvis|shoulder|chest|liver|heart|ankle|wrist|\bhip\b|breast|prostate"
 )
 AGENT = re.compile(
-    r"\b(post|after) ?(gd|gado\w*|km|contrast|con|injection)?\b|\bgd\b|\bgado|\+ ?(c|gd|km|contrast)\b|\bkm\b"
+    r"\b(post|after) ?(gd|gado\w*|km|contrast|con|injection)?\b|\bgd\b|\bgado|\bkm\b|\bc ?\+"
+    r"|\+ ?(c|gd|km|contrast)\b"
 )
 NO_AGENT = re.compile(r"\b(pre|before|ohne|without|no|non) ?(gd|gado\w*|km|contrast|con)\b")
 FLUID = re.compile(r"flair|dark ?fluid|\btirm\b|\bspcir|\bda fl\b|vista ?ir")
@@ -242,4 +255,3 @@ def _time(sidecar: Sidecar, name: str) -> float | None:
         return sidecar.number(name) or None
     except InputError:
         return None
-

@@ -113,7 +113,9 @@ def estimated_cycle(sidecar: Sidecar) -> EstimatedCycle | None:
     seconds = duration / trains
     if not shortest <= seconds <= LONGEST_CYCLE:
         return None
-    count = "NumberOfKSpaceTrajectories" if counted else "phase-encoding steps, acceleration and train length"
+    count = (
+        "NumberOfKSpaceTrajectories" if counted else "phase-encoding steps, acceleration and train length"
+    )
     return EstimatedCycle(
         seconds=round(seconds, 4),
         source=f"AcquisitionDuration {duration:g} s over {trains:g} trains ({count})",

@@ -95,9 +95,7 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
         raise ProtocolError(error.problem, remedy=error.remedy, path=sidecar.image) from error
 
 
-def estimated_repetition(
-    contrast: str, sidecar: Sidecar, given: GivenWeighting
-) -> EstimatedCycle | None:
+def estimated_repetition(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> EstimatedCycle | None:
     """Return the time between inversions that `weighting_from` computed; None if it was given or is absent.
 
     Args:
@@ -249,9 +247,9 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
             remedy="Give an MPRAGE or a spin echo, or leave it out.",
             path=sidecar.image,
         )
-    if contrast == "T1w":
-        if is_prepared_gradient_train(sidecar) or (inverted and (gradient or "SE" not in codes)):
-            return Readout.MPRAGE
+    trained = is_prepared_gradient_train(sidecar) or (inverted and (gradient or "SE" not in codes))
+    if contrast == "T1w" and trained:
+        return Readout.MPRAGE
     if gradient and "SE" not in codes:
         raise ProtocolError(
             f"this {contrast} is a gradient echo without inversion, which is not modelled",

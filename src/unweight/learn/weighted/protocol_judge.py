@@ -1,4 +1,4 @@
-"""Whether the weights of a method were trained for an image, from their card alone: no network is loaded."""
+"""Whether the weights of a method were trained for an image, from their card alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
