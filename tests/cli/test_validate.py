@@ -11,7 +11,7 @@ def test_good_tree_is_described(demo: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["validate", str(demo / "bids")]) == 0
     shown = capsys.readouterr().out
     assert "sub-phantom" in shown
-    assert "7 TI 0.05 to 2.5 s, TR 2.55 s" in " ".join(shown.split())
+    assert "TI 0.05 to 2.5 s (7), TR 10 s, 3 T" in " ".join(shown.split())
     assert "1 of 1 series can be read; can be mapped: 1 by t1" in shown
 
 

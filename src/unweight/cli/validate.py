@@ -157,7 +157,7 @@ def _row(
 
 
 def _timings(protocol: Protocol) -> str:
-    """Return the timings of a series in words: `7 TI 0.05 to 2.5 s, TR 2.55 s`."""
+    """Return the timings of a series in words: `TI 0.05 to 2.5 s (7), TR 2.55 s`."""
     values = protocol.as_dict()
     parts = []
     for name, short, unit in TIMES:
@@ -170,7 +170,7 @@ def _timings(protocol: Protocol) -> str:
             parts.append(f"{short} {low:.4g} {unit}")
         else:
             count = len({round(value, 9) for value in numbers})
-            parts.append(f"{count} {short} {low:.4g} to {high:.4g} {unit}")
+            parts.append(f"{short} {low:.4g} to {high:.4g} {unit} ({count})")
     strength = values.get("field_strength")
     return ", ".join([*parts, *([f"{strength:g} T"] if isinstance(strength, int | float) else [])])
 

@@ -1,6 +1,6 @@
 """An exam as it comes: where its images are, which are chosen, and their files as long as they are read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from unweight.bids.collection import Collection, Unreadable, find_collections, w
 from unweight.bids.dicom.exam import exam_of_dicom
 from unweight.bids.exam.choice import FEWEST, Candidate, ExamChoice, Fitness, Judge, LeftOut, choose
 from unweight.bids.exam.images import candidates_of_files, candidates_of_visit
+from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, ProtocolError
 
@@ -141,6 +142,30 @@ def exams_in_tree(
         )
         series = tuple(item for item in members if isinstance(item, Collection))
         yield label, fault or ExamSource(origin=series, contrast_agent=contrast_agent)
+
+
+def exam_of_named(
+    root: Path | None, images: Mapping[str, Path], *, contrast_agent: bool
+) -> ExamSource | None:
+    """Return the visit of a BIDS tree that images named one by one belong to; None if there is none.
+
+    Args:
+        root: Of the tree; None outside one.
+        images: By contrast.
+        contrast_agent: As in `ExamSource`.
+    """
+    names = [parse_stem(image_stem(path) or "") for path in images.values()]
+    visits = {(name.entities.get("sub"), name.entities.get("ses")) for name in names if name is not None}
+    if root is None or len(visits) != 1 or None in names:
+        return None
+    ((subject, session),) = visits
+    if subject is None:
+        return None
+    located = find_collections(root, CONTRASTS, [subject])
+    series = tuple(
+        item for item in located if isinstance(item, Collection) and item.entities.get("ses") == session
+    )
+    return ExamSource(origin=series, contrast_agent=contrast_agent)
 
 
 def _chosen(

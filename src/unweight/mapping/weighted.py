@@ -12,7 +12,7 @@ from unweight.bids.collection import TreePlace, place_in_tree
 from unweight.bids.derivatives.description import brain_image
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.dicom.folder import looks_like_dicom
-from unweight.bids.exam.choice import Judge
+from unweight.bids.exam.choice import ExamChoice, Judge
 from unweight.bids.exam.images import contrast_named
 from unweight.bids.folders import is_folder
 from unweight.bids.names import check_label
@@ -24,9 +24,10 @@ from unweight.core.estimator import Estimator
 from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
+from unweight.learn.weighted.fewer_images import note_on_fewer_images
 from unweight.learn.weighted.protocol_judge import judge_of
 from unweight.mapping.device import device_for
-from unweight.mapping.exam import ExamSource, check_choice, exams_in_tree, opened
+from unweight.mapping.exam import ExamSource, check_choice, exam_of_named, exams_in_tree, opened
 from unweight.mapping.output import OutputSet
 from unweight.mapping.series import Feedback, MappedSeries, MappingOptions, SeriesMapper, shape_of
 from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
@@ -234,7 +235,7 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
         """Read one examination; of an exam as it comes, its images are chosen first."""
         if isinstance(source, InputError):
             raise source
-        read = self._read_exam(source) if isinstance(source, ExamSource) else read_examination(source)
+        read = self._read_exam(source) if isinstance(source, ExamSource) else self._read_named(source)
         entities = dict(read.entities)
         if self.options.subject is not None and read.root is not None:
             raise UsageError(
@@ -246,6 +247,18 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
         if self.options.rec is not None:
             entities["rec"] = self.options.rec
         return replace(read, entities=MappingProxyType(entities))
+
+    def _read_named(self, files: MapsFiles) -> ReadExamination:
+        """Read images that were named; those of one visit of a BIDS tree are compared with the others."""
+        read = read_examination(files)
+        source = exam_of_named(read.root, files.images, contrast_agent=files.contrast_agent)
+        if source is None:
+            return read
+        with opened(source, self.options.judge()) as exam:
+            chosen = {name: entry.path.absolute() for name, entry in exam.choice.entries.items()}
+            if exam.is_trivial or chosen != {name: path.absolute() for name, path in files.images.items()}:
+                return read
+        return _with_choice(read, exam.choice)
 
     def _read_exam(self, source: ExamSource) -> ReadExamination:
         """Choose the images of an exam, and read them.
@@ -267,13 +280,7 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
                     raise type(error)(error.problem, remedy=error.remedy, path=exam.folder) from error
                 raise
         read = replace(read, notes=(*exam.notes, *read.notes), faults=exam.faults)
-        if exam.is_trivial:
-            return read
-        return replace(
-            read,
-            settings={**read.settings, "Choice": exam.choice.facts()},
-            choice=exam.choice.lines(),
-        )
+        return read if exam.is_trivial else _with_choice(read, exam.choice)
 
     def output(self, read: ReadExamination) -> OutputSet:
         """Return what its maps are called."""
@@ -305,7 +312,11 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
             heading=f"{names}, {strength:g} T, {shape_of(maps.status.shape)} voxels",
             lines=read.choice,
             faults=read.faults,
-            remarks=(*read.notes, *(f"{name}: {note}" for name, note in maps.notes.items())),
+            remarks=(
+                *read.notes,
+                *self._fewer(read),
+                *(f"{name}: {note}" for name, note in maps.notes.items()),
+            ),
             tables=((("predicted image", "correlation", "median difference"), rows),),
         )
 
@@ -321,8 +332,25 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
             acquired=read.acquired,
             skull_stripped=read.skull_stripped,
             placement=read.placement,
-            notes=(*read.choice, *read.remarks),
+            notes=(*read.remarks, *self._fewer(read)),
         )
+
+    def _fewer(self, read: ReadExamination) -> tuple[str, ...]:
+        """Return the accuracy of maps of two images; nothing for three."""
+        names = [image.name for image in read.examination.images]
+        weights = method(self.options.method, FAMILY).weights
+        note = note_on_fewer_images(names, weights, self.options.weights)
+        return (note,) if note else ()
+
+
+def _with_choice(read: ReadExamination, choice: ExamChoice) -> ReadExamination:
+    """Return an examination that records which images were chosen and why."""
+    return replace(
+        read,
+        settings={**read.settings, "Choice": choice.facts()},
+        choice=choice.lines(),
+        remarks=(*choice.lines(nameless=True), *read.remarks),
+    )
 
 
 def _same(path: Path, other: Path) -> bool:

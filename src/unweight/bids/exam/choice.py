@@ -132,17 +132,21 @@ class ExamChoice:
         """The chosen images with their sidecars."""
         return {name: candidate.entry for name, candidate in self.chosen.items()}
 
-    def lines(self) -> tuple[str, ...]:
-        """Return which images are mapped and why, and which images of the three contrasts are left out."""
+    def lines(self, *, nameless: bool = False) -> tuple[str, ...]:
+        """Return which images are mapped and why, and which images of the three contrasts are left out.
+
+        Args:
+            nameless: Whether names that a person may have given to files are avoided.
+        """
         lines = []
         for name, candidate in self.chosen.items():
             what = f" ({candidate.kind.sequence})" if candidate.kind.sequence else ""
-            lines.append(f"{name}: {candidate.label}{what}, {self.reasons[name]}")
-        lines += [
-            f"{item.contrast} left out: {item.label}, {item.reason}"
-            for item in self.left_out
-            if item.contrast
-        ]
+            label = candidate.nameless if nameless else candidate.label
+            lines.append(f"{name}: {label}{what}, {self.reasons[name]}")
+        for item in self.left_out:
+            if item.contrast:
+                label = item.nameless if nameless else item.label
+                lines.append(f"{item.contrast} left out: {label}, {item.reason}")
         return tuple(lines)
 
     def facts(self) -> dict[str, object]:
@@ -294,10 +298,7 @@ def _why(ranked: Sequence[_Ranked]) -> str:
         return "the only one"
     others = len(ranked) - 1
     best, second = ranked[:2]
-    against = _against(second, best)
-    return (
-        f"preferred to {others} other{'s' if others > 1 else ''} (of {second.candidate.label}: {against})"
-    )
+    return f"preferred to {others} other{'s' if others > 1 else ''}, of the next: {_against(second, best)}"
 
 
 def _against(item: _Ranked, best: _Ranked) -> str:
