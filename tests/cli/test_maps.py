@@ -156,36 +156,29 @@ def test_a_tree_and_files_exclude_each_other(
     assert "either a BIDS tree, a folder or files, or" in capsys.readouterr().err
 
 
-def test_several_images_of_a_contrast_stop_one_subject_only(
+def test_of_several_images_of_a_contrast_one_is_chosen_and_recorded(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One after a contrast agent is no second one: it is ignored."""
+    """A second run and an image after a contrast agent are left out, with the reason."""
     tree = tmp_path / "bids"
     shutil.copytree(study / "bids", tree)
     label = next(tree.glob("sub-*")).name
-    for other in ("sub-twice", "sub-agent"):
-        shutil.copytree(tree / label, tree / other)
-        for path in sorted((tree / other / "anat").iterdir()):
-            path.rename(path.with_name(path.name.replace(label, other)))
-    for path in sorted((tree / "sub-twice" / "anat").glob("*_T1w.*")):
-        shutil.copy(path, path.with_name(path.name.replace("_T1w", "_run-2_T1w")))
-    for path in sorted((tree / "sub-agent" / "anat").glob("*_T1w.*")):
-        shutil.copy(path, path.with_name(path.name.replace("_T1w", "_ce-gd_T1w")))
-    words = [
-        "maps",
-        str(tree),
-        "-o",
-        str(tmp_path / "out"),
-        "--quiet",
-        "--no-figures",
-        "--method",
-        "physics",
-    ]
-    assert main([*words, "--subjects", "twice", "agent"]) == 1
-    said = capsys.readouterr().err
-    assert "sub-twice: has several T1w" in said
-    assert "1 of 2 examinations failed: sub-twice" in said
-    assert [path.name for path in (tmp_path / "out").glob("sub-*/")] == ["sub-agent"]
+    for entity in ("run-2", "ce-gd"):
+        for path in sorted((tree / label / "anat").glob(f"{label}_T1w.*")):
+            shutil.copy(path, path.with_name(path.name.replace("_T1w", f"_{entity}_T1w")))
+    words = ["maps", str(tree / label), "-o", str(tmp_path / "out"), "--no-figures", "--method", "physics"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert f"T1w left out: {label}_run-2_T1w.nii.gz" in shown
+    assert f"T1w left out: {label}_ce-gd_T1w.nii.gz, it was acquired after a contrast agent" in shown
+    sidecar = next(
+        path for path in (tmp_path / "out").glob("sub-*/anat/*_T1map.json") if "desc" not in path.name
+    )
+    choice = json.loads(sidecar.read_text())["unweight"]["Settings"]["Choice"]
+    assert choice["T1w"]["Image"] == f"{label}_T1w.nii.gz"
+    assert len(choice["LeftOut"]) == 2
+    page = (tmp_path / "out" / f"{label}.html").read_text()
+    assert "after a contrast agent (ce-gd)" in page
 
 
 def test_derivatives_pass_the_validator(masked: dict[str, str], tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ def test_good_tree_is_described(demo: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["validate", str(demo / "bids")]) == 0
     shown = capsys.readouterr().out
     assert "sub-phantom" in shown
-    assert "inversion_time: [0.05, 0.1, 0.25, 0.5, 0.85, 1.5, 2.5]" in shown
-    assert "1 of 1 series can be read, 1 can be mapped by t1" in shown
+    assert "TI 0.05 to 2.5 s (7), TR 10 s, 3 T" in " ".join(shown.split())
+    assert "1 of 1 series can be read; can be mapped: 1 by t1" in shown
 
 
 def test_milliseconds_are_refused_with_the_file(

@@ -81,14 +81,17 @@ def test_maps_are_named_by_what_their_images_share(tmp_path: Path) -> None:
     assert names(plan(tmp_path)) == ["sub-01_run-1_maps", "sub-02_run-1_maps"]
 
 
-def test_several_or_too_few_weighted_images_are_refused(tmp_path: Path) -> None:
+def test_of_several_weighted_images_one_is_chosen_and_too_few_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "sub-01_T1w", "sub-02_run-1_T1w", "sub-02_run-2_T1w", "sub-02_T2w")
     put(tmp_path, "sub-03_ce-gd_T1w", "sub-04_T1w", "sub-04_ce-gd_T1w", "sub-04_T2w")
     found = plan(tmp_path)
-    assert names(found) == ["sub-04_maps"]
-    too_few, several, agent = found.refusals
+    assert names(found) == ["sub-02_maps", "sub-04_maps"]
+    first, second = found.steps
+    assert first.inputs["--t1w"] == ("sub-02/anat/sub-02_run-1_T1w.nii",)
+    assert any("sub-02_run-2_T1w.nii" in note and "further run" in note for note in first.notes)
+    assert any("contrast agent" in note for note in second.notes)
+    too_few, agent = found.refusals
     assert too_few.reason == "has T1w only; two of T1w, T2w and FLAIR are needed" and not too_few.fault
-    assert several.reason.startswith("has several T1w") and several.fault
     assert "contrast agent" in agent.reason and "only" not in agent.reason and not agent.fault
 
 

@@ -90,6 +90,39 @@ def looks_like_bids(folder: Path) -> bool:
         return False
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class TreePlace:
+    """A folder of a BIDS tree.
+
+    Attributes:
+        root: Of the tree.
+        subject: The subject whose folder it is, without `sub-`; None for the root.
+        session: The session whose folder it is, without `ses-`; None for none.
+    """
+
+    root: Path
+    subject: str | None = None
+    session: str | None = None
+
+
+def place_in_tree(folder: Path) -> TreePlace | None:
+    """Return which part of a BIDS tree a folder is: root, subject or session; None if it is none."""
+    if looks_like_bids(folder):
+        return TreePlace(root=folder)
+    whole = folder.absolute()
+    if whole.name.startswith("sub-") and looks_like_bids(whole.parent):
+        return TreePlace(root=whole.parent, subject=whole.name.removeprefix("sub-"))
+    above = whole.parent
+    if whole.name.startswith("ses-") and above.name.startswith("sub-") and looks_like_bids(above.parent):
+        return TreePlace(
+            root=above.parent,
+            subject=above.name.removeprefix("sub-"),
+            session=whole.name.removeprefix("ses-"),
+        )
+    return None
+
+
 def find_collections(
     root: Path,
     suffixes: Sequence[str] = ("IRT1",),

@@ -343,8 +343,20 @@ EXAMINATION = (
         metavar="INPUT",
         nargs="*",
         type=Path,
-        help="BIDS dataset with T1w, T2w and FLAIR of each subject, or a folder of NIfTI files or NIfTI "
-        "files whose names end in T1w, T2w and FLAIR; alternatively use --t1w, --t2w and --flair",
+        help="BIDS dataset or the folder of a subject in it, folder of DICOM or NIfTI files of an exam, or "
+        "NIfTI files whose names end in T1w, T2w and FLAIR; alternatively use --t1w, --t2w and --flair",
+    ),
+    argument(
+        "--series",
+        nargs="+",
+        type=series_range,
+        metavar="N",
+        help="for DICOM folders: numbers of the series to choose from (8, or 8-13)",
+    ),
+    flag(
+        "--contrast-agent",
+        help="accept images acquired after a contrast agent where there are no others; T1 is then that "
+        "after the agent",
     ),
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,

@@ -63,11 +63,15 @@ class MissingValue:
         field: Of a sidecar.
         of: Which images, as in `of this T1w`.
         option: Of the command line, with what stands for its value: `--t1w-tr S`.
+        reason: Why a field that is there does not give it, in words; empty if there is none.
+        advice: What helps to find it, in words.
     """
 
     field: str
     of: str
     option: str
+    reason: str = ""
+    advice: str = ""
 
 
 class MissingValuesError(ProtocolError):
@@ -83,13 +87,15 @@ class MissingValuesError(ProtocolError):
         for value in self.missing:
             by_image.setdefault(value.of, []).append(value.field)
         parts = [f"{' and '.join(names)} of {images}" for images, names in by_image.items()]
+        reasons = "".join(f"; {value.reason}" for value in self.missing if value.reason)
+        advice = "".join(value.advice for value in self.missing)
         if len(self.missing) == 1:
             option = self.missing[0].option.partition(" ")[0]
-            remedy = f"Write it into its sidecar, or give {option}."
+            remedy = f"Write it into its sidecar, or give {option}{advice}."
         else:
             options = " ".join(value.option for value in self.missing)
-            remedy = f"Write them into the sidecars, or add to the command line: {options}"
-        super().__init__(f"nothing tells {', '.join(parts)}", remedy=remedy, path=path)
+            remedy = f"Write them into the sidecars, or add to the command line: {options}{advice}"
+        super().__init__(f"nothing tells {', '.join(parts)}{reasons}", remedy=remedy, path=path)
 
 
 class NoTimingError(ProtocolError):

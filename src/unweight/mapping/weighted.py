@@ -1,6 +1,6 @@
 """T1, T2 and PD from routine T1w, T2w and FLAIR images, with intervals and a check."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -8,28 +8,35 @@ from typing import ClassVar, final
 
 import torch
 
-from unweight.bids.collection import Collection, Unreadable, find_collections, looks_like_bids, with_absent
+from unweight.bids.collection import TreePlace, place_in_tree
 from unweight.bids.derivatives.description import brain_image
 from unweight.bids.derivatives.provenance import Provenance
+from unweight.bids.dicom.folder import looks_like_dicom
+from unweight.bids.exam.choice import ExamChoice, Judge
+from unweight.bids.exam.images import contrast_named
 from unweight.bids.folders import is_folder
-from unweight.bids.names import check_label, image_stem
+from unweight.bids.names import check_label
 from unweight.bids.read import images_in
+from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting
-from unweight.core.errors import InputError, UsageError
+from unweight.core.errors import InputError, MissingValuesError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
+from unweight.learn.weighted.fewer_images import note_on_fewer_images
+from unweight.learn.weighted.protocol_judge import judge_of
 from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
+from unweight.mapping.exam import ExamSource, check_choice, exam_of_named, exams_in_tree, opened
 from unweight.mapping.output import OutputSet
 from unweight.mapping.series import Feedback, MappedSeries, MappingOptions, SeriesMapper, shape_of
 from unweight.metrics.resynthesis import SynthesisedImage, resynthesise
 from unweight.prepare.weighted_images import MapsFiles, ReadExamination, read_examination
 from unweight.registry import build, method
-from unweight.run.visit import weighted_images
 from unweight.signals.parameters import T1
 
+WeightedSource = MapsFiles | ExamSource | InputError
 FAMILY = "weighted"
 LABEL = "examination"  # of images that are named one by one
 
@@ -68,11 +75,14 @@ class WeightedInput:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
+class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
     """Options of `unweight maps`.
 
     Attributes:
-        inputs: A BIDS tree, a folder of NIfTI, or NIfTI files whose names end in their contrast.
+        inputs: A BIDS tree or a subject or session in it, a folder of DICOM or NIfTI, or NIfTI files whose
+            names end in their contrast.
+        series: Numbers of the series of a folder of DICOM to choose from; None for all.
+        contrast_agent: Whether images after a contrast agent are accepted, where there are no others.
         t1w: The T1w image.
         t2w: The T2w image.
         flair: The FLAIR image.
@@ -91,6 +101,8 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
     """
 
     inputs: tuple[Path, ...] = ()
+    series: tuple[int, ...] | None = None
+    contrast_agent: bool = False
     t1w: WeightedInput = field(default_factory=WeightedInput, metadata={"prefix": "t1w_"})
     t2w: WeightedInput = field(default_factory=WeightedInput, metadata={"prefix": "t2w_"})
     flair: WeightedInput = field(default_factory=WeightedInput, metadata={"prefix": "flair_"})
@@ -123,35 +135,24 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
         named = {name: image.file for name, image in self._images().items()}
         return {name: path for name, path in named.items() if path is not None}
 
-    def find(self) -> Sequence[tuple[str, MapsFiles | InputError]]:
-        """Return the images of each examination; what is wrong with one is raised when it is read."""
+    def find(self) -> Sequence[tuple[str, WeightedSource]]:
+        """Return the exams, without reading them; what is wrong with one is raised when it is read."""
         if self.files:
-            return [(LABEL, self._with(self.files))]
-        tree = self.inputs[0]
-        of_tree = is_folder(tree) and (looks_like_bids(tree) or not _by_contrast(images_in(tree)))
-        if not of_tree:
-            paths = images_in(tree) if is_folder(tree) and len(self.inputs) == 1 else self.inputs
-            files = _by_contrast(paths)
-            unknown = [path for path in paths if path not in files.values()]
-            if unknown and paths is self.inputs:
+            return [(LABEL, self.of_files(self.files))]
+        if len(self.inputs) > 1 or not is_folder(self.inputs[0]):
+            unknown = next((path for path in self.inputs if not contrast_named(path)), None)
+            if unknown is not None:
                 raise UsageError(
-                    f"the name of {unknown[0]} does not identify its contrast",
+                    f"the name of {unknown} does not identify its contrast",
                     remedy="Give it with --t1w, --t2w or --flair.",
                 )
-            return [(LABEL, self._with(files))]
-        if len(self.inputs) > 1 or self.mask is not None:
-            raise UsageError(
-                "one BIDS tree at a time, without --mask", remedy="Give files for a mask of your own."
-            )
-        if self.subject is not None:
-            raise UsageError(
-                "--subject names the subject of files",
-                remedy="--subjects selects subjects of a BIDS dataset.",
-            )
-        return [
-            (label, images if isinstance(images, InputError) else self._with(images))
-            for label, images in _in_tree(tree, self.subjects)
-        ]
+            return [(LABEL, self._exam(self.inputs))]
+        return self._in_folder(self.inputs[0])
+
+    def judge(self) -> Judge:
+        """Return what the method can do with an image, by the card of its weights."""
+        given = {name: image.given() for name, image in self._images().items()}
+        return judge_of(given, self.method, self.weights, self.field_strength)
 
     def mapper(self) -> "WeightedMapper":
         """Return what maps them, with its network."""
@@ -161,9 +162,56 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
     def _images(self) -> dict[str, WeightedInput]:
         return dict(zip(CONTRASTS, (self.t1w, self.t2w, self.flair), strict=True))
 
-    def _with(self, files: Mapping[str, Path]) -> MapsFiles:
+    def _in_folder(self, folder: Path) -> list[tuple[str, WeightedSource]]:
+        """Return the exams of a folder: a BIDS tree or a part of it, NIfTI files, or DICOM files."""
+        place = place_in_tree(folder)
+        if place is not None:
+            self._check_tree_options(place)
+            subjects = self.subjects if place.subject is None else (place.subject,)
+            exams = exams_in_tree(place.root, subjects, place.session, contrast_agent=self.contrast_agent)
+            return list(exams)
+        images = tuple(
+            path for path in images_in(folder) if self.mask is None or not _same(path, self.mask)
+        )
+        if images:
+            return [(LABEL, self._exam(images))]
+        if looks_like_dicom(folder):
+            return [(LABEL, self._exam(folder))]
+        raise InputError(
+            "no T1w, T2w or FLAIR in this BIDS tree or folder, and no DICOM files",
+            remedy="Check the path.",
+            path=folder,
+        )
+
+    def _check_tree_options(self, place: TreePlace) -> None:
+        if self.mask is not None:
+            raise UsageError(
+                "one BIDS tree at a time, without --mask", remedy="Give files for a mask of your own."
+            )
+        if self.subject is not None or (place.subject is not None and self.subjects is not None):
+            raise UsageError(
+                "--subject names the subject of files",
+                remedy="--subjects selects subjects of a BIDS dataset.",
+            )
+        if self.series is not None:
+            raise UsageError("--series chooses series of a folder of DICOM", remedy="Leave it out.")
+
+    def _exam(self, origin: tuple[Path, ...] | Path) -> ExamSource:
+        if self.series is not None and not isinstance(origin, Path):
+            raise UsageError("--series chooses series of a folder of DICOM", remedy="Leave it out.")
+        return ExamSource(origin=origin, numbers=self.series, contrast_agent=self.contrast_agent)
+
+    def of_files(self, files: Mapping[str, Path], entries: Mapping[str, Entry] | None = None) -> MapsFiles:
+        """Return some images, by contrast, with what the caller says about them.
+
+        Args:
+            files: By contrast.
+            entries: The images with their sidecars, where these do not lie beside them.
+        """
         return MapsFiles(
             images=files,
+            entries=entries or {},
+            contrast_agent=self.contrast_agent,
             given={name: image.given() for name, image in self._images().items()},
             mask=self.mask,
             field_strength=self.field_strength,
@@ -176,7 +224,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
+class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
     """Maps T1, T2 and PD.
 
     Attributes:
@@ -188,11 +236,11 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
     options: WeightedOptions
     estimator: Estimator[WeightedImageSet]
 
-    def read(self, source: MapsFiles | InputError) -> ReadExamination:
-        """Read one examination."""
+    def read(self, source: WeightedSource) -> ReadExamination:
+        """Read one examination; of an exam as it comes, its images are chosen first."""
         if isinstance(source, InputError):
             raise source
-        read = read_examination(source)
+        read = self._read_exam(source) if isinstance(source, ExamSource) else self._read_named(source)
         entities = dict(read.entities)
         if self.options.subject is not None and read.root is not None:
             raise UsageError(
@@ -204,6 +252,40 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
         if self.options.rec is not None:
             entities["rec"] = self.options.rec
         return replace(read, entities=MappingProxyType(entities))
+
+    def _read_named(self, files: MapsFiles) -> ReadExamination:
+        """Read images that were named; those of one visit of a BIDS tree are compared with the others."""
+        read = read_examination(files)
+        source = exam_of_named(read.root, files.images, contrast_agent=files.contrast_agent)
+        if source is None:
+            return read
+        with opened(source, self.options.judge()) as exam:
+            chosen = {name: entry.path.absolute() for name, entry in exam.choice.entries.items()}
+            if exam.is_trivial or chosen != {name: path.absolute() for name, path in files.images.items()}:
+                return read
+        return _with_choice(read, exam.choice)
+
+    def _read_exam(self, source: ExamSource) -> ReadExamination:
+        """Choose the images of an exam, and read them.
+
+        Raises:
+            InputError: There are too few, or one is unusable.
+            MissingValuesError: Timings are missing; all are named at once.
+        """
+        with opened(source, self.options.judge()) as exam:
+            try:
+                check_choice(exam.choice)
+                entries = exam.choice.entries
+                files = {name: entry.path for name, entry in entries.items()}
+                read = read_examination(self.options.of_files(files, entries))
+            except MissingValuesError as error:
+                raise MissingValuesError(error.missing, path=exam.folder or error.path) from error
+            except InputError as error:
+                if exam.folder is not None and error.path is None:
+                    raise type(error)(error.problem, remedy=error.remedy, path=exam.folder) from error
+                raise
+        read = replace(read, notes=(*exam.notes, *read.notes), faults=exam.faults)
+        return read if exam.is_trivial else _with_choice(read, exam.choice)
 
     def output(self, read: ReadExamination) -> OutputSet:
         """Return what its maps are called."""
@@ -233,7 +315,13 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
             provenance=self._provenance(read, predicted),
             beside=(brain_image(mask, str(read.settings["BrainMask"])),),
             heading=f"{names}, {strength:g} T, {shape_of(maps.status.shape)} voxels",
-            remarks=(*read.notes, *(f"{name}: {note}" for name, note in maps.notes.items())),
+            lines=read.choice,
+            faults=read.faults,
+            remarks=(
+                *read.notes,
+                *self._fewer(read),
+                *(f"{name}: {note}" for name, note in maps.notes.items()),
+            ),
             tables=((("predicted image", "correlation", "median difference"), rows),),
         )
 
@@ -249,39 +337,32 @@ class WeightedMapper(SeriesMapper[MapsFiles | InputError, ReadExamination]):
             acquired=read.acquired,
             skull_stripped=read.skull_stripped,
             placement=read.placement,
+            notes=(*read.remarks, *self._fewer(read)),
         )
 
-
-def _by_contrast(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return images by the contrast in which their names end; of two of one contrast, the first."""
-    files: dict[str, Path] = {}
-    for path in paths:
-        ending = (image_stem(path) or path.name).rpartition("_")[2].lower()
-        contrast = next((name for name in CONTRASTS if name.lower() == ending), None)
-        if contrast is not None:
-            files.setdefault(contrast, path)
-    return files
+    def _fewer(self, read: ReadExamination) -> tuple[str, ...]:
+        """Return the accuracy of maps of two images; nothing for three."""
+        names = [image.name for image in read.examination.images]
+        weights = method(self.options.method, FAMILY).weights
+        note = note_on_fewer_images(names, weights, self.options.weights)
+        return (note,) if note else ()
 
 
-def _in_tree(
-    root: Path, subjects: Sequence[str] | None
-) -> Iterator[tuple[str, Mapping[str, Path] | InputError]]:
-    """Give the images of each subject and session of a BIDS tree."""
-    result = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
-    plain = [item for item in result if "ce" not in item.entities]  # a contrast agent
-    if not plain:
-        raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
-    visits: dict[str, list[Collection | Unreadable]] = {}
-    for item in plain:
-        label = "_".join(f"{key}-{item.entities[key]}" for key in ("sub", "ses") if key in item.entities)
-        visits.setdefault(label, []).append(item)
-    for label, members in visits.items():
-        fault = next((item.error for item in members if isinstance(item, Unreadable)), None)
-        series = [item for item in members if isinstance(item, Collection)]
-        try:
-            yield label, weighted_images(series) if fault is None else fault
-        except InputError as error:
-            yield label, error
+def _with_choice(read: ReadExamination, choice: ExamChoice) -> ReadExamination:
+    """Return an examination that records which images were chosen and why."""
+    return replace(
+        read,
+        settings={**read.settings, "Choice": choice.facts()},
+        choice=choice.lines(),
+        remarks=(*choice.lines(nameless=True), *read.remarks),
+    )
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        return False  # one of them is not there, which is an error when it is opened
 
 
 def _on_reference(maps: ParameterMaps, read: ReadExamination) -> ParameterMaps:

@@ -23,8 +23,15 @@ from unweight.bids.nifti.philips import check_one_unit
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.read import agreed_fields, entities_of, source_of, tree_of
 from unweight.bids.read import entry_of as entry_of_file
+from unweight.bids.series.inversion_cycle import EstimatedCycle
 from unweight.bids.series.part import Entry
-from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, told_of, weighting_from
+from unweight.bids.series.weighted import (
+    CONTRASTS,
+    GivenWeighting,
+    estimated_repetition,
+    told_of,
+    weighting_from,
+)
 from unweight.bids.sidecar import Part
 from unweight.core.errors import (
     InputError,
@@ -51,6 +58,7 @@ SAME_FIELD = 0.15
 # An image is stripped if so few voxels around the brain, over those in it, are brighter than
 # so much of its median.
 FAINT, STRIPPED = 0.05, 0.02
+AGENT = "T1 of vessels and of enhancing tissue is that after the agent"
 MARGIN_MM = 8.0  # around the brain, where registration looks too
 
 
@@ -68,6 +76,8 @@ class MapsFiles:
         register: Whether images on other grids are registered, or only resampled.
         correct_bias: Whether N4 takes the bias field out first.
         finder: What finds the brain, where there is no mask.
+        entries: Of images whose sidecars do not lie beside them, by contrast.
+        contrast_agent: Whether images after a contrast agent are accepted.
     """
 
     images: Mapping[str, Path]
@@ -78,6 +88,12 @@ class MapsFiles:
     register: bool = True
     correct_bias: bool = False
     finder: BrainFinder = field(default_factory=ClassicalBrain)
+    entries: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
+    contrast_agent: bool = False
+
+    def entry(self, name: str) -> Entry:
+        """Return the image of a contrast with its sidecar."""
+        return self.entries[name] if name in self.entries else entry_of_file(self.images[name])
 
 
 @final
@@ -96,6 +112,9 @@ class ReadExamination:
         acquired: Fields on which the sidecars agree.
         notes: What a careful reader should know.
         skull_stripped: Whether nothing but the brain is shown.
+        remarks: Notes that belong on the page of the subject, too.
+        choice: Which images of an exam were chosen and why, line by line; empty if they were named.
+        faults: What is missing of an exam, in sentences.
     """
 
     examination: WeightedImageSet
@@ -108,14 +127,18 @@ class ReadExamination:
     acquired: Mapping[str, object]
     notes: tuple[str, ...]
     skull_stripped: bool = False
+    remarks: tuple[str, ...] = ()
+    choice: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
-    """One image with what is known of it."""
+    """One image with what is known of it; the time between inversions if it was estimated."""
 
     entry: Entry
+    estimate: EstimatedCycle | None
     weighting: Weighting
     values: Float[Tensor, "x y z"]
     grid: Grid
@@ -175,6 +198,16 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     paths = tuple(value.entry.path for value in read.values())
     roots = {tree_of(path) for path in paths}
     root = roots.pop() if len(roots) == 1 else None
+    estimates = {
+        name: f"TR {item.estimate.seconds:g} s: {item.estimate.source}"
+        for name, item in read.items()
+        if item.estimate is not None
+    }
+    remarks = [
+        f"the time between inversions of the {name} was estimated: {text}"
+        for name, text in estimates.items()
+    ]
+    remarks += [f"the {name} was acquired after a contrast agent; {AGENT}" for name in _after_agent(read)]
     for note in notes:
         LOG.info(note)
     return ReadExamination(
@@ -186,6 +219,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         root=root,
         settings={
             "Images": {name: told_of(item.weighting) for name, item in read.items()},
+            **({"Estimated": estimates} if estimates else {}),
             "MagneticFieldStrength": strength,
             "Reference": home,
             "Registered": moved,
@@ -196,7 +230,8 @@ def read_examination(files: MapsFiles) -> ReadExamination:
             **agreed_fields([value.entry for value in read.values()]),
             "MagneticFieldStrength": strength,
         },
-        notes=tuple(notes),
+        notes=(*notes, *remarks),
+        remarks=tuple(remarks),
         skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
     )
 
@@ -218,7 +253,7 @@ def _read_all(names: Sequence[str], files: MapsFiles) -> dict[str, _Read]:
             path = path or error.path
     if not missing:
         return read
-    sidecars = (entry_of_file(files.images[name]).sidecar for name in names)
+    sidecars = (files.entry(name).sidecar for name in names)
     if files.field_strength is None and all(
         sidecar.fields.get("MagneticFieldStrength") is None for sidecar in sidecars
     ):
@@ -227,9 +262,9 @@ def _read_all(names: Sequence[str], files: MapsFiles) -> dict[str, _Read]:
 
 
 def _read(name: str, files: MapsFiles) -> _Read:
-    entry = entry_of_file(files.images[name])
-    _check_kind(entry)
-    weighting = weighting_from(name, entry.sidecar, files.given.get(name, NOTHING_GIVEN))
+    entry, given = files.entry(name), files.given.get(name, NOTHING_GIVEN)
+    _check_kind(entry, contrast_agent=files.contrast_agent)
+    weighting = weighting_from(name, entry.sidecar, given)
     volume = open_volume(entry.path)
     check_one_unit(entry.sidecar, volume)
     values = volume.data.float()
@@ -241,25 +276,38 @@ def _read(name: str, files: MapsFiles) -> _Read:
         )
     return _Read(
         entry=entry,
+        estimate=estimated_repetition(name, entry.sidecar, given),
         weighting=weighting,
         values=_magnitude(values, entry.path),
         grid=volume.grid,
     )
 
 
-def _check_kind(entry: Entry) -> None:
+def _check_kind(entry: Entry, *, contrast_agent: bool) -> None:
     """Refuse what is no magnitude, and what was made after a contrast agent, which changes T1."""
     if entry.part not in (None, Part.MAGNITUDE):
         raise InputError(
             f"is a {entry.part.name.lower()} image", remedy="Give the magnitude.", path=entry.path
         )
-    name = parse_stem(image_stem(entry.path) or "")
-    if (name is not None and "ce" in name.entities) or entry.sidecar.fields.get("ContrastBolusIngredient"):
+    if not contrast_agent and _has_agent(entry):
         raise InputError(
             "was acquired after a contrast agent, which is not modelled",
-            remedy="Give the image before it, or leave it out.",
+            remedy="Give the image before it, or leave it out; --contrast-agent accepts it.",
             path=entry.path,
         )
+
+
+def _has_agent(entry: Entry) -> bool:
+    name = parse_stem(image_stem(entry.path) or "")
+    return bool(
+        (name is not None and "ce" in name.entities)
+        or entry.sidecar.fields.get("ContrastBolusIngredient")
+        or entry.sidecar.fields.get("ContrastBolusAgent")
+    )
+
+
+def _after_agent(read: Mapping[str, _Read]) -> list[str]:
+    return [name for name, item in read.items() if _has_agent(item.entry)]
 
 
 def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y z"]:

@@ -113,4 +113,5 @@ def outcomes_from_json(text: str) -> tuple[Outcome, ...]:
 
 def _step(located: dict[str, Any]) -> PlannedStep:
     inputs = {option: tuple(paths) for option, paths in located["inputs"].items()}
-    return PlannedStep(**{**located, "inputs": inputs, "extra": tuple(located["extra"])})
+    words = {name: tuple(located.get(name, ())) for name in ("extra", "notes", "doubts")}
+    return PlannedStep(**{**located, "inputs": inputs, **words})

@@ -43,6 +43,8 @@ class PlannedStep:
         extra: Further words of the command.
         voxels: Of one volume.
         volumes: How many there are.
+        notes: Which images were chosen among several, and why.
+        doubts: Why the command will refuse the images as they are: values that only its options can give.
     """
 
     pipeline: str
@@ -51,6 +53,8 @@ class PlannedStep:
     extra: tuple[str, ...] = ()
     voxels: int = 0
     volumes: int = 0
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -224,26 +228,31 @@ def plan_weighted(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[Plan
     if not series or visit.spoilt & {*pipeline.suffixes}:
         return
     try:
-        images = weighted_images(series)
+        choice = weighted_images(series)
     except InputError as error:
-        several = "several" in error.problem
         yield Unmapped(
             label=visit.label,
             pipeline=pipeline.command,
-            reason=relative_message(error, root)
-            if several
-            else f"{error.problem}; two of T1w, T2w and FLAIR are needed",
-            fault=several,
+            reason=f"{error.problem}; two of T1w, T2w and FLAIR are needed",
+            fault=False,
         )
         return
+    images = {name: entry.path for name, entry in choice.entries.items()}
     inputs = {f"--{name.lower()}": (_relative(root, path),) for name, path in images.items()}
     taken = visit.has(*_same_maps(pipeline))
     entities = dict(entities_of(tuple(images.values())))
     extra = ("--rec", BESIDE_OTHERS) if taken else ()
     if taken:
         entities["rec"] = BESIDE_OTHERS
+    doubts = tuple(f"{name}: {item.problem}" for name, item in choice.assessments.items() if item.problem)
     step = PlannedStep(
-        pipeline=pipeline.command, entities=entities, inputs=inputs, extra=extra, volumes=len(images)
+        pipeline=pipeline.command,
+        entities=entities,
+        inputs=inputs,
+        extra=extra,
+        volumes=len(images),
+        notes=choice.lines() if choice.left_out else (),
+        doubts=doubts,
     )
     yield _sized(step, root, visit.label)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import final
 
 from unweight.bids.collection import Collection, Found, Unreadable, find_collections
+from unweight.bids.exam.choice import FEWEST, ExamChoice, choose
+from unweight.bids.exam.images import candidates_of_visit
 from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import image_stem
-from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError
-from unweight.registry import pipelines
-
-FEWEST_WEIGHTED = 2
+from unweight.learn.weighted.protocol_judge import FAMILY, judge_of
+from unweight.registry import methods, pipelines
 
 
 @final
@@ -114,27 +114,20 @@ def _sessions(subject: Path) -> Mapping[str, Path]:
     return {"": subject, **inner}
 
 
-def weighted_images(series: Sequence[Collection]) -> dict[str, Path]:
-    """Return the one T1w, T2w and FLAIR of a visit, as far as they are there.
+def weighted_images(series: Sequence[Collection]) -> ExamChoice:
+    """Return the T1w, T2w and FLAIR of a visit that the default method maps, and why these.
 
-    Images after a contrast agent, and parts other than magnitude, are ignored.
+    Images after a contrast agent, and parts other than magnitude, are left out.
 
     Raises:
-        InputError: There are several of one kind, or fewer than two kinds.
+        InputError: There are fewer than two kinds.
     """
-    result: dict[str, list[Path]] = {}
-    for entry in series:
-        if entry.suffix not in CONTRASTS or "ce" in entry.entities:
-            continue
-        paths = [path for part, files in entry.files.items() if part in ("", "mag") for path in files]
-        if paths:
-            result.setdefault(entry.suffix, []).extend(paths)
-    several = [name for name in CONTRASTS if len(result.get(name, ())) > 1]
-    if several or len(result) < FEWEST_WEIGHTED:
-        named = ", ".join(name for name in CONTRASTS if name in result)
-        few = f"has {named} only" if named else "has no T1w, T2w or FLAIR without contrast agent"
+    name = methods(FAMILY)[0].name
+    choice = choose(candidates_of_visit(series), judge_of({}, name))
+    if len(choice.chosen) < FEWEST:
+        there = ", ".join(choice.chosen)
         raise InputError(
-            f"has several {several[0]}" if several else few,
+            f"has {there} only" if there else "has no T1w, T2w or FLAIR without contrast agent",
             remedy="Name the images to use with --t1w, --t2w and --flair.",
         )
-    return {name: result[name][0] for name in CONTRASTS if name in result}
+    return choice

@@ -173,7 +173,7 @@ def test_validate_says_the_same_of_a_sample(
     whole = capsys.readouterr().out
     monkeypatch.setattr(stack, "SAMPLED_VALUES", 1000)
     assert main(call) == 0
-    assert capsys.readouterr().out == whole and "64 x 63 x 5 voxels" in whole
+    assert capsys.readouterr().out == whole and "64 x 63 x 5" in whole
     data = np.full((64, 63, 5), 100.0, dtype="f4")
     data[10, 10, 3] = -1.0
     write_nifti(tmp_path / "ir_2.nii", data)

@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,7 @@ def converted(
     *,
     numbers: Sequence[int] | None = None,
     by_hand: bool = False,
+    keep: Callable[[DicomSeries], bool] | None = None,
     longest: float = LONGEST_SECONDS,
 ) -> Iterator[Conversion]:
     """Convert a folder of DICOM files; the images live as long as the context.
@@ -100,6 +101,7 @@ def converted(
         folder: DICOM files, in it or below.
         numbers: Of the series to convert; all, if none are given.
         by_hand: Whether times are given by the caller, so that the order of volumes matters.
+        keep: Tells which of these series are converted; there may then be none. None for all.
         longest: Seconds after which a conversion is given up.
 
     Raises:
@@ -112,6 +114,7 @@ def converted(
         portions = [
             portion
             for dicom_series in chosen_series(series, numbers)
+            if keep is None or keep(dicom_series)
             for portion in portions_of(dicom_series, by_hand=by_hand)
         ]
     except InputError as error:
@@ -134,7 +137,7 @@ def converted(
             images += result
             notes += [f"{name}{text}"] if text else []
         faults = (*dicom_folder.faults, *lost)
-        if not images:
+        if not images and (keep is None or portions or not series):
             raise _failed(
                 folder, "; ".join(["no image could be converted from these DICOM files", *faults])
             )

@@ -98,6 +98,38 @@ def read_image(path: Path) -> DicomImage | None:
         raise _unusable(path, f"its header cannot be read ({type(error).__name__})") from error
 
 
+def header_elements(path: Path) -> dict[str, Any]:
+    """Return the elements of a header by keyword: of the file, else the first of what its frames share.
+
+    Sequences and voxels are left out.
+
+    Raises:
+        InputError: The header cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            elements: dict[str, Any] = {}
+            for element in _elements(dataset):
+                if element.VR != "SQ" and element.keyword and element.value not in (None, ""):
+                    elements.setdefault(element.keyword, element.value)
+            return elements
+    except Exception as error:
+        raise _unusable(path, f"its header cannot be read ({type(error).__name__})") from error
+
+
+def _elements(dataset: Any) -> Iterator[Any]:
+    """Give the elements of a file, then those of what its frames share, and of the first frame."""
+    yield from dataset
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for frame in list(dataset.get(groups) or ())[:1]:
+            for group in frame:
+                if group.VR == "SQ":
+                    for item in group.value:
+                        yield from item
+
+
 def _dataset(path: Path) -> FileDataset:
     if not path.exists():
         raise _unusable(path, "it is a broken link")

@@ -30,7 +30,7 @@ def select_converted(
         InputError: There is more than one series, or none, or the order of its volumes is not known.
     """
     portions = {image.path: image.portion for image in conversion.images}
-    entries, notes = _originals([_entry(image) for image in conversion.images], portions, given)
+    entries, notes = _originals([entry_of_converted(image) for image in conversion.images], portions, given)
     _check_one_time_per_volume(folder, list(portions.values()), given)
     if not given.by_volume:
         chosen, more = select_series(folder, entries, given.kind)
@@ -56,7 +56,7 @@ def advice(conversion: Conversion) -> str:
     return f"Choose with --series N, one number or several. The folder holds {displayed}{rest}."
 
 
-def _entry(image: ConvertedImage) -> Entry:
+def entry_of_converted(image: ConvertedImage) -> Entry:
     """Return an image with its sidecar, and with the inversion time of its headers where that lacks it."""
     entry = entry_beside(image.path)
     fields = dict(entry.sidecar.fields)

@@ -21,7 +21,9 @@ from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import ProtocolError
 
 # What scanners call an inversion followed by a train of small excitations.
-MPRAGE_WORDS = ("mprage", "mp-rage", "mp_rage", "tfl", "bravo", "3d_tfe", "ir-fspgr", "ir_fspgr", "gre_fsp")
+MPRAGE_WORDS = (
+    "mprage", "mp-rage", "mp_rage", "tfl", "bravo", "3d_tfe", "t1tfe", "ir-fspgr", "ir_fspgr", "gre_fsp",
+)  # fmt: skip
 MP2RAGE_WORDS = ("mp2rage", "mp2-rage")
 LOOK_LOCKER_WORDS = ("look-locker", "look_locker", "look locker", "looklocker", "molli")
 DESCRIBING = (
@@ -63,6 +65,20 @@ def words_of(value: object) -> str:
     if isinstance(value, list):
         return " ".join(str(part) for part in value)
     return value if isinstance(value, str) else ""
+
+
+def is_prepared_gradient_train(sidecar: Sidecar) -> bool:
+    """Whether a sidecar describes a train of gradient echoes after a preparation, as an MPRAGE is.
+
+    Its name or the code MP of `SequenceVariant` (magnetisation prepared) beside a gradient echo says so.
+    """
+    text, codes = described(sidecar), scanning_codes(sidecar)
+    if any(word in text for word in MP2RAGE_WORDS) or {"SE", "EP"} & codes:
+        return False
+    if any(word in text for word in MPRAGE_WORDS):
+        return True
+    variants = words_of(sidecar.fields.get("SequenceVariant")).upper().replace("\\", " ").replace("_", " ")
+    return "GR" in codes and "MP" in variants.split()
 
 
 def echoes_of(sidecar: Sidecar) -> Echoes | None:

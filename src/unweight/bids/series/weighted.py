@@ -2,17 +2,30 @@
 
 TR, TE and TI are not required by BIDS; here they are, and what is absent is asked for by its name. TR of an
 MPRAGE runs from inversion to inversion (`RepetitionTimePreparation`, else `RepetitionTime`), and
-`RepetitionTimeExcitation` is then the time between excitations.
+`RepetitionTimeExcitation` is then the time between excitations. Where a scanner writes the time between
+excitations as `RepetitionTime`, that between inversions is computed from other fields, or asked for
+(`series.inversion_cycle`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import degrees, pi
-from pathlib import Path
 from typing import final
 
+from unweight.bids.series.inversion_cycle import (
+    EstimatedCycle,
+    advice_on_cycle,
+    estimated_cycle,
+    excitation_spacing,
+    excitations_of_train,
+    readout_repetition,
+)
 from unweight.bids.series.overrides import override
-from unweight.bids.series.readout import EXCITATION, MPRAGE_WORDS, described, scanning_codes
+from unweight.bids.series.readout import (
+    EXCITATION,
+    described,
+    is_prepared_gradient_train,
+    scanning_codes,
+)
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
 from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
 from unweight.core.protocol import protocol_from_values
@@ -26,7 +39,7 @@ FIELDS = {
     "inversion_time": "InversionTime",
     "flip_angle": "FlipAngle",
 }
-LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
+PREPARATION = "RepetitionTimePreparation"
 
 
 @final
@@ -61,22 +74,15 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
         InputError: A field has the wrong type.
         ProtocolError: A timing is absent or impossible, or the readout has no model here.
     """
-    times = {name: getattr(given, name) for name in ("repetition_time", "echo_time", "inversion_time")}
-    info = override(sidecar, {name: value for name, value in times.items() if value is not None})
-    fields = dict(info.fields)
-    if given.flip_angle is not None:
-        fields["FlipAngle"] = given.flip_angle
-    readout = given.readout or _readout(contrast, info.with_fields(fields))
-    spacing = None
+    info = _with_given(sidecar, given)
+    readout = given.readout or _readout(contrast, info)
+    cycle = None
     if readout is Readout.MPRAGE:
-        spacing = _spacing(sidecar)
-        if given.repetition_time is None and spacing is not None and _prepared(fields):
-            fields.pop(EXCITATION, None)
-        _check_inversions(info.with_fields(fields), sidecar.image)
-    timing = timing_of(info.with_fields(fields))
-    values = _needed(contrast, readout, timing, sidecar)
+        info, cycle = _between_inversions(contrast, _without_excitations(info, given), given)
+    timing = timing_of(info)
+    values = _needed(contrast, readout, timing, sidecar, cycle)
     if readout is Readout.MPRAGE:
-        values |= _train(timing, spacing, fields.get("NumberShots"))
+        values |= _train(timing, excitation_spacing(sidecar), info)
     elif readout is Readout.TURBO_SPIN_ECHO:
         end = timing.readout_time if timing.readout_time is not None else _end_of_train(sidecar)
         values |= {} if end is None else {"readout_time": end}
@@ -89,7 +95,78 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
         raise ProtocolError(error.problem, remedy=error.remedy, path=sidecar.image) from error
 
 
-def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -> dict[str, float]:
+def estimated_repetition(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> EstimatedCycle | None:
+    """Return the time between inversions that `weighting_from` computed; None if it was given or is absent.
+
+    Args:
+        contrast: One of CONTRASTS.
+        sidecar: Of the image.
+        given: What the caller says.
+
+    Raises:
+        InputError: A field has the wrong type.
+        ProtocolError: The readout has no model here.
+    """
+    info = _with_given(sidecar, given)
+    readout = given.readout or _readout(contrast, info)
+    if readout is not Readout.MPRAGE or given.repetition_time is not None:
+        return None
+    info = _without_excitations(info, given)
+    return estimated_cycle(info) if readout_repetition(info) else None
+
+
+def _with_given(sidecar: Sidecar, given: GivenWeighting) -> Sidecar:
+    """Return a sidecar with what the caller says in the place of its own fields."""
+    times = {name: getattr(given, name) for name in ("repetition_time", "echo_time", "inversion_time")}
+    info = override(sidecar, {name: value for name, value in times.items() if value is not None})
+    if given.flip_angle is None:
+        return info
+    return info.with_fields({**info.fields, "FlipAngle": given.flip_angle})
+
+
+def _without_excitations(info: Sidecar, given: GivenWeighting) -> Sidecar:
+    """Return the sidecar of an MPRAGE without the time between excitations, if another field tells TR."""
+    known = any(info.fields.get(name) is not None for name in (PREPARATION, "RepetitionTime"))
+    if given.repetition_time is not None or not known or excitation_spacing(info) is None:
+        return info
+    return info.with_fields({name: value for name, value in info.fields.items() if name != EXCITATION})
+
+
+def _between_inversions(
+    contrast: str, sidecar: Sidecar, given: GivenWeighting
+) -> tuple[Sidecar, MissingValue | None]:
+    """Return the sidecar of an MPRAGE with the time between inversions, or what is to be asked for.
+
+    Raises:
+        ProtocolError: The caller gives the time between excitations.
+    """
+    label = readout_repetition(sidecar)
+    if not label:
+        return sidecar, None
+    reason = f"{label} {sidecar.number(label):g} s of an MPRAGE is not the time between inversions"
+    if given.repetition_time is not None:
+        raise ProtocolError(
+            reason,
+            remedy=f"Give the time between inversions, 1 to 4 s, with --{contrast.lower()}-tr.",
+            path=sidecar.image,
+        )
+    fields = {name: value for name, value in sidecar.fields.items() if name not in REPETITION_OF_INVERSION}
+    estimate = estimated_cycle(sidecar)
+    if estimate is not None:
+        return sidecar.with_fields({**fields, PREPARATION: estimate.seconds}), None
+    missing = MissingValue(
+        field=PREPARATION,
+        of=f"this {contrast}",
+        option=f"--{contrast.lower()}-tr S",
+        reason=f"{reason}, but that between excitations",
+        advice=advice_on_cycle(sidecar),
+    )
+    return sidecar.with_fields(fields), missing
+
+
+def _needed(
+    contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar, cycle: MissingValue | None
+) -> dict[str, float]:
     """Return the timings that the readout cannot do without."""
     names = ["repetition_time", "echo_time"]
     if contrast == "FLAIR" or readout is Readout.MPRAGE:
@@ -103,9 +180,10 @@ def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -
         if value is None or (name == "inversion_time" and value == 0):
             field = FIELDS[name]
             if readout is Readout.MPRAGE and name == "repetition_time":
-                field = "RepetitionTimePreparation"
+                field = PREPARATION
             option = f"--{contrast.lower()}-{OPTIONS[name]} {'DEG' if name == 'flip_angle' else 'S'}"
-            missing.append(MissingValue(field=field, of=f"this {contrast}", option=option))
+            asked = MissingValue(field=field, of=f"this {contrast}", option=option)
+            missing.append(cycle if cycle is not None and field == PREPARATION else asked)
         else:
             values[name] = value
     if missing:
@@ -118,41 +196,16 @@ def _needed(contrast: str, readout: Readout, timing: Timing, sidecar: Sidecar) -
     return values
 
 
-def _spacing(sidecar: Sidecar) -> float | None:
-    """Return the time between the excitations of an MPRAGE; some scanners write it where TR belongs."""
-    for label in (EXCITATION, "EchoSpacing", "RepetitionTime"):
-        value = sidecar.number(label)
-        if value is not None and 0 < value <= LONGEST_SPACING:
-            return value
-    return None
-
-
 def _end_of_train(sidecar: Sidecar) -> float | None:
     """Return the time from excitation to the last echo, where a sidecar tells the spacing of echoes."""
     length, spacing = sidecar.number("EchoTrainLength"), sidecar.number("EchoSpacing")
     return length * spacing if length and spacing else None
 
 
-def _check_inversions(sidecar: Sidecar, path: Path) -> None:
-    """Refuse the time between excitations where the time between inversions belongs.
-
-    What is given goes before its sidecar, so the first of these fields that is there is what counts.
-    """
-    label = next((name for name in REPETITION_OF_INVERSION if sidecar.number(name) is not None), None)
-    repeat = None if label is None else sidecar.number(label)
-    inversion = sidecar.number("InversionTime") or LONGEST_SPACING
-    if label is not None and repeat is not None and repeat <= inversion:
-        raise ProtocolError(
-            f"{label} {repeat:g} s of an MPRAGE is not the time between inversions",
-            remedy="Some scanners write the time between excitations there. Write "
-            "RepetitionTimePreparation, 1 to 4 s, into its sidecar, or give --t1w-tr.",
-            path=path,
-        )
-
-
-def _train(timing: Timing, spacing: float | None, shots: object) -> dict[str, float]:
+def _train(timing: Timing, spacing: float | None, sidecar: Sidecar) -> dict[str, float]:
     """Return what is known of the train of an MPRAGE."""
     values: dict[str, float] = {}
+    shots = sidecar.fields.get("NumberShots")
     between = timing.echo_spacing if timing.echo_spacing is not None else spacing
     if between is not None:
         values["echo_spacing"] = between
@@ -165,7 +218,18 @@ def _train(timing: Timing, spacing: float | None, shots: object) -> dict[str, fl
         values["centre_index"] = float(shots[0])
     if timing.centre_index is not None:
         values["centre_index"] = timing.centre_index
+    length = excitations_of_train(sidecar)
+    if length is not None and "train_length" not in values and _fits(length, between, timing):
+        values["train_length"] = length
     return values
+
+
+def _fits(length: float, spacing: float | None, timing: Timing) -> bool:
+    """Whether a train with its middle at the centre of k-space lies between two inversions."""
+    if spacing is None or not timing.inversion_time or not timing.repetition_time:
+        return False
+    half = length * spacing / 2
+    return half < timing.inversion_time < timing.repetition_time - half
 
 
 def _readout(contrast: str, sidecar: Sidecar) -> Readout:
@@ -183,10 +247,9 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
             remedy="Give an MPRAGE or a spin echo, or leave it out.",
             path=sidecar.image,
         )
-    if contrast == "T1w":
-        named = any(word in text for word in MPRAGE_WORDS)
-        if named or (inverted and (gradient or "SE" not in codes)):
-            return Readout.MPRAGE
+    trained = is_prepared_gradient_train(sidecar) or (inverted and (gradient or "SE" not in codes))
+    if contrast == "T1w" and trained:
+        return Readout.MPRAGE
     if gradient and "SE" not in codes:
         raise ProtocolError(
             f"this {contrast} is a gradient echo without inversion, which is not modelled",
@@ -199,11 +262,6 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
         return Readout.TURBO_SPIN_ECHO if length is not None and length > 1 else Readout.SPIN_ECHO
     single = length == 1 and contrast == "T2w"
     return Readout.SPIN_ECHO if single else Readout.TURBO_SPIN_ECHO
-
-
-def _prepared(fields: Mapping[str, object]) -> bool:
-    """Whether another field than that between excitations tells TR."""
-    return any(fields.get(name) is not None for name in ("RepetitionTimePreparation", "RepetitionTime"))
 
 
 def told_of(weighting: Weighting) -> dict[str, float | str]:

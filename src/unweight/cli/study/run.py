@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import secrets
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ from unweight.bids.folders import is_folder
 from unweight.cli.options import options_of
 from unweight.cli.study.cluster_extra import check_installed
 from unweight.cli.study.options import RunOptions
+from unweight.cli.study.plan_tables import show_refusals, show_subjects
 from unweight.cli.study.settings import RunSettings, filled, read_settings
 from unweight.cli.study.worker import work
 from unweight.cli.terminal import Course, console, course, error_line, table
@@ -216,12 +216,9 @@ def _show(plan: Plan, workers: int, memory: float, options: RunOptions) -> None:
         who = f"{workers} worker{'s' if workers > 1 else ''} of {memory / GIGA:.1f} GB"
         screen.print(f"{len(plan.tasks)} visits, {len(plan.steps)} series, about {total} with {who}")
     if options.dry_run:
-        for step in plan.steps:
-            screen.print(shlex.join(("unweight", *step.words(options.bids_dir, options.out_dir))))
+        show_subjects(plan, options.bids_dir, options.out_dir, screen, _duration)
     refusal = plan.refusals if options.dry_run else plan.refusals[:MOST_SHOWN]
-    for item in refusal:
-        line = f"{item.label}{f' ({item.pipeline})' if item.pipeline else ''}: {item.reason}"
-        error_line(line) if item.fault else screen.print(f"skipped: {line}")
+    show_refusals(refusal, screen)
     if len(refusal) < len(plan.refusals):
         screen.print(f"and {len(plan.refusals) - len(refusal)} more that are not processed; see --dry-run")
 

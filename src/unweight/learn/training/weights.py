@@ -133,10 +133,22 @@ def digest_of(name: str, folder: Path | None = None) -> str:
     Raises:
         InputError: There is no such card.
     """
+    return card_of(name, folder).sha256
+
+
+def card_of(name: str, folder: Path | None = None) -> Card:
+    """Return the card of weights, without their tensors.
+
+    Args:
+        name: Of the weights.
+        folder: Where they lie; None for those that come with the package.
+
+    Raises:
+        InputError: There is no such card.
+    """
     check_name(name)
     path = _shelf(folder) / f"{name}{CARD}"
-    content = _read(path, f"Train them with `unweight train {name}`.", LARGEST_CARD)
-    return card_from_json(content, str(path)).sha256
+    return card_from_json(_read(path, f"Train them with `unweight train {name}`.", LARGEST_CARD), str(path))
 
 
 def _shelf(folder: Path | None) -> Traversable:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import final
 
 from unweight.core.errors import InputError, ProtocolError
-from unweight.core.examination import WeightedImage, WeightedImageSet
+from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
+from unweight.core.weighting import Weighting
 from unweight.learn.weighted.slabs import draw_training_scans
 from unweight.synth.simulate_weighted import weighting_of
 
@@ -42,40 +43,61 @@ class WeightingRange:
         Raises:
             ProtocolError: One does not; says which, and what was trained.
         """
+        self.check_field(examination.field_strength, name)
+        for image in examination.images:
+            self.check_image(image.name, image.weighting, name)
+
+    def check_field(self, field: float, name: str) -> None:
+        """Return if a field strength lies in the range.
+
+        Args:
+            field: [T]
+            name: Of what was trained, for messages.
+
+        Raises:
+            ProtocolError: It does not.
+        """
         low, high = self._known(FIELD)
-        field = examination.field_strength
         if not low - FIELD_TOLERANCE <= field <= high + FIELD_TOLERANCE:
             raise ProtocolError(
                 f"{name} was trained for {low:g} to {high:g} T, not for {field:g} T",
                 remedy="Train it for this field, or use a method that supports it.",
             )
-        for image in examination.images:
-            self._check_image(image, name)
 
     def to_plain(self) -> dict[str, Ends]:
         """Return it as the card keeps it."""
         return dict(self.ends)
 
-    def _check_image(self, image: WeightedImage, name: str) -> None:
-        kind = f"{image.name} {image.weighting.readout}"
+    def check_image(self, contrast: str, weighting: Weighting, name: str) -> None:
+        """Return if the timings of an image lie in the range.
+
+        Args:
+            contrast: Of the image.
+            weighting: Its readout and timings.
+            name: Of what was trained, for messages.
+
+        Raises:
+            ProtocolError: One does not.
+        """
+        kind = f"{contrast} {weighting.readout}"
         if f"{kind} echo_time" not in self.ends:
             known = sorted({" ".join(key.split()[:2]) for key in self.ends if key != FIELD})
             raise ProtocolError(
                 f"{name} was not trained for a {kind}", remedy=f"It knows {', '.join(known)}."
             )
         for timing, short in CHECKED.items():
-            result, key = image.weighting.time(timing), f"{kind} {timing}"
+            result, key = weighting.time(timing), f"{kind} {timing}"
             if (result is None) is (key in self.ends):
                 text = "has no" if result is None else "should have no"
                 raise ProtocolError(
-                    f"the {image.name} {text} {timing}", remedy=f"Check {short}, and which image is which."
+                    f"the {contrast} {text} {timing}", remedy=f"Check {short}, and which image is which."
                 )
             if result is None:
                 continue
             low, high = self._known(key)
             if not low * (1 - TOLERANCE) <= result <= high * (1 + TOLERANCE):
                 raise ProtocolError(
-                    f"{short} {result:g} s of the {image.name} ({image.weighting.readout}) lies outside "
+                    f"{short} {result:g} s of the {contrast} ({weighting.readout}) lies outside "
                     f"{low:.3g} to {high:.3g} s, which {name} was trained for",
                     remedy="Check it, in seconds; else train for it with `unweight train maps`.",
                 )
