@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.small_tree import write_small_tree
 from unweight import __version__
-from unweight.cli.log_file import PRINTED, LogFile, logged_to
+from unweight.cli.log_file import PRINT_LOG, LogFile, logged_to
 from unweight.cli.main import main
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -40,7 +40,7 @@ def test_a_log_has_all_that_is_printed_a_line_a_record(tree: Path, tmp_path: Pat
     for shown in capsys.readouterr().out.splitlines():
         assert shown.rstrip() in text
     assert "images read in" in text and "maps computed in" in text
-    assert not any(isinstance(item, LogFile) for item in PRINTED.handlers)
+    assert not any(isinstance(item, LogFile) for item in PRINT_LOG.handlers)
 
 
 def test_a_log_is_continued_and_holds_the_traceback_of_an_error(tmp_path: Path, capsys: CAPTURE) -> None:

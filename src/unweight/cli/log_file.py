@@ -17,8 +17,8 @@ from typing import final
 from unweight.core.errors import OutputError
 from unweight.core.text import printable
 
-PRINTED = logging.getLogger("unweight.printed")  # what is printed anyway: of no use on standard error
-PRINTED.propagate = False
+PRINT_LOG = logging.getLogger("unweight.printed")  # what is printed anyway: of no use on standard error
+PRINT_LOG.propagate = False
 
 
 @final
@@ -75,14 +75,14 @@ def logged_to(path: Path | None) -> Iterator[None]:
             path=path,
         ) from error
     root = logging.getLogger()
-    before = root.level, PRINTED.level
-    for logger in (root, PRINTED):
+    before = root.level, PRINT_LOG.level
+    for logger in (root, PRINT_LOG):
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
     try:
         yield
     finally:
-        for logger, level in zip((root, PRINTED), before, strict=True):
+        for logger, level in zip((root, PRINT_LOG), before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
         try:
@@ -95,19 +95,19 @@ def logged_to(path: Path | None) -> Iterator[None]:
 
 def log_printed(text: str) -> None:
     """Record what is printed, line by line, if there is a log file."""
-    if PRINTED.handlers:
+    if PRINT_LOG.handlers:
         for line in text.splitlines():
-            PRINTED.info("%s", line.rstrip())
+            PRINT_LOG.info("%s", line.rstrip())
 
 
 def complain(text: str) -> None:
     """Print an error on standard error, as one line, and record it."""
     print(printable(text), file=sys.stderr)
-    if PRINTED.handlers:
-        PRINTED.error("%s", text)
+    if PRINT_LOG.handlers:
+        PRINT_LOG.error("%s", text)
 
 
 def log_traceback() -> None:
     """Record the exception that is being handled, with its traceback."""
-    if PRINTED.handlers:
-        PRINTED.debug("traceback", exc_info=True)
+    if PRINT_LOG.handlers:
+        PRINT_LOG.debug("traceback", exc_info=True)

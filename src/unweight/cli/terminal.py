@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from unweight.cli.log_file import PRINTED, complain, log_printed
+from unweight.cli.log_file import PRINT_LOG, complain, log_printed
 from unweight.core.estimator import Progress as Report
 from unweight.core.text import printable
 
@@ -35,7 +35,7 @@ class Printable(RenderHook):
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Return what is to be shown instead."""
-        if PRINTED.handlers:
+        if PRINT_LOG.handlers:
             for renderable in renderables:
                 log_printed(_plain_text(renderable))
         return [
