@@ -70,3 +70,12 @@ def test_validate_lists_every_series_with_its_use(tmp_path: Path, capsys: CAPTUR
     assert all("mapped" in rows[number] for number in (5, 7, 9))
     assert "localizer" in rows[1] and "diffusion" in rows[3] and "T2*" in rows[11]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_exams_in_one_folder_are_named(tmp_path: Path, capsys: CAPTURE) -> None:
+    write_exam(tmp_path / "exam", [MPRAGE])
+    folder = write_exam(tmp_path / "exam", [T2W, FLAIR])
+    assert main(["validate", str(folder)]) == 2
+    assert "2 exams" in capsys.readouterr().err
+    assert main(["maps", str(folder), "-o", str(tmp_path / "out"), *WORDS]) == 2
+    assert "2 exams" in capsys.readouterr().err

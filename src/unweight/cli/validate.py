@@ -86,14 +86,24 @@ def run(arguments: argparse.Namespace) -> int:
         subjects = images.subjects if place.subject is None else (place.subject,)
         plan = plan_run(place.root, subjects=subjects)
         return _show(result, plan, place.root.absolute(), screen, options)
-    exam = None if len(images.inputs) > 1 else _exam_of(images.inputs[0], images.series)
-    if exam is not None and _is_exam(exam, result[0]):
-        return _show_exam(exam, images.inputs[0], screen)
-    return _show(result, Plan(tasks=(), refusals=()), None, screen, options)
+    known = None
+    if len(images.inputs) == 1 and is_folder(images.inputs[0]):
+        try:
+            known = result[0].read()
+        except UnweightError as error:
+            exam = _exam_of(images.inputs[0], images.series, error)
+            if exam is not None:
+                return _show_exam(exam, images.inputs[0], screen)
+    return _show(result, Plan(tasks=(), refusals=()), None, screen, options, known)
 
 
 def _show(
-    result: Sequence[FoundSeries], plan: Plan, root: Path | None, screen: Console, options: ValidateOptions
+    result: Sequence[FoundSeries],
+    plan: Plan,
+    root: Path | None,
+    screen: Console,
+    options: ValidateOptions,
+    known: Series | None = None,
 ) -> int:
     """Print a table for each visit, then each note once, then what each command can map."""
     findings = Findings()
@@ -103,7 +113,7 @@ def _show(
         label = "_".join(f"{key}-{item.entities[key]}" for key in ("sub", "ses") if key in item.entities)
         visits.setdefault(label, []).append(item)
     for label, members in visits.items():
-        rows = [row for item in members if (row := _row(item, steps, findings, options)) is not None]
+        rows = [row for item in members if (row := _row(item, known, steps, findings, options)) is not None]
         if rows:
             screen.print(table(COLUMNS, rows, label))
         _show_choice(label, members, screen)
@@ -122,13 +132,14 @@ def _show(
 
 def _row(
     item: FoundSeries,
+    known: Series | None,
     steps: Mapping[Path, Sequence[PlannedStep]],
     findings: Findings,
     options: ValidateOptions,
 ) -> tuple[str, ...] | None:
     """Read one series and return its row; what is wrong with it goes to standard error."""
     try:
-        series = item.read()
+        series = known or item.read()
         accepted = series.suffix in MAPPED
         if accepted:
             InversionRecoveryFit().accept(series.acquisition)
@@ -212,29 +223,24 @@ def _steps_by_file(plan: Plan, root: Path | None) -> dict[Path, list[PlannedStep
     return steps
 
 
-def _exam_of(path: Path, numbers: tuple[int, ...] | None) -> ExamChoice | None:
-    """Return the choice among the images of a folder; None if it is no folder of an exam."""
-    if not is_folder(path):
-        return None
-    origin = images_in(path) or path
+def _exam_of(folder: Path, numbers: tuple[int, ...] | None, known: UnweightError) -> ExamChoice | None:
+    """Return the choice among the images of a folder; None if they are no weighted images of two contrasts.
+
+    Args:
+        folder: Of DICOM or NIfTI files.
+        numbers: Of the series to look at; None for all.
+        known: Why the folder cannot be read as one series; another reason goes to standard error.
+    """
+    origin = images_in(folder) or folder
     source = ExamSource(origin=origin, numbers=numbers if isinstance(origin, Path) else None)
     try:
         with opened(source, judge_of({}, methods(FAMILY)[0].name)) as exam:
-            return exam.choice
-    except InputError:
+            contrasts = {*exam.choice.chosen, *(item.contrast for item in exam.choice.left_out)} - {""}
+            return exam.choice if len(contrasts) >= FEWEST else None
+    except InputError as error:
+        if error.problem != known.problem:
+            error_line(str(error))
         return None
-
-
-def _is_exam(choice: ExamChoice, series: FoundSeries) -> bool:
-    """Whether a folder is an exam of weighted images, and not one series that can be read as such."""
-    contrasts = {*choice.chosen, *(item.contrast for item in choice.left_out)} - {""}
-    if not contrasts:
-        return False
-    try:
-        series.read()
-    except UnweightError:
-        return True
-    return False
 
 
 def _show_exam(choice: ExamChoice, path: Path, screen: Console) -> int:

@@ -126,6 +126,11 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
                 "give either a BIDS tree, a folder or files, or files with --t1w, --t2w and --flair",
                 remedy="unweight maps bids_tree -o maps",
             )
+        if self.files and self.series is not None:
+            raise UsageError(
+                "--series chooses series of a folder of DICOM, and --t1w, --t2w and --flair name files",
+                remedy="Leave one of them out.",
+            )
         if self.subject is not None:
             check_label(self.subject, "a subject")
 
