@@ -174,7 +174,7 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr("unweight.cli.train.with_time", choose)
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
-    assert timed == [5.0]
+    assert len(timed) == 1 and 4.0 < timed[0] < 5.0  # less what simulation and scoring take
     record = json.loads((tmp_path / "training" / "recipe.json").read_text())
     assert record["recipe"]["plan"]["n_steps"] == 700
     assert train(tmp_path / "least", "--minutes", "0.0001", "--quiet") == 0

@@ -62,24 +62,24 @@ from unweight.core.estimator import Estimator, Progress
 from unweight.heads.source import TEST, BrainwebHeads
 from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.registry import compared, compared_names, datasets, load, pipeline
+from unweight.registry import benchmark, compared, compared_names, datasets, load
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
     options = options_of(EvaluateOptions, arguments)
-    chosen = pipeline(options.what)
+    chosen = benchmark(options.what)
     _check_names("method", options, options.methods, compared_names(chosen.family))
     _check_names("set", options, options.sets, datasets(chosen.family))
     _check_kind(arguments)
-    benchmark: Benchmark = load(chosen.benchmark)
+    evaluated: Benchmark = load(chosen.benchmark)
     metrics = DEFAULT_METRICS
     if options.metrics is not None:
         metrics = MetricChoice(names=options.metrics)
-        check_metrics(options.metrics, benchmark.metrics, benchmark.fed)
+        check_metrics(options.metrics, evaluated.metrics, evaluated.fed)
     screen = console(quiet=options.quiet)
-    evaluation = benchmark(options, screen, metrics)
-    further = [name for name in metrics.names or () if name not in benchmark.metrics]
+    evaluation = evaluated(options, screen, metrics)
+    further = [name for name in metrics.names or () if name not in evaluated.metrics]
     show((*evaluation.tables, *further_tables(evaluation.scores, further)), screen)
     write(options.out, evaluation.scores, evaluation.figures, screen)
     return 0

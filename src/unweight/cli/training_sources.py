@@ -1,5 +1,6 @@
 """What `unweight train` learns from: slabs of heads, or pairs of echoes and T1w, simulated or real."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ OPTIONS = ("bids", "labels", "people", "pairs")
 N_DRAWN = {"train": 4, "validation": 2}
 REAL_SHARES = (0.8, 0.2, 0.0)
 FEWEST_REAL = 2
+FEWEST_SLABS, FEWEST_PEOPLE = 16, 4
 
 
 class TrainingSource(ABC):
@@ -65,6 +67,13 @@ class TrainingSource(ABC):
     @abstractmethod
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Find whose images are for what, before anything is computed."""
+
+    @abstractmethod
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with so few samples that their simulation takes at most these seconds.
+
+        How many the call names, or the recipe has, is never exceeded; real images are all used.
+        """
 
     @abstractmethod
     def asked(self) -> dict[str, Any]:
@@ -98,6 +107,7 @@ class SlabTraining(TrainingSource):
     options: TrainOptions
     source: SlabSource
     heads: HeadSource = field(init=False)
+    slabs: SlabData | None = field(default=None, init=False)
     samples: ClassVar[str] = "slabs"
     keeps_base: ClassVar[bool] = False
 
@@ -125,6 +135,17 @@ class SlabTraining(TrainingSource):
         """Check that there are heads for every part."""
         self.heads.record(LEARNING)
 
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with fewer slabs, if the call gives no number."""
+        if self.options.slabs is not None:
+            return recipe
+        each = self._slab_data().seconds_each(recipe) / max(1, n_workers)
+        while recipe.n_slabs > FEWEST_SLABS:
+            if each * (recipe.n_slabs + sum(self.source.held_out(recipe))) <= seconds:
+                break
+            recipe = replace(recipe, n_slabs=max(FEWEST_SLABS, int(0.9 * recipe.n_slabs)))
+        return recipe
+
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
         return {"heads": self.heads.record(LEARNING)}
@@ -137,11 +158,14 @@ class SlabTraining(TrainingSource):
         self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
     ) -> SlabData:
         """Return slabs of the heads."""
-        parts = {part: tuple(self.heads.heads(part)) for part in LEARNING}
-        heads = Heads(train=parts[TRAIN_PART], validation=parts[VALIDATION])
-        return SlabData(
-            source=self.source, heads=heads, n_workers=n_workers, folder=folder, callback=callback
-        )
+        return replace(self._slab_data(), n_workers=n_workers, folder=folder, callback=callback)
+
+    def _slab_data(self) -> SlabData:
+        if self.slabs is None:
+            parts = {part: tuple(self.heads.heads(part)) for part in LEARNING}
+            heads = Heads(train=parts[TRAIN_PART], validation=parts[VALIDATION])
+            self.slabs = SlabData(source=self.source, heads=heads)
+        return self.slabs
 
     def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
         """Return how many slabs, and whose heads."""
@@ -216,6 +240,22 @@ class PairTraining(TrainingSource):
         if not names["validation"]:
             names = {"train": names["train"][1:], "validation": names["train"][:1]}
         self.real = {part: tuple(by_label[label] for label in labels) for part, labels in names.items()}
+
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with fewer people, if the call gives no number and no real images."""
+        if self.real is not None or self.options.people is not None:
+            return recipe
+        cohort: CohortRecipe = recipe.slabs
+        began = time.perf_counter()
+        person_pair(cohort, self._heads(cohort, "train"), "train", cohort.pair_indices("train")[0])
+        each = (time.perf_counter() - began) / max(1, n_workers)
+        n = int(seconds / each)
+        n_train, n_validation, n_test = cohort.n
+        if n_train + n_validation <= n:
+            return recipe
+        n_validation = min(n_validation, max(1, n // 9))
+        n_train = min(n_train, max(FEWEST_PEOPLE, n - n_validation))
+        return replace(recipe, slabs=replace(cohort, n=(n_train, n_validation, n_test)), n_slabs=n_train)
 
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads, or the contents of the images."""

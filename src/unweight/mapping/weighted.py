@@ -20,6 +20,7 @@ from unweight.core.estimator import Estimator
 from unweight.core.examination import WeightedImageSet
 from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
 from unweight.mapping.output import OutputSet
 from unweight.mapping.series import Feedback, MappedSeries, MappingOptions, SeriesMapper, shape_of
@@ -86,6 +87,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
         method: Of the registry.
         weights: Folder of weights; None for those of the package.
         device: `auto`, `cpu` or `cuda`.
+        brain: How the brain is found, where there is no mask.
     """
 
     inputs: tuple[Path, ...] = ()
@@ -103,8 +105,10 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
     method: str = "embedding"
     weights: Path | None = None
     device: str = "auto"
+    brain: MaskOptions = field(default_factory=MaskOptions)
 
     def __post_init__(self) -> None:
+        self.brain.check(self.mask)
         if bool(self.files) == bool(self.inputs):
             raise UsageError(
                 "give either a BIDS tree, a folder or files, or files with --t1w, --t2w and --flair",
@@ -166,6 +170,7 @@ class WeightedOptions(MappingOptions[MapsFiles | InputError, ReadExamination]):
             reference=next((name for name in CONTRASTS if name.lower() == self.reference), None),
             register=not self.no_register,
             correct_bias=self.n4,
+            finder=self.brain.finder(),
         )
 
 
