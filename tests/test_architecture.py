@@ -146,7 +146,7 @@ def test_every_room_says_what_it_is() -> None:
 
 # Rooms of `learn`: what all share, the data of two families, and the families.
 LEARN_SHARED, LEARN_DATA = {"training"}, {"pairs"}
-LEARN_FAMILIES = {"t1", "weighted", "mprage", "segmentation"}
+LEARN_FAMILIES = {"brain_mask", "t1", "weighted", "mprage", "segmentation"}
 
 
 def learn_violations(path: Path) -> Iterator[str]:

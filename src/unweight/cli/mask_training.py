@@ -56,6 +56,10 @@ class HeadTraining(TrainingSource):
                 if not source.names(part):
                     raise UsageError(f"no heads of {name} for {part}")
 
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe as it is: its heads are few, and images are drawn during the training."""
+        return recipe
+
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
         folder = self.options.heads

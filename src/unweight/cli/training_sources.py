@@ -247,7 +247,8 @@ class PairTraining(TrainingSource):
             return recipe
         cohort: CohortRecipe = recipe.slabs
         began = time.perf_counter()
-        person_pair(cohort, self._heads(cohort, "train"), "train", cohort.pair_indices("train")[0])
+        heads = tuple(self._heads(cohort).heads(TRAIN_PART))
+        person_pair(cohort, heads, TRAIN_PART, cohort.pair_indices(TRAIN_PART)[0])
         each = (time.perf_counter() - began) / max(1, n_workers)
         n = int(seconds / each)
         n_train, n_validation, n_test = cohort.n

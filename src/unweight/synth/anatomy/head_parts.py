@@ -260,7 +260,8 @@ class _Painter:
             end = min(max(begin, int(np.ceil(last)) + 1), size)
             box.append(slice(begin, end))
             along = np.arange(begin, end, dtype=np.float32) * VOXEL_MM + np.float32(self.affine[axis, 3])
-            places.append(along.reshape([-1 if other == axis else 1 for other in range(3)]))
+            shape = [-1 if other == axis else 1 for other in range(3)]
+            places.append(along.astype(np.float32).reshape(shape))
         return tuple(box), (places[0], places[1], places[2])
 
     def _front(self, x: float, z: float) -> float:
