@@ -210,7 +210,12 @@ def names_defined(node: ast.stmt) -> list[str]:
         targets = node.targets
     elif isinstance(node, ast.AnnAssign):
         targets = [node.target]
-    return [item.id for target in targets for item in ast.walk(target) if isinstance(item, ast.Name)]
+    return [
+        item.id
+        for target in targets
+        for item in ast.walk(target)
+        if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)
+    ]
 
 
 def test_no_name_of_a_module_is_defined_twice(tmp_path: Path) -> None:

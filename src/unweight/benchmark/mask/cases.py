@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unweight.core.seeding import seeded_generator
+from unweight.registry import datasets
 from unweight.synth.anatomy.head_parts import EYE, PART, LabelledHead
 from unweight.synth.any_contrast import Timings, tissue_table
 
@@ -26,8 +27,10 @@ CONTRASTS: Mapping[str, Timings] = MappingProxyType(
         "inversion recovery": Timings(tr=4.0, te=0.012, ti=0.4),
     }
 )
+# Voxels of the data sets of the registry, in their order [mm].
+VOXELS_MM = ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.0, 1.0, 5.0))
 RESOLUTIONS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
-    {"isotropic": (1.0, 1.0, 1.0), "coarse": (2.0, 2.0, 2.0), "thick": (1.0, 1.0, 5.0)}
+    dict(zip(datasets("mask"), VOXELS_MM, strict=False))
 )
 NOISE, BIAS, BIAS_KNOTS = 0.03, 0.2, 4
 HALF = 0.5
