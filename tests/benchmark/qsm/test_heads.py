@@ -29,7 +29,7 @@ def coarse_anatomy() -> Anatomy:
 
 def use_coarse_head(patch: pytest.MonkeyPatch, voxel_mm: float = 3.0) -> None:
     """Put a head that is soon made in the place of the one with labels of 0.5 mm."""
-    patch.setattr("unweight.benchmark.qsm.heads.procedural_head", lambda *_, **__: coarse_anatomy())
+    patch.setattr("unweight.heads.source.procedural_head", lambda *_, **__: coarse_anatomy())
     patch.setattr("unweight.benchmark.qsm.heads.QUICK_MM", voxel_mm)
 
 
