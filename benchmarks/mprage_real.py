@@ -121,9 +121,9 @@ def main() -> None:
     truth = read_truth(root)
     heads = (
         *(f"{name} (true)" for name in TISSUES),
-        "90 % holds in %",
+        "coverage of 90 % interval [%]",
         "median sd",
-        "marked %",
+        "flagged [%]",
         "training",
     )
     print(" | ".join(("series", "method", "correlation", "PSNR dB", *heads)))

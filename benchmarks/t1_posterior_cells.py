@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unweight.benchmark.core.heads import read_test_heads
 from unweight.core.acquisition import Acquisition
 from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
+from unweight.heads.source import TEST, BrainwebHeads
 from unweight.learn.t1.methods import SCANNERS
 from unweight.learn.t1.posterior import PosteriorT1
 from unweight.learn.t1.slabs import measured_slab, with_inclusions
@@ -42,7 +42,7 @@ RADIUS, PITCH = 9, 26
 
 
 def cell_rows(estimator: PosteriorT1, n_slabs: int) -> None:
-    anatomies = with_inclusions(tuple(read_test_heads(SHARED)), 1)
+    anatomies = with_inclusions(tuple(BrainwebHeads(SHARED).heads(TEST)), 1)
     recipe = replace(SCANNERS, untold=0.0)
     columns: list[list[Tensor]] = []
     for index in range(n_slabs):

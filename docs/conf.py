@@ -12,6 +12,7 @@ from hooks.cards import write_cards  # noqa: E402
 from hooks.commands import write_commands  # noqa: E402
 from hooks.docstrings import to_rst  # noqa: E402
 from hooks.gallery import runnable  # noqa: E402
+from hooks.links import built  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 
 from unweight import __version__  # noqa: E402
@@ -99,7 +100,13 @@ def _signature(
     return (None if signature is None else NO_FORM.sub("...", signature)), returned
 
 
+def _source(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let the links of a page lead to what is built here."""
+    source[0] = built(source[0])
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is ours."""
     app.connect("autodoc-process-docstring", _docstring, priority=400)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("source-read", _source)

@@ -41,7 +41,7 @@ for path in sorted(anat.glob("*.json")):
 # Maps
 # ----
 #
-# Images on different grids are registered first (``pip install "unweight[align]"``). These three share
+# Images on different grids are registered first (rigidly, by SimpleITK). These three share
 # one grid.
 
 images = {name: next(anat.glob(f"*_{name}.nii.gz")) for name in ("T1w", "T2w", "FLAIR")}

@@ -125,7 +125,7 @@ def test_order_of_help_and_of_benchmarks() -> None:
         *("vsharp+wtv", "vsharp+tv", "vsharp+rts", "vsharp+tkd", "vsharp+tikhonov", "resharp+wtv"),
     )
     assert len(registry.compared_names("qsm")) == 15
-    assert [item.command for item in registry.benchmarks()] == ["t1", "maps", "qsm", "mprage"]
+    assert [item.command for item in registry.benchmarks()] == ["t1", "maps", "qsm", "mprage", "mask"]
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,16 @@ def limited(seconds: int = LONGEST_SECONDS) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def called(words: Sequence[object]) -> Outcome:
-    """Call the command; any exception but that of the argument parser is the caller's to see."""
+def called(words: Sequence[object], longest: int = LONGEST_SECONDS) -> Outcome:
+    """Call the command; any exception but that of the argument parser is the caller's to see.
+
+    Args:
+        words: Of the call.
+        longest: Seconds after which it is taken to hang. Workers start slowly where all cores are busy.
+    """
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     err = io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), limited():
+    with redirect_stdout(out), redirect_stderr(err), limited(longest):
         try:
             code = main([str(word) for word in words])
         except SystemExit as ended:

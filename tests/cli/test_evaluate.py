@@ -5,11 +5,10 @@ import nibabel as nib
 import pytest
 
 from tests.run.untrained import write_untrained
-from unweight.benchmark.core.heads import heads_for_test
 from unweight.benchmark.t1.datasets import SPHERE_NAMES
 from unweight.benchmark.t1.stability import changed_images
 from unweight.cli.main import main
-from unweight.cli.training_sources import chosen_heads
+from unweight.heads.source import ALL, TEST, TRAIN, VALIDATION, BrainwebHeads
 from unweight.metrics.scores import COLUMNS
 from unweight.registry import compared_names
 
@@ -106,10 +105,10 @@ def test_a_series_from_nifti(demo: Path, tmp_path: Path) -> None:
 def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
     for number in range(4, 24):
         (tmp_path / f"subject{number:02d}_crisp_v.mnc.gz").touch()
-    trained = chosen_heads(tmp_path)
-    assert trained is not None
-    tested = {path.name for path in heads_for_test(tmp_path).values()}
-    assert tested and not tested & {name for names in trained.values() for name in names}
+    heads = BrainwebHeads(tmp_path)
+    tested = set(heads.names(TEST))
+    assert tested and not tested & {*heads.names(TRAIN), *heads.names(VALIDATION)}
+    assert len(heads.names(ALL)) == 20
 
 
 @pytest.mark.parametrize(

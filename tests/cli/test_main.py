@@ -82,7 +82,15 @@ def test_every_command_has_the_version(command: str, capsys: pytest.CaptureFixtu
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")
 @pytest.mark.parametrize(
-    ("output", "code"), [(">/dev/full", 3), (">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0)]
+    ("output", "code"),
+    [
+        (">/dev/full", 3),
+        ("2>/dev/full", 0),
+        (">/dev/full 2>/dev/full", 3),
+        (">&-", 0),
+        ("2>&-", 0),
+        (">&- 2>&- <&-", 0),
+    ],
 )
 def test_a_command_does_its_work_whatever_becomes_of_its_output(
     tmp_path: Path, output: str, code: int
@@ -92,7 +100,15 @@ def test_a_command_does_its_work_whatever_becomes_of_its_output(
     ended = subprocess.run(["sh", "-c", call], capture_output=True, text=True, check=False)
     assert ended.returncode == code and "Traceback" not in ended.stderr
     assert settings.is_file()
-    assert ("standard output could not be written" in ended.stderr) == (code == 3)
+    assert ("standard output could not be written" in ended.stderr) == (output == ">/dev/full")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full here")
+def test_an_error_that_cannot_be_printed_keeps_its_exit_code(tmp_path: Path) -> None:
+    call = (
+        f"{shlex.quote(sys.executable)} -m unweight validate {shlex.quote(str(tmp_path / 'x'))} 2>/dev/full"
+    )
+    assert subprocess.run(["sh", "-c", call], check=False).returncode == 2
 
 
 def test_doctor_names_the_extra_that_is_absent(

@@ -62,6 +62,19 @@ def test_lists_and_labels_of_a_run(tmp_path: Path) -> None:
     assert arguments.gpu is True
 
 
+@pytest.mark.parametrize("part", ["a", '"a b"', "'a'"])
+def test_a_key_of_very_many_parts_is_refused_at_once(tmp_path: Path, part: str) -> None:
+    """tomllib would take hours over it."""
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_settings(toml(tmp_path, " . ".join([part] * 100_000) + " = 1"))
+
+
+def test_many_numbers_are_no_deep_key(tmp_path: Path) -> None:
+    numbers = ", ".join(["0.5"] * 1000)
+    settings = read_settings(toml(tmp_path, f"[t1]\nti = [{numbers}]  # {'. ' * 200}"))
+    assert len(settings.options["t1"]) == 1001
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

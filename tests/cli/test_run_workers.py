@@ -16,7 +16,7 @@ from tests.cli.processes import left_after, listeners, need_proc, tree, workers_
 from tests.cli.test_run import PROGRAM, WORDS
 from tests.run.trees import write_study
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 NOBODY = "65534"
 ABSENT = ("dask", "distributed", "dask_jobqueue", "tornado", "cloudpickle")
 

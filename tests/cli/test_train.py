@@ -13,12 +13,15 @@ import torch
 from tests.learn.lessons import slab_data, tiny
 from tests.learn.names import POSTERIOR
 from unweight.cli.main import main
+from unweight.cli.train_options import TrainOptions
 from unweight.cli.training_console import step_line
-from unweight.cli.training_time import with_time
+from unweight.cli.training_sources import SlabTraining
+from unweight.cli.training_time import ScoringTime, with_checks, with_time
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.training.loop import Step
 from unweight.learn.training.recipe import Recipe
-from unweight.learn.training.trainable import load_estimator
+from unweight.learn.training.sample_cache import SlabData, SlabSource
+from unweight.learn.training.trainable import load_estimator, trainable
 from unweight.learn.training.weights import load_weights
 
 TIMES = (0.05, 0.4, 1.1, 2.5)
@@ -174,12 +177,44 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr("unweight.cli.train.with_time", choose)
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
-    assert timed == [5.0]
+    assert len(timed) == 1 and 4.0 < timed[0] < 5.0  # less what simulation and scoring take
     record = json.loads((tmp_path / "training" / "recipe.json").read_text())
     assert record["recipe"]["plan"]["n_steps"] == 700
     assert train(tmp_path / "least", "--minutes", "0.0001", "--quiet") == 0
     record = json.loads((tmp_path / "least" / "training" / "recipe.json").read_text())
     assert record["recipe"]["plan"]["n_steps"] == 100
+
+
+@pytest.mark.slow
+def test_minutes_are_those_of_the_whole_command(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    assert train(tmp_path, "--minutes", "2") == 0
+    seconds = time.perf_counter() - began
+    assert 0.85 < seconds / 120 < 1.15, seconds  # if the load of the machine stays as it is
+    assert load_weights("t1-resnet", tmp_path)[1].recipe["plan"]["n_steps"] > 100
+
+
+def test_short_trainings_simulate_fewer_slabs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TrainOptions(method="t1-resnet", out=tmp_path)
+    method = trainable("t1-resnet")
+    assert isinstance(method, SlabSource)
+    recipe = replace(tiny("t1-resnet"), n_slabs=400)
+    monkeypatch.setattr(SlabData, "seconds_each", lambda *_: 2.0)
+    source = SlabTraining(options=options, source=method)
+    fitted = source.within(recipe, 200.0, 2)
+    assert 100 < fitted.n_slabs + sum(method.held_out(fitted)) <= 200  # a second for each, in two processes
+    assert source.within(recipe, 1e6, 2) == recipe
+    assert source.within(recipe, 0.0, 2).n_slabs == 16
+    fixed = SlabTraining(options=replace(options, slabs=400), source=method)
+    assert fixed.within(recipe, 1.0, 2) == recipe
+
+
+def test_checks_take_a_share_of_the_time() -> None:
+    scoring = ScoringTime(check=3.0, assessment=1.0)
+    assert [scoring.n_checks(seconds) for seconds in (-5.0, 10.0, 100.0, 1e6)] == [2, 2, 5, 20]
+    recipe = tiny("t1-resnet")
+    plan = replace(recipe.plan, n_steps=1000, check_every=10)
+    assert with_checks(replace(recipe, plan=plan), 4).plan.check_every == 250
 
 
 def test_killed_training_goes_on(

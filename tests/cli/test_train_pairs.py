@@ -53,8 +53,8 @@ def made(monkeypatch: MONKEY) -> list[str]:
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
     monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
-    monkeypatch.setattr("unweight.synth.anatomy.whole_head.SHAPE", HEAD_SHAPE)
-    monkeypatch.setattr("unweight.synth.anatomy.whole_head.VOXEL_MM", HEAD_MM)
+    monkeypatch.setattr("unweight.heads.source.WHOLE_SHAPE", HEAD_SHAPE)
+    monkeypatch.setattr("unweight.heads.source.WHOLE_VOXEL_MM", HEAD_MM)
     monkeypatch.setattr("unweight.cli.training_sources.N_DRAWN", {"train": 1, "validation": 1})
     monkeypatch.setattr("unweight.cli.training_sources.person_pair", person)
     monkeypatch.setattr("unweight.cli.training_sources.real_pair", real)

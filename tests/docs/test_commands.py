@@ -38,6 +38,8 @@ SLOW = (
     "--workers",
     "--config",
     "participant --participant-label",
+    "maps group",
+    "derivatives group",
 )
 # What stands for a name that means something else with another command.
 STANDS_FOR = {

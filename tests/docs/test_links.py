@@ -1,12 +1,14 @@
 """Links between pages lead somewhere, in the files as they are and among the pages that are made."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from docs.hooks.api import ROOMS, write_api
 from docs.hooks.cards import weight_cards, write_cards
 from docs.hooks.commands import write_commands
+from docs.hooks.links import built
 
 from tests.docs.documented import ROOT
 from unweight.cli.catalogue import COMMANDS
@@ -33,10 +35,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def dead(page: Path, home: Path, made: Path) -> list[str]:
+def dead(page: Path, home: Path, made: Path, change: Callable[[str], str] = str) -> list[str]:
     """Return the links of a page that lead nowhere; `home` is the folder it is read in."""
     found = []
-    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+    for link in LINK.findall(FENCE.sub("", change(page.read_text(encoding="utf-8")))):
         target, _, anchor = link.partition("#")
         if re.match(r"[a-z]+:", link):
             continue
@@ -58,8 +60,19 @@ def anchors(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_of_written_pages(page: Path, made: Path) -> None:
-    assert not dead(page, page.parent, made)
+def test_links_of_written_pages_lead_somewhere_in_the_repository(page: Path, tmp_path: Path) -> None:
+    assert not dead(page, page.parent, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_written_pages_lead_somewhere_in_the_documentation(page: Path, made: Path) -> None:
+    assert not dead(page, page.parent, made, built)
+
+
+def test_links_to_sources_become_links_to_pages() -> None:
+    text = built((ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+    assert "[`unweight t1`](generated/commands/t1.md)" in text and "(tutorials/index.rst)" in text
+    assert "](../src" not in text and "](../examples" not in text
 
 
 def test_links_of_made_pages(made: Path) -> None:

@@ -15,7 +15,7 @@ from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.errors import InputError, UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.fit.inversion_recovery import InversionRecoveryFit
-from unweight.learn.t1.diffusor import DrawnInference
+from unweight.learn.t1.diffusor import VELOCITY, DrawnInference
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.t1.posterior import PosteriorT1
 from unweight.learn.training.weights import load_weights
@@ -124,10 +124,10 @@ def test_settings_of_the_fit_are_refused_with_other_methods(
 def test_draws_and_steps_of_the_diffusor(weights: Path) -> None:
     made = chosen(acquisition(), weights, "--method", "diffusor", "--draws", "5", "--steps", "40").estimator
     assert isinstance(made, NetworkT1)
-    assert made.inference == DrawnInference(n_draws=5, n_steps=40)
+    assert made.inference == DrawnInference(n_draws=5, n_steps=40, config=VELOCITY)
     plain = chosen(acquisition(), weights, "--method", "diffusor").estimator
     assert isinstance(plain, NetworkT1)
-    assert plain.inference == DrawnInference(n_draws=2, n_steps=2)  # of the card
+    assert plain.inference == DrawnInference(n_draws=2, n_steps=2, config=VELOCITY)  # of the card
 
 
 def stored(out: Path) -> dict[str, Any]:

@@ -62,5 +62,5 @@ def test_a_turn_about_z_keeps_its_sense() -> None:
 
 def test_without_it_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    with pytest.raises(UsageError, match=r"need SimpleITK.*pip install 'unweight\[align\]'"):
+    with pytest.raises(UsageError, match=r"need SimpleITK.*pip install SimpleITK"):
         simpleitk()

@@ -6,33 +6,37 @@ from unweight.report.shown_set import show_set
 
 
 def test_timings_are_told_in_milliseconds(derivatives: Path) -> None:
-    head, rows = protocol_table(show_set(set_of(derivatives, "T1map", acq="ir")))
+    head, rows = protocol_table(set_of(derivatives, "T1map", acq="ir"))
     assert head == ("volume", "TI [ms]", "TR [ms]")
     assert rows == [("1", "50", "10000"), ("2", "500", "10000"), ("3", "2500", "10000")]
 
 
 def test_weighted_images_have_a_row_each(derivatives: Path) -> None:
-    head, rows = protocol_table(show_set(set_of(derivatives, "T1map")))
+    head, rows = protocol_table(set_of(derivatives, "T1map"))
     assert head == ("image", "readout", "TR [ms]", "TE [ms]")
     assert rows == [("T1w", "spin-echo", "600", "10")]
 
 
 def test_methods_can_be_pasted(derivatives: Path) -> None:
-    shown = show_set(set_of(derivatives, "T1map", acq="ir"))
-    text = methods_paragraph(shown)
-    assert text.startswith("T1, PD and B were estimated with unweight ") and " (closed form). " in text
+    stored = set_of(derivatives, "T1map", acq="ir")
+    text = methods_paragraph(stored)
+    start = "T1, proton density (PD) and inversion efficiency (B) were estimated with unweight "
+    assert text.startswith(start) and " (closed form). " in text
     assert "Images were acquired at 3 T (3 volumes; TI = 50, 500, 2500 ms; TR = 10000 ms)." in text
     assert "Maps are in s (T1) and arbitrary units (PD)." in text
     assert "The network (weights t1, SHA-256 00ff) was trained on simulated images." in text
-    routine = methods_paragraph(show_set(set_of(derivatives, "T1map")))
+    routine = methods_paragraph(set_of(derivatives, "T1map"))
     assert "Images were acquired at 3 T: T1w (spin-echo; TR = 600 ms; TE = 10 ms)." in routine
-    assert ".." not in text + routine
-    made = methods_paragraph(show_set(set_of(derivatives, "T1w")))
+    assert "Maps are in s (T1 and T2) and arbitrary units (PD)." in routine
+    chi = methods_paragraph(set_of(derivatives, "Chimap"))
+    assert chi.startswith("Magnetic susceptibility (χ) was estimated") and "Maps are in ppm (χ)." in chi
+    assert ".." not in text + routine + chi
+    made = methods_paragraph(set_of(derivatives, "T1w"))
     assert "not measured" in made
-    cited = citations([shown])
+    cited = citations([stored])
     assert cited[0].startswith("The unweight developers. unweight: ")
     assert any("10.1002/mrm.30290" in reference for reference in cited)
-    assert sources(shown) == ["bids:raw:sub-01/anat/sub-01_x.nii.gz"]
+    assert sources(stored) == ["bids:raw:sub-01/anat/sub-01_x.nii.gz"]
 
 
 def test_facts_are_flat(derivatives: Path) -> None:

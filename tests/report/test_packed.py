@@ -5,11 +5,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from tests.report.conftest import maps_of, provenance
 from tests.report.test_shown_set import set_of
+from unweight.bids.derivatives.write import write_maps
 from unweight.core.maps import failed_voxels
 from unweight.report.packed import NO_ROOM, STATUS_GAP, pack
 from unweight.report.shown_set import ShownSet, show_set
+from unweight.signals.parameters import T1
 
 
 @pytest.fixture
@@ -72,3 +76,21 @@ def test_no_room_at_all(shown: ShownSet) -> None:
 
 def test_nothing_to_pack() -> None:
     assert pack([], 10) == ()
+
+
+def test_ends_of_intervals_are_added_only_where_there_is_room(tmp_path: Path) -> None:
+    plain = maps_of((T1,))
+    ends = {"lower": 0.9 * plain.values, "upper": 1.1 * plain.values, "interval_level": 0.9}
+    write_maps(maps_of((T1,), **ends), tmp_path, {"sub": "01", "acq": "int"}, provenance())
+    shown = show_set(set_of(tmp_path, "T1map", acq="int"))
+    interval = shown.maps[0].interval
+    assert interval is not None and interval.title == "90 % interval"
+    torch.testing.assert_close(interval.upper, 1.1 * shown.maps[0].value.values, equal_nan=True)
+    ((whole,),) = pack([shown], 10**9)
+    assert whole.content is not None
+    held = whole.content["interval"]
+    assert isinstance(held, dict)
+    wanted = interval.lower.nan_to_num(0.0).numpy()
+    np.testing.assert_allclose(volume(held["lower"]).get_fdata(), wanted, atol=0.000501)
+    ((less,),) = pack([shown], whole.size - 1)
+    assert less.content is not None and "interval" not in less.content and less.remark == ""

@@ -13,7 +13,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error, Page, sync_playwright
 
+from tests.report.conftest import maps_of, provenance
+from unweight.bids.derivatives.write import write_maps
+from unweight.core.maps import VoxelStatus
 from unweight.report.subject import write_subject_page
+from unweight.signals.parameters import T1
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
@@ -261,3 +265,50 @@ def test_suspect_voxels_are_painted_on_request(chromium: object, page_path: Path
     assert [page.evaluate(alpha, code) for code in (ok, masked, implausible)] == [0, 255, 215]
     assert watched.errors == []
     watched.close()
+
+
+def test_ends_of_the_interval_and_the_meaning_of_a_status_are_read_out(
+    chromium: object, tmp_path: Path
+) -> None:
+    plain = maps_of((T1,))
+    ends = {"lower": 0.9 * plain.values, "upper": 1.1 * plain.values, "interval_level": 0.9}
+    write_maps(maps_of((T1,), **ends), tmp_path, {"sub": "01"}, provenance())
+    watched = Watched(chromium, write_subject_page(tmp_path, "01"))
+    anat = tmp_path / "sub-01" / "anat"
+    affine = nib.load(anat / "sub-01_T1map.nii.gz").affine
+    for index, suspect in (((8, 11, 9), False), ((9, 11, 9), True)):
+        place = (affine @ np.array([*index, 1.0]))[:3]
+        watched.page.evaluate(
+            "(mm) => { const nv = unweightViewers[0].nv; nv.scene.crosshairPos = nv.mm2frac(mm);"
+            " nv.drawScene(); nv.createOnLocationChange(); }",
+            [float(one) for one in place],
+        )
+        _, parts = readout(watched.page)
+        low, high = (stored(anat, f"sub-01_desc-{end}90_T1map.nii.gz", place) for end in ("lower", "upper"))
+        assert parts["interval"] == f"90 % interval {low:.3f} to {high:.3f} s"
+        assert ("meaning" in parts) == suspect
+    assert parts["meaning"] == VoxelStatus.IMPLAUSIBLE.meaning
+    assert watched.errors == []
+    watched.close()
+
+
+def test_pages_can_share_the_viewer(chromium: object, derivatives: Path) -> None:
+    whole = write_subject_page(derivatives, "01").stat().st_size
+    page = write_subject_page(derivatives, "01", shared_assets=True)
+    (viewer,) = derivatives.glob("unweight-viewer-*.js")
+    assert page.stat().st_size < whole - 2_000_000 and viewer.stat().st_size > 2_000_000
+    assert "unweight-viewer-*.js" in (derivatives / ".bidsignore").read_text().split()
+    watched = Watched(chromium, page)
+    assert watched.page.locator("html").get_attribute("data-viewer") == "live"
+    assert watched.page.evaluate("window.pwned") is None
+    assert watched.errors == []
+    assert watched.fetched() == []
+    watched.close()
+    viewer.unlink()
+    context = chromium.new_context()  # type: ignore[attr-defined]
+    alone = context.new_page()
+    alone.goto(page.as_uri())
+    alone.wait_for_selector('html[data-viewer="none"]', state="attached", timeout=SLOW_MS)
+    assert "missing beside this page" in alone.locator("#noviewer").inner_text()
+    assert alone.locator(".view img").first.is_visible()
+    context.close()

@@ -124,7 +124,11 @@ def place_in_tree(folder: Path) -> TreePlace | None:
 
 
 def find_collections(
-    root: Path, suffixes: Sequence[str] = ("IRT1",), subjects: Sequence[str] | None = None
+    root: Path,
+    suffixes: Sequence[str] = ("IRT1",),
+    subjects: Sequence[str] | None = None,
+    *,
+    follow_links: bool = False,
 ) -> tuple[Found, ...]:
     """Find the series of a BIDS tree, subject by subject; what cannot be used is among them.
 
@@ -132,6 +136,7 @@ def find_collections(
         root: Root of the tree.
         suffixes: Which series.
         subjects: Labels without `sub-`; None for all.
+        follow_links: Whether images may lie outside the tree.
 
     Raises:
         InputError: There is no such folder, it may not be read, or series of a suffix are not read.
@@ -147,7 +152,7 @@ def find_collections(
         labels = [path.name.removeprefix("sub-") for path in labelled_folders(root, "sub")]
     else:
         labels = [label.removeprefix("sub-") for label in subjects]
-    return tuple(item for label in labels for item in _of_subject(root, label, suffixes))
+    return tuple(item for label in labels for item in _of_subject(root, label, suffixes, follow_links))
 
 
 def with_absent(
@@ -167,7 +172,7 @@ def with_absent(
     return (*result, *(absent if result else ()))
 
 
-def _of_subject(root: Path, label: str, suffixes: Sequence[str]) -> Iterator[Found]:
+def _of_subject(root: Path, label: str, suffixes: Sequence[str], follow_links: bool) -> Iterator[Found]:
     """Give the series of one subject."""
     entities = {"sub": label}
     try:
@@ -183,12 +188,12 @@ def _of_subject(root: Path, label: str, suffixes: Sequence[str]) -> Iterator[Fou
     for folder in (subject, *sessions):
         inner = {} if folder == subject else {"ses": folder.name.removeprefix("ses-")}
         try:
-            yield from _series_in(root, _images(subject, folder, suffixes))
+            yield from _series_in(root, _images(subject, folder, suffixes), follow_links)
         except InputError as error:
             yield Unreadable(entities=entities | inner, error=error)
 
 
-def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Found]:
+def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]], follow_links: bool) -> list[Found]:
     """Sort the images of one folder into series; an image that is in doubt spoils its own."""
     groups: dict[Key, dict[tuple[str, ...], Path]] = {}
     spoilt: dict[Key, InputError] = {}
@@ -197,7 +202,8 @@ def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Foun
         shared = {k: v for k, v in name.entities.items() if k not in links and k != "part"}
         key = (name.suffix, tuple(sorted(shared.items())))
         try:
-            _add(root, path, name, groups.setdefault(key, {}))
+            _add(path, name, groups.setdefault(key, {}))
+            _check_target(root, path, follow_links)
         except InputError as error:
             spoilt.setdefault(key, error)
     result: list[Found] = []
@@ -210,7 +216,7 @@ def _series_in(root: Path, images: Iterator[tuple[Path, BidsName]]) -> list[Foun
     return result
 
 
-def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], Path]) -> None:
+def _add(path: Path, name: BidsName, members: dict[tuple[str, ...], Path]) -> None:
     """Add an image to its series."""
     links = (_link(path, name, link) for link in LINKS[name.suffix])
     volume = (name.entities.get("part", ""), *links)
@@ -218,7 +224,6 @@ def _add(root: Path, path: Path, name: BidsName, members: dict[tuple[str, ...], 
         raise InputError(
             f"describes the same volume as {members[volume].name}", remedy="Keep one.", path=path
         )
-    _check_inside(root, path)
     members[volume] = path
 
 
@@ -258,16 +263,20 @@ def _belongs(name: BidsName, subject: Path, folder: Path) -> bool:
     return subject.name == f"sub-{name.entities.get('sub')}" and folder == wanted
 
 
-def _check_inside(root: Path, path: Path) -> None:
-    """Refuse an image that a link leads out of the tree, unless it is content that git-annex keeps."""
+def _check_target(root: Path, path: Path, follow_links: bool) -> None:
+    """Refuse an image that a link leads out of the tree, unless that is allowed or git-annex keeps it."""
     try:
         target = path.resolve(strict=True)
     except PermissionError as error:
         raise unreadable(path, error) from error
     except (OSError, RuntimeError) as error:
         raise InputError("is a broken link", remedy="Fetch the data.", path=path) from error
-    if not (target.is_relative_to(root.resolve()) or _is_annexed(target)):
-        raise InputError("leads out of the dataset", remedy="Copy the file into the tree.", path=path)
+    if not (follow_links or target.is_relative_to(root.resolve()) or _is_annexed(target)):
+        raise InputError(
+            "leads out of the dataset",
+            remedy="Copy the file into the tree; `unweight run --follow-links` accepts links.",
+            path=path,
+        )
 
 
 def _is_annexed(target: Path) -> bool:

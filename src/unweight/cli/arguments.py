@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.registry import methods
+from unweight.registry import methods, offered
 
 NUMBER = re.compile(r"-[0-9.]")
 MOST_SERIES = 10_000  # in a range
@@ -310,9 +310,33 @@ DEVICE = argument(
     choices=("auto", "cpu", "cuda"),
     help="computing device (default auto: GPU if available)",
 )
+MASK_METHOD = argument(
+    "--mask-method",
+    choices=offered("mask"),
+    default="classical",
+    help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
+    "default), or a network for images of any contrast",
+)
+MASK_BORDER = argument(
+    "--mask-border",
+    type=float,
+    default=0.0,
+    metavar="MM",
+    help="with --mask-method network: margin of the mask around the brain [mm]; negative for a smaller "
+    "mask (default 0)",
+)
+MASKING = (MASK_METHOD, MASK_BORDER)
 NO_FIGURES = flag("--no-figures", help="do not write figures")
 NO_REPORT = flag("--no-report", help="do not write the HTML report")
-PICTURES = (NO_FIGURES, NO_REPORT)
+SHARED_ASSETS = flag(
+    "--shared-assets",
+    help="smaller HTML reports: write the viewer once to the output directory, not into each report",
+)
+JSON = flag(
+    "--json",
+    help="print one JSON object instead of the summary: files, voxel counts, values, times, errors",
+)
+PICTURES = (NO_FIGURES, NO_REPORT, SHARED_ASSETS, JSON)
 EXAMINATION = (
     argument(
         "inputs",
@@ -337,6 +361,7 @@ EXAMINATION = (
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
     argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
+    *MASKING,
     argument(
         "--reference",
         choices=WEIGHTED,
@@ -354,5 +379,12 @@ EXAMINATION = (
 )
 COMMON = (
     flag("-q", "--quiet", help="print errors only"),
-    flag("--debug", help="print the traceback of an error"),
+    flag("-v", "--verbose", help="also print each step of the work, on standard error"),
+    flag("--debug", help="print debugging messages, and the traceback of an error"),
+    argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="append everything that is printed, and all debugging messages with their time, to this file",
+    ),
 )

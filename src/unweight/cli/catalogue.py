@@ -5,6 +5,7 @@ from pathlib import Path
 from unweight.cli.arguments import (
     FIELD,
     SERIES,
+    SHARED_ASSETS,
     SUBJECTS,
     Command,
     argument,
@@ -122,6 +123,7 @@ COMMANDS = {
                 metavar="LABEL",
                 help="only these subjects",
             ),
+            SHARED_ASSETS,
         ),
         epilogue="unweight report maps\nunweight report maps --participant-label 01 02",
     ),
@@ -232,5 +234,15 @@ COMMANDS = {
         module="unweight.cli.doctor",
         summary="print versions, threads, device and memory, for bug reports",
         arguments=(),
+    ),
+    "completion": Command(
+        module="unweight.cli.completion",
+        summary="print a script that lets the shell complete commands, options and paths",
+        arguments=(argument("shell", choices=("bash", "zsh", "fish"), help="shell that reads the script"),),
+        epilogue=(
+            "unweight completion bash > ~/.local/share/bash-completion/completions/unweight\n"
+            "unweight completion zsh > ~/.zfunc/_unweight\n"
+            "unweight completion fish > ~/.config/fish/completions/unweight.fish"
+        ),
     ),
 }

@@ -8,13 +8,13 @@ from typing import final
 from unweight.bids.derivatives.stored import stored_subject, subjects_in
 from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console
-from unweight.core.errors import InputError
+from unweight.core.errors import IncompleteError, InputError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report.bibliography import bibliography
 from unweight.report.methods import methods_paragraph
-from unweight.report.shown_set import show_set
 
 BIBLIOGRAPHY = "CITATION.bib"
+MOST_PROBLEMS = 8  # that a message lists
 
 
 @final
@@ -32,23 +32,37 @@ class CiteOptions:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each methods paragraph once, and write the references into the folder."""
+    """Print each methods paragraph once, and write the references into the folder.
+
+    Raises:
+        InputError: There are no maps, or none that can be read.
+        IncompleteError: Some sets are unfinished or cannot be read; the others are cited.
+    """
     options = options_of(CiteOptions, arguments)
     screen = console(quiet=options.verbosity.quiet)
-    sets = [
-        show_set(item)
-        for label in subjects_in(options.out)
-        for item in stored_subject(options.out, label).sets
-    ]
+    subjects = [stored_subject(options.out, label, compared=False) for label in subjects_in(options.out)]
+    sets = [item for subject in subjects for item in subject.sets]
+    problems = [problem for subject in subjects for problem in subject.problems]
     if not sets:
         raise InputError(
-            "contains no maps written by unweight", remedy="Compute the maps first.", path=options.out
+            "; ".join(
+                ["contains no maps written by unweight that can be cited", *problems[:MOST_PROBLEMS]]
+            ),
+            remedy="Compute the maps first.",
+            path=options.out,
         )
-    versions = [str(item.stored.own["Version"]) for item in sets if "Version" in item.stored.own]
-    references = [str(item.stored.fields.get("EstimationReference", "")) for item in sets]
+    versions = [str(item.own["Version"]) for item in sets if "Version" in item.own]
+    references = [str(item.fields.get("EstimationReference", "")) for item in sets]
     for paragraph in dict.fromkeys(methods_paragraph(item) for item in sets):
-        screen.print(f"{paragraph}\n")
+        screen.print(paragraph)
+        screen.print()
     path = options.out / BIBLIOGRAPHY
     write_bytes_atomic(path, bibliography(versions, references).encode())
     screen.print(str(path))
+    if problems:
+        raise IncompleteError(
+            f"{BIBLIOGRAPHY} and the text do not include {len(problems)} sets: "
+            + "; ".join(problems[:MOST_PROBLEMS]),
+            remedy="Compute these maps again.",
+        )
     return 0

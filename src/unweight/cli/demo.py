@@ -95,7 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
         if code:
             return code
     pages = [maps / f"sub-{label}.html" for label in (PHANTOM, HEAD)]
-    announce(f"Done. Open {' and '.join(str(page) for page in pages if page.exists())} in a browser.")
+    announce("Done. Open these pages in a browser:")
+    for page in pages:
+        if page.exists():
+            screen.print(str(page))
     return 0
 
 

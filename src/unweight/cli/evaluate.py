@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from rich.console import Console
 
-from unweight.benchmark.core.heads import check_no_training_overlap, heads_for_test
+from unweight.benchmark.core.heads import check_no_training_overlap
 from unweight.benchmark.core.methods import without_weights
 from unweight.benchmark.core.run import Dataset, MethodRefusal, Watch
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
@@ -59,26 +59,27 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator, Progress
+from unweight.heads.source import TEST, BrainwebHeads
 from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.registry import compared, compared_names, datasets, load, pipeline
+from unweight.registry import benchmark, compared, compared_names, datasets, load
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that the arguments belong together, and run the evaluation asked for."""
     options = options_of(EvaluateOptions, arguments)
-    chosen = pipeline(options.what)
+    chosen = benchmark(options.what)
     _check_names("method", options, options.methods, compared_names(chosen.family))
     _check_names("set", options, options.sets, datasets(chosen.family))
     _check_kind(arguments)
-    benchmark: Benchmark = load(chosen.benchmark)
+    evaluated: Benchmark = load(chosen.benchmark)
     metrics = DEFAULT_METRICS
     if options.metrics is not None:
         metrics = MetricChoice(names=options.metrics)
-        check_metrics(options.metrics, benchmark.metrics, benchmark.fed)
+        check_metrics(options.metrics, evaluated.metrics, evaluated.fed)
     screen = console(quiet=options.quiet)
-    evaluation = benchmark(options, screen, metrics)
-    further = [name for name in metrics.names or () if name not in benchmark.metrics]
+    evaluation = evaluated(options, screen, metrics)
+    further = [name for name in metrics.names or () if name not in evaluated.metrics]
     show((*evaluation.tables, *further_tables(evaluation.scores, further)), screen)
     write(options.out, evaluation.scores, evaluation.figures, screen)
     return 0
@@ -134,7 +135,7 @@ def _check_heads(options: EvaluateOptions, methods: Mapping[str, object], family
         known = {
             item.name: item.weights for item in compared(family) if item.name in methods and item.learned
         }
-        check_no_training_overlap(tuple(heads_for_test(options.heads)), known, options.weights)
+        check_no_training_overlap(BrainwebHeads(options.heads).subjects(TEST), known, options.weights)
 
 
 def evaluate_t1(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:

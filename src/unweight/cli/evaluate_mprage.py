@@ -8,7 +8,6 @@ from typing import final
 from rich.console import Console
 from torch import Tensor
 
-from unweight.benchmark.core.heads import heads_for_test
 from unweight.benchmark.core.run import no_progress
 from unweight.benchmark.core.scoring import MetricChoice
 from unweight.benchmark.core.tables import TextTable
@@ -51,6 +50,7 @@ from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation
 from unweight.cli.terminal import Course, course
 from unweight.cli.training_time import n_cores
 from unweight.core.errors import UsageError
+from unweight.heads.source import TEST, BrainwebHeads
 from unweight.learn.pairs.pair import Pair, load_pair
 from unweight.learn.pairs.real_pair import real_pair
 from unweight.learn.pairs.real_subjects import contents_of, paired_subjects
@@ -207,7 +207,7 @@ def _about(options: EvaluateOptions, metrics: MetricChoice) -> dict[str, object]
         "segmenter": segmenter,
         "quick": options.quick,
         "bids": None if options.t1w_data.bids is None else _contents(options.t1w_data.bids),
-        "heads": None if options.heads is None else sorted(heads_for_test(options.heads)),
+        "heads": None if options.heads is None else sorted(BrainwebHeads(options.heads).subjects(TEST)),
     }
     return about if metrics.names is None else about | {"metrics": sorted(metrics.names)}
 

@@ -157,7 +157,8 @@ TRAIN = Command(
             "--minutes",
             type=float,
             metavar="M",
-            help="approximate training time in minutes, without the simulation of slabs",
+            help="time of the whole command in minutes: simulation (with fewer slabs or subjects if "
+            "necessary), training and evaluation",
         ),
         argument("--steps", type=int, metavar="N", help="number of training steps"),
         argument(

@@ -10,6 +10,8 @@ import gc
 import importlib
 import logging
 import os
+import platform
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +21,9 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from unweight import __version__
 from unweight.cli.arguments import COMMON, Argument, Command, renamed, separated
 from unweight.cli.catalogue import COMMANDS
+from unweight.cli.log_file import complain, log_traceback, logged_to
 from unweight.cli.process import (
+    KeptGoing,
     keep_going,
     keep_memory,
     log_lines,
@@ -33,7 +37,9 @@ from unweight.core.errors import OutputError, UnweightError
 from unweight.core.memory import is_free
 from unweight.core.text import printable
 
+LOG = logging.getLogger(__name__)
 INTERRUPTED = 130
+UNKNOWN = 70
 LIBRARIES_BYTES = 2**29
 PIPE_CLOSED = 141
 EXIT_CODES = (
@@ -144,41 +150,69 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if words is None else words)
     if words is None:
         use_private_caches()
-    level = logging.DEBUG if arguments.debug else logging.ERROR if arguments.quiet else logging.WARNING
-    log_lines(level)
+    log_lines(_level(arguments))
     try:
-        if not is_free(LIBRARIES_BYTES):
-            raise MemoryError  # they would end the process without a word
-        command = importlib.import_module(COMMANDS[arguments.command].module)
-        code = int(command.run(arguments))
-        sys.stdout.flush()
-        if output is None or output.lost is None:
-            return code
-        reason = (
-            f"standard output could not be written ({output.lost.strerror}); files on disk are complete"
-        )
-        print(f"unweight {arguments.command}: {reason}", file=sys.stderr)
-        return OutputError.exit_code
-    except UnweightError as error:
+        with logged_to(arguments.log_file):
+            return _carried_out(arguments, sys.argv[1:] if words is None else words, output)
+    except OutputError as error:
         if arguments.debug:
             raise
-        print(printable(f"unweight {arguments.command}: {error}"), file=sys.stderr)
+        complain(f"unweight {arguments.command}: {error}")
         return error.exit_code
+
+
+def _level(arguments: argparse.Namespace) -> int:
+    if arguments.debug:
+        return logging.DEBUG
+    if arguments.quiet:
+        return logging.ERROR
+    return logging.INFO if arguments.verbose else logging.WARNING
+
+
+def _carried_out(arguments: argparse.Namespace, words: Sequence[str], output: KeptGoing | None) -> int:
+    """Carry the command out, and turn what is raised into a paragraph and an exit code."""
+    LOG.info("unweight %s, Python %s: %s", __version__, platform.python_version(), shlex.join(words))
+    code = UNKNOWN
+    try:
+        code = _run(arguments, output)
+    except UnweightError as error:
+        code = error.exit_code
+        log_traceback()
+        if arguments.debug:
+            raise
+        complain(f"unweight {arguments.command}: {error}")
     except BrokenPipeError:
         # Whoever read the output has closed it (`| head`); what was written to disk is complete.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        code = PIPE_CLOSED
     except KeyboardInterrupt:
-        if words is None:
+        if output is not None:
             gc.freeze()  # or Python looks through all objects of its libraries before it ends
-        print("unweight: interrupted; files written so far are complete", file=sys.stderr)
-        return INTERRUPTED
+        complain("unweight: interrupted; files written so far are complete")
+        code = INTERRUPTED
     except Exception as error:
+        log_traceback()
+        paragraph, code = explained(error)
         if arguments.debug:
             raise
-        paragraph, code = explained(error)
-        print(printable(f"unweight {arguments.command}: {paragraph}"), file=sys.stderr)
+        complain(f"unweight {arguments.command}: {paragraph}")
+    finally:
+        LOG.info("exit code %s", code)
+    return code
+
+
+def _run(arguments: argparse.Namespace, output: KeptGoing | None) -> int:
+    """Load the module of the command and run it; output that could not be printed is an error."""
+    if not is_free(LIBRARIES_BYTES):
+        raise MemoryError  # they would end the process without a word
+    command = importlib.import_module(COMMANDS[arguments.command].module)
+    code = int(command.run(arguments))
+    sys.stdout.flush()
+    if output is None or output.lost is None:
         return code
+    reason = f"standard output could not be written ({output.lost.strerror}); files on disk are complete"
+    complain(f"unweight {arguments.command}: {reason}")
+    return OutputError.exit_code
 
 
 def _interrupt_on_termination() -> None:

@@ -17,10 +17,14 @@ class Verbosity:
     Attributes:
         quiet: Whether only errors are printed.
         debug: Whether errors are raised with their traceback.
+        verbose: Whether the steps of the work are printed.
+        log_file: File of all log records; None for none.
     """
 
     quiet: bool = False
     debug: bool = False
+    verbose: bool = False
+    log_file: Path | None = None
 
 
 @final
@@ -32,12 +36,16 @@ class MappingOutput:
         out: Root of the derivatives.
         no_figures: Whether pictures are left out.
         no_report: Whether the pages of subjects are left out.
+        shared_assets: Whether the viewer of the pages is a file beside them.
+        json: Whether a summary in JSON is printed, and nothing else.
         verbosity: What is printed.
     """
 
     out: Path
     no_figures: bool = False
     no_report: bool = False
+    shared_assets: bool = False
+    json: bool = False
     verbosity: Verbosity = field(default_factory=Verbosity)
 
 

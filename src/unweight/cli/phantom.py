@@ -52,4 +52,4 @@ def run(arguments: argparse.Namespace) -> int:
     result = [(path.relative_to(options.out).as_posix(), path) for path in sidecars]
     code = each(result, measure, debug=debug, what="maps")
     pages = tuple(label for label in subjects if (options.out / f"sub-{label}.html").exists())
-    return max(code, write_pages(options.out, pages, screen, debug=debug))
+    return max(code, write_pages(options.out, pages, screen, debug=debug).code)

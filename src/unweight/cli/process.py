@@ -40,10 +40,17 @@ class PrintableFormatter(logging.Formatter):
 
 
 def log_lines(level: int) -> None:
-    """Show log records from a level on."""
+    """Show log records from a level on; of libraries only warnings, and at level debug everything."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter())
+    handler.setLevel(level)
+    if level > logging.DEBUG:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or _is_own(record))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == "unweight"
 
 
 def log_warnings() -> None:
@@ -94,7 +101,7 @@ def open_closed_streams() -> None:
 
 @final
 class KeptGoing(io.RawIOBase):
-    """Standard output that a full disk makes shorter, and that stops nobody's work.
+    """Standard output, or standard error, that a full disk makes shorter, and that stops nobody's work.
 
     Attributes:
         lost: Why something could not be written; None if all was.
@@ -131,18 +138,24 @@ class KeptGoing(io.RawIOBase):
 
 
 def keep_going() -> KeptGoing | None:
-    """Put standard output that stops nobody's work in place of the usual; None where that is no file."""
-    usual = sys.stdout
-    if not isinstance(usual, io.TextIOWrapper):
-        return None
-    raw = KeptGoing(usual)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=usual.encoding,
-        errors=usual.errors,
-        line_buffering=usual.line_buffering,
-    )
-    return raw
+    """Put streams that stop nobody's work in place of standard output and standard error.
+
+    Returns:
+        That of standard output; None where it is no file.
+    """
+    kept: dict[str, KeptGoing] = {}
+    for name in ("stdout", "stderr"):
+        usual = getattr(sys, name)
+        if isinstance(usual, io.TextIOWrapper):
+            kept[name] = KeptGoing(usual)
+            stream = io.TextIOWrapper(
+                io.BufferedWriter(kept[name]),
+                encoding=usual.encoding,
+                errors=usual.errors,
+                line_buffering=usual.line_buffering or usual.write_through,  # PYTHONUNBUFFERED
+            )
+            setattr(sys, name, stream)
+    return kept.get("stdout")
 
 
 # Of mallopt(3): give memory at the end of the heap back, and blocks that are mapped one by one.

@@ -21,11 +21,13 @@ class ReportOptions:
     Attributes:
         out: Folder of maps.
         subjects: Labels; None for all.
+        shared_assets: Whether the viewer is a file beside the pages.
         verbosity: What is printed.
     """
 
     out: Path
     subjects: tuple[str, ...] | None
+    shared_assets: bool
     verbosity: Verbosity
 
 
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
 
     def work(_: str, label: str) -> None:
-        screen.print(str(write_subject_page(options.out, label)))
+        screen.print(str(write_subject_page(options.out, label, shared_assets=options.shared_assets)))
         missing = unfinished_sets(options.out, label)
         if missing:
             raise IncompleteError(

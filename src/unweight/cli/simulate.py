@@ -22,9 +22,14 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.files.atomic import write_bytes_atomic
 from unweight.files.text_files import write_table
-from unweight.heads.brainweb import find_brainweb, read_brainweb
-from unweight.heads.labels import read_labels
-from unweight.heads.mni152 import read_mni152
+from unweight.heads.source import (
+    ALL,
+    BrainwebHeads,
+    HeadSource,
+    LabelImageHead,
+    Mni152Head,
+    ProceduralHeads,
+)
 from unweight.mapping.model_fit import model_of
 from unweight.registry import model
 from unweight.registry.records import Model
@@ -32,8 +37,6 @@ from unweight.signals.model import SignalModel
 from unweight.signals.parameters import B1, CHI, PD, R2STAR, T1, T2, B
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import with_plaques
-from unweight.synth.anatomy.nuclei import with_nuclei
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.cohort import Cohort, Subject, adjust, subject_anatomy
 from unweight.synth.protocols.prior import (
     ContrastPrior,
@@ -146,11 +149,12 @@ def run(arguments: argparse.Namespace) -> int:
     cohort = Cohort(n=options.n_subjects, seed=options.seed)
     if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
         raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")
-    heads = None if options.heads is None else find_brainweb(options.heads)
+    heads = _source(options, cohort)
+    n_heads = len(heads.names(ALL))
     rows: list[tuple[str, float, str, str]] = []
     for index, person in enumerate(cohort):
         label = f"{index + 1:03d}"
-        anatomy, factor = _anatomy(heads, index, person, options)
+        anatomy, factor = _anatomy(heads.read(ALL, index % n_heads), person, options)
         _simulate(anatomy, factor, (person, label), options)
         rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
         _list(rows, options.out / "bids")
@@ -168,27 +172,30 @@ def _list(rows: list[tuple[str, float, str, str]], root: Path) -> None:
     write_bytes_atomic(root / "participants.json", (json.dumps(about, indent=2) + "\n").encode())
 
 
-def _anatomy(
-    heads: tuple[Path, ...] | None, index: int, person: Subject, options: SimulateOptions
-) -> tuple[Anatomy, Factor]:
-    """Return a head, and how many of its voxels make one of the scanner's along each axis."""
+def _source(options: SimulateOptions, cohort: Cohort) -> HeadSource:
+    """Return the heads asked for; those drawn from random numbers have the layers that are wanted."""
+    if options.heads is not None:
+        return BrainwebHeads(options.heads)
+    if options.labels is not None:
+        image, materials = options.labels
+        return LabelImageHead(image=image, materials=materials)
+    if options.mni:
+        return Mni152Head()
+    x, y, z = HEAD_SHAPE
+    layers = z if options.slices is None else options.slices * FACTORS[options.contrast][2]
+    return ProceduralHeads(
+        generator=lambda part, index: cohort.subject(index).generator("anatomy"),
+        counts={ALL: options.n_subjects},
+        shape=(x, y, min(layers, z)),
+        voxel_mm=HEAD_VOXEL_MM,
+        centre_mm=HEAD_MIDDLE_MM,
+    )
+
+
+def _anatomy(head: Anatomy, person: Subject, options: SimulateOptions) -> tuple[Anatomy, Factor]:
+    """Return the anatomy of a person, and how many of its voxels make one of the scanner's, by axis."""
     factor = FACTORS[options.contrast]
-    if heads is not None:
-        anatomy = with_nuclei(read_brainweb(heads[index % len(heads)]))
-    elif options.labels is not None:
-        image, names = options.labels
-        anatomy = read_labels(image, names, subject=image.name.split(".")[0])
-    elif options.mni:
-        anatomy = with_nuclei(read_mni152())
-    else:
-        layers = HEAD_SHAPE[2] if options.slices is None else options.slices * factor[2]
-        anatomy = procedural_head(
-            person.generator("anatomy"),
-            shape=(HEAD_SHAPE[0], HEAD_SHAPE[1], min(layers, HEAD_SHAPE[2])),
-            voxel_mm=HEAD_VOXEL_MM,
-            centre_mm=HEAD_MIDDLE_MM,
-        )
-    anatomy = subject_anatomy(anatomy, person)
+    anatomy = subject_anatomy(head, person)
     if min(anatomy.voxel_mm) > COARSEST_MM:
         factor = (1, 1, 1)
     if options.lesions:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import Command, argument, flag, label
+from unweight.cli.arguments import SHARED_ASSETS, Command, argument, flag, label
 from unweight.registry import commands
 
 BATCH = ("slurm", "pbs", "sge", "lsf", "oar", "htcondor")
@@ -50,6 +50,14 @@ CHOICE = (
     argument(
         "--only", nargs="+", choices=commands(), help="kinds of maps; default: all that the images allow"
     ),
+    argument(
+        "--bids-filter-file",
+        "--bids_filter_file",
+        type=Path,
+        metavar="JSON",
+        help='which series to use, by suffix and entities, as for fMRIPrep: {"t1w": {"acquisition": null}}',
+    ),
+    flag("--follow-links", help="accept images that are links to files outside the dataset"),
     argument("--config", type=Path, metavar="TOML", help="settings file, see `unweight init`"),
     argument(
         "--set",
@@ -66,6 +74,7 @@ CHOICE = (
     ),
     flag("--gpu", help="use one GPU per worker"),
     flag("--no-report", help="do not write the HTML reports"),
+    SHARED_ASSETS,
 )
 BATCH_JOB = (
     argument(

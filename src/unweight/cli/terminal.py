@@ -1,5 +1,6 @@
 """What the terminal shows: lines, tables and progress. The only place that knows rich."""
 
+import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from unweight.cli.log_file import PRINT_LOG, complain, log_printed
 from unweight.core.estimator import Progress as Report
 from unweight.core.text import printable
 
@@ -33,12 +35,27 @@ class Printable(RenderHook):
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Return what is to be shown instead."""
+        if PRINT_LOG.handlers:
+            for renderable in renderables:
+                log_printed(_plain_text(renderable))
         return [
             renderable.blank_copy(printable(renderable.plain))
             if isinstance(renderable, Text)
             else renderable
             for renderable in renderables
         ]
+
+
+def _plain_text(renderable: ConsoleRenderable) -> str:
+    """Return what is shown as plain text; bars move, and are left out."""
+    if isinstance(renderable, Text):
+        return renderable.plain
+    if not isinstance(renderable, Table):
+        return ""
+    page = Console(file=io.StringIO(), width=PLAIN_WIDTH, markup=False, emoji=False)
+    with page.capture() as captured:
+        page.print(renderable)
+    return captured.get()
 
 
 def console(*, quiet: bool = False) -> Console:
@@ -55,8 +72,8 @@ def _plain(screen: Console) -> Console:
 
 
 def error_line(text: str) -> None:
-    """Say what went wrong, on standard error, as one line."""
-    print(printable(text), file=sys.stderr)
+    """Print what went wrong on standard error, as one line."""
+    complain(text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:

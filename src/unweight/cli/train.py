@@ -1,22 +1,25 @@
 """`unweight train`: from heads, people or real images and a preset to weights, with card and error bars."""
 
 import argparse
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from rich.console import Console
 
+from unweight.cli.mask_training import HeadTraining
 from unweight.cli.options import options_of
 from unweight.cli.terminal import Course, console, course, table
 from unweight.cli.train_options import TrainOptions, recipe_from
 from unweight.cli.training_console import ConsoleCallback
 from unweight.cli.training_record import FOLDER, TrainingRecord
 from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
-from unweight.cli.training_time import n_cores, with_time
+from unweight.cli.training_time import SIMULATION_SHARE, n_cores, scoring_time, with_checks, with_time
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic
+from unweight.learn.brain_mask.method import MaskMethod
 from unweight.learn.pairs.pair_data import PairMethod
 from unweight.learn.training.comparison import Comparison, comparison
 from unweight.learn.training.execution import Precision, current_rank
@@ -38,6 +41,11 @@ from unweight.mapping.device import device_for
 from unweight.registry import pipelines, trained_method, trained_methods
 
 SHIPPED = "shipped"
+TOO_SHORT = (
+    "note: simulation and scoring take longer than --minutes {minutes:g}; the network is trained for the "
+    "fewest steps, {steps}"
+)
+BASE_SHARE = 0.6  # of the minutes, for the network whose residual is learned afterwards
 COMPARISON = "-comparison.json"
 
 
@@ -49,10 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         residuals = ", ".join(item.weights for item in trained_methods() if item.base)
         raise UsageError(f"--base goes with {residuals} only")
     source = _source(options)
+    began = time.perf_counter()
     if base and source.keeps_base and options.base is None and base not in available(options.out):
-        first = replace(options, method=base, start=None)
-        _train(first, _source(first))
-    return _train(options, source)
+        minutes = None if options.minutes is None else BASE_SHARE * options.minutes
+        first = replace(options, method=base, start=None, minutes=minutes)
+        _train(first, _source(first), began)
+    return _train(options, source, began)
 
 
 def _source(options: TrainOptions) -> TrainingSource:
@@ -61,10 +71,12 @@ def _source(options: TrainOptions) -> TrainingSource:
         return SlabTraining(options=options, source=method)
     if isinstance(method, PairMethod):
         return PairTraining(options=options, method=method)
+    if isinstance(method, MaskMethod):
+        return HeadTraining(options=options, method=method)
     raise UsageError(f"{options.method} is not trained from the command line")
 
 
-def _train(options: TrainOptions, source: TrainingSource) -> int:
+def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
     rank = current_rank()
     quiet = options.verbosity.quiet or rank.rank > 0
     screen = console(quiet=quiet)
@@ -101,9 +113,14 @@ def _train(options: TrainOptions, source: TrainingSource) -> int:
     workers = options.workers if options.workers is not None else n_cores() // rank.n
     with course(quiet=quiet) as display:
         callback = NULL_CALLBACK if quiet else ConsoleCallback(display=display, samples_are=source.samples)
-        data = source.data(asked, workers if workers > 1 else 0, record.folder, callback)
+        n_workers = workers if workers > 1 else 0
+        timing = Timing(options=options, device=device, precision=precision, base=base, began=began)
+        planned = recipe or timing.simulation(asked, source, n_workers)
+        data = source.data(planned, n_workers, record.folder, callback)
         if recipe is None:
-            recipe = _timed(asked, data, device, options.minutes, base, precision)
+            recipe = timing.steps(planned, data)
+            if options.minutes is not None and timing.left() < 0:
+                display.line(TOO_SHORT.format(minutes=options.minutes, steps=recipe.plan.n_steps))
             if rank.rank == 0:
                 record.write(recipe)
         _introduce(display, recipe, source.description(recipe, data), device)
@@ -168,18 +185,49 @@ def _base(options: TrainOptions, source: TrainingSource, screen: Console) -> Bas
     return base
 
 
-def _timed(
-    recipe: Recipe[Any, Any],
-    data: TrainingData,
-    device: torch.device,
-    minutes: float | None,
-    base: BaseNetwork | None,
-    precision: Precision,
-) -> Recipe[Any, Any]:
-    """Return the recipe with as many steps as fit into these minutes."""
-    if minutes is None:
-        return recipe
-    return with_time(recipe, base, data.trial(recipe), device, minutes, precision)
+@final
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """The time that a training may take, and what it is spent on.
+
+    Attributes:
+        options: Of the command, with the minutes; without them recipes stay as they are.
+        device: Where to train.
+        precision: Of the losses.
+        base: The network whose residual is learned, where one is.
+        began: When the command began [s].
+    """
+
+    options: TrainOptions
+    device: torch.device
+    precision: Precision
+    base: BaseNetwork | None
+    began: float
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return 60 * (self.options.minutes or 0.0) - (time.perf_counter() - self.began)
+
+    def simulation(
+        self, recipe: Recipe[Any, Any], source: TrainingSource, n_workers: int
+    ) -> Recipe[Any, Any]:
+        """Return the recipe with as many samples as can be simulated in their share of the time."""
+        if self.options.minutes is None:
+            return recipe
+        return source.within(recipe, SIMULATION_SHARE * self.left(), n_workers)
+
+    def steps(self, recipe: Recipe[Any, Any], data: TrainingData) -> Recipe[Any, Any]:
+        """Return the recipe with as many steps as fit into what simulation and scoring leave."""
+        if self.options.minutes is None:
+            return recipe
+        batches = data.batches(recipe)
+        scoring = scoring_time(recipe, data, self.base, self.device)
+        n_assessed = 1 if self.options.compare_with is None else 3
+        seconds = self.left() - n_assessed * scoring.assessment
+        n_checks = scoring.n_checks(seconds)
+        minutes = max(0.0, seconds - n_checks * scoring.check) / 60
+        timed = with_time(recipe, self.base, batches, self.device, minutes, self.precision)
+        return with_checks(timed, n_checks)
 
 
 def _introduce(display: Course, recipe: Recipe[Any, Any], description: str, device: torch.device) -> None:

@@ -33,7 +33,7 @@ class TrainOptions:
         tr: Their repetition time [s].
         readout_time: Their excitation to last echo [s].
         like: Images or sidecars from which these times are taken.
-        minutes: Of the training, from which the number of steps follows.
+        minutes: Of the whole command, from which the numbers of samples and steps follow.
         steps: Of the training.
         slabs: To train on.
         bids: BIDS tree with MEGRE and T1w to train on in place of simulations.

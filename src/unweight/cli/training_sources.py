@@ -1,5 +1,6 @@
 """What `unweight train` learns from: slabs of heads, or pairs of echoes and T1w, simulated or real."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,15 @@ from unweight.cli.train_options import TrainOptions
 from unweight.cli.training_record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
-from unweight.heads.brainweb import find_brainweb, read_brainweb, subject_of
+from unweight.heads.source import TRAIN as TRAIN_PART
+from unweight.heads.source import (
+    VALIDATION,
+    BrainwebHeads,
+    HeadSource,
+    ProceduralHeads,
+    head_source,
+    whole_heads,
+)
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.pair import Pair, load_pair
 from unweight.learn.pairs.pair_data import PairData, PairMethod, make_pairs
@@ -25,13 +34,9 @@ from unweight.learn.training.recipe import Recipe, without_newer
 from unweight.learn.training.sample_cache import Heads, SlabData, SlabSource
 from unweight.learn.training.trainable import TrainingData, trainable
 from unweight.registry import trained_methods
-from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.anatomy.split import split_subjects
-from unweight.synth.anatomy.whole_head import whole_head
 
-LEARNING = ("train", "validation")
+LEARNING = (TRAIN_PART, VALIDATION)
 # Of heads drawn from random numbers: eight centimetres around the deep nuclei.
 HEAD_SHAPE, HEAD_VOXEL_MM = (360, 432, 160), (0.5, 0.5, 0.5)
 HEAD_MIDDLE_MM = (0.0, -16.0, 12.0)
@@ -41,6 +46,7 @@ OPTIONS = ("bids", "labels", "people", "pairs")
 N_DRAWN = {"train": 4, "validation": 2}
 REAL_SHARES = (0.8, 0.2, 0.0)
 FEWEST_REAL = 2
+FEWEST_SLABS, FEWEST_PEOPLE = 16, 4
 
 
 class TrainingSource(ABC):
@@ -61,6 +67,13 @@ class TrainingSource(ABC):
     @abstractmethod
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Find whose images are for what, before anything is computed."""
+
+    @abstractmethod
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with so few samples that their simulation takes at most these seconds.
+
+        How many the call names, or the recipe has, is never exceeded; real images are all used.
+        """
 
     @abstractmethod
     def asked(self) -> dict[str, Any]:
@@ -93,7 +106,8 @@ class SlabTraining(TrainingSource):
 
     options: TrainOptions
     source: SlabSource
-    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
+    heads: HeadSource = field(init=False)
+    slabs: SlabData | None = field(default=None, init=False)
     samples: ClassVar[str] = "slabs"
     keeps_base: ClassVar[bool] = False
 
@@ -104,18 +118,37 @@ class SlabTraining(TrainingSource):
                 f"{self.options.method} takes no {', '.join(given)}",
                 remedy=f"They go with {', '.join(_pair_methods())}.",
             )
+        drawn = ProceduralHeads(
+            generator=lambda part, index: seeded_generator(self.options.seed, "head", part, index),
+            counts=N_HEADS,
+            shape=HEAD_SHAPE,
+            voxel_mm=HEAD_VOXEL_MM,
+            centre_mm=HEAD_MIDDLE_MM,
+        )
+        self.heads = head_source(self.options.heads, drawn)
 
     def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
         """Return the recipe as it is."""
         return recipe
 
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
-        """Choose the heads."""
-        self.chosen = chosen_heads(self.options.heads)
+        """Check that there are heads for every part."""
+        self.heads.record(LEARNING)
+
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with fewer slabs, if the call gives no number."""
+        if self.options.slabs is not None:
+            return recipe
+        each = self._slab_data().seconds_each(recipe) / max(1, n_workers)
+        while recipe.n_slabs > FEWEST_SLABS:
+            if each * (recipe.n_slabs + sum(self.source.held_out(recipe))) <= seconds:
+                break
+            recipe = replace(recipe, n_slabs=max(FEWEST_SLABS, int(0.9 * recipe.n_slabs)))
+        return recipe
 
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
-        return {"heads": _plain_heads(self.chosen)}
+        return {"heads": self.heads.record(LEARNING)}
 
     def subfolder(self, method: str) -> str:
         """Return that it is the folder of trainings itself."""
@@ -125,11 +158,14 @@ class SlabTraining(TrainingSource):
         self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
     ) -> SlabData:
         """Return slabs of the heads."""
-        parts = {part: self._heads(part) for part in LEARNING}
-        heads = Heads(train=parts["train"], validation=parts["validation"])
-        return SlabData(
-            source=self.source, heads=heads, n_workers=n_workers, folder=folder, callback=callback
-        )
+        return replace(self._slab_data(), n_workers=n_workers, folder=folder, callback=callback)
+
+    def _slab_data(self) -> SlabData:
+        if self.slabs is None:
+            parts = {part: tuple(self.heads.heads(part)) for part in LEARNING}
+            heads = Heads(train=parts[TRAIN_PART], validation=parts[VALIDATION])
+            self.slabs = SlabData(source=self.source, heads=heads)
+        return self.slabs
 
     def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
         """Return how many slabs, and whose heads."""
@@ -138,19 +174,6 @@ class SlabTraining(TrainingSource):
             ", ".join(head.subject for head in part) for part in (heads.train, heads.validation)
         )
         return f"{recipe.n_slabs} slabs from {train}; scored on {validation}"
-
-    def _heads(self, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None and self.options.heads is not None:
-            return _read_heads(self.options.heads, self.chosen[part])
-        return tuple(
-            procedural_head(
-                seeded_generator(self.options.seed, "head", part, index),
-                shape=HEAD_SHAPE,
-                voxel_mm=HEAD_VOXEL_MM,
-                centre_mm=HEAD_MIDDLE_MM,
-            )
-            for index in range(N_HEADS[part])
-        )
 
 
 @final
@@ -165,7 +188,6 @@ class PairTraining(TrainingSource):
 
     options: TrainOptions
     method: PairMethod[Any]
-    chosen: Mapping[str, tuple[str, ...]] | None = field(default=None, init=False)
     real: Mapping[str, tuple[PairedSubject, ...]] | None = field(default=None, init=False)
     samples: ClassVar[str] = "people"
     keeps_base: ClassVar[bool] = True
@@ -199,7 +221,7 @@ class PairTraining(TrainingSource):
     def find(self, recipe: Recipe[Any, Any], screen: Console) -> None:
         """Choose the heads of simulated people, or find the subjects of a tree."""
         if self.options.bids is None:
-            self.chosen = chosen_heads(self.options.heads)
+            self._heads(recipe.slabs).record(LEARNING)
             return
         result = paired_subjects([self.options.bids], labels=self.options.labels)
         for left in result.left_out:
@@ -219,10 +241,27 @@ class PairTraining(TrainingSource):
             names = {"train": names["train"][1:], "validation": names["train"][:1]}
         self.real = {part: tuple(by_label[label] for label in labels) for part, labels in names.items()}
 
+    def within(self, recipe: Recipe[Any, Any], seconds: float, n_workers: int) -> Recipe[Any, Any]:
+        """Return the recipe with fewer people, if the call gives no number and no real images."""
+        if self.real is not None or self.options.people is not None:
+            return recipe
+        cohort: CohortRecipe = recipe.slabs
+        began = time.perf_counter()
+        person_pair(cohort, self._heads(cohort, "train"), "train", cohort.pair_indices("train")[0])
+        each = (time.perf_counter() - began) / max(1, n_workers)
+        n = int(seconds / each)
+        n_train, n_validation, n_test = cohort.n
+        if n_train + n_validation <= n:
+            return recipe
+        n_validation = min(n_validation, max(1, n // 9))
+        n_train = min(n_train, max(FEWEST_PEOPLE, n - n_validation))
+        return replace(recipe, slabs=replace(cohort, n=(n_train, n_validation, n_test)), n_slabs=n_train)
+
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads, or the contents of the images."""
         if self.real is None:
-            return {"people": {"heads": _plain_heads(self.chosen)}}
+            folder = self.options.heads
+            return {"people": {"heads": None if folder is None else BrainwebHeads(folder).record(LEARNING)}}
         files = {part: list(map(contents_of, subjects)) for part, subjects in self.real.items()}
         return {"people": {"files": files}}
 
@@ -259,7 +298,7 @@ class PairTraining(TrainingSource):
             about = {"part": part, "files": [contents_of(subject) for subject in chosen]}
             make, indices = partial(_pair_of, chosen), range(len(chosen))
         else:
-            heads = self._heads(cohort, part)
+            heads = tuple(self._heads(cohort).heads(part))
             about = {
                 "method": COHORT_OF,
                 "cohort": without_newer(cohort),
@@ -273,30 +312,8 @@ class PairTraining(TrainingSource):
         paths = make_pairs(make, indices, folder, about, n_workers=n_workers, progress=progress)
         return tuple(load_pair(path) for path in paths)
 
-    def _heads(self, cohort: CohortRecipe, part: str) -> tuple[Anatomy, ...]:
-        if self.chosen is not None and self.options.heads is not None:
-            return _read_heads(self.options.heads, self.chosen[part])
-        return tuple(whole_head(cohort.seed, part, index) for index in range(N_DRAWN[part]))
-
-
-def chosen_heads(folder: Path | None) -> dict[str, tuple[str, ...]] | None:
-    """Return the files of training and validation; None for heads drawn from random numbers.
-
-    Raises:
-        UsageError: The heads are too few.
-        InputError: There are none.
-    """
-    if folder is None:
-        return None
-    files = {subject_of(path): path.name for path in find_brainweb(folder)}
-    split = split_subjects(files)
-    for part in LEARNING:
-        if not split[part]:
-            raise UsageError(
-                f"{len(files)} heads leave none for {part}",
-                remedy="Give at least four, or leave --brainweb-dir out.",
-            )
-    return {part: tuple(files[name] for name in split[part]) for part in LEARNING}
+    def _heads(self, cohort: CohortRecipe) -> HeadSource:
+        return head_source(self.options.heads, whole_heads(cohort.seed, N_DRAWN))
 
 
 def _pair_methods() -> tuple[str, ...]:
@@ -307,14 +324,6 @@ def _pair_methods() -> tuple[str, ...]:
 def _methods_of_labels() -> tuple[str, ...]:
     methods = ((name, trainable(name)) for name in _pair_methods())
     return tuple(name for name, item in methods if isinstance(item, PairMethod) and item.needs_labels)
-
-
-def _plain_heads(chosen: Mapping[str, tuple[str, ...]] | None) -> dict[str, list[str]] | None:
-    return None if chosen is None else {part: list(names) for part, names in chosen.items()}
-
-
-def _read_heads(folder: Path, names: Sequence[str]) -> tuple[Anatomy, ...]:
-    return tuple(with_nuclei(read_brainweb(folder / name)) for name in names)
 
 
 def _pair_of(chosen: Sequence[PairedSubject], index: int) -> Pair:

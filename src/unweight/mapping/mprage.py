@@ -27,6 +27,7 @@ from unweight.learn.pairs.echo_channels import Conditions
 from unweight.learn.pairs.planes import Planes
 from unweight.learn.pairs.scan_range import NEEDED, range_of_card
 from unweight.learn.training.model_card import Card
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
 from unweight.mapping.output import OutputSet
@@ -39,7 +40,7 @@ from unweight.mapping.series import (
     shape_of,
 )
 from unweight.prepare.computing_memory import check_memory
-from unweight.prepare.qsm_series import FieldDirection, direction_of
+from unweight.prepare.qsm_series import FieldDirection, brain_of_echoes, direction_of
 from unweight.registry import method, methods
 
 FAMILY = "mprage"
@@ -68,6 +69,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         seed: Of the draws.
         weights: Folder of weights; None for those of the package.
         device: `auto`, `cpu` or `cuda`.
+        brain: How the brain is found, where there is no mask.
     """
 
     images: SeriesInput
@@ -83,8 +85,10 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     seed: int = 0
     weights: Path | None = None
     device: str = "auto"
+    brain: MaskOptions = field(default_factory=MaskOptions)
 
     def __post_init__(self) -> None:
+        self.brain.check(self.images.mask)
         if self.no_phase and self.images.phase_images:
             raise UsageError("--phase and --no-phase exclude each other")
         chosen = method(self.method, FAMILY)
@@ -175,7 +179,13 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         direction = FieldDirection()
         if read.acquisition.kind is SignalKind.COMPLEX and conditions.chi and "Chi" not in known:
             direction = direction_of(read, self.options.b0_direction)
-        notes = (*read.notes, *direction.notes)
+        acquisition, how = read.acquisition, "given"
+        brain_remarks: tuple[str, ...] = ()
+        if not self._has_mask(read):
+            brain = brain_of_echoes(read.acquisition, self.options.brain.finder())
+            acquisition = replace(read.acquisition, mask=brain.mask)
+            how, brain_remarks = brain.how, brain.remarks
+        notes = (*read.notes, *direction.notes, *brain_remarks)
         estimator = EchoT1w(
             synthesise=self.synthesiser,
             conditions=conditions,
@@ -188,7 +198,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         estimator.accept(read.acquisition)
         doubts = estimator.doubts(read.acquisition)
         feedback.line(f"{label}: R2* and susceptibility")
-        prepared = estimator.prepare(read.acquisition, estimator.fit if conditions.chi else None)
+        prepared = estimator.prepare(acquisition, estimator.fit if conditions.chi else None)
         ahead = seconds_ahead(self.synthesiser, prepared.channels())
         feedback.line(f"{label}: {self.card.name}, about {_duration(ahead)}")
         maps = estimator.make(prepared, read.acquisition.affine, feedback.progress, doubts=doubts)
@@ -210,7 +220,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
                 "TrainedOn": self.card.trained_on,
                 "Seed": self.options.seed,
                 "Draws": 0 if maps.draws is None else len(maps.draws),
-                "BrainMask": "given" if self._has_mask(read) else "segmented in the last echo",
+                "BrainMask": how,
                 "Given": self._sources_of_maps(),
             },
         )

@@ -1,7 +1,7 @@
 """Magnetic susceptibility from magnitude and phase of multi-echo gradient echo."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import final
 
@@ -13,6 +13,7 @@ from unweight.bids.series.readout import Echoes, check_echoes
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import UsageError
 from unweight.fit.susceptibility import QUALITY_LIMIT, Reference, SusceptibilityFit
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
 from unweight.mapping.output import OutputSet
@@ -57,6 +58,7 @@ class QsmOptions(MappingOptions[FoundImages, Series]):
         quality_limit: Residual of the phase above which a voxel is excluded [rad].
         qsmxt: Whether an installed qsmxt does background removal and inversion.
         device: `auto`, `cpu` or `cuda`.
+        brain: How the brain is found, where there is no mask.
     """
 
     images: SeriesInput
@@ -68,8 +70,10 @@ class QsmOptions(MappingOptions[FoundImages, Series]):
     quality_limit: float = QUALITY_LIMIT
     qsmxt: bool = False
     device: str = "auto"
+    brain: MaskOptions = field(default_factory=MaskOptions)
 
     def __post_init__(self) -> None:
+        self.brain.check(self.images.mask)
         if self.images.magnitude_images and not self.images.phase_images:
             raise UsageError("susceptibility needs the phase", remedy="Give --mag together with --phase.")
         if not self.quality_limit > 0:
@@ -138,12 +142,10 @@ class QsmMapper(SeriesMapper[FoundImages, Series]):
             Echoes.GRADIENT,
             "The phase of spin echoes contains no field information.",
         )
-        field = direction_of(read, self.fit.direction)
-        fit = replace(self.fit, direction=field.direction).to(self.device)
-        series = replace(
-            read, notes=(*read.notes, *field.notes), acquisition=read.acquisition.to(self.device)
-        )
-        result = map_susceptibility(series, fit, feedback.progress)
+        b0 = direction_of(read, self.fit.direction)
+        fit = replace(self.fit, direction=b0.direction).to(self.device)
+        series = replace(read, notes=(*read.notes, *b0.notes), acquisition=read.acquisition.to(self.device))
+        result = map_susceptibility(series, fit, feedback.progress, self.options.brain.finder())
         names = {"background": self.options.background, "inversion": self.options.inversion_name}
         provenance = provenance_of(
             series, algorithm=ALGORITHM.format(**names), reference=REFERENCE, settings=result.settings

@@ -4,6 +4,8 @@ Commands and `unweight.api` go the same way: options find series, their mapper r
 maps it becomes, and makes it. What is written is the same, to the bit.
 """
 
+import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from unweight.metrics.accuracy import quartiles
 from unweight.report.figures import draw_maps
 from unweight.report.subject import write_subject_page
 
+LOG = logging.getLogger(__name__)
 Found = TypeVar("Found")
 Read = TypeVar("Read")
 Table = tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
@@ -223,7 +226,9 @@ def map_found(
     Raises:
         IncompleteError: No voxel has a value.
     """
+    began = time.perf_counter()
     read = mapper.read(source)
+    LOG.info("%s: images read in %.1f s", label, time.perf_counter() - began)
     if out is not None:
         Destination(out=out, output=mapper.output(read)).check()
     return map_read(mapper, label, read, feedback)
@@ -237,7 +242,9 @@ def map_read(
     Raises:
         IncompleteError: No voxel has a value.
     """
+    began = time.perf_counter()
     mapped = mapper.estimate(label, read, feedback)
+    LOG.info("%s: maps computed in %.1f s", label, time.perf_counter() - began)
     check_any_value(mapped.maps)
     return mapped
 

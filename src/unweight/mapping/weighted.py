@@ -26,6 +26,7 @@ from unweight.core.maps import ParameterMaps
 from unweight.core.weighting import Readout
 from unweight.learn.weighted.fewer_images import note_on_fewer_images
 from unweight.learn.weighted.protocol_judge import judge_of
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
 from unweight.mapping.exam import ExamSource, check_choice, exam_of_named, exams_in_tree, opened
 from unweight.mapping.output import OutputSet
@@ -96,6 +97,7 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
         method: Of the registry.
         weights: Folder of weights; None for those of the package.
         device: `auto`, `cpu` or `cuda`.
+        brain: How the brain is found, where there is no mask.
     """
 
     inputs: tuple[Path, ...] = ()
@@ -115,8 +117,10 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
     method: str = "embedding"
     weights: Path | None = None
     device: str = "auto"
+    brain: MaskOptions = field(default_factory=MaskOptions)
 
     def __post_init__(self) -> None:
+        self.brain.check(self.mask)
         if bool(self.files) == bool(self.inputs):
             raise UsageError(
                 "give either a BIDS tree, a folder or files, or files with --t1w, --t2w and --flair",
@@ -219,6 +223,7 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
             reference=next((name for name in CONTRASTS if name.lower() == self.reference), None),
             register=not self.no_register,
             correct_bias=self.n4,
+            finder=self.brain.finder(),
         )
 
 

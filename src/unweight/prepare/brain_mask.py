@@ -77,6 +77,12 @@ def find_brain(images: Sequence[Volume], voxel_mm: tuple[float, float, float]) -
     return torch.from_numpy(mask)
 
 
+def stripped_brain(images: Sequence[Volume]) -> Mask | None:
+    """Return the brain in images in which everything else is 0; None for other images."""
+    stripped = _stripped([np.nan_to_num(image.detach().cpu().float().numpy()) for image in images])
+    return None if stripped is None else torch.from_numpy(stripped)
+
+
 def grown(mask: Mask, margin_mm: float, voxel_mm: tuple[float, float, float]) -> Mask:
     """Return a mask with a margin around it."""
     return torch.from_numpy(_dilated(mask.cpu().numpy(), margin_mm, voxel_mm))

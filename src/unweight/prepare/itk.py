@@ -1,4 +1,4 @@
-"""The door to SimpleITK, an optional dependency that is loaded when it is first needed.
+"""The door to SimpleITK, which is loaded when it is first needed.
 
 Affines here are those of NIfTI (RAS+); ITK counts x to the left and y to the back (LPS+), so that the
 first two rows change sign on the way in, and transforms change on both sides on the way out.
@@ -30,7 +30,7 @@ def simpleitk() -> Any:
     except ImportError as error:
         raise UsageError(
             "registration and N4 need SimpleITK, which is not installed here",
-            remedy="pip install 'unweight[align]'; or give images that are already on one grid.",
+            remedy="pip install SimpleITK; or give images that are already on one grid.",
         ) from error
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
+import torch
+
 from unweight.bids.derivatives.description import DerivedImage, set_desc
 from unweight.bids.nifti.grid import ALIGNED, SCANNER, Placement
 from unweight.bids.read import Series
@@ -15,7 +17,7 @@ from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import Reconstruction, SusceptibilityFit
-from unweight.prepare.echo_mask import find_brain_in_echoes
+from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain
 from unweight.registry import load, methods
 from unweight.signals.parameters import CHI
 from unweight.susceptibility.background import BackgroundRemoval
@@ -68,9 +70,18 @@ class MappedSusceptibility:
 
 
 def map_susceptibility(
-    series: Series, fit: SusceptibilityFit, progress: Progress | None = None
+    series: Series,
+    fit: SusceptibilityFit,
+    progress: Progress | None = None,
+    finder: BrainFinder | None = None,
 ) -> MappedSusceptibility:
     """Find the brain if no mask was given, and map it.
+
+    Args:
+        series: Complex echoes.
+        fit: The estimator.
+        progress: Called as it proceeds.
+        finder: What finds the brain; None for the classical method.
 
     Raises:
         InputError: There is no brain to find, or no phase to use.
@@ -78,9 +89,12 @@ def map_susceptibility(
     """
     acquisition = series.acquisition
     fit.accept(acquisition)
+    remarks: tuple[str, ...] = ()
     how = "given"
     if acquisition.mask is None:
-        acquisition, how = _masked(acquisition), "segmented in the last echo"
+        brain = brain_of_echoes(acquisition, finder or ClassicalBrain())
+        acquisition = replace(acquisition, mask=brain.mask)
+        how, remarks = brain.how, brain.remarks
     reconstruction = fit.reconstruct(acquisition, progress)
     return MappedSusceptibility(
         maps=reconstruction.maps,
@@ -94,7 +108,7 @@ def map_susceptibility(
             "BrainMask": how,
             "StandardDeviation": "from phase noise only, by the closed-form inversion",
         },
-        notes=(*series.notes, *reconstruction.notes),
+        notes=(*series.notes, *remarks, *reconstruction.notes),
     )
 
 
@@ -172,12 +186,16 @@ def _no_direction(problem: str, series: Series) -> InputError:
     )
 
 
-def _masked(acquisition: Acquisition) -> Acquisition:
-    affine = acquisition.affine
-    size = (1.0, 1.0, 1.0) if affine is None else geometry_of(affine).voxel_mm
-    order = acquisition.protocol.require("echo_time", "susceptibility").argsort()
-    brain = find_brain_in_echoes(acquisition.signal.abs()[..., order.to(acquisition.signal.device)], size)
-    return replace(acquisition, mask=brain)
+def brain_of_echoes(acquisition: Acquisition, finder: BrainFinder) -> FoundBrain:
+    """Return the brain in complex or magnitude echoes.
+
+    Raises:
+        InputError: Nothing like a brain is in them.
+    """
+    affine = torch.eye(4, dtype=torch.float64) if acquisition.affine is None else acquisition.affine
+    order = acquisition.protocol.require("echo_time", "a brain mask").argsort()
+    magnitude = acquisition.signal.abs()[..., order.to(acquisition.signal.device)]
+    return finder.in_echoes(magnitude, affine)
 
 
 def _direction(acquisition: Acquisition, fit: SusceptibilityFit) -> Triple:

@@ -43,6 +43,7 @@ from unweight.core.errors import (
 from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.weighting import Weighting
 from unweight.prepare.bias_field import without_bias
+from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain
 from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.lattice import PlacedImage, VoxelGrid
@@ -74,6 +75,7 @@ class MapsFiles:
         reference: The contrast whose grid maps lie on; None for the first there is.
         register: Whether images on other grids are registered, or only resampled.
         correct_bias: Whether N4 takes the bias field out first.
+        finder: What finds the brain, where there is no mask.
         entries: Of images whose sidecars do not lie beside them, by contrast.
         contrast_agent: Whether images after a contrast agent are accepted.
     """
@@ -85,6 +87,7 @@ class MapsFiles:
     reference: str | None = None
     register: bool = True
     correct_bias: bool = False
+    finder: BrainFinder = field(default_factory=ClassicalBrain)
     entries: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}))
     contrast_agent: bool = False
 
@@ -172,9 +175,13 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         if info:
             moved[name] = info
             notes.append(f"{name} was resampled to the grid of {home}: {info}")
-    how = "segmented by intensity and shape" if given is None else "given"
-    x, y, z = turn.affine[:3, :3].norm(dim=0).tolist()
-    mask = find_brain(tuple(signals.values()), (x, y, z)) if given is None else turn.apply(given)
+    brain = (
+        files.finder.in_images(tuple(signals.values()), turn.affine)
+        if given is None
+        else FoundBrain(mask=turn.apply(given), how="given")
+    )
+    mask = brain.mask
+    notes += brain.remarks
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
         raise InputError(
             "the mask contains no voxel in which the images have a signal",
@@ -216,7 +223,7 @@ def read_examination(files: MapsFiles) -> ReadExamination:
             "MagneticFieldStrength": strength,
             "Reference": home,
             "Registered": moved,
-            "BrainMask": how,
+            "BrainMask": brain.how,
             "BiasFieldCorrection": "N4" if files.correct_bias else "none",
         },
         acquired={

@@ -22,9 +22,10 @@ from typing import Any
 from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
 from unweight.registry.metrics import METRICS
-from unweight.registry.pipelines import DATASETS, MODELS, PIPELINES, QUANTITIES
+from unweight.registry.pipelines import BENCHMARKS, DATASETS, MODELS, PIPELINES, QUANTITIES
 from unweight.registry.records import (
     DatasetName,
+    FamilyBenchmark,
     Inputs,
     Method,
     Metric,
@@ -170,9 +171,22 @@ def compared_names(family: str) -> tuple[str, ...]:
     return tuple("+".join(parts) for parts in product(*names)) if members else ()
 
 
-def benchmarks() -> tuple[Pipeline, ...]:
-    """Return the pipelines that have a benchmark."""
-    return tuple(item for item in pipelines() if item.benchmark)
+def benchmarks() -> tuple[Pipeline | FamilyBenchmark, ...]:
+    """Return what has a benchmark: pipelines, and families of methods without one."""
+    return (*(item for item in pipelines() if item.benchmark), *BENCHMARKS)
+
+
+def benchmark(name: str) -> Pipeline | FamilyBenchmark:
+    """Return what has a benchmark, by the name of its command.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    for item in benchmarks():
+        if item.command == name:
+            return item
+    known = ", ".join(item.command for item in benchmarks())
+    raise UsageError(f"there is no benchmark called {name}", remedy=f"There are {known}.")
 
 
 def trained_methods() -> tuple[Method, ...]:

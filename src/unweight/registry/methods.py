@@ -328,4 +328,26 @@ METHODS = (
         offered=False,
         compared=False,
     ),
+    Method(
+        name="classical",
+        family="mask",
+        summary="threshold and morphology",
+        target="unweight.prepare.brain_finder:ClassicalBrain",
+        algorithm="threshold and morphology",
+        reference="Otsu, IEEE Trans Syst Man Cybern 9:62, 1979",
+    ),
+    Method(
+        name="network",
+        family="mask",
+        summary="a network for images of any contrast",
+        target="unweight.learn.brain_mask.finder:load_brain_finder",
+        weights="brain-mask",
+        score="+dice",
+        trainable="unweight.learn.brain_mask.method:MASK_METHOD",
+        algorithm="3-D U-Net for the signed distance to the surface of the brain",
+        reference="Hoopes et al., NeuroImage 260:119474, 2022",
+        card="Signed distance to the surface of the brain in a head image of any contrast, for brain "
+        "masks.",
+        usage="maps --mask-method network",
+    ),
 )

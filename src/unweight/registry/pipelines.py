@@ -1,6 +1,6 @@
 """Pipelines, signal models, simulated data sets and quantities: one record each."""
 
-from unweight.registry.records import DatasetName, Demand, Model, Pipeline, Quantity
+from unweight.registry.records import DatasetName, Demand, FamilyBenchmark, Model, Pipeline, Quantity
 
 _PLAN = "unweight.run.plan:"
 PIPELINES = (
@@ -210,6 +210,14 @@ MODELS = (
         suffixes=("T1w",),
     ),
 )
+BENCHMARKS = (
+    FamilyBenchmark(
+        command="mask",
+        family="mask",
+        benchmark="unweight.cli.evaluate_mask:MASK",
+        compares="brain masks of images of eight contrasts",
+    ),
+)
 _WEIGHTED_SETS = "unweight.benchmark.weighted.datasets:"
 DATASETS = (
     *(
@@ -230,6 +238,7 @@ DATASETS = (
             ),
             ("qsm", ("plain", "calcified")),
             ("mprage", ("healthy", "iron_overload", "demyelination")),
+            ("mask", ("isotropic", "coarse", "thick")),
         )
         for name in names
     ),

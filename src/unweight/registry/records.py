@@ -142,6 +142,24 @@ class Pipeline:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class FamilyBenchmark:
+    """A benchmark of methods that belong to no pipeline.
+
+    Attributes:
+        command: Its name.
+        family: Of the methods.
+        benchmark: Target of the benchmark.
+        compares: What the benchmark compares, for help.
+    """
+
+    command: str
+    family: str
+    benchmark: str
+    compares: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """One signal model, which `unweight fit NAME` fits and `unweight simulate --model NAME` simulates.
 

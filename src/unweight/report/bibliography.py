@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 
 
 @final
-class Entry(NamedTuple):
+class BibEntry(NamedTuple):
     """A reference.
 
     Attributes:
@@ -27,14 +27,14 @@ class Entry(NamedTuple):
     fields: tuple[tuple[str, str], ...]
 
 
-def _article(mark: str, key: str, author: str, title: str, **fields: str) -> Entry:
-    return Entry(mark, "article", key, (("author", author), ("title", title), *fields.items()))
+def _article(mark: str, key: str, author: str, title: str, **fields: str) -> BibEntry:
+    return BibEntry(mark, "article", key, (("author", author), ("title", title), *fields.items()))
 
 
-def _preprint(number: str, key: str, title: str, year: str, author: str = "") -> Entry:
+def _preprint(number: str, key: str, title: str, year: str, author: str = "") -> BibEntry:
     named = (("author", author),) if author else ()
     link = ("eprint", number), ("archiveprefix", "arXiv")
-    return Entry(number, "misc", key, (*named, ("title", title), ("year", year), *link))
+    return BibEntry(number, "misc", key, (*named, ("title", title), ("year", year), *link))
 
 
 MRM, MRI = "Magnetic Resonance in Medicine", "Magnetic Resonance Imaging"
@@ -60,7 +60,7 @@ ENTRIES = (
         pages="413--432",
         year="1973",
     ),
-    Entry(
+    BibEntry(
         "Algorithmic Learning in a Random World",
         "book",
         "vovk2005",
@@ -208,18 +208,18 @@ def bibliography(versions: Iterable[str], references: Iterable[str]) -> str:
     return "\n".join(_bibtex(entry) for entry in dict.fromkeys((*entries, *ALWAYS)))
 
 
-def _program(version: str) -> Entry:
+def _program(version: str) -> BibEntry:
     fields = (
         ("author", "{The unweight developers}"),
         ("title", "unweight: quantitative maps of the brain from weighted MR images"),
         ("note", f"Software, version {_plain(version)}"),
     )
-    return Entry("", "misc", f"unweight-{re.sub(r'[^0-9a-z.]', '', version)}", fields)
+    return BibEntry("", "misc", f"unweight-{re.sub(r'[^0-9a-z.]', '', version)}", fields)
 
 
-def _entry(text: str, place: int) -> Entry:
+def _entry(text: str, place: int) -> BibEntry:
     known = next((entry for entry in ENTRIES if entry.mark in text), None)
-    return known or Entry("", "misc", f"reference{place}", (("note", _plain(text)),))
+    return known or BibEntry("", "misc", f"reference{place}", (("note", _plain(text)),))
 
 
 def _plain(text: str) -> str:
@@ -227,6 +227,6 @@ def _plain(text: str) -> str:
     return SPECIAL.sub(" ", text)
 
 
-def _bibtex(entry: Entry) -> str:
+def _bibtex(entry: BibEntry) -> str:
     lines = [f"  {name} = {{{value}}}," for name, value in entry.fields]
     return "\n".join((f"@{entry.kind}{{{entry.key},", *lines, "}\n"))

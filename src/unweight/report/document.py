@@ -1,5 +1,7 @@
 """A page of HTML that is whole in one file: style, scripts and data inside, nothing fetched.
 
+Pages with the viewer in a file beside them allow scripts from their own folder too.
+
 Whatever comes from files is escaped by the template, control and right-to-left characters too. The policy
 in the head of the page allows the scripts and the style that were written here, by their SHA-256, and no
 others; no request may leave the page.
@@ -26,6 +28,10 @@ POLICY = (
     "style-src {style}; script-src {scripts}"
 )
 
+BESIDE = "'self' file:"  # scripts from the folder of the page, on disk or on a server
+SHARED_VIEWER = "unweight-viewer-{digest}.js"
+N_DIGITS = 12
+
 
 @final
 class Ours(Markup):
@@ -51,22 +57,27 @@ ENVIRONMENT = Environment(
 )
 
 
-def render(template: str, content: Mapping[str, object], scripts: Sequence[str] = ()) -> bytes:
+def render(
+    template: str, content: Mapping[str, object], scripts: Sequence[str] = (), shared: str = ""
+) -> bytes:
     """Return a page.
 
     Args:
         template: Name of the file of the page; it extends `base.html`.
         content: What the template asks for; text is escaped.
         scripts: Further scripts of ours, in order.
+        shared: Name of a script beside the page, which comes before them; none if empty.
     """
     style = packaged("style.css")
     info = (packaged("page.js"), *scripts)
-    policy = POLICY.format(style=_hash(style), scripts=" ".join(_hash(item) for item in info))
+    sources = [*([BESIDE] if shared else []), *map(_hash, info)]
+    policy = POLICY.format(style=_hash(style), scripts=" ".join(sources))
     page = ENVIRONMENT.get_template(template).render(
         **content,
         policy=policy,
         style=Ours(style),
         scripts=[Ours(item) for item in info],
+        shared=shared,
         version=__version__,
     )
     return page.encode()
@@ -81,6 +92,12 @@ def niivue() -> str:
     """Return the viewer, fit to stand within a script element."""
     code = NIIVUE.read_text(encoding="utf-8")
     return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def shared_viewer() -> tuple[str, bytes]:
+    """Return the viewer as a file for several pages: its name, which tells its content, and the content."""
+    content = f"/*\n{niivue_terms()}\n*/\n{niivue()}".encode()
+    return SHARED_VIEWER.format(digest=hashlib.sha256(content).hexdigest()[:N_DIGITS]), content
 
 
 def niivue_terms() -> str:

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from unweight.report.shown_set import ShownSet
+from unweight.bids.derivatives.stored import Condition, StoredImage, StoredSet
+from unweight.registry import quantity
+from unweight.report.shown_set import ShownSet, unit_shown
 from unweight.report.trust import trained_on
 
 PROGRAM_CITED = (
@@ -29,7 +31,7 @@ TIMINGS = {
     "echo_time": ("TE [ms]", 1e3),
     "repetition_time": ("TR [ms]", 1e3),
     "flip_angle": ("flip angle [°]", 180 / math.pi),
-    "readout_time": ("readout [ms]", 1e3),
+    "readout_time": ("excitation to last echo [ms]", 1e3),
     "echo_spacing": ("echo spacing [ms]", 1e3),
     "train_length": ("train length", 1.0),
     "centre_index": ("centre of k-space", 1.0),
@@ -45,9 +47,9 @@ LONG = ("TrainedOn", "Images")
 Rows = list[tuple[str, ...]]
 
 
-def protocol_table(map_set: ShownSet) -> tuple[tuple[str, ...], Rows]:
+def protocol_table(stored: StoredSet) -> tuple[tuple[str, ...], Rows]:
     """Return the head and the rows of the table of timings; nothing if none are known."""
-    own = map_set.stored.own
+    own = stored.own
     protocol, settings = own.get("Protocol"), own.get("Settings")
     if isinstance(protocol, Mapping):
         return _of_volumes(protocol)
@@ -78,43 +80,40 @@ def facts(map_set: ShownSet) -> Rows:
     return rows
 
 
-def methods_paragraph(map_set: ShownSet) -> str:
-    """Return a paragraph for the Methods section of a paper.
+def methods_paragraph(stored: StoredSet) -> str:
+    """Return a paragraph for the Methods section of a paper; only sidecars are needed.
 
     Args:
-        map_set: The maps that it is about.
+        stored: The maps that it is about.
     """
-    fields, own = map_set.stored.fields, map_set.stored.own
-    names = [item.quantity.symbol for item in map_set.maps]
+    fields, own = stored.fields, stored.own
+    maps = _maps(stored)
     version = _told(own.get("Version", "(unknown version)"))
     algorithm = _clause(_told(fields.get("EstimationAlgorithm", "")))
-    first = map_set.maps[0] if map_set.maps else None
-    synthetic = first is not None and map_set.stored.name.entities.get("desc") == "synth"
+    first = maps[0] if maps else None
+    synthetic = first is not None and stored.name.entities.get("desc") == "synth"
     if first is not None and synthetic:
-        article = "An" if first.suffix == "FLAIR" else "A"
+        article = "An" if first.name.suffix == "FLAIR" else "A"
         source = "" if trained_on(own) else " from maps"
-        start = f"{article} {first.suffix} image was synthesised{source} (not measured)"
+        start = f"{article} {first.name.suffix} image was synthesised{source} (not measured)"
     else:
-        start = f"{_listed(names) or 'Maps'} {'was' if len(names) == 1 else 'were'} estimated"
+        named = _listed([_named(item) for item in maps]) or "Maps"
+        start = f"{named[:1].upper()}{named[1:]} {'was' if len(maps) == 1 else 'were'} estimated"
     sentences = [f"{start} with unweight {version}{f' ({algorithm})' if algorithm else ''}."]
-    acquired = _acquired(map_set)
+    acquired = _acquired(stored)
     if acquired:
         sentences.append(acquired)
-    units = [
-        f"{UNITS.get(item.value.unit, item.value.unit)} ({item.quantity.symbol})"
-        for item in map_set.maps
-        if item.value.unit
-    ]
-    if units and not synthetic:
-        sentences.append(f"Maps are in {_listed(units)}.")
-    if first is not None and first.suffix == "Chimap":
-        sentences.append(f"{first.description.rstrip('.')}.")
+    if not synthetic:
+        sentences += _units(maps)
+    if first is not None and first.name.suffix == "Chimap":
+        _, _, relative = first.description.rstrip(".").partition(", ")
+        sentences += [f"{quantity(first.name.suffix).symbol} is {relative}."] if relative else []
     if trained := trained_on(own):
         images = "simulated images" if "simulated" in trained.lower() else "images provided by the user"
         sentences.append(f"The network{_weights(own)} was trained on {images}.")
     reference = fields.get("EstimationReference")
     if isinstance(reference, str) and reference:
-        sentences.append(f"Reference: {reference.rstrip('.')}.")
+        sentences.append(f"Reference{'s' if ';' in reference else ''}: {reference.rstrip('.')}.")
     return " ".join(sentences)
 
 
@@ -129,12 +128,41 @@ def _listed(items: Sequence[str]) -> str:
     return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
 
 
-def _acquired(map_set: ShownSet) -> str:
+def _maps(stored: StoredSet) -> list[StoredImage]:
+    """Return the maps of a set, without what belongs to each of them."""
+    own = stored.name.entities.get("desc", "")
+    return [
+        image
+        for image in stored.images
+        if image.condition is not Condition.MISSING
+        and image.desc == own
+        and image.name.suffix not in ("dseg", "mask", "fieldmap")
+    ]
+
+
+def _named(image: StoredImage) -> str:
+    """Return the symbol of a map, with its name before it unless every reader knows the symbol."""
+    kind = quantity(image.name.suffix)
+    words = kind.words.partition(",")[0]
+    return f"{words} ({kind.symbol})" if words and not kind.relaxation else kind.symbol
+
+
+def _units(maps: Sequence[StoredImage]) -> list[str]:
+    """Return the sentence on units, each unit once; nothing for ratios alone."""
+    symbols: dict[str, list[str]] = {}
+    for item in maps:
+        if unit := unit_shown(item.unit):
+            symbols.setdefault(UNITS.get(unit, unit), []).append(quantity(item.name.suffix).symbol)
+    units = [f"{unit} ({_listed(names)})" for unit, names in symbols.items()]
+    return [f"Maps are in {_listed(units)}."] if units else []
+
+
+def _acquired(stored: StoredSet) -> str:
     """Return the sentence on field strength and acquisition parameters; nothing if they are not known."""
-    head, rows = protocol_table(map_set)
+    head, rows = protocol_table(stored)
     if not rows:
         return ""
-    field = map_set.stored.fields.get("MagneticFieldStrength")
+    field = stored.fields.get("MagneticFieldStrength")
     at = f" at {_told(field)} T" if field is not None else ""
     if head[0] == "image":
         images = [f"{row[0]} ({_parameters(head[1:], [row[1:]])})" for row in rows]
@@ -174,19 +202,17 @@ def _weights(own: Mapping[str, object]) -> str:
     return f" ({', '.join(parts)})"
 
 
-def citations(map_set: Sequence[ShownSet]) -> list[str]:
+def citations(sets: Sequence[StoredSet]) -> list[str]:
     """Return what to cite for all sets, each once: the program, the methods, the colours, the format."""
-    versions = dict.fromkeys(
-        _told(item.stored.own["Version"]) for item in map_set if "Version" in item.stored.own
-    )
+    versions = dict.fromkeys(_told(item.own["Version"]) for item in sets if "Version" in item.own)
     programs = [PROGRAM_CITED.format(version=version) for version in versions]
-    result = [str(item.stored.fields.get("EstimationReference", "")).strip() for item in map_set]
+    result = [str(item.fields.get("EstimationReference", "")).strip() for item in sets]
     return [*programs, *dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
 
 
-def sources(map_set: ShownSet) -> list[str]:
+def sources(stored: StoredSet) -> list[str]:
     """Return what a set was made from."""
-    listed = map_set.stored.fields.get("Sources")
+    listed = stored.fields.get("Sources")
     return [str(item) for item in listed] if isinstance(listed, list) else []
 
 

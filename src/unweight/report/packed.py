@@ -89,10 +89,34 @@ def pack(map_set: Sequence[ShownSet], room: int) -> tuple[tuple[PackedMap, ...],
         for place in places:
             if levels[place] != before[place]:
                 packed[place] = _packed(map_set[place[0]], place[1], LEVELS[levels[place]][0])
+    _add_intervals(map_set, packed, levels, room)
     return tuple(
         tuple(packed[number, index] for index in range(len(item.maps)))
         for number, item in enumerate(map_set)
     )
+
+
+def _add_intervals(
+    map_set: Sequence[ShownSet], packed: dict[Place, PackedMap], levels: Mapping[Place, int], room: int
+) -> None:
+    """Add the ends of intervals where there is room, the first maps first; no map gives way to them."""
+    left = room - sum(value.size for value in packed.values())
+    for place, item in packed.items():
+        chosen = map_set[place[0]].maps[place[1]]
+        if item.content is None or chosen.interval is None:
+            continue
+        level = LEVELS[levels[place]][0]
+        affine, step = _affine(map_set[place[0]], level), chosen.value.step * level.coarser
+        volumes = [
+            base64.b64encode(compact_values(_sparse(end, level).nan_to_num(0.0), affine, step)).decode()
+            for end in (chosen.interval.lower, chosen.interval.upper)
+        ]
+        size = sum(map(len, volumes))
+        if size <= left:
+            left -= size
+            ends = {"title": chosen.interval.title, "lower": volumes[0], "upper": volumes[1]}
+            content = {**item.content, "interval": ends}
+            packed[place] = PackedMap(content=content, size=item.size + size, remark=item.remark)
 
 
 def _give_way(sizes: Mapping[Place, float], levels: dict[Place, int], room: int) -> bool:

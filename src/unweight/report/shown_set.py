@@ -1,6 +1,7 @@
 """One stored set made ready to be shown: turned upright, cut to its values, each image with its colours."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -32,6 +33,9 @@ from unweight.report.figures import MISFITS
 SLAB = 0.35  # of the longest side; a volume thinner than this is looked at in one plane
 MISFIT_STEPS = 250
 SHARE_SHOWN = 0.98
+END = re.compile(
+    "(lower|upper)([0-9]{1,2})"
+)  # `desc` of the ends of an interval, with its level in per cent
 STEPS = 500  # of a map without a scale of its own, between 0 and its 99th percentile
 
 
@@ -75,6 +79,22 @@ class Layer:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ShownInterval:
+    """The ends of the prediction interval of a map.
+
+    Attributes:
+        title: `90 % interval`.
+        lower: Lower ends; NaN where there are none.
+        upper: Upper ends.
+    """
+
+    title: str
+    lower: Float[Tensor, "x y z"]
+    upper: Float[Tensor, "x y z"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ShownMap:
     """One map with its standard deviation.
 
@@ -84,6 +104,7 @@ class ShownMap:
         description: What its sidecar says it is.
         value: The map.
         sd: Its standard deviation, if it is there.
+        interval: Its prediction interval, if it is there.
     """
 
     quantity: Quantity
@@ -91,6 +112,7 @@ class ShownMap:
     description: str
     value: Layer
     sd: Layer | None
+    interval: ShownInterval | None = None
 
 
 @final
@@ -169,11 +191,13 @@ def show_set(stored: StoredSet) -> ShownSet:
 
 
 def _wanted(image: StoredImage, stored: StoredSet) -> bool:
-    """Whether an image is shown: maps, their standard deviations, misfit and status."""
+    """Whether an image is shown: maps, their standard deviations and intervals, misfit and status."""
     if image.name.suffix == "dseg":
         return True
     own = stored.name.entities.get("desc", "")
-    return image.name.suffix not in ("mask", "fieldmap") and image.desc in ("", own, "std", "misfit")
+    if image.name.suffix in ("mask", "fieldmap"):
+        return False
+    return image.desc in ("", own, "std", "misfit") or END.fullmatch(image.desc) is not None
 
 
 def _shown(stored: StoredSet, values: dict[str, Tensor], problems: list[str]) -> ShownSet:
@@ -287,7 +311,24 @@ def _map(image: StoredImage, there: list[StoredImage], ready: Mapping[str, Tenso
         description=image.description,
         value=value,
         sd=sd,
+        interval=_interval(image, there, ready),
     )
+
+
+def _interval(
+    image: StoredImage, there: list[StoredImage], ready: Mapping[str, Tensor]
+) -> ShownInterval | None:
+    """Return the interval of a map if both of its ends are there."""
+    ends: dict[tuple[str, str], Tensor] = {}
+    for item in there:
+        match = END.fullmatch(item.desc)
+        if match is not None and item.name.suffix == image.name.suffix:
+            ends[match[2], match[1]] = ready[item.path.name].float()
+    for level in dict.fromkeys(level for level, _ in ends):
+        lower, upper = ends.get((level, "lower")), ends.get((level, "upper"))
+        if lower is not None and upper is not None:
+            return ShownInterval(title=f"{level} % interval", lower=lower, upper=upper)
+    return None
 
 
 def _misfit(image: StoredImage, ready: Mapping[str, Tensor]) -> Layer:

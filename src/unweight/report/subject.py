@@ -15,7 +15,7 @@ from unweight.core.text import NaturalKey, natural_key, printable
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
 from unweight.report.charts import colour_bar, histogram, number, shares
-from unweight.report.document import data_url, niivue, niivue_terms, packaged, render
+from unweight.report.document import data_url, niivue, niivue_terms, packaged, render, shared_viewer
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
@@ -53,20 +53,35 @@ class Contents:
     tables: tuple[Measured, ...]
 
 
-def write_subject_page(out_dir: Path, label: str) -> Path:
+def write_subject_page(out_dir: Path, label: str, *, shared_assets: bool = False) -> Path:
     """Write the page of a subject into the folder of its derivatives; return where it is.
+
+    Args:
+        out_dir: The folder.
+        label: Of the subject, without `sub-`.
+        shared_assets: Whether the script of the viewer is a file beside the page, which all pages of the
+            folder share; else the page is whole in one file.
 
     Raises:
         InputError: There is no such subject.
         OutputError: It could not be written.
     """
     path = out_dir / f"sub-{label}.html"
-    write_bytes_atomic(path, subject_page(out_dir, label))
+    page = subject_page(out_dir, label, shared_assets=shared_assets)
+    if shared_assets:
+        name, content = shared_viewer()
+        write_bytes_atomic(out_dir / name, content)
+    write_bytes_atomic(path, page)
     return path
 
 
-def subject_page(out_dir: Path, label: str) -> bytes:
+def subject_page(out_dir: Path, label: str, *, shared_assets: bool = False) -> bytes:
     """Return the page of a subject: the same bytes for the same derivatives.
+
+    Args:
+        out_dir: Folder of derivatives.
+        label: Of the subject, without `sub-`.
+        shared_assets: Whether the page expects the viewer in a file beside it.
 
     Raises:
         InputError: There is no such subject.
@@ -78,8 +93,9 @@ def subject_page(out_dir: Path, label: str) -> bytes:
         subject=subject, sets=tuple(displayed), tables=tuple(table for table in tables if table is not None)
     )
     content = _content(contents)
-    packed = pack(displayed, LARGEST_PAGE - len(_rendered(content, ())))
-    return _rendered(content, [item for of_set in packed for item in of_set])
+    shared = shared_viewer()[0] if shared_assets else ""
+    packed = pack(displayed, LARGEST_PAGE - len(_rendered(content, (), shared)))
+    return _rendered(content, [item for of_set in packed for item in of_set], shared)
 
 
 def _place(map_set: ShownSet) -> tuple[NaturalKey, tuple[int, int], NaturalKey]:
@@ -109,12 +125,12 @@ def _content(contents: Contents) -> Mapping[str, object]:
         "problems": problems,
         "sets": [_set(contents, place, firsts[place]) for place in range(len(displayed))],
         "regions": regions,
-        "citations": methods.citations(displayed),
+        "citations": methods.citations([item.stored for item in displayed]),
         "licence": niivue_terms(),
     }
 
 
-def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> bytes:
+def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap], shared: str = "") -> bytes:
     info = {
         "maps": [item.content for item in packed],
         "gap": STATUS_GAP,
@@ -133,7 +149,8 @@ def _rendered(content: Mapping[str, object], packed: Sequence[PackedMap]) -> byt
     return render(
         "subject.html",
         {**content, "volumes": _script_json(info), "remarks": remarks},
-        scripts=(niivue(), packaged("viewer.js")),
+        scripts=(packaged("viewer.js"),) if shared else (niivue(), packaged("viewer.js")),
+        shared=shared,
     )
 
 
@@ -209,16 +226,16 @@ def _set(contents: Contents, place: int, first: int) -> Mapping[str, object]:
         "tables": [_table(table, contents) for table in contents.tables if _belongs(table, displayed)],
         "status": status_rows(displayed),
         "doubts": caveats(displayed),
-        "protocol": methods.protocol_table(displayed),
+        "protocol": methods.protocol_table(stored),
         "facts": methods.facts(displayed),
         "trained": trained_on(stored.own),
-        "sentences": methods.methods_paragraph(displayed),
+        "sentences": methods.methods_paragraph(stored),
         "version": str(stored.own.get("Version", "unknown")),
         "images": [
             {"name": image.path.name, "sha256": image.sha256, "state": image.condition.value}
             for image in stored.images
         ],
-        "sources": methods.sources(displayed),
+        "sources": methods.sources(stored),
     }
 
 

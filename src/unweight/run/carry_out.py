@@ -243,7 +243,8 @@ def _page(job: Job, outcomes: Sequence[Outcome], call: Call) -> tuple[Outcome, .
         return ()
     began = time.perf_counter()
     with locked(job.out / LOGS / LOCKS / f"sub-{subject}.page.lock", wait=True):
-        values = call(("report", str(job.out), "--participant-label", subject, "--quiet"))
+        shared = ("--shared-assets",) if job.settings.shared_assets else ()
+        values = call(("report", str(job.out), "--participant-label", subject, "--quiet", *shared))
     if values.code == 0:
         return ()
     return (

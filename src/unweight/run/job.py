@@ -22,6 +22,7 @@ class Settings:
         configuration: Name of the file that holds all this.
         run: Tells this run from others.
         report: Whether each subject gets a page.
+        shared_assets: Whether the viewer is a file beside the pages.
     """
 
     root: str
@@ -31,6 +32,7 @@ class Settings:
     configuration: str
     run: str
     report: bool = True
+    shared_assets: bool = False
 
 
 @final

@@ -21,6 +21,7 @@ from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.text import printable
 from unweight.registry.records import Pipeline
+from unweight.run.filter_file import EVERYTHING, SeriesFilter
 from unweight.run.visit import Visit, visits_of, weighted_images
 
 # The folders of an absolute path; in `1/s` and `https://` there is none.
@@ -122,6 +123,9 @@ def plan_run(
     wanted: Sequence[str] | None = None,
     subjects: Sequence[str] | None = None,
     sessions: Sequence[str] | None = None,
+    *,
+    series_filter: SeriesFilter = EVERYTHING,
+    follow_links: bool = False,
 ) -> Plan:
     """Find out what can be done.
 
@@ -130,6 +134,8 @@ def plan_run(
         wanted: Commands; None for all.
         subjects: Labels without `sub-`; None for all.
         sessions: Labels without `ses-`; None for all.
+        series_filter: Which series may be used.
+        follow_links: Whether images may lie outside the tree.
 
     Raises:
         InputError: There is no such folder.
@@ -137,13 +143,18 @@ def plan_run(
     chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
     tasks: list[PlannedTask] = []
     refusals: list[Unmapped] = []
-    for visit in visits_of(root, subjects, sessions):
-        if isinstance(visit, Unreadable):
+    for item in visits_of(root, subjects, sessions, follow_links=follow_links):
+        if isinstance(item, Unreadable):
             refusals.append(
                 Unmapped(
-                    label=visit.label, pipeline="", reason=relative_message(visit.error, root), fault=True
+                    label=item.label, pipeline="", reason=relative_message(item.error, root), fault=True
                 )
             )
+            continue
+        visit = replace(item, series=tuple(filter(series_filter.keeps, item.series)))
+        if item.series and not visit.series:
+            reason = "the filter file excludes all of its series"
+            refusals.append(Unmapped(label=visit.label, pipeline="", reason=reason, fault=False))
             continue
         result = list(
             _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])

@@ -59,7 +59,11 @@ class Visit:
 
 
 def visits_of(
-    root: Path, subjects: Sequence[str] | None = None, sessions: Sequence[str] | None = None
+    root: Path,
+    subjects: Sequence[str] | None = None,
+    sessions: Sequence[str] | None = None,
+    *,
+    follow_links: bool = False,
 ) -> Iterator[Visit | Unreadable]:
     """Give the visits of a BIDS tree, subject by subject; what is wrong with one does not stop the others.
 
@@ -67,6 +71,7 @@ def visits_of(
         root: Root of the tree.
         subjects: Labels without `sub-`; None for all.
         sessions: Labels without `ses-`; None for all.
+        follow_links: Whether images may lie outside the tree.
 
     Raises:
         InputError: There is no such folder.
@@ -77,7 +82,7 @@ def visits_of(
         subjects = [path.name.removeprefix("sub-") for path in labelled_folders(root, "sub")]
     suffixes = tuple(dict.fromkeys(suffix for item in pipelines() for suffix in item.suffixes))
     for subject in subjects:
-        result = find_collections(root, suffixes, [subject])
+        result = find_collections(root, suffixes, [subject], follow_links=follow_links)
         faults = [item for item in result if isinstance(item, Unreadable)]
         yield from (
             fault

@@ -131,7 +131,7 @@ def _selected(angle: float, places: np.ndarray, time_bandwidth: float, apodisati
     return selected
 
 
-class EchoTrain(NamedTuple):
+class EchoSpacing(NamedTuple):
     """How the echo times lie in a train.
 
     Attributes:
@@ -143,7 +143,7 @@ class EchoTrain(NamedTuple):
     numbers: tuple[int, ...]
 
 
-def echo_train(echo_time: Float[Tensor, "*voxels volumes"]) -> EchoTrain:
+def echo_train(echo_time: Float[Tensor, "*voxels volumes"]) -> EchoSpacing:
     """Return the train that echo times belong to; its first echoes may be missing.
 
     Args:
@@ -166,7 +166,7 @@ def echo_train(echo_time: Float[Tensor, "*voxels volumes"]) -> EchoTrain:
             f"echo times of {listed} ms are not those of one train of evenly spaced refocusing pulses",
             remedy="Fit one exponential, which takes any echo times: `unweight t2 --method nonlinear`.",
         )
-    return EchoTrain(spacing, tuple(int(number) for number in first.tolist()))
+    return EchoSpacing(spacing, tuple(int(number) for number in first.tolist()))
 
 
 def echo_amplitudes(

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from unweight.benchmark.core import heads as core_heads
 from unweight.benchmark.mprage import subjects as t1w_people
 from unweight.benchmark.mprage.subjects import (
     HEALTHY,
@@ -19,12 +18,11 @@ from unweight.benchmark.mprage.subjects import (
     cohort_subjects,
 )
 from unweight.core.errors import UsageError
+from unweight.heads.source import BrainwebHeads, ProceduralHeads, whole_heads
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import N_CHANNELS
 from unweight.learn.pairs.pair import Pair, half, load_pair
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.nuclei import with_nuclei
-from unweight.synth.anatomy.whole_head import whole_head
 
 FIRST = sum(CohortRecipe().n[:2])  # the first place of the test part
 N_TEST = CohortRecipe().n[2]
@@ -128,32 +126,22 @@ def test_two_procedural_heads_of_full_size_with_brains_of_their_own(
 ) -> None:
     asked = []
 
-    def small(seed: int, part: str, index: int, *, coarser: int = 1) -> Anatomy:
-        asked.append((seed, part, index, coarser))
-        return whole_head(seed, part, index, coarser=18)
+    def small(seed: int, counts: dict[str, int], *, coarser: int = 1) -> ProceduralHeads:
+        asked.append((seed, counts, coarser))
+        return whole_heads(seed, counts, coarser=18)
 
-    monkeypatch.setattr(t1w_people, "whole_head", small)
+    monkeypatch.setattr(t1w_people, "whole_heads", small)
     first, second = cohort_heads(None)
-    assert asked == [(0, "test", 0, 1), (0, "test", 1, 1)]
+    assert asked == [(0, {"test": 2}, 1)]
     assert first.subject != second.subject and not torch.equal(first.labels, second.labels)
 
 
-def test_given_heads_are_those_of_the_test_part_with_nuclei(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    paths = {name: tmp_path / name for name in ("brainweb04", "brainweb05")}
-    read = []
-
-    def anatomy(path: Path) -> Anatomy:
-        read.append(path)
-        return head(path.name)
-
-    monkeypatch.setattr(core_heads, "heads_for_test", lambda folder: paths if folder == tmp_path else {})
-    monkeypatch.setattr(core_heads, "read_brainweb", anatomy)
-    monkeypatch.setattr(core_heads, "with_nuclei", lambda one: head(f"{one.subject} with nuclei"))
-    assert with_nuclei is not core_heads.with_nuclei
-    found = cohort_heads(tmp_path)
-    assert [one.subject for one in found] == ["brainweb04 with nuclei", "brainweb05 with nuclei"]
-    read.clear()
+def test_given_heads_are_those_of_the_test_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number in range(4, 24):
+        (tmp_path / f"subject{number:02d}_crisp_v.mnc.gz").touch()
+    monkeypatch.setattr("unweight.heads.source.read_brainweb", lambda path: head(path.name))
+    monkeypatch.setattr("unweight.heads.source.with_nuclei", lambda anatomy: anatomy)
+    expected = list(BrainwebHeads(tmp_path).names("test"))
+    assert [one.subject for one in cohort_heads(tmp_path)] == expected and len(expected) > 1
     (one,) = cohort_heads(tmp_path, quick=True)
-    assert one.subject == "brainweb04 with nuclei" and read == [tmp_path / "brainweb04"]
+    assert one.subject == expected[0]

@@ -6,7 +6,7 @@ from tests.run.untrained import write_untrained
 from unweight.benchmark.core.methods import without_weights
 from unweight.benchmark.t1.methods import default_method, evaluations_per_slice, t1_methods
 from unweight.core.errors import InputError, UsageError
-from unweight.learn.t1.diffusor import DrawnInference
+from unweight.learn.t1.diffusor import VELOCITY, DrawnInference
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.registry import compared_names
 
@@ -26,7 +26,7 @@ def test_the_card_says_how_often_to_draw(tmp_path: Path) -> None:
     write_untrained(tmp_path, ("t1-diffusor",))
     (drawing,) = t1_methods(["diffusor"], tmp_path).values()
     assert isinstance(drawing, NetworkT1)
-    assert drawing.inference == DrawnInference(n_draws=2, n_steps=2)
+    assert drawing.inference == DrawnInference(n_draws=2, n_steps=2, config=VELOCITY)
     with pytest.raises(UsageError, match="at least 2 draws"):
         t1_methods(["diffusor"], tmp_path, n_draws=1)
 

@@ -1,6 +1,6 @@
 import torch
 
-from unweight.bids.series.incoherent import facts_of, incoherent_slices, joined
+from unweight.bids.series.incoherent import facts_from, facts_of, incoherent_slices, rows_of
 
 TIMES = torch.tensor([0.05, 0.4, 0.8, 1.5, 2.8])
 
@@ -48,7 +48,8 @@ def test_facts_of_parts_and_of_multiples_are_those_of_the_whole() -> None:
     generator = torch.Generator().manual_seed(3)
     volume = torch.rand(20, 30, 5, generator=generator)
     whole = facts_of(2.5 * volume)
-    parts = joined([facts_of(volume[:, :, :2]), facts_of(volume[:, :, 2:])]).times(2.5)
+    rows = torch.cat([rows_of(volume[:, :, :2]), rows_of(volume[:, :, 2:])], dim=-1)
+    parts = facts_from(rows, 600).times(2.5)
     for name in ("likeness", "evenness", "energy"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-6, atol=1e-6)
     assert parts.n_voxels == whole.n_voxels == 600

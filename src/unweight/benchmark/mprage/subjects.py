@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.benchmark.core.heads import read_test_heads
 from unweight.benchmark.mprage.records import CONTRASTS, SegmentFn
 from unweight.bids.nifti.volume import open_volume
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
+from unweight.heads.source import TEST, head_source, whole_heads
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.pair import on_own_scale
 from unweight.learn.pairs.pair_data import make_pairs
@@ -25,7 +25,6 @@ from unweight.metrics.structures import LABELS
 from unweight.prepare.brain_mask import find_brain
 from unweight.susceptibility.geometry import geometry_of
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.whole_head import whole_head
 from unweight.synth.cohort import Group
 
 HEALTHY = "healthy"
@@ -42,10 +41,8 @@ def cohort_heads(folder: Path | None, *, quick: bool = False) -> tuple[Anatomy, 
         folder: BrainWeb crisp heads; None for procedural heads.
         quick: A single coarse head.
     """
-    if folder is not None:
-        return tuple(read_test_heads(folder, 1 if quick else None))
-    coarser, count = (QUICK_COARSER, 1) if quick else (1, N_DRAWN)
-    return tuple(whole_head(0, "test", index, coarser=coarser) for index in range(count))
+    drawn = whole_heads(0, {TEST: N_DRAWN}, coarser=QUICK_COARSER if quick else 1)
+    return tuple(head_source(folder, drawn).heads(TEST, 1 if quick else None))
 
 
 def cohort_subjects(

@@ -17,15 +17,14 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from scipy import ndimage
 from torch import Tensor
 
-from unweight.benchmark.core.heads import read_test_heads
 from unweight.core.acquisition import Acquisition, SignalKind
 from unweight.core.seeding import seeded_generator
+from unweight.heads.source import TEST, ProceduralHeads, head_source
 from unweight.signals.parameters import R2STAR
 from unweight.susceptibility.dipole import field_from_susceptibility
 from unweight.susceptibility.geometry import GYROMAGNETIC_RATIO, FieldGeometry, geometry_of
 from unweight.susceptibility.morphology import fill_holes, largest_component
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.standard import eight_echoes
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.stream import scanned
@@ -93,22 +92,23 @@ def qsm_heads(heads: Path | None, sets: tuple[str, ...], *, quick: bool = False)
         sets: Of `QSM_SETS`.
         quick: One head with large voxels, to see that it runs.
     """
-    for anatomy in _anatomies(heads, quick=quick):
+    source = head_source(heads, _source(quick=quick))
+    for anatomy in source.heads(TEST, 1 if quick else N_HEADS):
         step = round((QUICK_MM if quick else VOXEL_MM) / anatomy.voxel_mm[0])
         for dataset in sets:
             yield _head(anatomy, dataset, step)
 
 
-def _anatomies(heads: Path | None, *, quick: bool) -> Iterator[Anatomy]:
-    if heads is None:
-        size = COARSE_MM if quick else FINE_MM
-        x, y, z = (round(extent / size) for extent in HEAD_MM)
-        generator = seeded_generator(0, "evaluation", "qsm head")
-        yield procedural_head(
-            generator, shape=(x, y, z), voxel_mm=(size, size, size), centre_mm=HEAD_MIDDLE_MM
-        )
-        return
-    yield from read_test_heads(heads, 1 if quick else N_HEADS)
+def _source(*, quick: bool) -> ProceduralHeads:
+    size = COARSE_MM if quick else FINE_MM
+    x, y, z = (round(extent / size) for extent in HEAD_MM)
+    return ProceduralHeads(
+        generator=lambda part, index: seeded_generator(0, "evaluation", "qsm head"),
+        counts={TEST: 1},
+        shape=(x, y, z),
+        voxel_mm=(size, size, size),
+        centre_mm=HEAD_MIDDLE_MM,
+    )
 
 
 def _head(anatomy: Anatomy, dataset: str, step: int) -> QsmHead:

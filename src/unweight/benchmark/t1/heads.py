@@ -23,19 +23,18 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from unweight.benchmark.core.heads import read_test_heads
 from unweight.benchmark.core.run import Case, Dataset, Structure, dataset_of, everything
 from unweight.benchmark.t1.datasets import FIELD_OF_VIEW, SNR, STORED, binned, maps_by_name
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import UsageError
 from unweight.core.maps import ParameterMaps
 from unweight.core.seeding import seeded_generator
+from unweight.heads.source import TEST, BrainwebHeads, ProceduralHeads
 from unweight.metrics.accuracy import TERCILE_NAMES, terciles
 from unweight.metrics.scores import Groups
 from unweight.signals.parameters import PD, T1, B
 from unweight.synth.anatomy.crop import Crop
 from unweight.synth.anatomy.labels import Anatomy, fractions
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.prior import InversionPrior, draw_inversions
 from unweight.synth.protocols.standard import Scan, four_inversions, seven_inversions
 from unweight.synth.scanner.measure import MeasurementPrior
@@ -120,7 +119,7 @@ def brainweb_slices(
     """Return slices of the heads in the test part of a folder, one after the other.
 
     Args:
-        folder: As for `benchmark.core.heads.heads_for_test`.
+        folder: As for `heads.source.BrainwebHeads`.
         n_heads: At most so many heads; None for the whole test part.
         n_slices: Of each head.
 
@@ -128,22 +127,23 @@ def brainweb_slices(
         InputError: There is no head, or one is unusable.
         UsageError: The test part is empty.
     """
-    heads = read_test_heads(folder, n_heads)
+    heads = BrainwebHeads(folder).heads(TEST, n_heads)
     return tuple(slab for head in heads for slab in _cut(head, n_slices))
 
 
 def procedural_slices(n_heads: int = N_HEADS, n_slices: int = N_SLICES) -> tuple[Anatomy, ...]:
     """Return slices of procedural heads from random numbers of their own, one head after the other."""
-    return tuple(
-        procedural_head(
-            seeded_generator(0, "evaluation", "head", head),
+    sources = [
+        ProceduralHeads(
+            generator=lambda part, index: seeded_generator(0, "evaluation", "head", index),
+            counts={TEST: n_heads},
             shape=SLAB,
             voxel_mm=FINE_MM,
             centre_mm=(*MIDDLE_MM, height),
         )
-        for head in range(n_heads)
         for height in HEIGHTS_MM[:n_slices]
-    )
+    ]
+    return tuple(source.read(TEST, index) for index in range(n_heads) for source in sources)
 
 
 def brains_set(slices: Sequence[Anatomy]) -> Dataset[Acquisition]:

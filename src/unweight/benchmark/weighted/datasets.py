@@ -31,18 +31,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unweight.benchmark.core.heads import read_test_heads
 from unweight.benchmark.core.run import Case, Dataset
 from unweight.core.errors import UsageError
 from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Readout
+from unweight.heads.source import TEST, BrainwebHeads, ProceduralHeads
 from unweight.metrics.scores import Groups
 from unweight.registry import dataset, datasets, load
 from unweight.synth.anatomy.crop import Crop
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.lesions import PlaqueLoad, with_plaques, with_tumour
-from unweight.synth.anatomy.procedural_head import procedural_head
 from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.scanner.measure import MeasurementPrior
@@ -211,33 +210,29 @@ def brainweb_heads(folder: Path, n_heads: int) -> tuple[SlicedHead, ...]:
     """Return heads in the test part of a folder.
 
     Args:
-        folder: As for `benchmark.core.heads.heads_for_test`.
+        folder: As for `heads.source.BrainwebHeads`.
         n_heads: At most so many.
 
     Raises:
         InputError: There is no head, or one is unusable.
         UsageError: The test part is empty.
     """
-    return tuple(
-        SlicedHead(anatomy=head, layers=_layers(head)) for head in read_test_heads(folder, n_heads)
-    )
+    heads = BrainwebHeads(folder).heads(TEST, n_heads)
+    return tuple(SlicedHead(anatomy=head, layers=_layers(head)) for head in heads)
 
 
 def procedural_heads(n_heads: int) -> tuple[SlicedHead, ...]:
     """Return procedural heads from random numbers of their own."""
-    return tuple(_procedural_head(number) for number in range(n_heads))
-
-
-def _procedural_head(number: int) -> SlicedHead:
     low, high = HEIGHTS_MM
     shape = (SLICE[0] * FACTOR[0], SLICE[1] * FACTOR[1], round((high - low) / FINE_MM))
-    anatomy = procedural_head(
-        seeded_generator(0, "evaluation", "maps head", number),
+    source = ProceduralHeads(
+        generator=lambda part, index: seeded_generator(0, "evaluation", "maps head", index),
+        counts={TEST: n_heads},
         shape=shape,
         voxel_mm=(FINE_MM,) * 3,
         centre_mm=(*MIDDLE_MM, (low + high) / 2),
     )
-    return SlicedHead(anatomy=anatomy, layers=(0, shape[2] - 1))
+    return tuple(SlicedHead(anatomy=head, layers=(0, shape[2] - 1)) for head in source.heads(TEST))
 
 
 def _layers(anatomy: Anatomy) -> tuple[int, int]:

@@ -116,8 +116,14 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     return result
 
 
-def stored_subject(out_dir: Path, label: str) -> StoredSubject:
+def stored_subject(out_dir: Path, label: str, *, compared: bool = True) -> StoredSubject:
     """Return what a folder holds of one subject.
+
+    Args:
+        out_dir: The folder.
+        label: Of the subject, without `sub-`.
+        compared: Whether images are read to compare them with their SHA-256; else each that is there counts
+            as whole.
 
     Raises:
         InputError: The label is not allowed, there is no such subject, or its folder may not be read.
@@ -144,7 +150,7 @@ def stored_subject(out_dir: Path, label: str) -> StoredSubject:
         except InputError as error:
             problems.append(f"{path.name} {error.problem}")
             continue
-        images = _images(path, fields)
+        images = _images(path, fields, compared)
         if images:
             sets.append(StoredSet(sidecar=path, name=name, fields=fields, images=images))
     tables = sorted((path for path in files if path.suffix == ".tsv"), key=natural_key)
@@ -218,7 +224,7 @@ def read_table(path: Path, largest: int = 2**22) -> list[dict[str, str]]:
     return [dict(zip(cells[0], row, strict=True)) for row in cells[1:] if len(row) == len(cells[0])]
 
 
-def _images(sidecar: Path, fields: Mapping[str, object]) -> tuple[StoredImage, ...]:
+def _images(sidecar: Path, fields: Mapping[str, object], compared: bool) -> tuple[StoredImage, ...]:
     own = fields.get(OWN)
     listed = own.get("SHA256") if isinstance(own, Mapping) else None
     if not isinstance(listed, Mapping):
@@ -237,7 +243,7 @@ def _images(sidecar: Path, fields: Mapping[str, object]) -> tuple[StoredImage, .
                 path=path,
                 name=name,
                 sha256=digest,
-                condition=_condition(path, digest),
+                condition=_condition(path, digest if compared else None),
                 unit=unit if isinstance(unit, str) else "",
                 description=description if isinstance(description, str) else "",
             )
@@ -253,7 +259,10 @@ def _fields_beside(image: Path) -> Mapping[str, object]:
         return {}
 
 
-def _condition(path: Path, digest: str) -> Condition:
+def _condition(path: Path, digest: str | None) -> Condition:
+    """Return the state of an image; without a digest only whether it is there."""
+    if digest is None:
+        return Condition.WHOLE if path.is_file() else Condition.MISSING
     fingerprint = fingerprint_of(path)
     if fingerprint is None:
         return Condition.MISSING

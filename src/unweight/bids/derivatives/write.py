@@ -39,6 +39,7 @@ LOCK = ".unweight.lock"
 IGNORED = (
     *("*_IEmap.nii.gz", "*_IEmap.json", "*_phantom.tsv", "*.html", "sub-*/figures", "logs"),
     *("*_desc-total_fieldmap.*", "*_desc-local_fieldmap.*", "group_desc-*.tsv", "CITATION.bib"),
+    "unweight-viewer-*.js",
 )
 README = """# Quantitative maps
 

@@ -32,11 +32,13 @@ from unweight.bids.dicom.series import (
     without_lost_slices,
 )
 from unweight.core.errors import InputError
+from unweight.core.memory import check_free
 from unweight.core.text import natural_key
 
 LOG = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 1800.0
+COPIES = 2  # of decoded pixels that dcm2niix has in memory
 # Exit codes of dcm2niix where a folder holds no DICOM image, and where some files were not converted.
 NOTHING_CONVERTED, IN_PART = 2, 8
 MESSAGE = re.compile(r"\b(Warning|Error): *(.+)")
@@ -186,6 +188,8 @@ def _convert(
 ) -> tuple[list[ConvertedImage], list[str]]:
     """Convert one portion under a name; return its images and what dcm2niix warned of."""
     name, portion = named
+    decoded = sum(image.n_bytes for image in portion.images)
+    check_free(COPIES * decoded, f"the conversion of {name}", path=folder)
     source, target = place / "dicom", place / "images"
     source.mkdir(parents=True)
     target.mkdir()

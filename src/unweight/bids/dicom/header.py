@@ -13,14 +13,16 @@ from typing import Any, final
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
+from pydicom.pixels.utils import get_expected_length
 
-from unweight.bids.dicom.pixels import PIXELS, pixel_problem
+from unweight.bids.dicom.pixels import PIXELS, inflates_within, pixel_problem
 from unweight.core.errors import InputError
 
 PREAMBLE, MAGIC = 128, b"DICM"
 # Groups with which a file begins that has no preamble, in little-endian order.
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 DEFERRED = 4096  # bytes; longer values stay on disk until they are asked for
+MOST_INFLATED = 2**28  # bytes; pydicom inflates a deflated file at once
 LARGEST_TIME = 1e7  # [ms]; Philips pads inversion times with the largest double
 IMAGE_CLASS = "Image Storage"
 DIRECTORY = "1.2.840.10008.1.3.10"  # the class of a DICOMDIR
@@ -48,6 +50,7 @@ class DicomImage:
         acquired: Date and time, as digits that sort.
         instance_number: Within the series; -1 without one.
         n_frames: In the file.
+        n_bytes: Of its pixels, decoded.
         syntax: UID of the transfer syntax.
     """
 
@@ -64,6 +67,7 @@ class DicomImage:
     acquired: str
     instance_number: int
     n_frames: int
+    n_bytes: int
     syntax: str
 
 
@@ -136,6 +140,8 @@ def _dataset(path: Path) -> FileDataset:
     headless = start[:2] in FIRST_GROUPS
     if start[PREAMBLE:] != MAGIC and not headless:
         raise _unusable(path, "it is not DICOM, or its start is damaged")
+    if not inflates_within(path, headless=headless, most=MOST_INFLATED):
+        raise _unusable(path, f"it is deflated, and inflates to more than {MOST_INFLATED // 2**20} MiB")
     return pydicom.dcmread(path, defer_size=DEFERRED, force=headless)
 
 
@@ -165,6 +171,7 @@ def _image(path: Path, dataset: FileDataset) -> DicomImage | None:
         acquired=_acquired(dataset),
         instance_number=_integer(dataset, "InstanceNumber"),
         n_frames=max(1, _integer(dataset, "NumberOfFrames")),
+        n_bytes=get_expected_length(dataset, unit="bytes"),
         syntax=str(dataset.file_meta.get("TransferSyntaxUID", "")),
     )
 

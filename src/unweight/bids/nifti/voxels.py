@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unweight.bids.nifti.grid import Placement, bad_header
 from unweight.bids.nifti.stored_numbers import Scaling, at_ceiling, scaling_of
-from unweight.bids.series.incoherent import SliceFacts, facts_of, joined
+from unweight.bids.series.incoherent import SliceFacts, facts_from, rows_of
 from unweight.core.errors import InputError
 from unweight.core.memory import check_free
 
@@ -165,7 +165,9 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
     saturated = np.zeros(data.shape, dtype=bool) if clipping else None
     stored = np.empty(kept.size, layout.dtype) if clipping else None
     n_lost, signs = 0, [Signs()] * n_volumes
-    facts: list[list[SliceFacts]] = [[] for _ in range(n_volumes)]
+    judged = every > 1 and math.prod(layout.shape[:2]) <= BLOCK
+    # Taken once: small blocks that stay, between large ones that go, would let the heap grow with the file.
+    rows = torch.empty(n_volumes, 3, layout.shape[2], dtype=torch.float64) if judged else None
     blocks = _blocks(path, stream, layout)
     for index in range(n_volumes):
         for where in _runs(layout.shape[:3]):
@@ -173,8 +175,8 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
             values, lost = _scaled(path, block, layout)
             n_lost += lost
             signs[index] += signs_of(values)
-            if every > 1 and block.shape[:2] == layout.shape[:2]:
-                facts[index].append(facts_of(torch.from_numpy(values)))
+            if rows is not None:
+                rows[index, :, where[2]] = rows_of(torch.from_numpy(values))
             kept.put(data[..., index], where, values)
             if stored is not None:
                 kept.put(stored, where, block)
@@ -190,7 +192,9 @@ def read_voxels(path: Path, stream: Stream, layout: Layout, every: int = 1) -> V
         data=torch.from_numpy(data.reshape(shape)),
         saturated=None if saturated is None else torch.from_numpy(saturated.reshape(shape)),
         signs=tuple(signs),
-        slices=tuple(joined(parts) for parts in facts if parts),
+        slices=()
+        if rows is None
+        else tuple(facts_from(part, math.prod(layout.shape[:2])) for part in rows),
         notes=(lost_note,) if n_lost else (),
     )
 

@@ -63,14 +63,27 @@ def incoherent_slices(volumes: Sequence[SliceFacts]) -> Bool[Tensor, "z volumes"
 
 
 def facts_of(volume: Float[Tensor, "x y z"] | Complex[Tensor, "x y z"]) -> SliceFacts:
-    """Return what the magnitudes of each slice are; one slice at a time, for volumes can be large."""
+    """Return what the magnitudes of each slice are."""
+    return facts_from(rows_of(volume), volume.shape[0] * volume.shape[1])
+
+
+def rows_of(volume: Float[Tensor, "x y z"] | Complex[Tensor, "x y z"]) -> Float[Tensor, "3 z"]:
+    """Return likeness, evenness and energy of each slice; one at a time, for volumes can be large."""
     n_slices = volume.shape[2]
     rows = torch.empty(3, n_slices, dtype=torch.float64, device=volume.device)
     for index in range(n_slices):
         rows[:, index] = _of_slice(volume[:, :, index].abs().nan_to_num().double())
-    return SliceFacts(
-        likeness=rows[0], evenness=rows[1], energy=rows[2], n_voxels=volume.shape[0] * volume.shape[1]
-    )
+    return rows
+
+
+def facts_from(rows: Float[Tensor, "3 z"], n_voxels: int) -> SliceFacts:
+    """Return the facts of a volume.
+
+    Args:
+        rows: Likeness, evenness and energy of its slices.
+        n_voxels: Of one slice.
+    """
+    return SliceFacts(likeness=rows[0], evenness=rows[1], energy=rows[2], n_voxels=n_voxels)
 
 
 def _of_slice(values: Float[Tensor, "x y"]) -> Float[Tensor, "3"]:
@@ -81,13 +94,3 @@ def _of_slice(values: Float[Tensor, "x y"]) -> Float[Tensor, "3"]:
     along_x, along_y = (centred[1:] * centred[:-1]).mean(), (centred[:, 1:] * centred[:, :-1]).mean()
     likeness = torch.maximum(along_x, along_y) / variance
     return torch.stack([likeness, mean / variance.sqrt(), values.square().mean()])
-
-
-def joined(parts: Sequence[SliceFacts]) -> SliceFacts:
-    """Return the facts of a volume from those of its parts, each of whole slices, in order."""
-    return SliceFacts(
-        likeness=torch.cat([part.likeness for part in parts]),
-        evenness=torch.cat([part.evenness for part in parts]),
-        energy=torch.cat([part.energy for part in parts]),
-        n_voxels=parts[0].n_voxels,
-    )

@@ -6,6 +6,7 @@ from typing import final
 
 from unweight.cli.options import Verbosity
 from unweight.registry import commands
+from unweight.run.filter_file import EVERYTHING, read_filter
 from unweight.run.plan import Plan, plan_run
 
 
@@ -25,6 +26,9 @@ class RunOptions:
         settings: Single settings over those of the file.
         memory: Of all workers together [GB].
         gpu: Whether to compute on a GPU.
+        bids_filter_file: Queries for the series to use.
+        follow_links: Whether images may lie outside the tree.
+        shared_assets: Whether the viewer is a file beside the pages.
         no_report: Whether pages are left out.
         dry_run: Whether the plan is printed only.
         workers: Number of workers.
@@ -51,6 +55,9 @@ class RunOptions:
     settings: tuple[str, ...] | None = None
     memory: float | None = None
     gpu: bool = False
+    bids_filter_file: Path | None = None
+    follow_links: bool = False
+    shared_assets: bool = False
     no_report: bool = False
     dry_run: bool = False
     workers: int | None = None
@@ -69,7 +76,15 @@ class RunOptions:
     def plan(self) -> Plan:
         """Return what the tree allows, of what is wanted."""
         wanted = tuple(name for name in commands() if self.only is None or name in self.only)
-        return plan_run(self.bids_dir.absolute(), wanted, self.subjects, self.sessions)
+        chosen = EVERYTHING if self.bids_filter_file is None else read_filter(self.bids_filter_file)
+        return plan_run(
+            self.bids_dir.absolute(),
+            wanted,
+            self.subjects,
+            self.sessions,
+            series_filter=chosen,
+            follow_links=self.follow_links,
+        )
 
 
 @final

@@ -79,16 +79,19 @@ class Account:
         total: How many there are.
         ended: How many have ended.
         outcomes: Of all their steps.
+        subjects: Of the visits that have ended.
     """
 
     total: int
     ended: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
 
     def tell(self, displayed: Course, job: Job, outcomes: Sequence[Outcome]) -> None:
         """Take note of a visit that has ended, and say so."""
         self.ended += 1
         self.outcomes += outcomes
+        self.subjects.append(job.task.subject)
         displayed.bar("visits")(self.ended, self.total)
         parts = [f"{outcome.pipeline} {_told(outcome)}" for outcome in outcomes]
         displayed.line(f"{self.ended}/{self.total} {job.task.label}: {', '.join(parts)}")
@@ -106,8 +109,18 @@ class Account:
         )
         for item in failed:
             error_line(f"{item.name}: {item.reason}")
-        screen.print(str(options.out_dir))
+        for path in self.pages(options):
+            screen.print(str(path))
         return 1 if failed or faults else 0
+
+    def pages(self, options: RunOptions) -> tuple[Path, ...]:
+        """Return the pages of the subjects of the run; the output folder if there are none, or many."""
+        subjects = dict.fromkeys(self.subjects)
+        paths = tuple(options.out_dir / f"sub-{label}.html" for label in subjects)
+        written = tuple(path for path in paths if path.is_file())
+        if options.no_report or not written or len(written) > MOST_SHOWN:
+            return (options.out_dir,)
+        return written
 
 
 def _told(outcome: Outcome) -> str:
@@ -226,6 +239,7 @@ def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
         configuration=write_configuration(out, words, weights),
         run=secrets.token_hex(8),
         report=not options.no_report,
+        shared_assets=options.shared_assets,
     )
     return [Job(task=task, settings=info) for task in plan.tasks]
 

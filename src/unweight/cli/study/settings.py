@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import io
 import logging
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from unweight.cli.arguments import Argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parse
 from unweight.core.errors import InputError, UsageError
-from unweight.files.text_files import check_depth, read_content
+from unweight.files.text_files import DEEPEST, check_depth, read_content
 from unweight.registry import commands
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ NOT_SETTINGS = {
     *("known", "percent"),
     *("t1w", "t2w", "flair"),
     *("device", "bids-dir", "out-dir", "level", "config", "set", "dry-run", "no-report"),
+    *("json", "shared-assets", "bids-filter-file"),
 }
 LARGEST_BYTES = 2**20
 
@@ -182,8 +184,15 @@ def _assigned(text: str) -> tuple[str, str, object]:
         return section, key, value.strip()
 
 
+# Names joined by more dots than any table has levels: the time that tomllib takes grows with their square.
+PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+LONG_KEY = re.compile(rf"(?<![\w.-])(?:{PART}[ \t]*\.[ \t]*){{{DEEPEST}}}")
+
+
 def _toml(text: str) -> dict[str, Any]:
     """Return what TOML says; whatever is wrong with it is a ValueError."""
+    if LONG_KEY.search(text):
+        raise ValueError("nested too deeply")
     try:
         content = tomllib.loads(text)
     except RecursionError as error:

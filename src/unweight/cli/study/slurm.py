@@ -90,8 +90,15 @@ def _words(options: RunOptions, memory: float) -> Sequence[str]:
         words += ["--config", os.fspath(Path(options.config).absolute())]
     for setting in options.settings or ():
         words += ["--set", setting]
-    words += ["--gpu"] if options.gpu else []
-    return words + (["--no-report"] if options.no_report else [])
+    if options.bids_filter_file is not None:
+        words += ["--bids-filter-file", str(options.bids_filter_file.absolute())]
+    flags = {
+        "--follow-links": options.follow_links,
+        "--gpu": options.gpu,
+        "--no-report": options.no_report,
+        "--shared-assets": options.shared_assets,
+    }
+    return [*words, *(name for name, given in flags.items() if given)]
 
 
 def _walltime(tasks: Sequence[PlannedTask], groups: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,7 @@
     try { return document.createElement("canvas").getContext("webgl2") !== null; } catch { return false; }
   };
   if (!rows.some((row) => told.maps[row.dataset.map])) { fail("No volume can be displayed in the viewer."); return; }
+  if (!window.niivue) { fail("The script of the viewer is missing beside this page; the maps are shown as static figures."); return; }
   if (!works()) { fail("This browser does not support WebGL 2; the maps are shown as static figures."); return; }
 
   const pool = window.unweightViewers = [];
@@ -75,10 +76,15 @@
           parts.push(["relative", `${(100 * spread / value).toFixed(1)} %`, "SD"]);
         }
       } else { parts.push(["value", `${text}${unit}`, map.value.title]); }
+      if (live.ends) {
+        const [low, high] = live.ends.map((end) => shown(map.value, end.getValue(...voxel)));
+        parts.push(["interval", `${low} to ${high}${unit}`, map.interval.title]);
+      }
       const misfit = layers.indexOf(map.misfit);
       if (map.misfit && misfit > 0) parts.push(["misfit", shown(map.misfit, at(viewers[misfit], voxel)), map.misfit.title]);
     }
     parts.push([`status ${status.kind}`, status.name, ""]);
+    if (status.kind !== "good") parts.push(["meaning", status.meaning, ""]);
     parts.push(["position", place.mm ? [...place.mm].slice(0, 3).map((one) => minus(one.toFixed(1))).join(", ") : "", "mm"]);
     const line = row.querySelector(".readout");
     line.replaceChildren(...parts.map(([kind, text, name]) => {
@@ -136,7 +142,7 @@
     rest();
     const layers = [map.value, map.sd, map.misfit].filter(Boolean);
     while (pool.length < layers.length) pool.push(await create());
-    live = { row, map, layers, viewers: pool.slice(0, layers.length), ready: false };
+    live = { row, map, layers, viewers: pool.slice(0, layers.length), ready: false, ends: null };
     const views = [...row.querySelectorAll(".view")];
     row.classList.add("live");
     row.querySelector(".open").hidden = true;
@@ -154,6 +160,9 @@
       nv.addVolume(status);
       nv.resizeListener();
     }
+    live.ends = map.interval
+      ? await Promise.all(["lower", "upper"].map((end) => load(map.interval[end], end, "gray", 0, 1)))
+      : null;
     const slab = map.slab;
     plane(row, slab === null ? (innerWidth < 700 ? "axial" : "all") : ["sagittal", "coronal", "axial"][slab]);
     live.ready = true;

@@ -1,0 +1,141 @@
+"""The signed distance to the surface of a brain in an image of any contrast, by a trained network.
+
+    d = 10 mm · f(I / q),   mask = {d < b}
+
+with f the network, I the image on a grid of 2 mm voxels along the axes of the head, q the 99.5th percentile
+of what is not 0 in it, and b where the mask ends beside the surface. d is negative inside, trained to stay
+within ± 10 mm, and smooth, so that it can be interpolated to the grid of the image. After A. Hoopes et al.,
+SynthStrip, NeuroImage 260 (2022) 119474.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GRID_MM = 2.0
+SCALE_MM = 10.0
+TOP = 0.995
+LARGEST = 1.5
+N_VALUES = 50_000
+OUTSIDE_MM = 20.0  # where the network does not look
+WINDOW, N_LOOKS = 96, 2  # voxels; times that a window is placed in a larger image
+BRIGHT = 0.1
+TINY = 1e-12
+Volume = Float[Tensor, "x y z"]
+
+
+def normalised(image: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
+    """Return an image over the 99.5th percentile of what is not 0, cut off at 1.5 times that."""
+    values = image[image > 0]
+    if not len(values):
+        return torch.zeros_like(image)
+    some = values[:: max(1, len(values) // N_VALUES)]
+    return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """How the axes of an image lie in the head.
+
+    Attributes:
+        order: Axes of the image that run to the right, to the front and up.
+        flipped: Which of these, after they are put in this order, run the other way.
+        sizes: Size of a voxel along them [mm].
+    """
+
+    order: tuple[int, int, int]
+    flipped: tuple[int, ...]
+    sizes: tuple[float, float, float]
+
+
+def axes_of(affine: Float[Tensor, "4 4"]) -> Axes:
+    """Return how the axes of an image lie in the head: the assignment with the largest cosines."""
+    matrix = affine[:3, :3].detach().cpu().double()
+    sizes = matrix.norm(dim=0).clamp(min=TINY)
+    cosines = matrix / sizes
+    rows = range(3)
+    order = max(
+        itertools.permutations(rows),
+        key=lambda axes: sum(abs(float(cosines[row, axis])) for row, axis in zip(rows, axes, strict=True)),
+    )
+    return Axes(
+        order=(order[0], order[1], order[2]),
+        flipped=tuple(row for row in rows if float(cosines[row, order[row]]) < 0),
+        sizes=(float(sizes[order[0]]), float(sizes[order[1]]), float(sizes[order[2]])),
+    )
+
+
+def resampled(image: Volume, sizes: tuple[float, float, float]) -> Float[Tensor, "u v w"]:
+    """Return an image in voxels of about 2 mm: means of finer voxels, linear between coarser ones."""
+    wanted = [max(1, round(n * size / GRID_MM)) for n, size in zip(image.shape, sizes, strict=True)]
+    finer = [min(n, new) for n, new in zip(image.shape, wanted, strict=True)]
+    means = F.interpolate(image[None, None], size=finer, mode="area")
+    return F.interpolate(means, size=wanted, mode="trilinear", align_corners=False)[0, 0]
+
+
+def found_distance(network: nn.Module, image: Volume) -> Volume:
+    """Return the distance that the network finds on the grid of 2 mm [mm].
+
+    The network always works on `WINDOW` voxels along each axis, as in its training: smaller images are
+    filled up with zeros; in larger ones the window lies around what is bright, then around the brain that
+    was predicted there.
+    """
+    margins = [max(0, WINDOW - n) for n in image.shape]
+    before = [margin // 2 for margin in margins]
+    pads = [side for axis in (2, 1, 0) for side in (before[axis], margins[axis] - before[axis])]
+    padded = F.pad(image, pads)
+    centre = _centre(normalised(padded) > BRIGHT)
+    distance = torch.full_like(padded, OUTSIDE_MM)
+    for _ in range(N_LOOKS):
+        window = tuple(
+            slice(first, first + WINDOW)
+            for first in (
+                min(max(0, round(at) - WINDOW // 2), n - WINDOW)
+                for at, n in zip(centre, padded.shape, strict=True)
+            )
+        )
+        with torch.no_grad():
+            predicted = SCALE_MM * network(normalised(padded[window])[None, None])[0, 0]
+        distance = torch.full_like(padded, OUTSIDE_MM)
+        distance[window] = predicted
+        if padded.shape == predicted.shape:
+            break
+        centre = _centre(distance < 0)
+    inner = tuple(slice(first, first + n) for first, n in zip(before, image.shape, strict=True))
+    return distance[inner]
+
+
+def _centre(mask: Bool[Tensor, "x y z"]) -> list[float]:
+    """Return the mean place of a mask; the middle if it is empty."""
+    places = mask.nonzero().float()
+    return places.mean(0).tolist() if len(places) else [n / 2 for n in mask.shape]
+
+
+def surface_distance(
+    network: nn.Module, images: Sequence[Volume], affine: Float[Tensor, "4 4"]
+) -> Float[Tensor, "x y z"]:
+    """Return the signed distance to the surface of the brain on the grid of the images [mm].
+
+    Args:
+        network: Trained; its weights are on the CPU.
+        images: On one grid; the distances predicted in each are averaged. NaN where there is no value.
+        affine: Voxel index to millimetres (RAS+), for directions and sizes of the axes.
+    """
+    way = axes_of(affine)
+    total = torch.zeros(1)
+    for image in images:
+        known = image.detach().cpu().float().nan_to_num().abs()
+        turned = known.permute(way.order).flip(way.flipped)
+        predicted = found_distance(network, resampled(turned, way.sizes))
+        total = total + predicted / len(images)
+    shape = [images[0].shape[axis] for axis in way.order]
+    fine = F.interpolate(total[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
+    back = [way.order.index(axis) for axis in range(3)]
+    return fine.flip(way.flipped).permute(back).contiguous()
