@@ -349,5 +349,7 @@ METHODS = (
         card="Signed distance to the surface of the brain in a head image of any contrast, for brain "
         "masks.",
         usage="maps --mask-method network",
+        weights_option="--mask-weights",
+        shipped=False,
     ),
 )
