@@ -56,7 +56,7 @@ def test_a_training_from_heads_to_a_mask(
     assert "brain-mask" in available(tmp_path)
     _, card = load_weights("brain-mask", tmp_path)
     assert "ball-train" in card.trained_on
-    assert "--mask-method network" in capsys.readouterr().out
+    assert "--mask-method network --mask-weights" in capsys.readouterr().out
     arguments = ["evaluate", "mask", "-o", str(tmp_path / "scores"), "--quick", "--weights", str(tmp_path)]
     assert main(arguments) == 0
     assert "network" in (tmp_path / "scores" / "scores.tsv").read_text()

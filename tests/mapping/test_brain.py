@@ -1,13 +1,21 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from unweight.core.errors import UsageError
+from tests.learn.brain_mask.test_method import tiny
+from unweight.core.errors import InputError, UsageError
 from unweight.learn.brain_mask.finder import NetworkBrain
-from unweight.learn.training.weights import available
+from unweight.learn.training.model_card import CardText
+from unweight.learn.training.trainable import Assessment, new_network
+from unweight.learn.training.trainer import card_of
+from unweight.learn.training.weights import save_weights
 from unweight.mapping.brain import FAMILY, MaskOptions
 from unweight.prepare.brain_finder import ClassicalBrain
 from unweight.registry import offered
+
+NETWORK = MaskOptions(mask_method="network", mask_border=2.0, mask_weights=Path("weights"))
 
 
 def test_the_classical_method_is_the_default() -> None:
@@ -15,12 +23,22 @@ def test_the_classical_method_is_the_default() -> None:
     assert set(offered(FAMILY)) == {"classical", "network"}
 
 
-def test_the_border_reaches_the_network() -> None:
-    if "brain-mask" not in available(None):
-        pytest.skip("the weights brain-mask are not in the package")
-    finder = MaskOptions(mask_method="network", mask_border=2.0).finder()
+def test_border_and_weights_reach_the_network(tmp_path: Path) -> None:
+    text = CardText(summary="a", intended_use="b", limits="c", trained_on="d", ranges={})
+    card = card_of(tiny(), text, Assessment(calibration={}, metrics={"dice": 0.5}))
+    network = new_network(tiny())
+    with torch.no_grad():
+        network.get_parameter("head.weight").fill_(0.25)
+    save_weights(tmp_path, network.state_dict(), card)
+    finder = replace(NETWORK, mask_weights=tmp_path).finder()
     assert isinstance(finder, NetworkBrain)
     assert finder.border_mm == 2.0
+    assert float(finder.network.get_parameter("head.weight").mean()) == 0.25
+
+
+def test_a_folder_without_the_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="brain-mask"):
+        replace(NETWORK, mask_weights=tmp_path).finder()
 
 
 @pytest.mark.parametrize(
@@ -28,7 +46,12 @@ def test_the_border_reaches_the_network() -> None:
     [
         ({"mask_method": "magic"}, "magic"),
         ({"mask_border": 2.0}, "--mask-border"),
-        ({"mask_method": "network", "mask_border": 50.0}, "border of 50"),
+        ({"mask_weights": Path("weights")}, "--mask-weights"),
+        ({"mask_method": "network"}, "do not come with the package"),
+        (
+            {"mask_method": "network", "mask_border": 50.0, "mask_weights": Path("weights")},
+            "border of 50",
+        ),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], problem: str) -> None:
@@ -37,7 +60,6 @@ def test_impossible_options_are_refused(options: dict[str, object], problem: str
 
 
 def test_a_border_does_not_go_with_a_mask_that_is_given() -> None:
-    options = MaskOptions(mask_method="network", mask_border=1.0)
     with pytest.raises(UsageError, match="exclude"):
-        options.check(Path("mask.nii.gz"))
-    options.check(None)
+        NETWORK.check(Path("mask.nii.gz"))
+    NETWORK.check(None)

@@ -325,7 +325,13 @@ MASK_BORDER = argument(
     help="with --mask-method network: margin of the mask around the brain [mm]; negative for a smaller "
     "mask (default 0)",
 )
-MASKING = (MASK_METHOD, MASK_BORDER)
+MASK_WEIGHTS = argument(
+    "--mask-weights",
+    type=Path,
+    metavar="DIR",
+    help="with --mask-method network: folder of its weights, as `unweight train brain-mask` writes them",
+)
+MASKING = (MASK_METHOD, MASK_BORDER, MASK_WEIGHTS)
 NO_FIGURES = flag("--no-figures", help="do not write figures")
 NO_REPORT = flag("--no-report", help="do not write the HTML report")
 SHARED_ASSETS = flag(

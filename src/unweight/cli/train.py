@@ -239,7 +239,8 @@ def _summarise(screen: Console, card: Card, out: Path, source: TrainingSource) -
     rows = [(name, f"{value:.4g}") for name, value in card.metrics.items()]
     screen.print(table((f"on held-out {source.samples}", "value"), rows))
     screen.print(f"{card.seconds / 60:.1f} min of training; {out / card.name}.safetensors")
-    screen.print(f"use it with: unweight {_usage(card.name)} --weights {out}")
+    option = trained_method(card.name).weights_option
+    screen.print(f"use it with: unweight {_usage(card.name)} {option} {out}")
 
 
 def _usage(weights: str) -> str:

@@ -21,15 +21,22 @@ class MaskOptions:
     Attributes:
         mask_method: `classical` or `network`.
         mask_border: How far outside the surface the mask of the network ends [mm].
+        mask_weights: Folder with the weights of the network; None for those of the package.
     """
 
     mask_method: str = "classical"
     mask_border: float = 0.0
+    mask_weights: Path | None = None
 
     def __post_init__(self) -> None:
-        learned = method(self.mask_method, FAMILY).learned
-        if self.mask_border and not learned:
-            raise UsageError("--mask-border goes with --mask-method network")
+        record = method(self.mask_method, FAMILY)
+        if not record.learned and (self.mask_border or self.mask_weights is not None):
+            raise UsageError("--mask-border and --mask-weights go with --mask-method network")
+        if record.learned and not record.shipped and self.mask_weights is None:
+            raise UsageError(
+                f"the weights {record.weights} do not come with the package",
+                remedy=f"Train them, unweight train {record.weights} -o DIR, and give --mask-weights DIR.",
+            )
         if not abs(self.mask_border) <= FARTHEST_MM:
             raise UsageError(
                 f"a border of {self.mask_border:g} mm", remedy=f"Give at most {FARTHEST_MM:g} mm."
@@ -50,5 +57,5 @@ class MaskOptions:
         Raises:
             InputError: The weights of the network are absent or damaged.
         """
-        finder: BrainFinder = build(method(self.mask_method, FAMILY))
+        finder: BrainFinder = build(method(self.mask_method, FAMILY), self.mask_weights)
         return replace(finder, border_mm=self.mask_border) if isinstance(finder, NetworkBrain) else finder

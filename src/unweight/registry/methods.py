@@ -350,5 +350,7 @@ METHODS = (
         "masks.",
         shipped=False,
         usage="maps --mask-method network",
+        weights_option="--mask-weights",
+        shipped=False,
     ),
 )

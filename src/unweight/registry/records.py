@@ -55,6 +55,7 @@ class Method:
         card: Summary in the card of its weights.
         base: Name of the weights that it needs beside its own.
         usage: Command that uses its weights, where that is not `--method NAME`.
+        weights_option: Option of that command that takes the folder of its weights.
         offered: Whether `--method` offers it.
         compared: Whether a benchmark includes it where it is not asked for.
         rank: Orders the methods of a benchmark; those of one rank stay in the order of the list.
@@ -77,6 +78,7 @@ class Method:
     card: str = ""
     base: str = ""
     usage: str = ""
+    weights_option: str = "--weights"
     offered: bool = True
     compared: bool = True
     rank: int = 0
