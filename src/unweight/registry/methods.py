@@ -351,6 +351,5 @@ METHODS = (
         shipped=False,
         usage="maps --mask-method network",
         weights_option="--mask-weights",
-        shipped=False,
     ),
 )
