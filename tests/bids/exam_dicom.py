@@ -24,6 +24,8 @@ class ExamSeries:
         planes: Orientation of each stack.
         slices: Of each stack.
         values: Signal of white matter, grey matter and CSF, from the outside in.
+        volume: Voxels from left, back and foot (RAS) of an edge of `edge` mm, instead of the ball.
+        edge: Of a voxel [mm].
     """
 
     number: int
@@ -32,6 +34,8 @@ class ExamSeries:
     planes: Sequence[tuple[float, ...]] = (AXIAL,)
     slices: int = SLICES
     values: tuple[float, float, float] = (700.0, 500.0, 200.0)
+    volume: np.ndarray | None = None
+    edge: float = 0.0
 
 
 def tags(
@@ -95,7 +99,8 @@ def write_exam(folder: Path, series: Sequence[ExamSeries], study: str = "") -> P
     for item in series:
         uid, count = generate_uid(), 0
         for plane in item.planes:
-            for place in range(item.slices):
+            slices = item.slices if item.volume is None else item.volume.shape[2]
+            for place in range(slices):
                 count += 1
                 image = _image(item, plane, place)
                 image.StudyInstanceUID, image.SeriesInstanceUID, image.InstanceNumber = study, uid, count
@@ -127,7 +132,19 @@ def _image(item: ExamSeries, plane: tuple[float, ...], place: int) -> Dataset:
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
     for keyword, value in item.tags.items():
         setattr(image, keyword, value)
-    image.PixelData = _pixels(item, place).tobytes()
+    if item.volume is None:
+        image.PixelData = _pixels(item, place).tobytes()
+        return image
+    pixels = item.volume[::-1, ::-1, place].T.round().astype("<u2")
+    image.Rows, image.Columns = pixels.shape
+    image.PixelSpacing = [item.edge, item.edge]
+    image.SliceThickness = image.SpacingBetweenSlices = item.edge
+    image.ImagePositionPatient = [
+        -item.edge * pixels.shape[1] / 2,
+        -item.edge * pixels.shape[0] / 2,
+        item.edge * place,
+    ]
+    image.PixelData = pixels.tobytes()
     return image
 
 

@@ -22,8 +22,9 @@ class Told(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words after the name of the program, without a comment."""
-        return shlex.split(self.line, comments=True)[1:]
+        """The words after the name of the program, without a comment or a redirection by the shell."""
+        words = shlex.split(self.line, comments=True)[1:]
+        return words[: words.index(">")] if ">" in words else words
 
 
 def pages() -> list[Path]:

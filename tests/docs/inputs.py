@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from tests.bids.exam_dicom import LOCALIZER, ExamSeries, write_exam
 from unweight.bids.derivatives.provenance import Provenance
 from unweight.bids.derivatives.write import write_maps
 from unweight.bids.raw import write_raw
@@ -50,6 +51,7 @@ def make_inputs(root: Path) -> None:
     anat = tree / "sub-01" / "anat"
     shutil.copytree(anat, root / "mese_folder", ignore=_all_but("MESE"))
     shutil.copytree(anat, root / "dicom_folder", ignore=_all_but("IRT1"))
+    _exam(root / "exam_folder", anat)
     _files(root, anat)
     _weighted_maps(root)
     assert main(["init", str(root / "unweight.toml"), "--quiet"]) == 0
@@ -114,6 +116,34 @@ def _flip_angles(root: Path, tree: Path) -> None:
         for name, volume in zip(("angle3", "angle20"), drawn.unbind(-1), strict=True):
             nib.save(nib.Nifti1Image(volume.numpy(), np.eye(4)), root / f"{name}.nii.gz")
         nib.save(nib.Nifti1Image(np.ones((40, 40, 4), np.float32), np.eye(4)), root / "b1.nii.gz")
+
+
+def _exam(folder: Path, anat: Path) -> None:
+    """Write T1w, T2w and FLAIR as the DICOM series of one exam, beside a localizer."""
+    series = [LOCALIZER]
+    for number, name in ((4, "T1w"), (7, "T2w"), (9, "FLAIR")):
+        volume = nib.as_closest_canonical(nib.load(anat / f"sub-01_{name}.nii.gz"))
+        fields = json.loads((anat / f"sub-01_{name}.json").read_text())
+        fields["RepetitionTime"] = fields.get("RepetitionTimePreparation") or fields.get(
+            "RepetitionTimeExcitation"
+        )
+        times = {
+            key: 1000 * fields[key]
+            for key in ("RepetitionTime", "EchoTime", "InversionTime")
+            if key in fields
+        }
+        values = np.asarray(volume.dataobj)
+        scaled = 2000 * values.clip(min=0) / np.quantile(values, 0.999)
+        codes = fields.get("ScanningSequence") or (
+            "GR" if name == "T1w" and "InversionTime" in times else "SE"
+        )
+        tags = times | {"ScanningSequence": codes.split("\\"), "FlipAngle": fields.get("FlipAngle", 90.0)}
+        tags |= {"EchoTrainLength": 16} if name != "T1w" else {}
+        edge = float(volume.header.get_zooms()[0])
+        series.append(
+            ExamSeries(number=number, description=name, tags=tags, volume=scaled.clip(max=4000), edge=edge)
+        )
+    write_exam(folder, series)
 
 
 def _files(root: Path, anat: Path) -> None:

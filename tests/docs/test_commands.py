@@ -44,6 +44,7 @@ SLOW = (
 # What stands for a name that means something else with another command.
 STANDS_FOR = {
     "t2": {"dicom_folder": "mese_folder"},
+    "maps": {"dicom_folder": "exam_folder"},
     "fit": {
         "a.nii.gz": "angle3.nii.gz",
         "b.nii.gz": "angle20.nii.gz",

@@ -315,7 +315,7 @@ MASK_METHOD = argument(
     choices=offered("mask"),
     default="classical",
     help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
-    "default), or a network for images of any contrast",
+    "default), or a network for images of any contrast, whose weights are not included (train brain-mask)",
 )
 MASK_BORDER = argument(
     "--mask-border",
