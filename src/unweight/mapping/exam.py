@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -177,9 +177,4 @@ def _chosen(
     last_run: bool,
 ) -> ExamChoice:
     choice = choose(candidates, judge, contrast_agent=source.contrast_agent, last_run=last_run)
-    return ExamChoice(
-        chosen=choice.chosen,
-        assessments=choice.assessments,
-        left_out=(*choice.left_out, *left_out),
-        reasons=choice.reasons,
-    )
+    return replace(choice, left_out=(*choice.left_out, *left_out))

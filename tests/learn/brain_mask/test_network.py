@@ -5,14 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.synth.anatomy.balls import radius
+from unweight.bids.nifti.canonical import turn_of
 from unweight.learn.brain_mask.network import (
     LARGEST,
     SCALE_MM,
-    axes_of,
     normalised,
     resampled,
     surface_distance,
 )
+from unweight.prepare.brain_finder import voxel_mm
 
 
 class ToLeft(nn.Module):
@@ -44,8 +45,8 @@ def test_the_scale_of_an_image_does_not_matter() -> None:
 def test_axes_are_those_of_the_head() -> None:
     turned = torch.zeros(4, 4, dtype=torch.float64)
     turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = -3.0, 1.0, 2.0, 1.0
-    way = axes_of(turned)
-    assert (way.order, way.flipped, way.sizes) == ((2, 0, 1), (0,), (3.0, 1.0, 2.0))
+    turn = turn_of(turned, (5, 6, 7))
+    assert (turn.order, turn.reversed, voxel_mm(turn.affine)) == ((2, 0, 1), (0,), (3.0, 1.0, 2.0))
 
 
 @pytest.mark.parametrize(("shape", "sizes"), [((40, 30, 7), (1.0, 1.0, 5.0)), ((9, 8, 6), (4.0, 4.0, 4.0))])

@@ -4,7 +4,6 @@ The header of one image of each series decides whether it can be a T1w, T2w or F
 series are converted, and what dcm2niix wrote about them decides which are mapped.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,31 +15,31 @@ from unweight.bids.dicom.header import NO_NUMBER, header_elements
 from unweight.bids.dicom.selection import entry_of_converted
 from unweight.bids.dicom.series import DicomSeries
 from unweight.bids.exam.choice import Candidate, LeftOut
-from unweight.bids.exam.kind import ImageKind, kind_of
+from unweight.bids.exam.kind import ImageKind, kind_of, kind_of_entry
 from unweight.bids.series.part import Entry
-from unweight.bids.sidecar import Part, Sidecar
+from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import InputError
 
-# Elements of a header that tell what an image is, under the names that dcm2niix gives them.
-WORDS = {
-    "SeriesDescription": "SeriesDescription",
-    "ProtocolName": "ProtocolName",
-    "SequenceName": "SequenceName",
-    "PulseSequenceName": "PulseSequenceName",
-    "MRAcquisitionType": "MRAcquisitionType",
-    "BodyPartExamined": "BodyPartExamined",
-    "ContrastBolusAgent": "ContrastBolusAgent",
-    "Manufacturer": "Manufacturer",
-}
-LISTS = {"ScanningSequence": "ScanningSequence", "SequenceVariant": "SequenceVariant"}
+# Elements of a header that tell what an image is; dcm2niix gives them the same names, times apart.
+WORDS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "PulseSequenceName",
+    "MRAcquisitionType",
+    "BodyPartExamined",
+    "ContrastBolusAgent",
+    "Manufacturer",
+)
+LISTS = ("ScanningSequence", "SequenceVariant")
 MILLISECONDS = {
     "RepetitionTime": "RepetitionTime",
     "EchoTime": "EchoTime",
     "EffectiveEchoTime": "EchoTime",
     "InversionTime": "InversionTime",
 }
-NUMBERS = {"EchoTrainLength": "EchoTrainLength", "FlipAngle": "FlipAngle"}
-B_VALUES = ("DiffusionBValue",)
+NUMBERS = ("EchoTrainLength", "FlipAngle")
+B_VALUE = "DiffusionBValue"
 FEWEST_SLICES = 3
 STUDY = "StudyInstanceUID"
 
@@ -137,22 +136,18 @@ def fields_of_header(elements: Mapping[str, Any]) -> dict[str, object]:
         Fields of a sidecar; times in seconds.
     """
     fields: dict[str, object] = {}
-    for keyword, name in WORDS.items():
-        if elements.get(keyword):
-            fields.setdefault(name, str(elements[keyword]))
-    for keyword, name in LISTS.items():
-        if elements.get(keyword):
-            fields[name] = "\\".join(_words(elements[keyword]))
+    fields.update({name: str(elements[name]) for name in WORDS if elements.get(name)})
+    fields.update({name: "\\".join(_words(elements[name])) for name in LISTS if elements.get(name)})
     for keyword, name in MILLISECONDS.items():
         value = _number(elements.get(keyword))
         if value is not None and value > 0:
             fields.setdefault(name, round(value / 1e3, 7))
-    for keyword, name in NUMBERS.items():
-        value = _number(elements.get(keyword))
+    for name in NUMBERS:
+        value = _number(elements.get(name))
         if value is not None:
             fields[name] = value
     types = _words(elements.get("ImageType"))
-    if any(value for keyword in B_VALUES if (value := _number(elements.get(keyword)))):
+    if _number(elements.get(B_VALUE)):
         types = [*types, "DIFFUSION"]
     if types:
         fields["ImageType"] = types
@@ -163,15 +158,13 @@ def _candidate(image: ConvertedImage, header: Sidecar, place: int) -> Candidate:
     """Return a converted image; what dcm2niix wrote goes before the header."""
     entry = entry_of_converted(image)
     both = entry.sidecar.with_fields({**header.fields, **entry.sidecar.fields})
-    kind = kind_of(both)
-    if entry.part not in (None, Part.MAGNITUDE):
-        kind = ImageKind(contrast="", excluded=f"it is a {entry.part.name.lower()} image")
+    merged = Entry(path=entry.path, sidecar=both, part=entry.part, scan=entry.scan)
     series = image.portion.series
     return Candidate(
         label=_number_of(series),
         nameless=_number_of(series),
-        entry=Entry(path=entry.path, sidecar=both, part=entry.part, scan=entry.scan),
-        kind=kind,
+        entry=merged,
+        kind=kind_of_entry(merged),
         order=(place,),
         description=series.description,
     )
@@ -195,7 +188,7 @@ def _words(value: Any) -> list[str]:
     if value is None or value == "":
         return []
     listed = [value] if isinstance(value, str) else list(value)
-    return [str(word) for word in itertools.chain(listed)]
+    return [str(word) for word in listed]
 
 
 def _number(value: Any) -> float | None:

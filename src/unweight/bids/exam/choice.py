@@ -269,14 +269,13 @@ def _criteria(name: str, candidate: Candidate) -> list[tuple[float, str]]:
     """Return what speaks against a candidate, the first first; 0 where nothing does."""
     kind, sidecar = candidate.kind, candidate.entry.sidecar
     grid = _grid(candidate)
-    edges = [] if grid is None else _edges(grid)
-    volumes, steps, sizes = 1, 0.0, ""
+    volumes, steps, sizes, short = 1, 0.0, "", HEAD_MM
     if grid is not None:
-        voxel = _voxel(grid)
+        voxel = sorted(grid.voxel_mm)
+        short = min(n * edge for n, edge in zip(grid.shape[:3], grid.voxel_mm, strict=True))
         volumes = count_values(grid.path) // max(1, math.prod(grid.shape))
         steps = float(round(math.log(max(math.prod(voxel), 1e-9)) / VOLUME_STEP))
         sizes = " x ".join(f"{edge:.3g}" for edge in voxel)
-    short = min(edges, default=HEAD_MM)
     echo = sidecar.fields.get("EchoTime")
     several = "EchoNumber" in sidecar.fields and name == "T1w" and isinstance(echo, int | float)
     types = " ".join(str(sidecar.fields.get("ImageType", "")).split()).upper()
@@ -335,13 +334,3 @@ def _grid(candidate: Candidate) -> Grid | None:
         return open_grid(candidate.entry.path)
     except UnweightError:
         return None
-
-
-def _voxel(grid: Grid) -> tuple[float, ...]:
-    return tuple(sorted(float(edge) for edge in grid.affine[:3, :3].double().norm(dim=0)))
-
-
-def _edges(grid: Grid) -> list[float]:
-    """Return the lengths of the edges of a stack of slices [mm]."""
-    spacing = grid.affine[:3, :3].double().norm(dim=0).tolist()
-    return [size * step for size, step in zip(grid.shape[:3], spacing, strict=True)]

@@ -1,11 +1,12 @@
 """Candidates of an exam from NIfTI files: of a folder, or of one visit of a BIDS tree."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unweight.bids.collection import Collection
 from unweight.bids.exam.choice import Candidate
-from unweight.bids.exam.kind import ImageKind, kind_of
+from unweight.bids.exam.kind import kind_of_entry
 from unweight.bids.inheritance import entry_in_tree
 from unweight.bids.names import BidsName, image_stem, parse_stem
 from unweight.bids.read import entry_of
@@ -68,17 +69,9 @@ def _candidate(
 ) -> Candidate:
     name = parse_stem(image_stem(entry.path) or "")
     entities = name.entities if isinstance(name, BidsName) and "sub" in name.entities else {}
-    kind = kind_of(entry.sidecar, named)
-    if entry.part not in (None, Part.MAGNITUDE):
-        kind = ImageKind(contrast="", excluded=f"it is a {entry.part.name.lower()} image")
-    elif "ce" in entities:
-        kind = ImageKind(
-            contrast=kind.contrast,
-            excluded=kind.excluded,
-            derived=kind.derived,
-            agent=f"ce-{entities['ce']}",
-            sequence=kind.sequence,
-        )
+    kind = kind_of_entry(entry, named)
+    if "ce" in entities and entry.part in (None, Part.MAGNITUDE):
+        kind = replace(kind, agent=f"ce-{entities['ce']}")
     description = entry.sidecar.fields.get("SeriesDescription")
     return Candidate(
         label=label,

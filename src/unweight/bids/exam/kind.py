@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+from unweight.bids.series.part import Entry
 from unweight.bids.series.readout import (
     MP2RAGE_WORDS,
     described,
@@ -22,7 +23,7 @@ from unweight.bids.series.readout import (
     scanning_codes,
     words_of,
 )
-from unweight.bids.sidecar import Sidecar
+from unweight.bids.sidecar import Part, Sidecar
 from unweight.core.errors import InputError
 
 SHORT_TI = 0.3  # below it the inversion suppresses fat (STIR) [s]
@@ -139,6 +140,18 @@ def kind_of(sidecar: Sidecar, named: str = "") -> ImageKind:
         agent=_agent(sidecar, text),
         sequence=sequence_of(sidecar),
     )
+
+
+def kind_of_entry(entry: Entry, named: str = "") -> ImageKind:
+    """Return what an image is; parts other than the magnitude are none of the three contrasts.
+
+    Args:
+        entry: The image with its sidecar.
+        named: As in `kind_of`.
+    """
+    if entry.part not in (None, Part.MAGNITUDE):
+        return ImageKind(contrast="", excluded=f"it is a {entry.part.name.lower()} image")
+    return kind_of(entry.sidecar, named)
 
 
 def sequence_of(sidecar: Sidecar) -> str:

@@ -172,9 +172,15 @@ class Grid:
         return self.shape == other.shape and self.distance_mm(other) <= TOLERANCE * self.edge_mm
 
     @property
+    def voxel_mm(self) -> tuple[float, float, float]:
+        """Size of a voxel along each axis."""
+        x, y, z = self.affine[:3, :3].norm(dim=0).tolist()
+        return x, y, z
+
+    @property
     def edge_mm(self) -> float:
         """Length of the shortest edge of a voxel."""
-        return float(self.affine[:3, :3].norm(dim=0).min())
+        return min(self.voxel_mm)
 
     def distance_mm(self, other: "Grid") -> float:
         """Return how far equal voxels lie apart at most, by the two matrices that agree best.

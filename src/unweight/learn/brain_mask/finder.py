@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 
 from unweight.core.errors import InputError
@@ -27,6 +24,7 @@ from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain, voxel_mm
 from unweight.prepare.brain_mask import stripped_brain
+from unweight.susceptibility.morphology import fill_holes, largest_component
 
 LOG = logging.getLogger(__name__)
 ECHO_BORDER_MM = -1.0
@@ -106,13 +104,9 @@ def main_piece(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
     Raises:
         InputError: The mask is empty.
     """
-    pieces, count = ndimage.label(mask.cpu().numpy())
-    if count == 0:
+    if not bool(mask.any()):
         raise InputError("no brain was found in these images", remedy="Give a brain mask with --mask.")
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(pieces == int(sizes.argmax()))
-    return torch.from_numpy(filled)
+    return fill_holes(largest_component(mask))
 
 
 def unlike_a_brain(distance: Float[Tensor, "x y z"], sizes: tuple[float, float, float]) -> str:

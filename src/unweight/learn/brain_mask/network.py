@@ -8,15 +8,15 @@ within ± 10 mm, and smooth, so that it can be interpolated to the grid of the i
 SynthStrip, NeuroImage 260 (2022) 119474.
 """
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from unweight.bids.nifti.canonical import turn_of
+from unweight.prepare.brain_finder import voxel_mm
 
 GRID_MM = 2.0
 SCALE_MM = 10.0
@@ -37,39 +37,6 @@ def normalised(image: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
         return torch.zeros_like(image)
     some = values[:: max(1, len(values) // N_VALUES)]
     return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Axes:
-    """How the axes of an image lie in the head.
-
-    Attributes:
-        order: Axes of the image that run to the right, to the front and up.
-        flipped: Which of these, after they are put in this order, run the other way.
-        sizes: Size of a voxel along them [mm].
-    """
-
-    order: tuple[int, int, int]
-    flipped: tuple[int, ...]
-    sizes: tuple[float, float, float]
-
-
-def axes_of(affine: Float[Tensor, "4 4"]) -> Axes:
-    """Return how the axes of an image lie in the head: the assignment with the largest cosines."""
-    matrix = affine[:3, :3].detach().cpu().double()
-    sizes = matrix.norm(dim=0).clamp(min=TINY)
-    cosines = matrix / sizes
-    rows = range(3)
-    order = max(
-        itertools.permutations(rows),
-        key=lambda axes: sum(abs(float(cosines[row, axis])) for row, axis in zip(rows, axes, strict=True)),
-    )
-    return Axes(
-        order=(order[0], order[1], order[2]),
-        flipped=tuple(row for row in rows if float(cosines[row, order[row]]) < 0),
-        sizes=(float(sizes[order[0]]), float(sizes[order[1]]), float(sizes[order[2]])),
-    )
 
 
 def resampled(image: Volume, sizes: tuple[float, float, float]) -> Float[Tensor, "u v w"]:
@@ -127,15 +94,16 @@ def surface_distance(
         network: Trained; its weights are on the CPU.
         images: On one grid; the distances predicted in each are averaged. NaN where there is no value.
         affine: Voxel index to millimetres (RAS+), for directions and sizes of the axes.
+
+    Raises:
+        InputError: Two axes run along the same direction.
     """
-    way = axes_of(affine)
+    turn = turn_of(affine, images[0].shape)
+    sizes = voxel_mm(turn.affine)
     total = torch.zeros(1)
     for image in images:
         known = image.detach().cpu().float().nan_to_num().abs()
-        turned = known.permute(way.order).flip(way.flipped)
-        predicted = found_distance(network, resampled(turned, way.sizes))
-        total = total + predicted / len(images)
-    shape = [images[0].shape[axis] for axis in way.order]
-    fine = F.interpolate(total[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
-    back = [way.order.index(axis) for axis in range(3)]
-    return fine.flip(way.flipped).permute(back).contiguous()
+        total = total + found_distance(network, resampled(turn.apply(known), sizes)) / len(images)
+    x, y, z = (images[0].shape[axis] for axis in turn.order)
+    fine = F.interpolate(total[None, None], size=(x, y, z), mode="trilinear", align_corners=False)[0, 0]
+    return turn.undo(fine)
