@@ -17,6 +17,7 @@ from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 from unweight.nets.unet import UNetConfig
+from unweight.nets.volume_unet import VolumeUNetConfig
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.procedural_head import procedural_head
 
@@ -50,7 +51,7 @@ def narrow(network: Any) -> Any:
         return replace(network, generator=replace(network.generator, widths=(8, 8)), critic=(4, 8))
     if isinstance(network, ConditionedUNetConfig):
         return replace(network, unet=replace(network.unet, widths=(8, 8), condition_features=8), width=8)
-    assert isinstance(network, ResNetConfig | TimeUNetConfig | UNetConfig)
+    assert isinstance(network, ResNetConfig | TimeUNetConfig | UNetConfig | VolumeUNetConfig)
     return replace(network, widths=(8, 8))
 
 

@@ -11,6 +11,8 @@ T1W, T1W_UNET, T1W_GAN, T1W_FAST = "mprage", "mprage-unet", "mprage-gan", "mprag
 STRUCTURES = "structures"
 METHODS = tuple(item.weights for item in trained_methods())
 SHIPPED = tuple(item.weights for item in trained_methods() if item.shipped)
+FROM_SERIES = tuple(item.weights for item in trained_methods() if item.family == "t1")
+FROM_HEADS = tuple(item.weights for item in trained_methods() if item.family == "mask")
 FROM_WEIGHTED = tuple(item.weights for item in trained_methods() if item.family == "weighted")
 FROM_ECHOES = tuple(item.weights for item in trained_methods() if item.family == "mprage" and item.shipped)
 FROM_PAIRS = tuple(name for name in METHODS if isinstance(trainable(name), PairMethod))

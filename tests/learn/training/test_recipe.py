@@ -7,9 +7,9 @@ import pytest
 from tests.learn.names import (
     DIFFUSOR,
     FROM_PAIRS,
+    FROM_SERIES,
     FROM_WEIGHTED,
     MAPS,
-    METHODS,
     POSTERIOR,
     RESNET,
     RIM,
@@ -26,7 +26,6 @@ from unweight.learn.training.trainable import check_recipe, recipe_for, recipe_f
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 
-SERIES = [method for method in METHODS if method not in (*FROM_WEIGHTED, *FROM_PAIRS)]
 UNIFORM = ScheduleConfig(ladder=ShortSchedule.UNIFORM, prediction=Prediction.EPSILON)
 FOUR = (0.05, 0.4, 1.1, 2.5)
 
@@ -37,13 +36,13 @@ def stored(recipe: Recipe[Any, Any]) -> dict[str, Any]:
     return values
 
 
-@pytest.mark.parametrize("method", SERIES)
+@pytest.mark.parametrize("method", FROM_SERIES)
 def test_round_trip_of_a_changed_recipe(method: str) -> None:
     recipe = replace(for_protocol(recipe_for(method, "gpu"), FOUR, 2.55, 0.014), seed=7, n_slabs=11)
     assert recipe_from_plain(stored(recipe)) == recipe
 
 
-@pytest.mark.parametrize("method", SERIES)
+@pytest.mark.parametrize("method", FROM_SERIES)
 def test_for_a_protocol_the_network_takes_as_many_images(method: str) -> None:
     before, after = recipe_for(method, "cpu"), for_protocol(recipe_for(method, "cpu"), FOUR, 2.55, 0.014)
     slabs = after.slabs

@@ -4,7 +4,9 @@ import pytest
 
 from tests.learn.names import (
     DIFFUSOR,
+    FROM_HEADS,
     FROM_PAIRS,
+    FROM_SERIES,
     FROM_WEIGHTED,
     METHODS,
     POSTERIOR,
@@ -18,6 +20,7 @@ from tests.learn.names import (
     T1W_UNET,
 )
 from unweight.core.errors import UsageError
+from unweight.learn.brain_mask.network import WINDOW
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import N_SLAB
 from unweight.learn.pairs.pair import LEAST
@@ -35,6 +38,7 @@ from unweight.nets.recurrent import RecurrentConfig
 from unweight.nets.resnet import ResNetConfig
 from unweight.nets.time_unet import TimeUNetConfig
 from unweight.nets.unet import UNetConfig
+from unweight.nets.volume_unet import VolumeUNetConfig
 from unweight.synth.protocols.standard import seven_inversions
 
 ALL = [(method, preset) for method in METHODS for preset in trainable(method).presets]
@@ -90,7 +94,9 @@ def test_the_published_schedule_of_fast_ddpm_goes_with_its_network() -> None:
     }
 
 
-@pytest.mark.parametrize(("method", "preset"), [one for one in ALL if one[0] not in FROM_PAIRS])
+@pytest.mark.parametrize(
+    ("method", "preset"), [one for one in ALL if one[0] in (*FROM_SERIES, *FROM_WEIGHTED)]
+)
 def test_patches_fit_and_channels_match(method: str, preset: str) -> None:
     recipe = recipe_for(method, preset)
     assert not isinstance(recipe.slabs, CohortRecipe)
@@ -109,6 +115,19 @@ def test_patches_fit_and_channels_match(method: str, preset: str) -> None:
         assert channels(method, preset) == (len(NAMES) + 1, MAPS_OUTPUTS)
     else:
         assert channels(method, preset) == expected[method]
+
+
+@pytest.mark.parametrize(("method", "preset"), [one for one in ALL if one[0] in FROM_HEADS])
+def test_networks_of_heads_see_one_image_and_fill_their_window(method: str, preset: str) -> None:
+    recipe = recipe_for(method, preset)
+    assert isinstance(recipe.network, VolumeUNetConfig)
+    assert (recipe.network.in_channels, recipe.network.out_channels) == (1, 1)
+    assert recipe.patch == WINDOW and recipe.patch % recipe.network.stride == 0
+
+
+def test_each_method_is_in_one_group() -> None:
+    groups = (*FROM_SERIES, *FROM_WEIGHTED, *FROM_PAIRS, *FROM_HEADS)
+    assert sorted(groups) == sorted(METHODS)
 
 
 def test_the_published_networks_learn_from_the_published_protocol() -> None:

@@ -13,11 +13,10 @@ from tests.learn.examinations import examination
 from tests.learn.lessons import head, slab_data, tiny
 from tests.learn.names import (
     DIFFUSOR,
-    FROM_PAIRS,
+    FROM_SERIES,
     FROM_WEIGHTED,
     MAPS,
     MAPS_PGAN,
-    METHODS,
     POSTERIOR,
     RESIDUAL,
     RESNET,
@@ -105,9 +104,7 @@ def measured() -> Acquisition:
 
 
 @pytest.mark.filterwarnings("ignore:torch.searchsorted")  # of strided estimates; slower, not wrong
-@pytest.mark.parametrize(
-    "method", [method for method in METHODS if method not in (RESIDUAL, *FROM_WEIGHTED, *FROM_PAIRS)]
-)
+@pytest.mark.parametrize("method", [method for method in FROM_SERIES if method != RESIDUAL])
 def test_weights_are_loaded_and_make_maps(method: str, tmp_path: Path) -> None:
     ear = Ear()
     recipe = tiny(method)
