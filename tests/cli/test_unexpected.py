@@ -14,7 +14,8 @@ import pytest
 from unweight.cli import main as entry
 from unweight.cli import process as lines
 from unweight.cli.main import main
-from unweight.cli.unexpected import UNEXPECTED, explained
+from unweight.cli.unexpected import UNEXPECTED, exit_code_of, explained
+from unweight.core.errors import InputError, OutputError
 
 LONG = "a" * 300
 
@@ -162,3 +163,20 @@ def test_a_deeply_nested_card_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     call = ["run", str(tmp_path), str(tmp_path / "out"), "participant"]
     assert main([*call, "--set", f"t1.weights={tmp_path}"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InputError("is damaged"), 2),
+        (OutputError("is full"), 3),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 141),
+        (OSError(errno.ENAMETOOLONG, "too long"), 2),
+        (MemoryError(), UNEXPECTED),
+        (ValueError("of the program"), UNEXPECTED),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, BaseException) else str(one),
+)
+def test_exit_codes(error: BaseException, code: int) -> None:
+    assert exit_code_of(error) == code

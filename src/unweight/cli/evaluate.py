@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from rich.console import Console
 
-from unweight.benchmark.core.heads import check_no_training_overlap
+from unweight.benchmark.core.heads import check_heads
 from unweight.benchmark.core.methods import without_weights
 from unweight.benchmark.core.run import Dataset, MethodRefusal, Watch
 from unweight.benchmark.core.scoring import DEFAULT_METRICS, MetricChoice, check_metrics
@@ -52,6 +52,7 @@ from unweight.cli.scored import (
     Evaluation,
     SusceptibilityData,
     T1Data,
+    report_missing,
     show,
     write,
 )
@@ -59,10 +60,9 @@ from unweight.cli.terminal import console, progress
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator, Progress
-from unweight.heads.source import TEST, BrainwebHeads
 from unweight.metrics.scores import Score, ScoreContext
 from unweight.metrics.susceptibility import slope_through_regions, susceptibility_scores
-from unweight.registry import benchmark, compared, compared_names, datasets, load
+from unweight.registry import benchmark, compared_names, datasets, load
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,20 +124,6 @@ def _report(refusals: Sequence[MethodRefusal], screen: Console) -> None:
         screen.print(f"{refusal.dataset}: {refusal.method} is excluded: {refusal.reason}")
 
 
-def _report_missing(absent: Sequence[str], screen: Console) -> None:
-    if absent:
-        screen.print(f"no weights for {', '.join(absent)}: left out")
-
-
-def _check_heads(options: EvaluateOptions, methods: Mapping[str, object], family: str) -> None:
-    """Refuse heads that a method was trained with."""
-    if options.heads is not None:
-        known = {
-            item.name: item.weights for item in compared(family) if item.name in methods and item.learned
-        }
-        check_no_training_overlap(BrainwebHeads(options.heads).subjects(TEST), known, options.weights)
-
-
 def evaluate_t1(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Score T1 from inversion recovery, on simulated and real data."""
     plan = _t1_plan(options)
@@ -145,8 +131,8 @@ def evaluate_t1(options: EvaluateOptions, screen: Console, metrics: MetricChoice
         options.methods, options.weights, n_draws=options.t1_data.draws, n_steps=options.t1_data.steps
     )
     if options.methods is None:
-        _report_missing(without_weights(t1_methods.FAMILY, options.weights), screen)
-    _check_heads(options, methods, t1_methods.FAMILY)
+        report_missing(without_weights(t1_methods.FAMILY, options.weights), screen)
+    check_heads(options.heads, t1_methods.FAMILY, methods, options.weights)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
     watch = _watch(options)
@@ -216,8 +202,8 @@ def evaluate_maps(options: EvaluateOptions, screen: Console, metrics: MetricChoi
     plan = WeightedPlan(sets=options.chosen(MAPS_SETS), heads=options.heads, quick=options.quick)
     methods = weighted_methods.maps_methods(options.methods, options.weights)
     if options.methods is None:
-        _report_missing(without_weights(weighted_methods.FAMILY, options.weights), screen)
-    _check_heads(options, methods, weighted_methods.FAMILY)
+        report_missing(without_weights(weighted_methods.FAMILY, options.weights), screen)
+    check_heads(options.heads, weighted_methods.FAMILY, methods, options.weights)
     scores: list[Score] = []
     figures: dict[str, bytes] = {}
     for dataset in plan.datasets():

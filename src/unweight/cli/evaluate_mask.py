@@ -4,19 +4,18 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from unweight.benchmark.core.heads import check_no_training_overlap
+from unweight.benchmark.core.heads import check_heads
 from unweight.benchmark.core.methods import built_methods, without_weights
 from unweight.benchmark.core.scoring import MetricChoice
 from unweight.benchmark.mask.cases import CONTRASTS, RESOLUTIONS, mask_cases
 from unweight.benchmark.mask.scores import METRICS, mask_tables, score_case
-from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation
+from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation, report_missing
 from unweight.cli.terminal import progress
 from unweight.core.seeding import seeded_generator
-from unweight.heads.source import TEST, BrainwebHeads, head_source
+from unweight.heads.source import TEST, head_source
 from unweight.learn.brain_mask.heads import procedural_heads
 from unweight.metrics.scores import Score
 from unweight.prepare.brain_finder import BrainFinder
-from unweight.registry import compared
 from unweight.synth.anatomy.head_parts import LabelledHead, with_parts
 
 FAMILY = "mask"
@@ -50,14 +49,9 @@ def evaluate_mask(options: EvaluateOptions, screen: Console, metrics: MetricChoi
 def _finders(options: EvaluateOptions, screen: Console) -> dict[str, BrainFinder]:
     """Return the methods asked for; if none was, those without weights are named and left out."""
     if options.methods is None:
-        for name in without_weights(FAMILY, options.weights):
-            screen.print(f"no weights for {name}: left out")
+        report_missing(without_weights(FAMILY, options.weights), screen)
     finders: dict[str, BrainFinder] = built_methods(FAMILY, options.methods, options.weights, "mask method")
-    if options.heads is not None:
-        known = {
-            item.name: item.weights for item in compared(FAMILY) if item.learned and item.name in finders
-        }
-        check_no_training_overlap(BrainwebHeads(options.heads).subjects(TEST), known, options.weights)
+    check_heads(options.heads, FAMILY, finders, options.weights)
     return finders
 
 

@@ -32,16 +32,13 @@ from unweight.cli.process import (
     say_in_any_encoding,
     use_private_caches,
 )
-from unweight.cli.unexpected import explained
+from unweight.cli.unexpected import INTERRUPTED, PIPE_CLOSED, UNEXPECTED, explained
 from unweight.core.errors import OutputError, UnweightError
 from unweight.core.memory import is_free
 from unweight.core.text import printable
 
 LOG = logging.getLogger(__name__)
-INTERRUPTED = 130
-UNKNOWN = 70
 LIBRARIES_BYTES = 2**29
-PIPE_CLOSED = 141
 EXIT_CODES = (
     "Exit codes: 0 success; 1 some series failed, are incomplete or do not fit into memory, the others are "
     "complete; 2 the command line or the input is invalid; 3 a result could not be written; 70 unexpected "
@@ -172,7 +169,7 @@ def _level(arguments: argparse.Namespace) -> int:
 def _carried_out(arguments: argparse.Namespace, words: Sequence[str], output: KeptGoing | None) -> int:
     """Carry the command out, and turn what is raised into a paragraph and an exit code."""
     LOG.info("unweight %s, Python %s: %s", __version__, platform.python_version(), shlex.join(words))
-    code = UNKNOWN
+    code = UNEXPECTED
     try:
         code = _run(arguments, output)
     except UnweightError as error:

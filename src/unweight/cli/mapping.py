@@ -13,8 +13,9 @@ from unweight.cli.catalogue import COMMANDS
 from unweight.cli.each import each
 from unweight.cli.log_file import log_printed
 from unweight.cli.options import MappingOutput, options_of
-from unweight.cli.summary import Summary, exit_code_of
+from unweight.cli.summary import Summary
 from unweight.cli.terminal import console, progress, table
+from unweight.cli.unexpected import exit_code_of
 from unweight.core.errors import IncompleteError
 from unweight.mapping.output import Destination, write_set
 from unweight.mapping.series import (
@@ -38,18 +39,21 @@ def run(arguments: argparse.Namespace) -> int:
     kind: type[MappingOptions[object, object]] = load(COMMANDS[arguments.command].mapping)
     output = options_of(MappingOutput, arguments)
     summary = Summary(command=arguments.command, out=output.out)
-    code = 70
     try:
         code = map_all(options_of(kind, arguments), output, summary)
     except BaseException as error:
         summary.fail("", error)
-        code = exit_code_of(error)
-        raise
-    finally:
         if output.json:
-            print(summary.text(code))
-            log_printed(summary.text(code))
+            _print_line(summary.text(exit_code_of(error)))
+        raise
+    if output.json:
+        _print_line(summary.text(code))
     return code
+
+
+def _print_line(text: str) -> None:
+    print(text)
+    log_printed(text)
 
 
 def map_all(

@@ -13,7 +13,7 @@ from unweight.cli.train_options import TrainOptions
 from unweight.cli.training_sources import LEARNING, OPTIONS, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.heads.source import TRAIN as TRAIN_PART
-from unweight.heads.source import BrainwebHeads, HeadSource
+from unweight.heads.source import BrainwebHeads, HeadSource, record_of_folder
 from unweight.learn.brain_mask.heads import MakeAnatomy, labelled_heads, procedural_heads
 from unweight.learn.brain_mask.method import MaskData, MaskMethod
 from unweight.learn.training.loop import TrainingCallback
@@ -62,8 +62,7 @@ class HeadTraining(TrainingSource):
 
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads."""
-        folder = self.options.heads
-        return {"heads": None if folder is None else BrainwebHeads(folder).record(LEARNING)}
+        return {"heads": record_of_folder(self.options.heads, LEARNING)}
 
     def subfolder(self, method: str) -> str:
         """Return the name of the method."""

@@ -164,6 +164,12 @@ class Benchmark:
         return self.run(options, screen, metrics)
 
 
+def report_missing(absent: Sequence[str], screen: Console) -> None:
+    """Print which methods have no weights, if there are any."""
+    if absent:
+        screen.print(f"no weights for {', '.join(absent)}: left out")
+
+
 def write(out: Path, scores: Sequence[Score], figures: Mapping[str, bytes], screen: Console) -> None:
     """Write the pictures, then the table: it is the mark that all is there."""
     columns, rows = scores_table(scores)

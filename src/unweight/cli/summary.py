@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, final
 
 from unweight import __version__
-from unweight.core.errors import UnweightError
 from unweight.mapping.series import MappedSeries
 from unweight.metrics.accuracy import quartiles
 
@@ -61,8 +60,8 @@ class Summary:
         )
 
     def fail(self, label: str, error: BaseException) -> None:
-        """Add what failed; an error of the whole call has an empty label."""
-        if all(item["error"] != str(error) for item in self.failed):
+        """Add what failed; an error of the whole call has an empty label, and may be that of a series."""
+        if label or all(item["error"] != str(error) for item in self.failed):
             self.failed.append({"label": label, "error": str(error) or type(error).__name__})
 
     def text(self, exit_code: int) -> str:
@@ -78,11 +77,6 @@ class Summary:
             "pages": self.pages,
         }
         return json.dumps(content, allow_nan=False)
-
-
-def exit_code_of(error: BaseException) -> int:
-    """Return the exit code that an error ends the command with."""
-    return error.exit_code if isinstance(error, UnweightError) else 70
 
 
 def _statistics(mapped: MappedSeries, name: str, unit: str) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from unweight.core.seeding import seeded_generator
 from unweight.heads.source import TRAIN as TRAIN_PART
 from unweight.heads.source import (
     VALIDATION,
-    BrainwebHeads,
     HeadSource,
     ProceduralHeads,
     head_source,
+    record_of_folder,
     whole_heads,
 )
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
@@ -246,9 +246,9 @@ class PairTraining(TrainingSource):
         if self.real is not None or self.options.people is not None:
             return recipe
         cohort: CohortRecipe = recipe.slabs
+        head = self._heads(cohort).read(TRAIN_PART, 0)
         began = time.perf_counter()
-        heads = tuple(self._heads(cohort).heads(TRAIN_PART))
-        person_pair(cohort, heads, TRAIN_PART, cohort.pair_indices(TRAIN_PART)[0])
+        person_pair(cohort, (head,), TRAIN_PART, cohort.pair_indices(TRAIN_PART)[0])
         each = (time.perf_counter() - began) / max(1, n_workers)
         n = int(seconds / each)
         n_train, n_validation, n_test = cohort.n
@@ -261,8 +261,7 @@ class PairTraining(TrainingSource):
     def asked(self) -> dict[str, Any]:
         """Return the files of the heads, or the contents of the images."""
         if self.real is None:
-            folder = self.options.heads
-            return {"people": {"heads": None if folder is None else BrainwebHeads(folder).record(LEARNING)}}
+            return {"people": {"heads": record_of_folder(self.options.heads, LEARNING)}}
         files = {part: list(map(contents_of, subjects)) for part, subjects in self.real.items()}
         return {"people": {"files": files}}
 

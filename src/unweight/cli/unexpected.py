@@ -2,7 +2,10 @@
 
 import errno
 
+from unweight.core.errors import UnweightError
+
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 and the number of the signal
 NOT_USABLE = 2
 MEMORY = (
     "not enough memory",
@@ -22,6 +25,15 @@ NO_PROCESS = (
     "the system could not start another process or thread. Raise the limit (ulimit -u), or use fewer "
     "workers."
 )
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that an error ends the command with."""
+    if isinstance(error, UnweightError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return PIPE_CLOSED if isinstance(error, BrokenPipeError) else explained(error)[1]
 
 
 def explained(error: BaseException) -> tuple[str, int]:

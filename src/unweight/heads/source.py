@@ -188,6 +188,11 @@ def whole_heads(seed: int, counts: Mapping[str, int], *, coarser: int = 1) -> Pr
     )
 
 
+def record_of_folder(folder: Path | None, parts: Sequence[str]) -> dict[str, list[str]] | None:
+    """Return the record of BrainWeb's heads of a folder; None where there is no folder."""
+    return None if folder is None else BrainwebHeads(folder).record(parts)
+
+
 def head_source(folder: Path | None, otherwise: HeadSource) -> HeadSource:
     """Return BrainWeb's heads of a folder, or another source where there is no folder."""
     return otherwise if folder is None else BrainwebHeads(folder)

@@ -1,6 +1,7 @@
 """Which method makes the brain mask of a command, as its options ask for it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
@@ -57,5 +58,10 @@ class MaskOptions:
         Raises:
             InputError: The weights of the network are absent or damaged.
         """
+        return self._finder
+
+    @cached_property
+    def _finder(self) -> BrainFinder:
+        """What makes the mask: weights are read once, whatever the number of series."""
         finder: BrainFinder = build(method(self.mask_method, FAMILY), self.mask_weights)
         return replace(finder, border_mm=self.mask_border) if isinstance(finder, NetworkBrain) else finder

@@ -9,7 +9,7 @@ an object with attributes of the same names).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from unweight.core.errors import UsageError
 from unweight.registry.methods import METHODS
@@ -47,6 +47,7 @@ KINDS: Mapping[str, type] = MappingProxyType(
         "quantities": Quantity,
     }
 )
+Record = TypeVar("Record")
 OWN = Records(
     methods=METHODS,
     pipelines=PIPELINES,
@@ -182,11 +183,7 @@ def benchmark(name: str) -> Pipeline | FamilyBenchmark:
     Raises:
         UsageError: There is none of this name.
     """
-    for item in benchmarks():
-        if item.command == name:
-            return item
-    known = ", ".join(item.command for item in benchmarks())
-    raise UsageError(f"there is no benchmark called {name}", remedy=f"There are {known}.")
+    return _called(name, benchmarks(), "command", f"there is no benchmark called {name}")
 
 
 def trained_methods() -> tuple[Method, ...]:
@@ -200,11 +197,7 @@ def trained_method(weights: str) -> Method:
     Raises:
         UsageError: Nothing is trained under this name.
     """
-    for item in trained_methods():
-        if item.weights == weights:
-            return item
-    known = ", ".join(item.weights for item in trained_methods())
-    raise UsageError(f"nothing is called {weights}", remedy=f"There are {known}.")
+    return _called(weights, trained_methods(), "weights", f"nothing is called {weights}")
 
 
 def usage(method: Method) -> str:
@@ -232,10 +225,7 @@ def pipeline(command: str) -> Pipeline:
     Raises:
         UsageError: There is none of this name.
     """
-    for item in pipelines():
-        if item.command == command:
-            return item
-    raise UsageError(f"there is no pipeline {command}", remedy=f"There are {', '.join(commands())}.")
+    return _called(command, pipelines(), "command", f"there is no pipeline {command}")
 
 
 def models() -> tuple[Model, ...]:
@@ -249,11 +239,7 @@ def model(name: str) -> Model:
     Raises:
         UsageError: There is none of this name.
     """
-    for item in models():
-        if item.name == name:
-            return item
-    known = ", ".join(item.name for item in models())
-    raise UsageError(f"there is no signal model {name}", remedy=f"There are {known}.")
+    return _called(name, models(), "name", f"there is no signal model {name}")
 
 
 def model_of_command(command: str) -> Model:
@@ -296,10 +282,8 @@ def dataset(name: str, family: str) -> DatasetName:
     Raises:
         UsageError: There is none of this name.
     """
-    for item in records().datasets:
-        if (item.family, item.name) == (family, name):
-            return item
-    raise UsageError(f"no set called {name}", remedy=f"There are {', '.join(datasets(family))}.")
+    of_family = [item for item in records().datasets if item.family == family]
+    return _called(name, of_family, "name", f"no set called {name}")
 
 
 def quantity(suffix: str) -> Quantity:
@@ -313,3 +297,16 @@ def quantity_named(name: str) -> Quantity:
     """Return a kind of map by the name of its parameter."""
     known = (item for item in records().quantities if item.name == name)
     return next(known, Quantity(suffix=f"{name}map", name=name, symbol=name))
+
+
+def _called(name: str, items: Sequence[Record], attribute: str, problem: str) -> Record:
+    """Return the record whose attribute is this name.
+
+    Raises:
+        UsageError: There is none; the names there are stand in the remedy.
+    """
+    for item in items:
+        if getattr(item, attribute) == name:
+            return item
+    known = ", ".join(getattr(item, attribute) for item in items)
+    raise UsageError(problem, remedy=f"There are {known}.")

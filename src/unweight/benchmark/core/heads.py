@@ -1,11 +1,13 @@
 """Heads to benchmark on are those that no method knows from its training."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from unweight.core.errors import UsageError
-from unweight.learn.training.weights import load_weights
+from unweight.heads.source import TEST, BrainwebHeads
+from unweight.learn.training.weights import card_of
+from unweight.registry import compared
 
 
 def check_no_training_overlap(
@@ -22,7 +24,7 @@ def check_no_training_overlap(
         UsageError: The card of a method names one of them.
     """
     for method, name in stored.items():
-        _, card = load_weights(name, weights)
+        card = card_of(name, weights)
         overlap = [
             subject for subject in subjects if re.search(rf"\b{re.escape(subject)}\b", card.trained_on)
         ]
@@ -33,3 +35,23 @@ def check_no_training_overlap(
                 remedy="Give the folder with exactly the heads it was trained with, or leave "
                 "--brainweb-dir out.",
             )
+
+
+def check_heads(
+    folder: Path | None, family: str, methods: Collection[str], weights: Path | None = None
+) -> None:
+    """Refuse the heads in the test part of a folder if a method knows one of them from its training.
+
+    Args:
+        folder: BrainWeb crisp heads; None for heads drawn from random numbers, which no method knows.
+        family: Of the methods.
+        methods: Those that are evaluated, by name.
+        weights: Folder of the weights; None for those that come with the package.
+
+    Raises:
+        UsageError: A card names one of them.
+    """
+    if folder is None:
+        return
+    stored = {item.name: item.weights for item in compared(family) if item.name in methods and item.learned}
+    check_no_training_overlap(BrainwebHeads(folder).subjects(TEST), stored, weights)

@@ -27,6 +27,7 @@ models, NeurIPS 2020; T. Salimans and J. Ho, ICLR 2022 (velocity); C. Lu et al.,
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import final
 
 import torch
@@ -201,9 +202,13 @@ class DiffusorTask(Task):
             generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds),
             shape=tuple(clean.shape[1:]),
         )
-        loss = DenoisingLoss(schedule=config.levels.schedule(N_LEVELS), prediction=config.prediction)
         conditioned = concat_condition(network, time_unit=config.levels.time_unit)
-        return loss(conditioned, clean, batch["signal"], noise).mean()
+        return self._denoising(conditioned, clean, batch["signal"], noise).mean()
+
+    @cached_property
+    def _denoising(self) -> DenoisingLoss:
+        schedule = self.config.levels.schedule(N_LEVELS)
+        return DenoisingLoss(schedule=schedule, prediction=self.config.prediction)
 
 
 @final
