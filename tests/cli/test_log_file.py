@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.small_tree import write_small_tree
 from unweight import __version__
-from unweight.cli.log_file import PRINT_LOG, LogFile, logged_to
+from unweight.cli.log_file import PRINT_LOG, LogFile, complain, log_printed, logged_to
 from unweight.cli.main import main
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -108,3 +108,15 @@ def test_json_names_what_failed(tree: Path, tmp_path: Path, capsys: CAPTURE) -> 
     assert t1(tmp_path / "nowhere", tmp_path / "maps", "--json") == 2
     told = json.loads(capsys.readouterr().out)
     assert told["exit_code"] == 2 and len(told["failed"]) == 1 and told["series"] == []
+
+
+def test_records_of_what_is_printed_can_be_encoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names of files may hold bytes that are no text; other handlers than the log file write records, too."""
+    with logged_to(tmp_path / "log"):
+        complain("sub-\udcff: is damaged")
+        log_printed("sub-\udcff: mapped")
+    assert "\\udcff: is damaged" in (tmp_path / "log").read_text()
+    for record in caplog.records:
+        record.getMessage().encode()

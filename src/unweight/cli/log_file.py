@@ -97,14 +97,15 @@ def log_printed(text: str) -> None:
     """Record what is printed, line by line, if there is a log file."""
     if PRINT_LOG.handlers:
         for line in text.splitlines():
-            PRINT_LOG.info("%s", line.rstrip())
+            PRINT_LOG.info("%s", printable(line.rstrip()))
 
 
 def complain(text: str) -> None:
     """Print an error on standard error, as one line, and record it."""
-    print(printable(text), file=sys.stderr)
+    line = printable(text)
+    print(line, file=sys.stderr)
     if PRINT_LOG.handlers:
-        PRINT_LOG.error("%s", text)
+        PRINT_LOG.error("%s", line)
 
 
 def log_traceback() -> None:
