@@ -113,7 +113,7 @@ def test_json_names_what_failed(tree: Path, tmp_path: Path, capsys: CAPTURE) -> 
 def test_records_of_what_is_printed_can_be_encoded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Names of files may hold bytes that are no text; other handlers than the log file write records, too."""
+    """Names of files may hold bytes that are no text, and other handlers than the log file get records."""
     with logged_to(tmp_path / "log"):
         complain("sub-\udcff: is damaged")
         log_printed("sub-\udcff: mapped")

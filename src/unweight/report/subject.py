@@ -70,7 +70,8 @@ def write_subject_page(out_dir: Path, label: str, *, shared_assets: bool = False
     page = subject_page(out_dir, label, shared_assets=shared_assets)
     if shared_assets:
         name, content = shared_viewer()
-        write_bytes_atomic(out_dir / name, content)
+        if not (out_dir / name).is_file():  # its name tells its content
+            write_bytes_atomic(out_dir / name, content)
     write_bytes_atomic(path, page)
     return path
 
