@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -100,8 +101,8 @@ class Protocol:
         values = (getattr(self, name) for name in PER_VOLUME)
         shapes = [value.shape[:-1] for value in values if value is not None]
         try:
-            return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]  # of torch
-        except RuntimeError as error:
+            return torch.Size(np.broadcast_shapes(*shapes))  # that of torch imports sympy: a second
+        except ValueError as error:
             raise ProtocolError(
                 f"the timings differ in their voxels: {', '.join(str(tuple(s)) for s in shapes)}",
                 remedy="Give each for all voxels at once, or for the same voxels.",

@@ -27,10 +27,10 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_above
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
@@ -315,7 +315,7 @@ def _judged(
     deviations = torch.stack((std[:, 0] * t2, std[:, 2], std[:, 1].clamp(max=span)), dim=-1)
     misfit = fitted.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(fitted.rss)
     status = torch.zeros_like(fitted.rss, dtype=torch.uint8)
-    limit = float(chi2.isf(IMPLAUSIBLE, degrees)) / degrees
+    limit = chi_square_above(IMPLAUSIBLE, degrees) / degrees
     status[misfit > limit] = int(VoxelStatus.IMPLAUSIBLE)
     status[_at_limit(search, trains, b1)] = int(VoxelStatus.AT_LIMIT)
     low, high = T2.free_range

@@ -18,10 +18,10 @@ from typing import final
 
 import torch
 from jaxtyping import Float, UInt8
-from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_above
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
@@ -150,7 +150,7 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         optimum, variance = optimum.double(), torch.cat(parts) * sigma**2
         misfit = optimum.rss / (degrees * sigma**2) if sigma > 0 else torch.zeros_like(optimum.rss)
         status = self._status(optimum, variance[:, 0], sigma)
-        suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
+        suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi_square_above(IMPLAUSIBLE, degrees))
         status[suspect] = VoxelStatus.IMPLAUSIBLE
         status[(strength <= SIGNAL_TO_NOISE * sigma) | (strength == 0)] = VoxelStatus.NO_SIGNAL
         notes: dict[str, str | float] = {"likelihood": "Rician" if thermal > 0 else "least squares"}

@@ -20,10 +20,10 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float, UInt8
-from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_above
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
@@ -214,7 +214,8 @@ class LeastSquaresFit(Estimator[Acquisition]):
         misfit = ended.rss / (degrees * sigma**2) if degrees > 0 and sigma > 0 else 0 * ended.rss
         status = self._status(problem, ended, theta, unit_std * sigma, sigma)
         if degrees > 0:
-            suspect = (status == VoxelStatus.OK) & (misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees))
+            limit = chi_square_above(IMPLAUSIBLE, degrees)
+            suspect = (status == VoxelStatus.OK) & (misfit * degrees > limit)
             status[suspect] = VoxelStatus.IMPLAUSIBLE
         status[~torch.isfinite(unit_std).all(-1)] = VoxelStatus.OUT_OF_RANGE
         status[(strength <= SIGNAL_TO_NOISE * sigma) | (strength == 0)] = VoxelStatus.NO_SIGNAL

@@ -23,8 +23,7 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import gammaln
-from scipy.stats import gamma
+from scipy.special import gammaincinv, gammaln
 from torch import Tensor
 
 from unweight.core.errors import UsageError
@@ -40,7 +39,7 @@ AGREES, ENOUGH = (
 GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples are spread evenly between whole numbers
 PERSISTS = 0.1  # correlation of the power of two echoes in dark voxels above which they are not air
 CHANNELS = np.geomspace(1, 64, 200)
-QUARTER_TO_HALF = gamma.ppf(0.25, CHANNELS) / gamma.ppf(0.5, CHANNELS)
+QUARTER_TO_HALF = gammaincinv(CHANNELS, 0.25) / gammaincinv(CHANNELS, 0.5)
 AIR_IS_BELOW = 0.9999963  # probability; for one channel 5 σ
 
 
@@ -96,7 +95,7 @@ class NoiseFloor:
     def top(self) -> float:
         """What a sample of noise alone does not exceed."""
         n = max(self.n_channels, 1.0)
-        return self.sigma * math.sqrt(2 * float(gamma.ppf(AIR_IS_BELOW, n)))
+        return self.sigma * math.sqrt(2 * float(gammaincinv(n, AIR_IS_BELOW)))
 
 
 def floor_of_background(signal: Float[Tensor, "voxels echoes"], residual: float) -> NoiseFloor | None:
@@ -132,7 +131,7 @@ def _law(samples: Float[Tensor, "*samples"]) -> tuple[float, float]:
     if middle <= 0:
         return 0.0, 1.0
     n_channels = float(np.interp(lower / middle, QUARTER_TO_HALF, CHANNELS))
-    return math.sqrt(middle / 2 / float(gamma.ppf(0.5, n_channels))), n_channels
+    return math.sqrt(middle / 2 / float(gammaincinv(n_channels, 0.5))), n_channels
 
 
 def _powers(samples: Float[Tensor, "*samples"]) -> Float[Tensor, " all"]:

@@ -12,10 +12,10 @@ import math
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_median
 
 N_BINS = 256
 MIN_GROUP = 50  # voxels
@@ -42,7 +42,7 @@ def noise_from_residuals(
         return math.nan
     residual, height = rss[usable], strength[usable]
     chosen = bright(height)
-    return math.sqrt(float(residual[chosen].median()) / float(chi2.median(degrees)))
+    return math.sqrt(float(residual[chosen].median()) / chi_square_median(degrees))
 
 
 def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
@@ -59,7 +59,7 @@ def noise_from_background(signal: Float[Tensor, "voxels volumes"]) -> float:
     if int(dark.sum()) < MIN_GROUP:
         return math.nan
     energy = (measured[dark] ** 2).sum(-1)
-    return math.sqrt(float(energy.median()) / float(chi2.median(2 * signal.shape[-1])))
+    return math.sqrt(float(energy.median()) / chi_square_median(2 * signal.shape[-1]))
 
 
 def thermal_noise(acquisition: Acquisition, sigma: float) -> float:

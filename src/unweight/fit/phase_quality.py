@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import chi2
 from torch import Tensor
 
+from unweight.core.chi_square import chi_square_median
 from unweight.core.errors import InputError
 from unweight.susceptibility.field_map import FieldMap
 from unweight.susceptibility.fourier_grid import smooth_complex
@@ -85,7 +85,7 @@ def _noise(field_map: FieldMap, good: Bool[Tensor, "x y z"]) -> float:
     degrees = field_map.unwrapped.shape[-1] - 2
     if degrees < 1:
         return float("nan")
-    return math.sqrt(_quantile(field_map.scatter[good], 0.5) / float(chi2.median(degrees)))
+    return math.sqrt(_quantile(field_map.scatter[good], 0.5) / chi_square_median(degrees))
 
 
 def _quantile(values: Float[Tensor, " n"], share: float) -> float:

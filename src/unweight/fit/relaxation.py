@@ -18,10 +18,10 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy.stats import chi2
 from torch import Tensor
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_above
 from unweight.core.errors import InputError, ProtocolError, UsageError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus
@@ -149,7 +149,7 @@ class RelaxationFit(Estimator[Acquisition]):
         status = torch.zeros_like(rate, dtype=torch.uint8)
         misfit = fitted.rss / (max(degrees, 1) * sigma**2) if sigma > 0 else torch.zeros_like(rate)
         if degrees > 0:
-            limit = float(chi2.isf(IMPLAUSIBLE, degrees)) / degrees
+            limit = chi_square_above(IMPLAUSIBLE, degrees) / degrees
             status.masked_fill_(misfit > limit, int(VoxelStatus.IMPLAUSIBLE))
         unknown = fitted.followed < (FOLLOWED * sigma) ** 2
         status.masked_fill_(~fitted.settled, int(VoxelStatus.NOT_CONVERGED))

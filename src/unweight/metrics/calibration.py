@@ -23,7 +23,6 @@ from typing import final
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.stats import kstest
 from torch import Tensor
 
 from unweight.core.errors import UsageError
@@ -275,7 +274,9 @@ def uniformity(values: Float[Tensor, " values"]) -> float:
     """
     if not len(values) or not bool(((values >= 0) & (values <= 1)).all()):
         raise UsageError("values of a distribution function lie between 0 and 1, and there is at least one")
-    return float(kstest(values.double().cpu().numpy(), "uniform").statistic)
+    ordered, n = values.flatten().double().sort().values, values.numel()
+    rank = torch.arange(n, dtype=ordered.dtype, device=ordered.device)
+    return float(torch.maximum((rank + 1) / n - ordered, ordered - rank / n).max())
 
 
 def _quantile(level: float) -> float:

@@ -12,7 +12,7 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from unweight.core.errors import UsageError
 
@@ -72,16 +72,16 @@ class Coefficient:
         """Return the ends of the confidence interval of a level, 0.9."""
         if not 0 < level < 1:
             raise UsageError(f"the level of an interval lies between 0 and 1, found {level:g}")
-        reach = float(student.ppf((1 + level) / 2, self.degrees_of_freedom)) * self.standard_error
+        reach = float(stdtrit(self.degrees_of_freedom, (1 + level) / 2)) * self.standard_error
         return self.estimate - reach, self.estimate + reach
 
     def p_above(self, bound: float) -> float:
         """Return the one-sided p; small if the coefficient is larger than the bound."""
-        return float(student.sf(self._distance(bound), self.degrees_of_freedom))
+        return float(stdtr(self.degrees_of_freedom, -self._distance(bound)))
 
     def p_below(self, bound: float) -> float:
         """Return the one-sided p; small if the coefficient is smaller than the bound."""
-        return float(student.cdf(self._distance(bound), self.degrees_of_freedom))
+        return float(stdtr(self.degrees_of_freedom, self._distance(bound)))
 
     def _distance(self, bound: float) -> float:
         away = self.estimate - bound

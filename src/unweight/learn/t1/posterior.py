@@ -25,11 +25,11 @@ from typing import final
 
 import torch
 from jaxtyping import Float, UInt8
-from scipy.stats import chi2
 from torch import Tensor
 from torch.nn import functional as F
 
 from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.chi_square import chi_square_above
 from unweight.core.errors import InputError, ProtocolError
 from unweight.core.estimator import Estimator, Progress
 from unweight.core.maps import ParameterMaps, VoxelStatus, assemble_maps
@@ -215,7 +215,7 @@ class PosteriorT1(Estimator[Acquisition]):
             rss = self._residual(free, present)
             scale = free.fits.noise_scale[present] / free.fits.free.noise_sd
             misfit[present] = (rss * scale**2 / degrees).float()
-        implausible = misfit * degrees > chi2.isf(IMPLAUSIBLE, degrees)
+        implausible = misfit * degrees > chi_square_above(IMPLAUSIBLE, degrees)
         status[implausible & (status == VoxelStatus.OK)] = VoxelStatus.IMPLAUSIBLE
         low, high = T1.free_range
         log_t1 = free.mean[..., 0]
