@@ -378,8 +378,9 @@ def test_a_model_of_a_plug_in_is_simulated_and_fitted(tmp_path: Path) -> None:
     ],
 )
 def test_a_simulation_without_its_timings_is_refused(
-    words: tuple[str, ...], message: str, tmp_path: Path, capsys: CAPTURE
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("unweight.cli.simulate.ProceduralHeads", None)  # before any head is made
     assert main(["simulate", str(tmp_path / "study"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 

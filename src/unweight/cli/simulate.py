@@ -149,6 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
     cohort = Cohort(n=options.n_subjects, seed=options.seed)
     if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
         raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")
+    if options.model is not None:
+        _of_model(options.model, options)  # refuses what is missing before a head is made
     heads = _source(options, cohort)
     n_heads = len(heads.names(ALL))
     rows: list[tuple[str, float, str, str]] = []

@@ -216,10 +216,18 @@ def _closed(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> N
 
 def _eroded(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> NDArray[np.bool_]:
     """Take off what lies near the surface; the end of the field of view is none."""
-    if mask.all():
+    if mask.all() or not mask.any():
         return mask
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=sizes) > radius, dtype=bool)
+    result = np.zeros(mask.shape, dtype=bool)
+    box = _box(mask, 0.0, sizes)
+    result[box] = ndimage.distance_transform_edt(mask[box], sampling=sizes) > radius
+    return result
 
 
 def _dilated(mask: NDArray[np.bool_], radius: float, sizes: Sequence[float]) -> NDArray[np.bool_]:
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=sizes) <= radius, dtype=bool)
+    if not mask.any():
+        return mask
+    result = np.zeros(mask.shape, dtype=bool)
+    box = _box(mask, radius, sizes)
+    result[box] = ndimage.distance_transform_edt(~mask[box], sampling=sizes) <= radius
+    return result
