@@ -41,40 +41,40 @@ def layers() -> Pair:
     return replace(whole, **cut)
 
 
-def inside() -> torch.Tensor:
-    return layers().channels[MASK] > 0
+def inside(pair: Pair) -> torch.Tensor:
+    return pair.channels[MASK] > 0
 
 
 @pytest.mark.parametrize("name", FROM_ECHOES)
 def test_images_are_like_the_true_one(name: str) -> None:
     pair = layers()
-    truth = pair.target.float()
+    truth, mask = pair.target.float(), inside(pair)
     made, card = load_synthesiser(name)
     found = made(pair.channels.float())
     # What anyone could say without a network: the level, brought to the mean and spread of the truth.
-    level = pair.channels[LEVEL].float()[inside()]
+    level = pair.channels[LEVEL].float()[mask]
     guess = torch.zeros_like(truth)
-    guess[inside()] = (level - level.mean()) / level.std() * truth[inside()].std() + truth[inside()].mean()
-    assert psnr(found.mean, truth, inside(), DATA_RANGE) > psnr(guess, truth, inside(), DATA_RANGE) + 2
+    guess[mask] = (level - level.mean()) / level.std() * truth[mask].std() + truth[mask].mean()
+    assert psnr(found.mean, truth, mask, DATA_RANGE) > psnr(guess, truth, mask, DATA_RANGE) + 2
     assert "simulated" in card.trained_on and "simulated subjects only" in card.limits
 
 
 def test_images_are_made_without_conditions_too() -> None:
-    pair = layers()
+    pair = person()
     made, _ = load_synthesiser("mprage-unet")
-    truth, channels = pair.target.float(), pair.channels.float()
+    truth, channels, mask = pair.target.float(), pair.channels.float(), inside(pair)
     told = [
-        psnr(made(channels, one).mean, truth, inside(), DATA_RANGE)
+        psnr(made(channels, one).mean, truth, mask, DATA_RANGE)
         for one in (Conditions(), Conditions(False, False))
     ]
     assert told[0] > told[1] > told[0] - 5
 
 
 def test_structures_are_found() -> None:
-    pair = layers()
+    pair = person()
     network, _ = load_network(STRUCTURES)
     share = find_structures(network, pair.target.float(), pair.channels[MASK].float())
     found = share.argmax(0)
     for name in ("grey_matter", "white_matter"):
-        here, there = (found == LABELS[name]) & inside(), pair.labels == LABELS[name]
+        here, there = (found == LABELS[name]) & inside(pair), pair.labels == LABELS[name]
         assert 2 * int((here & there).sum()) > 0.7 * (int(here.sum()) + int(there.sum())), name

@@ -35,7 +35,7 @@ from unweight.learn.training.execution import PrecisionChoice, describe_precisio
 from unweight.learn.training.loop import Step, TrainingCallback
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.recipe import Recipe
-from unweight.learn.training.sample_cache import Heads, SlabData
+from unweight.learn.training.sample_cache import Heads
 from unweight.learn.training.trainable import (
     load_base,
     load_estimator,
@@ -77,15 +77,9 @@ class Ear(TrainingCallback):
             raise InterruptionError
 
 
-def slabs(method: str, **more: Any) -> SlabData:
-    """Slabs with half of those for calibration where each is fitted, which takes the most time."""
-    data = slab_data(method, **more)
-    return replace(data, source=replace(data.source, n_held_out=(4, 8))) if method == POSTERIOR else data
-
-
 def learned(recipe: Recipe[Any, Any], **more: Any) -> tuple[dict[str, Tensor], Card]:
     kept = {"callback": more["report"]} if "report" in more else {}
-    data = slabs(recipe.method, **({"folder": more["folder"]} if "folder" in more else {}), **kept)
+    data = slab_data(recipe.method, **({"folder": more["folder"]} if "folder" in more else {}), **kept)
     rest = {name: value for name, value in more.items() if name != "report"}
     result = train_model(recipe, data, device=CPU, **rest, **kept)
     assert result is not None
@@ -93,7 +87,7 @@ def learned(recipe: Recipe[Any, Any], **more: Any) -> tuple[dict[str, Tensor], C
 
 
 def held_out(recipe: Recipe[Any, Any]) -> tuple[int, int]:
-    return slabs(recipe.method).source.held_out(recipe)
+    return slab_data(recipe.method).source.held_out(recipe)
 
 
 @cache
