@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from unweight.bids.exam.choice import ExamChoice, Fitness, LeftOut
+from unweight.bids.exam.choice import ExamChoice, Fitness, UnusedImage
 from unweight.cli.terminal import table
 
 COLUMNS = ("image", "contrast", "sequence", "use by maps")
@@ -40,7 +40,7 @@ def _use(choice: ExamChoice, name: str) -> str:
     return f"not mapped: {assessment.problem}"
 
 
-def _left_out(item: LeftOut) -> str:
+def _left_out(item: UnusedImage) -> str:
     return f"left out: {item.reason}" if item.contrast else f"not used: {item.reason}"
 
 

@@ -114,7 +114,7 @@ def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
     with course(quiet=quiet) as display:
         callback = NULL_CALLBACK if quiet else ConsoleCallback(display=display, samples_are=source.samples)
         n_workers = workers if workers > 1 else 0
-        timing = Timing(options=options, device=device, precision=precision, base=base, began=began)
+        timing = TrainingTime(options=options, device=device, precision=precision, base=base, began=began)
         planned = recipe or timing.simulation(asked, source, n_workers)
         data = source.data(planned, n_workers, record.folder, callback)
         if recipe is None:
@@ -187,7 +187,7 @@ def _base(options: TrainOptions, source: TrainingSource, screen: Console) -> Bas
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Timing:
+class TrainingTime:
     """The time that a training may take, and what it is spent on.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import final
 
 from unweight.bids.collection import Collection, Unreadable, find_collections, with_absent
 from unweight.bids.dicom.exam import exam_of_dicom
-from unweight.bids.exam.choice import FEWEST, Candidate, ExamChoice, Fitness, Judge, LeftOut, choose
+from unweight.bids.exam.choice import FEWEST, Candidate, ExamChoice, Fitness, Judge, UnusedImage, choose
 from unweight.bids.exam.images import candidates_of_files, candidates_of_visit
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.series.weighted import CONTRASTS
@@ -172,7 +172,7 @@ def _chosen(
     candidates: Sequence[Candidate],
     judge: Judge,
     source: ExamSource,
-    left_out: tuple[LeftOut, ...],
+    left_out: tuple[UnusedImage, ...],
     *,
     last_run: bool,
 ) -> ExamChoice:

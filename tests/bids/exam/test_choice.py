@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.bids.files import write_nifti
-from unweight.bids.exam.choice import Assessment, Candidate, ExamChoice, Fitness, by_timings, choose
+from unweight.bids.exam.choice import Candidate, ExamChoice, Fitness, Judgement, by_timings, choose
 from unweight.bids.exam.images import candidates_of_files
 from unweight.bids.sidecar import Sidecar
 
@@ -97,10 +97,10 @@ def test_a_contrast_agent_is_refused_unless_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_contrast_that_cannot_be_used_is_left_out_where_two_remain(tmp_path: Path) -> None:
-    def judge(contrast: str, _: Sidecar) -> Assessment:
+    def judge(contrast: str, _: Sidecar) -> Judgement:
         if contrast == "FLAIR":
-            return Assessment(fitness=Fitness.UNSUPPORTED, problem="TE is outside")
-        return Assessment(fitness=Fitness.READY)
+            return Judgement(fitness=Fitness.UNSUPPORTED, problem="TE is outside")
+        return Judgement(fitness=Fitness.READY)
 
     three = candidates_of_files([image(tmp_path, name, name) for name in FIELDS])
     choice = choose(three, judge)

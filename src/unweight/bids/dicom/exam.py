@@ -14,7 +14,7 @@ from unweight.bids.dicom.convert import ConvertedImage, converted
 from unweight.bids.dicom.header import NO_NUMBER, header_elements
 from unweight.bids.dicom.selection import entry_of_converted
 from unweight.bids.dicom.series import DicomSeries
-from unweight.bids.exam.choice import Candidate, LeftOut
+from unweight.bids.exam.choice import Candidate, UnusedImage
 from unweight.bids.exam.kind import ImageKind, kind_of, kind_of_entry
 from unweight.bids.series.part import Entry
 from unweight.bids.sidecar import Sidecar
@@ -57,7 +57,7 @@ class DicomExam:
     """
 
     candidates: tuple[Candidate, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusedImage, ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -75,7 +75,7 @@ def exam_of_dicom(folder: Path, numbers: Sequence[int] | None = None) -> Iterato
     """
     headers: dict[str, Sidecar] = {}
     studies: dict[str, str] = {}
-    left: list[LeftOut] = []
+    left: list[UnusedImage] = []
 
     def keep(series: DicomSeries) -> bool:
         elements = header_elements(series.images[0].path)
@@ -170,8 +170,8 @@ def _candidate(image: ConvertedImage, header: Sidecar, place: int) -> Candidate:
     )
 
 
-def _left(series: DicomSeries, kind: ImageKind) -> LeftOut:
-    return LeftOut(
+def _left(series: DicomSeries, kind: ImageKind) -> UnusedImage:
+    return UnusedImage(
         label=_number_of(series),
         nameless=_number_of(series),
         reason=kind.excluded,

@@ -43,7 +43,7 @@ class Fitness(IntEnum):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Assessment:
+class Judgement:
     """What a method can do with an image.
 
     Attributes:
@@ -57,7 +57,7 @@ class Assessment:
     options: str = ""
 
 
-Judge = Callable[[str, Sidecar], Assessment]  # of a contrast and its sidecar
+Judge = Callable[[str, Sidecar], Judgement]  # of a contrast and its sidecar
 
 
 @final
@@ -88,7 +88,7 @@ class Candidate:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class UnusedImage:
     """An image that is not mapped.
 
     Attributes:
@@ -123,8 +123,8 @@ class ExamChoice:
     """
 
     chosen: Mapping[str, Candidate]
-    assessments: Mapping[str, Assessment]
-    left_out: tuple[LeftOut, ...] = ()
+    assessments: Mapping[str, Judgement]
+    left_out: tuple[UnusedImage, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -172,15 +172,15 @@ def by_timings(given: Mapping[str, GivenWeighting]) -> Judge:
         given: What the caller says of each contrast.
     """
 
-    def judge(contrast: str, sidecar: Sidecar) -> Assessment:
+    def judge(contrast: str, sidecar: Sidecar) -> Judgement:
         try:
             weighting_from(contrast, sidecar, given.get(contrast, GivenWeighting()))
         except MissingValuesError as error:
             options = " ".join(value.option for value in error.missing)
-            return Assessment(fitness=Fitness.INCOMPLETE, problem=error.problem, options=options)
+            return Judgement(fitness=Fitness.INCOMPLETE, problem=error.problem, options=options)
         except InputError as error:
-            return Assessment(fitness=Fitness.UNSUPPORTED, problem=error.problem)
-        return Assessment(fitness=Fitness.READY)
+            return Judgement(fitness=Fitness.UNSUPPORTED, problem=error.problem)
+        return Judgement(fitness=Fitness.READY)
 
     return judge
 
@@ -199,9 +199,9 @@ def choose(
         last_run: Whether of repeated images the last is chosen, and not the first.
     """
     chosen: dict[str, Candidate] = {}
-    assessments: dict[str, Assessment] = {}
+    assessments: dict[str, Judgement] = {}
     reasons: dict[str, str] = {}
-    left: list[LeftOut] = []
+    left: list[UnusedImage] = []
     for candidate in candidates:
         if not candidate.kind.contrast:
             left.append(_left(candidate, candidate.kind.excluded))
@@ -233,7 +233,7 @@ class _Ranked:
     """A candidate with what decides about it: one criterion after the other, and what it means to lose."""
 
     candidate: Candidate
-    assessment: Assessment
+    assessment: Judgement
     criteria: tuple[tuple[float, str], ...]
 
     @property
@@ -259,9 +259,9 @@ def _ranked(name: str, candidates: Sequence[Candidate], judge: Judge, *, last_ru
     return sorted(result, key=lambda item: item.key)
 
 
-def _assessed(name: str, candidate: Candidate, judge: Judge) -> Assessment:
+def _assessed(name: str, candidate: Candidate, judge: Judge) -> Judgement:
     if candidate.fault is not None:
-        return Assessment(fitness=Fitness.INCOMPLETE, problem=candidate.fault.problem)
+        return Judgement(fitness=Fitness.INCOMPLETE, problem=candidate.fault.problem)
     return judge(name, candidate.entry.sidecar)
 
 
@@ -306,7 +306,7 @@ def _against(item: _Ranked, best: _Ranked) -> str:
     return next((text for (value, text), (other, _) in pairs if value > other), "it comes later")
 
 
-def _dispensable(assessments: Mapping[str, Assessment]) -> list[str]:
+def _dispensable(assessments: Mapping[str, Judgement]) -> list[str]:
     """Return the contrasts that a method cannot use, where enough others remain."""
     useless = [name for name, item in assessments.items() if item.fitness is Fitness.UNSUPPORTED]
     return useless if len(assessments) - len(useless) >= FEWEST else []
@@ -316,8 +316,8 @@ def _after_agent(candidate: Candidate) -> str:
     return f"it was acquired after a contrast agent ({candidate.kind.agent})"
 
 
-def _left(candidate: Candidate, reason: str) -> LeftOut:
-    return LeftOut(
+def _left(candidate: Candidate, reason: str) -> UnusedImage:
+    return UnusedImage(
         label=candidate.label,
         nameless=candidate.nameless,
         contrast=candidate.kind.contrast,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from unweight.bids.exam.choice import Assessment, Fitness, Judge, by_timings
+from unweight.bids.exam.choice import Fitness, Judge, Judgement, by_timings
 from unweight.bids.series.weighted import GivenWeighting, weighting_from
 from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import InputError
@@ -37,7 +37,7 @@ def judge_of(
     card = card_of(weights, folder)
     ranges = WeightingRange(card.ranges)
 
-    def judge(contrast: str, sidecar: Sidecar) -> Assessment:
+    def judge(contrast: str, sidecar: Sidecar) -> Judgement:
         timed = by_timing(contrast, sidecar)
         if timed.fitness is not Fitness.READY:
             return timed
@@ -48,7 +48,7 @@ def judge_of(
             if strength is not None:
                 ranges.check_field(strength, card.name)
         except InputError as error:
-            return Assessment(fitness=Fitness.UNSUPPORTED, problem=error.problem)
+            return Judgement(fitness=Fitness.UNSUPPORTED, problem=error.problem)
         return timed
 
     return judge
