@@ -94,6 +94,10 @@ class Solver:
 """
 
 
+def test_no_two_public_classes_have_the_same_name() -> None:
+    assert HOUSE.same_classes(HOUSE.Source(ROOT)) == []
+
+
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_every_target_is_there(target: str) -> None:
     loaded = registry.load(target)
