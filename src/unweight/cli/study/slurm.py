@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             "each job of the array would start its own workers, because of [run] in the settings",
             remedy="Remove cluster and scheduler from it.",
         )
-    plan = options.run.plan()
+    plan = options.run.plan(settings.options)
     if not plan.tasks:
         raise InputError(
             "no supported image series was found",
