@@ -20,7 +20,7 @@ from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.derivatives.write import sidecar_path
 from unweight.bids.field_maps import field_map_for
 from unweight.bids.names import BidsName
-from unweight.bids.nifti.volume import open_grid
+from unweight.bids.nifti.volume import count_values, open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
@@ -426,11 +426,13 @@ def _step(
 ) -> PlannedStep | Unmapped:
     command, fewest = pipeline.command, pipeline.fewest
     volumes = max((len(files) for files in collection.files.values()), default=0)
+    if len(paths) == 1:
+        volumes = _volumes_of(paths[0], at_least=fewest)
     problem = ""
     if not paths:
         there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in collection.files.items())
         problem = f"has no images that {command} can use ({there})"
-    elif volumes < fewest and not _has_volumes(paths):
+    elif volumes < fewest:
         problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
         return Unmapped(label=collection.label, pipeline=command, reason=problem, fault=False)
@@ -439,14 +441,18 @@ def _step(
         entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
         extra=extra,
-        volumes=len(paths),
+        volumes=volumes if len(paths) == 1 else len(paths),
     )
     return _sized(step, root, collection.label)
 
 
-def _has_volumes(paths: Sequence[Path]) -> bool:
-    """Whether a single file may hold a whole series, which its header would tell."""
-    return len(paths) == 1 and paths[0].stat().st_size > 0
+def _volumes_of(path: Path, at_least: int) -> int:
+    """Return how many volumes the header of a file announces; enough of one that cannot be read."""
+    try:
+        voxels = math.prod(open_grid(path).shape)
+        return max(1, count_values(path) // max(1, voxels))
+    except UnweightError:
+        return at_least  # `_sized` refuses it with the reason
 
 
 def _sized(step: PlannedStep, root: Path, label: str) -> PlannedStep | Unmapped:
