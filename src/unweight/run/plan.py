@@ -222,8 +222,8 @@ def _with_maps(
     return tuple(sorted(result, key=lambda step: bool(step.reused)))
 
 
-def _same_images(one: PlannedStep, other: PlannedStep) -> bool:
-    return dict(one.entities) == dict(other.entities) and dict(one.inputs) == dict(other.inputs)
+def _same_images(step: PlannedStep, other: PlannedStep) -> bool:
+    return dict(step.entities) == dict(other.entities) and dict(step.inputs) == dict(other.inputs)
 
 
 def _same_map(reuse: Reuse, earlier: Sequence[str], later: Sequence[str], extra: Sequence[str]) -> bool:
