@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from unweight.cli.main import parser
-from unweight.cli.study.settings import filled, read_settings, settings_of
+from unweight.cli.study.settings import filled, read_settings, settings_of, with_absolute_path
 from unweight.core.errors import InputError, UsageError
 from unweight.registry import commands
 
@@ -137,3 +137,34 @@ def test_only_options_can_be_set(pipeline: str) -> None:
     found = settings_of(pipeline)
     assert found and all(f"--{key}" in one.names for key, one in found.items())
     assert not {"inputs", "out", "mask", "config", "rec", "device"} & set(found)
+
+
+def test_paths_start_at_the_file_or_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of a batch system may have another current folder."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    path = toml(
+        elsewhere, '[mprage]\nweights = "w"\n[qsm]\nmask-method = "network"\nmask-weights = "../m"\n'
+    )
+    found = read_settings(path).options
+    assert found["mprage"] == ("--weights", str(elsewhere / "w"))
+    assert found["qsm"][-1] == str(elsewhere / "../m")
+    called_so = read_settings(Path("../elsewhere/unweight.toml"), ["mprage.weights=w"]).options
+    assert called_so["mprage"] == ("--weights", str(here / "w"))
+    assert Path(called_so["qsm"][-1]).resolve() == tmp_path / "m"
+    absolute = read_settings(None, [f"mprage.weights={tmp_path}"]).options
+    assert absolute["mprage"] == ("--weights", str(tmp_path))
+    assert read_settings(None, ["mprage.weights=~/w"]).options["mprage"] == ("--weights", "~/w")
+    assert read_settings(None, ["mprage.method=unet"]).options["mprage"] == ("--method", "unet")
+
+
+def test_a_setting_for_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs of `unweight slurm` get the settings of its command line."""
+    monkeypatch.chdir(tmp_path)
+    absolute = with_absolute_path("mprage.weights=w")
+    assert read_settings(None, [absolute]).options["mprage"] == ("--weights", str(tmp_path / "w"))
+    assert with_absolute_path("t1.method=ml") == "t1.method=ml"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.bids.files import nifti_bytes
+from tests.bids.files import nifti_bytes, ramp
 from tests.run.trees import SMALL, echoes, inversions, put
 from unweight.core.errors import InputError
 from unweight.run.plan import Plan, PlannedStep, Unmapped, plan_run, redact_paths
@@ -131,7 +131,19 @@ def test_phase_without_magnitude_is_refused_for_what_is_missing(tmp_path: Path) 
 def test_a_single_echo_is_not_enough(tmp_path: Path) -> None:
     put(tmp_path, *echoes("01", "mag", "phase", count=1))
     assert {pipeline: reason for (_, pipeline), reason in reasons(plan(tmp_path)).items()} == {
+        "r2star": "has 1 image; r2star needs 2 at least",
         "qsm": "has 1 image; qsm needs 2 at least",
+        "mprage": "has 1 image; mprage needs 2 at least",
+    }
+
+
+def test_a_single_magnitude_is_not_enough(tmp_path: Path) -> None:
+    put(tmp_path, *echoes("01", count=1))
+    found = plan(tmp_path)
+    assert found.tasks == () and not any(one.fault for one in found.refusals)
+    assert {pipeline: reason for (_, pipeline), reason in reasons(found).items()} == {
+        "r2star": "has 1 image; r2star needs 2 at least",
+        "qsm": "has no phase images",
         "mprage": "has 1 image; mprage needs 2 at least",
     }
 
@@ -151,10 +163,13 @@ def test_spin_echoes(tmp_path: Path) -> None:
 
 
 def test_too_few_inversions_but_one_file_may_hold_all(tmp_path: Path) -> None:
-    put(tmp_path, *inversions("01", count=2), *inversions("02", count=1))
+    put(tmp_path, *inversions("01", count=2))
+    put(tmp_path, *inversions("02", count=1), content=nifti_bytes(ramp(4, 3, 2, 5)))
+    put(tmp_path, *inversions("03", count=1), content=nifti_bytes(ramp(4, 3, 2, 2)))
     found = plan(tmp_path)
-    assert reasons(found) == {("sub-01_IRT1", "t1"): "has 2 images; t1 needs 3 at least"}
-    assert names(found) == ["sub-02_t1"]
+    reason = "has 2 images; t1 needs 3 at least"
+    assert reasons(found) == {("sub-01_IRT1", "t1"): reason, ("sub-03_IRT1", "t1"): reason}
+    assert names(found) == ["sub-02_t1"] and found.steps[0].volumes == 5
 
 
 def test_series_that_would_have_one_name_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A T1w (MPRAGE) image synthesised from multi-echo gradient echo."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +48,7 @@ SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
 NOT_COMPARED = "the model card has no range of flip angle and TR; they were not checked"
 R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
+GIVEN, COMPUTED, UNUSED = "given", "computed from the echoes", "not used"
 
 
 @final
@@ -222,6 +223,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
                 "Draws": 0 if maps.draws is None else len(maps.draws),
                 "BrainMask": how,
                 "Given": self._sources_of_maps(),
+                "Conditions": _origins(maps, known),
             },
         )
         provenance = replace(
@@ -262,6 +264,13 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
                 raise InputError("is not one volume", remedy="Give one volume.", path=path)
             known[name] = volume.data.float()
         return known
+
+
+def _origins(maps: ParameterMaps, known: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return whether R2* and susceptibility were given, computed from the echoes, or not used."""
+    used = {"R2star": maps.notes["told_r2star"], "Chi": maps.notes["told_chi"]}
+    origin = {name: GIVEN if name in known else COMPUTED for name in used}
+    return {name: origin[name] if flag else UNUSED for name, flag in used.items()}
 
 
 def _duration(seconds: float) -> str:

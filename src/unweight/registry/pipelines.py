@@ -1,8 +1,13 @@
 """Pipelines, signal models, simulated data sets and quantities: one record each."""
 
-from unweight.registry.records import DatasetName, Demand, FamilyBenchmark, Model, Pipeline, Quantity
+from unweight.registry.records import DatasetName, Demand, FamilyBenchmark, Model, Pipeline, Quantity, Reuse
 
 _PLAN = "unweight.run.plan:"
+# What `qsm` and `mprage` take alike, and susceptibility depends on.
+_OF_CHI = (
+    *("--te", "--field", "--b0-direction", "--phase-range", "--phase-full-range", "--invert-phase"),
+    *("--mask-method", "--mask-border", "--mask-weights"),
+)
 PIPELINES = (
     Pipeline(
         command="t1",
@@ -130,6 +135,16 @@ PIPELINES = (
             "This image is synthetic, not measured. What gradient echoes do not determine follows a prior "
             "over normal tissue.",
             "It is not for diagnosis, and not for lesions, tumours, or abnormal iron and myelin.",
+        ),
+        reuses=(
+            Reuse(
+                command="qsm",
+                option="--chi",
+                nanoseconds=300.0,
+                shared=_OF_CHI,
+                indifferent=("--device", "--no-figures"),
+                excluded_by=("--chi", "--no-phase", "--drop-condition"),
+            ),
         ),
         page="mprage.md",
         benchmark="unweight.cli.evaluate_mprage:MPRAGE",

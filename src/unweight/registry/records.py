@@ -96,6 +96,29 @@ class Method:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """A map of an earlier pipeline that a pipeline takes, in a run, instead of computing the same.
+
+    Attributes:
+        command: The pipeline that computes it: the first image of its set is the map.
+        option: Of the later command, which takes the map.
+        nanoseconds: Of one core that are saved, for each voxel of each image.
+        shared: Options of both commands that change the map; a map computed with other values of these, or
+            with other options than these, is not taken.
+        indifferent: Options of the earlier command that do not change the map.
+        excluded_by: Options of the later command with which it takes no map.
+    """
+
+    command: str
+    option: str
+    nanoseconds: float
+    shared: tuple[str, ...] = ()
+    indifferent: tuple[str, ...] = ()
+    excluded_by: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """One command that makes maps or images of the series in a BIDS tree.
 
@@ -116,6 +139,7 @@ class Pipeline:
         n_faces: Maps shown at the head of a page.
         synthetic: Whether it writes an image that was not measured.
         caveats: What its results must not be used for, in sentences.
+        reuses: Maps of earlier pipelines that it takes in a run.
         page: Page of the documentation that explains it.
         benchmark: Target of its benchmark; empty if there is none.
         compares: What the benchmark compares, for help.
@@ -137,6 +161,7 @@ class Pipeline:
     n_faces: int = 1
     synthetic: bool = False
     caveats: tuple[str, ...] = ()
+    reuses: tuple[Reuse, ...] = ()
     page: str = ""
     benchmark: str = ""
     compares: str = ""

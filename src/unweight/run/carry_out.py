@@ -4,6 +4,7 @@ A step that takes its process with it is begun again by the next worker, at most
 one run; then it is given up, so that it does not stop the others.
 """
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -101,7 +102,11 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
     if before is not None and before.state is State.BEGUN:
         _clear(step, job.out)
     options = settings.options.get(step.pipeline, ())
-    words = step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options])
+    step = replace(step, reused=_complete_maps(step, job))
+    words = (
+        *step.words(Path("BIDS_DIR"), Path("OUT_DIR"), [nameless_word(word) for word in options]),
+        *step.map_words(Path("OUT_DIR")),
+    )
     record = StepRecord(
         name=step.name,
         pipeline=step.pipeline,
@@ -118,7 +123,7 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
         return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
     write_record(job.out, record)
     _remove_stale(step, result, job.out)
-    values = call(step.words(job.root, job.out, (*options, *NOT_NOW)))
+    values = call((*step.words(job.root, job.out, (*options, *NOT_NOW)), *step.map_words(job.out)))
     if values.code == 0:
         return _ended(replace(record, state=State.COMPLETE, files=_written(step, job.out)), job, began)
     reason = _reason(values.text, job) or f"ended with exit code {values.code}"
@@ -127,6 +132,9 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
 
 def key_of(step: PlannedStep, job: Job) -> str:
     """Return the SHA-256 of all that decides what a step gives: input, settings, weights, version.
+
+    A map of an earlier step is taken only where the step would compute the same values, and is not part of
+    it: a step stays complete when the step that it took a map from is not asked for any more.
 
     Raises:
         InputError: A file cannot be read, or its sidecars contradict each other.
@@ -148,6 +156,20 @@ def key_of(step: PlannedStep, job: Job) -> str:
         "inputs": inputs,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _complete_maps(step: PlannedStep, job: Job) -> dict[str, str]:
+    """Return which maps of earlier steps are complete, and of the images and settings as they are."""
+    complete = {}
+    for option, command in step.reused.items():
+        source = step.source_of(option, job.task.steps)
+        record = None if source is None else read_record(job.out, source.name)
+        if source is None or record is None:
+            continue
+        with contextlib.suppress(UnweightError):  # which the step itself meets as well, and reports
+            if record.stands(job.out, key_of(source, job)):
+                complete[option] = command
+    return complete
 
 
 def _clear(step: PlannedStep, out: Path) -> None:

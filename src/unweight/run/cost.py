@@ -1,7 +1,8 @@
 """How much time and memory a step takes, about.
 
 Both grow with voxels times images, measured on heads of 1 mm on one core (`benchmarks/run_cost.py`);
-another machine takes another time, and a larger brain shifts both by some tens of per cent.
+another machine takes another time, and a larger brain shifts both by some tens of per cent. A step that
+takes a map from an earlier one is spared the time of computing it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ START_SECONDS = 4.0  # of a worker
 
 def seconds_of(step: PlannedStep) -> float:
     """Return about how long a step takes on one core [s]."""
-    return BASE_SECONDS + 1e-9 * pipeline(step.pipeline).nanoseconds * step.voxels * step.volumes
+    record = pipeline(step.pipeline)
+    saved = sum(reuse.nanoseconds for reuse in record.reuses if reuse.option in step.reused)
+    return BASE_SECONDS + 1e-9 * (record.nanoseconds - saved) * step.voxels * step.volumes
 
 
 def bytes_of(step: PlannedStep) -> float:

@@ -2,25 +2,30 @@
 
 Planning looks at names, sizes and one header for each series, and at nothing else: a thousand subjects take
 a second. What only a sidecar or a voxel can tell is said when the series is read.
+
+A command that needs a map which an earlier command of the visit computes of the same images comes after it
+and takes the map from the results, where the settings of both lead to the map that it would compute itself
+(`registry.records.Reuse`).
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
 from unweight import registry
 from unweight.bids.collection import Collection, Unreadable
+from unweight.bids.derivatives.write import sidecar_path
 from unweight.bids.field_maps import field_map_for
 from unweight.bids.names import BidsName
-from unweight.bids.nifti.volume import open_grid
+from unweight.bids.nifti.volume import count_values, open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
 from unweight.core.text import printable
-from unweight.registry.records import Pipeline
+from unweight.registry.records import Pipeline, Reuse
 from unweight.run.filter_file import EVERYTHING, SeriesFilter
 from unweight.run.visit import Visit, visits_of, weighted_images
 
@@ -45,6 +50,8 @@ class PlannedStep:
         volumes: How many there are.
         notes: Which images were chosen among several, and why.
         doubts: Why the command will refuse the images as they are: values that only its options can give.
+        reused: Earlier commands of the visit whose map of the same images is taken, by the option it is
+            given with.
     """
 
     pipeline: str
@@ -55,6 +62,7 @@ class PlannedStep:
     volumes: int = 0
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    reused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -69,6 +77,21 @@ class PlannedStep:
             for word in (*((option,) if option else ()), *(str(root / path) for path in paths))
         ]
         return (self.pipeline, *files, "-o", str(out), *self.extra, *options)
+
+    def map_words(self, out: Path) -> tuple[str, ...]:
+        """Return the words that give the command the maps of earlier commands, in the results."""
+        maps = {
+            option: sidecar_path(out, self.entities, *registry.pipeline(command).first)
+            for option, command in self.reused.items()
+        }
+        return tuple(
+            word for option, path in maps.items() for word in (option, str(path.with_suffix(".nii.gz")))
+        )
+
+    def source_of(self, option: str, steps: "Sequence[PlannedStep]") -> "PlannedStep | None":
+        """Return the step whose map is given with an option, or None if it is not among the steps."""
+        command = self.reused.get(option)
+        return next((step for step in steps if step.pipeline == command and _same_images(step, self)), None)
 
 
 @final
@@ -126,6 +149,7 @@ def plan_run(
     *,
     series_filter: SeriesFilter = EVERYTHING,
     follow_links: bool = False,
+    options: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
     """Find out what can be done.
 
@@ -136,6 +160,7 @@ def plan_run(
         sessions: Labels without `ses-`; None for all.
         series_filter: Which series may be used.
         follow_links: Whether images may lie outside the tree.
+        options: Words for each command, on which it depends whose maps are taken; None for none.
 
     Raises:
         InputError: There is no such folder.
@@ -159,7 +184,7 @@ def plan_run(
         result = list(
             _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
-        steps = tuple(item for item in result if isinstance(item, PlannedStep))
+        steps = _with_maps([item for item in result if isinstance(item, PlannedStep)], options or {})
         why = [item for item in result if isinstance(item, Unmapped)]
         if steps:
             tasks.append(PlannedTask(subject=visit.subject, session=visit.session, steps=steps))
@@ -179,6 +204,47 @@ def _told_apart(steps: Sequence[PlannedStep | Unmapped]) -> Iterator[PlannedStep
         first = next(path for paths in item.inputs.values() for path in paths)
         reason = f"would be computed from {first}, and of another series as well; leave one of them out"
         yield Unmapped(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
+
+
+def _with_maps(
+    steps: Sequence[PlannedStep], options: Mapping[str, Sequence[str]]
+) -> tuple[PlannedStep, ...]:
+    """Return the steps of a visit; those that take maps of others have their names, and come last."""
+    result = []
+    for step in steps:
+        reused = {
+            reuse.option: reuse.command
+            for reuse in registry.pipeline(step.pipeline).reuses
+            if any(source.pipeline == reuse.command and _same_images(source, step) for source in steps)
+            and _same_map(reuse, options.get(reuse.command, ()), options.get(step.pipeline, ()), step.extra)
+        }
+        result.append(replace(step, reused=reused))
+    return tuple(sorted(result, key=lambda step: bool(step.reused)))
+
+
+def _same_images(step: PlannedStep, other: PlannedStep) -> bool:
+    return dict(step.entities) == dict(other.entities) and dict(step.inputs) == dict(other.inputs)
+
+
+def _same_map(reuse: Reuse, earlier: Sequence[str], later: Sequence[str], extra: Sequence[str]) -> bool:
+    """Whether the options of two commands lead to the same map, which the later one uses."""
+    before, after = _by_option(earlier), _by_option((*later, *extra))
+    decisive = {name: values for name, values in before.items() if name not in reuse.indifferent}
+    wanted = {name: values for name, values in after.items() if name in reuse.shared}
+    return decisive == wanted and not after.keys() & {*reuse.excluded_by}
+
+
+def _by_option(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each option in words of a command, `--te 0.004 0.008` or `--te=0.004`."""
+    values: dict[str, tuple[str, ...]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            values[name] = (*values.get(name, ()), *((value,) if equals else ()))
+        else:
+            values[name] = (*values.get(name, ()), word)
+    return values
 
 
 def _printable(refusal: Unmapped, root: Path) -> Unmapped:
@@ -360,11 +426,13 @@ def _step(
 ) -> PlannedStep | Unmapped:
     command, fewest = pipeline.command, pipeline.fewest
     volumes = max((len(files) for files in collection.files.values()), default=0)
+    if len(paths) == 1:
+        volumes = _volumes_of(paths[0], at_least=fewest)
     problem = ""
     if not paths:
         there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in collection.files.items())
         problem = f"has no images that {command} can use ({there})"
-    elif volumes < fewest and not _has_volumes(paths):
+    elif volumes < fewest:
         problem = f"has {volumes} image{'s' if volumes != 1 else ''}; {command} needs {fewest} at least"
     if problem:
         return Unmapped(label=collection.label, pipeline=command, reason=problem, fault=False)
@@ -373,14 +441,18 @@ def _step(
         entities={key: label for key, label in collection.entities.items() if key in KEPT_ENTITIES},
         inputs={"": tuple(_relative(root, path) for path in paths)},
         extra=extra,
-        volumes=len(paths),
+        volumes=volumes if len(paths) == 1 else len(paths),
     )
     return _sized(step, root, collection.label)
 
 
-def _has_volumes(paths: Sequence[Path]) -> bool:
-    """Whether a single file may hold a whole series, which its header would tell."""
-    return len(paths) == 1 and paths[0].stat().st_size > 0
+def _volumes_of(path: Path, at_least: int) -> int:
+    """Return how many volumes the header of a file announces; enough of one that cannot be read."""
+    try:
+        voxels = math.prod(open_grid(path).shape)
+        return max(1, count_values(path) // max(1, voxels))
+    except UnweightError:
+        return at_least  # `_sized` refuses it with the reason
 
 
 def _sized(step: PlannedStep, root: Path, label: str) -> PlannedStep | Unmapped:

@@ -19,7 +19,7 @@ from unweight.registry import commands
 WIDTH = 100
 HEAD = """\
 # Settings of `unweight run`. Take the # off a line to use it; the command line comes first.
-# An unknown key is an error. Times are seconds.
+# An unknown key is an error. Times are seconds. Relative paths of weights start at the folder of this file.
 """
 
 

@@ -1,5 +1,6 @@
 """Options of `unweight run` and `unweight slurm`, and the plan that both make of them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -73,8 +74,8 @@ class RunOptions:
     erode: int | None = None
     verbosity: Verbosity = field(default_factory=Verbosity)
 
-    def plan(self) -> Plan:
-        """Return what the tree allows, of what is wanted."""
+    def plan(self, options: Mapping[str, Sequence[str]]) -> Plan:
+        """Return what the tree allows, of what is wanted, with these options of each command."""
         wanted = tuple(name for name in commands() if self.only is None or name in self.only)
         chosen = EVERYTHING if self.bids_filter_file is None else read_filter(self.bids_filter_file)
         return plan_run(
@@ -84,6 +85,7 @@ class RunOptions:
             self.sessions,
             series_filter=chosen,
             follow_links=self.follow_links,
+            options=options,
         )
 
 

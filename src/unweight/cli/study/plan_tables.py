@@ -43,7 +43,9 @@ def show_subjects(
         for note in dict.fromkeys(note for step in task.steps for note in step.notes):
             screen.print(f"  {note}")
         for step in task.steps:
-            screen.print(shlex.join(("unweight", *step.words(root, out))))
+            for option, command in step.reused.items():
+                screen.print(f"  {step.pipeline} uses the map of {command} of this run ({option})")
+            screen.print(shlex.join(("unweight", *step.words(root, out), *step.map_words(out))))
 
 
 def show_refusals(refusals: Sequence[Unmapped], screen: Console) -> None:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_apart(options.bids_dir.resolve(), options.out_dir.resolve())
     if options.level == "group":
         return run_group(options)
-    plan = options.plan()
+    plan = options.plan(settings.options)
     workers, memory = _means(options)
     if plan.tasks:
         _check_memory(plan, workers, memory, options)

@@ -1,5 +1,8 @@
 """Settings of a run: a section for each command, named and checked by what the command itself takes.
 
+A relative path of a file of settings starts at the folder of the file, one of the command line at the
+current folder; both are absolute here, because workers may have another current folder.
+
 TOML keys are the options of the command without their dashes, `efficiency-range = [1.5, 2]`. What the file
 says becomes words of the command line, so that the command judges them as it judges those of a user.
 """
@@ -7,6 +10,7 @@ says becomes words of the command line, so that the command judges them as it ju
 import argparse
 import contextlib
 import io
+import json
 import logging
 import re
 import tomllib
@@ -73,13 +77,38 @@ def read_settings(path: Path | None, given: Sequence[str] = ()) -> RunSettings:
     """
     table = {} if path is None else _current(_table(path))
     _check(table, path)
+    if path is not None:
+        table = {
+            section: {key: _absolute(section, key, value, path.parent) for key, value in values.items()}
+            for section, values in table.items()
+        }
     for item in given:
         section, key, value = _assigned(item)
         key = _current_key(section, key)
-        table.setdefault(section, {})[key] = value
         _check({section: {key: value}}, None)
+        table.setdefault(section, {})[key] = _absolute(section, key, value, Path())
     options = {name: _words(name, table.get(name, {}), path) for name in commands()}
     return RunSettings(run=table.get(RUN, {}), options=options)
+
+
+def with_absolute_path(given: str) -> str:
+    """Return `section.key=value` for a process with another current folder.
+
+    Raises:
+        UsageError: It is not of this form.
+    """
+    section, key, value = _assigned(given)
+    absolute = _absolute(section, _current_key(section, key), value, Path())
+    return given if absolute == value else f"{section}.{key}={json.dumps(absolute)}"
+
+
+def _absolute(section: str, key: str, value: object, folder: Path) -> object:
+    """Return the value of a setting of a command; a path is made absolute, starting at the folder."""
+    entry = settings_of(section).get(key) if section in commands() else None
+    is_path = entry is not None and entry.settings.get("type") is Path
+    if not is_path or not isinstance(value, str) or value.startswith("~"):
+        return value
+    return str((folder / value).absolute())
 
 
 def _table(path: Path) -> dict[str, dict[str, object]]:

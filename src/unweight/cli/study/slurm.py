@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unweight.cli.options import options_of
 from unweight.cli.study.options import RunOptions, SlurmOptions
-from unweight.cli.study.settings import filled, read_settings
+from unweight.cli.study.settings import filled, read_settings, with_absolute_path
 from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             "each job of the array would start its own workers, because of [run] in the settings",
             remedy="Remove cluster and scheduler from it.",
         )
-    plan = options.run.plan()
+    plan = options.run.plan(settings.options)
     if not plan.tasks:
         raise InputError(
             "no supported image series was found",
@@ -89,7 +89,7 @@ def _words(options: RunOptions, memory: float) -> Sequence[str]:
     if options.config is not None:
         words += ["--config", os.fspath(Path(options.config).absolute())]
     for setting in options.settings or ():
-        words += ["--set", setting]
+        words += ["--set", with_absolute_path(setting)]
     if options.bids_filter_file is not None:
         words += ["--bids-filter-file", str(options.bids_filter_file.absolute())]
     flags = {
