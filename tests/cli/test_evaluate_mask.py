@@ -51,7 +51,7 @@ def test_scores_and_a_table(tmp_path: Path, capsys: CAPTURE) -> None:
 def test_a_training_from_heads_to_a_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: CAPTURE
 ) -> None:
-    monkeypatch.setattr("unweight.cli.train_options.recipe_for", lambda name, preset: tiny())
+    monkeypatch.setattr("unweight.cli.training.options.recipe_for", lambda name, preset: tiny())
     assert main(["train", "brain-mask", "-o", str(tmp_path)]) == 0
     assert "brain-mask" in available(tmp_path)
     _, card = load_weights("brain-mask", tmp_path)

@@ -13,10 +13,10 @@ import torch
 from tests.learn.lessons import slab_data, tiny
 from tests.learn.names import POSTERIOR
 from unweight.cli.main import main
-from unweight.cli.train_options import TrainOptions
-from unweight.cli.training_console import step_line
-from unweight.cli.training_sources import SlabTraining
-from unweight.cli.training_time import ScoringTime, with_checks, with_time
+from unweight.cli.training.duration import ScoringTime, with_checks, with_time
+from unweight.cli.training.options import TrainOptions
+from unweight.cli.training.progress import step_line
+from unweight.cli.training.sources import SlabTraining
 from unweight.learn.t1.network_t1 import NetworkT1
 from unweight.learn.training.loop import Step
 from unweight.learn.training.recipe import Recipe
@@ -30,11 +30,11 @@ TIMES = (0.05, 0.4, 1.1, 2.5)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets and heads that are done within seconds."""
-    monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
-    monkeypatch.setattr("unweight.cli.training_sources.HEAD_SHAPE", (180, 216, 8))
+    monkeypatch.setattr("unweight.cli.training.options.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.training.sources.HEAD_SHAPE", (180, 216, 8))
     # After six steps hardly any estimate is possible; a few will do.
     monkeypatch.setattr("unweight.learn.t1.image_validator.FEWEST", 1)
-    monkeypatch.setattr("unweight.cli.training_sources.N_HEADS", {"train": 1, "validation": 1})
+    monkeypatch.setattr("unweight.cli.training.sources.N_HEADS", {"train": 1, "validation": 1})
 
 
 def preset(method: str, name: str) -> Recipe[Any, Any]:
@@ -153,7 +153,7 @@ def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("unweight.learn.training.execution.has_bfloat16", lambda: False)
     monkeypatch.setattr("unweight.learn.training.execution.time_ratio", ratio)
-    monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 0.1)
+    monkeypatch.setattr("unweight.cli.training.duration.MEASURED_SECONDS", 0.1)
     recipe = replace(tiny("t1-resnet"), plan=replace(tiny("t1-resnet").plan, bfloat16=True))
     batches = slab_data(recipe.method).trial(recipe)
     timed = with_time(recipe, None, batches, torch.device("cpu"), minutes=1.0)
@@ -163,8 +163,8 @@ def test_minutes_need_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
-    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.training.duration.MEASURED_SECONDS", 1e-3)
+    monkeypatch.setattr("unweight.cli.training.command.train_model", lambda *_, **__: None)
     timed: list[float] = []
 
     def choose(
@@ -174,7 +174,7 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: pytest.Monke
         return replace(recipe, plan=replace(recipe.plan, n_steps=700))
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.train.with_time", choose)
+        patch.setattr("unweight.cli.training.command.with_time", choose)
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
         assert train(tmp_path, "--minutes", "5", "--quiet") == 0
     assert len(timed) == 1 and 4.0 < timed[0] < 5.0  # less what simulation and scoring take
@@ -226,7 +226,7 @@ def test_killed_training_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.training_console.step_line", interrupted)
+        patch.setattr("unweight.cli.training.progress.step_line", interrupted)
         assert train(tmp_path / "twice") == 130
     assert not (tmp_path / "twice" / "t1-resnet.json").exists()
     capsys.readouterr()

@@ -14,7 +14,7 @@ from tests.learn.pairs.brains import pair
 from tests.learn.pairs.test_real_subjects import echoes_of, named
 from unweight.bids.nifti.image import image_bytes
 from unweight.cli.main import main
-from unweight.cli.training_console import step_line
+from unweight.cli.training.progress import step_line
 from unweight.learn.mprage.methods import load_network, load_synthesiser
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.pair import Pair
@@ -52,12 +52,12 @@ def made(monkeypatch: MONKEY) -> list[str]:
         labels = pair("a").labels if subject.labels is not None else torch.zeros_like(pair("a").labels)
         return replace(pair("a"), name=subject.label, about=about, labels=labels)
 
-    monkeypatch.setattr("unweight.cli.train_options.recipe_for", preset)
+    monkeypatch.setattr("unweight.cli.training.options.recipe_for", preset)
     monkeypatch.setattr("unweight.heads.source.WHOLE_SHAPE", HEAD_SHAPE)
     monkeypatch.setattr("unweight.heads.source.WHOLE_VOXEL_MM", HEAD_MM)
-    monkeypatch.setattr("unweight.cli.training_sources.N_DRAWN", {"train": 1, "validation": 1})
-    monkeypatch.setattr("unweight.cli.training_sources.person_pair", person)
-    monkeypatch.setattr("unweight.cli.training_sources.real_pair", real)
+    monkeypatch.setattr("unweight.cli.training.sources.N_DRAWN", {"train": 1, "validation": 1})
+    monkeypatch.setattr("unweight.cli.training.sources.person_pair", person)
+    monkeypatch.setattr("unweight.cli.training.sources.real_pair", real)
     return names
 
 
@@ -156,7 +156,7 @@ def test_killed_training_goes_on(tmp_path: Path, monkeypatch: MONKEY, capsys: CA
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("unweight.cli.training_console.step_line", interrupted)
+        patch.setattr("unweight.cli.training.progress.step_line", interrupted)
         assert train(tmp_path / "twice") == 130
     assert not available(tmp_path / "twice")
     capsys.readouterr()
@@ -196,8 +196,8 @@ def test_seed_steps_and_a_warm_start(tmp_path: Path) -> None:
 
 
 def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: MONKEY) -> None:
-    monkeypatch.setattr("unweight.cli.training_time.MEASURED_SECONDS", 1e-3)
-    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.training.duration.MEASURED_SECONDS", 1e-3)
+    monkeypatch.setattr("unweight.cli.training.command.train_model", lambda *_, **__: None)
     assert train(tmp_path, "--minutes", 1e-4, "--quiet") == 0
     path = tmp_path / "training" / T1W_UNET / "recipe.json"
     record = json.loads(path.read_text())
@@ -206,7 +206,7 @@ def test_minutes_choose_the_steps_once(tmp_path: Path, monkeypatch: MONKEY) -> N
     def measured_again(*_: object) -> Recipe:
         raise AssertionError
 
-    monkeypatch.setattr("unweight.cli.train.with_time", measured_again)
+    monkeypatch.setattr("unweight.cli.training.command.with_time", measured_again)
     assert train(tmp_path, "--minutes", 1e-4, "--quiet") == 0
     assert json.loads(path.read_text()) == record
 
@@ -289,7 +289,7 @@ def test_one_person_is_too_few(tmp_path: Path, capsys: CAPTURE) -> None:
 
 
 def test_only_the_first_process_speaks(tmp_path: Path, monkeypatch: MONKEY, capsys: CAPTURE) -> None:
-    monkeypatch.setattr("unweight.cli.train.train_model", lambda *_, **__: None)
+    monkeypatch.setattr("unweight.cli.training.command.train_model", lambda *_, **__: None)
     for name, value in zip(TORCHRUN, ("1", "2", "1"), strict=True):
         monkeypatch.setenv(name, value)
     assert train(tmp_path) == 0

@@ -99,7 +99,7 @@ def _each(lists: Mapping[str, Sequence[str]]) -> str:
 
 
 TRAIN = Command(
-    module="unweight.cli.train",
+    module="unweight.cli.training.command",
     kinds="method",
     summary="train a network; an interrupted training resumes",
     arguments=(

@@ -9,14 +9,14 @@ from typing import Any, final
 import torch
 from rich.console import Console
 
-from unweight.cli.mask_training import HeadTraining
 from unweight.cli.options import options_of
 from unweight.cli.terminal import Course, console, course, table
-from unweight.cli.train_options import TrainOptions, recipe_from
-from unweight.cli.training_console import ConsoleCallback
-from unweight.cli.training_record import FOLDER, TrainingRecord
-from unweight.cli.training_sources import PairTraining, SlabTraining, TrainingSource
-from unweight.cli.training_time import SIMULATION_SHARE, n_cores, scoring_time, with_checks, with_time
+from unweight.cli.training.duration import SIMULATION_SHARE, n_cores, scoring_time, with_checks, with_time
+from unweight.cli.training.head_training import HeadTraining
+from unweight.cli.training.options import TrainOptions, recipe_from
+from unweight.cli.training.progress import ConsoleCallback
+from unweight.cli.training.record import FOLDER, TrainingRecord
+from unweight.cli.training.sources import PairTraining, SlabTraining, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.learn.brain_mask.method import MaskMethod

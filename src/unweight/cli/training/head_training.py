@@ -9,8 +9,8 @@ from typing import Any, ClassVar, final
 from rich.console import Console
 
 from unweight.cli.learning_commands import TRAIN
-from unweight.cli.train_options import TrainOptions
-from unweight.cli.training_sources import LEARNING, OPTIONS, TrainingSource
+from unweight.cli.training.options import TrainOptions
+from unweight.cli.training.sources import LEARNING, OPTIONS, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.heads.source import TRAIN as TRAIN_PART
 from unweight.heads.source import BrainwebHeads, HeadSource, record_of_folder

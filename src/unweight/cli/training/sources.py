@@ -11,8 +11,8 @@ from typing import Any, ClassVar, final
 from rich.console import Console
 
 from unweight.cli.learning_commands import TRAIN
-from unweight.cli.train_options import TrainOptions
-from unweight.cli.training_record import FOLDER
+from unweight.cli.training.options import TrainOptions
+from unweight.cli.training.record import FOLDER
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.heads.source import TRAIN as TRAIN_PART

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import torch
 
-from unweight.cli.train_options import CHECKS, with_steps
+from unweight.cli.training.options import CHECKS, with_steps
 from unweight.learn.training.execution import Precision, PrecisionChoice
 from unweight.learn.training.loop import train
 from unweight.learn.training.recipe import Recipe
