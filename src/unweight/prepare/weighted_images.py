@@ -375,7 +375,7 @@ def _onto(
 
 
 def _not_registered(error: InputError, item: _Read, home: _Read) -> InputError:
-    """Return why an image is not registered, with both files, and with the thinness of a slab or a slice."""
+    """Return why an image is not registered, with both files, and how thin the thinner one is."""
     thinner = min((item, home), key=lambda image: _thickness_mm(image.grid))
     what = "this image" if thinner is item else "the latter"
     reason, remedy = error.problem, error.remedy

@@ -84,7 +84,7 @@ def test_inverted_phase_is_inverted_however_it_was_recognised() -> None:
 
 
 def test_impossible_words_of_the_caller_are_refused() -> None:
-    with pytest.raises(UsageError, match="a turn from 2 to 1"):
+    with pytest.raises(UsageError, match="--phase-range: 2 is not less than 1"):
         PhaseScaling(turn=(2.0, 1.0))
     with pytest.raises(UsageError, match="given twice"):
         PhaseScaling(turn=(1.0, 2.0), whole_range=True)
