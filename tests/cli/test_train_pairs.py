@@ -274,11 +274,11 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--workers", "-1"), "--workers -1"),
         (T1W_UNET, ("--steps", "0"), "--steps 0"),
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
-        (T1W_UNET, ("--n-subjects", "-1", "1"), "Give at least one for each part"),
-        (T1W_UNET, ("--n-subjects", "4", "0"), "Give at least one for each part"),
+        (T1W_UNET, ("--n-subjects", "-1", "1"), "at least 1 for training and 1 for validation"),
+        (T1W_UNET, ("--n-subjects", "4", "0"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),
         (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
-        (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
+        (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Omit the inversion times"),
     ],
 )
 def test_messages(tmp_path: Path, capsys: CAPTURE, method: str, words: Sequence[str], message: str) -> None:
