@@ -333,7 +333,7 @@ def test_maps_in_memory_give_images_too(folder: Path) -> None:
         (["FOLDER", "--t2w", "--flip", "150"], "a flip angle of 150 degrees is not an excitation"),
         (["FOLDER", "--mprage", "--readout-time", "0.2"], "no refocusing train"),
         (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "times apply to a single contrast"),
-        (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "repetition time has 2 values"),
+        (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "2 values of repetition time"),
         (["FOLDER", "--t1w", "--acq", "a-b"], "not a valid label of acq"),
         (["FOLDER", "--t1w", "--mask", "m.nii"], "apply only to maps given as files"),
     ],

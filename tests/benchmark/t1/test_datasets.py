@@ -103,7 +103,7 @@ def test_plan() -> None:
     assert names == ["phantom", "scattered"]
     with pytest.raises(UsageError, match=rf"no set called moon\. There are {', '.join(SETS)}"):
         T1Plan(sets=("moon",))
-    with pytest.raises(UsageError, match="Give at least one"):
+    with pytest.raises(UsageError, match="Give at least 1"):
         T1Plan(n_seeds=0)
 
 
