@@ -47,10 +47,10 @@ def test_a_folder_without_the_weights_is_named(tmp_path: Path) -> None:
         ({"mask_method": "magic"}, "magic"),
         ({"mask_border": 2.0}, "--mask-border"),
         ({"mask_weights": Path("weights")}, "--mask-weights"),
-        ({"mask_method": "network"}, "do not come with the package"),
+        ({"mask_method": "network"}, "not included in the package"),
         (
             {"mask_method": "network", "mask_border": 50.0, "mask_weights": Path("weights")},
-            "border of 50",
+            "--mask-border 50",
         ),
     ],
 )

@@ -32,15 +32,19 @@ class MaskOptions:
     def __post_init__(self) -> None:
         record = method(self.mask_method, FAMILY)
         if not record.learned and (self.mask_border or self.mask_weights is not None):
-            raise UsageError("--mask-border and --mask-weights go with --mask-method network")
+            raise UsageError(
+                "--mask-border and --mask-weights apply only to --mask-method network",
+                remedy="Omit them, or add --mask-method network.",
+            )
         if record.learned and not record.shipped and self.mask_weights is None:
             raise UsageError(
-                f"the weights {record.weights} do not come with the package",
-                remedy=f"Train them, unweight train {record.weights} -o DIR, and give --mask-weights DIR.",
+                f"the weights {record.weights} are not included in the package",
+                remedy=f"Train them (unweight train {record.weights} -o DIR) and give --mask-weights DIR.",
             )
         if not abs(self.mask_border) <= FARTHEST_MM:
             raise UsageError(
-                f"a border of {self.mask_border:g} mm", remedy=f"Give at most {FARTHEST_MM:g} mm."
+                f"--mask-border {self.mask_border:g} is not possible",
+                remedy=f"Give a distance of at most {FARTHEST_MM:g} mm.",
             )
 
     def check(self, mask: Path | None) -> None:
