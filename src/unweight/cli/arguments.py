@@ -315,7 +315,7 @@ MASK_METHOD = argument(
     choices=offered("mask"),
     default="classical",
     help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
-    "default), or a network for images of any contrast, whose weights are not included (train brain-mask)",
+    "default), or a network for images of any contrast (network)",
 )
 MASK_BORDER = argument(
     "--mask-border",
@@ -329,7 +329,7 @@ MASK_WEIGHTS = argument(
     "--mask-weights",
     type=Path,
     metavar="DIR",
-    help="with --mask-method network: folder of its weights, as `unweight train brain-mask` writes them",
+    help="with --mask-method network: folder of other weights, as `unweight train brain-mask` writes them",
 )
 MASKING = (MASK_METHOD, MASK_BORDER, MASK_WEIGHTS)
 NO_FIGURES = flag("--no-figures", help="do not write figures")

@@ -36,11 +36,6 @@ class MaskOptions:
                 "--mask-border and --mask-weights apply only to --mask-method network",
                 remedy="Omit them, or add --mask-method network.",
             )
-        if record.learned and not record.shipped and self.mask_weights is None:
-            raise UsageError(
-                f"the weights {record.weights} are not included in the package",
-                remedy=f"Train them (unweight train {record.weights} -o DIR) and give --mask-weights DIR.",
-            )
         if not abs(self.mask_border) <= FARTHEST_MM:
             raise UsageError(
                 f"--mask-border {self.mask_border:g} is not possible",

@@ -348,7 +348,6 @@ METHODS = (
         reference="Hoopes et al., NeuroImage 260:119474, 2022",
         card="Signed distance to the surface of the brain in a head image of any contrast, for brain "
         "masks.",
-        shipped=False,
         usage="maps --mask-method network",
         weights_option="--mask-weights",
     ),
