@@ -194,7 +194,7 @@ def test_of_several_b1_maps_the_one_intended_for_the_images_is_taken(tmp_path: P
 def test_two_maps_of_b1_are_refused(tmp_path: Path, capsys: CAPTURE) -> None:
     words = ["vfa", "a.nii", "--flip", "4", "18", "--tr", "0.02", "--b1-map", "b1.nii"]
     assert main([*words, "--known", "B1=b1.nii", "-o", str(tmp_path)]) == 2
-    assert "B1 is given twice" in capsys.readouterr().err
+    assert "two maps of B1" in capsys.readouterr().err
 
 
 def test_a_b1_map_of_another_place_is_refused(tmp_path: Path, capsys: CAPTURE) -> None:
@@ -204,7 +204,7 @@ def test_a_b1_map_of_another_place_is_refused(tmp_path: Path, capsys: CAPTURE) -
     nib.save(far, tmp_path / "far.nii.gz")
     words = ["vfa", *files, "--flip", "4", "18", "--tr", "0.02", "--b1-map", str(tmp_path / "far.nii.gz")]
     assert main([*words, "-o", str(tmp_path / "maps"), *QUIET]) == 2
-    assert "does not overlap image0.nii.gz" in " ".join(capsys.readouterr().err.split())
+    assert "covers no voxel of image0.nii.gz" in " ".join(capsys.readouterr().err.split())
 
 
 def test_echoes_are_fitted_by_their_model(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--workers", "0"), "--workers 0"),
+        (("--workers", "0"), "0 workers requested"),
         (("--memory", "0"), "the memory must be positive"),
         (("--memory", "0.01"), "needs about 0.5 GB"),
         (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "exclude each other"),

@@ -39,7 +39,7 @@ def test_messages() -> None:
         WeightedImageSet(images=(), mask=MASK, field_strength=3.0)
     with pytest.raises(InputError, match=r"different shapes: T1w \(2, 2\), T2w \(2, 3\), mask \(2, 2\)"):
         WeightedImageSet(images=(image(), image("T2w", 2, 3)), mask=MASK, field_strength=3.0)
-    with pytest.raises(InputError, match=r"the brain mask contains no voxel"):
+    with pytest.raises(InputError, match=r"the brain mask is empty. Give a mask with some voxels"):
         WeightedImageSet(images=(image(),), mask=~(MASK | True), field_strength=3.0)
     with pytest.raises(InputError, match=r"the FLAIR has negative values\. Give the magnitude"):
         image("FLAIR", value=-1.0)

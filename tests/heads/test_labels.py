@@ -49,7 +49,7 @@ def test_labels_without_a_name_are_listed(tmp_path: Path) -> None:
     [
         ({"0": "background", "1": "cheese"}, "no material: cheese"),
         ({"0": 3}, "no material: 3"),
-        ({"one": "csf"}, "not label numbers: one"),
+        ({"one": "csf"}, "no label numbers: one"),
         ([], "must be a table"),
         ({}, "must be a table"),
     ],

@@ -59,11 +59,10 @@ class WeightedImageSet:
             text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise InputError(f"images of different shapes: {text}", remedy="Resample all to one grid.")
         if not bool(self.mask.any()):
-            raise InputError("the brain mask contains no voxel", remedy="Give the mask of this brain.")
+            raise InputError("the brain mask is empty", remedy="Give a mask with some voxels.")
         if not 0 < self.field_strength < math.inf:
             raise ProtocolError(
-                f"a field strength of {self.field_strength:g} T is not possible",
-                remedy="Give it in tesla, as 1.5 or 3.",
+                f"a field strength of {self.field_strength:g} T", remedy="Give it in tesla, as 1.5 or 3."
             )
 
     @property

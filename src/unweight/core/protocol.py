@@ -201,7 +201,7 @@ def _check_values(name: str, value: Float[Tensor, "*voxels volumes"]) -> None:
     if limit is not None and highest > limit:
         raise ProtocolError(
             f"{name} {highest:g} s looks like milliseconds (more than {limit:g} s)",
-            remedy="Give times in seconds; units are not converted.",
+            remedy="Write times in seconds; they are never converted silently.",
         )
 
 

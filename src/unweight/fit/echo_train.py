@@ -127,7 +127,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         """
         if acquisition.kind is SignalKind.COMPLEX:
             raise ProtocolError(
-                "the fit of an echo train does not accept complex images", remedy="Give magnitude images."
+                "the fit of an echo train takes no complex images", remedy="Take magnitudes."
             )
         times = acquisition.protocol.require("echo_time", "the fit of an echo train")
         if times.ndim > 1:
@@ -138,7 +138,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         numbers = echo_train(times).numbers
         if len(set(numbers)) != max(numbers) - min(numbers) + 1:
             raise ProtocolError(
-                f"echoes are missing in the middle of the train: there are {sorted(set(numbers))}",
+                f"echoes are missing in the midst of the train: there are {sorted(set(numbers))}",
                 remedy="Give all from the first to the last, or fit one exponential: "
                 "`unweight t2 --method nonlinear`.",
             )
@@ -191,7 +191,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         inside = acquisition.inside
         if not bool(inside.any()):
             raise InputError(
-                "no voxel to process: the mask is empty, or no voxel is finite",
+                "no voxel to work on: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
         times = acquisition.protocol.require("echo_time", "the fit of an echo train").double().cpu()

@@ -126,7 +126,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
         if kind is not acquisition.kind:
             raise ProtocolError(
                 f"the model gives {kind.value} signals, but the volumes are {acquisition.kind.value}",
-                remedy=f"Use a model of {acquisition.kind.value} signals, or correct the kind of volumes.",
+                remedy=f"Use {self._name} of the kind of the volumes, or say what they are.",
             )
         probe = _probe(self.model, acquisition, self.fixed)
         free = probe.free
@@ -136,7 +136,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
         if probe.signal(grid.points[:1]).is_complex() is not acquisition.signal.is_complex():
             raise ProtocolError(
                 f"{self._name} does not give {acquisition.kind.value} signals",
-                remedy="Give magnitude images.",
+                remedy="Take the magnitude.",
             )
         self._check_determined(probe, grid)
         n_samples = acquisition.signal.shape[-1] * (2 if acquisition.signal.is_complex() else 1)

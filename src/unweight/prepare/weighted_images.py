@@ -48,7 +48,6 @@ from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
-from unweight.prepare.rigid import REMEDY as REGISTER_ELSEWHERE
 from unweight.prepare.rigid import RigidRegistration
 
 LOG = logging.getLogger(__name__)
@@ -61,7 +60,6 @@ SAME_FIELD = 0.15
 FAINT, STRIPPED = 0.05, 0.02
 AGENT = "T1 of vessels and of enhancing tissue is that after the agent"
 MARGIN_MM = 8.0  # around the brain, where registration looks too
-THIN_MM = 20.0  # of a slab whose registration may fail because it is thin
 
 
 @final
@@ -177,14 +175,11 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         if info:
             moved[name] = info
             notes.append(f"{name} was resampled to the grid of {home}: {info}")
-    try:
-        brain = (
-            files.finder.in_images(tuple(signals.values()), turn.affine)
-            if given is None
-            else FoundBrain(mask=turn.apply(given), how="given")
-        )
-    except InputError as error:
-        raise _no_brain(error, signals, read, home) from error
+    brain = (
+        files.finder.in_images(tuple(signals.values()), turn.affine)
+        if given is None
+        else FoundBrain(mask=turn.apply(given), how="given")
+    )
     mask = brain.mask
     notes += brain.remarks
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
@@ -297,7 +292,7 @@ def _check_kind(entry: Entry, *, contrast_agent: bool) -> None:
     if not contrast_agent and _has_agent(entry):
         raise InputError(
             "was acquired after a contrast agent, which is not modelled",
-            remedy="Give a pre-contrast image, or omit this one; --contrast-agent accepts it.",
+            remedy="Give the image before it, or leave it out; --contrast-agent accepts it.",
             path=entry.path,
         )
 
@@ -327,7 +322,7 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
     low, visited = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
     if low > RINGING * visited:
         raise InputError(
-            f"has values far below 0 ({low}, minimum {lowest:g}; bright voxels have {bright:g})",
+            f"holds {low} values far below 0, down to {lowest:g} beside a brightest of {bright:g}",
             remedy="Give the magnitude image.",
             path=path,
         )
@@ -364,45 +359,11 @@ def _onto(
     moving, reference = _placed(item), _placed(home)
     if not registered:
         return resampled(moving, reference.lattice), "resampled only"
-    try:
-        rigid = RigidRegistration()(reference, moving, region)
-    except InputError as error:
-        raise _not_registered(error, item, home) from error
+    rigid = RigidRegistration()(reference, moving, region)
     shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
     turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
     text = f"shift {shift} mm, rotation {turn} degrees"
     return resampled(moving, reference.lattice, rigid.matrix), text
-
-
-def _not_registered(error: InputError, item: _Read, home: _Read) -> InputError:
-    """Return why an image is not registered, with both files, and how thin the thinner one is."""
-    thinner = min((item, home), key=lambda image: _thickness_mm(image.grid))
-    what = "this image" if thinner is item else "the latter"
-    reason, remedy = error.problem, error.remedy
-    if min(thinner.grid.shape) == 1:
-        reason, remedy = f"{what} has a single slice, which is too thin", REGISTER_ELSEWHERE
-    elif _thickness_mm(thinner.grid) < THIN_MM:
-        reason += f"; {what} is only {_thickness_mm(thinner.grid):.3g} mm thick"
-    problem = f"cannot be registered to {home.entry.path.name}: {reason}"
-    return type(error)(problem, remedy=remedy, path=item.entry.path)
-
-
-def _thickness_mm(grid: Grid) -> float:
-    return min(n * size for n, size in zip(grid.shape, grid.voxel_mm, strict=True))
-
-
-def _no_brain(
-    error: InputError, signals: Mapping[str, Tensor], read: Mapping[str, _Read], home: str
-) -> InputError:
-    """Return why no brain was found, with the file of an image without signal or else of the reference."""
-    if error.path is not None:
-        return error
-    for name, values in signals.items():
-        if not bool((values > 0).any()):
-            alone = not bool((read[name].values > 0).any())
-            problem = "has no positive value" if alone else f"does not overlap {read[home].entry.path.name}"
-            return InputError(problem, remedy="Check this image, or omit it.", path=read[name].entry.path)
-    return type(error)(error.problem, remedy=error.remedy, path=read[home].entry.path)
 
 
 def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
@@ -414,7 +375,7 @@ def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
     volume: Volume = open_volume(path)
     values = volume.data.float()
     if values.ndim != 3:
-        raise InputError("is not a single 3-D volume", remedy="Give a 3-D mask.", path=path)
+        raise InputError("a mask has three axes", remedy="Give one volume.", path=path)
     result = values > 0
     if not volume.grid.same_as(grid):
         result = resampled_mask(result, _lattice(volume.grid), _lattice(grid))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from unweight.core.maps import CHI_SQUARE, EARLIER_CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
+from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
 from unweight.metrics.accuracy import quartiles
 from unweight.registry import pipelines, trained_methods
 from unweight.registry.records import Pipeline
@@ -15,10 +15,8 @@ RELIABLE, DOUBTFUL = 0.95, 0.8  # shares of usable voxels
 
 # Of sets that no pipeline writes: T1 maps without a second map, and whatever else lies there.
 T1_ALONE, OTHER = "T1", "Maps"
-OF_CHI_SQUARE = "about 1 if the residuals are noise; well above 1, the model does not fit"
 MISFIT_WORDS = {
-    CHI_SQUARE: OF_CHI_SQUARE,
-    EARLIER_CHI_SQUARE: OF_CHI_SQUARE,
+    CHI_SQUARE: "1 if noise explains the residuals; well above 1, the model does not fit",
     RMS_OF_LOG: "0.1: the images synthesised from the maps differ from the real ones by about 10 %",
     PHASE_RESIDUAL: "residual of the linear fit of the phase over echo time, in rad",
 }

@@ -158,7 +158,7 @@ def _between_inversions(
         field=PREPARATION,
         of=f"this {contrast}",
         option=f"--{contrast.lower()}-tr S",
-        reason=f"{reason}; it seems to be that between excitations",
+        reason=f"{reason}, but that between excitations",
         advice=advice_on_cycle(sidecar),
     )
     return sidecar.with_fields(fields), missing
@@ -243,8 +243,8 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     gradient = "GR" in codes
     if "mp2rage" in text:
         raise ProtocolError(
-            f"this {contrast} is an MP2RAGE image, which is not modelled",
-            remedy="Give an MPRAGE or a spin echo, or omit this image.",
+            f"this {contrast} is of an MP2RAGE, which is not modelled",
+            remedy="Give an MPRAGE or a spin echo, or leave it out.",
             path=sidecar.image,
         )
     trained = is_prepared_gradient_train(sidecar) or (inverted and (gradient or "SE" not in codes))
@@ -253,8 +253,8 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     if gradient and "SE" not in codes:
         raise ProtocolError(
             f"this {contrast} is a gradient echo without inversion, which is not modelled",
-            remedy="Give a spin echo, turbo spin echo or MPRAGE; if this image is one, give its readout "
-            f"with --{contrast.lower()}-readout.",
+            remedy="Give a spin echo, a turbo spin echo or an MPRAGE; if it is one, give "
+            f"--{contrast.lower()}-readout.",
             path=sidecar.origin("ScanningSequence"),
         )
     length = sidecar.number("EchoTrainLength")

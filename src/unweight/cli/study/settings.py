@@ -158,7 +158,7 @@ def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None
         allowed = settings_of(section)
         for key in values:
             if key not in allowed:
-                raise _wrong(f"unknown key {key!r} in [{section}]", f"Keys are {', '.join(allowed)}.", path)
+                raise _wrong(f"[{section}] knows no {key!r}", f"It knows {', '.join(allowed)}.", path)
 
 
 def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tuple[str, ...]:

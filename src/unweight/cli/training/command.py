@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     base = trained_method(options.method).base
     if options.base is not None and not base:
         residuals = ", ".join(item.weights for item in trained_methods() if item.base)
-        raise UsageError(f"--base applies to {residuals} only")
+        raise UsageError(f"--base goes with {residuals} only")
     source = _source(options)
     began = time.perf_counter()
     if base and source.keeps_base and options.base is None and base not in available(options.out):

@@ -126,8 +126,7 @@ class Regression(Synthesiser):
     def __post_init__(self) -> None:
         if self.planes is Planes.ALTERNATE:
             raise UsageError(
-                "planes can alternate only between the steps of a diffusion model",
-                remedy="Use Planes.THREE or Planes.AXIAL.",
+                "one pass has no steps between which planes could alternate", remedy="Take three."
             )
 
     def __call__(
@@ -397,4 +396,4 @@ def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volum
 
 def _check_draws(n_draws: int, least: int) -> None:
     if n_draws < least:
-        raise UsageError(f"--draws {n_draws} is not possible", remedy=f"Give at least {least}.")
+        raise UsageError(f"{n_draws} draws", remedy=f"Give at least {least}.")

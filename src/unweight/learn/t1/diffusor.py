@@ -135,7 +135,7 @@ class Levels(Enum):
         if self is Levels.LINEAR:
             return SCHEDULE.subsample(n_steps)
         if not 1 <= n_steps <= N_LEVELS:
-            raise UsageError(f"--steps {n_steps} is not possible", remedy=f"Give 1 to {N_LEVELS}.")
+            raise UsageError(f"{n_steps} steps", remedy=f"Give 1 to {N_LEVELS}.")
         return cosine_schedule(n_steps)
 
     def sampler(self, n_steps: int) -> Sampler:
