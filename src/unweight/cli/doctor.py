@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from unweight import __version__
 from unweight.cli.options import Verbosity, options_of
+from unweight.cli.process import n_cores
 from unweight.cli.study.cluster_extra import INSTALL, absent
 from unweight.cli.terminal import console, table
 from unweight.core.errors import UnweightError
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows += [(name, _version(name)) for name in PACKAGES]
     rows += [
         ("system", f"{platform.system()} {platform.machine()}"),
-        ("processors", f"{_processors()} usable, {torch.get_num_threads()} threads"),
+        ("processors", f"{n_cores()} usable, {torch.get_num_threads()} threads"),
         ("memory", _memory()),
         ("cuda", _cuda()),
         ("extra cluster", _cluster()),
@@ -94,12 +94,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory() -> str:

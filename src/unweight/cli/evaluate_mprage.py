@@ -46,9 +46,9 @@ from unweight.benchmark.mprage.subjects import (
     measure_on_grid,
 )
 from unweight.benchmark.mprage.tables import GAINED, biology_tables, gain_table, t1w_tables
+from unweight.cli.process import n_cores
 from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation
 from unweight.cli.terminal import Course, course
-from unweight.cli.training.duration import n_cores
 from unweight.core.errors import UsageError
 from unweight.heads.source import TEST, BrainwebHeads
 from unweight.learn.pairs.pair import Pair, load_pair

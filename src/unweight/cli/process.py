@@ -30,6 +30,11 @@ from unweight.core.text import printable
 LOG = logging.getLogger(__name__)
 
 
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @final
 class PrintableFormatter(logging.Formatter):
     """Log records as lines without control characters; a traceback keeps its lines."""

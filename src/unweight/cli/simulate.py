@@ -149,15 +149,15 @@ def run(arguments: argparse.Namespace) -> int:
     cohort = Cohort(n=options.n_subjects, seed=options.seed)
     if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
         raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")
-    if options.model is not None:
-        _of_model(options.model, options)  # refuses what is missing before a head is made
+    # Built once, and before a head is made: a missing timing is refused at once.
+    of_model = None if options.model is None else _of_model(options.model, options)
     heads = _source(options, cohort)
     n_heads = len(heads.names(ALL))
     rows: list[tuple[str, float, str, str]] = []
     for index, person in enumerate(cohort):
         label = f"{index + 1:03d}"
         anatomy, factor = _anatomy(heads.read(ALL, index % n_heads), person, options)
-        _simulate(anatomy, factor, (person, label), options)
+        _simulate(anatomy, factor, (person, label), options, of_model)
         rows.append((f"sub-{label}", round(person.age, 1), person.sex.value, anatomy.subject))
         _list(rows, options.out / "bids")
         screen.print(f"sub-{label}: {person.age:.0f} years, {person.sex.value}, {anatomy.subject}")
@@ -230,12 +230,15 @@ def _settings(options: SimulateOptions) -> dict[str, object]:
     }
 
 
-def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], options: SimulateOptions) -> None:
+def _simulate(
+    anatomy: Anatomy,
+    factor: Factor,
+    who: tuple[Subject, str],
+    options: SimulateOptions,
+    of_model: Scan | None,
+) -> None:
     person, label = who
-    if options.model is None:
-        scans = _scans(options, person.generator("protocol"))
-    else:
-        scans = (_of_model(options.model, options),)
+    scans = _scans(options, person.generator("protocol")) if of_model is None else (of_model,)
     field = scans[0].protocol.field_strength or 3.0
     tissue = TissuePrior().draw(person.generator("tissue"), field)
     tissue = adjust(tissue, person, person.generator("age"))
@@ -247,10 +250,10 @@ def _simulate(anatomy: Anatomy, factor: Factor, who: tuple[Subject, str], option
         gain, paths = _scan(scene, scan, label, options)
         gains.append(gain)
         sources += [f"bids:raw:{path.relative_to(options.out / 'bids').as_posix()}" for path in paths]
-    if options.model is None:
+    if of_model is None:
         truth = scene.truth(TRUTH[options.contrast], gains[0])
     else:
-        built = scans[0].model
+        built = of_model.model
         specs = (*built.parameters, *((B1,) if "flip_angle" in built.timings else ()))
         truth = scene.truth(specs, gains[0], density_of(built))
     provenance = Provenance(

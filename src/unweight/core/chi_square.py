@@ -1,6 +1,6 @@
 """Quantiles of the chi-square distribution, from `scipy.special`.
 
-`scipy.stats` gives the same numbers to the bit, but its import takes a third of the time in which a command
+`scipy.stats` gives the same numbers to the bit, but its import takes much of the time in which a command
 starts.
 """
 

@@ -101,7 +101,7 @@ class Protocol:
         values = (getattr(self, name) for name in PER_VOLUME)
         shapes = [value.shape[:-1] for value in values if value is not None]
         try:
-            return torch.Size(np.broadcast_shapes(*shapes))  # that of torch imports sympy: a second
+            return torch.Size(np.broadcast_shapes(*shapes))  # that of torch imports sympy, which is slow
         except ValueError as error:
             raise ProtocolError(
                 f"the timings differ in their voxels: {', '.join(str(tuple(s)) for s in shapes)}",

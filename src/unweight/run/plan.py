@@ -20,7 +20,7 @@ from unweight.bids.collection import Collection, Unreadable
 from unweight.bids.derivatives.write import sidecar_path
 from unweight.bids.field_maps import field_map_for
 from unweight.bids.names import BidsName
-from unweight.bids.nifti.volume import count_values, open_grid
+from unweight.bids.nifti.volume import count_volumes, open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.errors import InputError, UnweightError
@@ -425,9 +425,10 @@ def _step(
     extra: tuple[str, ...] = (),
 ) -> PlannedStep | Unmapped:
     command, fewest = pipeline.command, pipeline.fewest
-    volumes = max((len(files) for files in collection.files.values()), default=0)
     if len(paths) == 1:
         volumes = _volumes_of(paths[0], at_least=fewest)
+    else:
+        volumes = max((len(files) for files in collection.files.values()), default=0)
     problem = ""
     if not paths:
         there = ", ".join(f"{len(files)} {part or 'magnitude'}" for part, files in collection.files.items())
@@ -449,8 +450,7 @@ def _step(
 def _volumes_of(path: Path, at_least: int) -> int:
     """Return how many volumes the header of a file announces; enough of one that cannot be read."""
     try:
-        voxels = math.prod(open_grid(path).shape)
-        return max(1, count_values(path) // max(1, voxels))
+        return max(1, count_volumes(path))
     except UnweightError:
         return at_least  # `_sized` refuses it with the reason
 

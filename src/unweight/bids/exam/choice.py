@@ -15,7 +15,7 @@ from typing import final
 
 from unweight.bids.exam.kind import ImageKind
 from unweight.bids.nifti.grid import Grid
-from unweight.bids.nifti.volume import count_values, open_grid
+from unweight.bids.nifti.volume import count_volumes, open_grid
 from unweight.bids.series.part import Entry
 from unweight.bids.series.weighted import CONTRASTS, GivenWeighting, weighting_from
 from unweight.bids.sidecar import Sidecar
@@ -273,7 +273,7 @@ def _criteria(name: str, candidate: Candidate) -> list[tuple[float, str]]:
     if grid is not None:
         voxel = sorted(grid.voxel_mm)
         short = min(n * edge for n, edge in zip(grid.shape[:3], grid.voxel_mm, strict=True))
-        volumes = count_values(grid.path) // max(1, math.prod(grid.shape))
+        volumes = count_volumes(grid.path)
         steps = float(round(math.log(max(math.prod(voxel), 1e-9)) / VOLUME_STEP))
         sizes = " x ".join(f"{edge:.3g}" for edge in voxel)
     echo = sidecar.fields.get("EchoTime")

@@ -119,6 +119,17 @@ def count_values(path: Path) -> int:
         return _read_layout(path, stream, LARGEST_BYTES).n_values
 
 
+def count_volumes(path: Path) -> int:
+    """Return how many volumes one NIfTI file announces.
+
+    Raises:
+        InputError: As `open_grid`.
+    """
+    with _opened(path) as stream:
+        layout = _read_layout(path, stream, LARGEST_BYTES)
+    return layout.n_values // max(1, math.prod(layout.shape[:3]))
+
+
 def _grid(path: Path, layout: Layout) -> Grid:
     return Grid(shape=layout.shape[:3], path=path, placement=layout.placement)
 

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 
 from unweight.cli.options import options_of
+from unweight.cli.process import n_cores
 from unweight.cli.terminal import Course, console, course, table
-from unweight.cli.training.duration import SIMULATION_SHARE, n_cores, scoring_time, with_checks, with_time
+from unweight.cli.training.duration import SIMULATION_SHARE, scoring_time, with_checks, with_time
 from unweight.cli.training.head_training import HeadTraining
 from unweight.cli.training.options import TrainOptions, recipe_from
 from unweight.cli.training.progress import ConsoleCallback

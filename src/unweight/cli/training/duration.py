@@ -5,7 +5,6 @@ checks during the training at most `CHECK_SHARE` of what is then left, and the f
 needs.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -115,8 +114,3 @@ def with_time(
         seconds = time.perf_counter() - began
     wanted = (60 * minutes - (time.perf_counter() - start)) / (seconds / count)
     return with_steps(recipe, max(LEAST_STEPS, 10 * round(wanted / 10)))
-
-
-def n_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
