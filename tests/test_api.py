@@ -258,8 +258,16 @@ def test_phantom_of_maps_in_memory_and_on_disk(demo: Path, tmp_path: Path) -> No
         (lambda _: unweight.map_qsm(np.ones((4, 4, 5))), UsageError, "echo_time and field_strength"),
         (lambda _: unweight.map_t1([]), InputError, "no images"),
         (lambda root: unweight.map_t1(root / "nothing.nii"), UnweightError, "nothing.nii"),
-        (lambda root: unweight.map_t1(root / "ir", affine=np.eye(4)), UsageError, "affine of their own"),
-        (lambda root: unweight.map_t1(root / "ir", mask=np.ones(3)), UsageError, "Beside files give files"),
+        (
+            lambda root: unweight.map_t1(root / "ir", affine=np.eye(4)),
+            UsageError,
+            "contain their own affine",
+        ),
+        (
+            lambda root: unweight.map_t1(root / "ir", mask=np.ones(3)),
+            UsageError,
+            "Give files only, or arrays only",
+        ),
         (lambda root: unweight.map_t1(root / "ir", subject="../x"), InputError, "label"),
         (
             lambda _: unweight.map_r2star(np.ones((4, 4, 5)), echo_time=(0.01, 0.02)),

@@ -70,7 +70,7 @@ def test_a_folder_of_nifti_files(tmp_path: Path) -> None:
     write_nifti(tmp_path / "mprage.nii", ramp(9, 3, 2), {"InversionTime": 0.9})
     (series,) = read_inputs([tmp_path])
     assert series.acquisition.protocol.n_volumes == 3
-    assert "3 of 5 images make the series" in series.notes[0]
+    assert "3 of 5 images form the series" in series.notes[0]
     with pytest.raises(InputError, match="has 9x3x2 voxels, but"):
         read_inputs([tmp_path], ProtocolOverrides(inversion_time=TIMES))
 
@@ -133,7 +133,7 @@ def test_milliseconds_in_an_inherited_sidecar_name_that_sidecar(tmp_path: Path) 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no input"):
         read_inputs([])
-    with pytest.raises(InputError, match="neither a BIDS tree, nor NIfTI, nor DICOM"):
+    with pytest.raises(InputError, match="no BIDS dataset, NIfTI or DICOM"):
         read_inputs([tmp_path])
     with pytest.raises(InputError, match="no such file"):
         read_inputs([tmp_path / "absent.nii"])
@@ -159,7 +159,7 @@ def test_a_shared_dual_echo_series(shared_data, caplog: pytest.LogCaptureFixture
         "Si_2_gre_field_magph_e1.nii",
         "Si_2_gre_field_magph_e2.nii",
     ]
-    assert "2 of 5 images make the series" in caplog.text
+    assert "2 of 5 images form the series" in caplog.text
     with pytest.raises(InputError, match="has 64x64x36 voxels, but GE_6"):
         read_series([folder / "GE_6_CV_Neuro_HH_Adv.nii", folder / "Si_2_gre_field_magph_e1.nii"])
 

@@ -117,7 +117,7 @@ def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
         (["--methods", "rim", "--weights", "."], "no weights called t1-rim"),
         (["--phantom", "."], "real phantoms need --phantom-version"),
         (["--datasets"], "no data to evaluate"),
-        (["--seeds", "0"], "0 noise seeds"),
+        (["--seeds", "0"], "--seeds 0"),
         (["--brainweb-dir", "."], "holds no BrainWeb head"),
         (["--datasets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
     ],
@@ -149,10 +149,10 @@ def test_messages(
         (["maps", "--methods", "ml"], "`evaluate maps` has no method called ml. There are physics, unet"),
         (
             ["maps", "--phantom-version", "2", "--ti", "0.1"],
-            "`evaluate maps` takes no --phantom-version, --ti",
+            "--phantom-version, --ti cannot be used with",
         ),
-        (["maps", "--seeds", "3"], "`evaluate maps` takes no --seeds"),
-        (["maps", "--draws", "3", "--steps", "3"], "`evaluate maps` takes no --draws, --steps"),
+        (["maps", "--seeds", "3"], "--seeds cannot be used with"),
+        (["maps", "--draws", "3", "--steps", "3"], "--draws, --steps cannot be used with"),
         (["maps", "--datasets"], "no data to evaluate"),
     ],
 )

@@ -153,7 +153,7 @@ def test_a_tree_and_files_exclude_each_other(
     study: Path, masked: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words_of(masked, tmp_path), str(study / "bids")]) == 2
-    assert "either a BIDS tree, a folder or files, or" in capsys.readouterr().err
+    assert "either a BIDS dataset, a folder or files" in capsys.readouterr().err
 
 
 def test_of_several_images_of_a_contrast_one_is_chosen_and_recorded(

@@ -69,7 +69,7 @@ def test_all_of_a_series_at_once(tmp_path: Path, words: tuple[str, ...], wanted:
 
 def test_the_message_is_the_end_of_the_call(tmp_path: Path, capsys: CAPTURE) -> None:
     assert main(["t1", str(bare(tmp_path / "series.nii.gz", 4)), "-o", str(tmp_path / "out")]) == 2
-    assert "add to the command line: --ti S [S ...] --tr S" in capsys.readouterr().err
+    assert "to the command line: --ti S [S ...] --tr S" in capsys.readouterr().err
 
 
 def test_a_name_that_tells_no_contrast_is_refused(tmp_path: Path, capsys: CAPTURE) -> None:

@@ -284,10 +284,10 @@ def test_phase_that_follows_no_line_is_put_aside(mask: str, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give either a BIDS tree, a folder or files, or --mag (with --phase)"),
-        (("TREE", "--mag", "a.nii", "--phase", "b.nii"), "give either a BIDS tree"),
+        ((), "give either a BIDS dataset, a folder or files, or --mag (with --phase)"),
+        (("TREE", "--mag", "a.nii", "--phase", "b.nii"), "give either a BIDS dataset"),
         (("--mag", "a.nii"), "--mag together with --phase"),
-        (("TREE", "--phase-range", "3", "-3"), "a turn from 3 to -3"),
+        (("TREE", "--phase-range", "3", "-3"), "--phase-range: 3"),
         (("TREE", "--b0-direction", "0", "0", "0"), "the field direction is a zero vector"),
         (("--mag", "a.nii", "--phase", "b.nii"), "there is no such file"),
     ],

@@ -259,7 +259,7 @@ def test_tree_without_echoes_and_sidecars_without_times_are_said(
     tree: Path, tmp_path: Path, capsys: CAPTURE
 ) -> None:
     assert run("t2", tree, "-o", tmp_path / "out") == 2
-    assert "no MESE series in this BIDS tree" in capsys.readouterr().err
+    assert "no MESE series in this BIDS dataset" in capsys.readouterr().err
     root = tmp_path / "bids"
     write_tree(root, echoes().abs(), {"sub": "01"})
     for path in root.rglob("*_MEGRE.json"):

@@ -113,9 +113,9 @@ def test_unusable_images_are_refused(
     shape = (12, 8, 8)
     halves = save(tmp_path / "halves.nii", np.full(shape, 0.5, dtype=np.float32))
     said = refusal([t1, "--labels", halves], capsys)
-    assert "halves.nii: contains invalid labels in 768 voxels, 0.5 for one" in said and "whole" in said
+    assert "halves.nii: contains invalid labels in 768 voxels, such as 0.5" in said and "whole" in said
     negative = save(tmp_path / "negative.nii", np.full(shape, -1, dtype=np.int16))
-    assert "invalid labels in 768 voxels, -1" in refusal([t1, "--labels", negative], capsys)
+    assert "invalid labels in 768 voxels, such as -1" in refusal([t1, "--labels", negative], capsys)
     empty = save(tmp_path / "empty.nii", np.zeros(shape, dtype=np.int16))
     assert "empty.nii: holds no region, only 0" in refusal([t1, "--labels", empty], capsys)
     moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))

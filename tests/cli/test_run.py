@@ -160,7 +160,7 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--workers", "0"), "0 workers requested"),
+        (("--workers", "0"), "--workers 0"),
         (("--memory", "0"), "the memory must be positive"),
         (("--memory", "0.01"), "needs about 0.5 GB"),
         (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "exclude each other"),
@@ -169,7 +169,7 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
         (("--scheduler", "ws://127.0.0.1:9", "--insecure"), "is not a valid scheduler address"),
         (("--scheduler", "tls://127.0.0.1:9"), "requires a certificate, and none is given"),
         (("--set", "t1.method=magic"), "invalid choice"),
-        (("--config", "none.toml"), "`unweight init` writes one"),
+        (("--config", "none.toml"), "`unweight init` writes a settings file"),
         (("--participant-label", "99"), "no supported image series was found"),
     ],
 )

@@ -79,10 +79,10 @@ def test_many_numbers_are_no_deep_key(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[t3]\n", r"there is no section 't3'. Sections are run, t1, "),
-        ("[t1]\nmethd = 1\n", r"\[t1\] knows no 'methd'. It knows ti, "),
-        ("[t1]\nout = 'x'\n", r"\[t1\] knows no 'out'"),
-        ("[t1]\nmask = 'x'\n", r"\[t1\] knows no 'mask'"),
-        ("[run]\nconfig = 'x'\n", r"\[run\] knows no 'config'"),
+        ("[t1]\nmethd = 1\n", r"unknown key 'methd' in \[t1\]. Keys are ti, "),
+        ("[t1]\nout = 'x'\n", r"unknown key 'out' in \[t1\]"),
+        ("[t1]\nmask = 'x'\n", r"unknown key 'mask' in \[t1\]"),
+        ("[run]\nconfig = 'x'\n", r"unknown key 'config' in \[run\]"),
         ("workers = 2\n", r"workers is outside a section"),
         ("[t1]\nmethod = 'magic'\n", r"\[t1\] argument --method: invalid choice: 'magic'"),
         ("[t1]\nefficiency = 'much'\n", r"\[t1\] argument --efficiency: invalid float value: 'much'"),
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_the_file_is_said(tmp_path: Path, text: str, message: s
         ("method=ml", "is not SECTION.KEY=VALUE"),
         (".a=1", "is not SECTION.KEY=VALUE"),
         ("t3.method=ml", "there is no section 't3'"),
-        ("t1.methd=ml", "knows no 'methd'"),
+        ("t1.methd=ml", "unknown key 'methd'"),
     ],
 )
 def test_what_is_wrong_in_the_call_is_said(given: str, message: str) -> None:
@@ -122,7 +122,7 @@ def test_a_wrong_value_for_the_run_is_said() -> None:
 
 
 def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`unweight init` writes one"):
+    with pytest.raises(InputError, match="`unweight init` writes a settings file"):
         read_settings(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not TOML"):

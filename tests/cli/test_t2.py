@@ -137,7 +137,7 @@ def test_files_and_tree_give_the_same(tmp_path: Path, mask: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--skip-first", -1), "-1 echoes left out"),
+        (("--skip-first", -1), "--skip-first -1"),
         (("--skip-first", 9), "1 echo cannot determine the decay"),
         (("--te", 20, 40), "2 values of echo_time for 10 volumes"),
         (("--te", *(1000 * time for time in TIMES)), "looks like milliseconds"),
@@ -221,18 +221,18 @@ def test_echoes_of_no_train_are_fitted_with_one_exponential(
     assert "one exponential, without stimulated echoes" in " ".join(capsys.readouterr().out.split())
     assert sidecar(tmp_path / "out", "T2map")["unweight"]["Settings"]["Method"] == "nonlinear"
     assert run(*words, "--method", "epg", "-o", tmp_path / "epg") == 2
-    assert "echoes are missing in the midst of the train" in " ".join(capsys.readouterr().err.split())
+    assert "echoes are missing in the middle of the train" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--method", "arlo", "--fix", "T1=1"), "arlo knows no stimulated echoes"),
+        (("--method", "arlo", "--fix", "T1=1"), "arlo does not model stimulated echoes"),
         (("--slice-profile", "round"), "there is no slice profile round"),
         (("--slice-profile", "-1"), "refocusing width of -1"),
         (("--refocusing", 200), "not those of a spin echo"),
-        (("--fix", "B=1.9"), "cannot hold B"),
-        (("--percent", "B1"), "--percent B1 is of no known map"),
+        (("--fix", "B=1.9"), "B cannot be fixed"),
+        (("--percent", "B1"), "--percent B1 has no map"),
         (("--known", "R1=x.nii.gz"), "a map of R1 is not used by t2"),
     ],
 )

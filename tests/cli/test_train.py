@@ -86,7 +86,7 @@ def test_a_network_of_weighted_images_has_no_protocol_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     assert train(tmp_path, *words, method="maps") == 2
-    assert "maps takes images of any timings. Leave out inversion times" in capsys.readouterr().err
+    assert "maps accepts any timings" in capsys.readouterr().err
 
 
 def test_own_protocol(tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
         (["--ti", "0.1", "0.5", "0.5", "--tr", "3"], "contain duplicates"),
         (["--ti", "100", "500", "2000", "--tr", "3"], "milliseconds"),
         (["--tr", "0.1"], "repetition"),
-        (["--steps", "0"], "0 steps"),
-        (["--workers", "-1"], "-1 workers"),
-        (["--slabs", "0"], "0 slabs"),
+        (["--steps", "0"], "--steps 0"),
+        (["--workers", "-1"], "--workers -1"),
+        (["--slabs", "0"], "--slabs 0"),
         (["--minutes", "-1"], "--minutes -1"),
         (["--minutes", "1", "--steps", "5"], "exclude each other"),
         (["--brainweb-dir", "nowhere"], "holds no BrainWeb head"),

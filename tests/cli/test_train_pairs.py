@@ -146,7 +146,7 @@ def test_what_a_residual_rests_on_is_trained_first(
     assert tensors[0] == tensors[1]
     assert train(tmp_path / "three", "--seed", 1, "--quiet") == 0
     assert train(tmp_path / "three", "--seed", 1, *words[:2], method=T1W) == 2
-    assert f"holds another {T1W_UNET} than {tmp_path / 'one'}" in capsys.readouterr().err
+    assert f"differs from the one in {tmp_path / 'one'}" in capsys.readouterr().err
 
 
 def test_killed_training_goes_on(tmp_path: Path, monkeypatch: MONKEY, capsys: CAPTURE) -> None:
@@ -254,27 +254,31 @@ def test_structures_of_real_people_are_learned_from_labels(
     [
         (T1W_UNET, ("--bids-dir", ".", "--n-subjects", "2", "1"), "--bids-dir trains on real subjects"),
         (T1W_UNET, ("--bids-dir", ".", "--brainweb-dir", "."), "--bids-dir trains on real subjects"),
-        ("t1-posterior", ("--bids-dir", "."), "t1-posterior takes no --bids-dir"),
-        ("maps", ("--n-subjects", "2", "1", "--pairs", "."), "maps takes no --n-subjects, --pairs"),
-        (T1W_UNET, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
+        ("t1-posterior", ("--bids-dir", "."), "--bids-dir cannot be used with t1-posterior"),
+        (
+            "maps",
+            ("--n-subjects", "2", "1", "--pairs", "."),
+            "--n-subjects, --pairs cannot be used with maps",
+        ),
+        (T1W_UNET, ("--labels-dir", "."), "--labels-dir requires --bids-dir"),
         (
             T1W_UNET,
             ("--bids-dir", ".", "--labels-dir", "."),
-            "--labels-dir goes with structures and --bids-dir",
+            "--labels-dir requires --bids-dir",
         ),
-        (STRUCTURES, ("--labels-dir", "."), "--labels-dir goes with structures and --bids-dir"),
+        (STRUCTURES, ("--labels-dir", "."), "--labels-dir requires --bids-dir"),
         (STRUCTURES, ("--bids-dir", "."), "structures are trained with labels. Give --labels-dir"),
-        (T1W_UNET, ("--base", "."), "--base goes with t1-residual, mprage only"),
+        (T1W_UNET, ("--base", "."), "--base applies to t1-residual, mprage only"),
         (T1W, ("--base", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
-        (T1W_UNET, ("--workers", "-1"), "-1 workers"),
-        (T1W_UNET, ("--steps", "0"), "0 steps"),
+        (T1W_UNET, ("--workers", "-1"), "--workers -1"),
+        (T1W_UNET, ("--steps", "0"), "--steps 0"),
         (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
-        (T1W_UNET, ("--n-subjects", "-1", "1"), "Give at least one for each part"),
-        (T1W_UNET, ("--n-subjects", "4", "0"), "Give at least one for each part"),
+        (T1W_UNET, ("--n-subjects", "-1", "1"), "at least 1 for training and 1 for validation"),
+        (T1W_UNET, ("--n-subjects", "4", "0"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),
         (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
-        (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Leave out inversion times"),
+        (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Omit the inversion times"),
     ],
 )
 def test_messages(tmp_path: Path, capsys: CAPTURE, method: str, words: Sequence[str], message: str) -> None:

@@ -32,4 +32,4 @@ def test_magic_of_empty_images(shared_data, capsys: pytest.CaptureFixture[str]) 
     """The examples with 0-byte images name the first file; nothing else happens."""
     tree = shared_data("bids_qmri_cc0") / "qmri_mp2rage"
     assert main(["validate", str(tree)]) == 2
-    assert "series in this BIDS tree" in capsys.readouterr().err
+    assert "series in this BIDS dataset" in capsys.readouterr().err

@@ -158,15 +158,15 @@ def test_messages() -> None:
     with pytest.raises(ProtocolError, match="3 echoes cannot determine T2, S0 and B1"):
         UNIFORM_ONLY(three)
     gap = [0, 1, 2, 3, 6, 7]
-    with pytest.raises(ProtocolError, match="echoes are missing in the midst of the train"):
+    with pytest.raises(ProtocolError, match="echoes are missing in the middle of the train"):
         UNIFORM_ONLY(Acquisition(signal=acquire(tissue(5)).signal[:, gap], protocol=SIXTEEN.select(gap)))
     with pytest.raises(ProtocolError, match="2 refocusing angles for 16 pulses"):
         EchoTrainFit(models=(MultiEchoSpinEcho(refocusing=(3.0, 2.0)),))(acquire(tissue(5)))
-    with pytest.raises(InputError, match="no voxel to work on"):
+    with pytest.raises(InputError, match="no voxel to process"):
         UNIFORM_ONLY(replace(acquire(tissue(5)), mask=torch.zeros(5, dtype=torch.bool)))
-    with pytest.raises(UsageError, match="cannot hold T2"):
+    with pytest.raises(UsageError, match="T2 cannot be fixed"):
         EchoTrainFit(fixed={"T2": 0.1})
-    with pytest.raises(UsageError, match="T1 cannot be held at 1000"):
+    with pytest.raises(UsageError, match="T1 cannot be fixed at 1000"):
         EchoTrainFit(fixed={"T1": 1000.0})
 
 

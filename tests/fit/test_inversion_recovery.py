@@ -234,8 +234,16 @@ def test_progress_reaches_the_end() -> None:
 def test_messages() -> None:
     theta = parameters(5, (0.5, 1.0))
     three = protocol_from_values(inversion_time=[0.05, 0.4, 1.1])
-    with pytest.raises(ProtocolError, match="3 different inversion times cannot determine 3 parameters"):
+    with pytest.raises(ProtocolError, match="3 different inversion times cannot determine 3") as refused:
         COUPLED(acquire(theta, None, protocol=three))
+    assert refused.value.remedy == "Give at least 4, or 3 with a fixed --efficiency."
+    two = replace(
+        acquire(theta, None, protocol=protocol_from_values(inversion_time=[0.05, 1.1])),
+        known={"B": torch.full((5,), 2.0)},
+    )
+    with pytest.raises(ProtocolError, match="2 different inversion times cannot determine 2") as refused:
+        COUPLED.accept(two)
+    assert refused.value.remedy == "Give at least 3."
     fixed = replace(acquire(theta, None, protocol=three), known={"B": torch.full((5,), 2.0)})
     COUPLED.accept(fixed)
     no_times = protocol_from_values(echo_time=[0.01] * 7)
@@ -244,7 +252,7 @@ def test_messages() -> None:
     complex_ = Acquisition(
         signal=torch.ones(5, 7, dtype=torch.complex64), protocol=SEVEN, kind=SignalKind.COMPLEX
     )
-    with pytest.raises(ProtocolError, match="takes magnitude or signed volumes, not complex"):
+    with pytest.raises(ProtocolError, match="needs magnitude or signed volumes, not complex"):
         COUPLED(complex_)
     with pytest.raises(UsageError, match="range of inversion efficiency 2 to 1 is not possible"):
         InversionRecoveryFit(b_range=(2.0, 1.0))

@@ -271,5 +271,5 @@ def test_what_cannot_be_fitted_is_refused(
 def test_held_values_are_checked() -> None:
     with pytest.raises(UsageError, match="no parameter T9"):
         LeastSquaresFit(model=SpinEcho(), fixed={"T9": 1.0})
-    with pytest.raises(UsageError, match="cannot be held at 100"):
+    with pytest.raises(UsageError, match="cannot be fixed at 100"):
         LeastSquaresFit(model=SpinEcho(), fixed={"T1": 100.0})

@@ -126,5 +126,5 @@ def test_trust_is_precision_up_to_that_of_the_best_tenth() -> None:
 def test_phase_that_is_a_line_nowhere() -> None:
     found, mask = holed()
     found.residual.fill_(0.4)
-    with pytest.raises(InputError, match=r"the phase of no voxel follows a line in echo time to 0\.35 rad"):
+    with pytest.raises(InputError, match=r"linear in echo time to within 0\.35 rad"):
         assess_phase(found, mask, SIZE, None, LIMIT)

@@ -251,14 +251,15 @@ def test_messages() -> None:
         FIT(two)
     with pytest.raises(ProtocolError, match="ARLO needs 3 different echo times"):
         RelaxationFit(solver=Arlo())(replace(two, noise_sd=SIGMA))
-    with pytest.raises(ProtocolError, match="1 echo cannot determine the decay"):
+    with pytest.raises(ProtocolError, match="1 echo cannot determine the decay") as refused:
         RelaxationFit(skip_first=1)(two)
+    assert "at least 4" in refused.value.remedy and "--skip-first" in refused.value.remedy
     timeless = Acquisition(
         signal=torch.ones(5, 8), protocol=protocol_from_values(inversion_time=[0.1 * i for i in range(8)])
     )
     with pytest.raises(ProtocolError, match="fit needs echo_time, which this protocol does not give"):
         FIT(timeless)
-    with pytest.raises(UsageError, match=r"B1 \[1\] is no relaxation rate or time"):
+    with pytest.raises(UsageError, match=r"B1 \[1\] is not a relaxation rate or time"):
         RelaxationFit(quantity=B1)
     with pytest.raises(UsageError, match="skip_first is -1"):
         RelaxationFit(skip_first=-1)

@@ -89,7 +89,7 @@ def test_damage_anywhere_is_an_input_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [0.0, np.nan, np.inf, 1e30])
 def test_impossible_steps_are_refused(tmp_path: Path, step: float) -> None:
     path = write_minc(tmp_path / "subject07_crisp_v.mnc.gz", np.zeros((2, 3, 4)), step=step)
-    with pytest.raises(InputError, match="where its voxels are"):
+    with pytest.raises(InputError, match="the positions of its voxels"):
         read_brainweb(path)
 
 

@@ -37,7 +37,7 @@ def test_labels_without_a_name_are_listed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="labels without a material: 17"):
         read_labels(image, names, subject="x")
     halves = write_nifti(tmp_path / "b.nii", np.full((2, 2, 2), 0.5, dtype=np.float32))
-    with pytest.raises(InputError, match="no labels"):
+    with pytest.raises(InputError, match="not labels"):
         read_labels(halves, names, subject="x")
     series = write_nifti(tmp_path / "c.nii", np.zeros((2, 2, 2, 3), dtype=np.int16))
     with pytest.raises(InputError, match="is a series"):
@@ -47,9 +47,9 @@ def test_labels_without_a_name_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"0": "background", "1": "cheese"}, "no material: cheese"),
-        ({"0": 3}, "no material: 3"),
-        ({"one": "csf"}, "no label numbers: one"),
+        ({"0": "background", "1": "cheese"}, "unknown materials: cheese"),
+        ({"0": 3}, "unknown materials: 3"),
+        ({"one": "csf"}, "not label numbers: one"),
         ([], "must be a table"),
         ({}, "must be a table"),
     ],

@@ -330,12 +330,12 @@ def test_maps_in_memory_give_images_too(folder: Path) -> None:
         (["FOLDER", "--flair", "--ti", "2500"], "looks like milliseconds"),
         (["FOLDER", "--flair", "--tr", "2", "--ti", "2.5"], "is not shorter than repetition_time"),
         (["FOLDER", "--flair", "--flip", "120"], "90° excitation"),
-        (["FOLDER", "--t2w", "--flip", "150"], "a flip angle of 150 degrees is no excitation"),
+        (["FOLDER", "--t2w", "--flip", "150"], "a flip angle of 150 degrees is not an excitation"),
         (["FOLDER", "--mprage", "--readout-time", "0.2"], "no refocusing train"),
-        (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "times belong to one contrast"),
-        (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "repetition time has 2 values"),
+        (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "times apply to a single contrast"),
+        (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "2 values of repetition time"),
         (["FOLDER", "--t1w", "--acq", "a-b"], "not a valid label of acq"),
-        (["FOLDER", "--t1w", "--mask", "m.nii"], "belong to maps named one by one"),
+        (["FOLDER", "--t1w", "--mask", "m.nii"], "apply only to maps given as files"),
     ],
 )
 def test_what_cannot_be_used_is_refused(words: list[str], text: str, folder: Path, tmp_path: Path) -> None:

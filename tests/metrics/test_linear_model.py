@@ -93,16 +93,16 @@ def test_too_few_subjects() -> None:
 def test_columns_that_cannot_be_told_apart() -> None:
     age = np.array([50.1, 30.7, 61.3, 44.0, 72.9])
     with pytest.raises(
-        UsageError, match=r"column sex says nothing.* combination of intercept, age\. Leave"
+        UsageError, match=r"column sex is not independent.* combination of intercept, age\. Leave"
     ):
         design(np.ones(5), age, 70.0 - 2 * age)
-    with pytest.raises(UsageError, match="column sex says nothing of its own: it is 0 throughout"):
+    with pytest.raises(UsageError, match="column sex is not independent: it is 0 throughout"):
         design(np.ones(5), age, np.zeros(5))
-    with pytest.raises(UsageError, match="column intercept says nothing of its own: it is 0 throughout"):
+    with pytest.raises(UsageError, match="column intercept is not independent: it is 0 throughout"):
         design(np.zeros(5), age)
     # What rounding leaves of a constant that was centred.
     same = np.full(5, 50.1)
-    with pytest.raises(UsageError, match="column sex says nothing of its own"):
+    with pytest.raises(UsageError, match="column sex is not independent"):
         design(np.ones(5), age, same - same.sum() / 5 + 7e-15)
 
 

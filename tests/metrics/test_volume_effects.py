@@ -231,7 +231,7 @@ def test_messages() -> None:
         Subjects(age=age, male=male, head=np.where(np.arange(20) == 3, 0.0, head))
     with pytest.raises(UsageError, match="volumes of 20 subjects, but 19 subjects"):
         effects_of(volumes, Subjects(age=age[1:], male=male[1:], head=head[1:]))
-    with pytest.raises(UsageError, match="column sex says nothing of its own"):
+    with pytest.raises(UsageError, match="column sex is not independent"):
         effects_of(volumes, Subjects(age=age, male=np.ones(20, dtype=bool), head=head))
     with pytest.raises(UsageError, match=r"100 resamples or more, found 10\. Take 2000"):
         effects_of(volumes, subjects, n_resamples=10)

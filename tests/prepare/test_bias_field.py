@@ -29,5 +29,5 @@ def test_the_same_image_gives_the_same_values() -> None:
 
 
 def test_an_empty_mask_is_refused() -> None:
-    with pytest.raises(InputError, match="empty mask"):
+    with pytest.raises(InputError, match="mask is empty"):
         without_bias(torch.ones(4, 4, 4), torch.zeros(4, 4, 4, dtype=torch.bool), PLACE.affine)

@@ -96,7 +96,7 @@ def test_where_nothing_but_the_brain_is_bright(head: tuple[Tensor, Tensor]) -> N
 
 
 def test_where_there_is_nothing() -> None:
-    with pytest.raises(InputError, match="the last echo is empty") as refused:
+    with pytest.raises(InputError, match="the last echo contains no signal") as refused:
         find_brain_in_echoes(torch.zeros(20, 20, 20, 3), (2.0, 2.0, 2.0))
     assert "--mask" in str(refused.value.remedy)
     with pytest.raises(InputError):

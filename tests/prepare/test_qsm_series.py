@@ -118,7 +118,7 @@ def test_unmappable_series_are_refused_before_the_brain_is_looked_for() -> None:
 def test_empty_last_echo_asks_for_a_mask() -> None:
     signal = echoes().signal.clone()
     signal[..., -1] = 0
-    with pytest.raises(InputError, match="the last echo is empty") as caught:
+    with pytest.raises(InputError, match="the last echo contains no signal") as caught:
         map_susceptibility(series_of(signal, None), quick())
     assert "--mask" in str(caught.value)
 

@@ -179,7 +179,7 @@ def test_what_a_failing_program_said_is_said(
     ("does", "message"),
     [
         ('print("stopped early")', "returned no labels: stopped early"),
-        ("", "returned no labels: it said nothing"),
+        ("", "returned no labels: it printed no output"),
         ("write(numbers * 0 + 999, image.affine)", "unknown labels: 999"),
         ("write(numbers + 0.5, image.affine, np.float32)", "unknown labels: 0.5, 24.5"),
         ("write(numbers - 1, image.affine)", "unknown labels: -1"),

@@ -101,6 +101,48 @@ def test_registration_finds_a_shift(tmp_path: Path) -> None:
     assert "shift" in str(read.settings["Registered"])
 
 
+def single_slice(folder: Path, name: str) -> Path:
+    """Write the middle slice of the ball with voxels of 1 mm."""
+    n = SHAPE[2] // 2
+    affine = np.eye(4)
+    affine[2, 3] = n + 0.5
+    return written(folder, name, ball(SHAPE)[:, :, n : n + 1] * 100, affine)
+
+
+def test_a_single_slice_is_too_thin_for_a_brain_mask(tmp_path: Path) -> None:
+    images = {name: single_slice(tmp_path, name) for name in TIMES}
+    with pytest.raises(InputError, match="too thin to find a brain") as refused:
+        read_examination(MapsFiles(images=images))
+    assert refused.value.path == images["T1w"] and "1 slice" in refused.value.problem
+    assert "--mask" in refused.value.remedy
+
+
+@pytest.mark.parametrize("thin", ["T1w", "T2w"])
+def test_a_single_slice_is_too_thin_to_register(tmp_path: Path, thin: str) -> None:
+    pytest.importorskip("SimpleITK")
+    given = files(tmp_path)
+    single_slice(tmp_path, thin)
+    with pytest.raises(InputError, match="single slice") as refused:
+        read_examination(MapsFiles(images={name: given.images[name] for name in ("T1w", "T2w")}))
+    assert refused.value.path == given.images["T2w"]
+    assert "cannot be registered to T1w.nii.gz" in refused.value.problem
+    assert "--no-register" in refused.value.remedy
+
+
+def test_the_file_without_signal_is_named(tmp_path: Path) -> None:
+    images = {name: written(tmp_path, name) for name in TIMES}
+    written(tmp_path, "T2w", np.zeros(SHAPE))
+    with pytest.raises(InputError, match="no positive value") as refused:
+        read_examination(MapsFiles(images=images))
+    assert refused.value.path == images["T2w"]
+    away = AFFINE.copy()
+    away[:3, 3] = 500.0
+    written(tmp_path, "T2w", None, away)
+    with pytest.raises(InputError, match=r"does not overlap T1w\.nii\.gz") as refused:
+        read_examination(MapsFiles(images=images, register=False))
+    assert refused.value.path == images["T2w"]
+
+
 def test_mask_on_another_grid_is_brought_over(tmp_path: Path) -> None:
     given = files(tmp_path)
     small = tuple(n // 2 for n in SHAPE)
@@ -154,7 +196,7 @@ def test_what_is_no_magnitude_is_refused(tmp_path: Path) -> None:
 def test_what_was_made_after_a_contrast_agent_is_refused(tmp_path: Path) -> None:
     given = files(tmp_path)
     written(tmp_path, "T1w", ContrastBolusIngredient="GADOLINIUM")
-    with pytest.raises(InputError, match=r"after a contrast agent.*leave it out"):
+    with pytest.raises(InputError, match=r"after a contrast agent.*--contrast-agent"):
         read_examination(given)
 
 

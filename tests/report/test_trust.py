@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.test_shown_set import set_of
+from unweight.core.maps import CHI_SQUARE
 from unweight.registry import pipeline, pipelines
 from unweight.report.shown_set import show_set
 from unweight.report.trust import caveats, pipeline_of, place_of, quality_label, title_of, trained_on
@@ -44,6 +45,16 @@ def test_words_count_what_is_not_to_be_believed(derivatives: Path) -> None:
     assert "have no value (not converged: the fit did not converge)" in told[1]
     assert any(one.startswith("Misfit of usable voxels: median 1.") for one in told)
     assert any(one.startswith("A remark ") for one in told)
+
+
+def test_misfit_of_earlier_sidecars_is_explained(derivatives: Path) -> None:
+    shown = show_set(set_of(derivatives, "T1map", acq="ir"))
+    assert shown.misfit_meaning == CHI_SQUARE
+    earlier = replace(
+        shown, misfit_meaning="Reduced chi-square of the signal model; 1 is what noise explains"
+    )
+    assert caveats(earlier) == caveats(shown)
+    assert any("Misfit" in text and "the residuals are noise" in text for text in caveats(earlier))
 
 
 def test_verdict_follows_the_share_and_what_is_missing(derivatives: Path) -> None:

@@ -371,5 +371,5 @@ def test_every_batch_system_has_its_own_words(system: str, word: str, tmp_path: 
 
 
 def test_htcondor_has_no_queue() -> None:
-    with pytest.raises(UsageError, match="HTCondor has no queue"):
+    with pytest.raises(UsageError, match="HTCondor supports neither --queue"):
         batch_cluster(BatchJob(system="htcondor", gigabytes=2, queue="long"), TEMPORARY)

@@ -50,7 +50,7 @@ def test_queries_are_those_of_fmriprep(tmp_path: Path, query: object, kept: set[
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"bold": {"session": "1"}}, "'bold', which is no suffix"),
+        ({"bold": {"session": "1"}}, "'bold', which is not a supported suffix"),
         ({"t1w": {"flavour": "x"}}, "flavour: no entity of a series"),
         ({"t1w": {"session": {"a": 1}}}, "neither text nor a number"),
         ({"t1w": "01"}, "is not an object"),

@@ -56,7 +56,7 @@ def test_only_what_is_wanted_is_planned(tmp_path: Path) -> None:
     put(tmp_path, *inversions("01"), *echoes("01"), *inversions("02"))
     assert names(plan(tmp_path, "r2star")) == ["sub-01_r2star"]
     assert names(plan(tmp_path, "t1", subjects=["02"])) == ["sub-02_t1"]
-    assert reasons(plan(tmp_path, "r2star"))["sub-02", ""] == "has IRT1, of which none is for r2star"
+    assert reasons(plan(tmp_path, "r2star"))["sub-02", ""] == "has IRT1; none is used by r2star"
 
 
 def test_maps_beside_measured_t1_have_names_of_their_own(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_phase_of_a_weighted_image_is_one_echo(tmp_path: Path) -> None:
     found = plan(tmp_path)
     assert names(found) == ["sub-01_maps"]
     assert found.steps[0].inputs["--t1w"] == ("sub-01/anat/sub-01_part-mag_T1w.nii",)
-    assert reasons(found)["sub-01_T1w", "qsm"] == "is one echo; qsm needs several, as MEGRE"
+    assert reasons(found)["sub-01_T1w", "qsm"] == "has one echo; qsm needs several (MEGRE)"
 
 
 def test_spin_echoes(tmp_path: Path) -> None:
@@ -273,10 +273,10 @@ def test_a_tree_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
-        ("qmri_mp2rage", "has MP2RAGE, T1map, UNIT1, defacemask, of which none is for"),
-        ("qmri_mp2rageme", "has MP2RAGE, TB1map, of which none is for"),
-        ("qmri_sa2rage", "has TB1SRGE, of which none is for"),
-        ("qmri_tb1tfl", "has TB1TFL, of which none is for"),
+        ("qmri_mp2rage", "has MP2RAGE, T1map, UNIT1, defacemask; none is used by"),
+        ("qmri_mp2rageme", "has MP2RAGE, TB1map; none is used by"),
+        ("qmri_sa2rage", "has TB1SRGE; none is used by"),
+        ("qmri_tb1tfl", "has TB1TFL; none is used by"),
     ],
 )
 def test_published_trees_of_other_kinds_are_refused_with_the_reason(

@@ -36,7 +36,7 @@ def test_the_rate_is_that_of_a_gradient_echo() -> None:
 
 
 def test_a_density_is_no_relaxation() -> None:
-    with pytest.raises(UsageError, match="no relaxation rate"):
+    with pytest.raises(UsageError, match="not a relaxation rate"):
         ExponentialDecay(quantity=PD)
 
 

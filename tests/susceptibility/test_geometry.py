@@ -55,7 +55,7 @@ def test_gyromagnetic_ratio_of_the_proton() -> None:
 
 
 def test_shear_beyond_rounding_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"not at right angles.*Resample the images"):
+    with pytest.raises(UsageError, match=r"not orthogonal.*Resample the images"):
         geometry_of(affine([[1, 0, 0], [0.1, 1, 0], [0, 0, 1]]))
     assert geometry_of(affine([[1, 0, 0], [1e-3, 1, 0], [0, 0, 1]])).direction == (0.0, 0.0, 1.0)
 

@@ -140,7 +140,7 @@ def find_inputs(
         InputError: There is nothing there that can be read.
     """
     if not paths:
-        raise InputError("no input", remedy="Give a BIDS tree, a folder, or NIfTI files.")
+        raise InputError("no input", remedy="Give a BIDS dataset, a folder, or NIfTI files.")
     if len(paths) > 1 or not is_folder(paths[0]):
         _refuse_numbers(given, paths[0])
         return (FoundSeries(origin=tuple(paths), given=given, entities=entities_of(paths)),)
@@ -153,7 +153,7 @@ def find_inputs(
     images = images_in(folder)
     if not images and not looks_like_dicom(folder):
         raise InputError(
-            "holds neither a BIDS tree, nor NIfTI, nor DICOM files", remedy="Check the path.", path=folder
+            "contains no BIDS dataset, NIfTI or DICOM files", remedy="Check the path.", path=folder
         )
     return (FoundSeries(origin=folder, given=given, entities=entities_of(images)),)
 
@@ -259,7 +259,7 @@ def _read_dicom(folder: Path, given: ProtocolOverrides) -> Series:
 
 def _refuse_numbers(given: ProtocolOverrides, path: Path) -> None:
     if given.series is not None:
-        raise UsageError(f"--series chooses series of a folder of DICOM, and {path} is none")
+        raise UsageError(f"--series is for DICOM folders, and {path} is not one", remedy="Omit --series.")
 
 
 def _read_selected(folder: Path, entries: Sequence[Entry], given: ProtocolOverrides) -> Series:
@@ -333,7 +333,7 @@ def _find_in_tree(
     collections = with_absent(result, suffixes, subjects)
     if not collections:
         raise InputError(
-            f"no {' or '.join(suffixes)} series in this BIDS tree",
+            f"no {' or '.join(suffixes)} series in this BIDS dataset",
             remedy="Check the suffix and the labels of the subjects.",
             path=root,
         )

@@ -8,14 +8,14 @@ the file it stands in. What BIDS has no field for stands in the object `unweight
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
 from unweight.core.errors import InputError, ProtocolError
-from unweight.core.protocol import protocol_from_values
+from unweight.core.protocol import PER_VOLUME, protocol_from_values
 from unweight.files.text_files import parse_json, read_content
 
 LARGEST_BYTES = 16 * 2**20
@@ -85,6 +85,9 @@ class Timing:
     train_length: float | None = None
     centre_index: float | None = None
     field_strength: float | None = None
+
+
+TIMINGS = tuple(item.name for item in fields(Timing) if item.name in PER_VOLUME)
 
 
 @final

@@ -59,7 +59,7 @@ COMMANDS = {
                 nargs="+",
                 type=Path,
                 metavar="INPUT",
-                help="images of the T1 maps; adds a fit of the mean signal of each sphere",
+                help="source images of the T1 maps; adds a fit of the mean signal of each sphere",
             ),
             argument(
                 "--plate", type=int, choices=(4, 5), help="4: MnCl2, 5: NiCl2; default: detected from T1"

@@ -54,7 +54,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="repetition time of the one image [s]; of an MPRAGE from inversion to inversion",
+            help="repetition time [s], for a single contrast; of an MPRAGE from inversion to inversion",
         ),
         argument(
             "--te",
@@ -62,7 +62,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="echo time of the one image [s]",
+            help="echo time [s], for a single contrast",
         ),
         argument(
             "--ti",
@@ -70,7 +70,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="inversion time of the one image [s]; with --t1w or --t2w an inversion is added",
+            help="inversion time [s], for a single contrast; with --t1w or --t2w an inversion is added",
         ),
         argument(
             "--flip",
@@ -78,7 +78,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="DEG",
-            help="excitation flip angle of the one image [degrees]; default: 90, of an MPRAGE 9",
+            help="excitation flip angle [degrees], for a single contrast; default: 90, MPRAGE 9",
         ),
         argument(
             "--readout-time",
@@ -88,16 +88,17 @@ CONTRAST = Command(
             help="excitation to last echo of the train [s]; default: that of the preset, or 2 TE with --te",
         ),
         argument(
-            "--acq", metavar="LABEL", help="write names with acq-LABEL, beside images of another protocol"
+            "--acq",
+            metavar="LABEL",
+            help="add acq-LABEL to the file names, to keep images of other timings",
         ),
-        argument("--mask", type=Path, metavar="FILE", help="of maps given as files: where to compute"),
+        argument("--mask", type=Path, metavar="FILE", help="mask, for maps given as files; nonzero inside"),
         SUBJECTS,
         argument(
             "--subject",
             type=label,
             metavar="LABEL",
-            help="of maps given as files: what their subject is called (default: what their names tell, "
-            "else 01)",
+            help="subject label of maps given as files (default: from the file names, otherwise 01)",
         ),
         DEVICE,
         *PICTURES,

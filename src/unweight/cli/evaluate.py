@@ -96,8 +96,8 @@ def _check_kind(arguments: argparse.Namespace) -> None:
         owner = wrong[0].only
         spelled = ", ".join(entry.names[-1] for entry in wrong if entry.only == owner)
         raise UsageError(
-            f"`evaluate {arguments.what}` takes no {spelled}",
-            remedy=f"Leave it out, or evaluate {' or '.join(owner)}, which takes it.",
+            f"{spelled} cannot be used with `evaluate {arguments.what}`",
+            remedy=f"Omit {spelled}, or use {' or '.join(f'`evaluate {what}`' for what in owner)}.",
         )
 
 
@@ -234,7 +234,7 @@ def evaluate_qsm(options: EvaluateOptions, screen: Console, metrics: MetricChoic
 def _score_own_map(data: SusceptibilityData, metrics: MetricChoice) -> Evaluation:
     if data.chi is None or data.truth is None or data.chi_mask is None:
         raise UsageError(
-            "--chi, --truth and --chi-mask belong together",
+            "--chi, --truth and --chi-mask must be given together",
             remedy="Give all three; --chi-labels (numbers of the QSM challenge) is optional.",
         )
     chi, truth = open_volume(data.chi), open_volume(data.truth)

@@ -67,7 +67,9 @@ MEASURES = ("cnr white-grey", "cnr putamen-pallidum", "sharpness")
 def evaluate_mprage(options: EvaluateOptions, screen: Console, metrics: MetricChoice) -> Evaluation:
     """Measure every method on every subject, and summarise."""
     if options.t1w_data.people is not None and options.t1w_data.people < 1:
-        raise UsageError(f"{options.t1w_data.people} people", remedy="Ask for at least one.")
+        raise UsageError(
+            f"--n-subjects {options.t1w_data.people} is not possible", remedy="Give at least 1."
+        )
     device = device_for("auto")
     methods = synthesis_methods(options.methods, options.weights, device)
     work = _Work(

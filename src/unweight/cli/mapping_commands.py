@@ -134,8 +134,8 @@ KNOWN = argument(
     type=assignment,
     default=(),
     metavar="NAME=FILE",
-    help="a known map: B1, the flip angle reached over the nominal one; or a parameter of the model on "
-    "the grid of the images, which is then held",
+    help="known map: B1 (ratio of actual to nominal flip angle), or a parameter of the model on the grid "
+    "of the images, which is then fixed",
 )
 PERCENT = argument(
     "--percent",
@@ -151,7 +151,7 @@ FIX = argument(
     type=number_assignment,
     default=(),
     metavar="NAME=VALUE",
-    help="hold a parameter of the model at a value, in SI units: --fix T1=1.2",
+    help="fix a parameter of the model at a value, in SI units: --fix T1=1.2",
 )
 R2STAR = Command(
     module="unweight.cli.mapping",
@@ -182,16 +182,16 @@ T2 = Command(
             "--method",
             choices=("auto", *offered("t2"), *offered("decay")),
             default="auto",
-            help="auto (default): epg where the echoes are at least four of one evenly spaced train, else "
-            f"nonlinear; {methods_help('t2')}; one exponential: nonlinear, least squares above the noise "
-            "floor, which log-linear and arlo do not know",
+            help="auto (default): epg for at least four evenly spaced echoes of one train, otherwise "
+            f"nonlinear; {methods_help('t2')}; single exponential: nonlinear (least squares with noise "
+            "floor), log-linear or arlo (both without noise floor)",
         ),
         argument(
             "--skip-first",
             type=int,
             metavar="N",
-            help="echoes left out (default: 1 with one exponential, for the first has no stimulated "
-            "echoes; 0 with epg)",
+            help="number of first echoes to omit (default: 0 for epg; 1 for a single exponential, as the "
+            "first echo contains no stimulated echo)",
         ),
         KNOWN,
         PERCENT,
@@ -202,14 +202,14 @@ T2 = Command(
             type=float,
             default=(180.0,),
             metavar="DEG",
-            help="nominal refocusing angle of epg, one for all pulses or one for each (default 180)",
+            help="nominal refocusing angle for epg [degrees], one value or one per pulse (default 180)",
         ),
         argument(
             "--slice-profile",
             default="auto",
             metavar="PROFILE",
-            help="of epg: auto (default), which leaves least; uniform; or the thickness of the refocusing "
-            "slice over the excited one, of windowed sinc pulses",
+            help="slice profile for epg: auto (default: smallest residual), uniform, or the ratio of "
+            "refocusing to excitation slice thickness, for windowed sinc pulses",
         ),
         *DECAY_END,
     ),
@@ -371,7 +371,7 @@ T1 = Command(
         ),
         flag(
             "--pulse-efficiency",
-            help="use B in the TR term; default: perfect inversion in the TR term",
+            help="use the inversion efficiency also in the TR term; default: perfect inversion there",
         ),
         argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
         DEVICE,

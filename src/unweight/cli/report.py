@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         missing = unfinished_sets(options.out, label)
         if missing:
             raise IncompleteError(
-                f"its page is without the unfinished set {', '.join(missing)}",
+                f"the report omits the unfinished set{'s' * (len(missing) > 1)} {', '.join(missing)}",
                 remedy="Compute these maps again.",
             )
 

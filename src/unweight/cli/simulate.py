@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = options_of(SimulateOptions, arguments)
     screen = console(quiet=options.verbosity.quiet)
     if options.slices is not None and options.slices < 1:
-        raise UsageError(f"{options.slices} slices", remedy="Give at least one.")
+        raise UsageError(f"--slices {options.slices} is not possible", remedy="Give at least 1.")
     if options.contrast == "megre" and options.slices is not None:
         raise UsageError(
             "--slices cannot be used with megre", remedy="Its field requires the whole head; omit --slices."

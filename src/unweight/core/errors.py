@@ -91,11 +91,11 @@ class MissingValuesError(ProtocolError):
         advice = "".join(value.advice for value in self.missing)
         if len(self.missing) == 1:
             option = self.missing[0].option.partition(" ")[0]
-            remedy = f"Write it into its sidecar, or give {option}{advice}."
+            remedy = f"Add it to the JSON sidecar, or give {option}{advice}."
         else:
             options = " ".join(value.option for value in self.missing)
-            remedy = f"Write them into the sidecars, or add to the command line: {options}{advice}"
-        super().__init__(f"nothing tells {', '.join(parts)}{reasons}", remedy=remedy, path=path)
+            remedy = f"Add them to the JSON sidecars, or to the command line: {options}{advice}"
+        super().__init__(f"no value for {', '.join(parts)}{reasons}", remedy=remedy, path=path)
 
 
 class NoTimingError(ProtocolError):

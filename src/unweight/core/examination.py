@@ -59,10 +59,11 @@ class WeightedImageSet:
             text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise InputError(f"images of different shapes: {text}", remedy="Resample all to one grid.")
         if not bool(self.mask.any()):
-            raise InputError("the brain mask is empty", remedy="Give a mask with some voxels.")
+            raise InputError("the brain mask contains no voxel", remedy="Give the mask of this brain.")
         if not 0 < self.field_strength < math.inf:
             raise ProtocolError(
-                f"a field strength of {self.field_strength:g} T", remedy="Give it in tesla, as 1.5 or 3."
+                f"a field strength of {self.field_strength:g} T is not possible",
+                remedy="Give it in tesla, as 1.5 or 3.",
             )
 
     @property

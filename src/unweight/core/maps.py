@@ -76,7 +76,9 @@ def failed_voxels(status: UInt8[Tensor, "*voxels"]) -> Bool[Tensor, "*voxels"]:
     return torch.isin(status, torch.tensor(sorted(FAILED), dtype=torch.uint8, device=status.device))
 
 
-CHI_SQUARE = "Reduced chi-square of the signal model; 1 is what noise explains"
+CHI_SQUARE = "Reduced chi-square of the signal model; about 1 if the residuals are noise"
+# The same in sidecars of earlier versions.
+EARLIER_CHI_SQUARE = "Reduced chi-square of the signal model; 1 is what noise explains"
 RMS_OF_LOG = (
     "Root mean square, over the images, of the logarithm of the image over that synthesised from the maps, "
     "gains and receive sensitivity taken out"

@@ -20,6 +20,7 @@ from unweight.core.errors import ProtocolError
 LONGEST_PLAUSIBLE = {
     "echo_time": 1.0,
     "readout_time": 5.0,
+    "nominal_echo_time": 1.5,
     "echo_spacing": 1.0,
     "inversion_time": 20.0,
     "repetition_time": 60.0,
@@ -33,6 +34,8 @@ PER_VOLUME = (
     "echo_spacing",
     "train_length",
     "centre_index",
+    "nominal_echo_time",
+    "train_shape",
 )
 
 
@@ -51,6 +54,9 @@ class Protocol:
         echo_spacing: Between successive excitations of an MPRAGE train [s].
         train_length: Excitations per MPRAGE train.
         centre_index: Excitations before the one that fills the centre of k-space.
+        nominal_echo_time: From the excitation to the centre of k-space in a train of low refocusing angles,
+            whose contrast is that of a spin echo at `echo_time` [s]; see `signals.variable_train`.
+        train_shape: Of the times that the signal of such a train spends across the field [1].
         field_strength: Static field [T].
     """
 
@@ -63,6 +69,8 @@ class Protocol:
     echo_spacing: Float[Tensor, "..."] | None = None
     train_length: Float[Tensor, "..."] | None = None
     centre_index: Float[Tensor, "..."] | None = None
+    nominal_echo_time: Float[Tensor, "..."] | None = None
+    train_shape: Float[Tensor, "..."] | None = None
     field_strength: float | None = None
 
     def __post_init__(self) -> None:
@@ -201,7 +209,7 @@ def _check_values(name: str, value: Float[Tensor, "*voxels volumes"]) -> None:
     if limit is not None and highest > limit:
         raise ProtocolError(
             f"{name} {highest:g} s looks like milliseconds (more than {limit:g} s)",
-            remedy="Write times in seconds; they are never converted silently.",
+            remedy="Give times in seconds; units are not converted.",
         )
 
 

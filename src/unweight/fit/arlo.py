@@ -40,7 +40,7 @@ class Arlo(DecaySolver):
         if not bool((echo_time.diff() > 0).all()):
             raise ProtocolError(
                 "ARLO needs echoes at different times, but some are repeated",
-                remedy="Average repeated echoes first, or take another solver.",
+                remedy="Average repeated echoes first, or use another method.",
             )
 
     def __call__(

@@ -106,12 +106,12 @@ class EchoTrainFit(Estimator[Acquisition]):
         for name, value in self.fixed.items():
             if name not in ranges:
                 raise UsageError(
-                    f"the fit of an echo train cannot hold {name}", remedy="It can hold T1 and B1."
+                    f"{name} cannot be fixed in the fit of an echo train", remedy="T1 and B1 can be fixed."
                 )
             low, high = ranges[name]
             if not low <= value <= high:
                 raise UsageError(
-                    f"{name} cannot be held at {value:g}", remedy=f"It lies between {low:g} and {high:g}."
+                    f"{name} cannot be fixed at {value:g}", remedy=f"It lies between {low:g} and {high:g}."
                 )
 
     @property
@@ -127,7 +127,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         """
         if acquisition.kind is SignalKind.COMPLEX:
             raise ProtocolError(
-                "the fit of an echo train takes no complex images", remedy="Take magnitudes."
+                "the fit of an echo train does not accept complex images", remedy="Give magnitude images."
             )
         times = acquisition.protocol.require("echo_time", "the fit of an echo train")
         if times.ndim > 1:
@@ -138,7 +138,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         numbers = echo_train(times).numbers
         if len(set(numbers)) != max(numbers) - min(numbers) + 1:
             raise ProtocolError(
-                f"echoes are missing in the midst of the train: there are {sorted(set(numbers))}",
+                f"echoes are missing in the middle of the train: there are {sorted(set(numbers))}",
                 remedy="Give all from the first to the last, or fit one exponential: "
                 "`unweight t2 --method nonlinear`.",
             )
@@ -191,7 +191,7 @@ class EchoTrainFit(Estimator[Acquisition]):
         inside = acquisition.inside
         if not bool(inside.any()):
             raise InputError(
-                "no voxel to work on: the mask is empty, or no voxel is finite",
+                "no voxel to process: the mask is empty, or no voxel is finite",
                 remedy="Check the mask and the images.",
             )
         times = acquisition.protocol.require("echo_time", "the fit of an echo train").double().cpu()

@@ -91,16 +91,18 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         """
         if acquisition.kind is SignalKind.COMPLEX:
             raise ProtocolError(
-                "the inversion-recovery fit takes magnitude or signed volumes, not complex ones",
-                remedy="Take the magnitude, or the real part after phase correction.",
+                "the inversion-recovery fit needs magnitude or signed volumes, not complex ones",
+                remedy="Give the magnitude, or the real part after phase correction.",
             )
         times = acquisition.protocol.require("inversion_time", "the inversion-recovery fit")
         n_different = len(set(times.tolist()))
-        if n_different <= _n_free(acquisition):
+        n_free = _n_free(acquisition)
+        if n_different <= n_free:
+            fewer = "" if "B" in acquisition.known else f", or {n_free} with a fixed --efficiency"
             raise ProtocolError(
-                f"{n_different} different inversion times cannot determine "
-                f"{_n_free(acquisition)} parameters and the noise",
-                remedy=f"Acquire at least {_n_free(acquisition) + 1}, or fix the inversion efficiency.",
+                f"{n_different} different inversion time{'s' * (n_different != 1)} cannot determine "
+                f"{n_free} parameters and the noise",
+                remedy=f"Give at least {n_free + 1}{fewer}.",
             )
 
     def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:

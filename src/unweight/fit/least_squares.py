@@ -101,7 +101,7 @@ class LeastSquaresFit(Estimator[Acquisition]):
                 )
             if not specs[name].lower <= value <= specs[name].upper:
                 raise UsageError(
-                    f"{name} cannot be held at {value:g} {specs[name].unit}",
+                    f"{name} cannot be fixed at {value:g} {specs[name].unit}",
                     remedy=f"It lies between {specs[name].lower:g} and {specs[name].upper:g}.",
                 )
 
@@ -126,17 +126,17 @@ class LeastSquaresFit(Estimator[Acquisition]):
         if kind is not acquisition.kind:
             raise ProtocolError(
                 f"the model gives {kind.value} signals, but the volumes are {acquisition.kind.value}",
-                remedy=f"Use {self._name} of the kind of the volumes, or say what they are.",
+                remedy=f"Use a model of {acquisition.kind.value} signals, or correct the kind of volumes.",
             )
         probe = _probe(self.model, acquisition, self.fixed)
         free = probe.free
         if not free:
-            raise ProtocolError(f"all parameters of {self._name} are held", remedy="Hold fewer.")
+            raise ProtocolError(f"all parameters of {self._name} are fixed", remedy="Fix fewer.")
         grid = start_grid(probe)
         if probe.signal(grid.points[:1]).is_complex() is not acquisition.signal.is_complex():
             raise ProtocolError(
                 f"{self._name} does not give {acquisition.kind.value} signals",
-                remedy="Take the magnitude.",
+                remedy="Give magnitude images.",
             )
         self._check_determined(probe, grid)
         n_samples = acquisition.signal.shape[-1] * (2 if acquisition.signal.is_complex() else 1)

@@ -63,7 +63,7 @@ def assess_phase(
     good = mask & (field_map.residual <= limit) & (field_map.leverage > 0)
     if not bool(good.any()):
         raise InputError(
-            f"the phase of no voxel follows a line in echo time to {limit:g} rad",
+            f"in no voxel is the phase linear in echo time to within {limit:g} rad",
             remedy="Check the scaling and the sign of the phase, and the echo times.",
         )
     whole = fill_holes(large_pieces(good)) & mask

@@ -67,7 +67,7 @@ class RelaxationFit(Estimator[Acquisition]):
     def __post_init__(self) -> None:
         if self.quantity.unit not in ("s", "1/s"):
             raise UsageError(
-                f"{self.quantity.name} [{self.quantity.unit}] is no relaxation rate or time",
+                f"{self.quantity.name} [{self.quantity.unit}] is not a relaxation rate or time",
                 remedy="Give a quantity in 1/s or s.",
             )
         if self.skip_first < 0:
@@ -87,15 +87,16 @@ class RelaxationFit(Estimator[Acquisition]):
         times = acquisition.protocol.require("echo_time", "the relaxation fit").sort().values
         times = times[self.skip_first :]
         n_different = len(set(times.tolist()))
+        fewer = ", or reduce --skip-first" if self.skip_first else ""
         if n_different < 2:
             raise ProtocolError(
                 f"{n_different} echo{'es' * (n_different != 1)} cannot determine the decay",
-                remedy="Acquire at least 3, or leave out fewer.",
+                remedy=f"Give at least {3 + self.skip_first}{fewer}.",
             )
         if n_different < 3 and acquisition.noise_sd is None:
             raise ProtocolError(
                 f"{n_different} echoes cannot determine the decay and the noise",
-                remedy="Acquire at least 3, or give the noise.",
+                remedy=f"Give at least {3 + self.skip_first}{fewer}, or give the noise.",
             )
         self.solver.accept(times)
 

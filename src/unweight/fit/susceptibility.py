@@ -183,7 +183,7 @@ def _facts(
     if strength is None:
         raise ProtocolError(
             "susceptibility needs the field strength, which is unknown",
-            remedy="Write MagneticFieldStrength into the sidecar, or give it with --field.",
+            remedy="Add MagneticFieldStrength to the sidecar, or give --field.",
         )
     if acquisition.affine is None or len(acquisition.voxels) != 3:
         raise ProtocolError("susceptibility needs volumes of three axes, and their affine")
@@ -245,7 +245,7 @@ def _zero(
     if reference is Reference.MEAN:
         return float(chi[good].mean())
     if r2star is None:
-        raise ProtocolError("CSF cannot be located with a single echo", remedy="Use another reference.")
+        raise ProtocolError("CSF cannot be located with a single echo", remedy="Use --reference mean.")
     size = torch.tensor(geometry.voxel_mm).to(chi)
     places = good.nonzero().to(chi) * size
     near = (places - places.mean(0)).norm(dim=1) < NEAR_MIDDLE_MM
@@ -254,7 +254,7 @@ def _zero(
     csf = largest_component(watery) if bool(watery.any()) else watery
     if int(csf.sum()) < LEAST_CSF:
         raise InputError(
-            "no CSF was found in the middle of the brain for the reference", remedy="Use another reference."
+            "no CSF was found in the middle of the brain for the reference", remedy="Use --reference mean."
         )
     return float(chi[csf].mean())
 

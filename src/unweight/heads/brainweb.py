@@ -109,7 +109,9 @@ def _read_minc(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         ) from error
     # Not a number fails the first; voxels of no size, and axes along one another, the second.
     if not (np.abs(affine) < FARTHEST_MM).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_MM3:
-        raise InputError("does not say where its voxels are", remedy="Download it again.", path=path)
+        raise InputError(
+            "does not give the positions of its voxels", remedy="Download it again.", path=path
+        )
     return labels, affine
 
 
@@ -121,7 +123,9 @@ def _whole(image: Any, path: Path) -> NDArray[np.uint8]:
         whole = np.rint(plane)
         # Not a number fails both.
         if not ((np.abs(plane - whole) < 1e-3) & (whole >= 0) & (whole <= 255)).all():
-            raise InputError("holds values that are no labels", remedy="Give the crisp model.", path=path)
+            raise InputError(
+                "contains values that are not labels", remedy="Give the crisp model.", path=path
+            )
         labels[index] = whole
     return labels
 

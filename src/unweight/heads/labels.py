@@ -85,13 +85,15 @@ def read_label_names(path: Path) -> dict[int, str]:
     wrong = sorted({str(name) for name in table.values() if not isinstance(name, str) or name not in INDEX})
     if wrong:
         raise InputError(
-            f"names what is no material: {', '.join(wrong[:N_NAMED])}",
+            f"contains unknown materials: {', '.join(wrong[:N_NAMED])}",
             remedy=f"Use {', '.join(MATERIALS)}.",
             path=path,
         )
     numbers = [key for key in table if not (key.isascii() and key.isdigit() and len(key) <= 9)]
     if numbers:
-        raise InputError(f"has keys that are no label numbers: {', '.join(numbers[:N_NAMED])}", path=path)
+        raise InputError(
+            f"contains keys that are not label numbers: {', '.join(numbers[:N_NAMED])}", path=path
+        )
     return {int(key): name for key, name in table.items()}
 
 
@@ -100,7 +102,7 @@ def _translated(
 ) -> UInt8[Tensor, "x y z"]:
     result = torch.unique(values)
     if not bool(torch.isfinite(result).all()) or bool((result != result.round()).any()):
-        raise InputError("holds values that are no labels", remedy="Give whole numbers.", path=path)
+        raise InputError("contains values that are not labels", remedy="Give whole numbers.", path=path)
     unnamed = [int(number) for number in result.tolist() if int(number) not in table]
     if unnamed:
         listed = ", ".join(map(str, unnamed[:N_NAMED])) + (" …" if len(unnamed) > N_NAMED else "")

@@ -80,7 +80,7 @@ class BrainwebHeads(HeadSource):
         if not numbers:
             raise UsageError(
                 f"{len(self._files)} heads leave none for {part}",
-                remedy="Give the folder of all heads, at least seven; or leave --brainweb-dir out.",
+                remedy="Give the folder of all heads, at least seven; or omit --brainweb-dir.",
             )
         return numbers
 

@@ -87,7 +87,9 @@ def path_of(path: object) -> Path | None:
     if path is None:
         return None
     if not isinstance(path, str | PathLike):
-        raise UsageError(f"a {type(path).__name__} where a path belongs", remedy="Beside files give files.")
+        raise UsageError(
+            f"expected a path, not {type(path).__name__}", remedy="Give files only, or arrays only."
+        )
     return Path(path)
 
 
@@ -112,7 +114,7 @@ def check_no_affine(affine: object) -> None:
         UsageError: There is one.
     """
     if affine is not None:
-        raise UsageError("files have an affine of their own", remedy="Leave affine out.")
+        raise UsageError("files contain their own affine", remedy="Omit affine.")
 
 
 @final
@@ -219,7 +221,10 @@ class EchoCall:
             return scaled
         phases = paths_of(self.phase)
         if phases is None:
-            raise UsageError("magnitudes are files, and the phase an array", remedy="Give both alike.")
+            raise UsageError(
+                "the magnitudes are files, but the phase is an array",
+                remedy="Give both as files, or both as arrays.",
+            )
         return replace(scaled, inputs=(), magnitude_images=scaled.inputs, phase_images=phases)
 
     def check_given(self, *names: str) -> None:
@@ -308,12 +313,12 @@ class WeightedCall:
     def __post_init__(self) -> None:
         if self.images is not None and (paths_of(self.images) is None or self.named):
             raise UsageError(
-                "weighted images are a path, or are named t1w, t2w and flair",
+                "weighted images must be either a path, or given as t1w, t2w and flair",
                 remedy="Give one or the other.",
             )
         files = [paths_of(scan.image) is not None for scan in self.named.values()]
         if any(files) and not all(files):
-            raise UsageError("files and arrays are mixed", remedy="Give either, for all images.")
+            raise UsageError("files and arrays are mixed", remedy="Give files only, or arrays only.")
 
     @property
     def named(self) -> dict[str, WeightedScan]:
@@ -375,7 +380,7 @@ class WeightedCall:
 def _weighted_input(scan: WeightedScan) -> WeightedInput:
     paths = paths_of(scan.image)
     if paths is not None and len(paths) > 1:
-        raise UsageError("a weighted image is one file", remedy="Give one.")
+        raise UsageError("a weighted image must be a single file", remedy="Give one file.")
     return WeightedInput(
         file=None if paths is None else paths[0],
         repetition_time=scan.repetition_time,
@@ -421,7 +426,7 @@ def _weighting(name: str, scan: WeightedScan, field_strength: float) -> Weightin
 def as_stored(mapped: MappedSeries) -> StoredMaps:
     """Return maps in memory as those in a folder."""
     if mapped.output.first is not T1:
-        raise UsageError("a phantom is measured in T1 maps", remedy="Give what map_t1 returned.")
+        raise UsageError("phantom analysis needs T1 maps", remedy="Pass the result of map_t1.")
     strength = mapped.provenance.acquired.get("MagneticFieldStrength")
     return StoredMaps(
         maps=mapped.maps,

@@ -111,9 +111,9 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
         self._check_maps()
         if len(self.contrasts) > 1 and self.times.given():
             raise UsageError(
-                "times belong to one contrast, and there are "
+                "times apply to a single contrast, not to several: "
                 + ", ".join(contrast.display_name for contrast in self.contrasts),
-                remedy="Call the command once for each, or leave the times to the presets.",
+                remedy="Run the command once for each contrast, or omit the times to use the presets.",
             )
         for contrast in self.contrasts:
             self.times.weighting(contrast)
@@ -134,8 +134,8 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
         for name, values in lists.items():
             if values is not None and len(values) != 1:
                 raise UsageError(
-                    f"{name.replace('_', ' ')} has {len(values)} values, and an image has one",
-                    remedy="Call the command once for each image.",
+                    f"{len(values)} values of {name.replace('_', ' ')} for one image",
+                    remedy="Run the command once for each image.",
                 )
         return ContrastTimes(
             **{name: None if values is None else values[0] for name, values in lists.items()}
@@ -180,8 +180,8 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
             )
         if self.inputs and (self.deviations or self.subject is not None or self.mask is not None):
             raise UsageError(
-                "--t1-sd, --t2-sd, --pd-sd, --mask and --subject belong to maps named one by one",
-                remedy="The folder has the SDs and the subjects; --participant-label chooses some.",
+                "--t1-sd, --t2-sd, --pd-sd, --mask and --subject apply only to maps given as files",
+                remedy="Omit them: the folder contains SDs and subjects; --subjects selects some subjects.",
             )
         missing = [name for name in ("T1", "T2", "PD") if self.files and name not in self.files]
         if missing:
@@ -191,14 +191,14 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
             )
         if self.deviations and len(self.deviations) < len(SPECS):
             raise UsageError(
-                "an SD needs those of all three maps", remedy="Give --t1-sd, --t2-sd and --pd-sd, or none."
+                "SDs are needed of all three maps", remedy="Give --t1-sd, --t2-sd and --pd-sd, or none."
             )
 
     def _sidecars(self, folder: Path) -> list[Path]:
         """Return the sidecars of the sets that have T1, T2 and PD."""
         if folder.exists() and not is_folder(folder):
             raise UsageError(
-                f"{folder.name} is a file, and MAPS is a folder",
+                f"MAPS must be a folder, and {folder.name} is a file",
                 remedy="Give files with --t1-map, --t2-map and --pd-map.",
             )
         paths = find_maps(folder, T1.suffix)
@@ -214,7 +214,7 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
         if not kept:
             raise InputError(
                 "holds T1 maps, but none with T2 and PD of the same set",
-                remedy="Make them with `unweight maps`, or give --t1-map, --t2-map and --pd-map.",
+                remedy="Compute them with `unweight maps`, or give --t1-map, --t2-map and --pd-map.",
                 path=folder,
             )
         return kept

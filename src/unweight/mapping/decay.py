@@ -155,7 +155,7 @@ class T2Options(MappingOptions[FoundImages, Series]):
 
     def __post_init__(self) -> None:
         if self.skip_first is not None and self.skip_first < 0:
-            raise UsageError(f"{self.skip_first} echoes left out", remedy="Give 0 or more.")
+            raise UsageError(f"--skip-first {self.skip_first} is not possible", remedy="Give 0 or more.")
         _ = self.train
 
     @property
@@ -173,8 +173,8 @@ class T2Options(MappingOptions[FoundImages, Series]):
         all_series = self.images.find((SPIN_ECHOES.suffix,))
         if len(all_series) > 1 and self.known:
             raise UsageError(
-                f"known maps are of one series, and {len(all_series)} were found",
-                remedy="Give the files of one series, or one subject with --subjects.",
+                f"known maps can be used with a single series only, and there are {len(all_series)}",
+                remedy="Give the files of one series, or select one subject with --subjects.",
             )
         return all_series
 
@@ -244,8 +244,7 @@ def _width(text: str) -> float:
     except ValueError as error:
         raise UsageError(
             f"there is no slice profile {text}",
-            remedy=f"Give {', '.join(PROFILES)}, or the thickness of the refocusing slice over the excited "
-            "one.",
+            remedy=f"Give {', '.join(PROFILES)}, or the ratio of refocusing to excitation slice thickness.",
         ) from error
 
 
@@ -351,9 +350,9 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
         record = method(chosen, TRAINS if chosen in offered(TRAINS) else FAMILY)
         if record.family != TRAINS and not self.train.is_default:
             raise UsageError(
-                f"{self.method} knows no stimulated echoes, so that known maps, held values, refocusing "
-                "angles and slice profiles do not go with it",
-                remedy="Leave them out, or use --method epg.",
+                f"{self.method} does not model stimulated echoes: --known, --fix, --refocusing and "
+                "--slice-profile do not apply to it",
+                remedy="Omit them, or use --method epg.",
             )
         if self.method != AUTO:
             return record, ""

@@ -130,7 +130,7 @@ def exams_in_tree(
     located = with_absent(find_collections(root.absolute(), CONTRASTS, subjects), CONTRASTS, subjects)
     wanted = [item for item in located if session in (None, item.entities.get("ses", ""))]
     if not [item for item in wanted if contrast_agent or "ce" not in item.entities]:
-        raise InputError("no T1w, T2w or FLAIR in this BIDS tree", remedy="Check the path.", path=root)
+        raise InputError("no T1w, T2w or FLAIR in this BIDS dataset", remedy="Check the path.", path=root)
     visits: dict[str, list[Collection | Unreadable]] = {}
     for item in wanted:
         label = "_".join(f"{key}-{item.entities[key]}" for key in ("sub", "ses") if key in item.entities)

@@ -102,8 +102,8 @@ class SeriesInput:
         named = bool(self.magnitude_images or self.phase_images)
         if bool(self.inputs) == named or named != bool(self.magnitude_images):
             raise UsageError(
-                "give either a BIDS tree, a folder or files, or --mag (with --phase)",
-                remedy="Name the images once.",
+                "give either a BIDS dataset, a folder or files, or --mag (with --phase)",
+                remedy="Give the images once.",
             )
         if self.subject is not None:
             check_label(self.subject, "a subject")
@@ -202,6 +202,6 @@ class SeriesInput:
 
 def _names_no_subject(path: Path) -> UsageError:
     return UsageError(
-        f"the file names in a BIDS dataset give the subject, and {path} lies in one",
+        f"{path} is in a BIDS dataset, where the file names give the subject",
         remedy="Omit --subject; --subjects selects subjects of a dataset.",
     )

@@ -43,7 +43,9 @@ class KnownMaps:
     def __post_init__(self) -> None:
         unknown = set(self.percent) - set(self.names)
         if unknown:
-            raise UsageError(f"--percent {min(unknown)} is of no known map", remedy="Give it with --known.")
+            raise UsageError(
+                f"--percent {min(unknown)} has no map", remedy=f"Give it with --known {min(unknown)}=FILE."
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ class KnownMaps:
             if name not in useful:
                 raise UsageError(
                     f"a map of {name} is not used by {by}",
-                    remedy=f"It takes {', '.join(useful)}." if useful else "Leave it out.",
+                    remedy=f"It uses {', '.join(useful)}." if useful else "Omit it.",
                 )
         for name, text in self.files:
             grid = open_grid(Path(text))
@@ -129,7 +131,7 @@ class KnownMaps:
             raise InputError(
                 f"the map of {name} has shape {tuple(values.shape)}, the images "
                 f"{tuple(acquisition.voxels)}",
-                remedy="Bring all onto one grid.",
+                remedy="Resample all to one grid.",
                 path=path,
             )
         values = values.reshape(acquisition.voxels)
@@ -149,7 +151,7 @@ def _on_grid(volume: Volume, grid: Grid) -> Float[Tensor, "x y z"]:
     values = resampled(placed, VoxelGrid(shape=(x, y, z), affine=grid.affine))
     if not bool(torch.isfinite(values).any()):
         raise InputError(
-            f"covers no voxel of {grid.path.name}", remedy="Check where it lies.", path=volume.grid.path
+            f"does not overlap {grid.path.name}", remedy="Check its affine.", path=volume.grid.path
         )
     return values
 
@@ -162,7 +164,7 @@ def _check_range(
     if not ends[0] <= middle <= ends[1]:
         percent = ends[0] <= middle / PERCENT <= ends[1]
         raise InputError(
-            f"the median of {name} is {middle:.4g}, and it lies between {ends[0]:g} and {ends[1]:g}",
+            f"the median of {name} is {middle:.4g}, outside the possible range {ends[0]:g} to {ends[1]:g}",
             remedy=f'If it is in percent, add --percent {name}, or "Units": "percent" to its sidecar.'
             if percent
             else "Check its unit.",

@@ -183,6 +183,6 @@ def _check_seconds(values: Float[Tensor, "x y z 3"], status: Tensor, paths: Sequ
             raise InputError(
                 f"has a median {spec.name} of {float(inside[:, index].median()):g} s, which looks like "
                 "milliseconds",
-                remedy="Give maps in seconds; they are never converted silently.",
+                remedy="Give maps in seconds; units are not converted.",
                 path=paths[index],
             )

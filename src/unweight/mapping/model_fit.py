@@ -74,7 +74,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
         if self.signed and self.complex:
             raise UsageError("--signed and --complex exclude each other")
         if self.b1_map is not None and B1.name in dict(self.known):
-            raise UsageError("two maps of B1", remedy="Give --b1-map or --known B1=FILE.")
+            raise UsageError("B1 is given twice", remedy="Give either --b1-map or --known B1=FILE.")
         _ = self.known_maps
 
     @property
@@ -100,8 +100,8 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
         all_series = self.images.find(self.record.suffixes, self.kind)
         if len(all_series) > 1 and self.known_maps.names:
             raise UsageError(
-                f"known maps are of one series, and {len(all_series)} were found",
-                remedy="Give the files of one series, or one subject with --subjects.",
+                f"known maps can be used with a single series only, and there are {len(all_series)}",
+                remedy="Give the files of one series, or select one subject with --subjects.",
             )
         return all_series
 
@@ -185,7 +185,9 @@ def model_of(record: Model, kind: SignalKind) -> SignalModel:
     target = load(record.target)
     built = target() if isinstance(target, type) else target
     if not isinstance(built, SignalModel):
-        raise UsageError(f"{record.name} is no signal model", remedy="Correct the plug-in it comes from.")
+        raise UsageError(
+            f"{record.name} is not a signal model", remedy="Correct the plug-in it comes from."
+        )
     if is_dataclass(built) and "kind" in {field.name for field in fields(built)}:
         return replace(built, kind=kind)
     return built

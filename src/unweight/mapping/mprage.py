@@ -49,6 +49,7 @@ COPIED = ("MagneticFieldStrength", "Manufacturer")
 NOT_COMPARED = "the model card has no range of flip angle and TR; they were not checked"
 R2STAR_CONDITION, CHI_CONDITION = "r2star", "chi"
 GIVEN, COMPUTED, UNUSED = "given", "computed from the echoes", "not used"
+OPTION = {"R2star": "--r2star", "Chi": "--chi"}
 
 
 @final
@@ -94,10 +95,14 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
             raise UsageError("--phase and --no-phase exclude each other")
         chosen = method(self.method, FAMILY)
         if self.planes == Planes.ALTERNATE.value and not chosen.draws:
-            raise UsageError(f"{self.method} has no steps between which planes could alternate")
+            raise UsageError(
+                f"--planes alternate is not possible with {self.method}", remedy="Use axial or three."
+            )
         if self.draws is not None and not chosen.draws:
             drawing = " or ".join(item.name for item in methods(FAMILY) if item.draws)
-            raise UsageError(f"{self.method} draws nothing", remedy=f"Use {drawing} for --draws.")
+            raise UsageError(
+                f"--draws does not apply to {self.method}", remedy=f"Omit it, or use --method {drawing}."
+            )
 
     @property
     def conditions(self) -> Conditions:
@@ -116,9 +121,10 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         kind = SignalKind.MAGNITUDE if self.no_phase else SignalKind.COMPLEX
         all_series = self.images.find((SUFFIX,), kind)
         if len(all_series) > 1 and self.map_files:
+            given = " and ".join(OPTION[name] for name in self.map_files)
             raise UsageError(
-                f"a map belongs to one series, and there are {len(all_series)}",
-                remedy="Choose one with --subjects.",
+                f"{given} can be used with a single series only, and there are {len(all_series)}",
+                remedy="Select one subject with --subjects, or give the files of one series.",
             )
         return all_series
 

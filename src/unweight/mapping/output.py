@@ -157,7 +157,7 @@ def check_overwrite(
         name = "_".join(f"{key}-{label}" for key, label in entities.items())
         raise OutputError(
             f"the output already holds maps of other images under the name {name}",
-            remedy="Choose another folder with -o, or name the subject of files with --subject.",
+            remedy="Choose another folder with -o, or give files another subject with --subject.",
             path=out / f"sub-{entities['sub']}",
         )
 

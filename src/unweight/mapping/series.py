@@ -115,7 +115,7 @@ class MappedSeries:
         images = {image.key: image for image in self._images()}
         key = name or next(iter(images))
         if key not in images:
-            raise UsageError(f"there is no image {name} here", remedy=f"There are {', '.join(images)}.")
+            raise UsageError(f"there is no image {name}", remedy=f"There are {', '.join(images)}.")
         return nifti_image(images[key].values, self.maps.affine, self.provenance.placement)
 
     def save(self, folder: str | Path, *, figures: bool = True, report: bool = True) -> Path:

@@ -61,7 +61,7 @@ def synthesise(
     if not chosen:
         raise UsageError("no contrast is chosen", remedy="Give one or several of t1w, t2w, flair, mprage.")
     if isinstance(maps, MappedSeries) and subject is not None:
-        raise UsageError("maps in memory have their subject", remedy="Leave subject out.")
+        raise UsageError("maps in memory already have a subject", remedy="Omit subject.")
     images = {}
     for contrast, times in chosen.items():
         given = _times_of(contrast, times)

@@ -104,7 +104,7 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
             doubts = posterior_doubts(maps, method.estimator.protocols)
             remarks = doubts.remarks
             if doubts.fall_back and options.choice.method == AUTO:
-                method = fitted_method(options.choice, f"of the posterior, {doubts.fall_back}")
+                method = fitted_method(options.choice, doubts.fall_back)
                 maps = method.estimator(acquisition, feedback.progress)
             elif doubts.fall_back:
                 remarks = (*remarks, f"{doubts.fall_back}; use --method ml")

@@ -101,8 +101,8 @@ def method_for(acquisition: Acquisition, choice: T1Choice) -> T1Method:
         return fitted_method(choice, "")
     if used:
         raise UsageError(
-            f"{used[0]} belongs to the maximum-likelihood fit",
-            remedy="Leave it out, or use --method ml.",
+            f"{used[0]} applies only to the maximum-likelihood fit",
+            remedy="Omit it, or use --method ml.",
         )
     return _method(record, choice)
 

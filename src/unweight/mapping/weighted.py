@@ -123,13 +123,13 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
         self.brain.check(self.mask)
         if bool(self.files) == bool(self.inputs):
             raise UsageError(
-                "give either a BIDS tree, a folder or files, or files with --t1w, --t2w and --flair",
+                "give either a BIDS dataset, a folder or files, or files with --t1w, --t2w and --flair",
                 remedy="unweight maps bids_tree -o maps",
             )
         if self.files and self.series is not None:
             raise UsageError(
-                "--series chooses series of a folder of DICOM, and --t1w, --t2w and --flair name files",
-                remedy="Leave one of them out.",
+                "--series is for DICOM folders; it cannot be used with --t1w, --t2w and --flair",
+                remedy="Omit --series, or give the DICOM folder.",
             )
         if self.subject is not None:
             check_label(self.subject, "a subject")
@@ -183,7 +183,7 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
         if looks_like_dicom(folder):
             return [(LABEL, self._exam(folder))]
         raise InputError(
-            "no T1w, T2w or FLAIR in this BIDS tree or folder, and no DICOM files",
+            "no T1w, T2w or FLAIR in this BIDS dataset or folder, and no DICOM files",
             remedy="Check the path.",
             path=folder,
         )
@@ -191,19 +191,19 @@ class WeightedOptions(MappingOptions[WeightedSource, ReadExamination]):
     def _check_tree_options(self, place: TreePlace) -> None:
         if self.mask is not None:
             raise UsageError(
-                "one BIDS tree at a time, without --mask", remedy="Give files for a mask of your own."
+                "--mask cannot be used with a BIDS dataset", remedy="Give the images as files, too."
             )
         if self.subject is not None or (place.subject is not None and self.subjects is not None):
             raise UsageError(
-                "--subject names the subject of files",
-                remedy="--subjects selects subjects of a BIDS dataset.",
+                "--subject is for files, not for a BIDS dataset",
+                remedy="Omit it; --subjects selects subjects of a dataset.",
             )
         if self.series is not None:
-            raise UsageError("--series chooses series of a folder of DICOM", remedy="Leave it out.")
+            raise UsageError("--series is for DICOM folders", remedy="Omit --series.")
 
     def _exam(self, origin: tuple[Path, ...] | Path) -> ExamSource:
         if self.series is not None and not isinstance(origin, Path):
-            raise UsageError("--series chooses series of a folder of DICOM", remedy="Leave it out.")
+            raise UsageError("--series is for DICOM folders", remedy="Omit --series.")
         return ExamSource(origin=origin, numbers=self.series, contrast_agent=self.contrast_agent)
 
     def of_files(self, files: Mapping[str, Path], entries: Mapping[str, Entry] | None = None) -> MapsFiles:
@@ -249,8 +249,8 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
         entities = dict(read.entities)
         if self.options.subject is not None and read.root is not None:
             raise UsageError(
-                "the file names in a BIDS dataset give the subject, and these images lie in one",
-                remedy="Leave --subject out.",
+                "the images are in a BIDS dataset, where the file names give the subject",
+                remedy="Omit --subject.",
             )
         if self.options.subject is not None:
             entities["sub"] = self.options.subject

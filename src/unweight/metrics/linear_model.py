@@ -155,7 +155,7 @@ class Design:
             if own[place] < DEFICIENT:
                 before = ", ".join(self.names[:place])
                 raise UsageError(
-                    f"column {name} says nothing of its own: it "
+                    f"column {name} is not independent: it "
                     + (
                         f"is a combination of {before}"
                         if before and lengths[place] > 0

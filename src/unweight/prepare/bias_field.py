@@ -34,7 +34,7 @@ def without_bias(
         InputError: The mask is empty.
     """
     if not bool(mask.any()):
-        raise InputError("no field can be found in an empty mask")
+        raise InputError("the mask is empty: no bias field can be estimated", remedy="Check the mask.")
     itk = simpleitk()
     steps = [max(1, ceil(SHRINK_MM / size - NEARLY)) for size in affine[:3, :3].norm(dim=0).tolist()]
     whole, region = to_itk(image.nan_to_num(), affine), to_itk(mask, affine)

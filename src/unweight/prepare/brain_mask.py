@@ -65,6 +65,13 @@ def find_brain(images: Sequence[Volume], voxel_mm: tuple[float, float, float]) -
         return torch.from_numpy(stripped)
     steps = [max(1, int(COARSE_MM / size)) for size in voxel_mm]
     sizes = [step * size for step, size in zip(steps, voxel_mm, strict=True)]
+    for step, n, size in zip(steps, whole[0].shape, voxel_mm, strict=True):
+        if n < step:
+            raise InputError(
+                f"the images are {n * size:.3g} mm thick ({n} slice{'s' * (n > 1)}), too thin to find a "
+                "brain",
+                remedy=REMEDY,
+            )
     thin = [_thinned(item, steps) for item in whole]
     head = _head(thin)
     box = _box(head, MARGIN_MM, sizes)
@@ -164,7 +171,7 @@ def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
     bright = np.zeros(images[0].shape, dtype=bool)
     for image in images:
         if not (image > 0).any():
-            raise InputError("an image is empty", remedy="Check the files.")
+            raise InputError("an image has no positive value", remedy="Check the images.")
         low, high = np.percentile(image[image > 0], [2, 98])
         bright |= image > low + 0.1 * (high - low)
     bright = ndimage.binary_dilation(ndimage.binary_erosion(bright, border_value=1))

@@ -45,7 +45,7 @@ def find_brain_in_echoes(
     """
     late = magnitude[..., -1].nan_to_num()
     if late.ndim != 3 or not bool((late > 0).any()):
-        raise InputError("the last echo is empty", remedy="Give a brain mask with --mask.")
+        raise InputError("the last echo contains no signal", remedy="Give a brain mask with --mask.")
     steps = [
         max(1, min(int(COARSE_MM / size / ROUGH), n)) for size, n in zip(voxel_mm, late.shape, strict=True)
     ]

@@ -238,7 +238,7 @@ def _best_start(level: _Level, search: Any, starts: list[Any]) -> Any:
     ]
     if not scored:
         raise InputError(
-            "the two images hardly overlap in anatomy", remedy="Check that they are of one head. " + REMEDY
+            "the images have little anatomy in common", remedy="Check that both show one head. " + REMEDY
         )
     return starts[min(scored)[1]]
 
@@ -269,5 +269,5 @@ def _check(rigid: Rigid, level: _Level) -> None:
         raise InputError(
             f"the result of the registration is implausible (a rotation of {rigid.turn:.2f} rad, "
             f"{100 * level.overlap(rigid.matrix):.0f} % overlap)",
-            remedy="Check that both are of one head. " + REMEDY,
+            remedy="Check that both show one head. " + REMEDY,
         )

@@ -204,7 +204,7 @@ def _run(words: list[str], program: str) -> str:
             f"{program} failed (exit code {ended.returncode}): {text}",
             remedy="Check its installation, or leave this segmenter out.",
         )
-    return text or "it said nothing"
+    return text or "it printed no output"
 
 
 def _structures(numbers: Float[Tensor, "*voxels"], program: str) -> UInt8[Tensor, "*voxels"]:

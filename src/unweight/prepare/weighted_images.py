@@ -29,6 +29,7 @@ from unweight.bids.series.weighted import (
     CONTRASTS,
     GivenWeighting,
     estimated_repetition,
+    estimated_train,
     told_of,
     weighting_from,
 )
@@ -48,7 +49,9 @@ from unweight.prepare.brain_mask import find_brain, grown
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
+from unweight.prepare.rigid import REMEDY as REGISTER_ELSEWHERE
 from unweight.prepare.rigid import RigidRegistration
+from unweight.signals.variable_train import EquivalentTrain
 
 LOG = logging.getLogger(__name__)
 NOTHING_GIVEN = GivenWeighting()
@@ -60,6 +63,7 @@ SAME_FIELD = 0.15
 FAINT, STRIPPED = 0.05, 0.02
 AGENT = "T1 of vessels and of enhancing tissue is that after the agent"
 MARGIN_MM = 8.0  # around the brain, where registration looks too
+THIN_MM = 20.0  # of a slab whose registration may fail because it is thin
 
 
 @final
@@ -135,10 +139,11 @@ class ReadExamination:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
-    """One image with what is known of it; the time between inversions if it was estimated."""
+    """One image with what is known of it; the time between inversions and the train if estimated."""
 
     entry: Entry
     estimate: EstimatedCycle | None
+    train: EquivalentTrain | None
     weighting: Weighting
     values: Float[Tensor, "x y z"]
     grid: Grid
@@ -175,11 +180,14 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         if info:
             moved[name] = info
             notes.append(f"{name} was resampled to the grid of {home}: {info}")
-    brain = (
-        files.finder.in_images(tuple(signals.values()), turn.affine)
-        if given is None
-        else FoundBrain(mask=turn.apply(given), how="given")
-    )
+    try:
+        brain = (
+            files.finder.in_images(tuple(signals.values()), turn.affine)
+            if given is None
+            else FoundBrain(mask=turn.apply(given), how="given")
+        )
+    except InputError as error:
+        raise _no_brain(error, signals, read, home) from error
     mask = brain.mask
     notes += brain.remarks
     if not any(bool(((values > 0) & mask).any()) for values in signals.values()):
@@ -207,6 +215,9 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         f"the time between inversions of the {name} was estimated: {text}"
         for name, text in estimates.items()
     ]
+    trains = {name: _equivalent(item.train) for name, item in read.items() if item.train is not None}
+    remarks += [f"the echo time of the {name} was estimated: {text}" for name, text in trains.items()]
+    estimates |= {name: "; ".join(filter(None, (estimates.get(name), trains[name]))) for name in trains}
     remarks += [f"the {name} was acquired after a contrast agent; {AGENT}" for name in _after_agent(read)]
     for note in notes:
         LOG.info(note)
@@ -233,6 +244,15 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         notes=(*notes, *remarks),
         remarks=tuple(remarks),
         skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
+    )
+
+
+def _equivalent(train: EquivalentTrain) -> str:
+    """Return a sentence about a train of low angles."""
+    return (
+        f"the nominal echo time of {train.nominal_echo_time:.3g} s is that of a train of low refocusing "
+        f"angles; its contrast is that of a spin echo at {train.echo_time:.3g} s ({train.lowest:.2g} to "
+        f"{train.highest:.2g} s, depending on the angles, which are not in the header)"
     )
 
 
@@ -277,6 +297,7 @@ def _read(name: str, files: MapsFiles) -> _Read:
     return _Read(
         entry=entry,
         estimate=estimated_repetition(name, entry.sidecar, given),
+        train=estimated_train(name, entry.sidecar, given),
         weighting=weighting,
         values=_magnitude(values, entry.path),
         grid=volume.grid,
@@ -292,7 +313,7 @@ def _check_kind(entry: Entry, *, contrast_agent: bool) -> None:
     if not contrast_agent and _has_agent(entry):
         raise InputError(
             "was acquired after a contrast agent, which is not modelled",
-            remedy="Give the image before it, or leave it out; --contrast-agent accepts it.",
+            remedy="Give a pre-contrast image, or omit this one; --contrast-agent accepts it.",
             path=entry.path,
         )
 
@@ -322,7 +343,7 @@ def _magnitude(values: Float[Tensor, "x y z"], path: Path) -> Float[Tensor, "x y
     low, visited = int((known < -DIP * max(bright, 1e-12)).sum()), int((known != 0).sum())
     if low > RINGING * visited:
         raise InputError(
-            f"holds {low} values far below 0, down to {lowest:g} beside a brightest of {bright:g}",
+            f"has values far below 0 ({low}, minimum {lowest:g}; bright voxels have {bright:g})",
             remedy="Give the magnitude image.",
             path=path,
         )
@@ -359,11 +380,45 @@ def _onto(
     moving, reference = _placed(item), _placed(home)
     if not registered:
         return resampled(moving, reference.lattice), "resampled only"
-    rigid = RigidRegistration()(reference, moving, region)
+    try:
+        rigid = RigidRegistration()(reference, moving, region)
+    except InputError as error:
+        raise _not_registered(error, item, home) from error
     shift = ", ".join(f"{value:.2f}" for value in rigid.shift_mm)
     turn = ", ".join(f"{degrees(angle):.2f}" for angle in rigid.angles)
     text = f"shift {shift} mm, rotation {turn} degrees"
     return resampled(moving, reference.lattice, rigid.matrix), text
+
+
+def _not_registered(error: InputError, item: _Read, home: _Read) -> InputError:
+    """Return why an image is not registered, with both files, and how thin the thinner one is."""
+    thinner = min((item, home), key=lambda image: _thickness_mm(image.grid))
+    what = "this image" if thinner is item else "the latter"
+    reason, remedy = error.problem, error.remedy
+    if min(thinner.grid.shape) == 1:
+        reason, remedy = f"{what} has a single slice, which is too thin", REGISTER_ELSEWHERE
+    elif _thickness_mm(thinner.grid) < THIN_MM:
+        reason += f"; {what} is only {_thickness_mm(thinner.grid):.3g} mm thick"
+    problem = f"cannot be registered to {home.entry.path.name}: {reason}"
+    return type(error)(problem, remedy=remedy, path=item.entry.path)
+
+
+def _thickness_mm(grid: Grid) -> float:
+    return min(n * size for n, size in zip(grid.shape, grid.voxel_mm, strict=True))
+
+
+def _no_brain(
+    error: InputError, signals: Mapping[str, Tensor], read: Mapping[str, _Read], home: str
+) -> InputError:
+    """Return why no brain was found, with the file of an image without signal or else of the reference."""
+    if error.path is not None:
+        return error
+    for name, values in signals.items():
+        if not bool((values > 0).any()):
+            alone = not bool((read[name].values > 0).any())
+            problem = "has no positive value" if alone else f"does not overlap {read[home].entry.path.name}"
+            return InputError(problem, remedy="Check this image, or omit it.", path=read[name].entry.path)
+    return type(error)(error.problem, remedy=error.remedy, path=read[home].entry.path)
 
 
 def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
@@ -375,7 +430,7 @@ def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
     volume: Volume = open_volume(path)
     values = volume.data.float()
     if values.ndim != 3:
-        raise InputError("a mask has three axes", remedy="Give one volume.", path=path)
+        raise InputError("is not a single 3-D volume", remedy="Give a 3-D mask.", path=path)
     result = values > 0
     if not volume.grid.same_as(grid):
         result = resampled_mask(result, _lattice(volume.grid), _lattice(grid))

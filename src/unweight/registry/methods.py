@@ -277,15 +277,15 @@ METHODS = (
     Method(
         name="conditioned",
         family="mprage",
-        summary="a U-Net that is given flip angle, TR and echo times, for scans of many kinds",
+        summary="U-Net with flip angle, TR and echo times as inputs, for varied protocols",
         target=_LOAD_T1W,
         weights="mprage-conditioned",
         score="+psnr",
         trainable="unweight.learn.mprage.methods:SCAN_REGRESSION",
         algorithm="U-Net from {inputs}, conditioned on flip angle, TR and echo times",
         reference=_FAST_DDPM,
-        card="A T1w (MPRAGE) image from multi-echo gradient echo by a U-Net that is given flip angle, TR "
-        "and echo times, with the scale of its error.",
+        card="Synthetic T1w (MPRAGE) image from multi-echo gradient echo by a U-Net with flip angle, TR "
+        "and echo times as inputs, with standard deviation.",
         compared=False,
         shipped=False,
     ),

@@ -148,7 +148,7 @@ PIPELINES = (
         ),
         page="mprage.md",
         benchmark="unweight.cli.evaluate_mprage:MPRAGE",
-        compares="T1w images from the same",
+        compares="T1w images from multi-echo gradient echo",
     ),
 )
 MODELS = (
@@ -177,7 +177,7 @@ MODELS = (
     Model(
         name="variable-flip-angle-mpm",
         target="unweight.signals.variable_flip_angle:SPOILED_25_MS",
-        summary="the same, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
+        summary="variable-flip-angle, corrected for the imperfect spoiling of TR 25 ms, 6 and 21 degrees",
         suffixes=("VFA",),
         reference="Preibisch and Deichmann, Magn Reson Med 61:125 (2009)",
     ),

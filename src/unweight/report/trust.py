@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
+from unweight.core.maps import CHI_SQUARE, EARLIER_CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, VoxelStatus
 from unweight.metrics.accuracy import quartiles
 from unweight.registry import pipelines, trained_methods
 from unweight.registry.records import Pipeline
@@ -15,8 +15,10 @@ RELIABLE, DOUBTFUL = 0.95, 0.8  # shares of usable voxels
 
 # Of sets that no pipeline writes: T1 maps without a second map, and whatever else lies there.
 T1_ALONE, OTHER = "T1", "Maps"
+OF_CHI_SQUARE = "about 1 if the residuals are noise; well above 1, the model does not fit"
 MISFIT_WORDS = {
-    CHI_SQUARE: "1 if noise explains the residuals; well above 1, the model does not fit",
+    CHI_SQUARE: OF_CHI_SQUARE,
+    EARLIER_CHI_SQUARE: OF_CHI_SQUARE,
     RMS_OF_LOG: "0.1: the images synthesised from the maps differ from the real ones by about 10 %",
     PHASE_RESIDUAL: "residual of the linear fit of the phase over echo time, in rad",
 }
@@ -112,7 +114,7 @@ def _of_voxels(map_set: ShownSet) -> Iterator[str]:
         text = "; ".join(
             f"{status_name(status)}: {status.meaning.removesuffix('; no value')}" for status in reasons
         )
-        yield f"{_share(failed)} have no value ({text})."
+        yield f"{_share(failed)} of the voxels with signal have no value ({text})."
     if usable and not suspect and not failed:
         yield "No voxel was flagged by the checks of the method; the checks do not detect every error."
 

@@ -267,7 +267,7 @@ def _place(batch: BatchJob) -> dict[str, Any]:
         own = {"memory_per_core_property_name": "not_applicable"} if batch.system == "oar" else {}
         return {"walltime": batch.walltime, **queue, **account, **own}
     if batch.queue or batch.account:
-        raise UsageError("HTCondor has no queue and no account", remedy="Leave them out.")
+        raise UsageError("HTCondor supports neither --queue nor --account", remedy="Omit them.")
     return {"disk": "1GB"}
 
 

@@ -74,7 +74,7 @@ def read_filter(path: Path) -> SeriesFilter:
         suffix = suffixes.get(name.lower())
         if suffix is None:
             raise InputError(
-                f"has a query {name!r}, which is no suffix of images that are mapped",
+                f"has a query {name!r}, which is not a supported suffix",
                 remedy=f"Suffixes are {', '.join(LINKS)}.",
                 path=path,
             )

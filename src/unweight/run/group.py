@@ -161,7 +161,7 @@ def _unlabelled(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return (f"no label image goes with {', '.join(names[:N_NAMED])}{more}",)
+    return (f"no label image matches {', '.join(names[:N_NAMED])}{more}",)
 
 
 Measured = tuple[QcRow, Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]
@@ -176,7 +176,7 @@ def _measured(stored_set: StoredSet) -> Iterator[Measured]:
     wanted = set_desc("status", first.name.suffix)
     status = next((read_image(image) for image in stored_set.images if image.desc == wanted), None)
     if status is None:
-        raise InputError("has no image of the status of its voxels", remedy="Compute the maps again.")
+        raise InputError("has no voxel status image", remedy="Compute the maps again.")
     misfit = next((read_image(image) for image in stored_set.images if image.desc == "misfit"), None)
     usable = status == VoxelStatus.OK
     for image in stored_set.images:

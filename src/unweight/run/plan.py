@@ -202,7 +202,7 @@ def _told_apart(steps: Sequence[PlannedStep | Unmapped]) -> Iterator[PlannedStep
             yield item
             continue
         first = next(path for paths in item.inputs.values() for path in paths)
-        reason = f"would be computed from {first}, and of another series as well; leave one of them out"
+        reason = f"maps of {first} and of another series would have the same name; exclude one of them"
         yield Unmapped(label=item.name, pipeline=item.pipeline, reason=reason, fault=True)
 
 
@@ -275,7 +275,8 @@ def nameless_word(word: str) -> str:
 
 
 def _nothing(visit: Visit, wanted: Sequence[str]) -> Unmapped:
-    reason = f"has {', '.join(visit.suffixes) or 'no images'}, of which none is for {', '.join(wanted)}"
+    unused = f"has {', '.join(visit.suffixes)}; none is used by {', '.join(wanted)}"
+    reason = unused if visit.suffixes else "has no images"
     return Unmapped(label=visit.label, pipeline="", reason=reason, fault=False)
 
 
@@ -405,7 +406,7 @@ def _single_echo(pipeline: Pipeline, visit: Visit) -> Iterator[Unmapped]:
         return
     for entry in visit.series:
         if "phase" in entry.files and entry.suffix in CONTRASTS:
-            reason = f"is one echo; {pipeline.command} needs several, as {SEVERAL_ECHOES}"
+            reason = f"has one echo; {pipeline.command} needs several ({SEVERAL_ECHOES})"
             yield Unmapped(label=entry.label, pipeline=pipeline.command, reason=reason, fault=False)
 
 

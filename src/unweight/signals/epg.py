@@ -164,7 +164,7 @@ def echo_train(echo_time: Float[Tensor, "*voxels volumes"]) -> EchoSpacing:
         listed = ", ".join(f"{1e3 * time:g}" for time in times.reshape(-1, times.shape[-1])[0].tolist())
         raise ProtocolError(
             f"echo times of {listed} ms are not those of one train of evenly spaced refocusing pulses",
-            remedy="Fit one exponential, which takes any echo times: `unweight t2 --method nonlinear`.",
+            remedy="Fit one exponential, which accepts any echo times: `unweight t2 --method nonlinear`.",
         )
     return EchoSpacing(spacing, tuple(int(number) for number in first.tolist()))
 

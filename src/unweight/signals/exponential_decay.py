@@ -35,7 +35,7 @@ class ExponentialDecay(SeparableModel):
     def __post_init__(self) -> None:
         if self.quantity.unit not in ("s", "1/s"):
             raise UsageError(
-                f"{self.quantity.name} [{self.quantity.unit}] is no relaxation rate or time",
+                f"{self.quantity.name} [{self.quantity.unit}] is not a relaxation rate or time",
                 remedy="Give a quantity in 1/s or s.",
             )
 

@@ -5,7 +5,7 @@
 TR runs from inversion to inversion. t_end (`readout_time`) is the end of the refocusing train after
 its 90° excitation, which is taken to leave no longitudinal magnetisation; without it t_end is 0,
 which overrates the recovery. The null is at TI = T1·ln[B / (1 + (B − 1)·E(TR − t_end))]. Stimulated
-echoes are left out, as in `spin_echo`.
+echoes are left out, as in `spin_echo`, but for trains of low angles (`nominal_echo_time`).
 
 B = 1 − cos θ is no parameter here: one inversion time cannot tell it from PD. It is the map known as
 `B`, else the field `b`. Magnitude images show |S|.
@@ -28,6 +28,7 @@ from unweight.core.parameter import ParameterSpec
 from unweight.core.protocol import Protocol
 from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T1, T2, B, known_or
+from unweight.signals.spin_echo import decay_of
 from unweight.signals.timing import check_train
 
 
@@ -89,12 +90,12 @@ class Flair(SeparableModel):
         b = known_or(self.b, B, known, theta)
         inversion_time = protocol.require("inversion_time", "Flair").to(theta)
         interval = protocol.require("repetition_time", "Flair").to(theta)
-        echo_time = protocol.require("echo_time", "Flair").to(theta)
+        echo_time = protocol.require("echo_time", "Flair")
         check_train(protocol, "Flair")
         if protocol.readout_time is not None:
             interval = interval - protocol.readout_time.to(theta)
         regained = inverted_recovery(t1, inversion_time, interval, b)
-        signal = pd * regained * torch.exp(-echo_time / t2)
+        signal = pd * regained * decay_of(t1, t2, protocol, echo_time)
         return signal.abs() if self.kind is SignalKind.MAGNITUDE else signal
 
 

@@ -147,7 +147,7 @@ class Rician(NoiseModel):
         """Return J(ν), right to 6·10⁻⁹ of itself at any ratio ν/σ."""
         if signal.is_complex():
             raise UsageError(
-                "Rician noise tells nothing about a phase, but the signal is complex",
+                "Rician noise applies to magnitudes, but the signal is complex",
                 remedy="Use Gaussian noise, or a model of magnitude signals.",
             )
         square = (signal.double().abs() / self.sigma).clamp(max=1e100).square()

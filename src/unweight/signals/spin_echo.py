@@ -21,6 +21,8 @@ in pairs, to second order in (echo spacing)/T1, and what a partial excitation le
 away. No stimulated echoes: with refocusing far from 180° the apparent T2 is longer than T2.
 Without a TR, m = 1 (fully relaxed) and T1 does not matter.
 
+With `nominal_echo_time` the refocusing angles are low, and the decay is that of `variable_train`.
+
 Reference: Bernstein, King, Zhou, Handbook of MRI Pulse Sequences (2004), spin echo and RARE.
 """
 
@@ -38,6 +40,7 @@ from unweight.core.protocol import Protocol
 from unweight.signals.model import SeparableModel
 from unweight.signals.parameters import PD, T1, T2
 from unweight.signals.timing import ROUNDING, check_train, refuse_where
+from unweight.signals.variable_train import ln_train_decay
 
 
 @final
@@ -83,13 +86,31 @@ class SpinEcho(SeparableModel):
         t1, t2, pd = theta[..., 0:1], theta[..., 1:2], theta[..., 2:3]
         echo_time = protocol.require("echo_time", "SpinEcho")
         check_train(protocol, "SpinEcho")
-        signal = pd * torch.exp(-echo_time.to(theta) / t2)
+        signal = pd * decay_of(t1, t2, protocol, echo_time)
         if protocol.flip_angle is not None:
             _check_excitation(protocol.flip_angle)
             signal = signal * torch.sin(protocol.flip_angle.to(theta))
         if protocol.repetition_time is not None:
             signal = signal * _recovered(t1, protocol, protocol.repetition_time, echo_time)
         return signal
+
+
+def decay_of(
+    t1: Float[Tensor, "*voxels 1"],
+    t2: Float[Tensor, "*voxels 1"],
+    protocol: Protocol,
+    echo_time: Float[Tensor, "*#voxels volumes"],
+) -> Float[Tensor, "*voxels volumes"]:
+    """Return exp(−TE/T2), or the decay in a train of low angles.
+
+    Raises:
+        ProtocolError: There is a nominal echo time, and not the shape of its train.
+    """
+    nominal = protocol.nominal_echo_time
+    if nominal is None:
+        return torch.exp(-echo_time.to(t2) / t2)
+    shape = protocol.require("train_shape", "a train of low refocusing angles")
+    return ln_train_decay(t1, t2, echo_time.to(t2), nominal.to(t2), shape.to(t2)).exp()
 
 
 def _recovered(

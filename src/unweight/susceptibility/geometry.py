@@ -58,7 +58,7 @@ def geometry_of(affine: Float[Tensor, "4 4"], direction: Triple | None = None) -
     axes = matrix / sizes
     if float((axes.T @ axes - torch.eye(3, dtype=axes.dtype)).abs().max()) > SHEARED:
         raise UsageError(
-            "the voxel axes are not at right angles, and the field of a dipole is not known on them",
+            "the voxel axes are not orthogonal, and the dipole field cannot be computed on them",
             remedy="Resample the images to a grid without shear.",
         )
     x, y, z = axes[2].tolist() if direction is None else direction

@@ -13,6 +13,6 @@ def test_heads_on_the_card_are_refused(tmp_path: Path) -> None:
     check_no_training_overlap(("brainweb1", "brainweb41", "brainweb8"), stored, tmp_path)
     check_no_training_overlap(("brainweb18",), {}, tmp_path)
     with pytest.raises(
-        UsageError, match=r"posterior knows brainweb04 from its training.*or leave --brainweb-dir out"
+        UsageError, match=r"posterior was trained or calibrated on brainweb04.*--brainweb-dir"
     ):
         check_no_training_overlap(("brainweb04", "brainweb43"), stored, tmp_path)

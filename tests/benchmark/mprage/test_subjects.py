@@ -84,7 +84,7 @@ def test_each_set_has_a_folder_of_its_own(made: Made, tmp_path: Path) -> None:
 
 def test_too_many_or_too_few_people(made: Made, tmp_path: Path) -> None:
     for n in (N_TEST + 1, 0, -1):
-        with pytest.raises(UsageError, match=f"{n} people of healthy.*1 to {N_TEST}"):
+        with pytest.raises(UsageError, match=f"healthy has no {n} subjects.*1 to {N_TEST}"):
             cohort_subjects(HEALTHY, [head()], tmp_path, n=n)
     assert not made and not list(tmp_path.iterdir())
     # As many as are asked for without a word must be there.

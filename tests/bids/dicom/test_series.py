@@ -312,7 +312,7 @@ def test_ranges_of_numbers_on_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert "0.05 s series-8.nii" in capsys.readouterr().out
     nifti = tmp_path / "a.nii"
     assert main(["validate", str(nifti), "--series", "8"]) == 2
-    assert "--series chooses series of a folder of DICOM" in capsys.readouterr().err
+    assert "--series is for DICOM folders" in capsys.readouterr().err
 
 
 def test_times_given_once_each_are_taken_for_volumes_that_repeat_them(tmp_path: Path) -> None:

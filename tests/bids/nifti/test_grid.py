@@ -45,7 +45,7 @@ def test_either_matrix_may_place_an_image() -> None:
 
 
 def test_the_difference_is_in_the_message() -> None:
-    with pytest.raises(InputError, match=r"up to 1 mm apart, 2 of a voxel") as caught:
+    with pytest.raises(InputError, match=r"up to 1 mm apart \(2 times the voxel size\)") as caught:
         check_same_grid([grid(), grid(moved(1.0), name="b.nii")])
     assert caught.value.path == Path("b.nii")
 

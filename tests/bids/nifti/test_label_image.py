@@ -60,8 +60,8 @@ def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, me
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (0.5, "contains invalid labels in 8 voxels, 0.5 for one"),
-        (-1.0, "contains invalid labels in 8 voxels, -1 for one"),
+        (0.5, "contains invalid labels in 8 voxels, such as 0.5"),
+        (-1.0, "contains invalid labels in 8 voxels, such as -1"),
         (np.nan, "has no finite value"),
         (2.0**25, "contains invalid labels"),
         (0.0, "holds no region, only 0"),

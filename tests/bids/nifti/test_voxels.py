@@ -199,7 +199,7 @@ def test_a_damaged_slice_and_undershoot_are_seen_in_a_sample(
     call = ["validate", *(str(path) for path in files), "--magnitude"]
     assert main(call) == 1
     whole = capsys.readouterr().out
-    assert "incomplete" in whole and "1 negative values, at least -1" in whole
+    assert "incomplete" in whole and "(1, minimum -1)" in whole
     monkeypatch.setattr(stack, "SAMPLED_VALUES", 1000)
     assert main(call) == 1
     assert capsys.readouterr().out == whole

@@ -142,7 +142,7 @@ def test_small_negative_values_of_a_magnitude_image_are_interpolation(tmp_path: 
     assert "--magnitude" in caught.value.remedy
     read = stacked([path], kind=SignalKind.MAGNITUDE)
     assert float(read.acquisition.signal.min()) == 0.0
-    assert any("1 negative values" in note for note in read.notes)
+    assert any("small negative values (1" in note for note in read.notes)
     values[0, 0, 0, 0] = -50.0
     write_nifti(path, values, {"InversionTime": [0.1, 0.5]})
     with pytest.raises(InputError, match="negative values"):
@@ -158,7 +158,7 @@ def test_magnitude_is_taken_if_both_are_there_and_said(tmp_path: Path) -> None:
     assert [entry.path.name for entry in both.entries] == ["ir_1.nii", "ir_2.nii", "ir_0.nii"]
     asked = stacked([*magnitude, *real], kind=SignalKind.SIGNED)
     assert [entry.path.name for entry in asked.entries] == ["re_1.nii", "re_2.nii", "re_0.nii"]
-    with pytest.raises(InputError, match="no magnitude images here, only real images"):
+    with pytest.raises(InputError, match=r"no magnitude images.*only real images"):
         stacked(real, kind=SignalKind.MAGNITUDE)
 
 
@@ -170,7 +170,7 @@ def test_a_mask_on_the_same_grid(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.mask, inside > 0)  # type: ignore[arg-type]  # a tensor will do
     for data, problem in (
         (ramp(4, 3, 3), "voxels"),
-        (0 * ramp(4, 3, 2), "empty"),
+        (0 * ramp(4, 3, 2), "0 everywhere"),
         (ramp(4, 3, 2, 2), "three"),
     ):
         write_nifti(mask, data)

@@ -83,7 +83,7 @@ def test_spacing_of_echoes_tells_the_end_of_a_train() -> None:
 
 
 def test_mp2rage_has_no_model() -> None:
-    with pytest.raises(ProtocolError, match="MP2RAGE, which is not modelled"):
+    with pytest.raises(ProtocolError, match="MP2RAGE image, which is not modelled"):
         weighting_from("T1w", sidecar(**SIEMENS_MPRAGE, SeriesDescription="t1_mp2rage_UNI"), NOTHING)
 
 
@@ -116,12 +116,12 @@ def test_refocusing_angle_of_a_train_is_left_aside() -> None:
 @pytest.mark.parametrize(
     ("contrast", "missing", "said"),
     [
-        ("FLAIR", "InversionTime", "nothing tells InversionTime of this FLAIR.*--flair-ti"),
-        ("FLAIR", "EchoTime", "nothing tells EchoTime of this FLAIR.*--flair-te"),
-        ("FLAIR", "RepetitionTime", "nothing tells RepetitionTime of this FLAIR.*--flair-tr"),
-        ("T2w", "RepetitionTime", "nothing tells RepetitionTime of this T2w.*--t2w-tr"),
-        ("T1w", "RepetitionTime", "nothing tells RepetitionTimePreparation of this T1w.*--t1w-tr"),
-        ("T1w", "FlipAngle", "nothing tells FlipAngle of this T1w.*--t1w-flip"),
+        ("FLAIR", "InversionTime", "no value for InversionTime of this FLAIR.*--flair-ti"),
+        ("FLAIR", "EchoTime", "no value for EchoTime of this FLAIR.*--flair-te"),
+        ("FLAIR", "RepetitionTime", "no value for RepetitionTime of this FLAIR.*--flair-tr"),
+        ("T2w", "RepetitionTime", "no value for RepetitionTime of this T2w.*--t2w-tr"),
+        ("T1w", "RepetitionTime", "no value for RepetitionTimePreparation of this T1w.*--t1w-tr"),
+        ("T1w", "FlipAngle", "no value for FlipAngle of this T1w.*--t1w-flip"),
     ],
 )
 def test_what_is_absent_is_asked_for(contrast: str, missing: str, said: str) -> None:

@@ -212,7 +212,7 @@ def test_what_is_asked_for_is_handed_on(tmp_path: Path) -> None:
     assert isinstance(residual, Residual)
     assert (residual.planes, residual.n_draws, residual.seed) == (Planes.ALTERNATE, 2, 5)
     assert load_synthesiser(T1W, tmp_path)[0].n_draws == 0  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="0 draws"):
+    with pytest.raises(UsageError, match="--draws 0"):
         load_synthesiser(T1W_FAST, tmp_path, n_draws=0)
 
 
@@ -221,11 +221,13 @@ def test_a_residual_belongs_to_its_regression(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are no weights called mprage-unet"):
         load_synthesiser(T1W, tmp_path)
     written_base(tmp_path)
-    with pytest.raises(InputError, match="the weights of mprage belong to another mprage-unet") as refused:
+    with pytest.raises(
+        InputError, match="the weights of mprage were trained with another mprage-unet"
+    ) as refused:
         load_synthesiser(T1W, tmp_path)
     assert "unweight train mprage --base DIR" in str(refused.value.remedy)
     saved(tmp_path, T1W)
-    with pytest.raises(InputError, match="belong to another mprage-unet"):
+    with pytest.raises(InputError, match="trained with another mprage-unet"):
         load_synthesiser(T1W, tmp_path)
 
 

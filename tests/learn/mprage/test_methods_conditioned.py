@@ -58,7 +58,7 @@ def test_pairs_that_do_not_tell_their_scan_are_refused() -> None:
     unknown = replace(pair("a"), about={name: x for name, x in pair("a").about.items() if name != SCAN})
     batch = PairPool((unknown,), 16, 2)(seeded_generator(1))
     task = new_task(TINY)
-    with pytest.raises(UsageError, match="flip angle, TR and echo times"):
+    with pytest.raises(UsageError, match="flip angle, TR or echo times"):
         task.loss(task.network, batch, seeded_generator(2))
 
 

@@ -194,5 +194,5 @@ def test_without_labels_there_are_none() -> None:
 def test_an_empty_brain_is_refused() -> None:
     maps = maps_of_echoes(acquisition(mask=BRAIN))
     empty = replace(maps, mask=torch.zeros_like(BRAIN))
-    with pytest.raises(InputError, match="empty mask"):
+    with pytest.raises(InputError, match="mask is empty"):
         make_pair(**made(empty))  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def written(folder: Path, tensors: dict[str, Tensor], about: object) -> Path:
     [None, {"name": "x"}, {"voxel_mm": [1, 1, 1]}, {"name": "x", "voxel_mm": [1, 1]}, [1, 2]],
 )
 def test_other_files_of_tensors_are_no_pairs(tmp_path: Path, about: object) -> None:
-    with pytest.raises(InputError, match="is no pair to learn from") as refused:
+    with pytest.raises(InputError, match="is not a training pair") as refused:
         load_pair(written(tmp_path, tensors(), about))
     assert refused.value.path == tmp_path / "one.safetensors"
 
@@ -78,13 +78,13 @@ def test_damaged_files_are_no_pairs(tmp_path: Path) -> None:
     path = written(tmp_path, tensors(), known)
     assert load_pair(path).name == "x"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match="is no pair to learn from"):
+    with pytest.raises(InputError, match="is not a training pair"):
         load_pair(path)
     some = tensors()
     del some["labels"]
-    with pytest.raises(InputError, match="is no pair to learn from"):
+    with pytest.raises(InputError, match="is not a training pair"):
         load_pair(written(tmp_path, some, known))
-    with pytest.raises(InputError, match="is no pair to learn from"):
+    with pytest.raises(InputError, match="is not a training pair"):
         load_pair(tmp_path / "nothing.safetensors")
 
 

@@ -120,5 +120,5 @@ def test_scale_and_extremes() -> None:
 
 def test_an_empty_mask_is_refused() -> None:
     image, mask = brain()
-    with pytest.raises(InputError, match="empty mask"):
+    with pytest.raises(InputError, match="mask is empty"):
         on_own_scale(image, torch.zeros_like(mask), PLACE.affine)

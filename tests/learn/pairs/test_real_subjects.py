@@ -329,15 +329,15 @@ def test_label_images_go_with_their_t1w(tmp_path: Path) -> None:
     labels = named(tmp_path / "labels", "sub-01_space-MNI_dseg", "sub-01_space-T1w_dseg")
     one, two = paired_subjects([root], labels=labels).subjects
     assert one.labels is not None and one.labels.name == "sub-01_space-T1w_dseg.nii.gz"
-    assert two.labels is None and two.notes == ("no label image goes with sub-02_T1w.nii.gz",)
+    assert two.labels is None and two.notes == ("no label image matches sub-02_T1w.nii.gz",)
     named(labels, "sub-01_desc-aseg_dseg")
     (left,) = paired_subjects([root], labels=labels).left_out
-    assert left.label == "sub-01" and left.reason.startswith("several label images go with sub-01_T1w")
+    assert left.label == "sub-01" and left.reason.startswith("several label images match sub-01_T1w")
     with pytest.raises(InputError, match="no such folder of labels"):
         paired_subjects([root], labels=tmp_path / "nowhere")
 
 
 def test_files_outside_a_tree_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").touch()
-    with pytest.raises(InputError, match="pairs are found in a BIDS tree only"):
+    with pytest.raises(InputError, match="is not a BIDS dataset"):
         paired_subjects([tmp_path])

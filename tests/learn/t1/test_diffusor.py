@@ -194,7 +194,7 @@ def test_the_loss_repeats_and_a_few_steps_lower_it() -> None:
 
 def test_messages() -> None:
     other = SEVEN.select([0, 1, 2, 3])
-    with pytest.raises(ProtocolError, match=r"unweight train t1-diffusor --ti 0.05 0.1 0.25 0.5 --tr TR;"):
+    with pytest.raises(ProtocolError, match=r"unweight train t1-diffusor --ti 0.05 0.1 0.25 0.5 --tr TR"):
         estimator()(Acquisition(signal=torch.ones(4, 4), protocol=other))
     with pytest.raises(UsageError, match="Give at least 2 draws"):
         estimator(n_draws=1)

@@ -39,9 +39,9 @@ def test_other_inversion_times_are_refused_with_what_to_do(times: list[float]) -
 
 
 def test_other_data_are_refused() -> None:
-    with pytest.raises(ProtocolError, match=r"repetition times from 8 to 12 s, this acquisition has 2.5 s"):
+    with pytest.raises(ProtocolError, match=r"repetition times from 8 to 12 s.*2.5 s"):
         TRAINED.order(acquisition([0.05, 0.5, 1.5], tr=2.5))
-    with pytest.raises(ProtocolError, match=r"magnitude volumes, these are signed"):
+    with pytest.raises(ProtocolError, match=r"magnitude volumes; these are signed"):
         TRAINED.order(acquisition([0.05, 0.5, 1.5], kind=SignalKind.SIGNED))
     plain = Acquisition(signal=torch.ones(4, 1), protocol=protocol_from_values(echo_time=[0.01]))
     with pytest.raises(ProtocolError, match="t1-resnet needs inversion_time"):

@@ -69,15 +69,15 @@ def test_each_end_is_refused_with_what_to_do(
     times: tuple[float, ...], tr: float | tuple[float, ...], what: str, ends: str, value: str
 ) -> None:
     said = refusal(acquisition(times, tr))
-    assert f"{NAME} was trained for a {what} from {ends}, this acquisition has {value}. " in said
-    assert "Fit with --method ml, which takes any protocol" in said
+    assert f"the {what} is {value}, outside the range {ends} that {NAME} was trained for" in said
+    assert "--method ml" in said
     assert f"unweight train {NAME} --ti {' '.join(f'{ti:g}' for ti in sorted(times))} " in said
 
 
 def test_an_untold_tr_is_refused() -> None:
     said = refusal(acquisition(tr=None))
     assert said.startswith("t1-posterior needs the repetition time, which is unknown")
-    assert said.endswith("Give --tr, or fit with --method ml, which does not need it.")
+    assert said.endswith("Give --tr, or use --method ml, which does not need it.")
 
 
 def test_signed_data_are_taken() -> None:

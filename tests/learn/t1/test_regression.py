@@ -101,7 +101,7 @@ def test_a_few_steps_lower_the_loss() -> None:
 
 def test_messages() -> None:
     other = SEVEN.select([0, 1, 2, 3])
-    with pytest.raises(ProtocolError, match=r"unweight train t1-resnet --ti 0.05 0.1 0.25 0.5 --tr TR;"):
+    with pytest.raises(ProtocolError, match=r"unweight train t1-resnet --ti 0.05 0.1 0.25 0.5 --tr TR"):
         estimator()(Acquisition(signal=torch.ones(4, 4), protocol=other))
     with pytest.raises(UsageError, match="from 7 images to 3 maps does not fit 2 inversion times"):
         NetworkT1(

@@ -61,11 +61,11 @@ def changed(**values: Any) -> bytes:
         (changed(version=True), "version is True"),
         (changed(version=0), "version is 0"),
         (changed(name="../x"), "cannot be called"),
-        (changed(ranges={"T1": [1.0]}), "is no card"),
-        (changed(ranges={"T1": 1.0}), "is no card"),
+        (changed(ranges={"T1": [1.0]}), "is not a model card"),
+        (changed(ranges={"T1": 1.0}), "is not a model card"),
         (changed(ranges={"T1": [2.0, 1.0]}), "ranges"),
-        (changed(metrics={"score": "good"}), "is no card"),
-        (changed(metrics={"score": None}), "is no card"),
+        (changed(metrics={"score": "good"}), "is not a model card"),
+        (changed(metrics={"score": None}), "is not a model card"),
         (changed(stored="int4"), "stored is 'int4'"),
         (changed(sha256="abc"), "sha256 is 'abc'"),
     ],
@@ -73,7 +73,7 @@ def changed(**values: Any) -> bytes:
 def test_other_files_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         card_from_json(content, Path("weights/t1-posterior.json"))
-    assert str(caught.value).startswith("weights/t1-posterior.json: is no card")
+    assert str(caught.value).startswith("weights/t1-posterior.json: is not a model card")
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_draws_belong_to_one_posterior(tmp_path: Path) -> None:
     assert drawing is not None
     assert (drawing.n_draws, drawing.n_steps, drawing.spread) == (5, 3, 1.1)
     residual_weights(tmp_path, "0f" * 32)
-    with pytest.raises(InputError, match=r"belong to another t1-posterior\. .*train t1-residual --base"):
+    with pytest.raises(InputError, match=r"trained with another t1-posterior\. .*train t1-residual --base"):
         with_draws(estimator, 5, tmp_path)
     with pytest.raises(
         InputError, match=r"t1-residual does not compute maps by itself\. Use --method posterior"

@@ -187,7 +187,7 @@ def test_draws_belong_to_the_posterior_they_were_learned_for(tmp_path: Path) -> 
         name: values + 0.01 if values.is_floating_point() else values for name, values in posterior.items()
     }
     save_weights(tmp_path, other, posterior_card)
-    with pytest.raises(InputError, match="belong to another t1-posterior"):
+    with pytest.raises(InputError, match="trained with another t1-posterior"):
         with_draws(estimator, 3, tmp_path)
 
 

@@ -84,7 +84,7 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         card.write_text(card.read_text().replace('"t1-posterior"', '"t2-posterior"'))
     messages = {
-        "card": "is no card: not JSON",
+        "card": "is not a model card: not JSON",
         "tensors": "holds no tensors",
         "other": "is the card of t2-posterior, not of t1-posterior",
     }

@@ -92,7 +92,7 @@ def test_what_lies_outside_is_refused_with_what_to_do(refused: WeightedImageSet,
 def test_a_readout_that_was_not_trained() -> None:
     said = refusal(measured(turbo(0.6, 0.012)))
     assert said.startswith(
-        "maps was not trained for a T1w turbo-spin-echo. It knows FLAIR turbo-spin-echo, "
+        "maps was not trained for a T1w turbo-spin-echo. Supported: FLAIR turbo-spin-echo, "
     )
     assert "T1w mprage, T1w spin-echo, T2w turbo-spin-echo" in said and "field_strength" not in said
     quick = Weighting(

@@ -56,7 +56,7 @@ def test_a_factor_that_does_not_divide_is_refused() -> None:
 
 def test_impossible_anatomies_are_refused() -> None:
     good = head(torch.zeros(4, 4, 4, dtype=torch.uint8))
-    with pytest.raises(InputError, match=f"label {len(MATERIALS)} is no material"):
+    with pytest.raises(InputError, match=f"label {len(MATERIALS)} is not a material"):
         replace(good, labels=torch.full((4, 4, 4), len(MATERIALS), dtype=torch.uint8))
     with pytest.raises(InputError, match="but an affine for"):
         replace(good, voxel_mm=(2.0, 1.0, 1.0))

@@ -30,10 +30,9 @@ def check_no_training_overlap(
         ]
         if overlap:
             raise UsageError(
-                f"{method} knows {', '.join(overlap)} from its training, "
-                "so scores on them would flatter it",
-                remedy="Give the folder with exactly the heads it was trained with, or leave "
-                "--brainweb-dir out.",
+                f"{method} was trained or calibrated on {', '.join(overlap)}, so its scores on these heads "
+                "would be too good",
+                remedy="Give the folder with exactly the heads of its training, or omit --brainweb-dir.",
             )
 
 

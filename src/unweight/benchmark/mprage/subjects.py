@@ -74,7 +74,9 @@ def cohort_subjects(
         recipe = replace(recipe, voxel_mm=QUICK_MM)
     indices = recipe.indices("test")
     if not 1 <= n <= len(indices):
-        raise UsageError(f"{n} people of {dataset}", remedy=f"Ask for 1 to {len(indices)}.")
+        raise UsageError(
+            f"the data set {dataset} has no {n} subjects", remedy=f"Give --n-subjects 1 to {len(indices)}."
+        )
     about = {
         "method": "mprage",
         "cohort": without_newer(recipe),

@@ -148,7 +148,7 @@ def phantom_set(n_seeds: int) -> Dataset[Acquisition]:
         UsageError: No seed is asked for.
     """
     if n_seeds < 1:
-        raise UsageError(f"{n_seeds} noise seeds", remedy="Give at least one.")
+        raise UsageError(f"--seeds {n_seeds} is not possible", remedy="Give at least 1.")
     phantom = plate()
     scored, spheres = spheres_of(phantom)
     truth = maps_by_name(phantom.truth)

@@ -237,7 +237,7 @@ def detail_set(n_seeds: int) -> Dataset[Acquisition]:
         UsageError: No seed is asked for.
     """
     if n_seeds < 1:
-        raise UsageError(f"{n_seeds} noise seeds", remedy="Give at least one.")
+        raise UsageError(f"--seeds {n_seeds} is not possible", remedy="Give at least 1.")
     scene = _detail_scene()
     structures = _structures(scene)
     scan = replace(seven_inversions(), train=None)

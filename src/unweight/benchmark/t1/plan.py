@@ -54,7 +54,7 @@ class T1Plan:
         if unknown:
             raise UsageError(f"no set called {', '.join(unknown)}", remedy=f"There are {', '.join(SETS)}.")
         if self.n_seeds < 1:
-            raise UsageError(f"{self.n_seeds} noise seeds", remedy="Give at least one.")
+            raise UsageError(f"--seeds {self.n_seeds} is not possible", remedy="Give at least 1.")
 
     def datasets(self) -> Iterator[Dataset[Acquisition]]:
         """Make the simulated sets, each when it is asked for; `stability` is none."""

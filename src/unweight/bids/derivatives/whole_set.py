@@ -138,7 +138,7 @@ def commit(sidecar: Path, files: Iterable[tuple[Path, bytes]], outdated: Sequenc
             except OSError as error:
                 raise OutputError(
                     f"could not be written ({error.strerror or error}), so this set may be unfinished",
-                    remedy="Fix this, and compute the maps again.",
+                    remedy="Remove the cause of the error, and compute the maps again.",
                     path=sidecar,
                 ) from error
             if _remove_all(sidecar.parent, old - new):

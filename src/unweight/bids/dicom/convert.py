@@ -224,7 +224,7 @@ def _run(folder: Path, source: Path, to: tuple[Path, str], longest: float) -> st
         done = subprocess.run(call, capture_output=True, timeout=longest, check=False)
     except subprocess.TimeoutExpired as error:
         raise InputError(
-            f"its conversion took more than {longest:g} s", remedy="Give fewer files.", path=folder
+            f"conversion by dcm2niix took more than {longest:g} s", remedy="Give fewer files.", path=folder
         ) from error
     except OSError as error:
         raise InputError(

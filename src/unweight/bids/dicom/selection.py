@@ -166,8 +166,8 @@ def _slices_that_differ(folder: Path, used: Sequence[Portion]) -> tuple[str, ...
     except InputError as error:
         raise ProtocolError(error.problem, remedy=error.remedy, path=folder) from error
     return (
-        f"{_difference(shifted)}; with the times given, the inversion efficiency absorbs the difference, "
-        "not T1, unless it is fixed (--efficiency)",
+        f"{_difference(shifted)}; with the times given, the inversion efficiency absorbs the difference "
+        "and T1 is unaffected, unless the efficiency is fixed (--efficiency)",
     )
 
 

@@ -238,7 +238,7 @@ def _by_name(text: str) -> tuple[str, str]:
         return "FLAIR", ""
     if _says_t1(text):
         return "T1w", ""
-    return ("T2w", "") if re.search(r"\bt2", text) else ("", "its header does not tell its contrast")
+    return ("T2w", "") if re.search(r"\bt2", text) else ("", "its header does not give the contrast")
 
 
 def _says_t1(text: str) -> bool:

@@ -73,7 +73,11 @@ def turn_of(affine: Float[Tensor, "4 4"], shape: tuple[int, ...], path: Path | N
     matrix = affine.detach().cpu().double().numpy()
     io_orientation = ORIENTATIONS.io_orientation(matrix)
     if sorted(io_orientation[:, 0].tolist()) != [0, 1, 2]:
-        raise InputError("has ambiguous axes", remedy="Write it along x, y and z.", path=path)
+        raise InputError(
+            "has ambiguous axes",
+            remedy="Correct the affine so that each voxel axis follows x, y or z.",
+            path=path,
+        )
     to_axis = [int(axis) for axis in io_orientation[:, 0]]
     first, second, third = (to_axis.index(axis) for axis in range(3))
     signs = {int(axis): float(sign) for axis, sign in io_orientation}

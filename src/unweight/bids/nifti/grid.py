@@ -214,7 +214,7 @@ def check_same_grid(grids: Sequence[Grid]) -> None:
         else:
             apart = grid.distance_mm(first)
             text = (
-                f"is at a different position than {first.path.name}: by their affines equal voxels are up "
-                f"to {apart:.3g} mm apart, {apart / grid.edge_mm:.2g} of a voxel"
+                f"is at a different position than {first.path.name}: by the affines, corresponding voxels "
+                f"are up to {apart:.3g} mm apart ({apart / grid.edge_mm:.2g} times the voxel size)"
             )
         raise InputError(text, remedy="Resample all images to one grid first.", path=grid.path)

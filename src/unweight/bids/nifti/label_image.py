@@ -164,7 +164,7 @@ def _whole_numbers(volume: Volume, path: Path) -> Int64[Tensor, "x y z"]:
     wrong = ~torch.isfinite(values) | (values != values.round()) | (values < 0) | (values > LARGEST_LABEL)
     if bool(wrong.any()):
         raise InputError(
-            f"contains invalid labels in {int(wrong.sum())} voxels, {float(values[wrong][0]):g} for one",
+            f"contains invalid labels in {int(wrong.sum())} voxels, such as {float(values[wrong][0]):g}",
             remedy="Give whole numbers from 0, resampled to the grid without interpolation.",
             path=path,
         )

@@ -33,7 +33,7 @@ def read_mask(path: Path, grid: Grid, every: int = 1) -> Bool[Tensor, "x y z"]:
     alike = open_grid(path).same_as(grid)
     volume = open_volume(path, every=every if alike else 1)
     if volume.data.ndim != 3:
-        raise InputError("a mask has three dimensions", remedy="Give one volume.", path=path)
+        raise InputError("is not a single 3-D volume", remedy="Give a 3-D mask.", path=path)
     mask = _inside(volume, path)
     if not alike:
         turned = turned_onto(mask, volume.grid, grid)
@@ -43,7 +43,7 @@ def read_mask(path: Path, grid: Grid, every: int = 1) -> Bool[Tensor, "x y z"]:
             mask = turned
     # Where the mask holds some of the voxels, all of those in the file count.
     if not bool(mask.any()) and (mask.shape == grid.shape or not volume.signs[0].filled):
-        raise InputError("the mask is empty", remedy="Mark voxels with 1.", path=path)
+        raise InputError("the mask is 0 everywhere", remedy="Set the voxels inside to 1.", path=path)
     return mask if alike else torch.from_numpy(thinned(mask.numpy(), every))
 
 

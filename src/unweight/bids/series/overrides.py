@@ -106,7 +106,7 @@ def overrides_of(
         if len(values) != n_volumes:
             raise ProtocolError(
                 f"{len(values)} values of {name} for {n_volumes} volumes",
-                remedy=f"Give {OPTIONS[name]} one value per volume, in the order of the files: "
+                remedy=f"Give one {OPTIONS[name]} value per volume, in the order of the files: "
                 f"{', '.join(entry.path.name for entry in entries)}.",
                 path=entries[0].path,
             )

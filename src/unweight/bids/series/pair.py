@@ -62,7 +62,7 @@ def check_pair(first: Protocol, second: Protocol, path: Path) -> list[str]:
         return []
     if abs(a - b) > SAME_FIELD * a:
         raise _apart(f"the field strength is {b:g} T here and {a:g} T in the other", path)
-    return [f"the field strength is {a:g} T beside one part and {b:g} T beside the other; {a:g} T is used"]
+    return [f"the field strength is {a:g} T for one part and {b:g} T for the other; {a:g} T is used"]
 
 
 def _completed(sidecar: Sidecar, other: Sidecar) -> Sidecar:

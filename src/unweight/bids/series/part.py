@@ -50,10 +50,11 @@ def choose_part(
     taken = TAKEN[wanted]
     part = next((part for part in taken if part in by_part), Part.PHASE)
     if part not in taken:
-        text = ", ".join(sorted(_part_name(part) for part in by_part))
+        text = " and ".join(sorted(_part_name(part) for part in by_part))
+        kind = "magnitude" if wanted is None else wanted.value
         raise InputError(
-            f"no {'magnitude' if wanted is None else wanted.value} images here, only {text} images",
-            remedy="Ask for another kind, or give other files.",
+            f"no {kind} images in this input, only {text} images",
+            remedy=f"Give {kind} images.",
             path=entries[0].path,
         )
     chosen = by_part[part]
@@ -81,8 +82,8 @@ def choose_parts_of_complex(entries: Sequence[Entry]) -> dict[Part, list[Entry]]
             return members
     text = ", ".join(f"{len(files)} {_part_name(part)}" for part, files in by_part.items())
     raise InputError(
-        f"complex images need magnitude and phase, or real and imaginary part; found {text}",
-        remedy="Name them with part-mag and part-phase, or keep the sidecars that dcm2niix wrote.",
+        f"complex images need magnitude and phase, or real and imaginary parts; found {text}",
+        remedy="Put part-mag and part-phase into the file names, or keep the sidecars of dcm2niix.",
         path=entries[0].path,
     )
 

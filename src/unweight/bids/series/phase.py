@@ -52,10 +52,11 @@ class PhaseScaling:
     def __post_init__(self) -> None:
         if self.turn is not None and not self.turn[0] < self.turn[1]:
             raise UsageError(
-                f"a turn from {self.turn[0]:g} to {self.turn[1]:g}", remedy="Give the lower value first."
+                f"--phase-range: {self.turn[0]:g} is not less than {self.turn[1]:g}",
+                remedy="Give the lower value, then the higher one.",
             )
         if self.turn is not None and self.whole_range:
-            raise UsageError("the range of the phase is given twice", remedy="Give it once.")
+            raise UsageError("--phase-range and --phase-full-range exclude each other", remedy="Give one.")
 
 
 AS_RECOGNISED = PhaseScaling()

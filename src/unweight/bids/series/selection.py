@@ -48,7 +48,7 @@ def select_series(
         reasons = [f"{named(untimed)} without inversion time"] if untimed else []
         reasons += [f"{named(elsewhere)} on another grid"] if elsewhere else []
         notes.append(
-            f"{len(chosen)} of {len(entries)} images make the series; ignored: {', '.join(reasons)}"
+            f"{len(chosen)} of {len(entries)} images form the series; ignored: {', '.join(reasons)}"
         )
     return tuple(chosen), tuple(notes)
 

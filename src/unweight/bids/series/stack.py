@@ -316,8 +316,8 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
         data = frame.data.masked_fill(frame.data < 0, 0.0)
         kept.append(replace(frame, data=data, signs=replace(signs, n_negative=0, lowest=0.0)))
         notes.append(
-            f"{frame.entry.path.name}: {signs.n_negative} negative values, at least {signs.lowest:.3g}, "
-            "are set to 0, as left by interpolation of a magnitude image"
+            f"{frame.entry.path.name}: small negative values ({signs.n_negative}, minimum "
+            f"{signs.lowest:.3g}), as interpolation of magnitude images causes, are set to 0"
         )
     return kept, notes
 

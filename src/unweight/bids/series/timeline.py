@@ -5,8 +5,9 @@ from math import degrees
 
 from unweight.bids.series.frame import Frame
 from unweight.bids.series.overrides import ProtocolOverrides, same_time
+from unweight.bids.sidecar import TIMINGS
 from unweight.core.errors import NoTimingError, ProtocolError
-from unweight.core.protocol import PER_VOLUME, Protocol, protocol_from_values
+from unweight.core.protocol import Protocol, protocol_from_values
 
 SAME_FIELD = 0.05
 # The timing that orders a series, and those that may differ within it.
@@ -65,7 +66,7 @@ def protocol_of(frames: Sequence[Frame]) -> Protocol:
     """
     order = _ordering(frames)
     collected: dict[str, list[float]] = {}
-    for name in PER_VOLUME:
+    for name in TIMINGS:
         values = [getattr(frame.timing, name) for frame in frames]
         known = [value for value in values if value is not None]
         if not known:

@@ -5,6 +5,11 @@ MPRAGE runs from inversion to inversion (`RepetitionTimePreparation`, else `Repe
 `RepetitionTimeExcitation` is then the time between excitations. Where a scanner writes the time between
 excitations as `RepetitionTime`, that between inversions is computed from other fields, or asked for
 (`series.inversion_cycle`).
+
+3-D turbo spin echoes refocus with low angles that vary along the train. Siemens and Philips write the
+nominal echo time of the centre of k-space, 0.25 to 0.6 s, and the contrast is that of a much shorter one,
+which is estimated (`signals.variable_train`); GE writes the contrast-equivalent echo time, which is used as
+it is.
 """
 
 from dataclasses import dataclass
@@ -29,7 +34,8 @@ from unweight.bids.series.readout import (
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
 from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
 from unweight.core.protocol import protocol_from_values
-from unweight.core.weighting import Readout, Weighting
+from unweight.core.weighting import TRAIN_OVER_ECHO, Readout, Weighting
+from unweight.signals.variable_train import EquivalentTrain, equivalent_train
 
 CONTRASTS = ("T1w", "T2w", "FLAIR")
 OPTIONS = {"repetition_time": "tr", "echo_time": "te", "inversion_time": "ti", "flip_angle": "flip"}
@@ -40,6 +46,7 @@ FIELDS = {
     "flip_angle": "FlipAngle",
 }
 PREPARATION = "RepetitionTimePreparation"
+LOW_ANGLES = (0.2, 0.8)  # [s] echo times that are the nominal ones of trains of low angles, in 3-D images
 
 
 @final
@@ -86,6 +93,14 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
     elif readout is Readout.TURBO_SPIN_ECHO:
         end = timing.readout_time if timing.readout_time is not None else _end_of_train(sidecar)
         values |= {} if end is None else {"readout_time": end}
+        train = _low_angles(values["echo_time"], sidecar)
+        if train is not None:
+            values |= {
+                "echo_time": train.echo_time,
+                "nominal_echo_time": train.nominal_echo_time,
+                "train_shape": train.shape,
+                "readout_time": max(end or 0.0, TRAIN_OVER_ECHO * train.nominal_echo_time),
+            }
     try:
         protocol = protocol_from_values(
             field_strength=timing.field_strength, **{name: [value] for name, value in values.items()}
@@ -113,6 +128,32 @@ def estimated_repetition(contrast: str, sidecar: Sidecar, given: GivenWeighting)
         return None
     info = _without_excitations(info, given)
     return estimated_cycle(info) if readout_repetition(info) else None
+
+
+def estimated_train(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> EquivalentTrain | None:
+    """Return the train of low angles that `weighting_from` assumed for a nominal echo time, if it did.
+
+    Args:
+        contrast: One of CONTRASTS.
+        sidecar: Of the image.
+        given: What the caller says.
+
+    Raises:
+        InputError: A field has the wrong type.
+        ProtocolError: The readout has no model here.
+    """
+    info = _with_given(sidecar, given)
+    echo = timing_of(info).echo_time
+    if echo is None or (given.readout or _readout(contrast, info)) is not Readout.TURBO_SPIN_ECHO:
+        return None
+    return _low_angles(echo, info)
+
+
+def _low_angles(echo_time: float, sidecar: Sidecar) -> EquivalentTrain | None:
+    """Return the train of low angles of an image, if its echo time is the nominal one of such a train."""
+    if sidecar.fields.get("MRAcquisitionType") == "2D" or not LOW_ANGLES[0] <= echo_time <= LOW_ANGLES[1]:
+        return None
+    return equivalent_train(echo_time)
 
 
 def _with_given(sidecar: Sidecar, given: GivenWeighting) -> Sidecar:
@@ -158,7 +199,7 @@ def _between_inversions(
         field=PREPARATION,
         of=f"this {contrast}",
         option=f"--{contrast.lower()}-tr S",
-        reason=f"{reason}, but that between excitations",
+        reason=f"{reason}; it seems to be that between excitations",
         advice=advice_on_cycle(sidecar),
     )
     return sidecar.with_fields(fields), missing
@@ -243,8 +284,8 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     gradient = "GR" in codes
     if "mp2rage" in text:
         raise ProtocolError(
-            f"this {contrast} is of an MP2RAGE, which is not modelled",
-            remedy="Give an MPRAGE or a spin echo, or leave it out.",
+            f"this {contrast} is an MP2RAGE image, which is not modelled",
+            remedy="Give an MPRAGE or a spin echo, or omit this image.",
             path=sidecar.image,
         )
     trained = is_prepared_gradient_train(sidecar) or (inverted and (gradient or "SE" not in codes))
@@ -253,8 +294,8 @@ def _readout(contrast: str, sidecar: Sidecar) -> Readout:
     if gradient and "SE" not in codes:
         raise ProtocolError(
             f"this {contrast} is a gradient echo without inversion, which is not modelled",
-            remedy="Give a spin echo, a turbo spin echo or an MPRAGE; if it is one, give "
-            f"--{contrast.lower()}-readout.",
+            remedy="Give a spin echo, turbo spin echo or MPRAGE; if this image is one, give its readout "
+            f"with --{contrast.lower()}-readout.",
             path=sidecar.origin("ScanningSequence"),
         )
     length = sidecar.number("EchoTrainLength")
@@ -271,4 +312,5 @@ def told_of(weighting: Weighting) -> dict[str, float | str]:
         value = weighting.time(name)
         if value is not None:
             info[field] = round(degrees(value), 6) if name == "flip_angle" else round(value, 9)
-    return info
+    nominal = weighting.time("nominal_echo_time")
+    return info if nominal is None else {**info, "NominalEchoTime": round(nominal, 9)}

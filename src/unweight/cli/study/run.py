@@ -142,7 +142,7 @@ def _means(options: RunOptions) -> tuple[int, float]:
     """Return the number of workers and the memory of each [byte]."""
     workers = 1 if options.workers is None else options.workers
     if workers < 1:
-        raise UsageError(f"{workers} workers requested", remedy="Give 1 or more.")
+        raise UsageError(f"--workers {workers} is not possible", remedy="Give 1 or more.")
     _check_elsewhere(options)
     if options.memory is not None and not options.memory > 0:
         raise UsageError("the memory must be positive", remedy="Give it in gigabytes.")

@@ -115,10 +115,14 @@ def _table(path: Path) -> dict[str, dict[str, object]]:
     try:
         content = _toml(read_content(path, LARGEST_BYTES).decode("utf-8"))
     except InputError as error:
-        raise InputError(error.problem, remedy="`unweight init` writes one.", path=path) from error
+        raise InputError(
+            error.problem, remedy="`unweight init` writes a settings file.", path=path
+        ) from error
     except ValueError as error:
         raise InputError(
-            f"is not TOML ({error})", remedy="`unweight init` writes one.", path=path
+            f"is not TOML ({error})",
+            remedy="Correct it; `unweight init` writes a settings file.",
+            path=path,
         ) from error
     wrong = [name for name, section in content.items() if not isinstance(section, dict)]
     if wrong:
@@ -158,7 +162,7 @@ def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None
         allowed = settings_of(section)
         for key in values:
             if key not in allowed:
-                raise _wrong(f"[{section}] knows no {key!r}", f"It knows {', '.join(allowed)}.", path)
+                raise _wrong(f"unknown key {key!r} in [{section}]", f"Keys are {', '.join(allowed)}.", path)
 
 
 def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     base = trained_method(options.method).base
     if options.base is not None and not base:
         residuals = ", ".join(item.weights for item in trained_methods() if item.base)
-        raise UsageError(f"--base goes with {residuals} only")
+        raise UsageError(f"--base applies to {residuals} only")
     source = _source(options)
     began = time.perf_counter()
     if base and source.keeps_base and options.base is None and base not in available(options.out):
@@ -180,7 +180,7 @@ def _base(options: TrainOptions, source: TrainingSource, screen: Console) -> Bas
     base = load_base(name, options.out)
     if options.base is not None and load_base(name, options.base).sha256 != base.sha256:
         raise UsageError(
-            f"{options.out} holds another {name} than {options.base}",
+            f"the {name} in {options.out} differs from the one in {options.base}",
             remedy="Choose another folder with -o.",
         )
     return base

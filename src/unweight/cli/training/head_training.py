@@ -43,7 +43,8 @@ class HeadTraining(TrainingSource):
     def __post_init__(self) -> None:
         given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.options, name) is not None]
         if given:
-            raise UsageError(f"{self.options.method} takes no {', '.join(given)}", remedy="Leave them out.")
+            names = ", ".join(given)
+            raise UsageError(f"{names} cannot be used with {self.options.method}", remedy=f"Omit {names}.")
 
     def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
         """Return the recipe with the procedural heads asked for."""

@@ -76,11 +76,11 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
-            raise UsageError(f"{self.workers} workers", remedy="Give 0 or more.")
+            raise UsageError(f"--workers {self.workers} is not possible", remedy="Give 0 or more.")
         if self.minutes is not None and self.steps is not None:
             raise UsageError("--minutes and --steps exclude each other")
         if self.slabs is not None and self.slabs < 1:
-            raise UsageError(f"{self.slabs} slabs", remedy="Give at least one.")
+            raise UsageError(f"--slabs {self.slabs} is not possible", remedy="Give at least 1.")
 
 
 def recipe_from(options: TrainOptions) -> Recipe[Any, Any]:
@@ -111,7 +111,7 @@ def with_steps(recipe: Recipe[Any, Any], n_steps: int) -> Recipe[Any, Any]:
         UsageError: There are none.
     """
     if n_steps < 1:
-        raise UsageError(f"{n_steps} steps", remedy="Give at least one.")
+        raise UsageError(f"--steps {n_steps} is not possible", remedy="Give at least 1.")
     plan = recipe.plan
     pause = max(1, n_steps // CHECKS)
     return replace(
@@ -165,7 +165,7 @@ def _only(protocol: Protocol | None, name: str, option: str) -> float | None:
     low, high = float(values.min()), float(values.max())
     if high - low > 1e-3 * high:
         raise ProtocolError(
-            f"{name} lies between {low:g} and {high:g} s; networks are trained for one",
+            f"{name} varies from {low:g} to {high:g} s; a network is trained for a single value",
             remedy=f"Give it with {option}.",
         )
     return high

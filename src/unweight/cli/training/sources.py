@@ -115,8 +115,8 @@ class SlabTraining(TrainingSource):
         given = [TRAIN.spelling(name) for name in OPTIONS if getattr(self.options, name) is not None]
         if given:
             raise UsageError(
-                f"{self.options.method} takes no {', '.join(given)}",
-                remedy=f"They go with {', '.join(_pair_methods())}.",
+                f"{', '.join(given)} cannot be used with {self.options.method}",
+                remedy=f"Only {', '.join(_pair_methods())} are trained on pairs.",
             )
         drawn = ProceduralHeads(
             generator=lambda part, index: seeded_generator(self.options.seed, "head", part, index),
@@ -198,7 +198,9 @@ class PairTraining(TrainingSource):
             remedy = "Leave --brainweb-dir and --n-subjects out."
             raise UsageError("--bids-dir trains on real subjects", remedy=remedy)
         if options.labels is not None and (options.bids is None or not self.method.needs_labels):
-            raise UsageError(f"--labels-dir goes with {', '.join(_methods_of_labels())} and --bids-dir")
+            raise UsageError(
+                f"--labels-dir requires --bids-dir and one of {', '.join(_methods_of_labels())}"
+            )
         if self.method.needs_labels and options.bids is not None and options.labels is None:
             raise UsageError(
                 f"{name} are trained with labels", remedy="Give --labels-dir, or leave --bids-dir out."
@@ -206,7 +208,10 @@ class PairTraining(TrainingSource):
         if options.slabs is not None:
             raise UsageError(f"{name} is trained on subjects, not on slabs", remedy="Give --n-subjects.")
         if options.people is not None and min(options.people) < 1:
-            raise UsageError(f"{options.people} people", remedy="Give at least one for each part.")
+            raise UsageError(
+                f"--n-subjects {' '.join(map(str, options.people))} is not possible",
+                remedy="Give at least 1 for training and 1 for validation.",
+            )
 
     def adapted(self, recipe: Recipe[Any, Any]) -> Recipe[Any, Any]:
         """Return the recipe with another cohort."""

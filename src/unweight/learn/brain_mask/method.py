@@ -221,8 +221,9 @@ class MaskMethod(TrainableMethod[AnyContrast, VolumeUNetConfig, MaskData]):
         """
         if recipe.patch < recipe.network.stride or recipe.network.in_channels != 1:
             raise UsageError(
-                f"patches of {recipe.patch} voxels, {recipe.network.in_channels} channels",
-                remedy=f"Give one channel and at least {recipe.network.stride} voxels.",
+                f"patches of {recipe.patch} voxels with {recipe.network.in_channels} channels do not fit "
+                "the network",
+                remedy=f"Give one channel and patches of at least {recipe.network.stride} voxels.",
             )
 
     def network(self, recipe: MaskRecipe, generator: torch.Generator) -> VolumeUNet:

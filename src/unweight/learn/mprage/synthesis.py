@@ -126,7 +126,8 @@ class Regression(Synthesiser):
     def __post_init__(self) -> None:
         if self.planes is Planes.ALTERNATE:
             raise UsageError(
-                "one pass has no steps between which planes could alternate", remedy="Take three."
+                "planes can alternate only between the steps of a diffusion model",
+                remedy="Use Planes.THREE or Planes.AXIAL.",
             )
 
     def __call__(
@@ -396,4 +397,4 @@ def _synthesis(mean: Volume, sd: Volume | None, mask: Tensor, draws: tuple[Volum
 
 def _check_draws(n_draws: int, least: int) -> None:
     if n_draws < least:
-        raise UsageError(f"{n_draws} draws", remedy=f"Give at least {least}.")
+        raise UsageError(f"--draws {n_draws} is not possible", remedy=f"Give at least {least}.")

@@ -250,8 +250,8 @@ def _scan(batch: Batch) -> tuple[Tensor]:
     """
     if SCAN not in batch:
         raise UsageError(
-            "some pairs do not tell flip angle, TR and echo times",
-            remedy="Make them again, or write these into the sidecars of the echoes.",
+            "flip angle, TR or echo times are missing in some pairs",
+            remedy="Create the pairs again, or add these values to the sidecars of the echoes.",
         )
     return (batch[SCAN],)
 

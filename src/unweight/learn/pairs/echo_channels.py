@@ -181,7 +181,7 @@ def _filled(
     valued = mask & torch.isfinite(values)
     if not bool(valued.any()):
         raise InputError(
-            "a map has no value inside the mask", remedy="Check that map and mask belong together."
+            "a map has no value inside the mask", remedy="Check that map and mask are of the same images."
         )
     middle = float(values[valued].median())
     away = middle if about is None else about

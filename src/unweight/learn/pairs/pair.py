@@ -91,7 +91,7 @@ def load_pair(path: Path) -> Pair:
         x, y, z = (float(size) for size in about.pop("voxel_mm"))
         name = str(about.pop("name"))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError("is no pair to learn from", remedy="Make it again.", path=path) from error
+        raise InputError("is not a training pair", remedy="Create it again.", path=path) from error
     return Pair(
         channels=tensors["channels"],
         target=tensors["target"],

@@ -259,7 +259,10 @@ class PairData(TrainingData):
             )
         both = {pair.name for pair in self.train} & {pair.name for pair in self.validation}
         if both:
-            raise UsageError(f"{', '.join(sorted(both))} would be for training and for validation")
+            raise UsageError(
+                f"{', '.join(sorted(both))} would be for training and for validation",
+                remedy="Use each subject for one of them.",
+            )
 
     def batches(self, recipe: Recipe[Any, Any]) -> PairPool:
         """Return patches of all pairs for training."""

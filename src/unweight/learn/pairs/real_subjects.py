@@ -121,7 +121,7 @@ def paired_subjects(
             left.append(LeftOut(series.label, series.origin.error.problem))
             continue
         if not isinstance(series.origin, Collection):
-            raise InputError("pairs are found in a BIDS tree only", remedy="Give its root.", path=inputs[0])
+            raise InputError("is not a BIDS dataset", remedy="Give the root of a dataset.", path=inputs[0])
         sessions.setdefault(_session(series.origin.entities), []).append(_Member(series, series.origin))
     root = next((members[0].collection.root for members in sessions.values()), inputs[0])
     subjects_there = tuple(members[0].collection.entities["sub"] for members in sessions.values())
@@ -168,10 +168,10 @@ def _paired(label: str, members: Sequence[_Member], labels: Path | None) -> Pair
     structures = () if labels is None else _labels_of(t1w, labels)
     if len(structures) > 1:
         names = ", ".join(path.name for path in structures)
-        return LeftOut(label, f"several label images go with {t1w.name}: {names}")
+        return LeftOut(label, f"several label images match {t1w.name}: {names}")
     notes = [note for note in (info, more) if note]
     if labels is not None and not structures:
-        notes.append(f"no label image goes with {t1w.name}")
+        notes.append(f"no label image matches {t1w.name}")
     return PairedSubject(
         label=label,
         series=replace(echoes.series, given=replace(echoes.series.given, kind=kind)),

@@ -135,7 +135,7 @@ class Levels(Enum):
         if self is Levels.LINEAR:
             return SCHEDULE.subsample(n_steps)
         if not 1 <= n_steps <= N_LEVELS:
-            raise UsageError(f"{n_steps} steps", remedy=f"Give 1 to {N_LEVELS}.")
+            raise UsageError(f"--steps {n_steps} is not possible", remedy=f"Give 1 to {N_LEVELS}.")
         return cosine_schedule(n_steps)
 
     def sampler(self, n_steps: int) -> Sampler:
@@ -236,8 +236,8 @@ class DrawnInference(SliceInference):
         self.config.levels.schedule(self.n_steps)
         if self.n_draws < 2 or self.n_at_once < 1:
             raise UsageError(
-                f"{self.n_draws} draws, {self.n_at_once} at once, have no standard deviation",
-                remedy="Give at least 2 draws, and 1 or more at once.",
+                f"no standard deviation from {self.n_draws} draws, {self.n_at_once} at a time",
+                remedy="Give at least 2 draws, and 1 or more at a time.",
             )
 
     def check(self, network: nn.Module, n_images: int) -> None:

@@ -112,7 +112,9 @@ class T1Trainable(TrainableMethod[SlabRecipe, Any, SlabData], SlabSource):
     def check(self, recipe: T1Recipe) -> None:
         """Return if there is one protocol where one is needed, and patches fit into slabs."""
         if not self.fitted and not recipe.slabs.inversion_times:
-            raise UsageError(f"{recipe.method} is trained for one set of TIs", remedy="Give them.")
+            raise UsageError(
+                f"{recipe.method} is trained for one set of inversion times", remedy="Give --ti."
+            )
         check_patch(recipe, recipe.slabs.size)
 
     def network(self, recipe: T1Recipe, generator: torch.Generator) -> nn.Module:
@@ -191,9 +193,7 @@ def protocol_of(recipe: Recipe[Any, Any]) -> tuple[tuple[float, ...], float]:
 def _t1_method(recipe: Recipe[Any, Any]) -> T1Trainable:
     method = trainable(recipe.method)
     if not isinstance(method, T1Trainable):
-        raise UsageError(
-            f"{recipe.method} takes images of any timings", remedy="Leave out inversion times."
-        )
+        raise UsageError(f"{recipe.method} accepts any timings", remedy="Omit the inversion times (--ti).")
     return method
 
 

@@ -128,7 +128,7 @@ class PosteriorT1(Estimator[Acquisition]):
         if "B" in acquisition.known:
             raise ProtocolError(
                 "this network estimates the inversion efficiency; it was not trained with a given one",
-                remedy="Leave the efficiency out, or fit with --method ml.",
+                remedy="Omit the efficiency, or use --method ml.",
             )
 
     def __call__(self, acquisition: Acquisition, progress: Progress | None = None) -> ParameterMaps:
@@ -338,13 +338,13 @@ def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDo
     low, high = trained.efficiency
     if efficiency is not None and not low <= efficiency <= high:
         return PosteriorDoubts(
-            fall_back=f"the inversion efficiency of this scan is {efficiency:.2f}, and the network was "
-            f"trained for {low:g} to {high:g}"
+            fall_back=f"the inversion efficiency of this scan is {efficiency:.2f}, outside the range "
+            f"{low:g} to {high:g} that the posterior was trained for"
         )
     if ratio is not None and ratio > TOO_WIDE and snr is not None and snr > trained.snr[1]:
         return PosteriorDoubts(
-            fall_back=f"its standard deviations are {ratio:.1f} times the error bound of the fit, at an "
-            f"SNR of {snr:.0f} where it was trained up to {trained.snr[1]:g}"
+            fall_back=f"standard deviations of the posterior are {ratio:.1f} times the error bound of the "
+            f"fit, at an SNR of {snr:.0f} (trained up to {trained.snr[1]:g})"
         )
     remarks = []
     if ratio is not None and ratio > WIDE:

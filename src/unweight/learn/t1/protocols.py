@@ -70,7 +70,7 @@ class ProtocolRange:
             raise ProtocolError(
                 f"{name} needs the repetition time, which is unknown: without it, long T1 is "
                 "underestimated",
-                remedy="Give --tr, or fit with --method ml, which does not need it.",
+                remedy="Give --tr, or use --method ml, which does not need it.",
             )
         repetition = acquisition.protocol.repetition_time.tolist()
         result["shortest repetition time"] = (min(repetition), self.repetition_time, EARLY)
@@ -79,9 +79,9 @@ class ProtocolRange:
             if not low * (1 - TOLERANCE) - slack <= value <= high * (1 + TOLERANCE) + slack:
                 unit = "" if what.startswith("number") else " s"
                 raise ProtocolError(
-                    f"{name} was trained for a {what} from {low:g} to {high:g}{unit}, this acquisition has "
-                    f"{value:g}{unit}",
-                    remedy="Fit with --method ml, which takes any protocol, or train for yours: unweight "
+                    f"the {what} is {value:g}{unit}, outside the range {low:g} to {high:g}{unit} that "
+                    f"{name} was trained for",
+                    remedy="Use --method ml, which accepts any protocol, or train for yours: unweight "
                     f"train {name} --ti {' '.join(f'{ti:g}' for ti in sorted(times))} --tr TR.",
                 )
 
@@ -148,7 +148,7 @@ class TrainedProtocol:
         """
         if acquisition.kind is not SignalKind.MAGNITUDE:
             raise ProtocolError(
-                f"{self.recipe} was trained on magnitude volumes, these are {acquisition.kind.value}",
+                f"{self.recipe} was trained on magnitude volumes; these are {acquisition.kind.value}",
                 remedy="Give the magnitude volumes.",
             )
         result = acquisition.protocol.require("inversion_time", self.recipe).tolist()
@@ -160,7 +160,7 @@ class TrainedProtocol:
             for volume, channel in zip(volumes, channels, strict=True)
         ):
             raise ProtocolError(
-                f"{self.recipe} was trained for inversion times {_listed(trained)} s, "
+                f"{self.recipe} was trained for inversion times {_listed(trained)} s; "
                 f"this acquisition has {_listed(result)} s",
                 remedy=self._train(result),
             )
@@ -180,7 +180,7 @@ class TrainedProtocol:
         ]
         if outside:
             raise ProtocolError(
-                f"{self.recipe} was trained for repetition times from {shortest:g} to {longest:g} s, "
+                f"{self.recipe} was trained for repetition times from {shortest:g} to {longest:g} s; "
                 f"this acquisition has {_listed(sorted(set(outside)))} s",
                 remedy=self._train(self.inversion_time, f" --tr {max(outside):g}"),
             )
@@ -188,8 +188,8 @@ class TrainedProtocol:
     def _train(self, times: Sequence[float], more: str = "") -> str:
         wanted = " ".join(f"{ti:g}" for ti in sorted(times))
         return (
-            f"Train for your protocol: unweight train {self.recipe} --ti {wanted}{more or ' --tr TR'}; "
-            "or fit, which takes any protocol."
+            "Use --method ml, which accepts any protocol, or train for yours: unweight train "
+            f"{self.recipe} --ti {wanted}{more or ' --tr TR'}."
         )
 
 

@@ -124,8 +124,8 @@ class ResidualDraws:
     def __post_init__(self) -> None:
         if self.n_draws < 1 or self.n_steps < 2:
             raise UsageError(
-                f"{self.n_draws} draws of {self.n_steps} steps have no spread",
-                remedy="Give at least one draw of at least two steps; a single step ends in the mean.",
+                f"{self.n_draws} draws of {self.n_steps} steps cannot give random samples",
+                remedy="Give at least one draw of at least two steps; a single step gives the mean.",
             )
 
     def __call__(

@@ -115,8 +115,8 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
         )
     if numbers["digest"] != digest:
         raise UsageError(
-            f"{path} is of a training with another plan, seed, network or number of processes",
-            remedy="Choose another folder, or give what it was started with.",
+            f"{path} belongs to a training with a different plan, seed, network or number of processes",
+            remedy="Choose another folder, or repeat the training with its original settings.",
         )
     groups: dict[str, Any] = {group: {} for group in GROUPS}
     for name, tensor in tensors.items():

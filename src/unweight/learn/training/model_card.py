@@ -14,6 +14,7 @@ from unweight.files.text_files import parse_json
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 STORED = ("float16", "float32")
+REMEDY = "Copy the weights and their card again."
 NOT_A_MEDICAL_DEVICE = "Research use only. It is not a medical device."
 
 
@@ -146,9 +147,9 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
     try:
         values = parse_json(content)
     except ValueError as error:
-        raise InputError(f"is no card: not JSON ({error})", path=path) from error
+        raise InputError(f"is not a model card: not JSON ({error})", remedy=REMEDY, path=path) from error
     if not isinstance(values, dict):
-        raise InputError("is no card: not a table of values", path=path)
+        raise InputError("is not a model card: not a table of values", remedy=REMEDY, path=path)
     expected = {field.name for field in fields(Card)} | {"not_a_medical_device"}
     for what, names in (
         ("unknown", values.keys() - expected),
@@ -156,20 +157,20 @@ def card_from_json(content: bytes, path: Path | str | None = None) -> Card:
     ):
         if names:
             raise InputError(
-                f"is no card of this version: {what} {', '.join(sorted(names))}",
-                remedy="Use weights and program that belong together.",
+                f"is not a model card of this version: {what} {', '.join(sorted(names))}",
+                remedy="Use weights of the same version as the program.",
                 path=path,
             )
     del values["not_a_medical_device"]
     for name, value in values.items():
         if not isinstance(value, KINDS.get(name, (str,))) or isinstance(value, bool):
-            raise InputError(f"is no card: {name} is {value!r}", path=path)
+            raise InputError(f"is not a model card: {name} is {value!r}", remedy=REMEDY, path=path)
     try:
         values["ranges"] = {entry: _pair(value) for entry, value in values["ranges"].items()}
         values["metrics"] = {entry: float(value) for entry, value in values["metrics"].items()}
         return Card(**values)
     except (UsageError, ValueError, TypeError) as error:
-        raise InputError(f"is no card: {error}", path=path) from error
+        raise InputError(f"is not a model card: {error}", remedy=REMEDY, path=path) from error
 
 
 def _pair(value: Any) -> tuple[float, float]:

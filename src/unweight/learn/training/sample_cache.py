@@ -264,7 +264,10 @@ class Heads:
     def __post_init__(self) -> None:
         both = {head.subject for head in self.train} & {head.subject for head in self.validation}
         if both:
-            raise UsageError(f"{', '.join(sorted(both))} would be for training and for validation")
+            raise UsageError(
+                f"{', '.join(sorted(both))} would be for training and for validation",
+                remedy="Use each subject for one of them.",
+            )
 
 
 class SlabSource(ABC):

@@ -267,7 +267,7 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe[Any, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise InputError(
             f"holds no recipe of this version: {error}",
-            remedy="Use weights and program that belong together.",
+            remedy="Use weights of the same version as the program.",
         ) from error
     return recipe
 
@@ -345,7 +345,7 @@ def check_base(card: Card, base_sha256: str) -> None:
     """
     if card.calibration.get("base") != base_sha256:
         raise InputError(
-            f"the weights of {card.name} belong to another {trained_method(card.name).base}",
+            f"the weights of {card.name} were trained with another {trained_method(card.name).base}",
             remedy=f"Train them for this one: unweight train {card.name} --base DIR.",
         )
 

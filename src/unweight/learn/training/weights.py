@@ -70,7 +70,7 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
                 remedy=f"Train them with `unweight train {name}`.",
                 path=str(item),
             )
-    remedy = f"Get them again, or train them with `unweight train {name}`."
+    remedy = f"Copy weights and card again, or train them with `unweight train {name}`."
     card = card_from_json(_read(card_path, remedy, LARGEST_CARD), str(card_path))
     if card.name != name:
         raise InputError(f"is the card of {card.name}, not of {name}", remedy=remedy, path=str(card_path))

@@ -74,7 +74,7 @@ def anchors_of(
     if brain.shape[1] == 0:
         raise InputError(
             "no brain voxel has a value in all images",
-            remedy="Check that the images overlap, and that the mask lies on them.",
+            remedy="Check that the images overlap, and that the mask covers their brain.",
         )
     thin = brain[:, :: 1 + brain.shape[1] // MOST_RANKED].float()
     median, bright = thin.median(1).values, thin.quantile(BRIGHT, dim=1)
@@ -83,7 +83,7 @@ def anchors_of(
             name = names[place] if names else f"image {place + 1}"
             raise InputError(
                 f"the {name} has no signal in half of the brain",
-                remedy="Check the image, and that the mask lies on its brain.",
+                remedy="Check the image, and that the mask covers its brain.",
             )
     ranks = torch.tensor(LEVELS).to(thin)
     levels = (thin.quantile(ranks, dim=1).T / median[:, None]).clamp(min=1e-6).log()

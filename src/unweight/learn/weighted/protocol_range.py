@@ -83,14 +83,15 @@ class WeightingRange:
         if f"{kind} echo_time" not in self.ends:
             known = sorted({" ".join(key.split()[:2]) for key in self.ends if key != FIELD})
             raise ProtocolError(
-                f"{name} was not trained for a {kind}", remedy=f"It knows {', '.join(known)}."
+                f"{name} was not trained for a {kind}", remedy=f"Supported: {', '.join(known)}."
             )
         for timing, short in CHECKED.items():
             result, key = weighting.time(timing), f"{kind} {timing}"
             if (result is None) is (key in self.ends):
                 text = "has no" if result is None else "should have no"
                 raise ProtocolError(
-                    f"the {contrast} {text} {timing}", remedy=f"Check {short}, and which image is which."
+                    f"the {contrast} {text} {timing}",
+                    remedy=f"Check {short}, and which image has which contrast.",
                 )
             if result is None:
                 continue

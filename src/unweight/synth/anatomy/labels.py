@@ -53,7 +53,7 @@ class Anatomy:
         highest = int(self.labels.max())
         if highest >= N_MATERIALS:
             raise InputError(
-                f"label {highest} is no material; the last one is {N_MATERIALS - 1}",
+                f"label {highest} is not a material; the last one is {N_MATERIALS - 1}",
                 remedy="Translate the labels to the order of MATERIALS.",
             )
         sizes = [round(size, 4) for size in self.affine[:3, :3].square().sum(0).sqrt().tolist()]

@@ -113,22 +113,22 @@ class ContrastTimes:
             usual = preset.time("repetition_time")
             raise UsageError(
                 f"{contrast.display_name} with TR {self.repetition_time:g} s needs its inversion time, for "
-                f"that of the preset belongs to TR {usual:g} s",
+                f"that of the preset is for TR {usual:g} s",
                 remedy="Give the inversion time (--ti, in seconds) as well, or leave both to the preset.",
             )
         if contrast is Contrast.MPRAGE and self.readout_time is not None:
             raise UsageError(
-                "an MPRAGE has no refocusing train, so no readout time", remedy="Leave --readout-time out."
+                "an MPRAGE has no refocusing train, so no readout time", remedy="Omit --readout-time."
             )
         if self.flip_angle is None:
             return
         if contrast is not Contrast.MPRAGE and (preset.inverts or self.inversion_time is not None):
             raise UsageError(
                 f"the signal of {contrast.display_name} after an inversion is that of a 90° excitation",
-                remedy="Leave --flip out.",
+                remedy="Omit --flip.",
             )
         if not 0 < self.flip_angle <= RIGHT_ANGLE:
             raise UsageError(
-                f"a flip angle of {self.flip_angle:g} degrees is no excitation",
+                f"a flip angle of {self.flip_angle:g} degrees is not an excitation",
                 remedy="Give 0 to 90 degrees; scanners often write the refocusing angle of a spin echo.",
             )

@@ -251,5 +251,5 @@ class Scene:
             return self.fields[name].reshape(-1)[voxel]
         constant = {"receive": 1.0, "B1": 1.0, "B": 2.0, "frequency": 0.0, "phase": 0.0}.get(name)
         if constant is None:
-            raise UsageError(f"a scene knows no {name}", remedy="Give it as a field.")
+            raise UsageError(f"a scene has no {name}", remedy="Give it as a field.")
         return torch.full(voxel.shape, constant, dtype=self.properties.dtype, device=voxel.device)
