@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unweight.bids.series.weighted import GivenWeighting, told_of, weighting_from
+from unweight.bids.series.weighted import GivenWeighting, estimated_train, told_of, weighting_from
 from unweight.bids.sidecar import Sidecar
 from unweight.core.errors import ProtocolError
 from unweight.core.weighting import Readout, completed
@@ -151,3 +151,43 @@ def test_milliseconds_are_refused_with_the_file() -> None:
     with pytest.raises(ProtocolError, match="milliseconds") as caught:
         weighting_from("FLAIR", sidecar(**FLUID | {"EchoTime": 100.0}), NOTHING)
     assert caught.value.path == IMAGE
+
+
+SPACE_FLAIR = {
+    "ScanningSequence": "SE\\IR",
+    "MRAcquisitionType": "3D",
+    "RepetitionTime": 5,
+    "EchoTime": 0.475,
+    "InversionTime": 1.81,
+    "EchoTrainLength": 141,
+    "FlipAngle": 120,
+    "MagneticFieldStrength": 3,
+}
+
+
+def test_nominal_echo_time_of_a_train_of_low_angles() -> None:
+    weighting = weighting_from("FLAIR", sidecar(**SPACE_FLAIR), NOTHING)
+    train = estimated_train("FLAIR", sidecar(**SPACE_FLAIR), NOTHING)
+    assert train is not None and weighting.time("echo_time") == pytest.approx(train.echo_time)
+    assert weighting.time("nominal_echo_time") == 0.475
+    assert weighting.time("readout_time") == pytest.approx(0.95)
+    assert told_of(weighting)["NominalEchoTime"] == 0.475
+    assert completed(weighting)[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "given"),
+    [
+        ({"EchoTime": 0.119}, NOTHING),
+        ({}, GivenWeighting(echo_time=0.12)),
+        ({"MRAcquisitionType": "2D"}, NOTHING),
+    ],
+)
+def test_other_echo_times_are_those_of_a_spin_echo(
+    fields: dict[str, object], given: GivenWeighting
+) -> None:
+    info = sidecar(**{**SPACE_FLAIR, **fields})
+    assert estimated_train("FLAIR", info, given) is None
+    weighting = weighting_from("FLAIR", info, given)
+    assert weighting.time("nominal_echo_time") is None
+    assert weighting.time("echo_time") == (given.echo_time or info.fields["EchoTime"])

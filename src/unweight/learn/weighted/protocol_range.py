@@ -103,6 +103,14 @@ class WeightingRange:
                     remedy="Check it, in seconds; else train for it with `unweight train maps`.",
                 )
 
+    def ends_of(self, contrast: str, weighting: Weighting, timing: str) -> Ends:
+        """Return the smallest and the largest of a timing in the training [s].
+
+        Raises:
+            InputError: The card does not contain them.
+        """
+        return self._known(f"{contrast} {weighting.readout} {timing}")
+
     def _known(self, key: str) -> Ends:
         if key not in self.ends:
             raise InputError(f"the card of the weights does not contain the range of {key}")

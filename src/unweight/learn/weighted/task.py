@@ -38,7 +38,7 @@ from unweight.learn.weighted.features import (
 from unweight.nets.image_set import ImageSetConfig
 from unweight.nets.pgan import Pgan, adversarial_loss
 from unweight.nets.unet import UNetConfig
-from unweight.signals.weighted import weighted_signal
+from unweight.signals.weighted import N_TIMINGS, weighted_signal
 
 N_MAPS = 3
 OUTPUTS = 2 * N_MAPS
@@ -233,7 +233,7 @@ def unexplained(
 
 
 # Timings that stand for an image that is missing: a spin echo that could be.
-ABSENT = (0.0, 1.0, 0.01, *(float("nan"),) * 6)
+ABSENT = (0.0, 1.0, 0.01, *(float("nan"),) * (N_TIMINGS - 3))
 
 
 PIXELS = 100.0  # λ
