@@ -20,7 +20,9 @@ def sidecar(**fields: object) -> Sidecar:
     ("method", "fields", "fitness"),
     [
         ("embedding", {}, Fitness.READY),
-        ("embedding", {"EchoTime": 0.466}, Fitness.UNSUPPORTED),
+        ("embedding", {"EchoTime": 0.466}, Fitness.READY),
+        ("embedding", {"EchoTime": 0.466, "MRAcquisitionType": "2D"}, Fitness.UNSUPPORTED),
+        ("embedding", {"EchoTime": 0.9}, Fitness.UNSUPPORTED),
         ("embedding", {"MagneticFieldStrength": 7}, Fitness.UNSUPPORTED),
         ("embedding", {"InversionTime": None}, Fitness.INCOMPLETE),
         ("embedding", {"SeriesDescription": "mp2rage"}, Fitness.UNSUPPORTED),

@@ -29,7 +29,7 @@ from unweight.learn.weighted.task import (
     stacked,
     unexplained,
 )
-from unweight.signals.weighted import weighted_signal
+from unweight.signals.weighted import N_TIMINGS, weighted_signal
 
 # Without CSF, which FLAIR shows too dark to count.
 BRAIN = truth().clamp(max=torch.tensor([1.45, 0.09, 0.82]))
@@ -190,7 +190,7 @@ def test_who_is_told_nothing_knows_nothing_of_the_timings(method: str) -> None:
     """The same images with other timings and another field: the same maps; the told one answers anew."""
     of, told = batch(), task(MAPS)
     other = dict(of)
-    other["rows"] = of["rows"] * torch.where(torch.arange(9) == 2, 1.3, 1.0)
+    other["rows"] = of["rows"] * torch.where(torch.arange(N_TIMINGS) == 2, 1.3, 1.0)
     other["field"] = of["field"] / 2
     # What the network sees is over the median: the images in the batch carry the reference.
     other["images"] = torch.where(

@@ -4,10 +4,7 @@ Of the images re-synthesised from the maps, with one free gain per image and sli
 sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
 `implausible`. PD is relative: CSF has 1.
 
-Where an image has a train of low refocusing angles whose design is not in the header
-(`signals.variable_train`), some slices are mapped with both ends of its equivalent echo time as well. Half
-the difference h of the logarithms, its median over the brain, is the range of a uniform error that is
-added to the standard deviation (h/√3) and to the 90 % interval (0.9·h), in quadrature.
+Trains of low refocusing angles, whose design is not in the header, add to the intervals (`train_design`).
 
 A signal of a turbo spin echo depends on TR and the end of the train by their difference alone. Trains
 longer than those of the training are therefore presented to the network with both reduced alike, as far as
@@ -16,7 +13,6 @@ the trained range of TR goes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import final
 
 import torch
@@ -34,8 +30,8 @@ from unweight.learn.weighted.features import NAMES, anchors_of, features_of
 from unweight.learn.weighted.protocol_range import WeightingRange
 from unweight.learn.weighted.slabs import rows_of
 from unweight.learn.weighted.task import N_MAPS, InputAdapter, answer_maps, unexplained
+from unweight.learn.weighted.train_design import UNIFORM_SD, reach_of_design, with_uniform
 from unweight.signals.parameters import T1, T2
-from unweight.signals.variable_train import equivalent_train
 
 RELATIVE_PD = ParameterSpec(
     name="PD",
@@ -48,7 +44,6 @@ RELATIVE_PD = ParameterSpec(
 )
 SPECS = (T1, T2, RELATIVE_PD)
 N_AT_ONCE = 8
-N_PROBED = 4  # slices that are mapped with both ends of an equivalent echo time
 LONGEST_TRAIN = 0.31  # [s] of the training
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
@@ -105,7 +100,7 @@ class WeightedMaps(Estimator[WeightedImageSet]):
             name: torch.full((*measured.voxels, N_MAPS), torch.nan).to(measured.images[0].signal)
             for name in ("free", "reach", "sd")
         }
-        design = self._reach_of_design(measured)
+        design = reach_of_design(measured, self._free_values)
         left = torch.full(measured.voxels, torch.nan).to(columns["free"])
         layers = inside.flatten(0, 1).any(0).nonzero()[:, 0]
         done = 0
@@ -118,13 +113,12 @@ class WeightedMaps(Estimator[WeightedImageSet]):
                 [sd[:, i] * interval.half_width(free[:, i]) for i, interval in enumerate(self.intervals)],
                 dim=1,
             )
-            reach = _with_uniform(reach, LEVEL * design)
-            for name, part in (
-                ("free", free),
-                ("reach", reach),
-                ("sd", _with_uniform(sd, design / sqrt(3))),
+            for name, part, other in (
+                ("free", free, torch.zeros(N_MAPS)),
+                ("reach", reach, LEVEL * design),
+                ("sd", sd, UNIFORM_SD * design),
             ):
-                laid = part.permute(2, 3, 0, 1).to(columns[name])
+                laid = with_uniform(part.permute(2, 3, 0, 1), other).to(columns[name])
                 columns[name][:, :, some] = laid.masked_fill(~here[..., None], torch.nan)
             mean = (over.square().sum(1) / counts.sum(1).clamp(min=1)).sqrt().permute(1, 2, 0)
             left[:, :, some] = mean.to(left).masked_fill(~here, torch.nan)
@@ -152,23 +146,6 @@ class WeightedMaps(Estimator[WeightedImageSet]):
             readout_time=torch.tensor([end - away], dtype=torch.float64),
         )
         return replace(image, weighting=replace(full, protocol=protocol))
-
-    def _reach_of_design(self, measured: WeightedImageSet) -> Float[Tensor, " maps"]:
-        """Return h of ln T1, ln T2 and ln PD; 0 where no train of low angles was assumed."""
-        none = torch.zeros(N_MAPS)
-        if not any(_has_low_angles(image) for image in measured.images):
-            return none
-        layers = measured.inside.flatten(0, 1).any(0).nonzero()[:, 0]
-        if not len(layers):
-            return none
-        places = torch.linspace(0, len(layers) - 1, 2 + N_PROBED).round().long()[1:-1]
-        chosen = layers[torch.tensor(sorted(set(places.tolist())))]
-        images = (replace(image, signal=image.signal[:, :, chosen]) for image in measured.images)
-        probe = replace(measured, images=tuple(images), mask=measured.mask[:, :, chosen])
-        if not bool(probe.inside.any()):
-            return none
-        low, high = (self._free_values(_with_design(probe, end)) for end in ("lowest", "highest"))
-        return (high - low).abs().median(0).values / 2
 
     def _free_values(self, measured: WeightedImageSet) -> Float[Tensor, "voxels maps"]:
         """Return the logarithms of the maps inside."""
@@ -231,33 +208,6 @@ class WeightedMaps(Estimator[WeightedImageSet]):
                     "field": torch.full((count, 1), measured.field_strength, device=device),
                 },
             )
-
-
-def _has_low_angles(image: WeightedImage) -> bool:
-    return image.weighting.time("nominal_echo_time") is not None
-
-
-def _with_design(measured: WeightedImageSet, end: str) -> WeightedImageSet:
-    """Return the examination with one end of the equivalent echo times of its trains of low angles."""
-    images = []
-    for image in measured.images:
-        nominal = image.weighting.time("nominal_echo_time")
-        if nominal is None:
-            images.append(image)
-            continue
-        echo_time = torch.tensor([getattr(equivalent_train(nominal), end)], dtype=torch.float64)
-        protocol = replace(image.weighting.protocol, echo_time=echo_time)
-        images.append(replace(image, weighting=replace(image.weighting, protocol=protocol)))
-    return replace(measured, images=tuple(images))
-
-
-def _with_uniform(
-    width: Float[Tensor, "batch maps height wide"], other: Float[Tensor, " maps"]
-) -> Float[Tensor, "batch maps height wide"]:
-    """Return widths with those of another error added in quadrature; untouched where it is 0."""
-    if not bool((other > 0).any()):
-        return width
-    return torch.hypot(width, other.to(width)[:, None, None])
 
 
 def notes_of(measured: WeightedImageSet) -> dict[str, str | float | int]:
