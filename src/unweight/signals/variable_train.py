@@ -168,8 +168,8 @@ def _fitted(centre: int, spacing: float, decay: float) -> tuple[float, float]:
         model = ln_train_decay(t1[:-2], t2[:-2], echo_time, nominal, shape)
         return float((model - ln_signal[:-2]).square().sum())
 
-    found = minimize_scalar(misfit, bounds=LN_SHAPES, method="bounded")
-    return float(echo_time), math.exp(float(found.x))
+    result = minimize_scalar(misfit, bounds=LN_SHAPES, method="bounded")
+    return float(echo_time), math.exp(float(result.x))
 
 
 def train_amplitude(

@@ -1,7 +1,6 @@
 """Maps of images with a train of low angles: intervals that include its design, and long trains."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
