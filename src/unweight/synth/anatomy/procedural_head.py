@@ -134,9 +134,7 @@ class HeadShape:
         labels[sinus] = INDEX["vessel"]
         return labels
 
-    def _brain(
-        self, axes: Points, depths: tuple[Field, Field, Field, Field]
-    ) -> UInt8[Tensor, "x y z"]:
+    def _brain(self, axes: Points, depths: tuple[Field, Field, Field, Field]) -> UInt8[Tensor, "x y z"]:
         """Label what lies inside the skull."""
         cerebrum, cerebellum, stem, depth = depths
         points = (axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :])
