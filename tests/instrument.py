@@ -16,7 +16,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import cache_from_source
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, ForwardRef, get_args
+from typing import Any, ForwardRef, cast, get_args
 from unittest.mock import patch
 
 from beartype import BeartypeConf, beartype
@@ -27,6 +27,8 @@ CONF = BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError)
 # What the decorator is called within an instrumented module; raise the number when `Instrument` changes.
 NAME = "_checked_by_the_tests"
 VERSION = "unweight2"
+# The parameter in which beartype's wrapper has the function that it calls.
+INNER = "__beartype_func"
 
 
 def has_shape(hint: object) -> bool:
@@ -40,6 +42,24 @@ def has_shape(hint: object) -> bool:
     return any(has_shape(part) for part in get_args(hint))
 
 
+# The wrapper of each function within a function, by its code: it is defined anew in every call.
+NESTED: dict[CodeType, FunctionType] = {}
+
+
+def typed(function: FunctionType) -> Callable[..., Any]:
+    """Return the function as beartype wraps it; another closure of the same code gets the same wrapper."""
+    known = NESTED.get(function.__code__)
+    if known is not None and known.__annotations__ == function.__annotations__:
+        # Defaults may differ as well, and are the function's own.
+        again = FunctionType(known.__code__, known.__globals__, known.__name__)
+        again.__kwdefaults__ = {**known.__kwdefaults__, INNER: function}
+        return again
+    wrapped: Callable[..., Any] = beartype(conf=CONF)(function)
+    if "<locals>" in function.__qualname__ and INNER in (getattr(wrapped, "__kwdefaults__", None) or ()):
+        NESTED[function.__code__] = cast(FunctionType, wrapped)
+    return wrapped
+
+
 def built(function: FunctionType) -> Callable[..., Any]:
     """Return the function with its arguments and its result checked."""
     check, hints = beartype(conf=CONF), inspect.get_annotations(function).values()
@@ -47,7 +67,7 @@ def built(function: FunctionType) -> Callable[..., Any]:
     # and refuse a name that is there for type checkers alone.
     if inspect.isgeneratorfunction(function) or any(isinstance(hint, str) for hint in hints):
         return jaxtyped(function, typechecker=check)  # type: ignore[no-any-return]
-    wrapped: Callable[..., Any] = check(function)
+    wrapped = typed(function)
     if not any(has_shape(hint) for hint in hints):
         return wrapped
 
@@ -64,11 +84,14 @@ def checked(thing: Any) -> Any:
         if "__dataclass_fields__" in vars(thing) and isinstance(vars(thing).get("__init__"), FunctionType):
             thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
         return thing
-    build = functools.cache(lambda: built(thing))
+    build: Callable[..., Any] | None = None
 
     @functools.wraps(thing)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return build()(*args, **kwargs)
+        nonlocal build
+        if build is None:
+            build = built(thing)
+        return build(*args, **kwargs)
 
     return wrapper
 

@@ -38,9 +38,9 @@ def halved(number: float) -> float:
 def pair(both: Pair | None) -> None: ...
 
 
-def outer() -> Callable[[int], int]:
-    def inner(number: int) -> int:
-        return number
+def outer(offset: int = 0, hint: type = int) -> Callable[[int], int]:
+    def inner(number: hint, factor: int = offset + 1) -> int:
+        return factor * number + offset
 
     return inner
 
@@ -136,6 +136,19 @@ def test_what_is_wrong_is_caught(module: ModuleType, call: Callable[[ModuleType]
 def test_lengths_of_one_call_do_not_bind_another(module: ModuleType) -> None:
     for n in (2, 3):
         assert module.product(torch.ones(n, n), torch.ones(n, n)).shape == (n, n)
+
+
+def test_functions_within_functions_keep_their_own_values(module: ModuleType) -> None:
+    """One wrapper serves all closures of the same code, but not other hints."""
+    functions = [module.outer(offset) for offset in (0, 10, 20)]
+    assert [function(1) for function in (*functions, *functions)] == 2 * [1, 21, 41]
+    assert functions[1](1, 2) == 12
+    for function in functions:
+        with pytest.raises(TypeCheckError):
+            function("1")
+    with pytest.raises(TypeCheckError):
+        module.outer(0, str)(1)
+    assert module.outer()(1) == 1
 
 
 def test_names_in_hints_count_as_shapes() -> None:

@@ -239,17 +239,17 @@ def _made(value: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
 def _packing(root: Path, which: int, value: str) -> None:
     path = _image(root, which)
     stored, plain = path.read_bytes(), bytes(_plain(path))
-    made = {
-        "damaged": stored[:40] + bytes([stored[40] ^ 0xFF]) + stored[41:],
-        "twice": gzip.compress(gzip.compress(plain)),
-        "bomb": gzip.compress(plain + bytes(64 * 2**20), 1) if value == "bomb" else b"",
-        "named wrongly": plain if path.suffix == ".gz" else gzip.compress(plain),
-        "swapped": _swapped(plain),
-        "empty": b"",
-        "two members": gzip.compress(plain[:400]) + gzip.compress(plain[400:]),
-        "tail": stored + b"tail" * 100,
+    made: dict[str, Callable[[], bytes]] = {
+        "damaged": lambda: stored[:40] + bytes([stored[40] ^ 0xFF]) + stored[41:],
+        "twice": lambda: gzip.compress(gzip.compress(plain)),
+        "bomb": lambda: gzip.compress(plain + bytes(64 * 2**20), 1),
+        "named wrongly": lambda: plain if path.suffix == ".gz" else gzip.compress(plain),
+        "swapped": lambda: _swapped(plain),
+        "empty": lambda: b"",
+        "two members": lambda: gzip.compress(plain[:400]) + gzip.compress(plain[400:]),
+        "tail": lambda: stored + b"tail" * 100,
     }
-    path.write_bytes(made[value])
+    path.write_bytes(made[value]())
 
 
 def _swapped(plain: bytes) -> bytes:

@@ -56,7 +56,9 @@ def test_every_key_can_be_uncommented(tmp_path: Path, section: str) -> None:
         path = tmp_path / f"{key}.toml"
         path.write_text(f"[{section}]\n{key} = {example}\n", encoding="utf-8")
         try:
-            arguments = filled(parser().parse_args(["run", "a", "b", "participant"]), read_settings(path))
+            arguments = filled(
+                parser(["run"]).parse_args(["run", "a", "b", "participant"]), read_settings(path)
+            )
         except UnweightError as error:
             pytest.fail(f"[{section}] {key} = {example}: {error}")
         assert arguments.level == "participant"

@@ -33,10 +33,10 @@ def person() -> Pair:
 
 @functools.cache
 def layers() -> Pair:
-    """Twelve layers of the person, through ventricles and deep grey matter: networks work by planes."""
+    """Six layers of the person, through ventricles and deep grey matter: networks work by planes."""
     whole = person()
-    first = whole.target.shape[2] // 2 - 6
-    kept = slice(first, first + 12)
+    first = whole.target.shape[2] // 2 - 3
+    kept = slice(first, first + 6)
     cut = {name: getattr(whole, name)[..., kept] for name in ("channels", "target", "labels")}
     return replace(whole, **cut)
 

@@ -195,8 +195,11 @@ def _draw_slice(axes: Axes, panel: Panel, plane: Plane, index: int) -> None:
         aspect=plane.aspect,
         interpolation="nearest",
     )
+    # Without ticks an axis shows nothing, but would be measured for the layout all the same.
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.xaxis.set_visible(False)
+    axes.yaxis.set_visible(False)
     axes.set_facecolor("black")
 
 

@@ -82,8 +82,8 @@ def test_a_slab_depends_on_seed_and_index_alone() -> None:
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_a_loader_gives_the_same_slabs(n_workers: int) -> None:
-    made = precompute(slabs(), n_workers=n_workers)
-    for index in (1, 4, 7):
+    made = precompute(slabs(length=3), n_workers=n_workers)
+    for index in range(3):
         assert same({name: one[index] for name, one in made.items()}, plain(index))
 
 

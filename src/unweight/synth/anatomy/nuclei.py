@@ -167,14 +167,20 @@ def nucleus_level(
         side: 1 for the right side, -1 for the left.
         points: x, y and z in the reference space, which broadcast [mm].
     """
-    levels = [_ellipsoid_level(shape, (points[0] * side, points[1], points[2])) for shape in SHAPES[name]]
+    levels = [ellipsoid_level(shape, (points[0] * side, points[1], points[2])) for shape in SHAPES[name]]
     level = levels[0]
     for other in levels[1:]:
         level = torch.minimum(level, other)
     return level
 
 
-def _ellipsoid_level(shape: Ellipsoid, points: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "*points"]:
+def ellipsoid_level(shape: Ellipsoid, points: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "*points"]:
+    """Return ρ of one ellipsoid: 1 on its surface.
+
+    Args:
+        shape: An ellipsoid of the right side.
+        points: x, y and z in the reference space, which broadcast [mm].
+    """
     x, y, z = (point - centre for point, centre in zip(points, shape.centre_mm, strict=True))
     cosine, sine = math.cos(shape.yaw), math.sin(shape.yaw)
     across, along = cosine * x + sine * y, -sine * x + cosine * y

@@ -13,17 +13,18 @@ from types import MappingProxyType
 from typing import final
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from unweight.synth.anatomy.labels import Anatomy, centred_affine
-from unweight.synth.anatomy.nuclei import ORDER, nucleus_level
+from unweight.synth.anatomy.nuclei import ORDER, SHAPES, ellipsoid_level
 from unweight.synth.sampling import draw_count, draw_uniform
 from unweight.synth.scanner.fields import SmoothField, axis_positions, draw_field
 from unweight.synth.tissue.materials import INDEX
 
 Field = Float[Tensor, "x y z"]
 Points = tuple[Tensor, Tensor, Tensor]
+Box = tuple[slice, slice, slice]
 Place = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 HALF_EXTENT_MM = (95.0, 125.0, 110.0)
@@ -108,8 +109,12 @@ class HeadShape:
         stem = _depth(points, STEM)
         skull = torch.maximum(torch.maximum(cerebrum, cerebellum), stem) + CSF_MM
         labels = self._outer(points, skull, bumps, depth)
-        inner = self._brain(axes, points, (cerebrum, cerebellum, stem, depth))
-        return torch.where(skull > 0, inner, labels)
+        box = _bounds(skull > 0)
+        if box is not None:
+            cut = (cerebrum[box], cerebellum[box], stem[box], depth[box])
+            inner = self._brain((axes[0][box[0]], axes[1][box[1]], axes[2][box[2]]), cut)
+            labels[box] = torch.where(skull[box] > 0, inner, labels[box])
+        return labels
 
     def _outer(self, points: Points, skull: Field, bumps: Field, depth: Field) -> UInt8[Tensor, "x y z"]:
         """Label what lies around the brain, by the depth below the inside of the skull."""
@@ -119,7 +124,8 @@ class HeadShape:
         labels[head > 0] = INDEX["skin"]
         labels[head > 2.0] = INDEX["fat"]
         labels[(head > 5.0 + 2 * depth) & (around > 0)] = INDEX["muscle"]
-        labels[(_depth(points, SINUS) > 0) & (head > 5.0)] = INDEX["air"]
+        box = _around(points, SINUS)
+        labels[box][(_depth(_cut(points, box), SINUS) > 0) & (head[box] > 5.0)] = INDEX["air"]
         bone = skull + DURA_MM + SKULL_MM
         labels[bone > 0] = INDEX["skull"]
         labels[(bone - SKULL_MM / 2).abs() < 1.0 + 0.6 * depth] = INDEX["marrow"]
@@ -128,11 +134,10 @@ class HeadShape:
         labels[sinus] = INDEX["vessel"]
         return labels
 
-    def _brain(
-        self, axes: Points, points: Points, depths: tuple[Field, Field, Field, Field]
-    ) -> UInt8[Tensor, "x y z"]:
+    def _brain(self, axes: Points, depths: tuple[Field, Field, Field, Field]) -> UInt8[Tensor, "x y z"]:
         """Label what lies inside the skull."""
         cerebrum, cerebellum, stem, depth = depths
+        points = (axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :])
         fissure = points[0].abs() - 0.8
         from_csf = torch.where(cerebrum < FISSURE_DEPTH_MM, torch.minimum(cerebrum, fissure), cerebrum)
         sheets = self.sulci.from_zero(*axes) - self.sulcus_mm
@@ -149,13 +154,17 @@ class HeadShape:
         labels[upper & (from_csf > 0)] = INDEX["grey_matter"]
         labels[upper & (from_csf > self.cortex_mm)] = INDEX["white_matter"]
         labels[(stem > 0) & (points[2] < 0)] = INDEX["white_matter"]
+        side = (points[0].abs(), points[1], points[2])
         for name in ORDER:
-            level = nucleus_level(name, 1.0, (points[0].abs(), points[1], points[2]))
-            labels[(level < NUCLEUS_LEVEL) & _is_tissue(labels)] = INDEX[name]
+            for ellipsoid in SHAPES[name]:
+                reach = NUCLEUS_LEVEL * max(ellipsoid.radii_mm)
+                box = _around(side, (ellipsoid.centre_mm, (reach, reach, reach)))
+                level = ellipsoid_level(ellipsoid, _cut(side, box))
+                labels[box][(level < NUCLEUS_LEVEL) & _is_tissue(labels[box])] = INDEX[name]
         for middle, radii in VENTRICLES.values():
             sizes = (radii[0] * self.ventricles, radii[1], radii[2] * self.ventricles**0.5)
-            side = (points[0].abs(), points[1], points[2])
-            labels[_depth(side, (middle, sizes)) > 0] = INDEX["csf"]
+            box = _around(side, (middle, sizes))
+            labels[box][_depth(_cut(side, box), (middle, sizes)) > 0] = INDEX["csf"]
         return labels
 
 
@@ -207,8 +216,39 @@ def _depth(points: Points, place: Place) -> Field:
         ((offset / radius) ** 2 for offset, radius in zip(offsets[1:], radii[1:], strict=True)),
         (offsets[0] / radii[0]) ** 2,
     )
-    level = square.sqrt()
-    return level * (1 - level) / (slope.sqrt() + 1e-6 / max(radii))
+    # In place: whole heads are large.
+    level, steepness = square.sqrt_(), slope.sqrt_().add_(1e-6 / max(radii))
+    return (1 - level).mul_(level).div_(steepness)
+
+
+def _around(points: Points, place: Place) -> Box:
+    """Return the part of a grid that holds an ellipsoid, with a millimetre around it; it may be empty."""
+    middle, radii = place
+    near = [
+        (point.flatten() - centre).abs() <= radius + 1
+        for point, centre, radius in zip(points, middle, radii, strict=True)
+    ]
+    parts = [_span(axis) for axis in near]
+    return parts[0], parts[1], parts[2]
+
+
+def _bounds(inside: Bool[Tensor, "x y z"]) -> Box | None:
+    """Return the smallest part of a grid that holds all true voxels, None if there is none."""
+    if not bool(inside.any()):
+        return None
+    in_plane = inside.any(2)
+    return _span(in_plane.any(1)), _span(in_plane.any(0)), _span(inside.any(0).any(0))
+
+
+def _span(inside: Bool[Tensor, " n"]) -> slice:
+    """Return the range from the first to the last true voxel."""
+    places = inside.nonzero()
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)
+
+
+def _cut(points: Points, box: Box) -> Points:
+    """Return the points of a part of the grid, which broadcast as those of the whole."""
+    return points[0][box[0]], points[1][:, box[1]], points[2][:, :, box[2]]
 
 
 def _is_tissue(labels: UInt8[Tensor, "x y z"]) -> Tensor:
