@@ -369,6 +369,16 @@ def test_scans_outside_the_training_are_refused_or_marked(
     assert sentence in html.unescape((out / "sub-01.html").read_text())
 
 
+def test_the_method_for_a_scan_is_named(tree: Path, mask: str, tmp_path: Path, capsys: CAPTURE) -> None:
+    words = (tree, "-o", tmp_path / "out", "--no-phase", "--mask", mask, "--flip", 6, "--quiet")
+    assert run("mprage", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "a flip angle of 6 degrees" in said and "Use --method conditioned" in said
+    assert run("mprage", *words[:-2], 2, "--quiet") == 2
+    assert "conditioned" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_of_other_sources_are_not_overwritten(
     files: tuple[Path, Path], tree: Path, mask: str, weights: Path, tmp_path: Path, capsys: CAPTURE
 ) -> None:

@@ -16,8 +16,8 @@ from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.volume import open_volume
 from unweight.bids.read import Series, source_of
 from unweight.bids.series.readout import Echoes, check_echoes
-from unweight.core.acquisition import SignalKind
-from unweight.core.errors import InputError, UsageError
+from unweight.core.acquisition import Acquisition, SignalKind
+from unweight.core.errors import InputError, MissingValuesError, ProtocolError, UsageError
 from unweight.core.maps import ParameterMaps
 from unweight.fit.susceptibility import SusceptibilityFit
 from unweight.learn.mprage.estimator import T1W_IMAGE, EchoT1w
@@ -27,6 +27,7 @@ from unweight.learn.pairs.echo_channels import Conditions
 from unweight.learn.pairs.planes import Planes
 from unweight.learn.pairs.scan_range import NEEDED, range_of_card
 from unweight.learn.training.model_card import Card
+from unweight.learn.training.weights import available, card_of
 from unweight.mapping.brain import MaskOptions
 from unweight.mapping.device import device_for
 from unweight.mapping.inputs import FoundImages, SeriesInput
@@ -202,7 +203,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             scans=range_of_card(self.card.ranges),
             any_scan=self.options.any_scan,
         )
-        estimator.accept(read.acquisition)
+        self._accept(estimator, read.acquisition)
         doubts = estimator.doubts(read.acquisition)
         feedback.line(f"{label}: R2* and susceptibility")
         prepared = estimator.prepare(acquisition, estimator.fit if conditions.chi else None)
@@ -249,6 +250,24 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             faults=read.faults,
         )
 
+    def _accept(self, estimator: EchoT1w, measured: Acquisition) -> None:
+        """Return if the network was trained for such a scan.
+
+        Raises:
+            MissingValuesError: Flip angle or TR is not known.
+            ProtocolError: It was not; the remedy names a method that was, if there is one.
+        """
+        try:
+            estimator.accept(measured)
+        except MissingValuesError:
+            raise
+        except ProtocolError as error:
+            others = _methods_for(measured, self.options)
+            if not others:
+                raise
+            names = " or ".join(f"--method {name}" for name in others)
+            raise ProtocolError(error.problem, remedy=f"Use {names}, trained for such scans.") from error
+
     def _has_mask(self, read: Series) -> bool:
         return self.options.images.mask is not None or (
             not read.files and read.acquisition.mask is not None
@@ -270,6 +289,18 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
                 raise InputError("is not one volume", remedy="Give one volume.", path=path)
             known[name] = volume.data.float()
         return known
+
+
+def _methods_for(measured: Acquisition, options: MprageOptions) -> list[str]:
+    """Return the other methods whose weights are there and were trained for such a scan."""
+    there = available(options.weights)
+    return [
+        item.name
+        for item in methods(FAMILY)
+        if item.name != options.method
+        and item.weights in there
+        and not range_of_card(card_of(item.weights, options.weights).ranges).outside(measured)
+    ]
 
 
 def _origins(maps: ParameterMaps, known: Mapping[str, Tensor]) -> dict[str, str]:

@@ -287,7 +287,6 @@ METHODS = (
         card="Synthetic T1w (MPRAGE) image from multi-echo gradient echo by a U-Net with flip angle, TR "
         "and echo times as inputs, with standard deviation.",
         compared=False,
-        shipped=False,
     ),
     Method(
         name="gan",
