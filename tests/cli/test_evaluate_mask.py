@@ -34,7 +34,7 @@ def balls(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_parts(anatomy: Anatomy, generator: object) -> LabelledHead:
         return replace(ball_head(eyes=True), subject=anatomy.subject)
 
-    for module in ("mask_training", "evaluate_mask"):
+    for module in ("training.head_training", "evaluate_mask"):
         monkeypatch.setattr(f"unweight.cli.{module}.procedural_heads", lambda seed, counts: Balls())
     monkeypatch.setattr("unweight.cli.evaluate_mask.with_parts", with_parts)
     monkeypatch.setattr("unweight.learn.brain_mask.heads.with_parts", with_parts)

@@ -107,9 +107,9 @@ def test_what_no_sidecar_tells_is_asked_for(
 def test_timings_beyond_the_training_are_refused(
     masked: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words_of(masked, tmp_path, "--t2w-te", "0.4")) == 2
+    assert main(words_of(masked, tmp_path, "--t2w-te", "0.18")) == 2
     said = capsys.readouterr().err
-    assert "TE 0.4 s of the T2w" in said and "was trained for" in said
+    assert "TE 0.18 s of the T2w" in said and "was trained for" in said
 
 
 def test_images_on_another_axis_order_give_maps_on_theirs(masked: dict[str, str], tmp_path: Path) -> None:

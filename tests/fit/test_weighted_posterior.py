@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unweight.fit.weighted_posterior import WeightedPosterior, WeightedVoxelPosterior, moments
-from unweight.signals.weighted import weighted_signal
+from unweight.signals.weighted import N_TIMINGS, weighted_signal
 from unweight.synth.protocols.standard import mprage, routine_contrasts
 from unweight.synth.simulate_weighted import weighting_of
 
@@ -91,7 +91,7 @@ def test_it_is_the_posterior_of_brute_force(t1w: str, tissue: int) -> None:
 
 def test_without_images_it_is_the_prior() -> None:
     """ln T1 is even from end to end: its sd is its width over √12."""
-    rows = torch.full((3, 9), math.nan, dtype=torch.float64)
+    rows = torch.full((3, N_TIMINGS), math.nan, dtype=torch.float64)
     empty = torch.full((1, 3, 2), math.nan, dtype=torch.float64)
     found = posterior((empty, empty), rows, FINE, [False] * 3)
     ends = [math.log(end) for end in FINE.t1]

@@ -64,10 +64,20 @@ def test_what_a_scanner_does_not_write_is_asked_for(
     assert full.assessments["T1w"].fitness is Fitness.READY
 
 
-def test_an_exam_of_which_one_image_can_be_used_is_refused_with_all_reasons(
+def test_an_exam_of_3d_images_is_mapped_as_it_is(
     shared_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
     choice = choice_of(shared_data, tmp_path, "space", {})
+    check_choice(choice)
+    assert list(choice.chosen) == ["T1w", "T2w", "FLAIR"]
+    assert {item.fitness for item in choice.assessments.values()} == {Fitness.READY}
+
+
+def test_an_exam_of_which_one_image_can_be_used_is_refused_with_all_reasons(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    beyond = GivenWeighting(echo_time=0.18)
+    choice = choice_of(shared_data, tmp_path, "space", {"T2w": beyond, "FLAIR": beyond})
     with pytest.raises(ProtocolError) as caught:
         check_choice(choice)
     assert "T2w" in caught.value.problem and "FLAIR" in caught.value.problem

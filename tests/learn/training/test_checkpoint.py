@@ -97,7 +97,7 @@ def test_digest_tells_trainings_apart() -> None:
 
 def test_snapshot_of_another_training_is_refused(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "a.safetensors", snapshot())
-    with pytest.raises(UsageError, match=r"another plan, seed, network.*Choose another folder"):
+    with pytest.raises(UsageError, match=r"different plan, seed, network.*Choose another folder"):
         read_snapshot(tmp_path / "a.safetensors", training_digest(PLAN, 2, NETWORK, 1))
 
 

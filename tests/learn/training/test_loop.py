@@ -278,7 +278,7 @@ def test_folder_of_another_training_is_refused(tmp_path: Path, change: str) -> N
     run(folder=tmp_path)
     plan = replace(PLAN, learning_rate=0.1) if change == "plan" else PLAN
     task = Line(line=nn.Linear(4, 1)) if change == "network" else Line(noise=0.1)
-    with pytest.raises(UsageError, match="another plan, seed, network or number of processes"):
+    with pytest.raises(UsageError, match="different plan, seed, network or number of processes"):
         train(task, draw, plan, seed=6 if change == "seed" else 5, device=CPU, folder=tmp_path)
 
 
