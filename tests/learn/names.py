@@ -14,5 +14,11 @@ SHIPPED = tuple(item.weights for item in trained_methods() if item.shipped)
 FROM_SERIES = tuple(item.weights for item in trained_methods() if item.family == "t1")
 FROM_HEADS = tuple(item.weights for item in trained_methods() if item.family == "mask")
 FROM_WEIGHTED = tuple(item.weights for item in trained_methods() if item.family == "weighted")
-FROM_ECHOES = tuple(item.weights for item in trained_methods() if item.family == "mprage" and item.shipped)
+T1W_CONDITIONED = "mprage-conditioned"
+# Those that take echoes without flip angle and TR.
+FROM_ECHOES = tuple(
+    item.weights
+    for item in trained_methods()
+    if item.family == "mprage" and item.weights != T1W_CONDITIONED
+)
 FROM_PAIRS = tuple(name for name in METHODS if isinstance(trainable(name), PairMethod))
