@@ -6,16 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.learn.names import FROM_ECHOES, STRUCTURES
+from tests.learn.names import FROM_ECHOES, STRUCTURES, T1W_CONDITIONED
 from unweight.core.seeding import seeded_generator
 from unweight.learn.mprage.methods import load_network, load_synthesiser
 from unweight.learn.pairs.cohort import CohortRecipe, person_pair
 from unweight.learn.pairs.echo_channels import LEVEL, MASK, Conditions
 from unweight.learn.pairs.pair import DATA_RANGE, Pair
+from unweight.learn.pairs.scan_range import plain_scan, scan_features
 from unweight.learn.segmentation.structures import find_structures
 from unweight.metrics.image_quality import psnr
 from unweight.metrics.structures import LABELS
 from unweight.synth.anatomy.procedural_head import procedural_head
+from unweight.synth.protocols.standard import eight_echoes
 
 
 @functools.cache
@@ -45,12 +47,13 @@ def inside(pair: Pair) -> torch.Tensor:
     return pair.channels[MASK] > 0
 
 
-@pytest.mark.parametrize("name", FROM_ECHOES)
+@pytest.mark.parametrize("name", [*FROM_ECHOES, T1W_CONDITIONED])
 def test_images_are_like_the_true_one(name: str) -> None:
     pair = layers()
     truth, mask = pair.target.float(), inside(pair)
     made, card = load_synthesiser(name)
-    found = made(pair.channels.float())
+    scan = scan_features(plain_scan(eight_echoes().protocol)) if name == T1W_CONDITIONED else None
+    found = made(pair.channels.float(), Conditions(scan=scan))
     # What anyone could say without a network: the level, brought to the mean and spread of the truth.
     level = pair.channels[LEVEL].float()[mask]
     guess = torch.zeros_like(truth)
