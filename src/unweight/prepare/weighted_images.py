@@ -29,7 +29,6 @@ from unweight.bids.series.weighted import (
     CONTRASTS,
     GivenWeighting,
     estimated_repetition,
-    estimated_train,
     told_of,
     weighting_from,
 )
@@ -51,7 +50,7 @@ from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.resample import resampled, resampled_mask
 from unweight.prepare.rigid import REMEDY as REGISTER_ELSEWHERE
 from unweight.prepare.rigid import RigidRegistration
-from unweight.signals.variable_train import EquivalentTrain
+from unweight.signals.variable_train import EquivalentTrain, equivalent_train
 
 LOG = logging.getLogger(__name__)
 NOTHING_GIVEN = GivenWeighting()
@@ -139,11 +138,10 @@ class ReadExamination:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
-    """One image with what is known of it; the time between inversions and the train if estimated."""
+    """One image with what is known of it; the time between inversions if it was estimated."""
 
     entry: Entry
     estimate: EstimatedCycle | None
-    train: EquivalentTrain | None
     weighting: Weighting
     values: Float[Tensor, "x y z"]
     grid: Grid
@@ -215,7 +213,10 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         f"the time between inversions of the {name} was estimated: {text}"
         for name, text in estimates.items()
     ]
-    trains = {name: _equivalent(item.train) for name, item in read.items() if item.train is not None}
+    nominal = {name: item.weighting.time("nominal_echo_time") for name, item in read.items()}
+    trains = {
+        name: _equivalent(equivalent_train(time)) for name, time in nominal.items() if time is not None
+    }
     remarks += [f"the echo time of the {name} was estimated: {text}" for name, text in trains.items()]
     estimates |= {name: "; ".join(filter(None, (estimates.get(name), trains[name]))) for name in trains}
     remarks += [f"the {name} was acquired after a contrast agent; {AGENT}" for name in _after_agent(read)]
@@ -297,7 +298,6 @@ def _read(name: str, files: MapsFiles) -> _Read:
     return _Read(
         entry=entry,
         estimate=estimated_repetition(name, entry.sidecar, given),
-        train=estimated_train(name, entry.sidecar, given),
         weighting=weighting,
         values=_magnitude(values, entry.path),
         grid=volume.grid,

@@ -130,25 +130,6 @@ def estimated_repetition(contrast: str, sidecar: Sidecar, given: GivenWeighting)
     return estimated_cycle(info) if readout_repetition(info) else None
 
 
-def estimated_train(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> EquivalentTrain | None:
-    """Return the train of low angles that `weighting_from` assumed for a nominal echo time, if it did.
-
-    Args:
-        contrast: One of CONTRASTS.
-        sidecar: Of the image.
-        given: What the caller says.
-
-    Raises:
-        InputError: A field has the wrong type.
-        ProtocolError: The readout has no model here.
-    """
-    info = _with_given(sidecar, given)
-    echo = timing_of(info).echo_time
-    if echo is None or (given.readout or _readout(contrast, info)) is not Readout.TURBO_SPIN_ECHO:
-        return None
-    return _low_angles(echo, info)
-
-
 def _low_angles(echo_time: float, sidecar: Sidecar) -> EquivalentTrain | None:
     """Return the train of low angles of an image, if its echo time is the nominal one of such a train."""
     if sidecar.fields.get("MRAcquisitionType") == "2D" or not LOW_ANGLES[0] <= echo_time <= LOW_ANGLES[1]:
