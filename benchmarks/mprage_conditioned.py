@@ -8,18 +8,18 @@ central axial slices and, in parentheses, the coverage of the 90 % interval.
 
 import argparse
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.pairs.echo_channels import CHI, MASK, Conditions
-from unweight.learn.pairs.pair import DATA_RANGE, Pair, load_pair
-from unweight.learn.pairs.pair_data import features_of
+from unweight.learn.pairs.pair import DATA_RANGE, load_pair
+from unweight.learn.pairs.pair_data import central_slices, features_of
 from unweight.learn.pairs.planes import Planes
 from unweight.learn.pairs.scan_range import FIELD_STRENGTH, SCAN, SNR, Ends
 from unweight.metrics.image_quality import psnr
 
-N_SLICES, FEWEST_VOXELS = 8, 500
+FEWEST_VOXELS = 500
 TOLERANCE, NORMAL = 0.02, 1.6449
 NAMES = ("mprage-unet", "mprage-conditioned")
 NOT_COMPARED = (FIELD_STRENGTH, SNR, "voxel_mm")
@@ -31,17 +31,6 @@ class Scan:
     within: bool
     psnr: tuple[float, ...]
     coverage: tuple[float, ...]
-
-
-def central(pair: Pair) -> Pair:
-    middle = pair.target.shape[2] // 2
-    some = slice(max(0, middle - N_SLICES // 2), middle + N_SLICES // 2)
-    return replace(
-        pair,
-        channels=pair.channels[..., some],
-        target=pair.target[..., some],
-        labels=pair.labels[..., some],
-    )
 
 
 def is_within(scan: dict[str, float], ranges: dict[str, Ends]) -> bool:
@@ -64,7 +53,7 @@ def main() -> None:
     ]
     scans = []
     for path in sorted(options.pairs.glob("*.safetensors")):
-        pair = central(load_pair(path))
+        pair = central_slices(load_pair(path))
         channels, truth = pair.channels.float(), pair.target.float()
         inside = channels[MASK] > 0
         if int(inside.sum()) < FEWEST_VOXELS:
