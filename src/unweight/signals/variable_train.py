@@ -31,7 +31,6 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from unweight.core.errors import UsageError
@@ -48,6 +47,7 @@ REFERENCE_T1, REFERENCE_T2 = REFERENCE = (1.10, 0.085)
 WATERS = ((0.85, 0.070), (1.40, 0.095), (1.30, 0.130), (2.20, 0.250), (4.30, 1.90))
 UNRELAXED = (1e6, 1e6)
 LN_SHAPES = (-2.0, 3.0)
+N_SHAPES, N_ROUNDS = 41, 6
 LEAST = 1e-3  # of 1 + θ·s, where T2 is longer than T1
 
 
@@ -163,13 +163,14 @@ def _fitted(centre: int, spacing: float, decay: float) -> tuple[float, float]:
     echo_time = -REFERENCE_T2 * ln_signal[-2]
     nominal = torch.tensor(centre * spacing, dtype=torch.float64)
 
-    def misfit(ln_shape: float) -> float:
-        shape = torch.tensor(math.exp(ln_shape), dtype=torch.float64)
-        model = ln_train_decay(t1[:-2], t2[:-2], echo_time, nominal, shape)
-        return float((model - ln_signal[:-2]).square().sum())
-
-    result = minimize_scalar(misfit, bounds=LN_SHAPES, method="bounded")
-    return float(echo_time), math.exp(float(result.x))
+    low, high = LN_SHAPES
+    for _ in range(N_ROUNDS):  # scipy.optimize would take longer to import than this takes
+        grid = torch.linspace(low, high, N_SHAPES, dtype=torch.float64)
+        model = ln_train_decay(t1[:-2], t2[:-2], echo_time, nominal, grid.exp()[:, None])
+        best = float(grid[(model - ln_signal[:-2]).square().sum(-1).argmin()])
+        step = (high - low) / (N_SHAPES - 1)
+        low, high = best - step, best + step
+    return float(echo_time), math.exp(best)
 
 
 def train_amplitude(
