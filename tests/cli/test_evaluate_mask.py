@@ -37,7 +37,7 @@ def balls(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("training.head_training", "evaluate_mask"):
         monkeypatch.setattr(f"unweight.cli.{module}.procedural_heads", lambda seed, counts: Balls())
     monkeypatch.setattr("unweight.cli.evaluate_mask.with_parts", with_parts)
-    monkeypatch.setattr("unweight.learn.brain_mask.heads.with_parts", with_parts)
+    monkeypatch.setattr("unweight.learn.labelled_heads.store.with_parts", with_parts)
 
 
 def test_scores_and_a_table(tmp_path: Path, capsys: CAPTURE) -> None:

@@ -14,7 +14,7 @@ from tests.learn.lessons import head, narrow
 from tests.learn.pairs.brains import pair
 from tests.synth.anatomy.balls import ball_head
 from unweight.core.estimator import Progress
-from unweight.learn.brain_mask.method import MaskData, MaskMethod
+from unweight.learn.labelled_heads.data import HeadMethod
 from unweight.learn.pairs.pair_data import PairData
 from unweight.learn.t1.diffusor import PUBLISHED
 from unweight.learn.t1.posterior_task import posterior_config
@@ -107,8 +107,8 @@ def trained(
         if isinstance(source, SlabSource):
             heads = Heads(train=(head("a"),), validation=(head("b"),))
             data = SlabData(source=source, heads=heads, folder=folder, callback=callback)
-        if isinstance(source, MaskMethod):
-            data = MaskData(train=(ball_head(),), validation=(replace(ball_head(), subject="another"),))
+        if isinstance(source, HeadMethod):
+            data = source.data((ball_head(),), (replace(ball_head(), subject="another"),))
         learned = train_model(
             short_recipe(method),
             data,

@@ -10,7 +10,7 @@ from unweight.benchmark.mask.scores import mask_numbers
 from unweight.core.errors import InputError, UsageError
 from unweight.core.seeding import seeded_generator
 from unweight.learn.brain_mask.finder import NetworkBrain
-from unweight.learn.brain_mask.heads import procedural_heads
+from unweight.learn.labelled_heads.store import procedural_heads
 from unweight.learn.training.model_card import CardText
 from unweight.learn.training.trainable import Assessment, new_network
 from unweight.learn.training.trainer import card_of

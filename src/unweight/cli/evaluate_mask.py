@@ -13,7 +13,7 @@ from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation, report_m
 from unweight.cli.terminal import progress
 from unweight.core.seeding import seeded_generator
 from unweight.heads.source import TEST, head_source
-from unweight.learn.brain_mask.heads import procedural_heads
+from unweight.learn.labelled_heads.store import procedural_heads
 from unweight.metrics.scores import Score
 from unweight.prepare.brain_finder import BrainFinder
 from unweight.synth.anatomy.head_parts import LabelledHead, with_parts

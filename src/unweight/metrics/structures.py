@@ -16,6 +16,8 @@ from unweight.synth.tissue.materials import MATERIALS
 TISSUES = ("csf", "grey_matter", "white_matter")
 DEEP = ("caudate", "putamen", "pallidum", "thalamus")
 STRUCTURES = ("background", *TISSUES, *DEEP)
+VENTRICLE = "lateral_ventricle"
+BRAIN_CLASSES = (*STRUCTURES, VENTRICLE)  # of the segmentation of any contrast
 LABELS = {name: label for label, name in enumerate(STRUCTURES)}
 WITHIN_WHITE = ("red_nucleus", "substantia_nigra", "dentate", "ms_lesion", "tumour", "oedema")
 

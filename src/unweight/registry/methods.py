@@ -328,6 +328,22 @@ METHODS = (
         compared=False,
     ),
     Method(
+        name="any-contrast",
+        family="segmentation",
+        summary="a network for images of any contrast",
+        target="unweight.learn.training.trainable:load_network",
+        weights="brain-segmentation",
+        score="+dice",
+        trainable="unweight.learn.segmentation.any_contrast:SEGMENTATION_METHOD",
+        algorithm="3-D U-Net for tissues, lateral ventricles and deep grey nuclei",
+        reference="Billot et al., Med Image Anal 86:102789, 2023",
+        card="Tissues, lateral ventricles and deep grey nuclei, left and right, in a head image of any "
+        "contrast.",
+        usage="segment",
+        offered=False,
+        compared=False,
+    ),
+    Method(
         name="classical",
         family="mask",
         summary="threshold and morphology",

@@ -13,7 +13,7 @@ everything but the brain may be cut away, and the field of view may end.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -39,7 +39,7 @@ FAT = ("fat", "marrow")
 CENTRE_SPREAD_MM = 22.0
 TURN, WARP_MM, WARP_KNOTS = math.radians(18.0), 4.0, 5
 TINY = 1e-6
-GRID_MM = 2.0
+TEXTURE_KNOTS = (6, 24)
 MARGIN = 12
 Patch = Float[Tensor, "x y z"]
 
@@ -59,6 +59,9 @@ class AnyContrast:
         stripped: Share of images with nothing but the brain and a margin.
         defaced: Share of images with a cut through the face.
         lesions: Share of images with lesions or cavities.
+        grid_mm: Voxels of the grid [mm].
+        anywhere: Share of images whose middle is any voxel of the brain.
+        texture: Largest standard deviation of the logarithm of a texture within tissues.
     """
 
     physical: float = 0.5
@@ -70,6 +73,9 @@ class AnyContrast:
     stripped: float = 0.06
     defaced: float = 0.12
     lesions: float = 0.25
+    grid_mm: float = field(default=2.0, metadata={"newer": True})
+    anywhere: float = field(default=0.0, metadata={"newer": True})
+    texture: float = field(default=0.0, metadata={"newer": True})
 
 
 @final
@@ -81,17 +87,19 @@ class ContrastSample:
         image: Of any scale, 0 outside the field of view.
         distance: Signed distance to the surface of the brain, negative inside [mm].
         visible: Where there is an image.
+        places: Where each voxel lies in the head, as indices of its labels.
     """
 
     image: Patch
     distance: Patch
     visible: Bool[Tensor, "x y z"]
+    places: Float[Tensor, "x y z 3"]
 
 
 def draw_images(
     head: LabelledHead, patch: int, prior: AnyContrast, generator: torch.Generator, count: int = 1
 ) -> tuple[ContrastSample, ...]:
-    """Return images of one random acquisition of a head on cubic grids of 2 mm voxels.
+    """Return images of one random acquisition of a head on cubic grids.
 
     Place, direction, shape, bias field and what is cut off differ from image to image.
 
@@ -113,10 +121,12 @@ def draw_images(
         image = _sampled(volume, (2 * (places - first) + 1) / length - 1, padding="zeros")
         distance = _sampled(head.distance, (2 * places + 1) / size - 1, padding="border")
         visible = ((places >= 0) & (places <= size - 1)).all(-1)
+        if prior.texture > 0:
+            image = image * _texture(patch, prior, generator)
         image = image * _bias(patch, prior, generator)
         image = _with_lesions(image, distance, prior, generator)
         image, visible = _cut(image, distance, visible, prior, generator)
-        images.append(ContrastSample(image=image, distance=distance, visible=visible))
+        images.append(ContrastSample(image=image, distance=distance, visible=visible, places=places))
     return tuple(images)
 
 
@@ -225,13 +235,13 @@ def _acquired(
     """Return the head in the voxels of the acquisition, never finer than the grid, with noise and ghost."""
     levels = draw_levels(prior, generator)
     volume = torch.from_numpy(levels.numpy()[labels.numpy()])
-    fine = draw_uniform((GRID_MM, 2.4), generator)
+    fine = draw_uniform((prior.grid_mm, 1.2 * prior.grid_mm), generator)
     sizes = [fine, fine, fine]
     if bernoulli(0.6, generator):
         thick = draw_log_uniform((fine, prior.largest_voxel_mm), generator)
         sizes[draw_count(0, 2, generator)] = thick
     elif bernoulli(0.4, generator):
-        sizes = [draw_uniform((GRID_MM, 4.0), generator)] * 3
+        sizes = [draw_uniform((prior.grid_mm, 2 * prior.grid_mm), generator)] * 3
     shape = [max(8, round(n / size)) for n, size in zip(volume.shape, sizes, strict=True)]
     coarse = F.interpolate(volume[None, None], size=shape, mode="area")
     if bernoulli(0.3, generator):
@@ -259,6 +269,9 @@ def _places(
     middle = 2 * inside[:: max(1, len(inside) // 5000)].mean(0) + 0.5  # index of the labels
     spread = CENTRE_SPREAD_MM * torch.randn(3, generator=generator)
     spread[2] -= 8.0  # more of the neck than of the air above
+    if prior.anywhere > 0 and bernoulli(prior.anywhere, generator):
+        middle = 2 * inside[draw_count(0, len(inside) - 1, generator)] + 0.5
+        spread = torch.zeros(3)
     turns = TURN * torch.randn(3, generator=generator).clamp(-2, 2) / 1.5
     matrix = _rotation(turns) * torch.exp(0.09 * torch.randn(3, generator=generator))
     if bernoulli(0.5, generator):
@@ -268,7 +281,7 @@ def _places(
         signs = 2.0 * torch.randint(0, 2, (3,), generator=generator) - 1
         matrix = (matrix @ torch.diag(signs))[:, order]
         spread = 0.4 * spread
-    steps = (torch.arange(patch) - (patch - 1) / 2) * GRID_MM
+    steps = (torch.arange(patch) - (patch - 1) / 2) * prior.grid_mm
     parts = [
         (steps[:, None] * matrix[:, axis]).reshape([patch if at == axis else 1 for at in range(3)] + [3])
         for axis in range(3)
@@ -300,6 +313,13 @@ def _sampled(
 def _smooth(patch: int, knots: int, generator: torch.Generator) -> Patch:
     drawn = torch.randn(1, 1, knots, knots, knots, generator=generator)
     return F.interpolate(drawn, size=[patch] * 3, mode="trilinear")[0, 0]
+
+
+def _texture(patch: int, prior: AnyContrast, generator: torch.Generator) -> Patch:
+    """Return what the signal of tissue is multiplied by: variation of two sizes within a tissue."""
+    strength = prior.texture * float(torch.rand((), generator=generator))
+    parts = sum((_smooth(patch, knots, generator) for knots in TEXTURE_KNOTS), torch.zeros(()))
+    return torch.exp(strength * parts)
 
 
 def _bias(patch: int, prior: AnyContrast, generator: torch.Generator) -> Patch:

@@ -20,7 +20,7 @@ from unweight.cli.training.record import FOLDER, TrainingRecord
 from unweight.cli.training.sources import PairTraining, SlabTraining, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.files.atomic import write_bytes_atomic
-from unweight.learn.brain_mask.method import MaskMethod
+from unweight.learn.labelled_heads.data import HeadMethod
 from unweight.learn.pairs.pair_data import PairMethod
 from unweight.learn.training.comparison import Comparison, comparison
 from unweight.learn.training.execution import Precision, current_rank
@@ -72,7 +72,7 @@ def _source(options: TrainOptions) -> TrainingSource:
         return SlabTraining(options=options, source=method)
     if isinstance(method, PairMethod):
         return PairTraining(options=options, method=method)
-    if isinstance(method, MaskMethod):
+    if isinstance(method, HeadMethod):
         return HeadTraining(options=options, method=method)
     raise UsageError(f"{options.method} is not trained from the command line")
 

@@ -1,4 +1,4 @@
-"""What `unweight train brain-mask` learns from: labelled heads, kept beside the training."""
+"""Labelled heads for `unweight train brain-mask` and `brain-segmentation`, kept beside the training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from unweight.cli.training.sources import LEARNING, OPTIONS, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.heads.source import TRAIN as TRAIN_PART
 from unweight.heads.source import BrainwebHeads, HeadSource, record_of_folder
-from unweight.learn.brain_mask.heads import MakeAnatomy, labelled_heads, procedural_heads
-from unweight.learn.brain_mask.method import MaskData, MaskMethod
+from unweight.learn.labelled_heads.store import MakeAnatomy, labelled_heads, procedural_heads
+from unweight.learn.labelled_heads.data import HeadData, HeadMethod
 from unweight.learn.training.loop import TrainingCallback
 from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.trainable import TrainingData
@@ -36,7 +36,7 @@ class HeadTraining(TrainingSource):
     """
 
     options: TrainOptions
-    method: MaskMethod
+    method: HeadMethod
     samples: ClassVar[str] = "images"
     keeps_base: ClassVar[bool] = False
 
@@ -71,18 +71,16 @@ class HeadTraining(TrainingSource):
 
     def data(
         self, recipe: Recipe[Any, Any], n_workers: int, folder: Path, callback: TrainingCallback
-    ) -> MaskData:
+    ) -> HeadData:
         """Return the heads; what is not kept yet is computed."""
         parts = {part: self._heads(recipe, part, folder / HEADS, callback) for part in LEARNING}
-        return MaskData(train=parts[LEARNING[0]], validation=parts[LEARNING[1]])
+        return self.method.data(parts[LEARNING[0]], parts[LEARNING[1]])
 
     def description(self, recipe: Recipe[Any, Any], data: TrainingData) -> str:
         """Return whose heads."""
-        if not isinstance(data, MaskData):
+        if not isinstance(data, HeadData):
             return ""
-        train, validation = (
-            ", ".join(head.subject for head in part) for part in (data.train, data.validation)
-        )
+        train, validation = data.names()
         return f"images of {train}; scored on {validation}"
 
     def _sources(self, recipe: Recipe[Any, Any]) -> Mapping[str, HeadSource]:

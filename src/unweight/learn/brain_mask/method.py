@@ -21,7 +21,9 @@ from torch.nn import functional as F
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
-from unweight.learn.brain_mask.network import SCALE_MM, normalised
+from unweight.learn.brain_mask.network import SCALE_MM
+from unweight.learn.labelled_heads.data import HeadData, HeadMethod, HeadRecipe
+from unweight.learn.labelled_heads.images import normalised
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
 from unweight.learn.training.trainable import (
@@ -31,8 +33,6 @@ from unweight.learn.training.trainable import (
     RecipeTypes,
     Samples,
     Task,
-    TrainableMethod,
-    TrainingData,
     Validator,
 )
 from unweight.nets.volume_unet import VolumeUNet, VolumeUNetConfig
@@ -40,7 +40,7 @@ from unweight.registry import trained_method
 from unweight.synth.anatomy.head_parts import LabelledHead
 from unweight.synth.any_contrast import AnyContrast, ContrastSample, draw_images
 
-MaskRecipe = Recipe[AnyContrast, VolumeUNetConfig]
+MaskRecipe = HeadRecipe
 NEAR_MM, NEAR_WEIGHT, SOFT_MM = 5.0, 4.0, 1.0
 N_CHECKED, N_ASSESSED = 4, 24
 N_TOGETHER = 2  # images of one acquisition in a batch
@@ -113,40 +113,12 @@ class MaskBatches:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MaskData(TrainingData):
-    """Whose heads are for what.
-
-    Attributes:
-        train: To learn from.
-        validation: To score on.
-    """
-
-    train: tuple[LabelledHead, ...]
-    validation: tuple[LabelledHead, ...]
-
-    def __post_init__(self) -> None:
-        both = {head.subject for head in self.train} & {head.subject for head in self.validation}
-        if both or not self.train or not self.validation:
-            raise UsageError(
-                f"{len(self.train)} heads for training and {len(self.validation)} for validation, "
-                f"{len(both)} of them for both",
-                remedy="Both need at least one, and none may be in both.",
-            )
+class MaskData(HeadData):
+    """Heads with distances to the surface of the brain."""
 
     def batches(self, recipe: MaskRecipe) -> MaskBatches:
         """Return images of the heads for training."""
         return MaskBatches(heads=self.train, recipe=recipe)
-
-    def trial(self, recipe: MaskRecipe) -> MaskBatches:
-        """Return the same: they are drawn as they are needed."""
-        return self.batches(recipe)
-
-    def calibration(self, recipe: MaskRecipe) -> Samples | None:
-        """Return None: there is nothing to calibrate."""
-        return None
-
-    def discard(self) -> None:
-        """Do nothing: heads are kept for other trainings."""
 
 
 @final
@@ -207,11 +179,15 @@ class MaskValidator(Validator):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class MaskMethod(TrainableMethod[AnyContrast, VolumeUNetConfig, MaskData]):
+class MaskMethod(HeadMethod):
     """A brain mask of any contrast."""
 
     types: RecipeTypes
     presets: Mapping[str, MaskRecipe]
+
+    def data(self, train: tuple[LabelledHead, ...], validation: tuple[LabelledHead, ...]) -> MaskData:
+        """Return the data of a training."""
+        return MaskData(train=train, validation=validation)
 
     def check(self, recipe: MaskRecipe) -> None:
         """Return if patches are large enough for the network.
@@ -236,15 +212,13 @@ class MaskMethod(TrainableMethod[AnyContrast, VolumeUNetConfig, MaskData]):
             raise UsageError(f"a {type(network).__name__} finds no brain")
         return MaskTask(unet=network)
 
-    def validator(self, recipe: MaskRecipe, data: MaskData, base: BaseNetwork | None) -> MaskValidator:
+    def validator(self, recipe: MaskRecipe, data: HeadData, base: BaseNetwork | None) -> MaskValidator:
         """Return what compares masks."""
         return MaskValidator(heads=data.validation, recipe=recipe)
 
-    def card_text(self, recipe: MaskRecipe, data: MaskData) -> CardText:
+    def card_text(self, recipe: MaskRecipe, data: HeadData) -> CardText:
         """Return the words of its card, and the voxels it was trained for."""
-        train, validation = (
-            ", ".join(head.subject for head in part) for part in (data.train, data.validation)
-        )
+        train, validation = data.names()
         return CardText(
             summary=trained_method(recipe.method).card,
             intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",

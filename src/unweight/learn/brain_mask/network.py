@@ -16,35 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.bids.nifti.canonical import turn_of
+from unweight.learn.labelled_heads.images import GRID_MM, normalised, resampled
 from unweight.prepare.brain_finder import voxel_mm
 
-GRID_MM = 2.0
 SCALE_MM = 10.0
-TOP = 0.995
-LARGEST = 1.5
-N_VALUES = 50_000
 OUTSIDE_MM = 20.0  # where the network does not look
 WINDOW, N_LOOKS = 96, 2  # voxels; times that a window is placed in a larger image
 BRIGHT = 0.1
-TINY = 1e-12
 Volume = Float[Tensor, "x y z"]
-
-
-def normalised(image: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
-    """Return an image over the 99.5th percentile of what is not 0, cut off at 1.5 times that."""
-    values = image[image > 0]
-    if not len(values):
-        return torch.zeros_like(image)
-    some = values[:: max(1, len(values) // N_VALUES)]
-    return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
-
-
-def resampled(image: Volume, sizes: tuple[float, float, float]) -> Float[Tensor, "u v w"]:
-    """Return an image in voxels of about 2 mm: means of finer voxels, linear between coarser ones."""
-    wanted = [max(1, round(n * size / GRID_MM)) for n, size in zip(image.shape, sizes, strict=True)]
-    finer = [min(n, new) for n, new in zip(image.shape, wanted, strict=True)]
-    means = F.interpolate(image[None, None], size=finer, mode="area")
-    return F.interpolate(means, size=wanted, mode="trilinear", align_corners=False)[0, 0]
 
 
 def found_distance(network: nn.Module, image: Volume) -> Volume:
@@ -103,7 +82,7 @@ def surface_distance(
     total = torch.zeros(1)
     for image in images:
         known = image.detach().cpu().float().nan_to_num().abs()
-        total = total + found_distance(network, resampled(turn.apply(known), sizes)) / len(images)
+        total = total + found_distance(network, resampled(turn.apply(known), sizes, GRID_MM)) / len(images)
     x, y, z = (images[0].shape[axis] for axis in turn.order)
     fine = F.interpolate(total[None, None], size=(x, y, z), mode="trilinear", align_corners=False)[0, 0]
     return turn.undo(fine)

@@ -1,4 +1,4 @@
-"""Labelled heads, kept on the disk: what a brain mask is learned from."""
+"""Labelled heads, kept on the disk: what networks of any contrast are trained on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -6,7 +6,7 @@ import torch
 
 from tests.synth.anatomy.balls import ball_anatomy, ball_head
 from unweight.core.errors import InputError
-from unweight.learn.brain_mask.heads import (
+from unweight.learn.labelled_heads.store import (
     labelled_heads,
     load_head,
     procedural_heads,

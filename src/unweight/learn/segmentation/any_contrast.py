@@ -1,0 +1,402 @@
+"""Training of the segmentation of images of any contrast: labels, contrasts, loss, scores and card.
+
+    L = CE(f, c) + 1 − mean over classes of Dice(softmax f, c) + 0.2 · BCE(g, s)
+
+with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel of the
+brain lies on the right. Only voxels in the field of view count, and brain alone for the side. Images are
+random (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789); the position in the brain is an
+input, so that small patches suffice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unweight.core.errors import InputError, UsageError
+from unweight.core.estimator import Estimator
+from unweight.core.seeding import seeded_generator
+from unweight.learn.labelled_heads.data import HeadData, HeadMethod, HeadRecipe
+from unweight.learn.labelled_heads.images import normalised
+from unweight.learn.segmentation.places import NO_AXIS, middle_in_patch, position_channels
+from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
+from unweight.learn.training.recipe import Recipe, TrainingPlan
+from unweight.learn.training.trainable import (
+    Assessment,
+    BaseNetwork,
+    Batch,
+    RecipeTypes,
+    Samples,
+    Task,
+    Validator,
+)
+from unweight.metrics.structures import BRAIN_CLASSES, DEEP, LABELS, TISSUES, VENTRICLE, from_materials
+from unweight.nets.volume_unet import VolumeUNet, VolumeUNetConfig
+from unweight.registry import trained_method
+from unweight.synth.anatomy.head_parts import LabelledHead
+from unweight.synth.anatomy.labels import Anatomy
+from unweight.synth.anatomy.ventricles import lateral_ventricles
+from unweight.synth.any_contrast import AnyContrast, ContrastSample, draw_images
+from unweight.synth.sampling import bernoulli
+from unweight.synth.tissue.materials import INDEX, MATERIALS
+
+N_CLASSES = len(BRAIN_CLASSES)
+N_IN, N_OUT = 4, N_CLASSES + 1  # image and position; classes and side
+GRID_MM = 1.0
+SIDE_WEIGHT = 0.2
+MIDDLE_SPREAD_MM, NO_POSITION = 4.0, 0.1
+N_TOGETHER = 2
+N_CHECKED, N_ASSESSED = 4, 20
+SMALLEST_COUNT = 200  # voxels of a class in an image that is scored
+USE = "Segmentation of MR images of the brain in tissues, ventricles and deep grey nuclei, for research. "
+LIMITS = (
+    "Trained on simulated images only. Deep grey nuclei of the training are ellipsoids fitted into the "
+    "tissue of each head; brain stem and cerebellum count as grey and white matter, lesions as the tissue "
+    "they lie in, and the third and fourth ventricle as cerebrospinal fluid. "
+)
+
+
+def brain_classes(head: LabelledHead) -> UInt8[Tensor, "x y z"]:
+    """Return the class of each voxel of a head, by place in `BRAIN_CLASSES`.
+
+    Vessels between the surface of the brain and its fluid count as fluid.
+    """
+    labels = torch.where(head.labels < len(MATERIALS), head.labels, 0)
+    classes = from_materials(labels)
+    inside = F.interpolate(head.distance[None, None], size=labels.shape, mode="trilinear")[0, 0] < 0
+    classes[(labels == INDEX["vessel"]) & inside] = LABELS["csf"]
+    anatomy = Anatomy(labels=labels, voxel_mm=(1.0, 1.0, 1.0), subject=head.subject, affine=head.affine)
+    if bool((labels == INDEX["grey_matter"]).any()):
+        classes[lateral_ventricles(anatomy)] = BRAIN_CLASSES.index(VENTRICLE)
+    return classes
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentedHead:
+    """A head with its classes.
+
+    Attributes:
+        head: Labels and distance.
+        classes: Of its voxels.
+    """
+
+    head: LabelledHead
+    classes: UInt8[Tensor, "x y z"]
+
+    @cached_property
+    def middle(self) -> Float[Tensor, "3"]:
+        """The centre of the brain, as an index of the labels."""
+        return 2 * (self.head.distance < 0).nonzero().float().mean(0) + 0.5
+
+    @property
+    def midline(self) -> float:
+        """Where x changes from left to right, as an index of the labels."""
+        return float(-self.head.affine[0, 3] / self.head.affine[0, 0])
+
+
+def segmented_heads(heads: Sequence[LabelledHead]) -> tuple[SegmentedHead, ...]:
+    """Return heads with their classes."""
+    return tuple(SegmentedHead(head=head, classes=brain_classes(head)) for head in heads)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationSample:
+    """One image with the truth.
+
+    Attributes:
+        inputs: Image and position.
+        classes: By place in `BRAIN_CLASSES`.
+        right: 1 on the right of the head.
+        visible: 1 where there is an image.
+    """
+
+    inputs: Float[Tensor, "channels x y z"]
+    classes: UInt8[Tensor, "x y z"]
+    right: Float[Tensor, "x y z"]
+    visible: Float[Tensor, "x y z"]
+
+
+def draw_samples(
+    of: SegmentedHead, patch: int, prior: AnyContrast, generator: torch.Generator, count: int
+) -> list[SegmentationSample]:
+    """Return images of one random acquisition of a head, with classes and sides."""
+    images = draw_images(of.head, patch, prior, generator, count)
+    return [_sample(of, image, prior, generator) for image in images]
+
+
+def _sample(
+    of: SegmentedHead, image: ContrastSample, prior: AnyContrast, generator: torch.Generator
+) -> SegmentationSample:
+    places = image.places
+    index = places.round().long()
+    sizes = torch.tensor(of.classes.shape)
+    within = ((index >= 0) & (index < sizes)).all(-1)
+    x, y, z = torch.minimum(index.clamp(min=0), sizes - 1).unbind(-1)
+    classes = torch.where(within, of.classes[x, y, z], 0)
+    # A mirrored head has its right side where its left side was.
+    towards = float(places[-1, ..., 0].mean() - places[0, ..., 0].mean())
+    right = ((places[..., 0] > of.midline) == (towards > 0)).float()
+    middle = middle_in_patch(places, of.middle)
+    middle = middle + MIDDLE_SPREAD_MM / prior.grid_mm * torch.randn(3, generator=generator)
+    unknown = NO_AXIS if bernoulli(NO_POSITION, generator) else _cut_axes(image.visible & within, within)
+    position = position_channels(image.image.shape, middle, prior.grid_mm, unknown)
+    return SegmentationSample(
+        inputs=torch.cat([normalised(image.image)[None], position]),
+        classes=classes,
+        right=right,
+        visible=image.visible.float(),
+    )
+
+
+def _cut_axes(visible: Tensor, within: Tensor) -> tuple[bool, bool, bool]:
+    """Return along which axes a slab ends within the head."""
+    cut = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        cut.append(bool((within.any(others) & ~visible.any(others)).any()))
+    return cut[0], cut[1], cut[2]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationTask(Task):
+    """Classes and sides of images of any contrast.
+
+    Attributes:
+        unet: The network to train.
+    """
+
+    unet: VolumeUNet
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self.unet
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Return the loss of a batch of `SegmentationBatches`."""
+        output = network(batch["inputs"]).float()
+        logits, side = output[:, :N_CLASSES], output[:, N_CLASSES]
+        classes, visible = batch["classes"].long(), batch["visible"]
+        weight = visible.sum().clamp(min=1)
+        entropy = (F.cross_entropy(logits, classes, reduction="none") * visible).sum() / weight
+        share = logits.softmax(1) * visible[:, None]
+        # Sums over voxels, class by class: the truth as a tensor of its own would be as large as the logits.
+        whole = share.sum((0, 2, 3, 4))[1:]
+        terms = []
+        for label in range(1, N_CLASSES):
+            true = (classes == label) * visible
+            common = (share[:, label] * true).sum()
+            terms.append((2 * common + 10) / (whole[label - 1] + true.sum() + 10))
+        brain = (classes > 0) * visible
+        sides = F.binary_cross_entropy_with_logits(side, batch["right"], weight=brain, reduction="sum")
+        dice = torch.stack(terms).mean()
+        total: Tensor = entropy + 1 - dice + SIDE_WEIGHT * sides / brain.sum().clamp(min=1)
+        return total
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationBatches:
+    """Draws images of heads.
+
+    Attributes:
+        heads: Whose.
+        recipe: Size of patches and batches, and what is drawn.
+    """
+
+    heads: tuple[SegmentedHead, ...]
+    recipe: HeadRecipe
+
+    def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return images with positions, classes, sides, and where there is an image."""
+        samples: list[SegmentationSample] = []
+        while len(samples) < self.recipe.plan.batch_size:
+            head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
+            count = min(N_TOGETHER, self.recipe.plan.batch_size - len(samples))
+            samples += draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, count)
+        return {
+            name: torch.stack([getattr(sample, name) for sample in samples])
+            for name in ("inputs", "classes", "right", "visible")
+        }
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationData(HeadData):
+    """Heads with classes."""
+
+    @cached_property
+    def segmented(self) -> tuple[SegmentedHead, ...]:
+        """The heads for training, with their classes."""
+        return segmented_heads(self.train)
+
+    def batches(self, recipe: HeadRecipe) -> SegmentationBatches:
+        """Return images of the heads for training."""
+        return SegmentationBatches(heads=self.segmented, recipe=recipe)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationValidator(Validator):
+    """Compares classes with true ones.
+
+    Attributes:
+        heads: For validation.
+        recipe: What images are drawn with.
+    """
+
+    heads: tuple[LabelledHead, ...]
+    recipe: HeadRecipe
+
+    @cached_property
+    def segmented(self) -> tuple[SegmentedHead, ...]:
+        """The heads with their classes."""
+        return segmented_heads(self.heads)
+
+    def check(self, network: nn.Module) -> dict[str, float]:
+        """Return the overlap in a few images."""
+        return self._scores(network.eval(), N_CHECKED)
+
+    def assess(self, network: nn.Module, calibration: Samples | None) -> Assessment:
+        """Return the overlap in more images."""
+        return Assessment(calibration={}, metrics=self._scores(network, N_ASSESSED))
+
+    def _scores(self, network: nn.Module, count: int) -> dict[str, float]:
+        """Return the mean Dice of groups of classes, and the share of the brain on the correct side."""
+        dices: dict[int, list[float]] = {label: [] for label in range(1, N_CLASSES)}
+        sides = []
+        for index in range(count):
+            generator = seeded_generator(self.recipe.seed, "segmentation validation", index)
+            head = self.segmented[index % len(self.segmented)]
+            (sample,) = draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, 1)
+            with torch.no_grad():
+                output = network(sample.inputs[None])[0].float()
+            visible = sample.visible > 0
+            classes = output[:N_CLASSES].argmax(0)
+            for label, values in dices.items():
+                true, found = (sample.classes == label) & visible, (classes == label) & visible
+                if int(true.sum()) >= SMALLEST_COUNT:
+                    values.append(2 * float((true & found).sum()) / float(true.sum() + found.sum()))
+            brain = (sample.classes > 0) & visible
+            if bool(brain.any()):
+                right = (output[N_CLASSES] > 0) == (sample.right > 0)
+                sides.append(float(right[brain].float().mean()))
+        groups = {"dice_tissues": TISSUES, "dice_deep": DEEP, "dice_ventricles": (VENTRICLE,)}
+        means = {
+            name: _mean([value for part in parts for value in dices[BRAIN_CLASSES.index(part)]])
+            for name, parts in groups.items()
+        }
+        every = _mean([_mean(values) for values in dices.values() if values])
+        return {"dice": every, **means, "side": _mean(sides)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SegmentationMethod(HeadMethod):
+    """Tissues, ventricles and deep grey nuclei of any contrast."""
+
+    types: RecipeTypes
+    presets: Mapping[str, HeadRecipe]
+
+    def data(
+        self, train: tuple[LabelledHead, ...], validation: tuple[LabelledHead, ...]
+    ) -> SegmentationData:
+        """Return the data of a training."""
+        return SegmentationData(train=train, validation=validation)
+
+    def check(self, recipe: HeadRecipe) -> None:
+        """Return if the patches fit the network.
+
+        Raises:
+            UsageError: They do not.
+        """
+        network = recipe.network
+        if recipe.patch < network.stride or (network.in_channels, network.out_channels) != (N_IN, N_OUT):
+            raise UsageError(
+                f"patches of {recipe.patch} voxels do not fit a network with {network.in_channels} input and "
+                f"{network.out_channels} output channels",
+                remedy=f"Give {N_IN} and {N_OUT} channels and patches of at least {network.stride} voxels.",
+            )
+
+    def network(self, recipe: HeadRecipe, generator: torch.Generator) -> VolumeUNet:
+        """Return a 3-D U-Net."""
+        return VolumeUNet(recipe.network, generator=generator)
+
+    def task(self, network: nn.Module, recipe: HeadRecipe, base: BaseNetwork | None) -> Task:
+        """Return cross-entropy and Dice."""
+        if not isinstance(network, VolumeUNet):
+            raise UsageError(f"a {type(network).__name__} does not segment volumes")
+        return SegmentationTask(unet=network)
+
+    def validator(
+        self, recipe: HeadRecipe, data: HeadData, base: BaseNetwork | None
+    ) -> SegmentationValidator:
+        """Return the comparison with true classes."""
+        return SegmentationValidator(heads=data.validation, recipe=recipe)
+
+    def card_text(self, recipe: HeadRecipe, data: HeadData) -> CardText:
+        """Return the words of its card, and the voxels it was trained for."""
+        train, validation = data.names()
+        return CardText(
+            summary=trained_method(recipe.method).card,
+            intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
+            limits=f"{LIMITS}{NOT_A_MEDICAL_DEVICE}",
+            trained_on=(
+                f"{recipe.plan.n_steps * recipe.plan.batch_size} images of random contrast, resolution, "
+                f"orientation and field of view of {len(data.train)} labelled heads ({train}), in patches of "
+                f"{recipe.patch} voxels of {recipe.slabs.grid_mm:g} mm; validated on {validation}."
+            ),
+            ranges={"voxel_mm": (0.4, recipe.slabs.largest_voxel_mm)},
+        )
+
+    def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[Any]:
+        """Raise an error: it segments, and estimates no maps."""
+        raise InputError(f"{card.name} segments images and makes no maps", remedy="Use `unweight segment`.")
+
+
+def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan) -> HeadRecipe:
+    return Recipe(
+        method="brain-segmentation",
+        preset=preset,
+        slabs=AnyContrast(
+            physical=0.6, any_axes=0.0, noise=(0.004, 0.08), grid_mm=GRID_MM, anywhere=0.5, texture=0.08
+        ),
+        n_slabs=4,
+        patch=96,
+        network=VolumeUNetConfig(in_channels=N_IN, out_channels=N_OUT, widths=widths),
+        plan=plan,
+    )
+
+
+CPU = TrainingPlan(
+    n_steps=3000,
+    batch_size=2,
+    learning_rate=1.5e-3,
+    warm_up=100,
+    ema_decay=0.99,
+    check_every=250,
+    save_every=100,
+)
+GPU = TrainingPlan(
+    n_steps=40_000, batch_size=8, learning_rate=1e-3, warm_up=1000, bfloat16=True, check_every=2000
+)
+SEGMENTATION_METHOD = SegmentationMethod(
+    types=RecipeTypes(slabs=AnyContrast, network=VolumeUNetConfig),
+    presets=MappingProxyType(
+        {"cpu": _recipe("cpu", (32, 48, 64, 96), CPU), "gpu": _recipe("gpu", (48, 64, 96, 128), GPU)}
+    ),
+)
