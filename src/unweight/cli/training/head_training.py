@@ -14,8 +14,8 @@ from unweight.cli.training.sources import LEARNING, OPTIONS, TrainingSource
 from unweight.core.errors import UsageError
 from unweight.heads.source import TRAIN as TRAIN_PART
 from unweight.heads.source import BrainwebHeads, HeadSource, record_of_folder
-from unweight.learn.labelled_heads.store import MakeAnatomy, labelled_heads, procedural_heads
 from unweight.learn.labelled_heads.data import HeadData, HeadMethod
+from unweight.learn.labelled_heads.store import MakeAnatomy, labelled_heads, procedural_heads
 from unweight.learn.training.loop import TrainingCallback
 from unweight.learn.training.recipe import Recipe
 from unweight.learn.training.trainable import TrainingData

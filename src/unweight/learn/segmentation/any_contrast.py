@@ -373,10 +373,10 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan) -> HeadRec
         method="brain-segmentation",
         preset=preset,
         slabs=AnyContrast(
-            physical=0.6, any_axes=0.0, noise=(0.004, 0.08), grid_mm=GRID_MM, anywhere=0.5, texture=0.08
+            physical=0.75, any_axes=0.0, noise=(0.004, 0.08), grid_mm=GRID_MM, anywhere=0.5, texture=0.08
         ),
         n_slabs=4,
-        patch=96,
+        patch=80,
         network=VolumeUNetConfig(in_channels=N_IN, out_channels=N_OUT, widths=widths),
         plan=plan,
     )
