@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unweight.api import MappedSeries as MappedSeries
     from unweight.api import PhantomPlate as PhantomPlate
+    from unweight.api import Segmentation as Segmentation
     from unweight.api import WeightedScan as WeightedScan
     from unweight.api import analyse_phantom as analyse_phantom
     from unweight.api import map_qsm as map_qsm
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from unweight.api import map_t1 as map_t1
     from unweight.api import map_t2 as map_t2
     from unweight.api import map_weighted as map_weighted
+    from unweight.api import segment as segment
     from unweight.api import synthesise as synthesise
     from unweight.api import synthesise_mprage as synthesise_mprage
 
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 OF_API = (
     "MappedSeries",
     "PhantomPlate",
+    "Segmentation",
     "WeightedScan",
     "analyse_phantom",
     "map_qsm",
@@ -30,6 +33,7 @@ OF_API = (
     "map_t1",
     "map_t2",
     "map_weighted",
+    "segment",
     "synthesise",
     "synthesise_mprage",
 )

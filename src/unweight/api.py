@@ -38,6 +38,7 @@ from unweight.mapping.decay import GRADIENT_ECHOES, SPIN_ECHOES, R2StarOptions, 
 from unweight.mapping.mprage import MprageOptions
 from unweight.mapping.phantom import PhantomPlate, analyse_phantom
 from unweight.mapping.qsm import QsmOptions
+from unweight.mapping.segment import Segmentation, segment
 from unweight.mapping.series import MappedSeries, map_read
 from unweight.mapping.synthesise import synthesise
 from unweight.mapping.t1 import SUFFIX, T1Options
@@ -46,6 +47,7 @@ from unweight.mapping.t1_method import T1Choice
 __all__ = (
     "MappedSeries",
     "PhantomPlate",
+    "Segmentation",
     "WeightedScan",
     "analyse_phantom",
     "map_qsm",
@@ -53,6 +55,7 @@ __all__ = (
     "map_t1",
     "map_t2",
     "map_weighted",
+    "segment",
     "synthesise",
     "synthesise_mprage",
 )

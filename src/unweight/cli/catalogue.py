@@ -25,6 +25,7 @@ from unweight.cli.mapping_commands import (
     T1,
     T2,
 )
+from unweight.cli.segment_command import SEGMENT
 from unweight.cli.study_commands import INIT, RUN, SLURM
 
 COMMANDS = {
@@ -35,6 +36,7 @@ COMMANDS = {
     "qsm": QSM,
     "mprage": MPRAGE,
     "contrast": CONTRAST,
+    "segment": SEGMENT,
     "run": RUN,
     "init": INIT,
     "slurm": SLURM,

@@ -90,7 +90,7 @@ def draw_maps(maps: ParameterMaps, title: str) -> bytes:
         _colour_bar(figure, grid[:, column].tolist(), panel)
     grid[0, 0].text(0.02, 0.5, plane.left, transform=grid[0, 0].transAxes, color="white", fontsize=8)
     figure.suptitle(title, fontsize=10, color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_phantom(maps: ParameterMaps, marks: Sequence[SphereMark], title: str) -> bytes:
@@ -113,7 +113,7 @@ def draw_phantom(maps: ParameterMaps, marks: Sequence[SphereMark], title: str) -
     bar.ax.tick_params(labelsize=7)
     _draw_errors(right, marks)
     figure.suptitle(title, fontsize=10, color=INK)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_errors(axes: Axes, marks: Sequence[SphereMark]) -> None:
@@ -229,7 +229,8 @@ def _volume(tensor: Any) -> NDArray[Any]:
     return array.reshape(array.shape + (1,) * (3 - array.ndim))
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG, the same bytes each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None}, bbox_inches="tight")
     return buffer.getvalue()

@@ -147,7 +147,8 @@ def _sample(
     right = ((places[..., 0] > of.midline) == (towards > 0)).float()
     middle = middle_in_patch(places, of.middle)
     middle = middle + MIDDLE_SPREAD_MM / prior.grid_mm * torch.randn(3, generator=generator)
-    unknown = NO_AXIS if bernoulli(NO_POSITION, generator) else _cut_axes(image.visible & within, within)
+    reached = ((places >= 0) & (places <= sizes - 1)).all(-1)
+    unknown = NO_AXIS if bernoulli(NO_POSITION, generator) else _cut_axes(image.visible, reached)
     position = position_channels(image.image.shape, middle, prior.grid_mm, unknown)
     return SegmentationSample(
         inputs=torch.cat([normalised(image.image)[None], position]),
@@ -157,12 +158,12 @@ def _sample(
     )
 
 
-def _cut_axes(visible: Tensor, within: Tensor) -> tuple[bool, bool, bool]:
+def _cut_axes(visible: Tensor, reached: Tensor) -> tuple[bool, bool, bool]:
     """Return along which axes a slab ends within the head."""
     cut = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        cut.append(bool((within.any(others) & ~visible.any(others)).any()))
+        cut.append(bool((reached.any(others) & ~visible.any(others)).any()))
     return cut[0], cut[1], cut[2]
 
 
@@ -190,7 +191,7 @@ class SegmentationTask(Task):
         weight = visible.sum().clamp(min=1)
         entropy = (F.cross_entropy(logits, classes, reduction="none") * visible).sum() / weight
         share = logits.softmax(1) * visible[:, None]
-        # Sums over voxels, class by class: the truth as a tensor of its own would be as large as the logits.
+        # Class by class: the truth as a tensor of its own would be as large as the logits.
         whole = share.sum((0, 2, 3, 4))[1:]
         terms = []
         for label in range(1, N_CLASSES):
@@ -327,8 +328,8 @@ class SegmentationMethod(HeadMethod):
         network = recipe.network
         if recipe.patch < network.stride or (network.in_channels, network.out_channels) != (N_IN, N_OUT):
             raise UsageError(
-                f"patches of {recipe.patch} voxels do not fit a network with {network.in_channels} input and "
-                f"{network.out_channels} output channels",
+                f"patches of {recipe.patch} voxels do not fit a network with {network.in_channels} input "
+                f"and {network.out_channels} output channels",
                 remedy=f"Give {N_IN} and {N_OUT} channels and patches of at least {network.stride} voxels.",
             )
 
@@ -357,8 +358,8 @@ class SegmentationMethod(HeadMethod):
             limits=f"{LIMITS}{NOT_A_MEDICAL_DEVICE}",
             trained_on=(
                 f"{recipe.plan.n_steps * recipe.plan.batch_size} images of random contrast, resolution, "
-                f"orientation and field of view of {len(data.train)} labelled heads ({train}), in patches of "
-                f"{recipe.patch} voxels of {recipe.slabs.grid_mm:g} mm; validated on {validation}."
+                f"orientation and field of view of {len(data.train)} labelled heads ({train}), in patches "
+                f"of {recipe.patch} voxels of {recipe.slabs.grid_mm:g} mm; validated on {validation}."
             ),
             ranges={"voxel_mm": (0.4, recipe.slabs.largest_voxel_mm)},
         )

@@ -49,5 +49,5 @@ def middle_in_patch(places: Float[Tensor, "x y z 3"], middle: Float[Tensor, "3"]
         (places[i, -1, k] - places[i, 0, k]) / (places.shape[1] - 1),
         (places[i, j, -1] - places[i, j, 0]) / (places.shape[2] - 1),
     ]
-    offset = torch.linalg.solve(torch.stack(steps, dim=1), middle - places[i, j, k])
+    offset: Tensor = torch.linalg.solve(torch.stack(steps, dim=1), middle - places[i, j, k])
     return offset + torch.tensor([i, j, k], dtype=offset.dtype)

@@ -7,6 +7,8 @@ hemispheres and the cisterns at the midline, which bounds on the coordinates lea
 are apart from the atrium are left out too.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool
@@ -29,7 +31,7 @@ BOX_MM = ((-45.0, 45.0), (-80.0, 50.0), (-25.0, 45.0))
 FARTHEST = 3.0  # in radii of the seeds
 SMALLEST = 50  # voxels of a piece
 FRONT_MM, TOP_MM = 36.0, 26.0
-Field = NDArray[np.float64]
+Field = NDArray[np.floating[Any]]
 
 
 def lateral_ventricles(anatomy: Anatomy) -> Bool[Tensor, "x y z"]:

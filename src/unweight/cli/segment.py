@@ -1,0 +1,86 @@
+"""`unweight segment`: tissues, lateral ventricles and deep grey nuclei of images of any contrast."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from unweight.cli.each import each
+from unweight.cli.options import Verbosity, options_of
+from unweight.cli.terminal import console, progress, table
+from unweight.core.errors import UsageError
+from unweight.mapping.segment import Segmentation, SegmentOptions, image_segmenter
+
+COLUMNS = ("structure", "left [ml]", "right [ml]", "difference")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SegmentCommand:
+    """Options of the command.
+
+    Attributes:
+        images: NIfTI files.
+        out: Folder of the derivatives.
+        mask: Brain mask.
+        weights: Folder with weights of the segmentation.
+        mask_weights: Folder with weights of the brain mask.
+        subject: Label of images without one.
+        no_figures: Whether the picture is left out.
+        verbosity: What is printed.
+    """
+
+    images: tuple[Path, ...]
+    out: Path
+    mask: Path | None
+    weights: Path | None
+    mask_weights: Path | None
+    subject: str | None
+    no_figures: bool
+    verbosity: Verbosity
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment every image; one that fails stops no other."""
+    options = options_of(SegmentCommand, arguments)
+    if options.mask is not None and len(options.images) > 1:
+        raise UsageError(
+            f"one mask for {len(options.images)} images", remedy="Segment each image with its own mask."
+        )
+    segmenter = image_segmenter(
+        SegmentOptions(
+            mask=options.mask,
+            weights=options.weights,
+            mask_weights=options.mask_weights,
+            subject=options.subject,
+        )
+    )
+    screen = console(quiet=options.verbosity.quiet)
+
+    def work(displayed: str, path: Path) -> None:
+        with progress(displayed, quiet=options.verbosity.quiet) as report:
+            result = segmenter.segment(path, report)
+        labels = result.save(options.out, figures=not options.no_figures)
+        screen.print(table(COLUMNS, _rows(result)))
+        for remark in result.remarks:
+            screen.print(f"note: {remark}")
+        screen.print(str(labels), soft_wrap=True)
+
+    named = [(path.name, path) for path in options.images]
+    return each(named, work, debug=options.verbosity.debug, what="images")
+
+
+def _rows(result: Segmentation) -> list[tuple[str, ...]]:
+    """Return volumes, left and right beside each other."""
+    rows: list[tuple[str, ...]] = []
+    volumes = {item.name: item.volume_ml for item in result.volumes}
+    for name, left in volumes.items():
+        if name.startswith("left_"):
+            structure = name.removeprefix("left_")
+            right = volumes[f"right_{structure}"]
+            mean = (left + right) / 2
+            difference = f"{100 * (left - right) / mean:+.1f} %" if mean else "n/a"
+            rows.append((structure.replace("_", " "), f"{left:.2f}", f"{right:.2f}", difference))
+    for name in ("csf", "intracranial"):
+        rows.append((name, f"{volumes[name]:.1f} (both)", "", ""))
+    return rows

@@ -1,0 +1,77 @@
+"""From images in any order of axes to labels on their own grid, with a network whose answer is known."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.synth.anatomy.balls import radius
+from unweight.core.errors import InputError
+from unweight.learn.segmentation.any_contrast import N_OUT
+from unweight.learn.segmentation.segmenter import BrainSegmenter, cut_axes
+from unweight.metrics.structures import BRAIN_CLASSES
+
+SHAPE = (110, 90, 84)
+CLASS = {name: place for place, name in enumerate(BRAIN_CLASSES)}
+
+
+class ByLevel(nn.Module):
+    """White matter where the image is bright, grey matter elsewhere; the side by the position channel."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        output = torch.zeros(1, N_OUT, *inputs.shape[2:])
+        bright = inputs[:, 0] > 0.75
+        output[:, CLASS["white_matter"]] = torch.where(bright, 9.0, -9.0)
+        output[:, CLASS["grey_matter"]] = torch.where(bright, -9.0, 9.0)
+        output[:, -1] = inputs[:, 1]
+        return output
+
+
+def affine(size: float = 1.0) -> Tensor:
+    return torch.diag(torch.tensor([size, size, size, 1.0], dtype=torch.float64))
+
+
+def image(shape: tuple[int, int, int] = SHAPE, voxel_mm: float = 1.0) -> Tensor:
+    r = radius(shape, voxel_mm)
+    return torch.where(r < 20, 1.0, 0.5) * (r < 38)
+
+
+def test_labels_and_sides_on_the_grid_of_the_image() -> None:
+    scan = image()
+    found = BrainSegmenter(network=ByLevel()).segment(scan, affine(), scan > 0)
+    assert found.labels.shape == SHAPE
+    assert set(found.labels.unique().tolist()) == {0, 2, 3, 41, 42}
+    left, right = found.labels[: SHAPE[0] // 2], found.labels[SHAPE[0] // 2 :]
+    assert set(left.unique().tolist()) == {0, 2, 3}
+    assert set(right.unique().tolist()) == {0, 41, 42}
+    white = torch.isin(found.labels, torch.tensor([2, 41], dtype=torch.uint8))
+    assert torch.equal(white, scan == 1.0)
+    assert bool((found.labels > 0).eq(scan > 0).all())
+    assert float(found.probability[scan > 0].min()) > 0.9
+
+
+def test_other_axes_and_voxels_give_the_same() -> None:
+    """The same object in voxels of 2 mm, x running to the left along the last axis."""
+    scan = image((55, 45, 42), 2.0)
+    plain = BrainSegmenter(network=ByLevel()).segment(scan, affine(2.0), scan > 0)
+    turned = torch.zeros(4, 4, dtype=torch.float64)
+    turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = -2.0, 2.0, 2.0, 1.0
+    stored = scan.permute(1, 2, 0).flip(2)
+    other = BrainSegmenter(network=ByLevel()).segment(stored, turned, stored > 0)
+    assert torch.equal(other.labels, plain.labels.permute(1, 2, 0).flip(2))
+
+
+def test_progress_counts_windows() -> None:
+    scan, seen = image(), []
+    BrainSegmenter(network=ByLevel()).segment(scan, affine(), scan > 0, lambda a, b: seen.append((a, b)))
+    assert seen[-1][0] == seen[-1][1] == len(seen) > 1
+
+
+def test_an_empty_mask_is_refused() -> None:
+    with pytest.raises(InputError, match="empty"):
+        BrainSegmenter(network=ByLevel()).segment(image(), affine(), torch.zeros(SHAPE, dtype=torch.bool))
+
+
+def test_cut_axes() -> None:
+    mask = torch.zeros(8, 8, 8, dtype=torch.bool)
+    mask[2:6, 2:6, 0:6] = True
+    assert cut_axes(mask) == (False, False, True)
