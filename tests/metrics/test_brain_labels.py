@@ -19,6 +19,8 @@ def test_numbers_of_nuclei_are_those_of_freesurfer() -> None:
 
 
 def test_sides() -> None:
-    classes = torch.tensor([0, BRAIN_CLASSES.index("csf"), BRAIN_CLASSES.index("putamen")], dtype=torch.uint8)
+    classes = torch.tensor(
+        [0, BRAIN_CLASSES.index("csf"), BRAIN_CLASSES.index("putamen")], dtype=torch.uint8
+    )
     assert brain_labels(classes, torch.zeros(3, dtype=torch.bool)).tolist() == [0, 24, 12]
     assert brain_labels(classes, torch.ones(3, dtype=torch.bool)).tolist() == [0, 24, 51]

@@ -11,6 +11,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import final
 
@@ -145,13 +146,13 @@ class Segmentation:
         Raises:
             UsageError: There is none of this name.
         """
-        found = next((item for item in self.volumes if item.name == name), None)
-        if found is None:
+        volume = next((item for item in self.volumes if item.name == name), None)
+        if volume is None:
             raise UsageError(
                 f"there is no structure {name}",
                 remedy=f"There are {', '.join(item.name for item in self.volumes)}.",
             )
-        return found.volume_ml
+        return volume.volume_ml
 
     def __repr__(self) -> str:
         lines = [f"Segmentation of {self.source or 'an array'}, {'x'.join(map(str, self.labels.shape))}"]
@@ -195,7 +196,13 @@ class ImageSegmenter:
         entities = entities_of(path, self.options.subject)
         try:
             return self.segment_values(
-                volume.data, volume.grid, mask, entities, path.name, root=dataset_root(path), progress=progress
+                volume.data,
+                volume.grid,
+                mask,
+                entities,
+                path.name,
+                root=dataset_root(path),
+                progress=progress,
             )
         except InputError as error:
             if error.path is not None:
@@ -232,8 +239,8 @@ class ImageSegmenter:
         affine = grid.affine
         remarks: tuple[str, ...] = ()
         if mask is None:
-            found = self.finder.finder().in_images([values], affine)
-            mask, how, remarks = found.mask, found.how, found.remarks
+            head = self.finder.finder().in_images([values], affine)
+            mask, how, remarks = head.mask, head.how, head.remarks
         else:
             how = "given"
         brain = self.segmenter.segment(values, affine, mask, progress)
@@ -294,7 +301,7 @@ def segment(
     Raises:
         UnweightError: The image cannot be used; the message says why and what to do.
     """
-    path = path_of(image)
+    path = Path(image) if isinstance(image, str | PathLike) else None
     options = SegmentOptions(
         mask=path_of(mask) if path is not None else None,
         weights=path_of(weights),

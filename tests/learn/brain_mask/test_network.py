@@ -1,18 +1,12 @@
 """From images in any order of axes to distances on their own grid, with a network whose answer is known."""
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.synth.anatomy.balls import radius
 from unweight.bids.nifti.canonical import turn_of
-from unweight.learn.brain_mask.network import (
-    LARGEST,
-    SCALE_MM,
-    normalised,
-    resampled,
-    surface_distance,
-)
+from unweight.learn.brain_mask.network import SCALE_MM, surface_distance
+from unweight.learn.labelled_heads.images import normalised
 from unweight.prepare.brain_finder import voxel_mm
 
 
@@ -35,28 +29,11 @@ def affine(sizes: tuple[float, float, float]) -> Tensor:
     return torch.diag(torch.tensor([*sizes, 1.0], dtype=torch.float64))
 
 
-def test_the_scale_of_an_image_does_not_matter() -> None:
-    image = torch.rand(20, 20, 20, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(normalised(1000 * image), normalised(image))
-    assert float(normalised(image).max()) <= LARGEST
-    assert not normalised(torch.zeros(3, 3, 3)).any()
-
-
 def test_axes_are_those_of_the_head() -> None:
     turned = torch.zeros(4, 4, dtype=torch.float64)
     turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = -3.0, 1.0, 2.0, 1.0
     turn = turn_of(turned, (5, 6, 7))
     assert (turn.order, turn.reversed, voxel_mm(turn.affine)) == ((2, 0, 1), (0,), (3.0, 1.0, 2.0))
-
-
-@pytest.mark.parametrize(("shape", "sizes"), [((40, 30, 7), (1.0, 1.0, 5.0)), ((9, 8, 6), (4.0, 4.0, 4.0))])
-def test_the_grid_has_two_millimetres(
-    shape: tuple[int, int, int], sizes: tuple[float, float, float]
-) -> None:
-    coarse = resampled(torch.ones(shape), sizes)
-    wanted = tuple(round(n * size / 2) for n, size in zip(shape, sizes, strict=True))
-    assert coarse.shape == wanted
-    torch.testing.assert_close(coarse, torch.ones(wanted))
 
 
 def test_a_distance_comes_back_on_the_grid_of_the_image() -> None:

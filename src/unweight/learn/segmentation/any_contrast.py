@@ -285,9 +285,10 @@ class SegmentationValidator(Validator):
             visible = sample.visible > 0
             classes = output[:N_CLASSES].argmax(0)
             for label, values in dices.items():
-                true, found = (sample.classes == label) & visible, (classes == label) & visible
+                true, predicted = (sample.classes == label) & visible, (classes == label) & visible
                 if int(true.sum()) >= SMALLEST_COUNT:
-                    values.append(2 * float((true & found).sum()) / float(true.sum() + found.sum()))
+                    both = float((true & predicted).sum())
+                    values.append(2 * both / float(true.sum() + predicted.sum()))
             brain = (sample.classes > 0) & visible
             if bool(brain.any()):
                 right = (output[N_CLASSES] > 0) == (sample.right > 0)
