@@ -10,7 +10,7 @@ what is dark, which that over the channels of a voxel removes, and depends a lit
 VolumeUNetConfig(in_channels=1, out_channels=1) has 1,417,944 parameters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import final
 
@@ -35,12 +35,14 @@ class VolumeUNetConfig:
         out_channels: Channels of the output.
         widths: Channels of each level, finest first.
         n_blocks: Convolutions of each level on the way up.
+        coarse_channels: Channels of a second input at half the resolution.
     """
 
     in_channels: int
     out_channels: int
     widths: tuple[int, ...] = (16, 32, 64, 96)
     n_blocks: int = 2
+    coarse_channels: int = field(default=0, metadata={"newer": True})
 
     def __post_init__(self) -> None:
         check_counts(self, "in_channels", "out_channels", "n_blocks")
@@ -92,7 +94,8 @@ class VolumeUNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        self.stem = VolumeBlock(8 * config.in_channels, widths[0], generator=generator)
+        self.n_first = 8 * config.in_channels + config.coarse_channels
+        self.stem = VolumeBlock(self.n_first, widths[0], generator=generator)
         self.encoder = nn.ModuleList(VolumeBlock(w, w, generator=generator) for w in widths[1:])
         self.shrink = nn.ModuleList(
             VolumeBlock(fine, coarse, stride=2, generator=generator) for fine, coarse in pairwise(widths)
@@ -112,15 +115,26 @@ class VolumeUNet(nn.Module):
             self.head.weight.zero_()
 
     def forward(
-        self, volume: Float[Tensor, "batch channels x y z"]
+        self,
+        volume: Float[Tensor, "batch channels x y z"],
+        coarse: Float[Tensor, "batch coarse_channels u v w"] | None = None,
     ) -> Float[Tensor, "batch out_channels x y z"]:
-        """Return the output at the size of the volume, which may be any."""
+        """Return the output at the size of the volume.
+
+        Args:
+            volume: Of any size; of even sizes if there is a second input.
+            coarse: The second input, at half the resolution; None if the network has none.
+        """
         config = self.config
         check_channels("VolumeUNet volume", actual=volume.shape[1], expected=config.in_channels)
         x, y, z = volume.shape[2:]
         step = config.stride
         padded = F.pad(volume, (0, -z % step, 0, -y % step, 0, -x % step))
         blocks = rearrange(padded, "b c (x i) (y j) (z k) -> b (c i j k) x y z", i=2, j=2, k=2)
+        if coarse is not None:
+            margins = [n - m for n, m in zip(blocks.shape[:1:-1], coarse.shape[:1:-1], strict=True)]
+            blocks = torch.cat([blocks, F.pad(coarse, [side for n in margins for side in (0, n)])], dim=1)
+        check_channels("VolumeUNet coarse", actual=blocks.shape[1], expected=self.n_first)
         features = self._run(blocks.contiguous(memory_format=torch.channels_last_3d))
         whole = rearrange(features, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
         return whole[..., :x, :y, :z]

@@ -59,6 +59,8 @@ class AnyContrast:
         stripped: Share of images with nothing but the brain and a margin.
         defaced: Share of images with a cut through the face.
         lesions: Share of images with lesions or cavities.
+        routine: Share of images with the contrast of a sequence whose timings are those of routine scans.
+        thick: Share of images with one coarser axis.
         grid_mm: Voxels of the grid [mm].
         anywhere: Share of images whose middle is any voxel of the brain.
         texture: Largest standard deviation of the logarithm of a texture within tissues.
@@ -73,6 +75,8 @@ class AnyContrast:
     stripped: float = 0.06
     defaced: float = 0.12
     lesions: float = 0.25
+    routine: float = field(default=0.0, metadata={"newer": True})
+    thick: float = field(default=0.6, metadata={"newer": True})
     grid_mm: float = field(default=2.0, metadata={"newer": True})
     anywhere: float = field(default=0.0, metadata={"newer": True})
     texture: float = field(default=0.0, metadata={"newer": True})
@@ -133,7 +137,7 @@ def draw_images(
 def draw_levels(prior: AnyContrast, generator: torch.Generator) -> Float[Tensor, " parts"]:
     """Return the level of each label, the brightest about 1."""
     physical = bernoulli(prior.physical, generator)
-    levels = _sequence(generator) if physical else torch.rand(len(PARTS), generator=generator)
+    levels = _signal(prior, generator) if physical else torch.rand(len(PARTS), generator=generator)
     if not physical:
         silent = 0.05 * torch.rand((), generator=generator)
         for name in SILENT:
@@ -199,10 +203,42 @@ def tissue_table() -> Float[Tensor, "parts 4"]:
     return torch.tensor(rows)
 
 
-def _sequence(generator: torch.Generator) -> Float[Tensor, " parts"]:
-    """Return the signal of a random sequence."""
+def _signal(prior: AnyContrast, generator: torch.Generator) -> Float[Tensor, " parts"]:
+    """Return the signal of a sequence, with routine timings or any."""
     table = tissue_table()
     table = table * torch.exp(0.12 * torch.randn(table.shape, generator=generator))
+    if prior.routine > 0 and bernoulli(prior.routine, generator):
+        return _routine(generator).signal(table).abs()
+    return _sequence(table, generator)
+
+
+def _routine(generator: torch.Generator) -> Timings:
+    """Return the timings of T1w (MPRAGE, spin echo, spoiled gradient echo), T2w, PDw, FLAIR or T2*w."""
+    kind = draw_count(0, 7, generator)
+    if kind <= 1:
+        ti = draw_uniform((0.7, 1.2), generator)
+        return Timings(tr=ti + draw_uniform((0.8, 1.6), generator), te=0.003, ti=ti)
+    if kind == 2:
+        return Timings(tr=draw_uniform((0.4, 0.8), generator), te=draw_uniform((0.008, 0.02), generator))
+    if kind == 3:
+        angle = math.radians(draw_uniform((12.0, 35.0), generator))
+        return Timings(tr=draw_uniform((0.006, 0.03), generator), te=0.004, angle=angle)
+    if kind == 4:
+        return Timings(tr=draw_uniform((2.5, 8.0), generator), te=draw_uniform((0.07, 0.13), generator))
+    if kind == 5:
+        return Timings(tr=draw_uniform((2.0, 6.0), generator), te=draw_uniform((0.01, 0.03), generator))
+    if kind == 6:
+        tr = draw_uniform((5.0, 11.0), generator)
+        null = 4.3 * (math.log(2.0) - math.log1p(math.exp(-tr / 4.3)))
+        ti = null * draw_uniform((0.92, 1.05), generator)
+        return Timings(tr=tr, te=draw_uniform((0.08, 0.14), generator), ti=ti)
+    angle = math.radians(draw_uniform((8.0, 25.0), generator))
+    te = draw_uniform((0.002, 0.035), generator)
+    return Timings(tr=draw_uniform((0.02, 0.06), generator), te=te, angle=angle)
+
+
+def _sequence(table: Float[Tensor, "parts 4"], generator: torch.Generator) -> Float[Tensor, " parts"]:
+    """Return the signal of a random sequence."""
     kind = draw_count(0, 3, generator)
     if kind == 0:  # spin echo
         tr, te = draw_log_uniform((0.4, 8.0), generator), draw_log_uniform((0.008, 0.15), generator)
@@ -237,7 +273,7 @@ def _acquired(
     volume = torch.from_numpy(levels.numpy()[labels.numpy()])
     fine = draw_uniform((prior.grid_mm, 1.2 * prior.grid_mm), generator)
     sizes = [fine, fine, fine]
-    if bernoulli(0.6, generator):
+    if bernoulli(prior.thick, generator):
         thick = draw_log_uniform((fine, prior.largest_voxel_mm), generator)
         sizes[draw_count(0, 2, generator)] = thick
     elif bernoulli(0.4, generator):

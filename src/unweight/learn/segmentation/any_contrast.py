@@ -2,10 +2,10 @@
 
     L = CE(f, c) + 1 − mean over classes of Dice(softmax f, c) + 0.2 · BCE(g, s)
 
-with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel of the
-brain lies on the right. Only voxels in the field of view count, and brain alone for the side. Images are
-random (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789); the position in the brain is an
-input, so that small patches suffice.
+with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel lies on the
+right. Only voxels of the brain in the field of view count. Images have the contrast of routine or random
+sequences, or random levels (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789). Position in the
+brain and distance to its surface are inputs, so that small patches suffice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,13 @@ from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
 from unweight.learn.labelled_heads.data import HeadData, HeadMethod, HeadRecipe
-from unweight.learn.labelled_heads.images import normalised
-from unweight.learn.segmentation.places import NO_AXIS, middle_in_patch, position_channels
+from unweight.learn.segmentation.places import (
+    N_GUIDES,
+    NO_AXIS,
+    brain_normalised,
+    guide_channels,
+    middle_in_patch,
+)
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
 from unweight.learn.training.trainable import (
@@ -47,11 +52,11 @@ from unweight.synth.any_contrast import AnyContrast, ContrastSample, draw_images
 from unweight.synth.sampling import bernoulli
 from unweight.synth.tissue.materials import INDEX, MATERIALS
 
-N_CLASSES = len(BRAIN_CLASSES)
-N_IN, N_OUT = 4, N_CLASSES + 1  # image and position; classes and side
+N_CLASSES = len(BRAIN_CLASSES) - 1  # without the background
+N_IN, N_OUT = 1, N_CLASSES + 1  # classes and side
 GRID_MM = 1.0
 SIDE_WEIGHT = 0.2
-MIDDLE_SPREAD_MM, NO_POSITION = 4.0, 0.1
+MIDDLE_SPREAD_MM, SURFACE_SPREAD_MM, NO_POSITION = 4.0, 0.7, 0.05
 N_TOGETHER = 2
 N_CHECKED, N_ASSESSED = 4, 20
 SMALLEST_COUNT = 200  # voxels of a class in an image that is scored
@@ -113,16 +118,18 @@ class SegmentationSample:
     """One image with the truth.
 
     Attributes:
-        inputs: Image and position.
+        image: Over the 95th percentile of the brain.
+        guide: Position and distance, at half the resolution.
         classes: By place in `BRAIN_CLASSES`.
         right: 1 on the right of the head.
-        visible: 1 where there is an image.
+        counts: 1 where there is an image of the brain, and a class.
     """
 
-    inputs: Float[Tensor, "channels x y z"]
+    image: Float[Tensor, "1 x y z"]
+    guide: Float[Tensor, "guides u v w"]
     classes: UInt8[Tensor, "x y z"]
     right: Float[Tensor, "x y z"]
-    visible: Float[Tensor, "x y z"]
+    counts: Float[Tensor, "x y z"]
 
 
 def draw_samples(
@@ -149,12 +156,13 @@ def _sample(
     middle = middle + MIDDLE_SPREAD_MM / prior.grid_mm * torch.randn(3, generator=generator)
     reached = ((places >= 0) & (places <= sizes - 1)).all(-1)
     unknown = NO_AXIS if bernoulli(NO_POSITION, generator) else _cut_axes(image.visible, reached)
-    position = position_channels(image.image.shape, middle, prior.grid_mm, unknown)
+    distance = image.distance + SURFACE_SPREAD_MM * torch.randn((), generator=generator)
     return SegmentationSample(
-        inputs=torch.cat([normalised(image.image)[None], position]),
+        image=brain_normalised(image.image, distance < 0)[None],
+        guide=guide_channels(middle, distance, prior.grid_mm, unknown),
         classes=classes,
         right=right,
-        visible=image.visible.float(),
+        counts=(image.visible & (image.distance < 0) & (classes > 0)).float(),
     )
 
 
@@ -185,23 +193,22 @@ class SegmentationTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `SegmentationBatches`."""
-        output = network(batch["inputs"]).float()
+        output = network(batch["image"], batch["guide"]).float()
         logits, side = output[:, :N_CLASSES], output[:, N_CLASSES]
-        classes, visible = batch["classes"].long(), batch["visible"]
-        weight = visible.sum().clamp(min=1)
-        entropy = (F.cross_entropy(logits, classes, reduction="none") * visible).sum() / weight
-        share = logits.softmax(1) * visible[:, None]
+        counts = batch["counts"]
+        places = (batch["classes"].long() - 1).clamp(min=0)
+        weight = counts.sum().clamp(min=1)
+        entropy = (F.cross_entropy(logits, places, reduction="none") * counts).sum() / weight
+        share = logits.softmax(1) * counts[:, None]
         # Class by class: the truth as a tensor of its own would be as large as the logits.
-        whole = share.sum((0, 2, 3, 4))[1:]
+        whole = share.sum((0, 2, 3, 4))
         terms = []
-        for label in range(1, N_CLASSES):
-            true = (classes == label) * visible
-            common = (share[:, label] * true).sum()
-            terms.append((2 * common + 10) / (whole[label - 1] + true.sum() + 10))
-        brain = (classes > 0) * visible
-        sides = F.binary_cross_entropy_with_logits(side, batch["right"], weight=brain, reduction="sum")
-        dice = torch.stack(terms).mean()
-        total: Tensor = entropy + 1 - dice + SIDE_WEIGHT * sides / brain.sum().clamp(min=1)
+        for place in range(N_CLASSES):
+            true = (places == place) * counts
+            common = (share[:, place] * true).sum()
+            terms.append((2 * common + 100) / (whole[place] + true.sum() + 100))
+        sides = F.binary_cross_entropy_with_logits(side, batch["right"], weight=counts, reduction="sum")
+        total: Tensor = entropy + 1 - torch.stack(terms).mean() + SIDE_WEIGHT * sides / weight
         return total
 
 
@@ -219,7 +226,7 @@ class SegmentationBatches:
     recipe: HeadRecipe
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return images with positions, classes, sides, and where there is an image."""
+        """Return images with guides, classes, sides, and which voxels count."""
         samples: list[SegmentationSample] = []
         while len(samples) < self.recipe.plan.batch_size:
             head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
@@ -227,7 +234,7 @@ class SegmentationBatches:
             samples += draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, count)
         return {
             name: torch.stack([getattr(sample, name) for sample in samples])
-            for name in ("inputs", "classes", "right", "visible")
+            for name in ("image", "guide", "classes", "right", "counts")
         }
 
 
@@ -274,25 +281,24 @@ class SegmentationValidator(Validator):
 
     def _scores(self, network: nn.Module, count: int) -> dict[str, float]:
         """Return the mean Dice of groups of classes, and the share of the brain on the correct side."""
-        dices: dict[int, list[float]] = {label: [] for label in range(1, N_CLASSES)}
+        dices: dict[int, list[float]] = {label: [] for label in range(1, len(BRAIN_CLASSES))}
         sides = []
         for index in range(count):
             generator = seeded_generator(self.recipe.seed, "segmentation validation", index)
             head = self.segmented[index % len(self.segmented)]
             (sample,) = draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, 1)
             with torch.no_grad():
-                output = network(sample.inputs[None])[0].float()
-            visible = sample.visible > 0
-            classes = output[:N_CLASSES].argmax(0)
+                output = network(sample.image[None], sample.guide[None])[0].float()
+            counts = sample.counts > 0
+            classes = 1 + output[:N_CLASSES].argmax(0)
             for label, values in dices.items():
-                true, predicted = (sample.classes == label) & visible, (classes == label) & visible
+                true, predicted = (sample.classes == label) & counts, (classes == label) & counts
                 if int(true.sum()) >= SMALLEST_COUNT:
                     both = float((true & predicted).sum())
                     values.append(2 * both / float(true.sum() + predicted.sum()))
-            brain = (sample.classes > 0) & visible
-            if bool(brain.any()):
+            if bool(counts.any()):
                 right = (output[N_CLASSES] > 0) == (sample.right > 0)
-                sides.append(float(right[brain].float().mean()))
+                sides.append(float(right[counts].float().mean()))
         groups = {"dice_tissues": TISSUES, "dice_deep": DEEP, "dice_ventricles": (VENTRICLE,)}
         means = {
             name: _mean([value for part in parts for value in dices[BRAIN_CLASSES.index(part)]])
@@ -327,11 +333,12 @@ class SegmentationMethod(HeadMethod):
             UsageError: They do not.
         """
         network = recipe.network
-        if recipe.patch < network.stride or (network.in_channels, network.out_channels) != (N_IN, N_OUT):
+        channels = (network.in_channels, network.out_channels, network.coarse_channels)
+        if recipe.patch % network.stride or channels != (N_IN, N_OUT, N_GUIDES):
             raise UsageError(
-                f"patches of {recipe.patch} voxels do not fit a network with {network.in_channels} input "
-                f"and {network.out_channels} output channels",
-                remedy=f"Give {N_IN} and {N_OUT} channels and patches of at least {network.stride} voxels.",
+                f"patches of {recipe.patch} voxels do not fit a network with {channels[0]} input, {channels[1]} "
+                f"output and {channels[2]} coarse channels",
+                remedy=f"Give {N_IN}, {N_OUT} and {N_GUIDES}, and patches of a multiple of {network.stride}.",
             )
 
     def network(self, recipe: HeadRecipe, generator: torch.Generator) -> VolumeUNet:
@@ -375,19 +382,32 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan) -> HeadRec
         method="brain-segmentation",
         preset=preset,
         slabs=AnyContrast(
-            physical=0.75, any_axes=0.0, noise=(0.004, 0.08), grid_mm=GRID_MM, anywhere=0.5, texture=0.08
+            physical=0.85,
+            routine=0.8,
+            any_axes=0.0,
+            thick=0.35,
+            noise=(0.004, 0.06),
+            slab=0.05,
+            stripped=0.05,
+            defaced=0.0,
+            lesions=0.15,
+            grid_mm=GRID_MM,
+            anywhere=0.8,
+            texture=0.06,
         ),
         n_slabs=4,
-        patch=80,
-        network=VolumeUNetConfig(in_channels=N_IN, out_channels=N_OUT, widths=widths),
+        patch=64,
+        network=VolumeUNetConfig(
+            in_channels=N_IN, out_channels=N_OUT, widths=widths, coarse_channels=N_GUIDES
+        ),
         plan=plan,
     )
 
 
 CPU = TrainingPlan(
     n_steps=3000,
-    batch_size=2,
-    learning_rate=1.5e-3,
+    batch_size=4,
+    learning_rate=2e-3,
     warm_up=100,
     ema_decay=0.99,
     check_every=250,

@@ -1,39 +1,55 @@
-"""The position in the brain as an input: millimetres from its centre along the axes of the head.
+"""What the network gets beside the image: where a voxel lies in the brain, and how far from its surface.
 
-    channel_i = (p_i − m_i) / 64 mm,   0 along axes on which m is not known
+    position_i = (p_i − m_i) / 64 mm,   0 along axes on which the centre m of the brain is not known
+    distance   = d / 20 mm, cut off at ± 1; negative inside
 
-A patch alone does not show where in the brain it lies, nor which side is the right one.
+A patch alone does not show where in the brain it lies, nor which side is the right one. Both vary slowly and
+are given at half the resolution of the image.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
-SCALE_MM = 64.0
+SCALE_MM, FARTHEST_MM = 64.0, 20.0
+N_GUIDES = 4
 NO_AXIS = (True, True, True)
+TOP, LARGEST, N_VALUES, TINY = 0.95, 2.5, 50_000, 1e-12
 
 
-def position_channels(
-    shape: tuple[int, ...] | torch.Size,
+def brain_normalised(image: Float[Tensor, "x y z"], brain: Bool[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+    """Return an image over the 95th percentile of the brain in it, cut off at 2.5 times that."""
+    values = image[brain & (image > 0)]
+    if not len(values):
+        return torch.zeros_like(image)
+    some = values[:: max(1, len(values) // N_VALUES)]
+    return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
+
+
+def guide_channels(
     middle: Float[Tensor, "3"],
+    distance: Float[Tensor, "x y z"],
     grid_mm: float,
     unknown: tuple[bool, bool, bool],
-) -> Float[Tensor, "3 x y z"]:
-    """Return the position of each voxel of a grid along the axes of the head.
+) -> Float[Tensor, "guides u v w"]:
+    """Return position and distance at half the resolution of a grid, along the axes of the head.
 
     Args:
-        shape: Of the grid: to the right, front and top.
         middle: The centre of the brain, as an index of the grid.
+        distance: Signed distance to the surface of the brain, negative inside [mm]; even numbers of voxels.
         grid_mm: Size of a voxel [mm].
         unknown: Along which axes the centre is not known, since the field of view cuts the brain.
     """
+    shape = [size // 2 for size in distance.shape]
     channels = []
     for axis, size in enumerate(shape):
-        along = (torch.arange(size) - float(middle[axis])) * (grid_mm / SCALE_MM)
+        along = (2 * torch.arange(size) + 0.5 - float(middle[axis])) * (grid_mm / SCALE_MM)
         wanted = [size if at == axis else 1 for at in range(3)]
         values = torch.zeros(size) if unknown[axis] else along
         channels.append(values.reshape(wanted).expand(*shape))
-    return torch.stack(channels)
+    near = F.avg_pool3d(distance[None, None], 2)[0, 0] / FARTHEST_MM
+    return torch.stack([*channels, near.clamp(-1, 1)])
 
 
 def middle_in_patch(places: Float[Tensor, "x y z 3"], middle: Float[Tensor, "3"]) -> Float[Tensor, "3"]:

@@ -112,6 +112,7 @@ class Recipe(Generic[SampleConfig, NetworkConfig]):
         """Return the recipe as JSON values."""
         values = dict(plain_values(dataclasses.asdict(self)))
         values["slabs"] = plain_values(without_newer(self.slabs))
+        values["network"] = plain_values(without_newer(self.network))
         schedule = values.pop("schedule")
         return values if schedule is None else {**values, "descent": schedule}
 
