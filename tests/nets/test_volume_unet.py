@@ -46,3 +46,18 @@ def test_wrong_configurations_are_refused() -> None:
         VolumeUNetConfig(in_channels=1, out_channels=1, widths=())
     with pytest.raises(UsageError, match="channels"):
         small()(torch.rand(1, 3, 8, 8, 8))
+
+
+def test_a_second_input_at_half_the_resolution() -> None:
+    """It reaches the output, in volumes that are filled up too, and its channels are checked."""
+    config = VolumeUNetConfig(in_channels=1, out_channels=1, widths=(8, 8), coarse_channels=2)
+    network = VolumeUNet(config, generator=seeded_generator(0))
+    torch.nn.init.normal_(network.head.weight, generator=seeded_generator(1))
+    volume = torch.rand(1, 1, 10, 8, 6)
+    one, two = (network(volume, torch.full((1, 2, 5, 4, 3), value)) for value in (0.0, 1.0))
+    assert one.shape == volume.shape
+    assert not torch.allclose(one, two)
+    with pytest.raises(UsageError, match="channels"):
+        network(volume)
+    with pytest.raises(UsageError, match="channels"):
+        network(volume, torch.zeros(1, 1, 5, 4, 3))

@@ -83,3 +83,24 @@ def test_what_is_cut_away_is_0() -> None:
 
 def test_labels_of_the_eyes_are_parts() -> None:
     assert PART["vitreous"] > PART["air"]
+
+
+def test_routine_sequences_order_tissues_as_scans_do() -> None:
+    """Fluid is the darkest or the brightest tissue: T1w and FLAIR against T2w."""
+    prior = AnyContrast(physical=1.0, routine=1.0)
+    places = [PART[name] for name in ("csf", "grey_matter", "white_matter")]
+    orders = set()
+    for seed in range(60):
+        levels = draw_levels(prior, seeded_generator(seed))[places]
+        orders.add(tuple(levels.argsort().tolist()))
+    assert (0, 1, 2) in orders  # T1w: fluid, grey, white
+    assert (2, 1, 0) in orders  # T2w: white, grey, fluid
+    assert (0, 2, 1) in orders  # FLAIR: fluid, white, grey
+
+
+def test_grids_of_other_voxels_and_places() -> None:
+    prior = AnyContrast(grid_mm=1.0, anywhere=1.0, texture=0.1, slab=0.0, stripped=0.0)
+    (sample,) = draw_images(ball_head(), 24, prior, seeded_generator(5))
+    step = (sample.places[12, 12, 13] - sample.places[12, 12, 12]).norm()
+    assert 0.7 < float(step) < 1.4
+    assert bool((sample.distance[10:14, 10:14, 10:14] < 2).all())  # its middle lies in the brain

@@ -49,7 +49,7 @@ HEAD = sided_head()
 def tiny() -> HeadRecipe:
     return replace(
         SEGMENTATION_METHOD.presets["cpu"],
-        network=VolumeUNetConfig(in_channels=N_IN, out_channels=N_OUT, widths=(8, 8)),
+        network=VolumeUNetConfig(in_channels=N_IN, out_channels=N_OUT, widths=(8, 8), coarse_channels=4),
         patch=32,
         plan=PLAN,
         slabs=AnyContrast(slab=0.0, any_axes=0.0, grid_mm=2.0, anywhere=0.5, texture=0.05),
@@ -63,7 +63,7 @@ class Answer(nn.Module):
         super().__init__()
         self.output = output
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, image: Tensor, guide: Tensor) -> Tensor:
         return self.output
 
 
@@ -77,7 +77,8 @@ def loss(output: Tensor, drawn: dict[str, Tensor]) -> float:
 
 
 def right_answer(drawn: dict[str, Tensor]) -> Tensor:
-    classes = torch.nn.functional.one_hot(drawn["classes"].long(), N_CLASSES).movedim(-1, 1).float()
+    places = (drawn["classes"].long() - 1).clamp(min=0)
+    classes = torch.nn.functional.one_hot(places, N_CLASSES).movedim(-1, 1).float()
     side = 2 * drawn["right"][:, None] - 1
     return 30 * torch.cat([classes, side], dim=1)
 
@@ -100,11 +101,12 @@ def test_position_points_to_the_middle_of_the_brain() -> None:
     prior = replace(tiny().slabs, stripped=0.0, defaced=0.0)
     for seed in range(4):
         for sample in draw_samples(HEAD, 64, prior, seeded_generator(seed), 2):
-            known = [bool(channel.any()) for channel in sample.inputs[1:]]
+            known = [bool(channel.any()) for channel in sample.guide[:3]]
             assert all(known) or not any(known)  # no slab, so all or nothing is withheld
-            near = sample.inputs[1:].norm(dim=0) < 20 / 64
+            near = sample.guide[:3].norm(dim=0) < 20 / 64
             if all(known) and bool(near.any()):
-                assert float((sample.classes[near] > 0).float().mean()) > 0.95
+                assert float((sample.classes[::2, ::2, ::2][near] > 0).float().mean()) > 0.95
+                assert float(sample.guide[3][near].max()) < 0
 
 
 def test_who_is_right_pays_next_to_nothing() -> None:
@@ -118,8 +120,8 @@ def test_who_is_right_pays_next_to_nothing() -> None:
 
 def test_what_is_not_seen_does_not_count() -> None:
     drawn = batch()
-    drawn["visible"] = drawn["visible"].clone()
-    drawn["visible"][..., 20:] = 0
+    drawn["counts"] = drawn["counts"].clone()
+    drawn["counts"][..., 20:] = 0
     spoiled = right_answer(drawn)
     before = loss(spoiled.clone(), drawn)
     spoiled[..., 20:] = 0

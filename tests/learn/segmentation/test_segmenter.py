@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.synth.anatomy.balls import radius
 from unweight.core.errors import InputError
@@ -11,18 +12,21 @@ from unweight.learn.segmentation.segmenter import BrainSegmenter, cut_axes
 from unweight.metrics.structures import BRAIN_CLASSES
 
 SHAPE = (110, 90, 84)
-CLASS = {name: place for place, name in enumerate(BRAIN_CLASSES)}
+BRIGHT_MM = 20.0
+PLACE = {name: place for place, name in enumerate(BRAIN_CLASSES[1:])}
 
 
 class ByLevel(nn.Module):
-    """White matter where the image is bright, grey matter elsewhere; the side by the position channel."""
+    """White matter near the middle, grey matter elsewhere; the side by the position along x."""
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        output = torch.zeros(1, N_OUT, *inputs.shape[2:])
-        bright = inputs[:, 0] > 0.75
-        output[:, CLASS["white_matter"]] = torch.where(bright, 9.0, -9.0)
-        output[:, CLASS["grey_matter"]] = torch.where(bright, -9.0, 9.0)
-        output[:, -1] = inputs[:, 1]
+    def forward(self, image: Tensor, guide: Tensor) -> Tensor:
+        output = torch.full((1, N_OUT, *image.shape[2:]), -9.0)
+        # Normalisation may make what is dark elsewhere the brightest of a window without white matter.
+        middle = F.interpolate(guide, scale_factor=2, mode="trilinear")[:, :3].norm(dim=1)
+        bright = middle * 64 < BRIGHT_MM
+        output[:, PLACE["white_matter"]] = torch.where(bright, 9.0, -9.0)
+        output[:, PLACE["grey_matter"]] = torch.where(bright, -9.0, 9.0)
+        output[:, -1] = F.interpolate(guide[:, :1], scale_factor=2, mode="trilinear")[:, 0]
         return output
 
 
@@ -32,7 +36,7 @@ def affine(size: float = 1.0) -> Tensor:
 
 def image(shape: tuple[int, int, int] = SHAPE, voxel_mm: float = 1.0) -> Tensor:
     r = radius(shape, voxel_mm)
-    return torch.where(r < 20, 1.0, 0.5) * (r < 38)
+    return torch.where(r < BRIGHT_MM, 1.0, 0.5) * (r < 38)
 
 
 def test_labels_and_sides_on_the_grid_of_the_image() -> None:

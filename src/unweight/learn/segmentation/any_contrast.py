@@ -2,10 +2,10 @@
 
     L = CE(f, c) + 1 − mean over classes of Dice(softmax f, c) + 0.2 · BCE(g, s)
 
-with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel lies on the
-right. Only voxels of the brain in the field of view count. Images have the contrast of routine or random
-sequences, or random levels (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789). Position in the
-brain and distance to its surface are inputs, so that small patches suffice.
+with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel lies on
+the right. Only voxels of the brain in the field of view count. Images have the contrast of routine or
+random sequences, or random levels (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789).
+Position in the brain and distance to its surface are inputs, so that small patches suffice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -336,9 +336,9 @@ class SegmentationMethod(HeadMethod):
         channels = (network.in_channels, network.out_channels, network.coarse_channels)
         if recipe.patch % network.stride or channels != (N_IN, N_OUT, N_GUIDES):
             raise UsageError(
-                f"patches of {recipe.patch} voxels do not fit a network with {channels[0]} input, {channels[1]} "
-                f"output and {channels[2]} coarse channels",
-                remedy=f"Give {N_IN}, {N_OUT} and {N_GUIDES}, and patches of a multiple of {network.stride}.",
+                f"patches of {recipe.patch} voxels do not fit a network with {channels[0]} input, "
+                f"{channels[1]} output and {channels[2]} coarse channels",
+                remedy=f"Give {N_IN}, {N_OUT} and {N_GUIDES}, and patches of n times {network.stride}.",
             )
 
     def network(self, recipe: HeadRecipe, generator: torch.Generator) -> VolumeUNet:

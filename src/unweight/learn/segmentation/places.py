@@ -3,8 +3,8 @@
     position_i = (p_i − m_i) / 64 mm,   0 along axes on which the centre m of the brain is not known
     distance   = d / 20 mm, cut off at ± 1; negative inside
 
-A patch alone does not show where in the brain it lies, nor which side is the right one. Both vary slowly and
-are given at half the resolution of the image.
+A patch alone does not show where in the brain it lies, nor which side is the right one. Both vary slowly
+and are given at half the resolution of the image.
 """
 
 import torch

@@ -15,23 +15,23 @@ from typing import final
 
 import torch
 from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unweight.bids.nifti.canonical import turn_of
 from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
-from unweight.learn.labelled_heads.images import normalised, resampled
+from unweight.learn.labelled_heads.images import resampled
 from unweight.learn.segmentation.any_contrast import N_CLASSES
-from unweight.learn.segmentation.places import position_channels
+from unweight.learn.segmentation.places import FARTHEST_MM, brain_normalised, guide_channels
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.metrics.brain_labels import brain_labels
 from unweight.prepare.brain_finder import voxel_mm
 
 GRID_MM = 1.0
-WINDOW, OVERLAP, MARGIN = 80, 20, 6  # voxels
-BORDER_MM = 2.0  # how far outside the mask classes may lie
+WINDOW, OVERLAP, MARGIN = 64, 16, 4  # voxels
 Volume = Float[Tensor, "x y z"]
 
 
@@ -108,23 +108,20 @@ class BrainSegmenter:
         high = [min(int(last) + MARGIN + 1, n) for last, n in zip(rows.amax(0), inside.shape, strict=True)]
         box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
         unknown = cut_axes(inside)
-        position = position_channels(image.shape, rows.float().mean(0), GRID_MM, unknown)
-        inputs = torch.cat([image[None], position])[(slice(None), *box)]
-        shape = inputs.shape[1:]
-        total = torch.zeros(N_CLASSES + 1, *shape)
-        weights = torch.full(shape, 1e-6)
+        middle = rows.float().mean(0) - torch.tensor(low)
+        part, distance = image[box], signed_distance(inside[box])
+        total = torch.zeros(N_CLASSES + 1, *part.shape)
+        weights = torch.full(part.shape, 1e-6)
         ramp = _ramp()
-        windows = list(_windows(tuple(shape)))
+        windows = list(_windows(tuple(part.shape)))
         for done, window in enumerate(windows, start=1):
-            part = inputs[(slice(None), *window)]
-            size = part.shape[1:]
-            pads = [side for n in reversed(size) for side in (0, WINDOW - n)]
-            padded = F.pad(part, pads)
-            padded[0] = normalised(padded[0])
+            near, far = _filled(part[window], 0.0), _filled(distance[window], FARTHEST_MM)
+            start = torch.tensor([item.start for item in window])
+            guide = guide_channels(middle - start, far, GRID_MM, unknown)
             with torch.inference_mode():
-                output = self.network(padded[None])[0].float()
+                output = self.network(brain_normalised(near, far < 0)[None, None], guide[None])[0].float()
             output = torch.cat([output[:N_CLASSES].softmax(0), output[N_CLASSES:]])
-            x, y, z = size
+            x, y, z = part[window].shape
             weight = ramp[:x, :y, :z]
             total[(slice(None), *window)] += weight * output[:, :x, :y, :z]
             weights[window] += weight
@@ -147,6 +144,15 @@ def load_segmenter(name: str, folder: Path | None = None) -> tuple[BrainSegmente
     return BrainSegmenter(network=network.eval()), card
 
 
+def signed_distance(inside: Bool[Tensor, "x y z"]) -> Volume:
+    """Return the distance to the surface of a mask in voxels of 1 mm, negative inside [mm]."""
+    mask = inside.numpy()
+    inner = torch.from_numpy(ndimage.distance_transform_edt(mask)).float()
+    outer = torch.from_numpy(ndimage.distance_transform_edt(~mask)).float()
+    # The surface lies half a voxel from the middle of the voxels beside it.
+    return torch.where(inside, 0.5 - inner, outer - 0.5)
+
+
 def cut_axes(inside: Bool[Tensor, "x y z"]) -> tuple[bool, bool, bool]:
     """Return along which axes a mask reaches the end of the field of view, so its centre is unknown."""
     cut = [bool(inside.select(axis, 0).any() | inside.select(axis, -1).any()) for axis in range(3)]
@@ -164,6 +170,12 @@ def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield tuple(
             slice(first, min(first + WINDOW, size)) for first, size in zip(corner, shape, strict=True)
         )
+
+
+def _filled(volume: Volume, value: float) -> Volume:
+    """Return a volume in a whole window."""
+    pads = [side for n in reversed(volume.shape) for side in (0, WINDOW - n)]
+    return F.pad(volume, pads, value=value)
 
 
 def _ramp() -> Volume:
@@ -192,8 +204,8 @@ def _on_grid(
 
     best = torch.zeros(shape)
     classes = torch.zeros(shape, dtype=torch.uint8)
-    for label in range(1, N_CLASSES):
-        probability = wide(outputs[label])
-        classes[probability > best] = label
+    for place in range(N_CLASSES):
+        probability = wide(outputs[place])
+        classes[probability > best] = place + 1
         best = torch.maximum(best, probability)
     return classes, best, wide(outputs[N_CLASSES]) > 0
