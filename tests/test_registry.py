@@ -116,7 +116,7 @@ def test_every_pipeline_has_methods_a_cost_and_words() -> None:
 def test_what_has_weights_has_a_card_and_a_use() -> None:
     for method in registry.trained_methods():
         assert method.card.endswith(".")
-        assert registry.usage(method).split()[1] in (*registry.commands(), "evaluate")
+        assert registry.usage(method).split()[1] in (*registry.commands(), "segment", "evaluate")
         assert not method.base or registry.trained_method(method.base).learned
     assert all(item.algorithm for item in OWN.methods if item.offered and not item.stage)
 
@@ -129,7 +129,9 @@ def test_order_of_help_and_of_benchmarks() -> None:
         *("vsharp+wtv", "vsharp+tv", "vsharp+rts", "vsharp+tkd", "vsharp+tikhonov", "resharp+wtv"),
     )
     assert len(registry.compared_names("qsm")) == 15
-    assert [item.command for item in registry.benchmarks()] == ["t1", "maps", "qsm", "mprage", "mask"]
+    assert [item.command for item in registry.benchmarks()] == [
+        *("t1", "maps", "qsm", "mprage", "mask", "segment"),
+    ]
 
 
 @pytest.mark.parametrize(

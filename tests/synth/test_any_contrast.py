@@ -100,7 +100,7 @@ def test_routine_sequences_order_tissues_as_scans_do() -> None:
 
 def test_grids_of_other_voxels_and_places() -> None:
     prior = AnyContrast(grid_mm=1.0, anywhere=1.0, texture=0.1, slab=0.0, stripped=0.0)
-    (sample,) = draw_images(ball_head(), 24, prior, seeded_generator(5))
-    step = (sample.places[12, 12, 13] - sample.places[12, 12, 12]).norm()
-    assert 0.7 < float(step) < 1.4
-    assert bool((sample.distance[10:14, 10:14, 10:14] < 2).all())  # its middle lies in the brain
+    (sample,) = draw_images(ball_head(), 64, prior, seeded_generator(5))
+    span = (sample.places[32, 32, 63] - sample.places[32, 32, 0]).norm() / 63
+    assert 0.7 < float(span) < 1.4  # voxels of the labels, which have 1 mm
+    assert bool((sample.distance[30:34, 30:34, 30:34] < 6).all())  # its middle lies in the brain

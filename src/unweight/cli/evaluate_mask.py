@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
+from unweight.benchmark.core.head_images import CONTRASTS
 from unweight.benchmark.core.heads import check_heads
 from unweight.benchmark.core.methods import built_methods, without_weights
 from unweight.benchmark.core.scoring import MetricChoice
-from unweight.benchmark.mask.cases import CONTRASTS, RESOLUTIONS, mask_cases
+from unweight.benchmark.mask.cases import RESOLUTIONS, mask_cases
 from unweight.benchmark.mask.scores import METRICS, mask_tables, score_case
 from unweight.cli.scored import Benchmark, EvaluateOptions, Evaluation, report_missing
 from unweight.cli.terminal import progress

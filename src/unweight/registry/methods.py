@@ -341,7 +341,6 @@ METHODS = (
         "contrast.",
         usage="segment",
         offered=False,
-        compared=False,
     ),
     Method(
         name="classical",

@@ -232,6 +232,12 @@ BENCHMARKS = (
         benchmark="unweight.cli.evaluate_mask:MASK",
         compares="brain masks of images of eight contrasts",
     ),
+    FamilyBenchmark(
+        command="segment",
+        family="segmentation",
+        benchmark="unweight.cli.evaluate_segmentation:SEGMENTATION",
+        compares="segmentations of images of eight contrasts",
+    ),
 )
 _WEIGHTED_SETS = "unweight.benchmark.weighted.datasets:"
 DATASETS = (
@@ -254,6 +260,7 @@ DATASETS = (
             ("qsm", ("plain", "calcified")),
             ("mprage", ("healthy", "iron_overload", "demyelination")),
             ("mask", ("isotropic", "coarse", "thick")),
+            ("segmentation", ("isotropic", "coarse", "thick")),
         )
         for name in names
     ),

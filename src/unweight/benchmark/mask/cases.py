@@ -10,29 +10,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from unweight.benchmark.core.head_images import CONTRASTS, VOXELS_MM, averaged, head_image
 from unweight.core.seeding import seeded_generator
 from unweight.registry import datasets
 from unweight.synth.anatomy.head_parts import EYE, PART, LabelledHead
-from unweight.synth.any_contrast import Timings, tissue_table
 
-CONTRASTS: Mapping[str, Timings] = MappingProxyType(
-    {
-        "MPRAGE": Timings(tr=2.3, te=0.003, ti=0.9),
-        "T1w spin echo": Timings(tr=0.55, te=0.012),
-        "T2w": Timings(tr=5.0, te=0.09),
-        "PDw": Timings(tr=4.0, te=0.02),
-        "FLAIR": Timings(tr=9.0, te=0.11, ti=2.5),
-        "GRE, early echo": Timings(tr=0.036, te=0.004, angle=0.26),
-        "GRE, late echo": Timings(tr=0.036, te=0.028, angle=0.26),
-        "inversion recovery": Timings(tr=4.0, te=0.012, ti=0.4),
-    }
-)
-# Voxels of the data sets of the registry, in their order [mm].
-VOXELS_MM = ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (1.0, 1.0, 5.0))
 RESOLUTIONS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
     dict(zip(datasets("mask"), VOXELS_MM, strict=False))
 )
-NOISE, BIAS, BIAS_KNOTS = 0.03, 0.2, 4
 HALF = 0.5
 
 
@@ -84,27 +69,10 @@ def mask_cases(
             yield MaskCase(
                 contrast=contrast,
                 resolution=resolution,
-                image=_image(head, CONTRASTS[contrast], shape, generator),
+                image=head_image(head, CONTRASTS[contrast], shape, generator),
                 affine=torch.diag(torch.tensor([*sizes, 1.0], dtype=torch.float64)),
                 voxel_mm=sizes,
                 brain=masks[0],
                 eyes=masks[1],
                 other=masks[2],
             )
-
-
-def averaged(volume: Float[Tensor, "x y z"], shape: list[int]) -> Float[Tensor, "u v w"]:
-    """Return means over larger voxels."""
-    return F.interpolate(volume[None, None], size=shape, mode="area")[0, 0]
-
-
-def _image(
-    head: LabelledHead, timings: Timings, shape: list[int], generator: torch.Generator
-) -> Float[Tensor, "x y z"]:
-    levels = timings.signal(tissue_table()).abs()
-    levels = levels / levels.max()
-    image = averaged(torch.from_numpy(levels.numpy()[head.labels.numpy()]), shape)
-    knots = torch.randn(1, 1, BIAS_KNOTS, BIAS_KNOTS, BIAS_KNOTS, generator=generator)
-    image = image * torch.exp(BIAS * F.interpolate(knots, size=shape, mode="trilinear")[0, 0])
-    noise = NOISE * torch.randn((2, *shape), generator=generator)
-    return ((image + noise[0]) ** 2 + noise[1] ** 2).sqrt()

@@ -1,0 +1,1 @@
+"""Segmentations of simulated heads against their labels."""
