@@ -125,6 +125,22 @@ class VolumeUNet(nn.Module):
             volume: Of any size; of even sizes if there is a second input.
             coarse: The second input, at half the resolution; None if the network has none.
         """
+        x, y, z = volume.shape[2:]
+        features = self.at_half_resolution(volume, coarse)
+        whole = rearrange(features, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
+        return whole[..., :x, :y, :z]
+
+    def at_half_resolution(
+        self,
+        volume: Float[Tensor, "batch channels x y z"],
+        coarse: Float[Tensor, "batch coarse_channels u v w"] | None = None,
+    ) -> Float[Tensor, "batch features u2 v2 w2"]:
+        """Return the eight channels for each output channel before they are rearranged.
+
+        Args:
+            volume: As for `forward`.
+            coarse: Likewise.
+        """
         config = self.config
         check_channels("VolumeUNet volume", actual=volume.shape[1], expected=config.in_channels)
         x, y, z = volume.shape[2:]
@@ -135,9 +151,7 @@ class VolumeUNet(nn.Module):
             margins = [n - m for n, m in zip(blocks.shape[:1:-1], coarse.shape[:1:-1], strict=True)]
             blocks = torch.cat([blocks, F.pad(coarse, [side for n in margins for side in (0, n)])], dim=1)
         check_channels("VolumeUNet coarse", actual=blocks.shape[1], expected=self.n_first)
-        features = self._run(blocks.contiguous(memory_format=torch.channels_last_3d))
-        whole = rearrange(features, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
-        return whole[..., :x, :y, :z]
+        return self._run(blocks.contiguous(memory_format=torch.channels_last_3d))
 
     def _run(self, blocks: Tensor) -> Tensor:
         n_blocks = self.config.n_blocks

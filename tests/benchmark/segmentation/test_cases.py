@@ -30,7 +30,10 @@ def test_labels_keep_side_and_volume(resolution: str) -> None:
     of = case(resolution)
     assert of.image.shape == of.labels.shape == of.brain.shape
     voxel_ml = of.voxel_mm[0] * of.voxel_mm[1] * of.voxel_mm[2] / 1000
-    for index, half in ((12, slice(0, of.labels.shape[0] // 2)), (51, slice(of.labels.shape[0] // 2, None))):
+    for index, half in (
+        (12, slice(0, of.labels.shape[0] // 2)),
+        (51, slice(of.labels.shape[0] // 2, None)),
+    ):
         inside = of.labels == index
         assert float(inside.sum()) * voxel_ml == pytest.approx(4.8, rel=0.02)
         assert int(inside[half].sum()) == int(inside.sum())

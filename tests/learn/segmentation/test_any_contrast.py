@@ -26,7 +26,8 @@ from unweight.learn.training.recipe import TrainingPlan
 from unweight.learn.training.trainable import recipe_for, recipe_from_plain
 from unweight.learn.training.trainer import train_model
 from unweight.metrics.structures import BRAIN_CLASSES, LABELS
-from unweight.nets.volume_unet import VolumeUNet, VolumeUNetConfig
+from unweight.nets.tissue_network import TissueNetwork
+from unweight.nets.volume_unet import VolumeUNetConfig
 from unweight.synth.any_contrast import AnyContrast
 from unweight.synth.tissue.materials import INDEX
 
@@ -72,7 +73,7 @@ def batch() -> dict[str, Tensor]:
 
 
 def loss(output: Tensor, drawn: dict[str, Tensor]) -> float:
-    task = SegmentationTask(unet=VolumeUNet(tiny().network, generator=seeded_generator(0)))
+    task = SegmentationTask(tissue=TissueNetwork(tiny().network, N_CLASSES, generator=seeded_generator(0)))
     return float(task.loss(Answer(output), drawn, seeded_generator(0)).detach())
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tests.synth.anatomy.balls import radius
 from unweight.core.errors import InputError
-from unweight.learn.segmentation.any_contrast import N_OUT
+from unweight.learn.segmentation.any_contrast import N_CLASSES
 from unweight.learn.segmentation.segmenter import BrainSegmenter, cut_axes
 from unweight.metrics.structures import BRAIN_CLASSES
 
@@ -20,7 +20,7 @@ class ByLevel(nn.Module):
     """White matter near the middle, grey matter elsewhere; the side by the position along x."""
 
     def forward(self, image: Tensor, guide: Tensor) -> Tensor:
-        output = torch.full((1, N_OUT, *image.shape[2:]), -9.0)
+        output = torch.full((1, N_CLASSES + 1, *image.shape[2:]), -9.0)
         # Normalisation may make what is dark elsewhere the brightest of a window without white matter.
         middle = F.interpolate(guide, scale_factor=2, mode="trilinear")[:, :3].norm(dim=1)
         bright = middle * 64 < BRIGHT_MM

@@ -43,7 +43,8 @@ from unweight.learn.training.trainable import (
     Validator,
 )
 from unweight.metrics.structures import BRAIN_CLASSES, DEEP, LABELS, TISSUES, VENTRICLE, from_materials
-from unweight.nets.volume_unet import VolumeUNet, VolumeUNetConfig
+from unweight.nets.tissue_network import TissueNetwork
+from unweight.nets.volume_unet import VolumeUNetConfig
 from unweight.registry import trained_method
 from unweight.synth.anatomy.head_parts import LabelledHead
 from unweight.synth.anatomy.labels import Anatomy
@@ -53,11 +54,11 @@ from unweight.synth.sampling import bernoulli
 from unweight.synth.tissue.materials import INDEX, MATERIALS
 
 N_CLASSES = len(BRAIN_CLASSES) - 1  # without the background
-N_IN, N_OUT = 1, N_CLASSES + 1  # classes and side
+N_IN, N_OUT = 1, 6  # five coefficients of eight classes, and the side
 GRID_MM = 1.0
 SIDE_WEIGHT = 0.2
 MIDDLE_SPREAD_MM, SURFACE_SPREAD_MM, NO_POSITION = 4.0, 0.7, 0.05
-N_TOGETHER = 2
+N_TOGETHER = 1
 N_CHECKED, N_ASSESSED = 4, 20
 SMALLEST_COUNT = 200  # voxels of a class in an image that is scored
 USE = "Segmentation of MR images of the brain in tissues, ventricles and deep grey nuclei, for research. "
@@ -181,15 +182,15 @@ class SegmentationTask(Task):
     """Classes and sides of images of any contrast.
 
     Attributes:
-        unet: The network to train.
+        tissue: The network to train.
     """
 
-    unet: VolumeUNet
+    tissue: TissueNetwork
 
     @property
     def network(self) -> nn.Module:
         """The network."""
-        return self.unet
+        return self.tissue
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `SegmentationBatches`."""
@@ -341,15 +342,15 @@ class SegmentationMethod(HeadMethod):
                 remedy=f"Give {N_IN}, {N_OUT} and {N_GUIDES}, and patches of n times {network.stride}.",
             )
 
-    def network(self, recipe: HeadRecipe, generator: torch.Generator) -> VolumeUNet:
-        """Return a 3-D U-Net."""
-        return VolumeUNet(recipe.network, generator=generator)
+    def network(self, recipe: HeadRecipe, generator: torch.Generator) -> TissueNetwork:
+        """Return a U-Net with the classes it predicts coefficients for."""
+        return TissueNetwork(recipe.network, N_CLASSES, generator=generator)
 
     def task(self, network: nn.Module, recipe: HeadRecipe, base: BaseNetwork | None) -> Task:
         """Return cross-entropy and Dice."""
-        if not isinstance(network, VolumeUNet):
+        if not isinstance(network, TissueNetwork):
             raise UsageError(f"a {type(network).__name__} does not segment volumes")
-        return SegmentationTask(unet=network)
+        return SegmentationTask(tissue=network)
 
     def validator(
         self, recipe: HeadRecipe, data: HeadData, base: BaseNetwork | None
@@ -406,7 +407,7 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan) -> HeadRec
 
 CPU = TrainingPlan(
     n_steps=3000,
-    batch_size=4,
+    batch_size=2,
     learning_rate=2e-3,
     warm_up=100,
     ema_decay=0.99,
