@@ -27,8 +27,9 @@ TOY = {
     "evaluate": "--quick",
     "train": "--steps 2 --slabs 2 --workers 1 --n-subjects 1 1",
 }
-# Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test.
-NOT_RUN = ("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler")
+# Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test, and
+# the weights of `segment` are not in the package.
+NOT_RUN = ("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler", "segment sub-")
 SLOW = (
     "evaluate",
     "train",

@@ -3,9 +3,9 @@
     logit_c(x) = a_c + b_c v + c_c v² + d_c w + e_c w²,   v = 2 (I − 0.7),   w = 2 (I_s − 0.7)
 
 with I the image, I_s its mean over 3x3x3 voxels, and a_c … e_c predicted from the image around it and
-interpolated to its voxels. A quadratic in the intensity is what a mixture of Gaussians with one mean, variance and prior
-of each class gives, here with parameters that depend on the place: context decides at the resolution of
-context, and the voxel itself at its own. The side comes from the same features at full resolution.
+interpolated to its voxels. A quadratic in the intensity is what a mixture of Gaussians with one mean,
+variance and prior of each class gives, here with parameters that depend on the place: context decides at
+the resolution of context, and the voxel itself at its own. The side comes from the same features at full resolution.
 
 TissueNetwork with widths (32, 48, 64, 96) has 1,477,712 parameters.
 """

@@ -341,6 +341,7 @@ METHODS = (
         "contrast.",
         usage="segment",
         offered=False,
+        shipped=False,
     ),
     Method(
         name="classical",
