@@ -54,7 +54,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="repetition time [s], if one contrast is selected; for MPRAGE, the time between inversions",
+            help="repetition time [s], if one contrast is selected; for MPRAGE, between inversions",
         ),
         argument(
             "--te",

@@ -53,8 +53,7 @@ DECAY_END = (
         "--noise-sd",
         type=float,
         metavar="S",
-        help="SD of the noise in one channel (real or imaginary part of one coil), in the units of the images; "
-        "default: estimated from the images",
+        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
     ),
     DEVICE,
     *PICTURES,
@@ -376,15 +375,14 @@ T1 = Command(
         ),
         flag(
             "--pulse-efficiency",
-            help="assume that the preceding inversion had the same efficiency; default: perfect inversion for "
-            "ml, the same efficiency for posterior if all volumes have the same TR",
+            help="assume that the preceding inversion had the same efficiency; default: perfect inversion "
+            "for ml, the same efficiency for posterior if all volumes have the same TR",
         ),
         argument(
             "--noise-sd",
             type=float,
             metavar="S",
-            help="SD of the noise in one channel (real or imaginary part of one coil), in the units of the images; "
-            "default: estimated from the images",
+            help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
         ),
         DEVICE,
         *PICTURES,
@@ -447,8 +445,7 @@ ARGUMENTS = (
         "--noise-sd",
         type=float,
         metavar="S",
-        help="SD of the noise in one channel (real or imaginary part of one coil), in the units of the images; "
-        "default: estimated from the images",
+        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
     ),
     argument("--rec", metavar="LABEL", help="add rec-LABEL to the file names, for a second set of maps"),
     MASK,

@@ -96,7 +96,7 @@ class RelaxationFit(Estimator[Acquisition]):
         if n_different < 3 and acquisition.noise_sd is None:
             raise ProtocolError(
                 f"{n_different} echoes cannot determine the decay and the noise",
-                remedy=f"Give at least {3 + self.skip_first} echoes{fewer}, or the noise SD with --noise-sd.",
+                remedy=f"Give at least {3 + self.skip_first} echoes{fewer}, or give --noise-sd.",
             )
         self.solver.accept(times)
 

@@ -282,7 +282,7 @@ def _check_phase(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x 
         raise InputError(
             "the phase inside the mask is noise: coherence between neighbouring voxels is "
             f"{coherence:.2f} (0 for noise, 1 for a smooth phase)",
-            remedy="Check that phase and magnitude are from the same scan, and that the mask covers the head.",
+            remedy="Check that phase and magnitude are from the same scan and the mask covers the head.",
         )
 
 
