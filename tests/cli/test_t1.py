@@ -123,7 +123,7 @@ def test_same_input_same_bytes(small_tree: Path, tmp_path: Path) -> None:
     [
         (["--signed", "--magnitude"], "--signed and --magnitude exclude each other"),
         (["--efficiency", "96"], "an inversion efficiency of 96 is not possible"),
-        (["--efficiency-range", "2", "1"], "range of inversion efficiency 2 to 1 is not possible"),
+        (["--efficiency-range", "2", "1"], "range of inversion efficiency 2 to 1 is invalid"),
         (["--ti", "50", "100", "250", "500", "850", "1500", "2500"], "looks like milliseconds"),
         (["--ti", "0.05", "0.1"], "2 values of inversion_time for 7 volumes"),
         (["--device", "cuda"], "no CUDA device"),

@@ -254,7 +254,7 @@ def test_messages() -> None:
     )
     with pytest.raises(ProtocolError, match="needs magnitude or signed volumes, not complex"):
         COUPLED(complex_)
-    with pytest.raises(UsageError, match="range of inversion efficiency 2 to 1 is not possible"):
+    with pytest.raises(UsageError, match="range of inversion efficiency 2 to 1 is invalid"):
         InversionRecoveryFit(b_range=(2.0, 1.0))
     nothing = replace(acquire(theta, None), mask=torch.zeros(5, dtype=torch.bool))
     with pytest.raises(InputError, match="no voxel to process"):

@@ -362,7 +362,7 @@ def test_what_cannot_be_mapped_is_refused() -> None:
     refused = [
         (magnitude, ProtocolError, "needs the phase, and these are magnitude volumes"),
         (nowhere, ProtocolError, "needs the field strength, which is unknown"),
-        (replace(acquisition, affine=None), ProtocolError, "volumes of three axes, and their affine"),
+        (replace(acquisition, affine=None), ProtocolError, "3-D images with an affine"),
         (replace(acquisition, affine=sheared), UsageError, "voxel axes are not orthogonal"),
         (replace(acquisition, protocol=timeless), ProtocolError, "susceptibility needs echo_time"),
     ]
@@ -428,7 +428,7 @@ def test_each_piece_of_a_mask_gets_the_values_of_the_whole() -> None:
     for at in (IRON, MYELIN):
         assert contrast(found.maps, at) == pytest.approx(contrast(whole, at), rel=0.1)
     notes = " ".join(found.notes)
-    assert "the mask is in 2 pieces" in notes
+    assert "the mask has 2 separate parts" in notes
     assert "a piece of the mask is 26 mm thick" in notes
     assert not bool((found.maps.status == VoxelStatus.AT_LIMIT).any())
 

@@ -210,7 +210,7 @@ def test_a_header_of_programs_that_know_no_scanner_is_taken_with_a_note() -> Non
         (
             (0, 1),
             (1.2, 1),
-            "both of code 1, give directions of the static field that differ by 1.2 degrees apart",
+            "both of code 1, give directions of the static field that differ by 1.2 degrees",
         ),
         (
             (0, 2),

@@ -250,7 +250,7 @@ MASK = argument(
     "--mask",
     type=Path,
     metavar="FILE",
-    help="mask, NIfTI on the same grid; maps are computed where it is nonzero",
+    help="mask, NIfTI on the same grid; nonzero inside",
 )
 CHOSEN_SERIES = argument(
     "--series",
@@ -281,7 +281,8 @@ READOUT_TIME = argument(
     nargs="+",
     type=float,
     metavar="S",
-    help="time from excitation to the last echo of the train [s], where recovery starts",
+    help="time from excitation to the last echo of the train [s]; recovery of the longitudinal "
+    "magnetisation is counted from that echo",
 )
 SERIES = (
     INPUTS,
@@ -361,8 +362,8 @@ EXAMINATION = (
     ),
     flag(
         "--contrast-agent",
-        help="accept images acquired after a contrast agent where there are no others; T1 is then that "
-        "after the agent",
+        help="accept contrast-enhanced images if there are no unenhanced images of that contrast; T1 is "
+        "then the post-contrast T1",
     ),
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
@@ -378,7 +379,8 @@ EXAMINATION = (
     argument(
         "--rec",
         metavar="LABEL",
-        help="add rec-LABEL to the file names, to keep T1 and T2 maps of other images of the same subject",
+        help="add rec-LABEL to the file names; required if the output already contains T1 or T2 maps of "
+        "other images of the same subject",
     ),
     SUBJECTS,
     SUBJECT,

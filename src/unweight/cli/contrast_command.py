@@ -54,7 +54,7 @@ CONTRAST = Command(
             nargs="+",
             type=float,
             metavar="S",
-            help="repetition time [s], for a single contrast; of an MPRAGE from inversion to inversion",
+            help="repetition time [s], if one contrast is selected; for MPRAGE, between inversions",
         ),
         argument(
             "--te",
@@ -90,7 +90,7 @@ CONTRAST = Command(
         argument(
             "--acq",
             metavar="LABEL",
-            help="add acq-LABEL to the file names, to keep images of other timings",
+            help="add acq-LABEL to the file names, to distinguish images of other timings",
         ),
         argument("--mask", type=Path, metavar="FILE", help="mask, for maps given as files; nonzero inside"),
         SUBJECTS,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unweight.cli.arguments import Command, argument, flag
-from unweight.registry import benchmarks, compared_names, datasets, trained_methods
+from unweight.registry import benchmarks, compared_names, datasets, trained_methods, usage
 
 TRAINED = tuple(item.weights for item in trained_methods())
 OF_T1, OF_WEIGHTED, OF_MPRAGE, OF_STRUCTURES = (
@@ -101,9 +101,15 @@ def _each(lists: Mapping[str, Sequence[str]]) -> str:
 TRAIN = Command(
     module="unweight.cli.training.command",
     kinds="method",
-    summary="train a network; an interrupted training resumes",
+    summary="train a network; repeat the command to resume an interrupted training run",
     arguments=(
-        argument("method", metavar="METHOD", choices=TRAINED, help=", ".join(TRAINED)),
+        argument(
+            "method",
+            metavar="METHOD",
+            choices=TRAINED,
+            help="network, with the command that uses it: "
+            + "; ".join(f"{item.weights} ({usage(item)})" for item in trained_methods()),
+        ),
         argument(
             "-o",
             "--out",

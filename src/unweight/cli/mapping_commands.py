@@ -49,7 +49,12 @@ ECHOES = (
     SUBJECT,
 )
 DECAY_END = (
-    argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
+    argument(
+        "--noise-sd",
+        type=float,
+        metavar="S",
+        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
+    ),
     DEVICE,
     *PICTURES,
 )
@@ -58,8 +63,8 @@ B0_DIRECTION = argument(
     nargs=3,
     type=float,
     metavar=("X", "Y", "Z"),
-    help="direction of the static field in voxel axes; default: B0_dir of the sidecar, otherwise the "
-    "header matrix to scanner coordinates",
+    help="direction of the static field in voxel axes; default: B0_dir of the sidecar, otherwise from "
+    "the sform or qform of the header if it maps to scanner coordinates (code 1)",
 )
 PHASE_SCALING = (
     argument(
@@ -183,8 +188,7 @@ T2 = Command(
             choices=("auto", *offered("t2"), *offered("decay")),
             default="auto",
             help="auto (default): epg for at least four evenly spaced echoes of one train, otherwise "
-            f"nonlinear; {methods_help('t2')}; single exponential: nonlinear (least squares with noise "
-            "floor), log-linear or arlo (both without noise floor)",
+            f"nonlinear; {methods_help('t2')}; nonlinear, log-linear, arlo: mono-exponential",
         ),
         argument(
             "--skip-first",
@@ -371,9 +375,15 @@ T1 = Command(
         ),
         flag(
             "--pulse-efficiency",
-            help="use the inversion efficiency also in the TR term; default: perfect inversion there",
+            help="assume that the preceding inversion had the same efficiency; default: perfect inversion "
+            "for ml, the same efficiency for posterior if all volumes have the same TR",
         ),
-        argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
+        argument(
+            "--noise-sd",
+            type=float,
+            metavar="S",
+            help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
+        ),
         DEVICE,
         *PICTURES,
     ),
@@ -431,10 +441,13 @@ ARGUMENTS = (
     ),
     PERCENT,
     FIX,
-    argument("--noise-sd", type=float, metavar="S", help="noise SD of one channel, if known"),
     argument(
-        "--rec", metavar="LABEL", help="add rec-LABEL to the file names, to keep maps of other images"
+        "--noise-sd",
+        type=float,
+        metavar="S",
+        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
     ),
+    argument("--rec", metavar="LABEL", help="add rec-LABEL to the file names, for a second set of maps"),
     MASK,
     SUBJECTS,
     SUBJECT,

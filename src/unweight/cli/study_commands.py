@@ -108,7 +108,7 @@ RUN = Command(
         *CHOICE,
         flag("--dry-run", help="list planned steps with estimates of time and memory"),
         argument(
-            "--workers", type=int, metavar="N", help="number of visits processed in parallel (default 1)"
+            "--workers", type=int, metavar="N", help="number of sessions processed in parallel (default 1)"
         ),
         argument("--cluster", choices=BATCH, help="run the workers as jobs of a batch system"),
         argument(

@@ -195,5 +195,5 @@ def _text(cell: Cell) -> str:
         return f"{cell:.9g}"
     text = str(cell)
     if any(mark in text for mark in "\t\n\r"):
-        raise UsageError(f"a cell with a tab or a line break: {text[:60]!r}")
+        raise UsageError(f"a table cell contains a tab or a line break: {text[:60]!r}", remedy="Remove it.")
     return printable(text)

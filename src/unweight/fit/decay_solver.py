@@ -62,7 +62,7 @@ def require_echoes(echo_time: Float[Tensor, " echoes"], least: int, by: str) -> 
     if n_different < least:
         raise ProtocolError(
             f"{by} needs {least} different echo times, but there are {n_different}",
-            remedy="Give more echoes, or leave out fewer of them.",
+            remedy="Give more echoes, or reduce --skip-first.",
         )
 
 

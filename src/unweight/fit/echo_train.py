@@ -100,7 +100,8 @@ class EchoTrainFit(Estimator[Acquisition]):
     def __post_init__(self) -> None:
         if not self.models or self.n_steps < 1 or self.skip_first < 0:
             raise UsageError(
-                "a fit of echo trains needs a model and a step, and can leave out 0 echoes or more"
+                "the echo-train fit needs at least one model, n_steps of at least 1 and skip_first of at "
+                "least 0"
             )
         ranges = {"T1": (T1.lower, T1.upper), "B1": (LOWEST_B1, HIGHEST_B1)}
         for name, value in self.fixed.items():

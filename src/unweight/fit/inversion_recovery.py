@@ -74,8 +74,8 @@ class InversionRecoveryFit(Estimator[Acquisition]):
         low, high = self.b_range
         if not B.lower <= low < high <= B.upper:
             raise UsageError(
-                f"the range of inversion efficiency {low:g} to {high:g} is not possible",
-                remedy=f"Give two rising numbers between {B.lower:g} and {B.upper:g}.",
+                f"the range of inversion efficiency {low:g} to {high:g} is invalid",
+                remedy=f"Give a lower and a higher value between {B.lower:g} and {B.upper:g}.",
             )
 
     @property

@@ -91,12 +91,12 @@ class LeastSquaresFit(Estimator[Acquisition]):
         if self.noise_window < 0 or (self.noise_window > 0 and self.noise_window % 2 == 0):
             raise UsageError(f"noise_window must be odd, or 0 for none, not {self.noise_window}")
         if self.n_starts < 1 or self.n_steps < 1:
-            raise UsageError("a fit needs at least one start and one step")
+            raise UsageError("the fit needs at least one starting value and one iteration")
         specs = {spec.name: spec for spec in self.model.parameters}
         for name, value in self.fixed.items():
             if name not in specs:
                 raise UsageError(
-                    f"{self._name} has no parameter {name} to hold",
+                    f"{self._name} has no parameter {name}",
                     remedy="Its parameters are " + ", ".join(specs) + ".",
                 )
             if not specs[name].lower <= value <= specs[name].upper:

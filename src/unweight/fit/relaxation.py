@@ -91,12 +91,12 @@ class RelaxationFit(Estimator[Acquisition]):
         if n_different < 2:
             raise ProtocolError(
                 f"{n_different} echo{'es' * (n_different != 1)} cannot determine the decay",
-                remedy=f"Give at least {3 + self.skip_first}{fewer}.",
+                remedy=f"Give at least {3 + self.skip_first} echoes{fewer}.",
             )
         if n_different < 3 and acquisition.noise_sd is None:
             raise ProtocolError(
                 f"{n_different} echoes cannot determine the decay and the noise",
-                remedy=f"Give at least {3 + self.skip_first}{fewer}, or give the noise.",
+                remedy=f"Give at least {3 + self.skip_first} echoes{fewer}, or give --noise-sd.",
             )
         self.solver.accept(times)
 

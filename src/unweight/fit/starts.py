@@ -216,7 +216,7 @@ def _axis(spec: ParameterSpec, count: int, problem: VoxelProblem) -> Tensor:
     if not math.isfinite(spec.lower) or not math.isfinite(spec.upper):
         raise UsageError(
             f"{spec.name} has no finite range to search",
-            remedy="Hold it at a value, let the model name it as its amplitude, or give it a range.",
+            remedy="Fix it with --fix, declare it as the amplitude of the model, or give finite limits.",
         )
     if spec.scale is Scale.LOG:
         inset = min(math.log(INSET), (spec.free_range[1] - spec.free_range[0]) / 4)

@@ -186,7 +186,10 @@ def _facts(
             remedy="Add MagneticFieldStrength to the sidecar, or give --field.",
         )
     if acquisition.affine is None or len(acquisition.voxels) != 3:
-        raise ProtocolError("susceptibility needs volumes of three axes, and their affine")
+        raise ProtocolError(
+            "susceptibility needs 3-D images with an affine matrix",
+            remedy="Give NIfTI files with a valid header, or pass affine=.",
+        )
     times = acquisition.protocol.require("echo_time", "susceptibility")
     geometry = geometry_of(acquisition.affine, direction)
     return times, geometry, 1 / (2 * math.pi * GYROMAGNETIC_RATIO * strength)
@@ -277,9 +280,9 @@ def _check_phase(signal: Complex[Tensor, "x y z echoes"], mask: Bool[Tensor, "x 
     coherence = phase_coherence(signal, mask)
     if coherence < NOISE + FLUCTUATION / math.sqrt(float(mask.sum())):
         raise InputError(
-            "the phase inside the mask is noise: neighbouring voxels do not agree "
-            f"({coherence:.2f}, 0 for noise, 1 for a smooth phase)",
-            remedy="Check that phase and magnitude are of one scan, and that the mask covers the head.",
+            "the phase inside the mask is noise: coherence between neighbouring voxels is "
+            f"{coherence:.2f} (0 for noise, 1 for a smooth phase)",
+            remedy="Check that phase and magnitude are from the same scan and the mask covers the head.",
         )
 
 
@@ -288,13 +291,14 @@ def _of_pieces(slabs: Slabs, left_out: float) -> tuple[str, ...]:
     notes = []
     if slabs.n_pieces > 1:
         notes.append(
-            f"the mask is in {slabs.n_pieces} pieces; their offsets relative to each other are unknown"
+            f"the mask has {slabs.n_pieces} separate parts; the susceptibility offset between them is "
+            "unknown, so values of different parts cannot be compared"
         )
     if left_out > 0:
         notes.append(f"{100 * left_out:.2g} % of the mask consists of small fragments, which are excluded")
     if slabs.thinnest_mm < THIN_MM:
         notes.append(
-            f"a piece of the mask is {slabs.thinnest_mm:.3g} mm thick: in slabs below {THIN_MM:g} mm "
+            f"a part of the mask is {slabs.thinnest_mm:.3g} mm thick: in slabs below {THIN_MM:g} mm "
             f"susceptibility is underestimated, below {FLAT_MM:g} mm by half or more, and these voxels are "
             "flagged"
         )

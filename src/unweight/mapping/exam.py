@@ -1,4 +1,4 @@
-"""An exam as it comes: where its images are, which are chosen, and their files as long as they are read."""
+"""All series of an exam: where they are, which are chosen, and their files as long as they are read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -242,7 +242,7 @@ class WeightedMapper(SeriesMapper[WeightedSource, ReadExamination]):
     estimator: Estimator[WeightedImageSet]
 
     def read(self, source: WeightedSource) -> ReadExamination:
-        """Read one examination; of an exam as it comes, its images are chosen first."""
+        """Read one examination; of a whole exam, its images are chosen first."""
         if isinstance(source, InputError):
             raise source
         read = self._read_exam(source) if isinstance(source, ExamSource) else self._read_named(source)

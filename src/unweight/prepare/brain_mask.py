@@ -171,7 +171,10 @@ def _head(images: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
     bright = np.zeros(images[0].shape, dtype=bool)
     for image in images:
         if not (image > 0).any():
-            raise InputError("an image has no positive value", remedy="Check the images.")
+            raise InputError(
+                "an image has no positive value",
+                remedy="Check that every image is a magnitude image and was converted completely.",
+            )
         low, high = np.percentile(image[image > 0], [2, 98])
         bright |= image > low + 0.1 * (high - low)
     bright = ndimage.binary_dilation(ndimage.binary_erosion(bright, border_value=1))

@@ -171,7 +171,7 @@ def _from_header(placement: Placement, series: Series) -> FieldDirection:
     if angle > SAME_DIRECTION:
         raise _no_direction(
             f"qform and sform of its header, both of code {SCANNER if scanner else ALIGNED}, give "
-            f"directions of the static field that differ by {angle:.1f} degrees apart",
+            f"directions of the static field that differ by {angle:.1f} degrees",
             series,
         )
     return FieldDirection(directions[0], () if scanner else (ALIGNED_NOTE,))

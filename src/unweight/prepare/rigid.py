@@ -238,7 +238,8 @@ def _best_start(level: _Level, search: Any, starts: list[Any]) -> Any:
     ]
     if not scored:
         raise InputError(
-            "the images have little anatomy in common", remedy="Check that both show one head. " + REMEDY
+            "the images have little anatomy in common",
+            remedy="Check that both images show the same head. " + REMEDY,
         )
     return starts[min(scored)[1]]
 
@@ -269,5 +270,5 @@ def _check(rigid: Rigid, level: _Level) -> None:
         raise InputError(
             f"the result of the registration is implausible (a rotation of {rigid.turn:.2f} rad, "
             f"{100 * level.overlap(rigid.matrix):.0f} % overlap)",
-            remedy="Check that both show one head. " + REMEDY,
+            remedy="Check that both images show the same head. " + REMEDY,
         )

@@ -210,13 +210,18 @@ def _run(words: list[str], program: str) -> str:
 def _structures(numbers: Float[Tensor, "*voxels"], program: str) -> UInt8[Tensor, "*voxels"]:
     """Translate FreeSurfer's numbers."""
     if numbers.ndim != 3:
-        raise InputError(f"{program} returned a series instead of labels", remedy="Check its version.")
+        raise InputError(
+            f"{program} wrote an image that is not 3-D instead of a label image",
+            remedy=f"Check the version of {program}.",
+        )
     result, place = torch.unique(numbers, return_inverse=True)
     unknown = [number for number in result.tolist() if number not in STRUCTURE_OF]
     if unknown:
         listed = ", ".join(f"{number:g}" for number in unknown[:N_NAMED])
         more = " …" if len(unknown) > N_NAMED else ""
-        raise InputError(f"{program} returned unknown labels: {listed}{more}", remedy="Check its version.")
+        raise InputError(
+            f"{program} returned unknown labels: {listed}{more}", remedy=f"Check the version of {program}."
+        )
     table = [LABELS[STRUCTURE_OF[int(number)]] for number in result.tolist()]
     return torch.tensor(table, dtype=torch.uint8)[place]
 

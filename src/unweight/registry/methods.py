@@ -161,7 +161,7 @@ METHODS = (
     Method(
         name="epg",
         family="t2",
-        summary="extended phase graphs: with stimulated echoes, B1 and the slice profile estimated",
+        summary="extended phase graphs (models stimulated echoes, estimates B1 and the slice profile)",
         target="unweight.fit.echo_train:EchoTrainFit",
         algorithm="least squares of extended phase graphs above the noise floor",
         reference="Lebel and Wilman, Magn Reson Med 64:1005, 2010",

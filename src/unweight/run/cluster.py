@@ -295,8 +295,8 @@ def run_on(workers: Workers, jobs: Sequence[Job], function: Callable[[str], str]
                 _collect(submit, pending, tell)
         except FatalCommClosedError as error:
             raise UsageError(
-                "the scheduler and this side reject each other's certificates",
-                remedy="Give both certificates of one authority.",
+                "the TLS connection to the scheduler failed: certificates were rejected",
+                remedy="Use certificates signed by the same authority for the scheduler and for unweight.",
             ) from error
         except LOST as error:
             if len(pending) < before:
@@ -341,5 +341,8 @@ def _lifetime(walltime: str) -> tuple[str, str]:
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((24 * days + hours) * 60 + minutes) * 60 + seconds
     if total <= 0:
-        raise UsageError("a job needs some time", remedy="Give hours:minutes:seconds.")
+        raise UsageError(
+            "the time limit of a job is zero",
+            remedy="Give --walltime as hours:minutes:seconds, for example 04:00:00.",
+        )
     return f"{0.85 * total:.0f}s", f"{0.05 * total:.0f}s"

@@ -240,7 +240,7 @@ def test_only_the_first_process_scores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_messages() -> None:
-    with pytest.raises(UsageError, match="b would be for training and for validation"):
+    with pytest.raises(UsageError, match="both training and validation: b"):
         PairData(train=(pair("a"), pair("b")), validation=(pair("b"),))
     with pytest.raises(UsageError, match="1 subjects for training and 0 for validation"):
         PairData(train=(pair("a"),), validation=())

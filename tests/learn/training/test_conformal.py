@@ -115,7 +115,7 @@ def test_round_trip() -> None:
     ],
 )
 def test_a_card_without_it_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="holds no calibration of intervals"):
+    with pytest.raises(InputError, match="no valid calibration"):
         conformal_from_plain(values)
 
 

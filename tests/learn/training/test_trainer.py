@@ -289,7 +289,7 @@ def test_only_the_first_process_scores_and_describes(monkeypatch: pytest.MonkeyP
 
 
 def test_messages() -> None:
-    with pytest.raises(UsageError, match="would be for training and for validation"):
+    with pytest.raises(UsageError, match="both training and validation"):
         Heads(train=(head("a"),), validation=(head("a"),))
     with pytest.raises(UsageError, match="patches of 64 voxels do not fit into slabs of 32"):
         learned(replace(tiny(RESNET), patch=64))

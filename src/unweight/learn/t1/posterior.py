@@ -343,14 +343,15 @@ def posterior_doubts(maps: ParameterMaps, trained: ProtocolRange) -> PosteriorDo
         )
     if ratio is not None and ratio > TOO_WIDE and snr is not None and snr > trained.snr[1]:
         return PosteriorDoubts(
-            fall_back=f"standard deviations of the posterior are {ratio:.1f} times the error bound of the "
-            f"fit, at an SNR of {snr:.0f} (trained up to {trained.snr[1]:g})"
+            fall_back=f"standard deviations of the posterior are {ratio:.1f} times the Cramér–Rao "
+            f"bound of the fit, at an SNR of {snr:.0f} (trained up to {trained.snr[1]:g})"
         )
     remarks = []
     if ratio is not None and ratio > WIDE:
         remarks.append(
-            f"standard deviations are {ratio:.1f} times the error bound of the fit: noise, inversion or "
-            "errors between the volumes differ from the training data; compare with --method ml"
+            f"standard deviations are {ratio:.1f} times the Cramér–Rao bound of the fit: noise, inversion "
+            "efficiency or inconsistencies between the volumes differ from the training data; compare with "
+            "--method ml"
         )
     if snr is not None and snr > trained.snr[1]:
         remarks.append(

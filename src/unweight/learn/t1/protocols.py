@@ -136,8 +136,8 @@ class TrainedProtocol:
         shortest, longest = self.repetition_time
         if not 0 <= shortest <= longest:
             raise UsageError(
-                f"no repetition time lies between {shortest:g} and {longest:g} s",
-                remedy="Give the shortest and the longest, in seconds.",
+                f"the range of repetition times, {shortest:g} to {longest:g} s, is invalid",
+                remedy="Give the shortest TR first, then the longest, in seconds; neither may be negative.",
             )
 
     def order(self, acquisition: Acquisition) -> list[int]:

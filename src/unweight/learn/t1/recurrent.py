@@ -126,9 +126,9 @@ class UnrolledInference(SliceInference):
         config = _machine(network).config
         if (config.state_channels, config.gradient_channels) != (len(SPECS), len(SPECS)):
             raise UsageError(
-                f"a machine with a state of {config.state_channels} and a gradient of "
-                f"{config.gradient_channels} channels does not estimate {len(SPECS)} maps",
-                remedy=f"Both have {len(SPECS)}: T1, PD and B.",
+                f"state_channels is {config.state_channels} and gradient_channels is "
+                f"{config.gradient_channels}; both must be {len(SPECS)}",
+                remedy=f"Use {len(SPECS)} channels for each: T1, PD and B.",
             )
 
     def __call__(
@@ -160,7 +160,10 @@ class UnrolledInference(SliceInference):
 
 def _machine(network: nn.Module) -> RecurrentInference:
     if not isinstance(network, RecurrentInference):
-        raise UsageError(f"a {type(network).__name__} is no recurrent inference machine")
+        raise UsageError(
+            f"the network is a {type(network).__name__}, not a recurrent inference machine",
+            remedy="Use weights of the method rim.",
+        )
     return network
 
 

@@ -23,7 +23,7 @@ from unweight.learn.training.execution import Precision, PrecisionChoice
 from unweight.learn.training.recipe import TrainingPlan
 
 HEADER = "unweight"
-REMEDY = "Remove it to train from the start, or choose another folder."
+REMEDY = "Delete it to restart the training, or choose another output folder."
 
 
 @final
@@ -108,7 +108,7 @@ def read_snapshot(path: Path, digest: str) -> Snapshot | None:
         )
         whole = header["sha256"] == _digest(tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError("is damaged, or no snapshot", remedy=REMEDY, path=path) from error
+        raise InputError("is damaged or is not a training checkpoint", remedy=REMEDY, path=path) from error
     if not whole:
         raise InputError(
             "is damaged: its tensors are not those that were written", remedy=REMEDY, path=path

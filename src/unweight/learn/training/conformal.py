@@ -67,7 +67,10 @@ def conformal_from_plain(values: Mapping[str, Any]) -> Conformal:
         edges, factors = values["edges"], values["factors"]
         return Conformal(edges=tuple(map(float, edges)), factors=tuple(map(float, factors)))
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise InputError(f"holds no calibration of intervals: {error}") from error
+        raise InputError(
+            f"contains no valid calibration of the intervals: {error}",
+            remedy="Train the network again, or use the weights included in the package.",
+        ) from error
 
 
 def calibrate(

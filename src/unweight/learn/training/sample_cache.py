@@ -265,8 +265,8 @@ class Heads:
         both = {head.subject for head in self.train} & {head.subject for head in self.validation}
         if both:
             raise UsageError(
-                f"{', '.join(sorted(both))} would be for training and for validation",
-                remedy="Use each subject for one of them.",
+                f"listed for both training and validation: {', '.join(sorted(both))}",
+                remedy="List each subject for only one of them.",
             )
 
 

@@ -266,8 +266,8 @@ def recipe_from_plain(values: Mapping[str, Any]) -> Recipe[Any, Any]:
         check_recipe(recipe)
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise InputError(
-            f"holds no recipe of this version: {error}",
-            remedy="Use weights of the same version as the program.",
+            f"the training settings stored with the weights cannot be read by this version: {error}",
+            remedy="Use weights that were trained with this version of the program.",
         ) from error
     return recipe
 
