@@ -29,7 +29,9 @@ TOY = {
 }
 # Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test, and
 # the weights of `segment` are not in the package.
-NOT_RUN = ("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler", "segment sub-")
+NOT_RUN = (
+    *("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler", "segment sub-"),
+)
 SLOW = (
     "evaluate",
     "train",

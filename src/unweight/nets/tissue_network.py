@@ -5,9 +5,10 @@
 with I the image, I_s its mean over 3x3x3 voxels, and a_c … e_c predicted from the image around it and
 interpolated to its voxels. A quadratic in the intensity is what a mixture of Gaussians with one mean,
 variance and prior of each class gives, here with parameters that depend on the place: context decides at
-the resolution of context, and the voxel itself at its own. The side comes from the same features at full resolution.
+the resolution of context, and the voxel itself at its own. The side comes from the same features at full
+resolution.
 
-TissueNetwork with widths (32, 48, 64, 96) has 1,477,712 parameters.
+TissueNetwork with widths (32, 48, 64, 96) has 1,608,384 parameters.
 """
 
 from typing import final

@@ -67,10 +67,10 @@ def structure_numbers(
     sides = []
     for label in BRAIN_LABELS:
         if label.structure == structure:
-            found, true = labels == label.index, case.labels == label.index
+            predicted, true = labels == label.index, case.labels == label.index
             if bool(true.any()):
-                scored = score_structure(found, true, case.voxel_mm)
-                error = 100 * (int(found.sum()) / int(true.sum()) - 1)
+                scored = score_structure(predicted, true, case.voxel_mm)
+                error = 100 * (int(predicted.sum()) / int(true.sum()) - 1)
                 sides.append((scored["dice"], scored["hd95_mm"], error))
     if not sides:
         return {}
