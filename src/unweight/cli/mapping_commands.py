@@ -48,13 +48,14 @@ ECHOES = (
     SUBJECTS,
     SUBJECT,
 )
+NOISE_SD = argument(
+    "--noise-sd",
+    type=float,
+    metavar="S",
+    help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
+)
 DECAY_END = (
-    argument(
-        "--noise-sd",
-        type=float,
-        metavar="S",
-        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
-    ),
+    NOISE_SD,
     DEVICE,
     *PICTURES,
 )
@@ -378,12 +379,7 @@ T1 = Command(
             help="assume that the preceding inversion had the same efficiency; default: perfect inversion "
             "for ml, the same efficiency for posterior if all volumes have the same TR",
         ),
-        argument(
-            "--noise-sd",
-            type=float,
-            metavar="S",
-            help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
-        ),
+        NOISE_SD,
         DEVICE,
         *PICTURES,
     ),
@@ -441,12 +437,7 @@ ARGUMENTS = (
     ),
     PERCENT,
     FIX,
-    argument(
-        "--noise-sd",
-        type=float,
-        metavar="S",
-        help="noise SD in the real or imaginary part of one coil, in image units; default: estimated",
-    ),
+    NOISE_SD,
     argument("--rec", metavar="LABEL", help="add rec-LABEL to the file names, for a second set of maps"),
     MASK,
     SUBJECTS,

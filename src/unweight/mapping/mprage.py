@@ -25,7 +25,7 @@ from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser, seconds_ahead
 from unweight.learn.pairs.echo_channels import Conditions
 from unweight.learn.pairs.planes import Planes
-from unweight.learn.pairs.scan_range import NEEDED, range_of_card
+from unweight.learn.pairs.scan_range import NEEDED, NEVERTHELESS, range_of_card
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.weights import available, card_of
 from unweight.mapping.brain import MaskOptions
@@ -262,11 +262,12 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         except MissingValuesError:
             raise
         except ProtocolError as error:
-            others = _methods_for(measured, self.options)
+            others = _methods_for(measured, self.options) if estimator.scans.outside(measured) else []
             if not others:
                 raise
             names = " or ".join(f"--method {name}" for name in others)
-            raise ProtocolError(error.problem, remedy=f"Use {names}, trained for such scans.") from error
+            remedy = f"Use {names}, trained for such scans; {NEVERTHELESS}"
+            raise ProtocolError(error.problem, remedy=remedy) from error
 
     def _has_mask(self, read: Series) -> bool:
         return self.options.images.mask is not None or (

@@ -56,9 +56,9 @@ WORDS: Mapping[str, tuple[str, float, str]] = MappingProxyType(
     }
 )
 ANY_FIELD_3T: Mapping[str, Ends] = MappingProxyType({FIELD_STRENGTH: (3.0, 3.0)})
+NEVERTHELESS = "--any-scan synthesises the image nevertheless and flags every voxel."
 REMEDY = (
-    "Check the values (--flip, --tr, --te, --field), or use weights trained for such scans; --any-scan "
-    "synthesises the image nevertheless and flags every voxel."
+    f"Check the values (--flip, --tr, --te, --field), or use weights trained for such scans; {NEVERTHELESS}"
 )
 
 
