@@ -429,7 +429,7 @@ def test_each_piece_of_a_mask_gets_the_values_of_the_whole() -> None:
         assert contrast(found.maps, at) == pytest.approx(contrast(whole, at), rel=0.1)
     notes = " ".join(found.notes)
     assert "the mask has 2 separate parts" in notes
-    assert "a piece of the mask is 26 mm thick" in notes
+    assert "a part of the mask is 26 mm thick" in notes
     assert not bool((found.maps.status == VoxelStatus.AT_LIMIT).any())
 
 
@@ -451,6 +451,6 @@ def test_voxels_of_a_thin_slab_are_marked() -> None:
     found = FAST.reconstruct(replace(acquisition, mask=truth()[3] & (z.abs() < 6)))
     assert not bool(found.maps.usable.any())
     assert bool((found.maps.status == VoxelStatus.AT_LIMIT).any())
-    assert "a piece of the mask is 12 mm thick" in " ".join(found.notes)
+    assert "a part of the mask is 12 mm thick" in " ".join(found.notes)
     # What the note says: most of the difference is lost.
     assert contrast(found.maps, IRON) < 0.3 * CHI[IRON]

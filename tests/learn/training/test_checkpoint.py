@@ -117,5 +117,5 @@ def test_damage_is_seen(tmp_path: Path, damage: str) -> None:
     else:
         content = bytearray(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"is damaged.*Remove it to train from the start"):
+    with pytest.raises(InputError, match=r"is damaged.*Delete it to restart the training"):
         read_snapshot(path, DIGEST)

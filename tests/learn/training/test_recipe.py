@@ -137,7 +137,7 @@ def inside(part: str, **values: Any) -> dict[str, Any]:
 def test_other_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="cannot be read by this version") as refused:
         recipe_from_plain(values)
-    assert "Use weights of the same version" in str(refused.value)
+    assert "Use weights that were trained with this version" in str(refused.value)
 
 
 def test_messages() -> None:
