@@ -1,5 +1,6 @@
 """Names of the methods that are trained, in groups, as the registry has them."""
 
+from unweight.learn.labelled_heads.data import HeadMethod
 from unweight.learn.pairs.pair_data import PairMethod
 from unweight.learn.training.trainable import trainable
 from unweight.registry import trained_methods
@@ -12,7 +13,9 @@ STRUCTURES = "structures"
 METHODS = tuple(item.weights for item in trained_methods())
 SHIPPED = tuple(item.weights for item in trained_methods() if item.shipped)
 FROM_SERIES = tuple(item.weights for item in trained_methods() if item.family == "t1")
-FROM_HEADS = tuple(item.weights for item in trained_methods() if item.family == "mask")
+FROM_HEADS = tuple(
+    item.weights for item in trained_methods() if isinstance(trainable(item.weights), HeadMethod)
+)
 FROM_WEIGHTED = tuple(item.weights for item in trained_methods() if item.family == "weighted")
 T1W_CONDITIONED = "mprage-conditioned"
 # Those that take echoes without flip angle and TR.

@@ -131,5 +131,5 @@ def test_messages() -> None:
     with pytest.raises(ProtocolError, match=r"unweight train t1-rim --ti 0.05 0.1 0.25 0.5 --tr TR"):
         estimator()(Acquisition(signal=torch.ones(4, 4), protocol=other))
     two = RecurrentConfig(state_channels=2, gradient_channels=2, widths=(4, 4, 4))
-    with pytest.raises(UsageError, match=r"a state of 2 and a gradient of 2 channels does not estimate 3"):
+    with pytest.raises(UsageError, match=r"state_channels is 2 and gradient_channels is 2"):
         estimator(RecurrentInference(two, generator=seeded_generator(0)))

@@ -24,6 +24,8 @@ from unweight.learn.brain_mask.network import WINDOW
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import N_SLAB
 from unweight.learn.pairs.pair import LEAST
+from unweight.learn.segmentation.places import N_GUIDES
+from unweight.learn.segmentation.segmenter import WINDOW as SEGMENTED_WINDOW
 from unweight.learn.t1.features import CHANNELS
 from unweight.learn.t1.posterior_task import OUTPUTS
 from unweight.learn.t1.published import SEVEN
@@ -121,8 +123,11 @@ def test_patches_fit_and_channels_match(method: str, preset: str) -> None:
 def test_networks_of_heads_see_one_image_and_fill_their_window(method: str, preset: str) -> None:
     recipe = recipe_for(method, preset)
     assert isinstance(recipe.network, VolumeUNetConfig)
-    assert (recipe.network.in_channels, recipe.network.out_channels) == (1, 1)
-    assert recipe.patch == WINDOW and recipe.patch % recipe.network.stride == 0
+    expected = {"brain-mask": (1, 0, WINDOW), "brain-segmentation": (6, N_GUIDES, SEGMENTED_WINDOW)}
+    n_outputs, n_guides, window = expected[method]
+    assert (recipe.network.in_channels, recipe.network.out_channels) == (1, n_outputs)
+    assert recipe.network.coarse_channels == n_guides
+    assert recipe.patch == window and recipe.patch % recipe.network.stride == 0
 
 
 def test_each_method_is_in_one_group() -> None:
