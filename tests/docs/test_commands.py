@@ -65,6 +65,7 @@ STAND_INS = {
     "maps/sub-01/anat/sub-01_Chimap.nii.gz": "labels.nii.gz",
     "sub-1_T1map.nii.gz": "labels.nii.gz",
     "sub-1_dseg.nii.gz": "dseg.nii.gz",
+    "segmented/sub-1/anat/sub-1_desc-T1w_dseg.nii.gz": "dseg.nii.gz",
 }
 
 
