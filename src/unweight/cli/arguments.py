@@ -379,8 +379,8 @@ EXAMINATION = (
     argument(
         "--rec",
         metavar="LABEL",
-        help="add rec-LABEL to the file names; required if the output already contains T1 or T2 maps of "
-        "other images of the same subject",
+        help="add rec-LABEL to the file names, so that the output can also hold T1 and T2 maps of other "
+        "images of the same subject",
     ),
     SUBJECTS,
     SUBJECT,

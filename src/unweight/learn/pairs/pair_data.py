@@ -260,8 +260,8 @@ class PairData(TrainingData):
         both = {pair.name for pair in self.train} & {pair.name for pair in self.validation}
         if both:
             raise UsageError(
-                f"{', '.join(sorted(both))} would be for training and for validation",
-                remedy="Use each subject for one of them.",
+                f"listed for both training and validation: {', '.join(sorted(both))}",
+                remedy="List each subject for only one of them.",
             )
 
     def batches(self, recipe: Recipe[Any, Any]) -> PairPool:
