@@ -22,20 +22,14 @@ class SegmentCommand:
     Attributes:
         images: NIfTI files.
         out: Folder of the derivatives.
-        mask: Brain mask.
-        weights: Folder with weights of the segmentation.
-        mask_weights: Folder with weights of the brain mask.
-        subject: Label of images without one.
+        segment: How they are segmented.
         no_figures: Whether the picture is left out.
         verbosity: What is printed.
     """
 
     images: tuple[Path, ...]
     out: Path
-    mask: Path | None
-    weights: Path | None
-    mask_weights: Path | None
-    subject: str | None
+    segment: SegmentOptions
     no_figures: bool
     verbosity: Verbosity
 
@@ -43,18 +37,11 @@ class SegmentCommand:
 def run(arguments: argparse.Namespace) -> int:
     """Segment every image; one that fails stops no other."""
     options = options_of(SegmentCommand, arguments)
-    if options.mask is not None and len(options.images) > 1:
+    if options.segment.mask is not None and len(options.images) > 1:
         raise UsageError(
             f"one mask for {len(options.images)} images", remedy="Segment each image with its own mask."
         )
-    segmenter = image_segmenter(
-        SegmentOptions(
-            mask=options.mask,
-            weights=options.weights,
-            mask_weights=options.mask_weights,
-            subject=options.subject,
-        )
-    )
+    segmenter = image_segmenter(options.segment)
     screen = console(quiet=options.verbosity.quiet)
 
     def work(displayed: str, path: Path) -> None:

@@ -30,13 +30,13 @@ from unweight.bids.series.mask import read_mask
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.files.atomic import check_within, fingerprint, write_bytes_atomic
-from unweight.learn.segmentation.segmenter import BrainSegmenter, SegmentedBrain, cut_axes
+from unweight.learn.segmentation.segmenter import BrainSegmenter, SegmentedBrain
 from unweight.mapping.arrays import affine_of, mask_of, tensor_of
 from unweight.mapping.brain import MaskOptions
 from unweight.mapping.calls import bare_label, check_no_affine, path_of
 from unweight.mapping.output import figure_path
 from unweight.metrics.brain_labels import BRAIN_LABELS
-from unweight.prepare.brain_finder import voxel_mm
+from unweight.prepare.brain_finder import cut_axes, voxel_mm
 from unweight.registry import load, method
 from unweight.report.segment_picture import segment_picture
 

@@ -80,6 +80,12 @@ class ClassicalBrain(BrainFinder):
         return FoundBrain(mask=mask, how="segmented in the last echo")
 
 
+def cut_axes(mask: Bool[Tensor, "x y z"]) -> tuple[bool, bool, bool]:
+    """Return along which axes a mask reaches the end of the field of view."""
+    cut = [bool(mask.select(axis, 0).any() | mask.select(axis, -1).any()) for axis in range(3)]
+    return cut[0], cut[1], cut[2]
+
+
 def voxel_mm(affine: Float[Tensor, "4 4"]) -> tuple[float, float, float]:
     """Return the size of a voxel along each axis [mm]."""
     x, y, z = affine[:3, :3].detach().cpu().double().norm(dim=0).tolist()

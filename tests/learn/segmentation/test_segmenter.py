@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from tests.synth.anatomy.balls import radius
 from unweight.core.errors import InputError
 from unweight.learn.segmentation.any_contrast import N_CLASSES
-from unweight.learn.segmentation.segmenter import BrainSegmenter, cut_axes
+from unweight.learn.segmentation.segmenter import BrainSegmenter
 from unweight.metrics.structures import BRAIN_CLASSES
+from unweight.prepare.brain_finder import cut_axes
 
 SHAPE = (110, 90, 84)
 BRIGHT_MM = 20.0

@@ -8,7 +8,6 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from unweight.benchmark.core.head_images import CONTRASTS, VOXELS_MM, averaged, head_image
 from unweight.core.seeding import seeded_generator
@@ -57,7 +56,7 @@ def mask_cases(
         resolutions: Of `RESOLUTIONS`.
         contrasts: Of `CONTRASTS`.
     """
-    brain = F.interpolate(head.distance[None, None], size=head.labels.shape, mode="trilinear")[0, 0] < 0
+    brain = head.brain
     eyes = torch.isin(head.labels, torch.tensor([PART[name] for name in EYE], dtype=torch.uint8))
     other = (head.labels > 0) & ~brain & ~eyes
     for resolution in resolutions:

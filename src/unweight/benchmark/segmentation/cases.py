@@ -8,7 +8,6 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 
 from unweight.benchmark.core.head_images import CONTRASTS, VOXELS_MM, averaged, head_image
 from unweight.core.seeding import seeded_generator
@@ -59,7 +58,7 @@ def segmentation_cases(
     head = of.head
     x = torch.arange(head.labels.shape[0])[:, None, None].expand(head.labels.shape)
     labels = brain_labels(of.classes, x > of.midline)
-    brain = F.interpolate(head.distance[None, None], size=head.labels.shape, mode="trilinear")[0, 0] < 0
+    brain = head.brain
     labels = torch.where(brain, labels, 0)
     for resolution in resolutions:
         sizes = RESOLUTIONS[resolution]

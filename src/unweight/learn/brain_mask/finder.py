@@ -22,7 +22,7 @@ from unweight.core.errors import InputError
 from unweight.learn.brain_mask.network import surface_distance
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
-from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain, voxel_mm
+from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain, cut_axes, voxel_mm
 from unweight.prepare.brain_mask import stripped_brain
 from unweight.susceptibility.morphology import fill_holes, largest_component
 
@@ -119,19 +119,13 @@ def unlike_a_brain(distance: Float[Tensor, "x y z"], sizes: tuple[float, float, 
     inside = distance < 0
     volume = float(inside.sum()) * sizes[0] * sizes[1] * sizes[2] / MM3_PER_ML
     low, high = VOLUME_ML
-    least = SMALLEST_ML if reaches_the_end(inside) else low
+    least = SMALLEST_ML if any(cut_axes(inside)) else low
     if not least <= volume <= high:
         return f"a volume of {volume:.0f} ml"
     slope = surface_slope(distance, sizes)
     if slope is not None and not SLOPES[0] <= slope <= SLOPES[1]:
         return f"a distance that rises by {slope:.2f} mm for each millimetre across its surface"
     return ""
-
-
-def reaches_the_end(mask: Bool[Tensor, "x y z"]) -> bool:
-    """Whether a mask reaches the end of the field of view."""
-    ends = [mask.select(axis, place) for axis in range(3) for place in (0, -1)]
-    return any(bool(end.any()) for end in ends)
 
 
 def surface_slope(distance: Float[Tensor, "x y z"], sizes: tuple[float, float, float]) -> float | None:

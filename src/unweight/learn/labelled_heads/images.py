@@ -1,5 +1,7 @@
 """Images of any contrast as networks get them: one scale of intensities, cubic voxels."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,11 +16,24 @@ TINY = 1e-12
 
 def normalised(image: Float[Tensor, "*space"]) -> Float[Tensor, "*space"]:
     """Return an image over the 99.5th percentile of what is not 0, cut off at 1.5 times that."""
-    values = image[image > 0]
+    return over_percentile(image, image[image > 0], TOP, LARGEST)
+
+
+def over_percentile(
+    image: Float[Tensor, "*space"], values: Float[Tensor, " values"], share: float, largest: float
+) -> Float[Tensor, "*space"]:
+    """Return an image over a percentile of some values, cut off at a multiple of it; 0 if there are none.
+
+    Args:
+        image: Of any scale.
+        values: Of which the percentile is taken.
+        share: The percentile, 0 to 1.
+        largest: Where the result is cut off.
+    """
     if not len(values):
         return torch.zeros_like(image)
     some = values[:: max(1, len(values) // N_VALUES)]
-    return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
+    return (image / torch.quantile(some, share).clamp(min=TINY)).clamp(0, largest)
 
 
 def resampled(
@@ -32,6 +47,11 @@ def resampled(
         grid_mm: Of the result [mm].
     """
     wanted = [max(1, round(n * size / grid_mm)) for n, size in zip(image.shape, sizes, strict=True)]
+    return of_shape(image, wanted)
+
+
+def of_shape(image: Float[Tensor, "x y z"], wanted: Sequence[int]) -> Float[Tensor, "u v w"]:
+    """Return an image over the same field of view in so many voxels, as `resampled` does."""
     finer = [min(n, new) for n, new in zip(image.shape, wanted, strict=True)]
     means = F.interpolate(image[None, None], size=finer, mode="area")
-    return F.interpolate(means, size=wanted, mode="trilinear", align_corners=False)[0, 0]
+    return F.interpolate(means, size=list(wanted), mode="trilinear", align_corners=False)[0, 0]

@@ -58,7 +58,6 @@ N_IN, N_OUT = 1, 6  # five coefficients of eight classes, and the side
 GRID_MM = 1.0
 SIDE_WEIGHT = 0.2
 MIDDLE_SPREAD_MM, SURFACE_SPREAD_MM, NO_POSITION = 4.0, 0.7, 0.05
-N_TOGETHER = 1
 N_CHECKED, N_ASSESSED = 4, 20
 SMALLEST_COUNT = 200  # voxels of a class in an image that is scored
 USE = "Segmentation of MR images of the brain in tissues, ventricles and deep grey nuclei, for research. "
@@ -76,8 +75,7 @@ def brain_classes(head: LabelledHead) -> UInt8[Tensor, "x y z"]:
     """
     labels = torch.where(head.labels < len(MATERIALS), head.labels, 0)
     classes = from_materials(labels)
-    inside = F.interpolate(head.distance[None, None], size=labels.shape, mode="trilinear")[0, 0] < 0
-    classes[(labels == INDEX["vessel"]) & inside] = LABELS["csf"]
+    classes[(labels == INDEX["vessel"]) & head.brain] = LABELS["csf"]
     anatomy = Anatomy(labels=labels, voxel_mm=(1.0, 1.0, 1.0), subject=head.subject, affine=head.affine)
     if bool((labels == INDEX["grey_matter"]).any()):
         classes[lateral_ventricles(anatomy)] = BRAIN_CLASSES.index(VENTRICLE)
@@ -229,10 +227,9 @@ class SegmentationBatches:
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Return images with guides, classes, sides, and which voxels count."""
         samples: list[SegmentationSample] = []
-        while len(samples) < self.recipe.plan.batch_size:
+        for _ in range(self.recipe.plan.batch_size):
             head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
-            count = min(N_TOGETHER, self.recipe.plan.batch_size - len(samples))
-            samples += draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, count)
+            samples += draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, 1)
         return {
             name: torch.stack([getattr(sample, name) for sample in samples])
             for name in ("image", "guide", "classes", "right", "counts")

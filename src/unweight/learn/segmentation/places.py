@@ -12,19 +12,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from unweight.learn.labelled_heads.images import over_percentile
+
 SCALE_MM, FARTHEST_MM = 64.0, 20.0
 N_GUIDES = 4
 NO_AXIS = (True, True, True)
-TOP, LARGEST, N_VALUES, TINY = 0.95, 2.5, 50_000, 1e-12
+TOP, LARGEST = 0.95, 2.5
 
 
 def brain_normalised(image: Float[Tensor, "x y z"], brain: Bool[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
     """Return an image over the 95th percentile of the brain in it, cut off at 2.5 times that."""
-    values = image[brain & (image > 0)]
-    if not len(values):
-        return torch.zeros_like(image)
-    some = values[:: max(1, len(values) // N_VALUES)]
-    return (image / torch.quantile(some, TOP).clamp(min=TINY)).clamp(0, LARGEST)
+    return over_percentile(image, image[brain & (image > 0)], TOP, LARGEST)
 
 
 def guide_channels(

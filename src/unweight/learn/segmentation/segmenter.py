@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from unweight.bids.nifti.canonical import turn_of
 from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
-from unweight.learn.labelled_heads.images import resampled
+from unweight.learn.labelled_heads.images import of_shape, resampled
 from unweight.learn.segmentation.any_contrast import N_CLASSES
 from unweight.learn.segmentation.places import FARTHEST_MM, brain_normalised, guide_channels
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.metrics.brain_labels import brain_labels
-from unweight.prepare.brain_finder import voxel_mm
+from unweight.prepare.brain_finder import cut_axes, voxel_mm
 
 GRID_MM = 1.0
 WINDOW, OVERLAP, MARGIN = 64, 16, 4  # voxels
@@ -153,12 +153,6 @@ def signed_distance(inside: Bool[Tensor, "x y z"]) -> Volume:
     return torch.where(inside, 0.5 - inner, outer - 0.5)
 
 
-def cut_axes(inside: Bool[Tensor, "x y z"]) -> tuple[bool, bool, bool]:
-    """Return along which axes a mask reaches the end of the field of view, so its centre is unknown."""
-    cut = [bool(inside.select(axis, 0).any() | inside.select(axis, -1).any()) for axis in range(3)]
-    return cut[0], cut[1], cut[2]
-
-
 def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Return windows that cover a box, with at least `OVERLAP` voxels in common along each axis."""
     starts: list[Sequence[int]] = []
@@ -196,11 +190,7 @@ def _on_grid(
     def wide(channel: Float[Tensor, "u v w"]) -> Float[Tensor, "x y z"]:
         whole = torch.zeros(fine)
         whole[box] = channel
-        if fine == shape:
-            return whole
-        finer = [min(a, b) for a, b in zip(fine, shape, strict=True)]
-        means = F.interpolate(whole[None, None], size=finer, mode="area")
-        return F.interpolate(means, size=list(shape), mode="trilinear", align_corners=False)[0, 0]
+        return whole if fine == shape else of_shape(whole, shape)
 
     best = torch.zeros(shape)
     classes = torch.zeros(shape, dtype=torch.uint8)

@@ -15,10 +15,11 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional as F
 
 from unweight.core.errors import InputError
 from unweight.synth.anatomy.labels import Anatomy, brain_table, on_grid
@@ -54,6 +55,12 @@ class LabelledHead:
     distance: Float[Tensor, "u v w"]
     affine: Float[Tensor, "4 4"]
     subject: str
+
+    @property
+    def brain(self) -> Bool[Tensor, "x y z"]:
+        """Where the distance to the surface is negative, on the grid of the labels."""
+        size = list(self.labels.shape)
+        return F.interpolate(self.distance[None, None], size=size, mode="trilinear")[0, 0] < 0
 
 
 def with_parts(anatomy: Anatomy, generator: torch.Generator) -> LabelledHead:
