@@ -126,16 +126,16 @@ class VolumeUNet(nn.Module):
             coarse: The second input, at half the resolution; None if the network has none.
         """
         x, y, z = volume.shape[2:]
-        features = self.at_half_resolution(volume, coarse)
-        whole = rearrange(features, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
+        blocks = self.head(self.features(volume, coarse))
+        whole = rearrange(blocks, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
         return whole[..., :x, :y, :z]
 
-    def at_half_resolution(
+    def features(
         self,
         volume: Float[Tensor, "batch channels x y z"],
         coarse: Float[Tensor, "batch coarse_channels u v w"] | None = None,
     ) -> Float[Tensor, "batch features u2 v2 w2"]:
-        """Return the eight channels for each output channel before they are rearranged.
+        """Return what the last convolution gets, at half the resolution, of sizes the network needs.
 
         Args:
             volume: As for `forward`.
@@ -166,7 +166,7 @@ class VolumeUNet(nn.Module):
             if place % n_blocks == 0:
                 coarse = self.grow[place // n_blocks - 1](features)
                 features = kept.pop() + F.interpolate(coarse, scale_factor=2, mode="nearest")
-        output: Tensor = self.head(self.finest(features))
+        output: Tensor = self.finest(features)
         return output
 
 

@@ -36,7 +36,7 @@ EXTRA = {
 }
 DECAY = 8.0
 FAT = ("fat", "marrow")
-CENTRE_SPREAD_MM = 22.0
+NECK = 8.0 / 22.0  # of the spread
 TURN, WARP_MM, WARP_KNOTS = math.radians(18.0), 4.0, 5
 TINY = 1e-6
 TEXTURE_KNOTS = (6, 24)
@@ -64,6 +64,7 @@ class AnyContrast:
         grid_mm: Voxels of the grid [mm].
         anywhere: Share of images whose middle is any voxel of the brain.
         texture: Largest standard deviation of the logarithm of a texture within tissues.
+        spread_mm: How far the middle of an image lies from that of the brain, along each axis [mm].
     """
 
     physical: float = 0.5
@@ -80,6 +81,7 @@ class AnyContrast:
     grid_mm: float = field(default=2.0, metadata={"newer": True})
     anywhere: float = field(default=0.0, metadata={"newer": True})
     texture: float = field(default=0.0, metadata={"newer": True})
+    spread_mm: float = field(default=22.0, metadata={"newer": True})
 
 
 @final
@@ -303,8 +305,8 @@ def _places(
     """Return where the voxels of the grid lie in the head, as indices of its labels."""
     inside = (head.distance < 0).nonzero().float()
     middle = 2 * inside[:: max(1, len(inside) // 5000)].mean(0) + 0.5  # index of the labels
-    spread = CENTRE_SPREAD_MM * torch.randn(3, generator=generator)
-    spread[2] -= 8.0  # more of the neck than of the air above
+    spread = prior.spread_mm * torch.randn(3, generator=generator)
+    spread[2] -= prior.spread_mm * NECK  # more of the neck than of the air above
     if prior.anywhere > 0 and bernoulli(prior.anywhere, generator):
         middle = 2 * inside[draw_count(0, len(inside) - 1, generator)] + 0.5
         spread = torch.zeros(3)

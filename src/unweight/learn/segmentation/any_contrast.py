@@ -1,11 +1,12 @@
 """Training of the segmentation of images of any contrast: labels, contrasts, loss, scores and card.
 
-    L = CE(f, c) + 1 − mean over classes of Dice(softmax f, c) + 0.2 · BCE(g, s)
+    L = CE(f, c) + CE(m, c) + 1 − mean over classes of Dice(softmax f, c) + 0.2 · BCE(g, s)
 
-with f the logits of the classes, c the true class, g the logit of the side and s whether a voxel lies on
-the right. Only voxels of the brain in the field of view count. Images have the contrast of routine or
-random sequences, or random levels (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023) 102789).
-Position in the brain and distance to its surface are inputs, so that small patches suffice.
+with f the logits of the classes, m those of the mixture of Gaussians that the network starts from, c the
+true class, g the logit of the side and s whether a voxel lies on the right; CE also for m. Only voxels of
+the brain in the field of view count, and of these some cells in each step. Images have the contrast of
+routine or random sequences, or random levels (B. Billot et al., SynthSeg, Med. Image Anal. 86 (2023)
+102789), and show the whole brain at 2 mm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,11 +27,13 @@ from unweight.core.estimator import Estimator
 from unweight.core.seeding import seeded_generator
 from unweight.learn.labelled_heads.data import HeadData, HeadMethod, HeadRecipe
 from unweight.learn.segmentation.places import (
+    FARTHEST_MM,
     N_GUIDES,
     NO_AXIS,
+    Box,
     brain_normalised,
     guide_channels,
-    middle_in_patch,
+    padded,
 )
 from unweight.learn.training.model_card import NOT_A_MEDICAL_DEVICE, Card, CardText
 from unweight.learn.training.recipe import Recipe, TrainingPlan
@@ -43,7 +47,7 @@ from unweight.learn.training.trainable import (
     Validator,
 )
 from unweight.metrics.structures import BRAIN_CLASSES, DEEP, LABELS, TISSUES, VENTRICLE, from_materials
-from unweight.nets.tissue_network import TissueNetwork
+from unweight.nets.tissue_network import N_TERMS, TissueNetwork
 from unweight.nets.volume_unet import VolumeUNetConfig
 from unweight.registry import trained_method
 from unweight.synth.anatomy.head_parts import LabelledHead
@@ -54,10 +58,13 @@ from unweight.synth.sampling import bernoulli
 from unweight.synth.tissue.materials import INDEX, MATERIALS
 
 N_CLASSES = len(BRAIN_CLASSES) - 1  # without the background
-N_IN, N_OUT = 1, 6  # five coefficients of eight classes, and the side
-GRID_MM = 1.0
+N_IN, N_OUT = 1, N_TERMS * N_CLASSES + 1  # coefficients, and the side
+GRID_MM = 2.0
+N_COARSE = N_GUIDES + N_CLASSES  # place, and posterior of the mixture
+N_CELLS = 8000
+KEPT = 100.0  # voxels that are in each class, so that Dice of an absent one is 1
 SIDE_WEIGHT = 0.2
-MIDDLE_SPREAD_MM, SURFACE_SPREAD_MM, NO_POSITION = 4.0, 0.7, 0.05
+PLACE_SPREAD, SURFACE_SPREAD_MM, NO_POSITION = 0.03, 0.7, 0.05
 N_CHECKED, N_ASSESSED = 4, 20
 SMALLEST_COUNT = 200  # voxels of a class in an image that is scored
 USE = "Segmentation of MR images of the brain in tissues, ventricles and deep grey nuclei, for research. "
@@ -95,11 +102,6 @@ class SegmentedHead:
     head: LabelledHead
     classes: UInt8[Tensor, "x y z"]
 
-    @cached_property
-    def middle(self) -> Float[Tensor, "3"]:
-        """The centre of the brain, as an index of the labels."""
-        return 2 * (self.head.distance < 0).nonzero().float().mean(0) + 0.5
-
     @property
     def midline(self) -> float:
         """Where x changes from left to right, as an index of the labels."""
@@ -131,16 +133,14 @@ class SegmentationSample:
     counts: Float[Tensor, "x y z"]
 
 
-def draw_samples(
-    of: SegmentedHead, patch: int, prior: AnyContrast, generator: torch.Generator, count: int
-) -> list[SegmentationSample]:
-    """Return images of one random acquisition of a head, with classes and sides."""
-    images = draw_images(of.head, patch, prior, generator, count)
-    return [_sample(of, image, prior, generator) for image in images]
+def draw_sample(of: SegmentedHead, recipe: HeadRecipe, generator: torch.Generator) -> SegmentationSample:
+    """Return an image of a head cut to its brain, with classes and sides."""
+    (image,) = draw_images(of.head, recipe.patch, recipe.slabs, generator)
+    return _sample(of, image, recipe.network.stride, generator)
 
 
 def _sample(
-    of: SegmentedHead, image: ContrastSample, prior: AnyContrast, generator: torch.Generator
+    of: SegmentedHead, image: ContrastSample, multiple: int, generator: torch.Generator
 ) -> SegmentationSample:
     places = image.places
     index = places.round().long()
@@ -151,17 +151,20 @@ def _sample(
     # A mirrored head has its right side where its left side was.
     towards = float(places[-1, ..., 0].mean() - places[0, ..., 0].mean())
     right = ((places[..., 0] > of.midline) == (towards > 0)).float()
-    middle = middle_in_patch(places, of.middle)
-    middle = middle + MIDDLE_SPREAD_MM / prior.grid_mm * torch.randn(3, generator=generator)
     reached = ((places >= 0) & (places <= sizes - 1)).all(-1)
     unknown = NO_AXIS if bernoulli(NO_POSITION, generator) else _cut_axes(image.visible, reached)
     distance = image.distance + SURFACE_SPREAD_MM * torch.randn((), generator=generator)
+    distance = torch.where(image.visible, distance, FARTHEST_MM)
+    counts = image.visible & (image.distance < 0) & (classes > 0)
+    box = Box.around(distance < 0, multiple) if bool((distance < 0).any()) else Box.around(counts < 2, 1)
+    normalised = brain_normalised(image.image, distance < 0)
+    x_moved, y_moved, z_moved = (PLACE_SPREAD * torch.randn(3, generator=generator)).tolist()
     return SegmentationSample(
-        image=brain_normalised(image.image, distance < 0)[None],
-        guide=guide_channels(middle, distance, prior.grid_mm, unknown),
-        classes=classes,
-        right=right,
-        counts=(image.visible & (image.distance < 0) & (classes > 0)).float(),
+        image=box.cut(normalised, 0.0)[None],
+        guide=guide_channels(box.cut(distance, FARTHEST_MM), unknown, moved=(x_moved, y_moved, z_moved)),
+        classes=box.cut(classes, 0),
+        right=box.cut(right, 0.0),
+        counts=box.cut(counts.float(), 0.0),
     )
 
 
@@ -192,22 +195,21 @@ class SegmentationTask(Task):
 
     def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Float[Tensor, ""]:
         """Return the loss of a batch of `SegmentationBatches`."""
-        output = network(batch["image"], batch["guide"]).float()
-        logits, side = output[:, :N_CLASSES], output[:, N_CLASSES]
+        output = network(batch["image"], batch["guide"], batch["cells"]).float()
+        logits, side, mixture = output.split([N_CLASSES, 1, N_CLASSES], dim=1)
         counts = batch["counts"]
         places = (batch["classes"].long() - 1).clamp(min=0)
         weight = counts.sum().clamp(min=1)
-        entropy = (F.cross_entropy(logits, places, reduction="none") * counts).sum() / weight
+        entropies = [F.cross_entropy(part, places, reduction="none") for part in (logits, mixture)]
+        entropy = ((entropies[0] + entropies[1]) * counts).sum() / weight
+        true = F.one_hot(places, N_CLASSES).movedim(-1, 1) * counts[:, None]
         share = logits.softmax(1) * counts[:, None]
-        # Class by class: the truth as a tensor of its own would be as large as the logits.
-        whole = share.sum((0, 2, 3, 4))
-        terms = []
-        for place in range(N_CLASSES):
-            true = (places == place) * counts
-            common = (share[:, place] * true).sum()
-            terms.append((2 * common + 100) / (whole[place] + true.sum() + 100))
-        sides = F.binary_cross_entropy_with_logits(side, batch["right"], weight=counts, reduction="sum")
-        total: Tensor = entropy + 1 - torch.stack(terms).mean() + SIDE_WEIGHT * sides / weight
+        common, both = (part.sum((0, 2, 3)) for part in (share * true, share + true))
+        overlap = ((2 * common + KEPT) / (both + KEPT)).mean()
+        sides = F.binary_cross_entropy_with_logits(
+            side[:, 0], batch["right"], weight=counts, reduction="sum"
+        )
+        total: Tensor = entropy + 1 - overlap + SIDE_WEIGHT * sides / weight
         return total
 
 
@@ -225,15 +227,46 @@ class SegmentationBatches:
     recipe: HeadRecipe
 
     def __call__(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return images with guides, classes, sides, and which voxels count."""
-        samples: list[SegmentationSample] = []
+        """Return images with guides, cells of the brain, and their classes, sides, and what counts."""
+        samples = []
         for _ in range(self.recipe.plan.batch_size):
             head = self.heads[int(torch.randint(len(self.heads), (), generator=generator))]
-            samples += draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, 1)
-        return {
-            name: torch.stack([getattr(sample, name) for sample in samples])
-            for name in ("image", "guide", "classes", "right", "counts")
-        }
+            samples.append(draw_sample(head, self.recipe, generator))
+        shape = tuple(
+            max(sizes) for sizes in zip(*(sample.classes.shape for sample in samples), strict=True)
+        )
+        rows = [_at_cells(_enlarged(sample, shape), generator) for sample in samples]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _enlarged(sample: SegmentationSample, shape: tuple[int, ...]) -> SegmentationSample:
+    """Return a sample with nothing beyond its end, as large as others of its batch."""
+    half = tuple(size // 2 for size in shape)
+    places = [padded(channel, half, 0.0) for channel in sample.guide[:3]]
+    return SegmentationSample(
+        image=padded(sample.image[0], shape, 0.0)[None],
+        guide=torch.stack([*places, padded(sample.guide[3], half, 1.0)]),
+        classes=padded(sample.classes, shape, 0),
+        right=padded(sample.right, shape, 0.0),
+        counts=padded(sample.counts, shape, 0.0),
+    )
+
+
+def _at_cells(sample: SegmentationSample, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the truth in some cells of the brain."""
+    truth = {
+        name: rearrange(getattr(sample, name), "(u i) (v j) (w k) -> (u v w) (i j k)", i=2, j=2, k=2)
+        for name in ("classes", "right", "counts")
+    }
+    brain = truth["counts"].sum(1).nonzero()[:, 0]
+    brain = brain if len(brain) else torch.zeros(1, dtype=torch.long)
+    cells = brain[torch.randint(len(brain), (N_CELLS,), generator=generator)]
+    return {
+        "image": sample.image,
+        "guide": sample.guide,
+        "cells": cells,
+        **{name: values[cells] for name, values in truth.items()},
+    }
 
 
 @final
@@ -284,9 +317,8 @@ class SegmentationValidator(Validator):
         for index in range(count):
             generator = seeded_generator(self.recipe.seed, "segmentation validation", index)
             head = self.segmented[index % len(self.segmented)]
-            (sample,) = draw_samples(head, self.recipe.patch, self.recipe.slabs, generator, 1)
-            with torch.no_grad():
-                output = network(sample.image[None], sample.guide[None])[0].float()
+            sample = draw_sample(head, self.recipe, generator)
+            output = _whole(network, sample)
             counts = sample.counts > 0
             classes = 1 + output[:N_CLASSES].argmax(0)
             for label, values in dices.items():
@@ -304,6 +336,15 @@ class SegmentationValidator(Validator):
         }
         every = _mean([_mean(values) for values in dices.values() if values])
         return {"dice": every, **means, "side": _mean(sides)}
+
+
+def _whole(network: nn.Module, sample: SegmentationSample) -> Float[Tensor, "outputs x y z"]:
+    """Return the output of the network for all voxels."""
+    u, v, w = sample.guide.shape[1:]
+    with torch.no_grad():
+        output = network(sample.image[None], sample.guide[None])[0].float()
+    whole: Tensor = rearrange(output, "c (u v w) (i j k) -> c (u i) (v j) (w k)", u=u, v=v, w=w, i=2, j=2, k=2)
+    return whole
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -332,11 +373,11 @@ class SegmentationMethod(HeadMethod):
         """
         network = recipe.network
         channels = (network.in_channels, network.out_channels, network.coarse_channels)
-        if recipe.patch % network.stride or channels != (N_IN, N_OUT, N_GUIDES):
+        if recipe.patch % network.stride or channels != (N_IN, N_OUT, N_COARSE):
             raise UsageError(
                 f"patches of {recipe.patch} voxels do not fit a network with {channels[0]} input, "
                 f"{channels[1]} output and {channels[2]} coarse channels",
-                remedy=f"Give {N_IN}, {N_OUT} and {N_GUIDES}, and patches of n times {network.stride}.",
+                remedy=f"Give {N_IN}, {N_OUT} and {N_COARSE}, and patches of n times {network.stride}.",
             )
 
     def network(self, recipe: HeadRecipe, generator: torch.Generator) -> TissueNetwork:
@@ -364,8 +405,8 @@ class SegmentationMethod(HeadMethod):
             limits=f"{LIMITS}{NOT_A_MEDICAL_DEVICE}",
             trained_on=(
                 f"{recipe.plan.n_steps * recipe.plan.batch_size} images of random contrast, resolution, "
-                f"orientation and field of view of {len(data.train)} labelled heads ({train}), in patches "
-                f"of {recipe.patch} voxels of {recipe.slabs.grid_mm:g} mm; validated on {validation}."
+                f"orientation and field of view of {len(data.train)} labelled heads ({train}), "
+                f"in voxels of {recipe.slabs.grid_mm:g} mm; validated on {validation}."
             ),
             ranges={"voxel_mm": (0.4, recipe.slabs.largest_voxel_mm)},
         )
@@ -390,21 +431,21 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan) -> HeadRec
             defaced=0.0,
             lesions=0.15,
             grid_mm=GRID_MM,
-            anywhere=0.8,
             texture=0.06,
+            spread_mm=3.0,
         ),
         n_slabs=4,
-        patch=64,
+        patch=96,
         network=VolumeUNetConfig(
-            in_channels=N_IN, out_channels=N_OUT, widths=widths, coarse_channels=N_GUIDES
+            in_channels=N_IN, out_channels=N_OUT, widths=widths, coarse_channels=N_COARSE
         ),
         plan=plan,
     )
 
 
 CPU = TrainingPlan(
-    n_steps=3000,
-    batch_size=2,
+    n_steps=4000,
+    batch_size=1,
     learning_rate=2e-3,
     warm_up=100,
     ema_decay=0.99,

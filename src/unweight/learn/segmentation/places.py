@@ -1,11 +1,14 @@
 """What the network gets beside the image: where a voxel lies in the brain, and how far from its surface.
 
-    position_i = (p_i − m_i) / 64 mm,   0 along axes on which the centre m of the brain is not known
+    position_i = (x_i − m_i) / (2.5 s_i),   0 along axes on which the field of view cuts the brain
     distance   = d / 20 mm, cut off at ± 1; negative inside
 
-A patch alone does not show where in the brain it lies, nor which side is the right one. Both vary slowly
-and are given at half the resolution of the image.
+with m the centre of the brain mask and s its standard deviation along each axis, so that brains of all
+sizes have about the same places. Both are given at half the resolution of the image.
 """
+
+from dataclasses import dataclass
+from typing import Self, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,54 +17,90 @@ from torch.nn import functional as F
 
 from unweight.learn.labelled_heads.images import over_percentile
 
-SCALE_MM, FARTHEST_MM = 64.0, 20.0
+SPREADS, FARTHEST_MM = 2.5, 20.0
 N_GUIDES = 4
 NO_AXIS = (True, True, True)
 TOP, LARGEST = 0.95, 2.5
+MARGIN = 2  # voxels
+Volume = Float[Tensor, "x y z"]
 
 
-def brain_normalised(image: Float[Tensor, "x y z"], brain: Bool[Tensor, "x y z"]) -> Float[Tensor, "x y z"]:
+def brain_normalised(image: Volume, brain: Bool[Tensor, "x y z"]) -> Volume:
     """Return an image over the 95th percentile of the brain in it, cut off at 2.5 times that."""
     return over_percentile(image, image[brain & (image > 0)], TOP, LARGEST)
 
 
 def guide_channels(
-    middle: Float[Tensor, "3"],
-    distance: Float[Tensor, "x y z"],
-    grid_mm: float,
-    unknown: tuple[bool, bool, bool],
+    distance: Volume, unknown: tuple[bool, bool, bool], *, moved: tuple[float, float, float] = (0, 0, 0)
 ) -> Float[Tensor, "guides u v w"]:
     """Return position and distance at half the resolution of a grid, along the axes of the head.
 
     Args:
-        middle: The centre of the brain, as an index of the grid.
         distance: Signed distance to the surface of the brain, negative inside [mm]; even numbers of voxels.
-        grid_mm: Size of a voxel [mm].
-        unknown: Along which axes the centre is not known, since the field of view cuts the brain.
+        unknown: Along which axes the place is not known, since the field of view cuts the brain.
+        moved: Added to the positions.
     """
-    shape = [size // 2 for size in distance.shape]
+    near = F.avg_pool3d(distance[None, None], 2)[0, 0]
+    inside = (near < 0).float()
     channels = []
-    for axis, size in enumerate(shape):
-        along = (2 * torch.arange(size) + 0.5 - float(middle[axis])) * (grid_mm / SCALE_MM)
-        wanted = [size if at == axis else 1 for at in range(3)]
-        values = torch.zeros(size) if unknown[axis] else along
-        channels.append(values.reshape(wanted).expand(*shape))
-    near = F.avg_pool3d(distance[None, None], 2)[0, 0] / FARTHEST_MM
-    return torch.stack([*channels, near.clamp(-1, 1)])
+    for axis, size in enumerate(near.shape):
+        others = [other for other in range(3) if other != axis]
+        share = inside.sum(others) / inside.sum().clamp(min=1)
+        along = torch.arange(size, dtype=torch.float32)
+        middle = (share * along).sum()
+        spread = (share * (along - middle) ** 2).sum().sqrt().clamp(min=0.5)
+        place = (along - middle) / (SPREADS * spread) + moved[axis]
+        values = torch.zeros(size) if unknown[axis] else place
+        channels.append(values.reshape([size if at == axis else 1 for at in range(3)]).expand(*near.shape))
+    return torch.stack([*channels, (near / FARTHEST_MM).clamp(-1, 1)])
 
 
-def middle_in_patch(places: Float[Tensor, "x y z 3"], middle: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
-    """Return the index of a patch at which a point of the head lies, by the linear part of the mapping.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """The part of a grid around a brain, of sizes that a network needs.
 
-    Args:
-        places: Where the voxels of the patch lie in the head.
-        middle: The point in the head.
+    Attributes:
+        part: Of the grid.
+        shape: Of the result; larger than the part where the grid ends before.
     """
-    i, j, k = (size // 2 for size in places.shape[:3])
-    steps = [
-        (places[-1, j, k] - places[0, j, k]) / (places.shape[0] - 1),
-        (places[i, -1, k] - places[i, 0, k]) / (places.shape[1] - 1),
-        (places[i, j, -1] - places[i, j, 0]) / (places.shape[2] - 1),
-    ]
-    offset: Tensor = torch.linalg.solve(torch.stack(steps, dim=1), middle - places[i, j, k])
-    return offset + torch.tensor([i, j, k], dtype=offset.dtype)
+
+    part: tuple[slice, slice, slice]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def around(cls, brain: Bool[Tensor, "x y z"], multiple: int) -> Self:
+        """Return the smallest box with two voxels around a brain that is not empty.
+
+        Args:
+            brain: The mask.
+            multiple: Of what the sizes are.
+        """
+        rows = brain.nonzero()
+        parts, shape = [], []
+        for low, high, size in zip(rows.amin(0).tolist(), rows.amax(0).tolist(), brain.shape, strict=True):
+            wanted = -(-(high - low + 1 + 2 * MARGIN) // multiple) * multiple
+            first = max(0, min(low - MARGIN, size - wanted))
+            parts.append(slice(first, min(size, first + wanted)))
+            shape.append(wanted)
+        return cls(part=(parts[0], parts[1], parts[2]), shape=(shape[0], shape[1], shape[2]))
+
+    def cut(self, volume: Volume, outside: float) -> Volume:
+        """Return a volume in the box.
+
+        Args:
+            volume: On the grid.
+            outside: Its value beyond the grid.
+        """
+        return padded(volume[self.part], self.shape, outside)
+
+    def kept(self, volume: Float[Tensor, "*channels x y z"]) -> Float[Tensor, "*channels u v w"]:
+        """Return what of the result lies on the grid."""
+        x, y, z = (part.stop - part.start for part in self.part)
+        return volume[..., :x, :y, :z]
+
+
+def padded(volume: Volume, shape: tuple[int, ...], outside: float) -> Volume:
+    """Return a volume in a larger one, at its beginning."""
+    pads = [side for n, m in zip(shape[::-1], volume.shape[::-1], strict=True) for side in (0, n - m)]
+    return F.pad(volume, pads, value=outside)
