@@ -29,7 +29,7 @@ N_FEATURES = 6
 N_ITERATIONS = 5
 KEPT = 20.0  # voxels of the whole brain that count towards each class
 OWN_VARIANCE, LEAST_VARIANCE = 0.3, 0.0016
-Cells = Float[Tensor, "batch channels cells 8"]
+Cells = Float[Tensor, "batch channels cells voxels"]
 
 
 @final
@@ -60,6 +60,11 @@ class TissueNetwork(nn.Module):
         with torch.no_grad():
             last.weight.zero_()
         self.prior = nn.Sequential(*layers, last)
+
+    @property
+    def stride(self) -> int:
+        """Of what the sizes of its images are multiples."""
+        return self.unet.config.stride
 
     def forward(
         self,
@@ -103,7 +108,16 @@ class TissueNetwork(nn.Module):
         whole = torch.stack([_volume(term, shape) for term in sums])
         return whole, _volume(side, shape)
 
-    def _parts(self, image: Tensor, guide: Tensor, v: Cells) -> tuple[Cells, Tensor, Cells]:
+    def _parts(
+        self,
+        image: Float[Tensor, "batch 1 x y z"],
+        guide: Float[Tensor, "batch guides u v w"],
+        v: Float[Tensor, "batch 1 cells 8"],
+    ) -> tuple[
+        Float[Tensor, "batch classes cells 1"],
+        Float[Tensor, "3 batch classes 1 1"],
+        Float[Tensor, "batch features cells 1"],
+    ]:
         """Return the logarithm of the prior, coefficients of the mixture, and features of the U-Net."""
         counts = (guide[:, 3:4].flatten(2)[..., None] < 0) & (_cells(image) > 0)
         prior = self._log_prior(guide)[..., None]
@@ -122,7 +136,9 @@ class TissueNetwork(nn.Module):
         logits: Tensor = self.prior(torch.cat([2 * across, 2 * others, *near], dim=-1))
         return logits.log_softmax(-1).movedim(-1, 1)
 
-    def _coefficients(self, features: Cells) -> tuple[Float[Tensor, "terms batch classes cells 8"], Cells]:
+    def _coefficients(
+        self, features: Float[Tensor, "batch features cells 1"]
+    ) -> tuple[Float[Tensor, "terms batch classes cells 8"], Float[Tensor, "batch 1 cells 8"]]:
         head = self.unet.head
         rows = F.linear(features[..., 0].movedim(1, -1), head.weight.flatten(1), head.bias)
         outputs = rearrange(rows, "b n (c voxel) -> b c n voxel", voxel=8)
@@ -189,7 +205,7 @@ def _volume(cells: Cells, shape: torch.Size) -> Float[Tensor, "batch channels x 
     return rearrange(cells, "b c (u v w) (i j k) -> b c (u i) (v j) (w k)", u=u, v=v, w=w, i=2, j=2, k=2)
 
 
-def _taken(values: Cells, cells: Int[Tensor, "batch some"]) -> Cells:
+def _taken(values: Cells, cells: Int[Tensor, "batch some"]) -> Float[Tensor, "batch channels some voxels"]:
     return torch.stack([part.index_select(1, index) for part, index in zip(values, cells, strict=True)])
 
 

@@ -127,7 +127,7 @@ class VolumeUNet(nn.Module):
         """
         x, y, z = volume.shape[2:]
         blocks = self.head(self.features(volume, coarse))
-        whole = rearrange(blocks, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
+        whole: Tensor = rearrange(blocks, "b (c i j k) x y z -> b c (x i) (y j) (z k)", i=2, j=2, k=2)
         return whole[..., :x, :y, :z]
 
     def features(

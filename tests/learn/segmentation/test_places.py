@@ -5,24 +5,47 @@ from unweight.learn.segmentation.places import (
     LARGEST,
     N_GUIDES,
     NO_AXIS,
-    SCALE_MM,
+    SPREADS,
+    Box,
     brain_normalised,
     guide_channels,
-    middle_in_patch,
 )
 
 
 def test_position_and_distance_at_half_the_resolution() -> None:
-    middle, distance = torch.tensor([1.5, 2.5, 3.5]), torch.full((4, 6, 8), -10.0)
-    channels = guide_channels(middle, distance, 2.0, (False, False, True))
-    assert channels.shape == (N_GUIDES, 2, 3, 4)
-    # The middle of the second pair of voxels lies at index 2.5.
-    assert float(channels[0, 1, 0, 0]) == (2.5 - 1.5) * 2.0 / SCALE_MM
-    assert float(channels[1, 0, 0, 0]) == (0.5 - 2.5) * 2.0 / SCALE_MM
+    """A brain of 4 x 6 x 8 cells: the variance of n places beside one another is (n² - 1) / 12."""
+    distance = torch.full((12, 16, 20), 30.0)
+    distance[2:10, 2:14, 2:18] = -10.0
+    channels = guide_channels(distance, (False, False, True), moved=(0.0, 0.25, 0.0))
+    assert channels.shape == (N_GUIDES, 6, 8, 10)
+    spread = ((4**2 - 1) / 12) ** 0.5
+    torch.testing.assert_close(channels[0, 1, 0, 0], torch.tensor(-1.5 / (SPREADS * spread)))
+    torch.testing.assert_close(channels[1, 0, :, 0].mean(), torch.tensor(0.25))
     assert not channels[2].any()
-    assert float(channels[3, 0, 0, 0]) == -10.0 / FARTHEST_MM
-    assert not guide_channels(middle, distance, 1.0, NO_AXIS)[:3].any()
-    assert float(guide_channels(middle, 100 + distance, 1.0, NO_AXIS)[3].max()) == 1.0
+    assert float(channels[3, 2, 2, 2]) == -10.0 / FARTHEST_MM
+    assert float(channels[3].max()) == 1.0
+    assert not guide_channels(distance, NO_AXIS)[:3].any()
+
+
+def test_places_are_those_of_brains_of_any_size() -> None:
+    small, large = torch.full((16, 16, 16), 5.0), torch.full((32, 32, 32), 5.0)
+    small[4:12, 4:12, 4:12] = -5.0
+    large[8:24, 8:24, 8:24] = -5.0
+    corners = [float(guide_channels(d, (False, False, False))[0].amax()) for d in (small, large)]
+    assert abs(corners[0] - corners[1]) / corners[1] < 0.1
+
+
+def test_a_box_reaches_beyond_the_grid_where_it_must() -> None:
+    brain = torch.zeros(20, 30, 40, dtype=torch.bool)
+    brain[1:19, 10:14, 20:39] = True
+    box = Box.around(brain, 8)
+    assert box.shape == (24, 8, 24)
+    assert box.part == (slice(0, 20), slice(8, 16), slice(16, 40))
+    volume = torch.rand(20, 30, 40)
+    cut = box.cut(volume, -1.0)
+    assert cut.shape == box.shape
+    assert bool((cut[20:] == -1).all())
+    assert torch.equal(box.kept(cut), volume[box.part])
 
 
 def test_the_scale_is_that_of_the_brain() -> None:
@@ -35,13 +58,3 @@ def test_the_scale_is_that_of_the_brain() -> None:
     assert 0.9 < float(scaled[brain].max()) < 1.2
     assert float(scaled.max()) == LARGEST
     assert not brain_normalised(image, torch.zeros_like(brain)).any()
-
-
-def test_the_middle_is_found_in_a_turned_patch() -> None:
-    axes = torch.meshgrid(*[torch.arange(8.0)] * 3, indexing="ij")
-    grid = torch.stack(axes, dim=-1)
-    matrix = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
-    offset = torch.tensor([10.0, 20.0, 30.0])
-    places = grid @ matrix.T + offset
-    point = torch.tensor([3.0, 1.5, 6.0])
-    torch.testing.assert_close(middle_in_patch(places, matrix @ point + offset), point)

@@ -24,8 +24,7 @@ from unweight.learn.brain_mask.network import WINDOW
 from unweight.learn.pairs.cohort import CohortRecipe
 from unweight.learn.pairs.echo_channels import N_SLAB
 from unweight.learn.pairs.pair import LEAST
-from unweight.learn.segmentation.places import N_GUIDES
-from unweight.learn.segmentation.segmenter import WINDOW as SEGMENTED_WINDOW
+from unweight.learn.segmentation.any_contrast import N_COARSE, N_OUT
 from unweight.learn.t1.features import CHANNELS
 from unweight.learn.t1.posterior_task import OUTPUTS
 from unweight.learn.t1.published import SEVEN
@@ -123,7 +122,7 @@ def test_patches_fit_and_channels_match(method: str, preset: str) -> None:
 def test_networks_of_heads_see_one_image_and_fill_their_window(method: str, preset: str) -> None:
     recipe = recipe_for(method, preset)
     assert isinstance(recipe.network, VolumeUNetConfig)
-    expected = {"brain-mask": (1, 0, WINDOW), "brain-segmentation": (6, N_GUIDES, SEGMENTED_WINDOW)}
+    expected = {"brain-mask": (1, 0, WINDOW), "brain-segmentation": (N_OUT, N_COARSE, 96)}
     n_outputs, n_guides, window = expected[method]
     assert (recipe.network.in_channels, recipe.network.out_channels) == (1, n_outputs)
     assert recipe.network.coarse_channels == n_guides

@@ -343,7 +343,9 @@ def _whole(network: nn.Module, sample: SegmentationSample) -> Float[Tensor, "out
     u, v, w = sample.guide.shape[1:]
     with torch.no_grad():
         output = network(sample.image[None], sample.guide[None])[0].float()
-    whole: Tensor = rearrange(output, "c (u v w) (i j k) -> c (u i) (v j) (w k)", u=u, v=v, w=w, i=2, j=2, k=2)
+    whole: Tensor = rearrange(
+        output, "c (u v w) (i j k) -> c (u i) (v j) (w k)", u=u, v=v, w=w, i=2, j=2, k=2
+    )
     return whole
 
 

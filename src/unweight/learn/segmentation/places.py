@@ -8,10 +8,10 @@ sizes have about the same places. Both are given at half the resolution of the i
 """
 
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -69,7 +69,7 @@ class Box:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, brain: Bool[Tensor, "x y z"], multiple: int) -> Self:
+    def around(cls, brain: Bool[Tensor, "x y z"], multiple: int) -> "Box":
         """Return the smallest box with two voxels around a brain that is not empty.
 
         Args:
@@ -85,7 +85,7 @@ class Box:
             shape.append(wanted)
         return cls(part=(parts[0], parts[1], parts[2]), shape=(shape[0], shape[1], shape[2]))
 
-    def cut(self, volume: Volume, outside: float) -> Volume:
+    def cut(self, volume: Shaped[Tensor, "x y z"], outside: float) -> Shaped[Tensor, "u v w"]:
         """Return a volume in the box.
 
         Args:
@@ -94,13 +94,15 @@ class Box:
         """
         return padded(volume[self.part], self.shape, outside)
 
-    def kept(self, volume: Float[Tensor, "*channels x y z"]) -> Float[Tensor, "*channels u v w"]:
+    def kept(self, volume: Float[Tensor, "x y z"]) -> Float[Tensor, "u v w"]:
         """Return what of the result lies on the grid."""
         x, y, z = (part.stop - part.start for part in self.part)
         return volume[..., :x, :y, :z]
 
 
-def padded(volume: Volume, shape: tuple[int, ...], outside: float) -> Volume:
+def padded(
+    volume: Shaped[Tensor, "x y z"], shape: tuple[int, ...], outside: float
+) -> Shaped[Tensor, "u v w"]:
     """Return a volume in a larger one, at its beginning."""
     pads = [side for n, m in zip(shape[::-1], volume.shape[::-1], strict=True) for side in (0, n - m)]
     return F.pad(volume, pads, value=outside)

@@ -1,38 +1,50 @@
 """Segmentation of an image of any contrast by a trained network.
 
-The image is brought to cubic voxels of 1 mm along the axes of the head. The network works on overlapping
-windows of the size of its training patches; its class probabilities are averaged with weights that fall
-towards the faces of a window, interpolated to the grid of the image, and the most probable class is taken
-within the brain mask.
+The image is brought to cubic voxels of 2 mm along the axes of the head, where the network predicts, for
+each class, the coefficients of a quadratic in the intensity. They are interpolated to the grid of the image
+and evaluated there, with the intensity averaged over 2 mm as in training; the most probable class is
+taken within the brain mask.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from math import ceil
+from math import sqrt
 from pathlib import Path
-from typing import final
+from typing import Protocol, cast, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from unweight.bids.nifti.canonical import turn_of
 from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.learn.labelled_heads.images import of_shape, resampled
-from unweight.learn.segmentation.any_contrast import N_CLASSES
-from unweight.learn.segmentation.places import FARTHEST_MM, brain_normalised, guide_channels
+from unweight.learn.segmentation.any_contrast import GRID_MM
+from unweight.learn.segmentation.places import FARTHEST_MM, Box, brain_normalised, guide_channels
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.metrics.brain_labels import brain_labels
+from unweight.nets.tissue_network import CENTRE, SCALE, quadratic
 from unweight.prepare.brain_finder import cut_axes, voxel_mm
 
-GRID_MM = 1.0
-WINDOW, OVERLAP, MARGIN = 64, 16, 4  # voxels
+SMOOTH_MM = 3 * GRID_MM
+N_PARTS = 4  # of the work, for progress
 Volume = Float[Tensor, "x y z"]
+
+
+@runtime_checkable
+class PredictsCoefficients(Protocol):
+    """What is asked of a network; `nets.tissue_network.TissueNetwork` is one."""
+
+    @property
+    def stride(self) -> int:
+        """Of what the sizes of its images are multiples."""
+
+    def coefficients(
+        self, image: Float[Tensor, "batch 1 x y z"], guide: Float[Tensor, "batch guides u v w"]
+    ) -> tuple[Float[Tensor, "terms batch classes x y z"], Float[Tensor, "batch 1 x y z"]]:
+        """Return what the logits of the classes are made from, and the logit of the side."""
 
 
 @final
@@ -58,7 +70,7 @@ class BrainSegmenter:
         network: Its weights are on the CPU.
     """
 
-    network: nn.Module
+    network: PredictsCoefficients
 
     def segment(
         self,
@@ -73,7 +85,7 @@ class BrainSegmenter:
             image: Magnitude of any contrast; NaN where there is no value.
             affine: Voxel index to millimetres (RAS+).
             mask: The brain with its fluid.
-            progress: Called with the windows done and all of them.
+            progress: Called with the steps done and all of them.
 
         Raises:
             InputError: The mask is empty, or two axes run along the same direction.
@@ -84,50 +96,37 @@ class BrainSegmenter:
         sizes = voxel_mm(turn.affine)
         upright = turn.apply(image.detach().cpu().float().nan_to_num().abs())
         brain = turn.apply(mask.detach().cpu())
-        fine = resampled(upright, sizes, GRID_MM)
+        coarse = resampled(upright, sizes, GRID_MM)
         inside = resampled(brain.float(), sizes, GRID_MM) > 0.5
-        outputs, box = self._outputs(fine, inside, progress)
-        classes, probability, right = _on_grid(outputs, box, fine.shape, upright.shape)
-        classes = torch.where(brain, classes, 0)
-        labels = brain_labels(classes, right)
+        if not bool(inside.any()):
+            raise InputError(
+                f"the brain mask is smaller than a voxel of {GRID_MM:g} mm",
+                remedy="Give a mask of the brain.",
+            )
+        box = Box.around(inside, self.network.stride)
+        distance = box.cut(signed_distance(inside), FARTHEST_MM)
+        scaled = box.cut(brain_normalised(coarse, inside), 0.0)
+        guide = guide_channels(distance, cut_axes(inside))
+        tell = progress or (lambda done, of: None)
+        tell(1, N_PARTS)
+        with torch.inference_mode():
+            terms, side = self.network.coefficients(scaled[None, None], guide[None])
+        tell(2, N_PARTS)
+        wide = _Widening(box=box, coarse=coarse.shape, fine=upright.shape)
+        v = SCALE * (brain_normalised(averaged(upright, sizes, GRID_MM), brain) - CENTRE)
+        smooth = SCALE * (brain_normalised(averaged(upright, sizes, SMOOTH_MM), brain) - CENTRE)
+        tell(3, N_PARTS)
+        logits = [
+            quadratic(torch.stack([wide(term[0, place].float()) for term in terms]), v, smooth)
+            for place in range(terms.shape[2])
+        ]
+        classes, probability = _most_probable(logits)
+        labels = brain_labels(torch.where(brain, classes, 0), wide(side[0, 0].float()) > 0)
+        tell(N_PARTS, N_PARTS)
         return SegmentedBrain(
             labels=turn.undo(labels),
             probability=turn.undo(torch.where(labels > 0, probability, 0.0)),
         )
-
-    def _outputs(
-        self, image: Volume, inside: Bool[Tensor, "x y z"], progress: Progress | None
-    ) -> tuple[Float[Tensor, "channels u v w"], tuple[slice, ...]]:
-        """Return probabilities of the classes and the logit of the side in a box around the brain."""
-        if not bool(inside.any()):
-            raise InputError(
-                "the brain mask is smaller than a voxel of 1 mm", remedy="Give a mask of the brain."
-            )
-        rows = inside.nonzero()
-        low = (rows.amin(0) - MARGIN).clamp(min=0).tolist()
-        high = [min(int(last) + MARGIN + 1, n) for last, n in zip(rows.amax(0), inside.shape, strict=True)]
-        box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
-        unknown = cut_axes(inside)
-        middle = rows.float().mean(0) - torch.tensor(low)
-        part, distance = image[box], signed_distance(inside[box])
-        total = torch.zeros(N_CLASSES + 1, *part.shape)
-        weights = torch.full(part.shape, 1e-6)
-        ramp = _ramp()
-        windows = list(_windows(tuple(part.shape)))
-        for done, window in enumerate(windows, start=1):
-            near, far = _filled(part[window], 0.0), _filled(distance[window], FARTHEST_MM)
-            start = torch.tensor([item.start for item in window])
-            guide = guide_channels(middle - start, far, GRID_MM, unknown)
-            with torch.inference_mode():
-                output = self.network(brain_normalised(near, far < 0)[None, None], guide[None])[0].float()
-            output = torch.cat([output[:N_CLASSES].softmax(0), output[N_CLASSES:]])
-            x, y, z = part[window].shape
-            weight = ramp[:x, :y, :z]
-            total[(slice(None), *window)] += weight * output[:, :x, :y, :z]
-            weights[window] += weight
-            if progress is not None:
-                progress(done, len(windows))
-        return total / weights, box
 
 
 def load_segmenter(name: str, folder: Path | None = None) -> tuple[BrainSegmenter, Card]:
@@ -141,61 +140,59 @@ def load_segmenter(name: str, folder: Path | None = None) -> tuple[BrainSegmente
         InputError: They are absent or damaged.
     """
     network, card = load_network(name, folder)
-    return BrainSegmenter(network=network.eval()), card
+    return BrainSegmenter(network=cast(PredictsCoefficients, network.eval())), card
+
+
+def averaged(image: Volume, sizes: tuple[float, float, float], width_mm: float) -> Volume:
+    """Return an image as smooth as cubic voxels of a width, by a Gaussian of the variance that is missing.
+
+    Args:
+        image: On any grid.
+        sizes: Of its voxels [mm]; along coarser ones nothing is done.
+        width_mm: Of the voxels [mm].
+    """
+    sigmas = [sqrt(max(0.0, width_mm**2 - size**2) / 12) / size for size in sizes]
+    return torch.from_numpy(ndimage.gaussian_filter(image.numpy(), sigmas, mode="nearest", truncate=3.0))
 
 
 def signed_distance(inside: Bool[Tensor, "x y z"]) -> Volume:
-    """Return the distance to the surface of a mask in voxels of 1 mm, negative inside [mm]."""
+    """Return the distance to the surface of a mask in voxels of `GRID_MM`, negative inside [mm]."""
     mask = inside.numpy()
     inner = torch.from_numpy(ndimage.distance_transform_edt(mask)).float()
     outer = torch.from_numpy(ndimage.distance_transform_edt(~mask)).float()
     # The surface lies half a voxel from the middle of the voxels beside it.
-    return torch.where(inside, 0.5 - inner, outer - 0.5)
+    return GRID_MM * torch.where(inside, 0.5 - inner, outer - 0.5)
 
 
-def _windows(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Return windows that cover a box, with at least `OVERLAP` voxels in common along each axis."""
-    starts: list[Sequence[int]] = []
-    for size in shape:
-        count = 1 if size <= WINDOW else ceil((size - WINDOW) / (WINDOW - OVERLAP)) + 1
-        last = max(0, size - WINDOW)
-        starts.append([round(place * last / max(1, count - 1)) for place in range(count)])
-    for corner in product(*starts):
-        yield tuple(
-            slice(first, min(first + WINDOW, size)) for first, size in zip(corner, shape, strict=True)
-        )
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Widening:
+    """From the box on the coarse grid to the grid of the image.
+
+    Attributes:
+        box: What the network got.
+        coarse: Shape of its grid.
+        fine: Shape of the image.
+    """
+
+    box: Box
+    coarse: torch.Size
+    fine: torch.Size
+
+    def __call__(self, channel: Float[Tensor, "u v w"]) -> Volume:
+        """Return a channel on the grid of the image; what lies outside the box is 0."""
+        whole = torch.zeros(self.coarse)
+        whole[self.box.part] = self.box.kept(channel)
+        return whole if self.fine == self.coarse else of_shape(whole, self.fine)
 
 
-def _filled(volume: Volume, value: float) -> Volume:
-    """Return a volume in a whole window."""
-    pads = [side for n in reversed(volume.shape) for side in (0, WINDOW - n)]
-    return F.pad(volume, pads, value=value)
-
-
-def _ramp() -> Volume:
-    """Return the weight of each voxel of a window: 1 in the middle, falling towards its faces."""
-    along = (torch.arange(WINDOW) + 0.5) / OVERLAP
-    weight = torch.minimum(along, along.flip(0)).clamp(max=1.0)
-    return weight[:, None, None] * weight[:, None] * weight
-
-
-def _on_grid(
-    outputs: Float[Tensor, "channels u v w"],
-    box: tuple[slice, ...],
-    fine: torch.Size,
-    shape: torch.Size,
-) -> tuple[UInt8[Tensor, "x y z"], Float[Tensor, "x y z"], Bool[Tensor, "x y z"]]:
-    """Return class, probability and side on the grid of the image, one class after the other."""
-
-    def wide(channel: Float[Tensor, "u v w"]) -> Float[Tensor, "x y z"]:
-        whole = torch.zeros(fine)
-        whole[box] = channel
-        return whole if fine == shape else of_shape(whole, shape)
-
-    best = torch.zeros(shape)
-    classes = torch.zeros(shape, dtype=torch.uint8)
-    for place in range(N_CLASSES):
-        probability = wide(outputs[place])
-        classes[probability > best] = place + 1
-        best = torch.maximum(best, probability)
-    return classes, best, wide(outputs[N_CLASSES]) > 0
+def _most_probable(logits: list[Volume]) -> tuple[UInt8[Tensor, "x y z"], Volume]:
+    """Return the class of each voxel, from 1 on, and its probability."""
+    best, total = logits[0].clone(), torch.zeros_like(logits[0])
+    classes = torch.ones(logits[0].shape, dtype=torch.uint8)
+    for place, values in enumerate(logits[1:], start=2):
+        classes[values > best] = place
+        best = torch.maximum(best, values)
+    for values in logits:
+        total += (values - best).exp()
+    return classes, 1 / total
