@@ -19,7 +19,7 @@ from torch import Tensor
 from unweight.bids.nifti.canonical import turn_of
 from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
-from unweight.learn.labelled_heads.images import of_shape, resampled
+from unweight.learn.labelled_heads.images import resampled
 from unweight.learn.segmentation.any_contrast import GRID_MM
 from unweight.learn.segmentation.places import FARTHEST_MM, Box, brain_normalised, guide_channels
 from unweight.learn.training.model_card import Card
@@ -29,6 +29,7 @@ from unweight.nets.tissue_network import CENTRE, SCALE, quadratic
 from unweight.prepare.brain_finder import cut_axes, voxel_mm
 
 SMOOTH_MM = 3 * GRID_MM
+REACH = 8  # voxels
 N_PARTS = 4  # of the work, for progress
 Volume = Float[Tensor, "x y z"]
 
@@ -112,20 +113,25 @@ class BrainSegmenter:
         with torch.inference_mode():
             terms, side = self.network.coefficients(scaled[None, None], guide[None])
         tell(2, N_PARTS)
-        wide = _Widening(box=box, coarse=coarse.shape, fine=upright.shape)
-        v = SCALE * (brain_normalised(averaged(upright, sizes, GRID_MM), brain) - CENTRE)
-        smooth = SCALE * (brain_normalised(averaged(upright, sizes, SMOOTH_MM), brain) - CENTRE)
+        near = _around(brain)
+        wide = _Widening(box=box, coarse=coarse.shape, fine=upright.shape, part=near)
+        part, within = upright[near], brain[near]
+        v = SCALE * (brain_normalised(averaged(part, sizes, GRID_MM), within) - CENTRE)
+        smooth = SCALE * (brain_normalised(averaged(part, sizes, SMOOTH_MM), within) - CENTRE)
         tell(3, N_PARTS)
         logits = [
             quadratic(torch.stack([wide(term[0, place].float()) for term in terms]), v, smooth)
             for place in range(terms.shape[2])
         ]
-        classes, probability = _most_probable(logits)
-        labels = brain_labels(torch.where(brain, classes, 0), wide(side[0, 0].float()) > 0)
+        classes, best = _most_probable(logits)
+        labels = torch.zeros(upright.shape, dtype=torch.uint8)
+        labels[near] = brain_labels(torch.where(within, classes, 0), wide(side[0, 0].float()) > 0)
+        probability = torch.zeros(upright.shape)
+        probability[near] = torch.where(labels[near] > 0, best, 0.0)
         tell(N_PARTS, N_PARTS)
         return SegmentedBrain(
             labels=turn.undo(labels),
-            probability=turn.undo(torch.where(labels > 0, probability, 0.0)),
+            probability=turn.undo(probability),
         )
 
 
@@ -173,17 +179,35 @@ class _Widening:
         box: What the network got.
         coarse: Shape of its grid.
         fine: Shape of the image.
+        part: Of the image, where values are wanted.
     """
 
     box: Box
     coarse: torch.Size
     fine: torch.Size
+    part: tuple[slice, ...]
 
     def __call__(self, channel: Float[Tensor, "u v w"]) -> Volume:
-        """Return a channel on the grid of the image; what lies outside the box is 0."""
-        whole = torch.zeros(self.coarse)
-        whole[self.box.part] = self.box.kept(channel)
-        return whole if self.fine == self.coarse else of_shape(whole, self.fine)
+        """Return a channel in the part of the image, by linear interpolation."""
+        values = self.box.kept(channel)
+        for axis, (size, wanted) in enumerate(zip(self.coarse, self.fine, strict=True)):
+            part, box = self.part[axis], self.box.part[axis]
+            places = (torch.arange(part.start, part.stop) + 0.5) * (size / wanted) - 0.5 - box.start
+            places = places.clamp(0, values.shape[axis] - 1)
+            below = places.floor().long().clamp(max=max(0, values.shape[axis] - 2))
+            above = (below + 1).clamp(max=values.shape[axis] - 1)
+            weight = (places - below).reshape([-1 if at == axis else 1 for at in range(3)])
+            values = torch.lerp(values.index_select(axis, below), values.index_select(axis, above), weight)
+        return values
+
+
+def _around(brain: Bool[Tensor, "x y z"]) -> tuple[slice, ...]:
+    """Return the part of a grid around a brain, as far as averages reach."""
+    rows = brain.nonzero()
+    return tuple(
+        slice(max(0, low - REACH), min(size, high + REACH + 1))
+        for low, high, size in zip(rows.amin(0).tolist(), rows.amax(0).tolist(), brain.shape, strict=True)
+    )
 
 
 def _most_probable(logits: list[Volume]) -> tuple[UInt8[Tensor, "x y z"], Volume]:
