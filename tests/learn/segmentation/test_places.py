@@ -6,7 +6,7 @@ from unweight.learn.segmentation.places import (
     N_GUIDES,
     NO_AXIS,
     SPREADS,
-    Box,
+    BrainBox,
     brain_normalised,
     guide_channels,
 )
@@ -38,7 +38,7 @@ def test_places_are_those_of_brains_of_any_size() -> None:
 def test_a_box_reaches_beyond_the_grid_where_it_must() -> None:
     brain = torch.zeros(20, 30, 40, dtype=torch.bool)
     brain[1:19, 10:14, 20:39] = True
-    box = Box.around(brain, 8)
+    box = BrainBox.around(brain, 8)
     assert box.shape == (24, 8, 24)
     assert box.part == (slice(0, 20), slice(8, 16), slice(16, 40))
     volume = torch.rand(20, 30, 40)

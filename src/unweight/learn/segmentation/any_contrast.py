@@ -30,7 +30,7 @@ from unweight.learn.segmentation.places import (
     FARTHEST_MM,
     N_GUIDES,
     NO_AXIS,
-    Box,
+    BrainBox,
     brain_normalised,
     guide_channels,
     padded,
@@ -156,7 +156,11 @@ def _sample(
     distance = image.distance + SURFACE_SPREAD_MM * torch.randn((), generator=generator)
     distance = torch.where(image.visible, distance, FARTHEST_MM)
     counts = image.visible & (image.distance < 0) & (classes > 0)
-    box = Box.around(distance < 0, multiple) if bool((distance < 0).any()) else Box.around(counts < 2, 1)
+    box = (
+        BrainBox.around(distance < 0, multiple)
+        if bool((distance < 0).any())
+        else BrainBox.around(counts < 2, 1)
+    )
     normalised = brain_normalised(image.image, distance < 0)
     x_moved, y_moved, z_moved = (PLACE_SPREAD * torch.randn(3, generator=generator)).tolist()
     return SegmentationSample(

@@ -57,7 +57,7 @@ def guide_channels(
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class BrainBox:
     """The part of a grid around a brain, of sizes that a network needs.
 
     Attributes:
@@ -69,7 +69,7 @@ class Box:
     shape: tuple[int, int, int]
 
     @classmethod
-    def around(cls, brain: Bool[Tensor, "x y z"], multiple: int) -> "Box":
+    def around(cls, brain: Bool[Tensor, "x y z"], multiple: int) -> "BrainBox":
         """Return the smallest box with two voxels around a brain that is not empty.
 
         Args:

@@ -21,7 +21,7 @@ from unweight.core.errors import InputError
 from unweight.core.estimator import Progress
 from unweight.learn.labelled_heads.images import resampled
 from unweight.learn.segmentation.any_contrast import GRID_MM
-from unweight.learn.segmentation.places import FARTHEST_MM, Box, brain_normalised, guide_channels
+from unweight.learn.segmentation.places import FARTHEST_MM, BrainBox, brain_normalised, guide_channels
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainable import load_network
 from unweight.metrics.brain_labels import brain_labels
@@ -104,7 +104,7 @@ class BrainSegmenter:
                 f"the brain mask is smaller than a voxel of {GRID_MM:g} mm",
                 remedy="Give a mask of the brain.",
             )
-        box = Box.around(inside, self.network.stride)
+        box = BrainBox.around(inside, self.network.stride)
         distance = box.cut(signed_distance(inside), FARTHEST_MM)
         scaled = box.cut(brain_normalised(coarse, inside), 0.0)
         guide = guide_channels(distance, cut_axes(inside))
@@ -182,7 +182,7 @@ class _Widening:
         part: Of the image, where values are wanted.
     """
 
-    box: Box
+    box: BrainBox
     coarse: torch.Size
     fine: torch.Size
     part: tuple[slice, ...]
