@@ -313,7 +313,7 @@ def synthesise_mprage(
     affine: object = None,
     mask: object = None,
     subject: str | None = None,
-    method: str = "residual",
+    method: str = "auto",
     draws: int | None = None,
     planes: str | None = None,
     r2star: object = None,
@@ -341,7 +341,8 @@ def synthesise_mprage(
         affine: Of an array.
         mask: Brain mask, a file, or of an array another array; None to find the brain.
         subject: Of a BIDS tree, which; of other images, what it is called.
-        method: `residual`, `unet`, `gan`, `fastddpm`.
+        method: `auto` (`unet`; `residual` for draws, `conditioned` for other protocols), `unet`,
+            `residual`, `conditioned`, `gan`, `fastddpm`.
         draws: Number of draws; None for that of the method.
         planes: `axial`, `alternate`, `three`; None for those of the method.
         r2star: R2* map to use [1/s]: a file, or an array beside arrays.

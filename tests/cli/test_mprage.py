@@ -41,6 +41,8 @@ from unweight.core.maps import VoxelStatus
 from unweight.learn.training.model_card import Card
 from unweight.learn.training.trainer import train_model
 from unweight.learn.training.weights import load_weights, save_weights
+from unweight.mapping.inputs import SeriesInput
+from unweight.mapping.mprage import MprageOptions
 
 TIMED = ("--te", *TIMES, "--tr", 0.036, "--flip", 15)
 CAPTURE = pytest.CaptureFixture[str]
@@ -370,13 +372,30 @@ def test_scans_outside_the_training_are_refused_or_marked(
 
 
 def test_the_method_for_a_scan_is_named(tree: Path, mask: str, tmp_path: Path, capsys: CAPTURE) -> None:
-    words = (tree, "-o", tmp_path / "out", "--no-phase", "--mask", mask, "--flip", 6, "--quiet")
-    assert run("mprage", *words) == 2
+    words = (tree, "-o", tmp_path / "out", "--no-phase", "--mask", mask, "--quiet", "--method", "unet")
+    assert run("mprage", *words, "--flip", 6) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "a flip angle of 6 degrees" in said and "Use --method conditioned" in said
-    assert run("mprage", *words[:-2], 2, "--quiet") == 2
+    assert run("mprage", *words, "--flip", 2) == 2
     assert "conditioned" not in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_which_method_is_the_default(tmp_path: Path, weights: Path) -> None:
+    def chosen(**options: object) -> str:
+        return MprageOptions(images=SeriesInput(inputs=(tmp_path,)), **options).chosen.name  # type: ignore[arg-type]
+
+    assert chosen() == "unet"
+    assert chosen(draws=0) == chosen(draws=2) == chosen(planes="alternate") == "residual"
+    assert chosen(weights=weights) == "unet"  # the only weights in the folder
+    assert chosen(weights=tmp_path) == "unet"  # whose absence is reported
+    assert chosen(method="gan") == "gan"
+
+
+def test_auto_takes_the_method_for_the_scan(tree: Path, mask: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("mprage", tree, "-o", out, "--no-phase", "--mask", mask, "--flip", 8, *WORDS) == 0
+    assert told(out)["Settings"]["Weights"] == "mprage-conditioned"  # type: ignore[index]
 
 
 def test_images_of_other_sources_are_not_overwritten(

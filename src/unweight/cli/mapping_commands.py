@@ -280,9 +280,10 @@ MPRAGE = Command(
         *COMPLEX_SERIES,
         argument(
             "--method",
-            choices=offered("mprage"),
-            default="residual",
-            help=methods_help("mprage", "residual"),
+            choices=("auto", *offered("mprage")),
+            default="auto",
+            help="auto (default): unet, or conditioned for other protocols, or residual for samples; "
+            f"{methods_help('mprage')}",
         ),
         argument(
             "--draws",

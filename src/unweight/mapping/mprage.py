@@ -43,8 +43,9 @@ from unweight.mapping.series import (
 from unweight.prepare.computing_memory import check_memory
 from unweight.prepare.qsm_series import FieldDirection, brain_of_echoes, direction_of
 from unweight.registry import method, methods
+from unweight.registry.records import Method
 
-FAMILY = "mprage"
+FAMILY, AUTO, FIRST = "mprage", "auto", "unet"
 SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
 NOT_COMPARED = "the model card has no range of flip angle and TR; they were not checked"
@@ -60,7 +61,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
 
     Attributes:
         images: Which series.
-        method: Of the registry.
+        method: Of the registry, or `auto`.
         draws: Number of draws; None for that of the method.
         planes: Slices the network works on; None for those of the method.
         r2star: File of an R2* map [1/s] to use.
@@ -76,7 +77,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     """
 
     images: SeriesInput
-    method: str = "residual"
+    method: str = AUTO
     draws: int | None = None
     planes: str | None = None
     r2star: Path | None = None
@@ -94,16 +95,27 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         self.brain.check(self.images.mask)
         if self.no_phase and self.images.phase_images:
             raise UsageError("--phase and --no-phase exclude each other")
-        chosen = method(self.method, FAMILY)
+        chosen = self.chosen
         if self.planes == Planes.ALTERNATE.value and not chosen.draws:
             raise UsageError(
-                f"--planes alternate is not possible with {self.method}", remedy="Use axial or three."
+                f"--planes alternate is not possible with {chosen.name}", remedy="Use axial or three."
             )
         if self.draws is not None and not chosen.draws:
             drawing = " or ".join(item.name for item in methods(FAMILY) if item.draws)
             raise UsageError(
-                f"--draws does not apply to {self.method}", remedy=f"Omit it, or use --method {drawing}."
+                f"--draws does not apply to {chosen.name}", remedy=f"Omit it, or use --method {drawing}."
             )
+
+    @property
+    def chosen(self) -> Method:
+        """The method; `auto` is `unet`, or another for samples or where its weights are absent."""
+        if self.method != AUTO:
+            return method(self.method, FAMILY)
+        draws = self.draws is not None or self.planes == Planes.ALTERNATE.value
+        suitable = [item for item in methods(FAMILY) if item.offered and (item.draws or not draws)]
+        suitable.sort(key=lambda item: item.name != FIRST)
+        there = available(self.weights)
+        return next((item for item in suitable if item.weights in there), suitable[0])
 
     @property
     def conditions(self) -> Conditions:
@@ -133,7 +145,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
         """Return what makes the images, with its network."""
         device = device_for(self.device)
         synthesiser, card = load_synthesiser(
-            method(self.method, FAMILY).weights,
+            self.chosen.weights,
             self.weights,
             device=device,
             planes=None if self.planes is None else Planes(self.planes),
@@ -173,7 +185,12 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
         return output_of(read, T1W_IMAGE)
 
     def estimate(self, label: str, read: Series, feedback: Feedback) -> MappedSeries:
-        """Make the image."""
+        """Make the image; if `auto` is not trained for the scan, by a method that is."""
+        if self.options.method == AUTO and range_of_card(self.card.ranges).outside(read.acquisition):
+            others = _methods_for(read.acquisition, self.options)
+            if others:
+                mapper = replace(self.options, method=others[0]).mapper()
+                return replace(mapper, known_maps=self.known_maps).estimate(label, read, feedback)
         check_memory("mprage", read.acquisition.signal.shape, self.device)
         if read.faults:
             raise InputError(
@@ -214,7 +231,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             *estimator.remarks(prepared, doubts),
             *((NOT_COMPARED,) * bool(estimator.scans.unknown)),
         )
-        record = method(self.options.method, FAMILY)
+        record = self.options.chosen
         used = ["echoes"]
         used += ["R2*"] * int(maps.notes["told_r2star"]) + ["susceptibility"] * int(maps.notes["told_chi"])
         provenance = provenance_of(
@@ -298,8 +315,9 @@ def _methods_for(measured: Acquisition, options: MprageOptions) -> list[str]:
     return [
         item.name
         for item in methods(FAMILY)
-        if item.name != options.method
+        if item.name != options.chosen.name
         and item.weights in there
+        and (item.draws or options.draws is None)
         and not range_of_card(card_of(item.weights, options.weights).ranges).outside(measured)
     ]
 

@@ -286,7 +286,6 @@ METHODS = (
         reference=_FAST_DDPM,
         card="Synthetic T1w (MPRAGE) image from multi-echo gradient echo by a U-Net with flip angle, TR "
         "and echo times as inputs, with standard deviation.",
-        compared=False,
     ),
     Method(
         name="gan",

@@ -14,6 +14,7 @@ from unweight.learn.mprage.methods import load_synthesiser
 from unweight.learn.mprage.synthesis import Synthesiser
 from unweight.learn.pairs.echo_channels import EVERYTHING, Conditions
 from unweight.learn.pairs.pair import Pair
+from unweight.learn.pairs.pair_data import features_of
 from unweight.learn.pairs.planes import Planes
 from unweight.learn.segmentation.structures import find_structures
 from unweight.learn.training.trainable import load_network
@@ -101,7 +102,8 @@ def synthesis_function(synthesise: Synthesiser, conditions: Conditions = EVERYTH
     """Return what synthesises the image from a pair's echoes."""
 
     def of_pair(pair: Pair) -> Float[Tensor, "x y z"]:
-        return synthesise(pair.channels.float(), conditions).mean
+        known = conditions._replace(scan=features_of(pair))
+        return synthesise(pair.channels.float(), known).mean
 
     return of_pair
 
