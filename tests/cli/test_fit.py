@@ -391,7 +391,7 @@ def test_a_simulation_without_its_timings_is_refused(
     [
         (("--known", "T9=b1.nii.gz"), "T9"),
         (("--known", "B1=nowhere.nii.gz"), "no such file"),
-        (("--percent", "B1"), "--percent B1 has no map"),
+        (("--percent", "B1"), "--percent B1: no map of B1 was given"),
         (("--fix", "T9=1"), "no parameter T9"),
         (("--signed", "--complex"), "exclude"),
     ],

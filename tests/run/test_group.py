@@ -156,7 +156,7 @@ def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no subject"):
+    with pytest.raises(InputError, match="no maps of any subject"):
         study_of(tmp_path, tmp_path)
 
 
