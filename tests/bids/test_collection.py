@@ -48,8 +48,8 @@ def test_parts_and_runs_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("sub-01_inv-01_IRT1.nii.gz", "describes the same volume as"),
-        ("sub-01_inv-1_IRT1.nii", "describes the same volume as"),
+        ("sub-01_inv-01_IRT1.nii.gz", "has the same BIDS entities as"),
+        ("sub-01_inv-1_IRT1.nii", "has the same BIDS entities as"),
         ("sub-01_IRT1.nii", "needs inv-<number>"),
         ("sub-01_inv-x_IRT1.nii", "needs inv-<number>"),
         ("sub-02_inv-9_IRT1.nii", "no valid BIDS name"),
