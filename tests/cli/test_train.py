@@ -311,7 +311,7 @@ def test_line_of_a_step() -> None:
     )
     assert step_line(step) == (
         "step 50 of 200: loss 0.5, RMSE of ln T1 0.0800 (fit 0.1200), "
-        "of single voxels 1.10 x that of the exact posterior, "
+        "RMSE of single voxels 1.10 x that of the exact posterior, "
         "coverage of the 90 % intervals 91 %, 5 min left"
     )
 

@@ -54,7 +54,7 @@ def step_line(step: Step) -> str:
     if "region_ratio" in result:
         parts.append(f"RMS error of regions {result['region_ratio']:.2f} x the SD of the samples")
     if "rmse_over_exact" in result:
-        parts.append(f"of single voxels {result['rmse_over_exact']:.2f} x that of the exact posterior")
+        parts.append(f"RMSE of single voxels {result['rmse_over_exact']:.2f} x that of the exact posterior")
     if "coverage_90" in result:
         parts.append(f"coverage of the 90 % intervals {100 * result['coverage_90']:.0f} %")
     if result.get("share_without_value"):
