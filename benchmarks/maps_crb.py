@@ -92,9 +92,9 @@ def main() -> None:
     columns = {"gains known": priors(0.0, tissue=False)}
     columns |= {f"gains ±{100 * sd:.0f} %": priors(sd, tissue=False) for sd in GAINS}
     columns["gains free"] = priors(None, tissue=False)
-    columns["known, tissue prior"] = priors(0.0, tissue=True)
-    columns |= {f"±{100 * sd:.0f} %, tissue prior": priors(sd, tissue=True) for sd in GAINS}
-    columns["free, tissue prior"] = priors(None, tissue=True)
+    columns["gains known, tissue prior"] = priors(0.0, tissue=True)
+    columns |= {f"gains ±{100 * sd:.0f} %, tissue prior": priors(sd, tissue=True) for sd in GAINS}
+    columns["gains free, tissue prior"] = priors(None, tissue=True)
     found = {name: bounds(information, prior) for name, prior in columns.items()}
     alone = priors(0.0, tissue=True).rsqrt()
     print("| tissue | map |", " | ".join(columns), "| tissue prior alone |")

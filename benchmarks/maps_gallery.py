@@ -215,7 +215,7 @@ def main() -> None:
                             errors.setdefault(key, []).append((value / truth - 1)[voxels])
                             held.setdefault(key, []).append(((low <= truth) & (truth <= high))[voxels])
         except UnweightError as error:
-            print("\t".join([study.name, "", f"refused: {error.problem}", "", ""]), flush=True)
+            print("\t".join([study.name, "", f"rejected: {error.problem}", "", ""]), flush=True)
             continue
         for name in MAPS:
             cells = []

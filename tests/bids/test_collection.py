@@ -48,8 +48,8 @@ def test_parts_and_runs_stay_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("sub-01_inv-01_IRT1.nii.gz", "describes the same volume as"),
-        ("sub-01_inv-1_IRT1.nii", "describes the same volume as"),
+        ("sub-01_inv-01_IRT1.nii.gz", "has the same BIDS entities as"),
+        ("sub-01_inv-1_IRT1.nii", "has the same BIDS entities as"),
         ("sub-01_IRT1.nii", "needs inv-<number>"),
         ("sub-01_inv-x_IRT1.nii", "needs inv-<number>"),
         ("sub-02_inv-9_IRT1.nii", "no valid BIDS name"),
@@ -71,7 +71,9 @@ def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
     outside = write_nifti(tmp_path / "secret.nii", ramp(4, 3, 2))
     link = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_inv-9_IRT1.nii"
     link.symlink_to(outside)
-    assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "leads out of the dataset")]
+    assert faults_of(tmp_path / "bids") == [
+        ("sub-01_IRT1", "is reached through a link that points outside the dataset")
+    ]
     link.unlink()
     link.symlink_to(tmp_path / "gone")
     assert faults_of(tmp_path / "bids") == [("sub-01_IRT1", "is a broken link")]
@@ -114,7 +116,7 @@ def test_folders_that_are_no_subject_are_named(tmp_path: Path) -> None:
     assert faults_of(tmp_path) == [
         ("sub-01 (copy)", "'01 (copy)' is not a valid label of a subject"),
         ("sub-02", "is a broken link"),
-        ("sub-03", "holds no files"),
+        ("sub-03", "contains no files"),
     ]
     assert sum(isinstance(one, Collection) for one in find_collections(tmp_path)) == 2
 

@@ -41,7 +41,7 @@ def test_a_subject_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "sub-01").symlink_to(tmp_path / "out")
-    with pytest.raises(InputError, match="leads out of the dataset"):
+    with pytest.raises(InputError, match="points outside the dataset"):
         subject_folder(tmp_path / "root", {"sub": "01"})
     with pytest.raises(InputError, match="subject label is needed"):
         subject_folder(tmp_path / "root", {"ses": "01"})

@@ -155,7 +155,7 @@ def test_series_are_not_one_map(tmp_path: Path, capsys: pytest.CaptureFixture[st
     write_nifti(tmp_path / "chi.nii.gz", np.ones((*SHAPE, 2), dtype=np.float32))
     assert main(["evaluate", "qsm", "-o", str(tmp_path / "out"), *words]) == 2
     message = capsys.readouterr().err
-    assert "chi.nii.gz" in message and "one volume" in message
+    assert "chi.nii.gz" in message and "dimensions instead of 3" in message
 
 
 @pytest.mark.parametrize(

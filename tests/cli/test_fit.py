@@ -160,7 +160,7 @@ def test_run_gives_the_fit_the_b1_map_of_the_visit(tmp_path: Path) -> None:
     np.testing.assert_allclose(t1_over_truth(out, t1), 1.0, atol=0.02)
     fields = json.loads((out / "sub-01/anat/sub-01_T1map.json").read_text())
     assert "bids:raw:sub-01/fmap/sub-01_TB1map.nii.gz" in fields["Sources"]
-    assert any("B1 is resampled" in remark for remark in fields["unweight"]["Remarks"])
+    assert any("was resampled onto the grid" in remark for remark in fields["unweight"]["Remarks"])
     # Another map is another input: the step is done again.
     write_b1_map(bids, coarse / 2, 2.0, {"Units": "percent"}, "sub-01")
     assert main(words) == 0
@@ -391,9 +391,9 @@ def test_a_simulation_without_its_timings_is_refused(
     [
         (("--known", "T9=b1.nii.gz"), "T9"),
         (("--known", "B1=nowhere.nii.gz"), "no such file"),
-        (("--percent", "B1"), "--percent B1 has no map"),
+        (("--percent", "B1"), "--percent B1: no map of B1 was given"),
         (("--fix", "T9=1"), "no parameter T9"),
-        (("--signed", "--complex"), "exclude"),
+        (("--signed", "--complex"), "cannot be combined"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

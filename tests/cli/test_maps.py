@@ -109,7 +109,7 @@ def test_timings_beyond_the_training_are_refused(
 ) -> None:
     assert main(words_of(masked, tmp_path, "--t2w-te", "0.18")) == 2
     said = capsys.readouterr().err
-    assert "TE 0.18 s of the T2w" in said and "was trained for" in said
+    assert "TE of the T2w (turbo-spin-echo) is 0.18 s" in said and "the weights of" in said
 
 
 def test_images_on_another_axis_order_give_maps_on_theirs(masked: dict[str, str], tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def test_a_map_on_another_grid_is_refused(
     assert make(*words, "--chi", moved, weights=weights) == 2
     assert "moved.nii.gz: is at a different position than sub-01_echo-1" in capsys.readouterr().err
     assert make(*words, "--r2star", series, weights=weights) == 2
-    assert "series.nii.gz: is not one volume" in capsys.readouterr().err
+    assert "series.nii.gz: has 4 dimensions" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -439,7 +439,7 @@ def test_what_is_said(tree: Path, mask: str, weights: Path, tmp_path: Path, caps
         (("TREE", "--mag", "a.nii"), "give either a BIDS dataset"),
         (("--phase", "a.nii"), "give either a BIDS dataset"),
         (("TREE", "--phase", "a.nii"), "give either a BIDS dataset"),
-        (("--mag", "a.nii", "--phase", "b.nii", "--no-phase"), "--phase and --no-phase exclude each other"),
+        (("--mag", "a.nii", "--phase", "b.nii", "--no-phase"), "--phase and --no-phase cannot be combined"),
         (("TREE", "--draws", "2"), "--draws does not apply to unet"),
         (("TREE", "--method", "gan", "--draws", "2"), "--draws does not apply to gan"),
         (("TREE", "--method", "fastddpm"), "there are no weights called mprage-fastddpm"),

@@ -149,7 +149,7 @@ def test_the_subject_of_files_can_be_named(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--subject", "a", "--subjects", "b"), "exclude each other"),
+        (("--subject", "a", "--subjects", "b"), "cannot be combined"),
         (("--subject", "a_b"), "is not a valid label"),
     ],
 )

@@ -113,7 +113,7 @@ def test_unknown_range_of_phase_is_refused_until_it_is_told(
         assert apart(map_files(files, tmp_path / name, stored, *words), files.chi) < ROUNDED
         assert "used as a full cycle, as given" in remarks(tmp_path / name)
     assert call(files, tmp_path / "out", stored, "--phase-full-range", "--phase-range", 0, 1) == 2
-    assert "--phase-full-range exclude each other" in capsys.readouterr().err
+    assert "--phase-full-range cannot be combined" in capsys.readouterr().err
 
 
 def test_phase_of_exactly_nothing_or_half_a_turn_is_a_phase_like_any_other(

@@ -178,5 +178,5 @@ def test_a_selection_without_a_voxel_is_an_error(
     beside = np.zeros((12, 8, 8), dtype=np.uint8)
     beside[11] = 1
     mask = save(tmp_path / "beside.nii", beside)
-    assert "contains no voxel of any region" in refusal([t1, "--labels", labels, "--mask", mask], capsys)
+    assert "does not overlap any region" in refusal([t1, "--labels", labels, "--mask", mask], capsys)
     assert "has no value in any region" in refusal([t1, "--labels", labels, "--erode", "9"], capsys)

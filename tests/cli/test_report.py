@@ -37,7 +37,7 @@ def test_only_those_asked_for(out: Path) -> None:
 
 def test_messages(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(out), "--participant-label", "07"]) == 2
-    assert "holds no subject 07" in capsys.readouterr().err
+    assert "no maps of subject 07" in capsys.readouterr().err
     assert main(["report", str(out / "nowhere")]) == 2
     assert "is not a folder" in capsys.readouterr().err
 

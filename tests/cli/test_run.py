@@ -163,7 +163,7 @@ def test_one_subject_that_cannot_be_planned_or_done_gives_1(
         (("--workers", "0"), "--workers 0"),
         (("--memory", "0"), "the memory must be positive"),
         (("--memory", "0.01"), "needs about 0.5 GB"),
-        (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "exclude each other"),
+        (("--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:9"), "cannot be combined"),
         (("--scheduler", "tcp://127.0.0.1:9"), "accepts work from any client that can reach it"),
         (("--scheduler", "127.0.0.1:9"), "accepts work from any client that can reach it"),
         (("--scheduler", "ws://127.0.0.1:9", "--insecure"), "is not a valid scheduler address"),

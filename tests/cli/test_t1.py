@@ -121,7 +121,7 @@ def test_same_input_same_bytes(small_tree: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--signed", "--magnitude"], "--signed and --magnitude exclude each other"),
+        (["--signed", "--magnitude"], "--signed and --magnitude cannot be combined"),
         (["--efficiency", "96"], "an inversion efficiency of 96 is not possible"),
         (["--efficiency-range", "2", "1"], "range of inversion efficiency 2 to 1 is invalid"),
         (["--ti", "50", "100", "250", "500", "850", "1500", "2500"], "looks like milliseconds"),

@@ -232,7 +232,7 @@ def test_echoes_of_no_train_are_fitted_with_one_exponential(
         (("--slice-profile", "-1"), "refocusing width of -1"),
         (("--refocusing", 200), "not those of a spin echo"),
         (("--fix", "B=1.9"), "B cannot be fixed"),
-        (("--percent", "B1"), "--percent B1 has no map"),
+        (("--percent", "B1"), "--percent B1: no map of B1 was given"),
         (("--known", "R1=x.nii.gz"), "a map of R1 is not used by t2"),
     ],
 )

@@ -243,7 +243,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
     assert "holds another training, with another seed" in capsys.readouterr().err
     (tmp_path / "training" / "recipe.json").unlink()
     assert train(tmp_path) == 2
-    assert "holds weights called t1-resnet of another training" in capsys.readouterr().err
+    assert "already contains weights t1-resnet" in capsys.readouterr().err
     (tmp_path / "training" / "recipe.json").write_text("{}")
     assert train(tmp_path) == 2
     assert "is not the record of a training" in capsys.readouterr().err
@@ -260,7 +260,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
         (["--workers", "-1"], "--workers -1"),
         (["--slabs", "0"], "--slabs 0"),
         (["--minutes", "-1"], "--minutes -1"),
-        (["--minutes", "1", "--steps", "5"], "exclude each other"),
+        (["--minutes", "1", "--steps", "5"], "cannot be combined"),
         (["--brainweb-dir", "nowhere"], "holds no BrainWeb head"),
         (["--from", "nowhere"], "there are no weights called t1-resnet"),
     ],
@@ -310,8 +310,9 @@ def test_line_of_a_step() -> None:
         skipped=0,
     )
     assert step_line(step) == (
-        "step 50 of 200: loss 0.5, ln T1 off by 0.0800 (fit 0.1200), 1.10 x exact on single voxels, "
-        "91 % in 90 % intervals, 5 min left"
+        "step 50 of 200: loss 0.5, RMSE of ln T1 0.0800 (fit 0.1200), "
+        "RMSE of single voxels 1.10 x that of the exact posterior, "
+        "coverage of the 90 % intervals 91 %, 5 min left"
     )
 
 
@@ -326,5 +327,6 @@ def test_line_of_a_step_of_maps() -> None:
         skipped=0,
     )
     assert step_line(step) == (
-        "step 50 of 100: loss 0.5, PSNR T1 25.0, T2 22.5, PD 30.0 dB, 91 % in 90 % intervals, 50 s left"
+        "step 50 of 100: loss 0.5, PSNR T1 25.0, T2 22.5, PD 30.0 dB, "
+        "coverage of the 90 % intervals 91 %, 50 s left"
     )

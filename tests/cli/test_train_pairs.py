@@ -178,7 +178,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: CAPTURE) -> No
     assert "contains pairs made with other settings" in capsys.readouterr().err
     (tmp_path / "training" / T1W_UNET / "recipe.json").unlink()
     assert train(tmp_path) == 2
-    assert f"holds weights called {T1W_UNET} of another training" in capsys.readouterr().err
+    assert f"already contains weights {T1W_UNET}" in capsys.readouterr().err
 
 
 def test_seed_steps_and_a_warm_start(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--from", "nowhere"), "there are no weights called mprage-unet"),
         (T1W_UNET, ("--workers", "-1"), "--workers -1"),
         (T1W_UNET, ("--steps", "0"), "--steps 0"),
-        (T1W_UNET, ("--minutes", "1", "--steps", "5"), "exclude each other"),
+        (T1W_UNET, ("--minutes", "1", "--steps", "5"), "cannot be combined"),
         (T1W_UNET, ("--n-subjects", "-1", "1"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--n-subjects", "4", "0"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),

@@ -43,9 +43,9 @@ def _emptied(raw: Path) -> None:
 
 DEFECTS: dict[str, Callable[[Path], None]] = {
     "is a broken link": _dropped,
-    "describes the same volume": _doubled,
+    "has the same BIDS entities": _doubled,
     "is not a valid label of a subject": _copied,
-    "holds no files": _emptied,
+    "contains no files": _emptied,
 }
 
 
@@ -101,7 +101,7 @@ def test_other_commands_name_it_as_well(tmp_path: Path, capsys: CAPTURE, command
     _doubled(tmp_path / "bids")
     assert main([command, str(tmp_path / "bids"), "-o", str(tmp_path / "maps"), "--quiet"]) == 1
     said = capsys.readouterr().err  # the other one has no times, which is found when it is read
-    assert said.count("describes the same volume") == 1 and "2 of 2" in said
+    assert said.count("has the same BIDS entities") == 1 and "2 of 2" in said
 
 
 def test_slurm_names_who_is_left_out(tmp_path: Path, capsys: CAPTURE) -> None:

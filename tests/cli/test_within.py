@@ -91,7 +91,7 @@ def test_links_in_the_results_that_lead_out_are_refused(tmp_path: Path, link: st
     before = state(raw, elsewhere)
     code, said = t1(raw, out)
     assert code in (2, 3)
-    assert "leads out of" in said
+    assert "points outside the" in said
     assert "Remove the link." in said
     assert state(raw, elsewhere) == before
     assert not (tmp_path / "nowhere").exists()
@@ -171,7 +171,7 @@ def test_records_are_not_written_through_a_link(tmp_path: Path) -> None:
         for level in ("participant", "group"):
             outcome = called(["run", raw, out, level, "--quiet"])
             assert outcome.code == 3
-            assert "leads out of" in outcome.err
+            assert "points outside the" in outcome.err
         assert list(elsewhere.iterdir()) == []
         shutil.rmtree(out)
         elsewhere.rmdir()

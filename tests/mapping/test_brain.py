@@ -73,6 +73,6 @@ def test_the_network_of_the_package_finds_a_simulated_brain() -> None:
 
 
 def test_a_border_does_not_go_with_a_mask_that_is_given() -> None:
-    with pytest.raises(UsageError, match="exclude"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         NETWORK.check(Path("mask.nii.gz"))
     NETWORK.check(None)

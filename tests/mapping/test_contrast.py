@@ -324,7 +324,7 @@ def test_maps_in_memory_give_images_too(folder: Path) -> None:
         (["--t1-map", "a", "--t2-map", "b", "--pd-map", "c", "--t1-sd", "d", "--t1w"], "--t2-sd"),
         (["--t1-map", "a.nii", "--t2-map", "b.nii", "--pd-map", "c.nii", "--t1w"], "a.nii"),
         (["nowhere", "--t1w"], "is not a folder"),
-        (["FOLDER", "--t1w", "--subjects", "99"], "holds no maps of sub-99"),
+        (["FOLDER", "--t1w", "--subjects", "99"], "contains no maps of sub-99"),
         (["FOLDER", "--flair", "--tr", "5"], "FLAIR with TR 5 s needs its inversion time"),
         (["FOLDER", "--mprage", "--tr", "2"], "MPRAGE with TR 2 s needs its inversion time"),
         (["FOLDER", "--flair", "--ti", "2500"], "looks like milliseconds"),
@@ -332,7 +332,7 @@ def test_maps_in_memory_give_images_too(folder: Path) -> None:
         (["FOLDER", "--flair", "--flip", "120"], "90° excitation"),
         (["FOLDER", "--t2w", "--flip", "150"], "a flip angle of 150 degrees is not an excitation"),
         (["FOLDER", "--mprage", "--readout-time", "0.2"], "no refocusing train"),
-        (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "times apply to a single contrast"),
+        (["FOLDER", "--t1w", "--t2w", "--tr", "0.5"], "can be given for one contrast only"),
         (["FOLDER", "--t1w", "--tr", "0.5", "0.6"], "2 values of repetition time"),
         (["FOLDER", "--t1w", "--acq", "a-b"], "not a valid label of acq"),
         (["FOLDER", "--t1w", "--mask", "m.nii"], "apply only to maps given as files"),
@@ -408,7 +408,7 @@ def test_t1_maps_alone_are_not_enough(tmp_path: Path) -> None:
         affine=AFFINE,
     )
     write_maps(alone, tmp_path, {"sub": "01"}, Provenance(sources=("a",), algorithm="A fit"))
-    with pytest.raises(InputError, match="none with T2 and PD"):
+    with pytest.raises(InputError, match="no set with T1, T2 and PD"):
         unweight.synthesise(tmp_path, t1w=True)
 
 

@@ -174,7 +174,7 @@ def test_messages(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"far below 0.*magnitude"):
         read_examination(given)
     written(tmp_path, "T1w", np.stack([ball(SHAPE)] * 2, axis=-1))
-    with pytest.raises(InputError, match="holds 2 volumes, but a T1w is one"):
+    with pytest.raises(InputError, match="contains 2 volumes instead of one"):
         read_examination(given)
 
 

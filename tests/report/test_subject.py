@@ -125,5 +125,5 @@ def test_a_subject_without_sets_has_a_page(tmp_path: Path) -> None:
 
 
 def test_unknown_subject(derivatives: Path) -> None:
-    with pytest.raises(InputError, match="holds no subject 99"):
+    with pytest.raises(InputError, match="no maps of subject 99"):
         subject_page(derivatives, "99")

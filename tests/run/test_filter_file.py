@@ -81,5 +81,5 @@ def test_links_out_of_the_tree_are_followed_only_when_allowed(tmp_path: Path) ->
         path.symlink_to(elsewhere / path.name)
     refused = plan_run(raw, ["t1"])
     assert step.name not in {item.name for item in refused.steps}
-    assert any("leads out of the dataset" in item.reason for item in refused.refusals)
+    assert any("points outside the dataset" in item.reason for item in refused.refusals)
     assert plan_run(raw, ["t1"], follow_links=True).steps == before.steps

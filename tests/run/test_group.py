@@ -156,7 +156,7 @@ def test_tables_survive_the_disk(out: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_maps_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no subject"):
+    with pytest.raises(InputError, match="no maps of any subject"):
         study_of(tmp_path, tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_a_study_of_failures_alone_has_its_table(tmp_path: Path) -> None:
     write_record(tmp_path, failed)
     (path,) = (one for one in write_study(tmp_path, study_of(tmp_path, tmp_path)) if "failures" in one.name)
     assert [(row["participant_id"], row["reason"]) for row in rows(path)] == [("sub-01", "is empty")]
-    with pytest.raises(InputError, match="no subject"):
+    with pytest.raises(InputError, match="no maps of any subject"):
         study_of(tmp_path / "logs", tmp_path)
 
 

@@ -225,7 +225,7 @@ def test_a_link_out_of_the_tree_is_refused(tmp_path: Path) -> None:
     found = plan(root)
     assert names(found) == ["sub-02_t1"]
     (refusal,) = found.refusals
-    assert refusal.fault and "leads out of the dataset" in refusal.reason
+    assert refusal.fault and "points outside the dataset" in refusal.reason
     assert str(tmp_path) not in refusal.reason
 
 

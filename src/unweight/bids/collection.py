@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import final
 
-from unweight.bids.folders import has_files, is_folder, is_link, labelled_folders, listed, unreadable
+from unweight.bids.folders import FETCH, has_files, is_folder, is_link, labelled_folders, listed, unreadable
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
 from unweight.core.errors import InputError
 from unweight.core.text import NaturalKey, natural_key
@@ -181,7 +181,9 @@ def _of_subject(root: Path, label: str, suffixes: Sequence[str], follow_links: b
             raise InputError("there is no such subject", remedy="Check the label.", path=subject)
         sessions = labelled_folders(subject, "ses")
         if not has_files(subject):
-            raise InputError("holds no files", remedy="Fetch the data, or remove the folder.", path=subject)
+            raise InputError(
+                "contains no files", remedy="Fetch its files, or remove the folder.", path=subject
+            )
     except InputError as error:
         yield Unreadable(entities=entities, error=error)
         return
@@ -222,7 +224,9 @@ def _add(path: Path, name: BidsName, members: dict[tuple[str, ...], Path]) -> No
     volume = (name.entities.get("part", ""), *links)
     if volume in members:
         raise InputError(
-            f"describes the same volume as {members[volume].name}", remedy="Keep one.", path=path
+            f"has the same BIDS entities as {members[volume].name}",
+            remedy="Remove or rename one of the two files.",
+            path=path,
         )
     members[volume] = path
 
@@ -270,11 +274,11 @@ def _check_target(root: Path, path: Path, follow_links: bool) -> None:
     except PermissionError as error:
         raise unreadable(path, error) from error
     except (OSError, RuntimeError) as error:
-        raise InputError("is a broken link", remedy="Fetch the data.", path=path) from error
+        raise InputError("is a broken link", remedy=FETCH, path=path) from error
     if not (follow_links or target.is_relative_to(root.resolve()) or _is_annexed(target)):
         raise InputError(
-            "leads out of the dataset",
-            remedy="Copy the file into the tree; `unweight run --follow-links` accepts links.",
+            "is reached through a link that points outside the dataset",
+            remedy="Copy the file into the dataset, or use `unweight run --follow-links`.",
             path=path,
         )
 

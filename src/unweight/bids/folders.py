@@ -5,10 +5,13 @@
 
 import stat
 from pathlib import Path
+from typing import Final
 
 from unweight.bids.names import LABEL
 from unweight.core.errors import InputError
 from unweight.core.text import natural_key
+
+FETCH: Final = "Fetch what it points to, for example with `datalad get`, or remove the link."
 
 
 def listed(folder: Path) -> tuple[Path, ...]:
@@ -21,7 +24,7 @@ def listed(folder: Path) -> tuple[Path, ...]:
         return tuple(sorted(folder.iterdir(), key=natural_key))
     except (FileNotFoundError, NotADirectoryError) as error:
         if is_link(folder):
-            raise InputError("is a broken link", remedy="Fetch the data.", path=folder) from error
+            raise InputError("is a broken link", remedy=FETCH, path=folder) from error
         return ()
     except OSError as error:
         raise unreadable(folder, error) from error

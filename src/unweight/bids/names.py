@@ -100,5 +100,9 @@ def subject_folder(root: Path, entities: Mapping[str, str]) -> Path:
     except (OSError, RuntimeError) as error:
         raise InputError("is a broken link", remedy="Remove the link.", path=folder) from error
     if not inside:
-        raise InputError("leads out of the dataset", remedy="Remove the link.", path=folder)
+        raise InputError(
+            "is reached through a link that points outside the dataset",
+            remedy="Remove the link.",
+            path=folder,
+        )
     return folder

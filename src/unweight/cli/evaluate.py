@@ -241,7 +241,11 @@ def _score_own_map(data: SusceptibilityData, metrics: MetricChoice) -> Evaluatio
     check_same_grid([chi.grid, truth.grid])
     for volume in (chi, truth):
         if volume.data.ndim != 3:
-            raise InputError("is not one volume", remedy="Give one volume.", path=volume.grid.path)
+            raise InputError(
+                f"has {volume.data.ndim} dimensions instead of 3",
+                remedy="Give a single 3-D volume.",
+                path=volume.grid.path,
+            )
     mask = read_mask(data.chi_mask, chi.grid)
     if not bool((mask & torch.isfinite(chi.data) & torch.isfinite(truth.data)).any()):
         raise InputError(

@@ -59,7 +59,7 @@ def options_of(kind: type[Options], arguments: argparse.Namespace, prefix: str =
         prefix: Of the names of the arguments.
 
     Raises:
-        UsageError: Options exclude each other, or are impossible.
+        UsageError: Options cannot be combined, or are impossible.
     """
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}

@@ -57,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     mask = None if options.mask is None else read_mask(options.mask, labelled.grid)
     if mask is not None and not bool((mask & (labelled.labels != 0)).any()):
         raise InputError(
-            "the mask contains no voxel of any region",
-            remedy="Give the mask of these labels.",
+            "the mask does not overlap any region of the label image",
+            remedy="Give the brain mask of the same subject and session.",
             path=options.mask,
         )
     rows: list[Row] = []

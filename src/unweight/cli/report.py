@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     missing = [label for label in wanted if label not in there]
     if missing:
         raise InputError(
-            f"holds no subject {', '.join(missing)}",
-            remedy=f"There are {', '.join(there[:8])}{' …' if len(there) > 8 else ''}.",
+            f"contains no maps of subject {', '.join(missing)}",
+            remedy=f"Choose from {', '.join(there[:8])}{' …' if len(there) > 8 else ''}.",
             path=options.out,
         )
 

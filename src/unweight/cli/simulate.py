@@ -148,7 +148,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{options.out} already contains a study", remedy="Choose a new folder.")
     cohort = Cohort(n=options.n_subjects, seed=options.seed)
     if sum(bool(choice) for choice in (options.heads, options.labels, options.mni)) > 1:
-        raise UsageError("--brainweb-dir, --label-map and --mni exclude each other")
+        raise UsageError(
+            "--brainweb-dir, --label-map and --mni cannot be combined", remedy="Give one of them."
+        )
     # Built once, and before a head is made: a missing timing is refused at once.
     of_model = None if options.model is None else _of_model(options.model, options)
     heads = _source(options, cohort)

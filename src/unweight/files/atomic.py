@@ -43,7 +43,9 @@ def check_within(root: Path, folder: Path) -> None:
         raise OutputError("is a broken link", remedy="Remove the link.", path=folder) from error
     if not inside:
         raise OutputError(
-            "leads out of the folder that results are written to", remedy="Remove the link.", path=folder
+            "is reached through a link that points outside the output folder",
+            remedy="Remove the link.",
+            path=folder,
         )
 
 

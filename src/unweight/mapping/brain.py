@@ -49,7 +49,7 @@ class MaskOptions:
             UsageError: There are both.
         """
         if mask is not None and self.mask_border:
-            raise UsageError("--mask and --mask-border exclude each other", remedy="Give one.")
+            raise UsageError("--mask and --mask-border cannot be combined", remedy="Give one of them.")
 
     def finder(self) -> BrainFinder:
         """Return what makes the mask.

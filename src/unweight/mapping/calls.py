@@ -450,7 +450,7 @@ def map_files(options: MappingOptions[Found, Read]) -> MappedSeries:
         labels = ", ".join(label for label, _ in all_series[:8])
         raise UsageError(
             f"there are {len(all_series)} series ({labels}{', …' if len(all_series) > 8 else ''})",
-            remedy="Choose one with subject, or give its files.",
+            remedy="Choose one with the argument subject, or give its files.",
         )
     label, item = all_series[0]
     return map_found(mapper, label, item)

@@ -111,9 +111,9 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
         self._check_maps()
         if len(self.contrasts) > 1 and self.times.given():
             raise UsageError(
-                "times apply to a single contrast, not to several: "
+                "TR, TE, TI, flip angle and readout time can be given for one contrast only; given: "
                 + ", ".join(contrast.display_name for contrast in self.contrasts),
-                remedy="Run the command once for each contrast, or omit the times to use the presets.",
+                remedy="Run the command once for each contrast, or omit these options to use the presets.",
             )
         for contrast in self.contrasts:
             self.times.weighting(contrast)
@@ -176,7 +176,7 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
         if bool(self.inputs) == bool(self.files) or len(self.inputs) > 1:
             raise UsageError(
                 "give either one folder of maps, or files with --t1-map, --t2-map and --pd-map",
-                remedy="unweight contrast maps --t1w -o images",
+                remedy="Example: `unweight contrast maps --t1w -o images`.",
             )
         if self.inputs and (self.deviations or self.subject is not None or self.mask is not None):
             raise UsageError(
@@ -207,13 +207,13 @@ class ContrastOptions(MappingOptions[MapSource, ReadMaps]):
             lost = wanted - {path.relative_to(folder).parts[0] for path in paths}
             if lost:
                 raise InputError(
-                    f"holds no maps of {', '.join(sorted(lost))}", remedy="Check the label.", path=folder
+                    f"contains no maps of {', '.join(sorted(lost))}", remedy="Check the label.", path=folder
                 )
             paths = tuple(path for path in paths if path.relative_to(folder).parts[0] in wanted)
         kept = [path for path in paths if _may_be_whole(path)]
         if not kept:
             raise InputError(
-                "holds T1 maps, but none with T2 and PD of the same set",
+                "contains T1 maps, but no set with T1, T2 and PD",
                 remedy="Compute them with `unweight maps`, or give --t1-map, --t2-map and --pd-map.",
                 path=folder,
             )

@@ -108,8 +108,8 @@ def check_choice(choice: ExamChoice) -> None:
         ]
         raise ProtocolError(
             "; ".join(problems),
-            remedy="Check which image is which with `unweight validate`, and the timings, in seconds; "
-            "--method physics has no range of timings.",
+            remedy="Check the contrast of each image with `unweight validate`, and the timings "
+            "(in seconds), or use --method physics, which has no range of timings.",
         )
 
 

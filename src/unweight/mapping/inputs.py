@@ -109,7 +109,7 @@ class SeriesInput:
             check_label(self.subject, "a subject")
         if self.subject is not None and self.subjects is not None:
             raise UsageError(
-                "--subject and --subjects exclude each other",
+                "--subject and --subjects cannot be combined",
                 remedy="--subject names the subject of files, --subjects selects subjects of a BIDS "
                 "dataset.",
             )

@@ -44,7 +44,8 @@ class KnownMaps:
         unknown = set(self.percent) - set(self.names)
         if unknown:
             raise UsageError(
-                f"--percent {min(unknown)} has no map", remedy=f"Give it with --known {min(unknown)}=FILE."
+                f"--percent {min(unknown)}: no map of {min(unknown)} was given",
+                remedy=f"Add --known {min(unknown)}=FILE.",
             )
 
     @property
@@ -103,11 +104,15 @@ class KnownMaps:
             path = Path(text)
             volume = open_volume(path)
             if volume.data.ndim != 3:
-                raise InputError("is not one volume", remedy="Give one volume.", path=path)
+                raise InputError(
+                    f"has {volume.data.ndim} dimensions instead of 3",
+                    remedy="Give a single 3-D volume.",
+                    path=path,
+                )
             values = volume.data.real
             if grid is not None and not volume.grid.same_as(grid):
                 values = _on_grid(volume, grid)
-                notes.append(f"{name} is resampled onto the grid of the images from {path.name}")
+                notes.append(f"{name} ({path.name}) was resampled onto the grid of the images")
             percent = name in self.percent or (series is not None and in_percent(path, series.root))
             maps[name] = self._checked(name, values, acquisition, specs, percent, path)
         for name, values in self.arrays.items():

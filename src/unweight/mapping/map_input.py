@@ -144,7 +144,11 @@ def read_files(source: MapSource, mask: Path | None, subject: str | None) -> Rea
     for path in (*paths, *spreads):
         volume = open_volume(path)
         if volume.data.ndim != 3 or volume.data.is_complex():
-            raise InputError("is not one real volume", remedy="Give a map of one volume.", path=path)
+            raise InputError(
+                "is complex or does not have three dimensions",
+                remedy="Give a map that is a single 3-D volume of real numbers.",
+                path=path,
+            )
         grids.append(volume.grid)
         images.append(volume.data.float())
     check_same_grid(grids)

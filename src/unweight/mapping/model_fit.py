@@ -72,7 +72,7 @@ class ModelOptions(MappingOptions[FoundImages, Series]):
 
     def __post_init__(self) -> None:
         if self.signed and self.complex:
-            raise UsageError("--signed and --complex exclude each other")
+            raise UsageError("--signed and --complex cannot be combined", remedy="Give one of them.")
         if self.b1_map is not None and B1.name in dict(self.known):
             raise UsageError("B1 is given twice", remedy="Give either --b1-map or --known B1=FILE.")
         _ = self.known_maps

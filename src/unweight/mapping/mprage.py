@@ -94,7 +94,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
     def __post_init__(self) -> None:
         self.brain.check(self.images.mask)
         if self.no_phase and self.images.phase_images:
-            raise UsageError("--phase and --no-phase exclude each other")
+            raise UsageError("--phase and --no-phase cannot be combined", remedy="Give one of them.")
         chosen = self.chosen
         if self.planes == Planes.ALTERNATE.value and not chosen.draws:
             raise UsageError(
@@ -304,7 +304,11 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             volume = open_volume(path)
             check_same_grid([open_volume(read.files[0]).grid, volume.grid])
             if volume.data.ndim != 3:
-                raise InputError("is not one volume", remedy="Give one volume.", path=path)
+                raise InputError(
+                    f"has {volume.data.ndim} dimensions instead of 3",
+                    remedy="Give a single 3-D volume.",
+                    path=path,
+                )
             known[name] = volume.data.float()
         return known
 

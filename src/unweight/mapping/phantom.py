@@ -156,7 +156,7 @@ def stored_sidecars(out: Path, subjects: Sequence[str] | None = None) -> tuple[P
     kept = tuple(path for path in paths if path.relative_to(out).parts[0] in wanted)
     if not kept:
         raise InputError(
-            f"holds no T1 map of {', '.join(sorted(wanted))}", remedy="Check the label.", path=out
+            f"contains no T1 map of {', '.join(sorted(wanted))}", remedy="Check the label.", path=out
         )
     return kept
 

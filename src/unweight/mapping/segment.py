@@ -78,7 +78,7 @@ class SegmentOptions:
         if self.subject is not None:
             check_label(self.subject, "a subject")
         if self.mask is not None and self.mask_weights is not None:
-            raise UsageError("--mask and --mask-weights exclude each other", remedy="Give one.")
+            raise UsageError("--mask and --mask-weights cannot be combined", remedy="Give one of them.")
 
 
 @final

@@ -202,7 +202,7 @@ class MappingOptions(ABC, Generic[Found, Read]):
         """Return what maps them.
 
         Raises:
-            UsageError: Options exclude each other, or are impossible.
+            UsageError: Options cannot be combined, or are impossible.
             InputError: Weights are absent or damaged.
         """
 

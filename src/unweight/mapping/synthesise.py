@@ -90,7 +90,9 @@ def _image(options: ContrastOptions, contrast: Contrast, maps: MappedSeries | An
         return map_read(mapper, f"{maps.label} {contrast.display_name}", read_in_memory(contrast, maps))
     sets = options.find()
     if len(sets) > 1:
-        raise UsageError(f"there are {len(sets)} sets of maps", remedy="Choose one with subject.")
+        raise UsageError(
+            f"there are {len(sets)} sets of maps", remedy="Choose one with the argument subject."
+        )
     return map_found(mapper, *sets[0])
 
 

@@ -56,7 +56,7 @@ class T1Options(MappingOptions[FoundImages, Series]):
 
     def __post_init__(self) -> None:
         if self.signed and self.magnitude:
-            raise UsageError("--signed and --magnitude exclude each other")
+            raise UsageError("--signed and --magnitude cannot be combined", remedy="Give one of them.")
 
     @property
     def kind(self) -> SignalKind | None:

@@ -135,7 +135,9 @@ def fit_from(choice: T1Choice) -> InversionRecoveryFit:
             "inversion.",
         )
     if choice.efficiency is not None and choice.efficiency_range is not None:
-        raise UsageError("--efficiency and --efficiency-range exclude each other")
+        raise UsageError(
+            "--efficiency and --efficiency-range cannot be combined", remedy="Give one of them."
+        )
     complete = None if choice.pulse_efficiency else COMPLETE
     return InversionRecoveryFit(complete=complete, b_range=(low, high))
 

@@ -291,8 +291,8 @@ def _read(name: str, files: MapsFiles) -> _Read:
     values = volume.data.float()
     if values.ndim != 3:
         raise InputError(
-            f"holds {values.shape[3]} volumes, but a {name} is one",
-            remedy="Give one volume.",
+            f"contains {values.shape[3]} volumes instead of one",
+            remedy=f"Give a {name} image of one volume.",
             path=entry.path,
         )
     return _Read(

@@ -67,7 +67,7 @@ def test_listed_names_do_not_lead_out_of_the_folder(out: Path) -> None:
 
 def test_messages(tmp_path: Path, out: Path) -> None:
     assert subjects_in(out) == ("01",)
-    with pytest.raises(InputError, match="holds no subject 02"):
+    with pytest.raises(InputError, match="no maps of subject 02"):
         stored_subject(out, "02")
     with pytest.raises(InputError, match="is not a valid label"):
         stored_subject(out, "../..")
@@ -75,7 +75,7 @@ def test_messages(tmp_path: Path, out: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         subjects_in(empty)
     empty.mkdir()
-    with pytest.raises(InputError, match="holds no subject"):
+    with pytest.raises(InputError, match="no maps of any subject"):
         subjects_in(empty)
 
 

@@ -108,7 +108,7 @@ def test_times_that_differ_by_slice(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"between slices \(50 to 130 ms.*6 volumes with --ti"):
         read(folder)
     series = read(folder, BY_HAND)
-    assert any("inversion efficiency absorbs the difference" in note for note in series.notes)
+    assert any("only the inversion efficiency is biased" in note for note in series.notes)
     check_t1(series)
 
 

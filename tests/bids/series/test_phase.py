@@ -86,7 +86,7 @@ def test_inverted_phase_is_inverted_however_it_was_recognised() -> None:
 def test_impossible_words_of_the_caller_are_refused() -> None:
     with pytest.raises(UsageError, match="--phase-range: 2 is not less than 1"):
         PhaseScaling(turn=(2.0, 1.0))
-    with pytest.raises(UsageError, match="exclude each other"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         PhaseScaling(turn=(1.0, 2.0), whole_range=True)
     with pytest.raises(InputError, match="the phase is 3 in every voxel"):
         phase_in_radians(torch.full((4, 1), 3.0), PLAIN, PhaseScaling(whole_range=True))

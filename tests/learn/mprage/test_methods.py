@@ -144,7 +144,7 @@ def test_a_residual_needs_its_regression() -> None:
     ) as refused:
         new_task(tiny(T1W))
     assert refused.value.remedy == "Train mprage-unet first, and give its folder with --base."
-    with pytest.raises(UsageError, match="mprage needs a trained regression"):
+    with pytest.raises(UsageError, match="mprage requires the weights of mprage-unet"):
         synthesiser_of(tiny(T1W), new_task(tiny(T1W), base()).network, {})
 
 

@@ -232,7 +232,7 @@ def test_what_is_no_magnitude_volume_is_refused(
         real_pair(replace(subject, t1w=path), FIT)
     both = np.repeat(signal.numpy(), 2, axis=-1)
     nib.save(nib.Nifti1Image(both, head.affine.numpy()), path)
-    with pytest.raises(InputError, match="holds 2 volumes, but a T1w is one"):
+    with pytest.raises(InputError, match="contains 2 volumes instead of one"):
         real_pair(replace(subject, t1w=path), FIT)
     path.with_name("elsewhere_T1w.json").write_text('{"ImageType": ["ORIGINAL", "PRIMARY", "P"]}')
     with pytest.raises(InputError, match=r"is a phase image\. Give the magnitude"):

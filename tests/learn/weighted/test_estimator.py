@@ -277,7 +277,9 @@ def test_messages() -> None:
         name="maps-unet",
         weightings=WeightingRange(ANY_TIMINGS | {"T1w spin-echo repetition_time": (0.3, 1.0)}),
     )
-    with pytest.raises(ProtocolError, match=r"TR 2\.5 s of the T1w .* which maps-unet was trained for"):
+    with pytest.raises(
+        ProtocolError, match=r"TR of the T1w .* is 2\.5 s; the weights of maps-unet support"
+    ):
         made(examination((spin_echo(2.5), T2W, FLUID)))
     flat = examination()
     images = tuple(replace(one, signal=one.signal[..., 0]) for one in flat.images)

@@ -92,10 +92,10 @@ def test_slices_without_brain_have_no_values() -> None:
 
 def test_messages() -> None:
     measured = examination()
-    with pytest.raises(ProtocolError, match=r"1 images of shape \(24, 20, 2\)\. Give two or three volumes"):
+    with pytest.raises(ProtocolError, match=r"given: 1 of shape \(24, 20, 2\)"):
         PHYSICS(replace(measured, images=measured.images[:1]))
     flat = tuple(replace(one, signal=one.signal[..., 0]) for one in measured.images)
-    with pytest.raises(ProtocolError, match=r"3 images of shape \(24, 20\)"):
+    with pytest.raises(ProtocolError, match=r"given: 3 of shape \(24, 20\)"):
         PHYSICS.accept(replace(measured, images=flat, mask=measured.mask[..., 0]))
     with pytest.raises(InputError, match="the FLAIR has no signal in half of the brain"):
         PHYSICS(times(measured, 1.0, 1.0, 0.0))

@@ -64,16 +64,18 @@ def test_what_lies_inside_is_accepted(accepted: WeightedImageSet) -> None:
     [
         (
             measured(spin_echo(2.0, 0.012)),
-            "TR 2 s of the T1w (spin-echo) lies outside 0.3 to 1 s, which maps was trained for. Check it, "
-            "in seconds; else train for it with `unweight train maps`.",
+            "TR of the T1w (spin-echo) is 2 s; the weights of maps support 0.3 to 1 s. Check the value",
         ),
-        (measured(spin_echo(0.25, 0.012)), "TR 0.25 s of the T1w"),
-        (measured(spin_echo(0.6, 0.04)), "TE 0.04 s of the T1w (spin-echo) lies outside 0.006 to 0.025 s"),
+        (measured(spin_echo(0.25, 0.012)), "TR of the T1w (spin-echo) is 0.25 s"),
+        (
+            measured(spin_echo(0.6, 0.04)),
+            "TE of the T1w (spin-echo) is 0.04 s; the weights of maps support 0.006 to 0.025 s",
+        ),
         (
             measured(SPIN, turbo(5.0, 0.3)),
-            "TE 0.3 s of the T2w (turbo-spin-echo) lies outside 0.06 to 0.15",
+            "TE of the T2w (turbo-spin-echo) is 0.3 s; the weights of maps support 0.06 to 0.15",
         ),
-        (measured(SPIN, T2W, turbo(9.0, 0.1, 0.9)), "TI 0.9 s of the FLAIR (turbo-spin-echo)"),
+        (measured(SPIN, T2W, turbo(9.0, 0.1, 0.9)), "TI of the FLAIR (turbo-spin-echo) is 0.9 s"),
         (measured(field=7.0), "maps was trained for 1.5 to 3 T, not for 7 T. Train it for this field"),
         (measured(field=0.55), "not for 0.55 T"),
         (measured(SPIN, T2W, turbo(9.0, 0.1)), "the FLAIR has no inversion_time. Check TI, and which"),

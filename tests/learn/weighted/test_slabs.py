@@ -203,5 +203,5 @@ def test_messages() -> None:
     assert len(slabs()) == 6
     empty = replace(head("a"), labels=torch.zeros_like(head("a").labels))
     none = WeightedSlabs(recipe=replace(RECIPE, shapes=0.0), anatomies=(empty,), seed=0, length=1)
-    with pytest.raises(UsageError, match=r"16 slabs hold no brain\. Check the anatomies"):
+    with pytest.raises(UsageError, match=r"none of 16 simulated slabs contains brain"):
         none[0]

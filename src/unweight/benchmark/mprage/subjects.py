@@ -122,7 +122,11 @@ def measure_image(path: Path, segment: SegmentFn) -> ImageLevels:
     """
     volume = open_volume(path)
     if volume.data.ndim != 3:
-        raise InputError("is not one volume", remedy="Give a T1w image.", path=path)
+        raise InputError(
+            f"has {volume.data.ndim} dimensions instead of 3",
+            remedy="Give a T1w image of one volume.",
+            path=path,
+        )
     image = volume.data.float()
     affine = volume.grid.affine
     voxel_mm = geometry_of(affine).voxel_mm

@@ -112,7 +112,7 @@ def subjects_in(out_dir: Path) -> tuple[str, ...]:
     labels = [path.name.removeprefix("sub-") for path in labelled_folders(out_dir, "sub")]
     result = tuple(label for label in labels if LABEL.fullmatch(label) is not None)
     if not result:
-        raise InputError("holds no subject", remedy="Compute the maps first.", path=out_dir)
+        raise InputError("contains no maps of any subject", remedy="Compute the maps first.", path=out_dir)
     return result
 
 
@@ -131,7 +131,9 @@ def stored_subject(out_dir: Path, label: str, *, compared: bool = True) -> Store
     folder = out_dir / f"sub-{check_label(label, 'a subject')}"
     if not is_folder(folder) or not folder.resolve().is_relative_to(out_dir.resolve()):
         raise InputError(
-            f"holds no subject {label}", remedy="Compute its maps first, or check the label.", path=out_dir
+            f"contains no maps of subject {label}",
+            remedy="Compute the maps first, or check the label.",
+            path=out_dir,
         )
     sets, problems, files, without = [], list[str](), list[Path](), list[Path]()
     for item in (folder, *labelled_folders(folder, "ses")):

@@ -138,7 +138,7 @@ def _check_one_time_per_volume(folder: Path, portions: Sequence[Portion], given:
     raise ProtocolError(
         _difference(shifted),
         remedy=f"Give the nominal time of each of the {len(shifted)} volumes with --ti, in the order of "
-        f"{names}; T1 is then correct, and the inversion efficiency absorbs the difference.",
+        f"{names}; T1 is then correct; only the inversion efficiency is biased.",
         path=folder,
     )
 
@@ -166,8 +166,8 @@ def _slices_that_differ(folder: Path, used: Sequence[Portion]) -> tuple[str, ...
     except InputError as error:
         raise ProtocolError(error.problem, remedy=error.remedy, path=folder) from error
     return (
-        f"{_difference(shifted)}; with the times given, the inversion efficiency absorbs the difference "
-        "and T1 is unaffected, unless the efficiency is fixed (--efficiency)",
+        f"{_difference(shifted)}; with the times given, only the inversion efficiency is biased, and "
+        "T1 is correct, unless the efficiency is fixed (--efficiency)",
     )
 
 

@@ -202,7 +202,8 @@ def check_steady_offsets(portions: Sequence[Portion]) -> None:
         ):
             raise InputError(
                 "inversion times differ between slices, and differently in each volume",
-                remedy="One time per volume cannot describe them; map the slices one by one.",
+                remedy="One time per volume is not sufficient. "
+                "Map each slice separately, with its own times.",
             )
 
 

@@ -56,7 +56,9 @@ class PhaseScaling:
                 remedy="Give the lower value, then the higher one.",
             )
         if self.turn is not None and self.whole_range:
-            raise UsageError("--phase-range and --phase-full-range exclude each other", remedy="Give one.")
+            raise UsageError(
+                "--phase-range and --phase-full-range cannot be combined", remedy="Give one of them."
+            )
 
 
 AS_RECOGNISED = PhaseScaling()

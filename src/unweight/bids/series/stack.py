@@ -317,7 +317,7 @@ def _without_undershoot(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
         kept.append(replace(frame, data=data, signs=replace(signs, n_negative=0, lowest=0.0)))
         notes.append(
             f"{frame.entry.path.name}: small negative values ({signs.n_negative}, minimum "
-            f"{signs.lowest:.3g}), as interpolation of magnitude images causes, are set to 0"
+            f"{signs.lowest:.3g}), probably from interpolation of magnitude images, were set to 0"
         )
     return kept, notes
 

@@ -159,7 +159,7 @@ def _means(options: RunOptions) -> tuple[int, float]:
 def _check_elsewhere(options: RunOptions) -> None:
     """Refuse workers elsewhere that cannot be had, or to whom anybody could talk."""
     if options.cluster and options.scheduler:
-        raise UsageError("--cluster and --scheduler exclude each other")
+        raise UsageError("--cluster and --scheduler cannot be combined", remedy="Give one of them.")
     if options.cluster:
         check_installed("--cluster")
     if not options.scheduler:

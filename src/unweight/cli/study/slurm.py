@@ -28,8 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("a job needs at least one subject, and at least one job must run at a time")
     if options.run.cluster or options.run.scheduler:
         raise UsageError(
-            "each job of the array would start its own workers, because of [run] in the settings",
-            remedy="Remove cluster and scheduler from it.",
+            "[run] in the settings file sets cluster or scheduler, so each job of the array would "
+            "start its own workers",
+            remedy="Remove these entries from [run].",
         )
     plan = options.run.plan(settings.options)
     if not plan.tasks:

@@ -105,7 +105,7 @@ def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
     if name in available(options.out):
         if recipe is None:
             raise UsageError(
-                f"{options.out} holds weights called {name} of another training",
+                f"{options.out} already contains weights {name} of a different training",
                 remedy="Choose another folder with -o.",
             )
         screen.print(f"the training of {name} is complete")

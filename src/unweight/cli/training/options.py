@@ -78,7 +78,7 @@ class TrainOptions:
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers {self.workers} is not possible", remedy="Give 0 or more.")
         if self.minutes is not None and self.steps is not None:
-            raise UsageError("--minutes and --steps exclude each other")
+            raise UsageError("--minutes and --steps cannot be combined", remedy="Give one of them.")
         if self.slabs is not None and self.slabs < 1:
             raise UsageError(f"--slabs {self.slabs} is not possible", remedy="Give at least 1.")
 

@@ -50,13 +50,13 @@ def step_line(step: Step) -> str:
         values = (f"{name} {result[f'psnr_{name.lower()}']:.1f}" for name in ("T1", "T2", "PD"))
         parts.append(f"PSNR {', '.join(values)} dB")
     if "rmse_ln_t1" in result:
-        parts.append(f"ln T1 off by {result['rmse_ln_t1']:.4f} (fit {result['rmse_ln_t1_fit']:.4f})")
+        parts.append(f"RMSE of ln T1 {result['rmse_ln_t1']:.4f} (fit {result['rmse_ln_t1_fit']:.4f})")
     if "region_ratio" in result:
-        parts.append(f"error of regions {result['region_ratio']:.2f} x their spread")
+        parts.append(f"RMS error of regions {result['region_ratio']:.2f} x the SD of the samples")
     if "rmse_over_exact" in result:
-        parts.append(f"{result['rmse_over_exact']:.2f} x exact on single voxels")
+        parts.append(f"RMSE of single voxels {result['rmse_over_exact']:.2f} x that of the exact posterior")
     if "coverage_90" in result:
-        parts.append(f"{100 * result['coverage_90']:.0f} % in 90 % intervals")
+        parts.append(f"coverage of the 90 % intervals {100 * result['coverage_90']:.0f} %")
     if result.get("share_without_value"):
         parts.append(f"{100 * result['share_without_value']:.1f} % without value")
     if step.skipped:

@@ -290,11 +290,18 @@ def _diffusion(
     )
 
 
+def _without_base(recipe: EchoRecipe) -> UsageError:
+    return UsageError(
+        f"{recipe.method} requires the weights of {trained_method(recipe.method).base}",
+        remedy="Give their folder with --base of `unweight train`.",
+    )
+
+
 def _residual(
     recipe: EchoRecipe, network: nn.Module, calibration: Calibration, options: SynthesisOptions
 ) -> Synthesiser:
     if options.base is None:
-        raise UsageError(f"{recipe.method} needs a trained regression")
+        raise _without_base(recipe)
     return Residual(
         base=options.base,
         network=network,
@@ -307,7 +314,7 @@ def _residual(
 
 def _residual_task(network: TimeUNet, recipe: EchoRecipe, base: BaseNetwork | None) -> Task:
     if base is None:
-        raise UsageError(f"{recipe.method} needs a trained regression")
+        raise _without_base(recipe)
     return EchoResidualTask(unet=network, base=base.network)
 
 

@@ -138,7 +138,9 @@ def _read_t1w(path: Path) -> Volume:
     values = volume.data
     if values.ndim != 3:
         raise InputError(
-            f"holds {values.shape[3]} volumes, but a T1w is one", remedy="Give one volume.", path=path
+            f"contains {values.shape[3]} volumes instead of one",
+            remedy="Give a T1w image of one volume.",
+            path=path,
         )
     if float((values < 0).float().mean()) > NEGATIVE:
         raise InputError("holds many negative values", remedy="Give the magnitude image.", path=path)

@@ -345,7 +345,10 @@ def _no_maps(network: TimeUNet, card: Card) -> Estimator[Acquisition]:
 
 def _base(base: BaseNetwork | None) -> UNet:
     if base is None:
-        raise UsageError(f"{RESIDUAL_NAME} needs a trained {NAME}")
+        raise UsageError(
+            f"{RESIDUAL_NAME} requires the weights of {NAME}",
+            remedy="Give their folder with --base of `unweight train`.",
+        )
     return base.network
 
 

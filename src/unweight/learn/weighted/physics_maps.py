@@ -46,8 +46,9 @@ class PhysicsMaps(Estimator[WeightedImageSet]):
         """
         if len(measured.images) < FEWEST_IMAGES or len(measured.voxels) != 3:
             raise ProtocolError(
-                f"{len(measured.images)} images of shape {tuple(measured.voxels)}",
-                remedy="Give two or three volumes of three axes.",
+                f"{FEWEST_IMAGES} or more 3-D images are required; given: {len(measured.images)} of shape "
+                f"{tuple(measured.voxels)}",
+                remedy="Give two or three 3-D volumes.",
             )
 
     def __call__(self, measured: WeightedImageSet, /, progress: Progress | None = None) -> ParameterMaps:

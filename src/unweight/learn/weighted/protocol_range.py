@@ -98,9 +98,10 @@ class WeightingRange:
             low, high = self._known(key)
             if not low * (1 - TOLERANCE) <= result <= high * (1 + TOLERANCE):
                 raise ProtocolError(
-                    f"{short} {result:g} s of the {contrast} ({weighting.readout}) lies outside "
-                    f"{low:.3g} to {high:.3g} s, which {name} was trained for",
-                    remedy="Check it, in seconds; else train for it with `unweight train maps`.",
+                    f"{short} of the {contrast} ({weighting.readout}) is {result:g} s; the weights "
+                    f"of {name} support {low:.3g} to {high:.3g} s",
+                    remedy="Check the value (in seconds), or train weights for it with "
+                    "`unweight train maps`.",
                 )
 
     def ends_of(self, contrast: str, weighting: Weighting, timing: str) -> Ends:

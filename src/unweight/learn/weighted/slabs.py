@@ -103,7 +103,10 @@ class WeightedSlabs:
             examined = draw_examined(self.recipe, self.anatomies, generator)
             if examined is not None:
                 return prepared(self.recipe, examined, generator)
-        raise UsageError(f"{N_TRIES} slabs hold no brain", remedy="Check the anatomies.")
+        raise UsageError(
+            f"none of {N_TRIES} simulated slabs contains brain",
+            remedy="Check that the heads (--brainweb-dir) contain brain labels.",
+        )
 
 
 def as_examined(recipe: WeightedSlabRecipe) -> WeightedSlabRecipe:
