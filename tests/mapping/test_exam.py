@@ -49,7 +49,7 @@ def test_a_turbo_spin_echo_exam_is_mapped_without_its_3d_flair(
     assert list(choice.chosen) == ["T1w", "T2w"]
     assert {item.fitness for item in choice.assessments.values()} == {Fitness.READY}
     (left,) = choice.left_out
-    assert left.contrast == "FLAIR" and "trained for" in left.reason
+    assert left.contrast == "FLAIR" and "TR" in left.reason
 
 
 @pytest.mark.parametrize(("exam", "options"), [("philips", "--t1w-tr S --t1w-ti S"), ("uih", "--t1w-tr S")])
