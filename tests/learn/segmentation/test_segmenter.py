@@ -69,6 +69,23 @@ def test_other_axes_and_voxels_give_the_same() -> None:
     assert torch.equal(other.labels, plain.labels.permute(1, 2, 0).flip(2))
 
 
+class OneSided(ByLevel):
+    """Prefers white matter on the first half of the grid, and calls all of it right."""
+
+    def coefficients(self, image: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        terms, side = super().coefficients(image, guide)
+        terms[0, :, PLACE["white_matter"], : image.shape[2] // 2] += 60.0
+        return terms, side + 0.2
+
+
+def test_what_a_network_prefers_on_one_side_is_shared_by_both() -> None:
+    scan = image()
+    labels = BrainSegmenter(network=OneSided()).segment(scan, affine(), scan > 0).labels
+    volumes = {number: int((labels == number).sum()) for number in (2, 41, 3, 42)}
+    assert volumes[2] == pytest.approx(volumes[41], rel=0.02)
+    assert volumes[3] == pytest.approx(volumes[42], rel=0.02)
+
+
 def test_progress_counts_steps() -> None:
     scan, seen = image(), []
     BrainSegmenter(network=ByLevel()).segment(scan, affine(), scan > 0, lambda a, b: seen.append((a, b)))

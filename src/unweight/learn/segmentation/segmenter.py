@@ -110,8 +110,7 @@ class BrainSegmenter:
         guide = guide_channels(distance, cut_axes(inside))
         tell = progress or (lambda done, of: None)
         tell(1, N_PARTS)
-        with torch.inference_mode():
-            terms, side = self.network.coefficients(scaled[None, None], guide[None])
+        terms, side = self._predicted(scaled[None, None], guide[None])
         tell(2, N_PARTS)
         near = _around(brain)
         wide = _Widening(box=box, coarse=coarse.shape, fine=upright.shape, part=near)
@@ -133,6 +132,17 @@ class BrainSegmenter:
             labels=turn.undo(labels),
             probability=turn.undo(probability),
         )
+
+    def _predicted(
+        self, image: Float[Tensor, "1 1 x y z"], guide: Float[Tensor, "1 guides u v w"]
+    ) -> tuple[Float[Tensor, "terms 1 classes x y z"], Float[Tensor, "1 1 x y z"]]:
+        """Return coefficients and side, averaged over the head and its mirror image."""
+        other = guide.flip(2)
+        other[:, 0] *= -1
+        with torch.inference_mode():
+            terms, side = self.network.coefficients(image, guide)
+            mirrored, other_side = self.network.coefficients(image.flip(2), other)
+        return (terms + mirrored.flip(3)) / 2, (side - other_side.flip(2)) / 2
 
 
 def load_segmenter(name: str, folder: Path | None = None) -> tuple[BrainSegmenter, Card]:
