@@ -45,7 +45,7 @@ from unweight.prepare.qsm_series import FieldDirection, brain_of_echoes, directi
 from unweight.registry import method, methods
 from unweight.registry.records import Method
 
-FAMILY, AUTO, FIRST = "mprage", "auto", "unet"
+FAMILY, AUTO = "mprage", "auto"
 SUFFIX = "MEGRE"
 COPIED = ("MagneticFieldStrength", "Manufacturer")
 NOT_COMPARED = "the model card has no range of flip angle and TR; they were not checked"
@@ -113,7 +113,7 @@ class MprageOptions(MappingOptions[FoundImages, Series]):
             return method(self.method, FAMILY)
         draws = self.draws is not None or self.planes == Planes.ALTERNATE.value
         suitable = [item for item in methods(FAMILY) if item.offered and (item.draws or not draws)]
-        suitable.sort(key=lambda item: item.name != FIRST)
+        suitable.sort(key=lambda item: item.draws)  # the simplest first
         there = available(self.weights)
         return next((item for item in suitable if item.weights in there), suitable[0])
 
