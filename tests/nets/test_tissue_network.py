@@ -35,6 +35,15 @@ def test_a_mixture_finds_both_of_two_tissues_whichever_is_brighter() -> None:
         assert bool((variance < 0.008).all())
 
 
+def test_classes_that_are_alike_share_mean_and_variance() -> None:
+    log_prior = torch.tensor([0.3, 0.4, 0.3]).log()[None, :, None, None].expand(1, 3, 50, 1)
+    v = torch.rand(1, 1, 50, 2, generator=seeded_generator(2))
+    counts = torch.ones(1, 1, 50, 2, dtype=torch.bool)
+    terms = fitted_mixture(v, counts, log_prior, alike=(0, 2))
+    torch.testing.assert_close(terms[:, :, 0], terms[:, :, 2])
+    assert not torch.allclose(terms[:, :, 0], terms[:, :, 1])
+
+
 def test_absent_tissue_and_an_empty_image_keep_finite_values() -> None:
     log_prior = torch.tensor([0.0, -60.0])[None, :, None, None].expand(1, 2, 50, 1)
     v = torch.full((1, 1, 50, 2), 0.3)

@@ -40,9 +40,17 @@ class TissueNetwork(nn.Module):
         prior: Logits of the prior from features of the place.
         unet: Predicts coefficients.
         n_classes: Number of classes.
+        alike: Classes with one mean and variance.
     """
 
-    def __init__(self, config: VolumeUNetConfig, n_classes: int, *, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: VolumeUNetConfig,
+        n_classes: int,
+        *,
+        alike: tuple[int, ...] = (),
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         if config.out_channels != N_TERMS * n_classes + 1 or config.coarse_channels <= n_classes + 3:
             raise UsageError(
@@ -51,6 +59,7 @@ class TissueNetwork(nn.Module):
                 remedy=f"Give {N_TERMS * n_classes + 1} and {n_classes + 4} channels.",
             )
         self.n_classes = n_classes
+        self.alike = alike
         self.unet = VolumeUNet(config, generator=generator)
         widths = (N_FEATURES, PRIOR_WIDTH, PRIOR_WIDTH, PRIOR_WIDTH)
         layers: list[nn.Module] = []
@@ -122,7 +131,7 @@ class TissueNetwork(nn.Module):
         counts = (guide[:, 3:4].flatten(2)[..., None] < 0) & (_cells(image) > 0)
         prior = self._log_prior(guide)[..., None]
         with torch.no_grad():
-            mixture = fitted_mixture(v[..., ::8], counts[..., ::8], prior)
+            mixture = fitted_mixture(v[..., ::8], counts[..., ::8], prior, self.alike)
             posterior = (prior + quadratic(mixture, v[..., ::2])).softmax(1) * counts[..., ::2]
         coarse = torch.cat([guide, posterior.mean(-1).reshape(-1, self.n_classes, *guide.shape[2:])], dim=1)
         features = self.unet.features(image, coarse)
@@ -166,6 +175,7 @@ def fitted_mixture(
     v: Float[Tensor, "batch 1 cells some"],
     counts: Bool[Tensor, "batch 1 cells some"],
     log_prior: Float[Tensor, "batch classes cells 1"],
+    alike: tuple[int, ...] = (),
 ) -> Float[Tensor, "3 batch classes 1 1"]:
     """Return a mixture of Gaussians by expectation maximisation, as coefficients for `quadratic`.
 
@@ -176,6 +186,7 @@ def fitted_mixture(
         v: Intensity.
         counts: Which voxels are brain.
         log_prior: Logarithm of the prior of each class.
+        alike: Classes with one mean and variance, such as fluid in and around the brain.
     """
     weight = counts.to(v.dtype)
     both = (2, 3)
@@ -187,12 +198,22 @@ def fitted_mixture(
     for iteration in range(N_ITERATIONS + 1):
         if iteration:
             share = (log_prior + quadratic(terms, v)).softmax(1) * weight
-        size = share.sum(both, keepdim=True) + KEPT
-        m = ((share * v).sum(both, keepdim=True) + KEPT * mean) / size
-        spread = (share * (v - m) ** 2).sum(both, keepdim=True)
+        size = _pooled(share.sum(both, keepdim=True), alike) + KEPT
+        m = (_pooled((share * v).sum(both, keepdim=True), alike) + KEPT * mean) / size
+        spread = _pooled((share * (v - m) ** 2).sum(both, keepdim=True), alike)
         s = (spread + KEPT * OWN_VARIANCE * variance) / size + LEAST_VARIANCE
         terms = torch.stack([-(m**2) / (2 * s) - 0.5 * s.log(), m / s, -1 / (2 * s)])
     return terms
+
+
+def _pooled(sums: Float[Tensor, "batch classes 1 1"], alike: tuple[int, ...]) -> Tensor:
+    """Return sums over each class, or over all that are alike."""
+    if not alike:
+        return sums
+    places = list(alike)
+    pooled = sums.clone()
+    pooled[:, places] = sums[:, places].sum(1, keepdim=True)
+    return pooled
 
 
 def _cells(volume: Float[Tensor, "batch channels x y z"]) -> Cells:

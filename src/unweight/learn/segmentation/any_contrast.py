@@ -59,6 +59,7 @@ from unweight.synth.tissue.materials import INDEX, MATERIALS
 
 N_CLASSES = len(BRAIN_CLASSES) - 1  # without the background
 N_IN, N_OUT = 1, N_TERMS * N_CLASSES + 1  # coefficients, and the side
+FLUID = tuple(BRAIN_CLASSES.index(name) - 1 for name in ("csf", VENTRICLE))
 GRID_MM = 2.0
 N_COARSE = N_GUIDES + N_CLASSES  # place, and posterior of the mixture
 N_CELLS = 8000
@@ -388,7 +389,7 @@ class SegmentationMethod(HeadMethod):
 
     def network(self, recipe: HeadRecipe, generator: torch.Generator) -> TissueNetwork:
         """Return a U-Net with the classes it predicts coefficients for."""
-        return TissueNetwork(recipe.network, N_CLASSES, generator=generator)
+        return TissueNetwork(recipe.network, N_CLASSES, alike=FLUID, generator=generator)
 
     def task(self, network: nn.Module, recipe: HeadRecipe, base: BaseNetwork | None) -> Task:
         """Return cross-entropy and Dice."""
