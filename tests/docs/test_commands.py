@@ -27,11 +27,8 @@ TOY = {
     "evaluate": "--quick",
     "train": "--steps 2 --slabs 2 --workers 1 --n-subjects 1 1",
 }
-# Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test, and
-# the weights of `segment` are not in the package.
-NOT_RUN = (
-    *("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler", "segment sub-"),
-)
+# Heads of BrainWeb are not everybody's, nor is a cluster; minutes of training are nobody's in a test.
+NOT_RUN = (*("brainweb_folder", "train mprage", "train structures", "--cluster", "--scheduler"),)
 SLOW = (
     "evaluate",
     "train",
@@ -61,6 +58,7 @@ STANDS_FOR = {
     "group": {"maps": "made", "derivatives": "made"},
 }
 STAND_INS = {
+    **{f"sub-01_{name}.nii.gz": f"{name}.nii.gz" for name in ("T1w", "T2w", "FLAIR")},
     "maps/sub-001/anat/sub-001_T1map.nii.gz": "labels.nii.gz",
     "maps/sub-01/anat/sub-01_Chimap.nii.gz": "labels.nii.gz",
     "sub-1_T1map.nii.gz": "labels.nii.gz",

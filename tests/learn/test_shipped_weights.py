@@ -8,6 +8,7 @@ from tests.learn.names import FROM_PAIRS, FROM_WEIGHTED, MAPS, RESIDUAL, SHIPPED
 from unweight.core.maps import VoxelStatus
 from unweight.core.seeding import seeded_generator
 from unweight.learn.mprage.methods import load_network
+from unweight.learn.segmentation.segmenter import load_segmenter
 from unweight.learn.t1.posterior import PosteriorT1, with_draws
 from unweight.learn.training.trainable import load_estimator
 from unweight.learn.training.weights import available, load_weights
@@ -40,6 +41,8 @@ def test_all_methods_have_weights() -> None:
             load_estimator(name)
         elif name in FROM_PAIRS:
             load_network(name)
+        elif name == "brain-segmentation":
+            load_segmenter(name)
         elif name not in (RESIDUAL, "brain-mask"):
             load_estimator(name)
 

@@ -26,7 +26,7 @@ SEGMENT = Command(
             "--weights",
             type=Path,
             metavar="DIR",
-            help="weights of `unweight train brain-segmentation`; none are in the package",
+            help="weights of `unweight train brain-segmentation` instead of those of the package",
         ),
         argument(
             "--mask-weights",
@@ -38,7 +38,7 @@ SEGMENT = Command(
         NO_FIGURES,
     ),
     epilogue=(
-        "unweight segment sub-01_T1w.nii.gz --weights weights -o segmented\n"
-        "unweight segment sub-01_T2w.nii.gz sub-01_FLAIR.nii.gz --weights weights -o segmented"
+        "unweight segment sub-01_T1w.nii.gz -o segmented\n"
+        "unweight segment sub-01_T2w.nii.gz sub-01_FLAIR.nii.gz -o segmented"
     ),
 )

@@ -340,7 +340,6 @@ METHODS = (
         "contrast.",
         usage="segment",
         offered=False,
-        shipped=False,
     ),
     Method(
         name="classical",
