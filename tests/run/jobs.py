@@ -11,7 +11,8 @@ from unweight.bids.derivatives.write import write_maps
 from unweight.bids.read import entities_of
 from unweight.run.carry_out import CommandResult
 from unweight.run.job import Job, Settings
-from unweight.run.plan import PlannedTask, plan_run
+from unweight.run.plan import plan_run
+from unweight.run.planned import PlannedTask
 
 NO_SETTINGS = Settings(
     root="bids",

@@ -13,7 +13,7 @@ from unweight.files.lock import locked
 from unweight.run import carry_out as module
 from unweight.run.carry_out import MOST_ATTEMPTS, NOT_NOW, CommandResult, carry_out, key_of
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import PlannedStep
+from unweight.run.planned import PlannedStep
 from unweight.run.record import State, StepRecord, read_record, write_record
 
 MAP = "sub-01/anat/sub-01_T1map.nii.gz"

@@ -34,7 +34,7 @@ from unweight.run.cluster import (
     run_on,
 )
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 GIGA = 10**9
 TEMPORARY = Security.temporary()

@@ -5,7 +5,7 @@ import pytest
 from unweight.core.errors import UsageError
 from unweight.registry import commands, pipeline
 from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 
 def step(command: str = "t1", voxels: int = 10**7, volumes: int = 7) -> PlannedStep:

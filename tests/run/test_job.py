@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.run.jobs import job_of
 from unweight.run.job import Job, Outcome, job_from_json, outcomes_from_json, outcomes_to_json
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 STEPS = (
     PlannedStep(

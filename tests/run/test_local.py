@@ -10,7 +10,7 @@ from tests.run.jobs import job_of
 from unweight.run.carry_out import MOST_ATTEMPTS
 from unweight.run.job import Job, Outcome
 from unweight.run.local import Child, given_up, run_locally
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 AMPLE = 2**40
 ANSWER = """

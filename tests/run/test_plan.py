@@ -9,7 +9,8 @@ import pytest
 from tests.bids.files import nifti_bytes, ramp
 from tests.run.trees import SMALL, echoes, inversions, put
 from unweight.core.errors import InputError
-from unweight.run.plan import Plan, PlannedStep, Unmapped, plan_run, redact_paths
+from unweight.run.plan import plan_run, redact_paths
+from unweight.run.planned import Plan, PlannedStep, Unmapped
 
 SECONDS_FOR_A_THOUSAND = 2.0
 

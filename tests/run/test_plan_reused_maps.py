@@ -16,7 +16,8 @@ from unweight.registry import pipeline
 from unweight.run.carry_out import CommandResult, carry_out
 from unweight.run.cost import seconds_of
 from unweight.run.job import Job, job_from_json
-from unweight.run.plan import PlannedStep, plan_run
+from unweight.run.plan import plan_run
+from unweight.run.planned import PlannedStep
 from unweight.run.record import State, read_record, write_record
 
 CHI = "sub-01/anat/sub-01_Chimap.nii.gz"

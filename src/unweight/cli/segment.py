@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.cli.each import each
+from unweight.cli.mapping import write_pages
 from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import UsageError
@@ -24,6 +25,8 @@ class SegmentCommand:
         out: Folder of the derivatives.
         segment: How they are segmented.
         no_figures: Whether the picture is left out.
+        no_report: Whether the pages of subjects are left out.
+        shared_assets: Whether the viewer is a file beside the pages.
         verbosity: What is printed.
     """
 
@@ -31,6 +34,8 @@ class SegmentCommand:
     out: Path
     segment: SegmentOptions
     no_figures: bool
+    no_report: bool
+    shared_assets: bool
     verbosity: Verbosity
 
 
@@ -43,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     segmenter = image_segmenter(options.segment)
     screen = console(quiet=options.verbosity.quiet)
+    debug = options.verbosity.debug
+    subjects: dict[str, None] = {}
 
     def work(displayed: str, path: Path) -> None:
         with progress(displayed, quiet=options.verbosity.quiet) as report:
@@ -52,9 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
         for remark in result.remarks:
             screen.print(f"note: {remark}")
         screen.print(str(labels), soft_wrap=True)
+        subjects[result.entities["sub"]] = None
 
     named = [(path.name, path) for path in options.images]
-    return each(named, work, debug=options.verbosity.debug, what="images")
+    code = each(named, work, debug=debug, what="images")
+    if options.no_report or not subjects:
+        return code
+    pages = write_pages(
+        options.out, tuple(subjects), screen, debug=debug, shared_assets=options.shared_assets
+    )
+    return max(code, pages.code)
 
 
 def _rows(result: Segmentation) -> list[tuple[str, ...]]:

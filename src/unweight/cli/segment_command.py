@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from unweight.cli.arguments import NO_FIGURES, OUT, SUBJECT, Command, argument
+from unweight.cli.arguments import NO_FIGURES, NO_REPORT, OUT, SHARED_ASSETS, SUBJECT, Command, argument
 
 SEGMENT = Command(
     module="unweight.cli.segment",
@@ -36,6 +36,8 @@ SEGMENT = Command(
         ),
         SUBJECT,
         NO_FIGURES,
+        NO_REPORT,
+        SHARED_ASSETS,
     ),
     epilogue=(
         "unweight segment sub-01_T1w.nii.gz -o segmented\n"

@@ -73,6 +73,7 @@ CHOICE = (
         help="total memory for all workers (default: 90 %% of the free memory)",
     ),
     flag("--gpu", help="use one GPU per worker"),
+    flag("--segment", help="also segment the T1 maps and synthetic T1w images, for values in regions"),
     flag("--no-report", help="do not write the HTML reports"),
     SHARED_ASSETS,
 )

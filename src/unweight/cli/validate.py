@@ -26,7 +26,8 @@ from unweight.learn.weighted.protocol_judge import FAMILY, judge_of
 from unweight.mapping.exam import ExamSource, check_choice, opened
 from unweight.mapping.t1 import T1Options
 from unweight.registry import commands, methods
-from unweight.run.plan import Plan, PlannedStep, plan_run
+from unweight.run.plan import plan_run
+from unweight.run.planned import Plan, PlannedStep
 
 MAPPED = ("IRT1", "")  # series `unweight t1` takes: of a BIDS tree, and of anything else
 COLUMNS = ("series", "state", "voxels", "timings", "command")

@@ -18,7 +18,8 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from unweight.bids.derivatives.dataset import DESCRIPTION, json_bytes, prepare_derivatives
+from unweight import __version__
+from unweight.bids.derivatives.dataset import DESCRIPTION, is_derivative, json_bytes, prepare_derivatives
 from unweight.bids.derivatives.whole_set import commit
 from unweight.bids.derivatives.write import IGNORED, README, anat_folder, visit_locked
 from unweight.bids.names import BidsName, check_label, image_stem, parse_stem
@@ -27,6 +28,7 @@ from unweight.bids.nifti.image import image_bytes
 from unweight.bids.nifti.label_image import one_volume
 from unweight.bids.read import KEPT_ENTITIES
 from unweight.bids.series.mask import read_mask
+from unweight.bids.sidecar import OWN
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.files.atomic import check_within, fingerprint, write_bytes_atomic
@@ -342,10 +344,10 @@ def entities_of(path: Path, subject: str | None) -> dict[str, str]:
 
 
 def dataset_root(path: Path) -> Path | None:
-    """Return the root of the BIDS dataset that an image lies in; None if it is in none."""
+    """Return the root of the raw BIDS dataset that an image lies in; None if it is in none."""
     for folder in list(path.absolute().parents)[:LEVELS]:
         if (folder / DESCRIPTION).is_file():
-            return folder
+            return None if is_derivative(folder) else folder
     return None
 
 
@@ -415,7 +417,7 @@ def write_segmentation(result: Segmentation, out: Path, *, figures: bool = True)
 
 def _files(result: Segmentation, paths: Mapping[str, Path]) -> Iterator[tuple[Path, bytes]]:
     """Give the files in the order of writing; the sidecar of the labels completes the set."""
-    hashes = {}
+    hashes: dict[str, str] = {}
     values = {DSEG: result.labels, PROBABILITY: result.probability}
     for suffix, path in paths.items():
         content = image_bytes(values[suffix], result.grid.affine)
@@ -425,41 +427,47 @@ def _files(result: Segmentation, paths: Mapping[str, Path]) -> Iterator[tuple[Pa
     rows += [(item.index, item.name, item.abbreviation, item.colour) for item in BRAIN_LABELS]
     yield _ending(paths[DSEG], ".tsv"), _table(LOOK_UP, rows)
     table = paths[DSEG].with_name(paths[DSEG].name.replace(f"_{DSEG}.nii.gz", "_volumes.tsv"))
-    yield (
-        table,
-        _table(
-            VOLUMES,
-            [
-                (
-                    "n/a" if item.index is None else item.index,
-                    item.name,
-                    f"{item.volume_ml:.4g}",
-                    item.n_voxels,
-                    f"{item.uncertain_share:.3f}",
-                )
-                for item in result.volumes
-            ],
-        ),
-    )
+    volumes = _table(VOLUMES, [_cells(item) for item in result.volumes])
+    hashes[table.name] = fingerprint(volumes)
+    yield table, volumes
     yield table.with_suffix(".json"), json_bytes(VOLUMES_KEY)
-    common: dict[str, object] = {
-        "Sources": [result.source],
-        "SkullStripped": False,
-        "unweight": {
-            "Algorithm": ALGORITHM.format(mask=result.mask_how),
-            "Notes": list(result.remarks),
-            **result.card,
-        },
+    own: dict[str, object] = {
+        "Version": __version__,
+        "Algorithm": ALGORITHM.format(mask=result.mask_how),
+        "Notes": list(result.remarks),
+        **result.card,
     }
+    common: dict[str, object] = {"Sources": [result.source], "SkullStripped": False}
     yield (
         _ending(paths[PROBABILITY], ".json"),
         json_bytes(
-            {**common, "Description": "Probability of the label of each voxel; 0 outside the brain"}
+            {
+                **common,
+                "Description": "Probability of the label of each voxel; 0 outside the brain",
+                OWN: own,
+            }
         ),
     )
     yield (
         _ending(paths[DSEG], ".json"),
-        json_bytes({**common, "Description": "Structures of the brain", "Manual": False, "SHA256": hashes}),
+        json_bytes(
+            {
+                **common,
+                "Description": "Structures of the brain",
+                "Manual": False,
+                OWN: {**own, "SHA256": hashes},
+            }
+        ),
+    )
+
+
+def _cells(volume: StructureVolume) -> tuple[object, ...]:
+    return (
+        "n/a" if volume.index is None else volume.index,
+        volume.name,
+        f"{volume.volume_ml:.4g}",
+        volume.n_voxels,
+        f"{volume.uncertain_share:.3f}",
     )
 
 

@@ -28,6 +28,7 @@ PIPELINES = (
             "PD includes the receive sensitivity; compare it between neighbouring regions, not across the "
             "head.",
         ),
+        segmented=True,
         page="t1.md",
         benchmark="unweight.cli.evaluate:T1",
         compares="from inversion recovery",
@@ -53,6 +54,7 @@ PIPELINES = (
             "PD is relative to cerebrospinal fluid, which is 1. T2 of cerebrospinal fluid is poorly "
             "determined.",
         ),
+        segmented=True,
         page="maps.md",
         benchmark="unweight.cli.evaluate:MAPS",
         compares="T1, T2 and PD from weighted images",
@@ -146,9 +148,23 @@ PIPELINES = (
                 excluded_by=("--chi", "--no-phase", "--drop-condition"),
             ),
         ),
+        segmented=True,
         page="mprage.md",
         benchmark="unweight.cli.evaluate_mprage:MPRAGE",
         compares="T1w images from multi-echo gradient echo",
+    ),
+    Pipeline(
+        command="segment",
+        family="segmentation",
+        suffixes=(),
+        first=("dseg", ""),
+        plan=_PLAN + "plan_nothing",
+        nanoseconds=900.0,
+        bytes=120.0,
+        demand=Demand(voxel=120.0, least=2**29),
+        title="Segmentation",
+        on_request=True,
+        page="segment.md",
     ),
 )
 MODELS = (

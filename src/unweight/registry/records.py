@@ -140,6 +140,8 @@ class Pipeline:
         synthetic: Whether it writes an image that was not measured.
         caveats: What its results must not be used for, in sentences.
         reuses: Maps of earlier pipelines that it takes in a run.
+        segmented: Whether a run can segment the first map: tissues differ in it.
+        on_request: Whether a run plans it only where it is asked for.
         page: Page of the documentation that explains it.
         benchmark: Target of its benchmark; empty if there is none.
         compares: What the benchmark compares, for help.
@@ -162,6 +164,8 @@ class Pipeline:
     synthetic: bool = False
     caveats: tuple[str, ...] = ()
     reuses: tuple[Reuse, ...] = ()
+    segmented: bool = False
+    on_request: bool = False
     page: str = ""
     benchmark: str = ""
     compares: str = ""
@@ -233,6 +237,7 @@ class Model:
             title=self.title or self.summary,
             marks=self.maps[1:],
             caveats=self.caveats,
+            segmented=self.maps[0] == "T1map",
             page="fit.md",
         )
 

@@ -18,6 +18,7 @@ from unweight.report.charts import colour_bar, histogram, number, shares
 from unweight.report.document import data_url, niivue, niivue_terms, packaged, render, shared_viewer
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
+from unweight.report.segmentation import segmentations
 from unweight.report.shown_set import Layer, ShownMap, ShownSet, show_set
 from unweight.report.slice_pictures import face, picture
 from unweight.report.trust import (
@@ -112,10 +113,12 @@ def _content(contents: Contents) -> Mapping[str, object]:
     label, displayed = contents.subject.label, contents.sets
     firsts = [sum(len(item.maps) for item in displayed[:place]) for place in range(len(displayed))]
     problems = [f"{problem}." for problem in contents.subject.problems]
-    if not displayed:
+    if not displayed and not contents.subject.segmentations:
         problems.append("No set of maps of this subject was found, or no sidecar could be read.")
     regions = [_table(table) for table in contents.tables if table.kind == "regions"]
     sections = [(f"set{place + 1}", _short(item)) for place, item in enumerate(displayed)]
+    segmented = segmentations(contents.subject)
+    sections += [("segmentation", "Segmentation")] * bool(segmented)
     sections += [("tables", "Regions")] * bool(regions) + [("cite", "Cite")] * bool(displayed)
     return {
         "title": f"sub-{label}",
@@ -125,6 +128,7 @@ def _content(contents: Contents) -> Mapping[str, object]:
         "faces": _faces(displayed),
         "problems": problems,
         "sets": [_set(contents, place, firsts[place]) for place in range(len(displayed))],
+        "segmentations": segmented,
         "regions": regions,
         "citations": methods.citations([item.stored for item in displayed]),
         "licence": niivue_terms(),

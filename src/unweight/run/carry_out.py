@@ -22,9 +22,9 @@ from unweight.bids.names import subject_folder
 from unweight.core.errors import InputError, OutputError, UnweightError
 from unweight.files.atomic import UNFINISHED
 from unweight.files.lock import locked
-from unweight.registry import pipeline
 from unweight.run.job import Job, Outcome
-from unweight.run.plan import PlannedStep, nameless_word, redact_paths, relative_message
+from unweight.run.plan import nameless_word, redact_paths, relative_message
+from unweight.run.planned import PlannedStep
 from unweight.run.record import (
     LOCKS,
     LOGS,
@@ -97,6 +97,8 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
         key = key_of(step, job)
     except UnweightError as error:
         return _refused(step, job, relative_message(error, job.root), result)
+    if step.of and not _origin_stands(step, job):
+        return _refused(step, job, f"the map of {step.of} that it takes is not complete", result)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:
@@ -147,7 +149,9 @@ def key_of(step: PlannedStep, job: Job) -> str:
                 raise InputError("cannot be read", remedy="Check the file.", path=job.root / path)
             told_of = entry_in_tree(job.root, job.root / path).sidecar.fields
             inputs.append((option, path, digest, dict(told_of)))
+    origin = step.origin(job.task.steps) if step.of else None
     content = {
+        **({} if origin is None else {"of": key_of(origin, job)}),
         "pipeline": step.pipeline,
         "extra": step.extra,
         "options": job.settings.options.get(step.pipeline, ()),
@@ -170,6 +174,13 @@ def _complete_maps(step: PlannedStep, job: Job) -> dict[str, str]:
             if record.stands(job.out, key_of(source, job)):
                 complete[option] = command
     return complete
+
+
+def _origin_stands(step: PlannedStep, job: Job) -> bool:
+    """Whether the map that a step takes as its image is complete, and of the images as they are."""
+    origin = step.origin(job.task.steps)
+    record = None if origin is None else read_record(job.out, origin.name)
+    return origin is not None and record is not None and record.stands(job.out, key_of(origin, job))
 
 
 def _clear(step: PlannedStep, out: Path) -> None:
@@ -213,7 +224,7 @@ def _ended(record: StepRecord, job: Job, began: float) -> Outcome:
 
 def _remove_stale(step: PlannedStep, result: Mapping[str, str], out: Path) -> None:
     """Remove what this step made of other images than it has now; a command would not write over it."""
-    first = pipeline(step.pipeline).first
+    first = step.first
     sources = sources_of(out, step.entities, *first)
     now = {Path(path).name for paths in step.inputs.values() for path in paths}
     if sources is None or {source.rpartition("/")[2] for source in sources} == now:
@@ -244,7 +255,7 @@ def _refused(step: PlannedStep, job: Job, reason: str, result: Mapping[str, str]
 
 def _written(step: PlannedStep, out: Path) -> dict[str, str]:
     """Return the SHA-256 of each file a step wrote."""
-    suffix, desc = pipeline(step.pipeline).first
+    suffix, desc = step.first
     files = list(files_of(out, step.entities, suffix, desc))
     pictures = out / f"sub-{step.entities['sub']}" / "figures"
     drawn = [pictures / path.name.replace(".nii.gz", ".png") for path in files]

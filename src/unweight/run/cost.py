@@ -8,7 +8,7 @@ takes a map from an earlier one is spared the time of computing it.
 from collections.abc import Sequence
 
 from unweight.registry import pipeline
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 BASE_BYTES, BASE_SECONDS = 0.5 * 2**30, 0.3  # Python with torch; files, records, the page
 START_SECONDS = 4.0  # of a worker

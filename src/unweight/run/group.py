@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unweight.bids.derivatives.description import set_desc
 from unweight.bids.derivatives.stored import (
     Condition,
     StoredImage,
     StoredSet,
     check_same,
+    labels_for,
     read_image,
+    read_maps,
     stored_subject,
     subjects_in,
 )
@@ -37,7 +38,8 @@ from unweight.files.text_files import write_table
 from unweight.metrics.accuracy import quartiles
 from unweight.metrics.regions import region_table
 from unweight.report.study import Failure, QcRow, RegionValue, Study
-from unweight.run.plan import Unmapped, plan_run, relative_message
+from unweight.run.plan import plan_run, relative_message
+from unweight.run.planned import Unmapped
 from unweight.run.record import State, records_of
 
 # Columns of the tables as BIDS names them, and the keys of their values.
@@ -77,13 +79,14 @@ class LabelTree:
         return usable[0] if usable else None
 
 
-def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
+def study_of(out: Path, raw: Path, labels: LabelTree | None = None, *, erode: int = 0) -> Study:
     """Read what there is of all subjects.
 
     Args:
         out: Root of the derivatives.
         raw: Root of the BIDS tree, whose `participants.tsv` may tell age and sex.
-        labels: Where to measure; None for the mask alone.
+        labels: Where to measure; None for the segmentations among the derivatives, if there are any.
+        erode: Layers of voxels taken off each region of these.
 
     Raises:
         InputError: There are no derivatives.
@@ -109,10 +112,11 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None) -> Study:
             try:
                 measured = list(_measured(item))
                 qc += [row for row, _, _ in measured]
-                if labels is not None and labels.of(item) is None:
-                    unlabelled.append(item.name.stem)
+                path = labels_for(item, subject) if labels is None else labels.of(item)
+                if path is not None:
+                    regions += _regions(item, measured, path, erode if labels is None else labels.erode)
                 elif labels is not None:
-                    regions += _regions(item, measured, labels)
+                    unlabelled.append(item.name.stem)
             except UnweightError as error:
                 failures.append(_failure(item.name.stem, "group", relative_message(error, out)))
     participants = read_participants(raw, subjects)
@@ -172,17 +176,11 @@ def _measured(stored_set: StoredSet) -> Iterator[Measured]:
     damaged = [image.path.name for image in stored_set.images if image.condition is not Condition.WHOLE]
     if damaged:
         raise InputError(f"{damaged[0]} is missing or was changed", remedy="Compute the maps again.")
-    first = stored_set.images[0]
-    wanted = set_desc("status", first.name.suffix)
-    status = next((read_image(image) for image in stored_set.images if image.desc == wanted), None)
-    if status is None:
-        raise InputError("has no voxel status image", remedy="Compute the maps again.")
+    images, status = read_maps(stored_set)
     misfit = next((read_image(image) for image in stored_set.images if image.desc == "misfit"), None)
     usable = status == VoxelStatus.OK
-    for image in stored_set.images:
-        if image.unit and image.desc == first.desc:
-            values = read_image(image)
-            yield _row(stored_set, image, (values, status), misfit), values, usable
+    for image, values in images:
+        yield _row(stored_set, image, (values, status), misfit), values, usable
     check_same(stored_set)
 
 
@@ -217,15 +215,14 @@ def _row(
     )
 
 
-def _regions(stored_set: StoredSet, measured: list[Measured], labels: LabelTree) -> Iterator[RegionValue]:
+def _regions(
+    stored_set: StoredSet, measured: list[Measured], path: Path, erode: int
+) -> Iterator[RegionValue]:
     """Give the statistics of the maps of a set in the regions of its visit, in voxels that can be used."""
-    path = labels.of(stored_set)
-    if path is None:
-        return
     image = read_label_image(path)
     check_same_grid([open_grid(stored_set.images[0].path), image.grid])
     for row, values, usable in measured:
-        for region in region_table(values, image.labels, image.names, usable, labels.erode):
+        for region in region_table(values, image.labels, image.names, usable, erode):
             yield RegionValue(
                 subject=row.subject,
                 session=row.session,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from unweight.run.plan import PlannedStep, PlannedTask
+from unweight.run.planned import PlannedStep, PlannedTask
 
 
 @final

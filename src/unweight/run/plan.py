@@ -5,21 +5,18 @@ a second. What only a sidecar or a voxel can tell is said when the series is rea
 
 A command that needs a map which an earlier command of the visit computes of the same images comes after it
 and takes the map from the results, where the settings of both lead to the map that it would compute itself
-(`registry.records.Reuse`).
+(`registry.records.Reuse`). Segmentations come last: each is one of the first map of an earlier step.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import final
 
 from unweight import registry
 from unweight.bids.collection import Collection, Unreadable
-from unweight.bids.derivatives.write import sidecar_path
 from unweight.bids.field_maps import field_map_for
-from unweight.bids.names import BidsName
 from unweight.bids.nifti.volume import count_volumes, open_grid
 from unweight.bids.read import KEPT_ENTITIES, entities_of
 from unweight.bids.series.weighted import CONTRASTS
@@ -27,6 +24,7 @@ from unweight.core.errors import InputError, UnweightError
 from unweight.core.text import printable
 from unweight.registry.records import Pipeline, Reuse
 from unweight.run.filter_file import EVERYTHING, SeriesFilter
+from unweight.run.planned import Plan, PlannedStep, PlannedTask, Unmapped, same_images
 from unweight.run.visit import Visit, visits_of, weighted_images
 
 # The folders of an absolute path; in `1/s` and `https://` there is none.
@@ -34,111 +32,7 @@ FOLDERS = re.compile(r"(?<![\w/.])/(?:[^/\s'\":;,]+/)+")
 # The name of T1, T2 and PD from weighted images where the same visit has maps of these names already.
 BESIDE_OTHERS = "weighted"
 SEVERAL_ECHOES = "MEGRE"
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class PlannedStep:
-    """One command on one set of images.
-
-    Attributes:
-        pipeline: The command.
-        entities: That name what it writes.
-        inputs: Files relative to the root of the tree, by the option they are given with; empty for none.
-        extra: Further words of the command.
-        voxels: Of one volume.
-        volumes: How many there are.
-        notes: Which images were chosen among several, and why.
-        doubts: Why the command will refuse the images as they are: values that only its options can give.
-        reused: Earlier commands of the visit whose map of the same images is taken, by the option it is
-            given with.
-    """
-
-    pipeline: str
-    entities: Mapping[str, str]
-    inputs: Mapping[str, tuple[str, ...]]
-    extra: tuple[str, ...] = ()
-    voxels: int = 0
-    volumes: int = 0
-    notes: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-    reused: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """`sub-01_ses-a_t1`."""
-        return BidsName(entities=self.entities, suffix=self.pipeline).stem
-
-    def words(self, root: Path, out: Path, options: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the words of the command, after `unweight`."""
-        files = [
-            word
-            for option, paths in self.inputs.items()
-            for word in (*((option,) if option else ()), *(str(root / path) for path in paths))
-        ]
-        return (self.pipeline, *files, "-o", str(out), *self.extra, *options)
-
-    def map_words(self, out: Path) -> tuple[str, ...]:
-        """Return the words that give the command the maps of earlier commands, in the results."""
-        maps = {
-            option: sidecar_path(out, self.entities, *registry.pipeline(command).first)
-            for option, command in self.reused.items()
-        }
-        return tuple(
-            word for option, path in maps.items() for word in (option, str(path.with_suffix(".nii.gz")))
-        )
-
-    def source_of(self, option: str, steps: "Sequence[PlannedStep]") -> "PlannedStep | None":
-        """Return the step whose map is given with an option, or None if it is not among the steps."""
-        command = self.reused.get(option)
-        return next((step for step in steps if step.pipeline == command and _same_images(step, self)), None)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Unmapped:
-    """Something that is not done.
-
-    Attributes:
-        label: Of the visit or series.
-        pipeline: The command that cannot be used; empty if it is none in particular.
-        reason: Why.
-        fault: Whether something is wrong with the files, and they are not merely of another kind.
-    """
-
-    label: str
-    pipeline: str
-    reason: str
-    fault: bool
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class PlannedTask:
-    """What is done for one visit, one step after the other."""
-
-    subject: str
-    session: str
-    steps: tuple[PlannedStep, ...]
-
-    @property
-    def label(self) -> str:
-        """`sub-01_ses-a`."""
-        return f"sub-{self.subject}" + (f"_ses-{self.session}" if self.session else "")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """All that is done, and what is not."""
-
-    tasks: tuple[PlannedTask, ...]
-    refusals: tuple[Unmapped, ...]
-
-    @property
-    def steps(self) -> tuple[PlannedStep, ...]:
-        """All steps."""
-        return tuple(step for task in self.tasks for step in task.steps)
+SEGMENT = "segment"
 
 
 def plan_run(
@@ -165,7 +59,8 @@ def plan_run(
     Raises:
         InputError: There is no such folder.
     """
-    chosen = [registry.pipeline(name) for name in (registry.commands() if wanted is None else wanted)]
+    usual = [item.command for item in registry.pipelines() if not item.on_request]
+    chosen = [registry.pipeline(name) for name in (usual if wanted is None else wanted)]
     tasks: list[PlannedTask] = []
     refusals: list[Unmapped] = []
     for item in visits_of(root, subjects, sessions, follow_links=follow_links):
@@ -185,6 +80,8 @@ def plan_run(
             _told_apart([entry for item in chosen for entry in registry.load(item.plan)(item, root, visit)])
         )
         steps = _with_maps([item for item in result if isinstance(item, PlannedStep)], options or {})
+        if SEGMENT in (item.command for item in chosen):
+            steps = (*steps, *_segmentations(steps))
         why = [item for item in result if isinstance(item, Unmapped)]
         if steps:
             tasks.append(PlannedTask(subject=visit.subject, session=visit.session, steps=steps))
@@ -215,15 +112,25 @@ def _with_maps(
         reused = {
             reuse.option: reuse.command
             for reuse in registry.pipeline(step.pipeline).reuses
-            if any(source.pipeline == reuse.command and _same_images(source, step) for source in steps)
+            if any(source.pipeline == reuse.command and same_images(source, step) for source in steps)
             and _same_map(reuse, options.get(reuse.command, ()), options.get(step.pipeline, ()), step.extra)
         }
         result.append(replace(step, reused=reused))
     return tuple(sorted(result, key=lambda step: bool(step.reused)))
 
 
-def _same_images(step: PlannedStep, other: PlannedStep) -> bool:
-    return dict(step.entities) == dict(other.entities) and dict(step.inputs) == dict(other.inputs)
+def _segmentations(steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
+    """Give a segmentation for each step whose first map shows the tissues."""
+    for step in steps:
+        if registry.pipeline(step.pipeline).segmented:
+            yield PlannedStep(
+                pipeline=SEGMENT,
+                entities=step.entities,
+                inputs={},
+                voxels=step.voxels,
+                volumes=1,
+                of=step.pipeline,
+            )
 
 
 def _same_map(reuse: Reuse, earlier: Sequence[str], later: Sequence[str], extra: Sequence[str]) -> bool:
@@ -278,6 +185,11 @@ def _nothing(visit: Visit, wanted: Sequence[str]) -> Unmapped:
     unused = f"has {', '.join(visit.suffixes)}; none is used by {', '.join(wanted)}"
     reason = unused if visit.suffixes else "has no images"
     return Unmapped(label=visit.label, pipeline="", reason=reason, fault=False)
+
+
+def plan_nothing(pipeline: Pipeline, root: Path, visit: Visit) -> Iterator[PlannedStep | Unmapped]:
+    """Plan nothing: the command takes maps of other steps."""
+    yield from ()
 
 
 def plan_inversion_recovery(

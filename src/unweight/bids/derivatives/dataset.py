@@ -58,6 +58,14 @@ def prepare_derivatives(folder: Path, raw: Path | None, ignored: Sequence[str], 
         write_bytes_atomic(folder / "README.md", readme.encode())
 
 
+def is_derivative(folder: Path) -> bool:
+    """Whether the description of a dataset calls it a derivative; not if it cannot be read."""
+    try:
+        return read_sidecar(folder / DESCRIPTION).get("DatasetType") == "derivative"
+    except InputError:
+        return False
+
+
 def prepare_raw(folder: Path, name: str, readme: str) -> None:
     """Make a folder a raw BIDS dataset, or see that it is one of ours.
 

@@ -3,7 +3,7 @@
 A set is what one sidecar lists: the sidecar of the first map holds the SHA-256 of every image of its set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,15 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweight.bids.derivatives.description import set_desc
 from unweight.bids.derivatives.whole_set import unfinished, unfinished_in
 from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import LABEL, BidsName, check_label, image_stem, parse_stem
+from unweight.bids.nifti.grid import check_same_grid
 from unweight.bids.nifti.volume import open_grid, open_volume
 from unweight.bids.sidecar import OWN, read_sidecar
 from unweight.core.errors import InputError
 from unweight.core.text import natural_key
 from unweight.files.atomic import fingerprint_of
 from unweight.files.text_files import read_text
+
+Volume3D = Float[Tensor, "x y z"]
+LABELS = "dseg"  # suffix of the first image of a segmentation
 
 
 class Condition(Enum):
@@ -90,7 +95,8 @@ class StoredSubject:
 
     Attributes:
         label: Without `sub-`.
-        sets: In order of their names.
+        sets: Of maps, in order of their names.
+        segmentations: Likewise, sets of label images.
         tables: Tables beside the maps.
         problems: Sidecars that could not be read, and sets that are unfinished, in sentences.
     """
@@ -99,6 +105,7 @@ class StoredSubject:
     sets: tuple[StoredSet, ...]
     tables: tuple[Path, ...]
     problems: tuple[str, ...] = ()
+    segmentations: tuple[StoredSet, ...] = ()
 
 
 def subjects_in(out_dir: Path) -> tuple[str, ...]:
@@ -158,7 +165,8 @@ def stored_subject(out_dir: Path, label: str, *, compared: bool = True) -> Store
     tables = sorted((path for path in files if path.suffix == ".tsv"), key=natural_key)
     return StoredSubject(
         label=label,
-        sets=tuple(sets),
+        sets=tuple(item for item in sets if item.name.suffix != LABELS),
+        segmentations=tuple(item for item in sets if item.name.suffix == LABELS),
         tables=tuple(tables),
         problems=tuple(problems),
     )
@@ -187,6 +195,46 @@ def read_image(image: StoredImage) -> Float[Tensor, "x y z"]:
             "is not a single real-valued volume", remedy="Compute the maps again.", path=image.path
         )
     return volume.data
+
+
+def read_maps(stored: StoredSet) -> tuple[Iterator[tuple[StoredImage, Volume3D]], Volume3D]:
+    """Return the maps of a set with their values, read one by one, and the status of each voxel.
+
+    Raises:
+        InputError: There is no status, or an image is missing or damaged.
+    """
+    first = stored.images[0]
+    wanted = set_desc("status", first.name.suffix)
+    status = next((image for image in stored.images if image.desc == wanted), None)
+    if status is None:
+        raise InputError("has no voxel status image", remedy="Compute the maps again.")
+    maps = [image for image in stored.images if image.unit and image.desc == first.desc]
+    return ((image, read_image(image)) for image in maps), read_image(status)
+
+
+def labels_for(stored: StoredSet, subject: StoredSubject) -> Path | None:
+    """Return the labels on the grid of a set: those made of its own first map, else the first there are.
+
+    Args:
+        stored: A set of maps of the subject.
+        subject: Whose segmentations are looked through.
+
+    Returns:
+        The label image; None if there is none on this grid.
+    """
+    own = {**stored.name.entities, "desc": stored.name.suffix}
+    there = [
+        item
+        for item in subject.segmentations
+        if item.sidecar.parent == stored.sidecar.parent and item.images[0].condition is Condition.WHOLE
+    ]
+    for item in sorted(there, key=lambda item: dict(item.name.entities) != own):
+        try:
+            check_same_grid([open_grid(stored.images[0].path), open_grid(item.images[0].path)])
+        except InputError:
+            continue
+        return item.images[0].path
+    return None
 
 
 def check_same(stored: StoredSet) -> None:

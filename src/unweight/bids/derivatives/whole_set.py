@@ -38,6 +38,15 @@ def images_of(sidecar: Path) -> dict[str, str]:
     Args:
         sidecar: Of the first map, which completes the set.
     """
+    return {name: digest for name, digest in listed_in(sidecar).items() if name.endswith(IMAGE)}
+
+
+def listed_in(sidecar: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a sidecar lists, images and tables, by file name.
+
+    Args:
+        sidecar: Of the first map.
+    """
     if not sidecar.is_file():
         return {}
     try:
@@ -47,11 +56,7 @@ def images_of(sidecar: Path) -> dict[str, str]:
     value = own.get("SHA256") if isinstance(own, Mapping) else None
     if not isinstance(value, Mapping):
         return {}
-    return {
-        name: digest
-        for name, digest in value.items()
-        if isinstance(digest, str) and _is_plain(name) and name.endswith(IMAGE)
-    }
+    return {name: digest for name, digest in value.items() if isinstance(digest, str) and _is_plain(name)}
 
 
 def is_whole(sidecar: Path) -> bool:
@@ -126,7 +131,7 @@ def commit(sidecar: Path, files: Iterable[tuple[Path, bytes]], outdated: Sequenc
     """
     with staged(files) as written:
         new = {path.name for _, path in written}
-        old = {*_beside(images_of(sidecar)), *_marked(sidecar)}
+        old = {*_beside(listed_in(sidecar)), *_marked(sidecar)}
         for path in outdated:
             remove_file(path)
         mark = _mark(sidecar)
@@ -175,9 +180,10 @@ def _is_plain(name: object) -> bool:
     )
 
 
-def _beside(images: Iterable[str]) -> set[str]:
-    """Return the names of images and of what can be beside them."""
-    return {f"{image_stem(Path(name))}{ending}" for name in images for ending in ENDINGS}
+def _beside(files: Iterable[str]) -> set[str]:
+    """Return the names of images and tables, and of what can be beside them."""
+    stems = {image_stem(Path(name)) or Path(name).stem for name in files}
+    return {f"{stem}{ending}" for stem in stems for ending in ENDINGS}
 
 
 def _remove_all(folder: Path, names: Set[str]) -> bool:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import final
 
 from unweight.cli.options import Verbosity
-from unweight.registry import commands
+from unweight.registry import pipelines
+from unweight.registry.records import Pipeline
 from unweight.run.filter_file import EVERYTHING, read_filter
-from unweight.run.plan import Plan, plan_run
+from unweight.run.plan import SEGMENT, plan_run
+from unweight.run.planned import Plan
 
 
 @final
@@ -30,6 +32,7 @@ class RunOptions:
         bids_filter_file: Queries for the series to use.
         follow_links: Whether images may lie outside the tree.
         shared_assets: Whether the viewer is a file beside the pages.
+        segment: Whether T1 maps and synthetic images are segmented.
         no_report: Whether pages are left out.
         dry_run: Whether the plan is printed only.
         workers: Number of workers.
@@ -59,6 +62,7 @@ class RunOptions:
     bids_filter_file: Path | None = None
     follow_links: bool = False
     shared_assets: bool = False
+    segment: bool = False
     no_report: bool = False
     dry_run: bool = False
     workers: int | None = None
@@ -76,7 +80,7 @@ class RunOptions:
 
     def plan(self, options: Mapping[str, Sequence[str]]) -> Plan:
         """Return what the tree allows, of what is wanted, with these options of each command."""
-        wanted = tuple(name for name in commands() if self.only is None or name in self.only)
+        wanted = tuple(item.command for item in pipelines() if self._wants(item))
         chosen = EVERYTHING if self.bids_filter_file is None else read_filter(self.bids_filter_file)
         return plan_run(
             self.bids_dir.absolute(),
@@ -87,6 +91,11 @@ class RunOptions:
             follow_links=self.follow_links,
             options=options,
         )
+
+    def _wants(self, pipeline: Pipeline) -> bool:
+        if pipeline.command == SEGMENT and self.segment:
+            return True
+        return not pipeline.on_request if self.only is None else pipeline.command in self.only
 
 
 @final

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from unweight.cli.terminal import error_line, table
 from unweight.run.cost import bytes_of, seconds_of
-from unweight.run.plan import Plan, PlannedStep, Unmapped
+from unweight.run.planned import Plan, PlannedStep, Unmapped
 
 GIGA = 1e9
 COLUMNS = ("command", "images", "voxels", "time of one core", "memory", "state")
@@ -70,7 +70,7 @@ def show_refusals(refusals: Sequence[Unmapped], screen: Console) -> None:
 
 def _images(step: PlannedStep) -> str:
     """Return the images of a step: each with its option, or the first of a series and how many follow."""
-    parts = []
+    parts = [f"first map of {step.of}"] if step.of else []
     for option, paths in step.inputs.items():
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         parts.append(f"{option} {Path(paths[0]).name}{more}".strip())

@@ -12,6 +12,7 @@ from typing import final
 from unweight.bids.derivatives.dataset import prepare_derivatives
 from unweight.bids.derivatives.write import IGNORED, README
 from unweight.bids.folders import is_folder
+from unweight.cli.catalogue import COMMANDS
 from unweight.cli.options import options_of
 from unweight.cli.study.cluster_extra import check_installed
 from unweight.cli.study.options import RunOptions
@@ -30,7 +31,7 @@ from unweight.run.cost import bytes_of, seconds_of, seconds_of_run
 from unweight.run.group import LabelTree, study_of, write_study
 from unweight.run.job import Job, Outcome, Settings
 from unweight.run.local import Child, Tell, run_locally
-from unweight.run.plan import Plan
+from unweight.run.planned import Plan
 from unweight.run.record import check_logs
 
 MOST_SHOWN = 20
@@ -228,8 +229,7 @@ def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
     check_logs(out)
     prepare_derivatives(out, root, IGNORED, README)
     pipelines = sorted({step.pipeline for step in plan.steps})
-    device = ("--device", "cuda") if options.gpu else ()
-    words = {name: (*settings.options[name], *device) for name in pipelines}
+    words = {name: (*settings.options[name], *_device(name, options)) for name in pipelines}
     weights = {name: weights_of(name, _weights_folder(words[name])) for name in pipelines}
     info = Settings(
         root=str(root),
@@ -242,6 +242,12 @@ def _jobs(plan: Plan, settings: RunSettings, options: RunOptions) -> list[Job]:
         shared_assets=options.shared_assets,
     )
     return [Job(task=task, settings=info) for task in plan.tasks]
+
+
+def _device(command: str, options: RunOptions) -> tuple[str, ...]:
+    """Return the words that let a command compute on a GPU, if it can and is to."""
+    names = [name for argument in COMMANDS[command].arguments for name in argument.names]
+    return ("--device", "cuda") if options.gpu and "--device" in names else ()
 
 
 def _weights_folder(words: Sequence[str]) -> Path | None:
@@ -274,7 +280,7 @@ def run_group(options: RunOptions) -> int:
         raise InputError("there is no such folder of labels", remedy="Check the path.", path=options.labels)
     check_logs(options.out_dir)
     labels = None if options.labels is None else LabelTree(folder=options.labels, erode=erode)
-    study = study_of(options.out_dir, options.bids_dir, labels)
+    study = study_of(options.out_dir, options.bids_dir, labels, erode=erode)
     written = [*write_study(options.out_dir, study), options.out_dir / PAGE]
     write_bytes_atomic(written[-1], study_page(study))
     screen = console(quiet=options.verbosity.quiet)

@@ -13,7 +13,7 @@ from unweight.cli.terminal import console, error_line
 from unweight.core.errors import InputError, UsageError
 from unweight.files.atomic import write_bytes_atomic
 from unweight.run.cost import bytes_of, seconds_of_run
-from unweight.run.plan import Plan, PlannedTask
+from unweight.run.planned import Plan, PlannedTask
 
 MARGIN, LEAST_SECONDS = 3.0, 900.0  # of the estimate: other machines are slower
 SPARE = 1.5
@@ -96,6 +96,7 @@ def _words(options: RunOptions, memory: float) -> Sequence[str]:
     flags = {
         "--follow-links": options.follow_links,
         "--gpu": options.gpu,
+        "--segment": options.segment,
         "--no-report": options.no_report,
         "--shared-assets": options.shared_assets,
     }
