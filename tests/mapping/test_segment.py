@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.learn.segmentation.test_segmenter import SHAPE, ByLevel, affine, image
+from unweight.bids.derivatives.whole_set import is_whole
 from unweight.bids.nifti.grid import Grid, Placement
 from unweight.core.errors import InputError, OutputError, UsageError
 from unweight.learn.segmentation.segmenter import BrainSegmenter
@@ -81,7 +82,9 @@ def test_what_is_written(tmp_path: Path) -> None:
     sidecar = json.loads((anat / f"{stem}_dseg.json").read_text())
     assert sidecar["Sources"] == ["sub-07_T1w.nii.gz"]
     assert sidecar["unweight"]["Weights"] == "known"
-    assert set(sidecar["SHA256"]) == {f"{stem}_dseg.nii.gz", f"{stem}_probseg.nii.gz"}
+    listed = {f"{stem}_dseg.nii.gz", f"{stem}_probseg.nii.gz", f"{stem}_volumes.tsv"}
+    assert set(sidecar["unweight"]["SHA256"]) == listed
+    assert is_whole(labels.with_name(f"{stem}_dseg.json"))
     volumes = [line.split("\t") for line in (anat / f"{stem}_volumes.tsv").read_text().splitlines()]
     assert volumes[-1][:2] == ["n/a", "intracranial"]
     assert (tmp_path / "dataset_description.json").is_file()

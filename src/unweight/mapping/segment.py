@@ -423,8 +423,7 @@ def _files(result: Segmentation, paths: Mapping[str, Path]) -> Iterator[tuple[Pa
         content = image_bytes(values[suffix], result.grid.affine)
         hashes[path.name] = fingerprint(content)
         yield path, content
-    rows = [(0, "background", "BG", "#000000")]
-    rows += [(item.index, item.name, item.abbreviation, item.colour) for item in BRAIN_LABELS]
+    rows = [(item.index, item.name, item.abbreviation, item.colour) for item in BRAIN_LABELS]
     yield _ending(paths[DSEG], ".tsv"), _table(LOOK_UP, rows)
     table = paths[DSEG].with_name(paths[DSEG].name.replace(f"_{DSEG}.nii.gz", "_volumes.tsv"))
     volumes = _table(VOLUMES, [_cells(item) for item in result.volumes])
