@@ -164,6 +164,10 @@ PIPELINES = (
         demand=Demand(voxel=120.0, least=2**29),
         title="Segmentation",
         on_request=True,
+        caveats=(
+            "The network was trained on simulated images, in which deep grey nuclei are ellipsoids.",
+            "Lesions are labelled as the tissue in which they lie.",
+        ),
         page="segment.md",
     ),
 )
