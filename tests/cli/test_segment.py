@@ -25,7 +25,9 @@ def test_an_image_with_its_mask(tmp_path: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert "white matter" in shown and "intracranial" in shown
     labels = out / "sub-01" / "anat" / "sub-01_desc-T1w_dseg.nii.gz"
-    assert shown.strip().splitlines()[-1] == str(labels)
+    page = out / "sub-01.html"
+    assert shown.strip().splitlines()[-2:] == [str(labels), str(page)]
+    assert 'id="segmentation"' in page.read_text()
     # Its labels and their names are what `regions` takes.
     assert main(["regions", str(scan), "--labels", str(labels), "-o", str(tmp_path / "regions.tsv")]) == 0
     assert "left_white_matter" in (tmp_path / "regions.tsv").read_text()

@@ -1,11 +1,13 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
 from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.report import figures
-from unweight.report.figures import SphereMark, draw_maps, draw_phantom
+from unweight.report.colours import RelaxationNorm
+from unweight.report.figures import SphereMark, draw_maps, draw_phantom, spaced_ticks
 from unweight.signals.inversion_recovery import PD, T1, B
 from unweight.signals.parameters import CHI
 
@@ -72,3 +74,14 @@ def test_susceptibility_is_drawn_with_its_noise_and_the_residual_of_the_phase() 
     assert titles == ["Chi [ppm]", "SD, noise only [ppb]", "Residual of phase [rad]", "Status"]
     assert float(figures._panels(chi)[1].values.mean()) == pytest.approx(4.0)
     assert draw_maps(chi, "title").startswith(PNG)
+
+
+@pytest.mark.parametrize("highest", [0.12, 0.3, 1.25, 2.0, 3.0, 60.0])
+def test_ticks_of_relaxation_are_round_and_apart(highest: float) -> None:
+    """The scale is linear to a third of the range, then logarithmic, so that round values crowd."""
+    norm = RelaxationNorm(0.0, highest)
+    ticks = spaced_ticks(norm)
+    places = [float(norm(tick)) for tick in ticks]
+    assert ticks[0] == 0 and 4 <= len(ticks) <= 9
+    assert all(later - earlier >= 0.12 for earlier, later in pairwise(places))
+    assert highest / 2.5 <= ticks[-1] <= highest
