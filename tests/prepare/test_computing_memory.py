@@ -92,6 +92,7 @@ def write_files(folder: Path) -> dict[str, list[str]]:
         "vfa": [f"{folder}/ir.nii", "--flip", "3", "8", "15", "25", "--tr", "0.02"],
         "qsm": parts,
         "mprage": [*parts, "--flip", "15", "--tr", "0.036"],
+        "segment": [f"{folder}/T1w.nii", "--mask", mask],
     }
 
 
@@ -102,7 +103,8 @@ def test_every_command_looks_before_it_computes(
     words = write_files(tmp_path)[command]
     real = memory.is_free
     monkeypatch.setattr(memory, "is_free", lambda needed: real(needed) and needed < 2**25)
-    assert main([command, *words, "-o", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    device = [] if command == "segment" else ["--device", "cpu"]
+    assert main([command, *words, "-o", str(tmp_path / "out"), *device]) == 1
     said = capsys.readouterr().err
     assert "12 x 12 x 8 voxels needs 0." in said and said.count("\n") == 1, said
     assert not list((tmp_path / "out").rglob("*"))

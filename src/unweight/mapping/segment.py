@@ -39,10 +39,11 @@ from unweight.mapping.calls import bare_label, check_no_affine, path_of
 from unweight.mapping.output import figure_path
 from unweight.metrics.brain_labels import BRAIN_LABELS
 from unweight.prepare.brain_finder import cut_axes, voxel_mm
+from unweight.prepare.computing_memory import check_memory
 from unweight.registry import load, method
 from unweight.report.segment_picture import segment_picture
 
-FAMILY, METHOD = "segmentation", "any-contrast"
+COMMAND, FAMILY, METHOD = "segment", "segmentation", "any-contrast"
 MASK_METHOD = "network"
 DSEG, PROBABILITY = "dseg", "probseg"
 UNSURE, LOW_PROBABILITY = 0.6, 0.75
@@ -235,9 +236,11 @@ class ImageSegmenter:
 
         Raises:
             InputError: There is no brain in it.
+            TooLargeError: It does not fit into the memory that is free.
         """
         if not bool((values.nan_to_num() != 0).any()):
             raise InputError("the image is empty", remedy="Give a magnitude image of a head.")
+        check_memory(COMMAND, (*values.shape, 1))
         affine = grid.affine
         remarks: tuple[str, ...] = ()
         if mask is None:

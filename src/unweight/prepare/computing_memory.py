@@ -49,4 +49,5 @@ def check_memory(
     *voxels, volumes = shape
     needed = computing_bytes(command, math.prod(voxels), volumes, method)
     size = " x ".join(str(count) for count in voxels)
-    check_free(needed, f"{command} of {volumes} volumes of {size} voxels", remedy=REMEDY)
+    plural = "" if volumes == 1 else "s"
+    check_free(needed, f"{command} of {volumes} volume{plural} of {size} voxels", remedy=REMEDY)
