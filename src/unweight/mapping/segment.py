@@ -210,7 +210,7 @@ class ImageSegmenter:
         except InputError as error:
             if error.path is not None:
                 raise
-            raise InputError(error.problem, remedy=error.remedy, path=path) from error
+            raise type(error)(error.problem, remedy=error.remedy, path=path) from error
 
     def segment_values(
         self,
