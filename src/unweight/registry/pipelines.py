@@ -159,9 +159,9 @@ PIPELINES = (
         suffixes=(),
         first=("dseg", ""),
         plan=_PLAN + "plan_nothing",
-        nanoseconds=900.0,
-        bytes=120.0,
-        demand=Demand(voxel=120.0, least=2**29),
+        nanoseconds=1000.0,
+        bytes=60.0,
+        demand=Demand(voxel=55.0, least=2**28),
         title="Segmentation",
         on_request=True,
         caveats=(
