@@ -74,5 +74,7 @@ def test_a_training_from_heads_to_scores_and_labels(
 
 
 def test_without_weights_the_command_that_makes_them_is_named(tmp_path: Path, capsys: CAPTURE) -> None:
-    assert main(["evaluate", "segment", "-o", str(tmp_path), "--methods", "any-contrast"]) != 0
+    (tmp_path / "none").mkdir()
+    words = ["evaluate", "segment", "-o", str(tmp_path / "out"), "--methods", "any-contrast"]
+    assert main([*words, "--weights", str(tmp_path / "none")]) != 0
     assert "train brain-segmentation" in capsys.readouterr().err
