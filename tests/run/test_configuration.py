@@ -34,7 +34,7 @@ def test_weights_of_a_command_are_those_it_may_use(shelf: Path) -> None:
 def test_weights_that_come_with_the_package() -> None:
     named = {*weights_of("t1", None), *weights_of("maps", None), *weights_of("mprage", None)}
     named |= {*weights_of("segment", None)}
-    assert named == set(available()) - {"structures", "brain-mask"}
+    assert named == set(available()) - {"brain-mask"}
 
 
 def test_a_damaged_card_is_said(shelf: Path) -> None:
