@@ -6,8 +6,8 @@ import torch
 
 from unweight.core.maps import PHASE_RESIDUAL, ParameterMaps, VoxelStatus
 from unweight.report import figures
-from unweight.report.colours import RelaxationNorm
-from unweight.report.figures import SphereMark, draw_maps, draw_phantom, spaced_ticks
+from unweight.report.colours import RelaxationNorm, spaced_ticks
+from unweight.report.figures import LEAST_SPACE, MOST_TICKS, SphereMark, draw_maps, draw_phantom
 from unweight.signals.inversion_recovery import PD, T1, B
 from unweight.signals.parameters import CHI
 
@@ -80,7 +80,7 @@ def test_susceptibility_is_drawn_with_its_noise_and_the_residual_of_the_phase() 
 def test_ticks_of_relaxation_are_round_and_apart(highest: float) -> None:
     """The scale is linear to a third of the range, then logarithmic, so that round values crowd."""
     norm = RelaxationNorm(0.0, highest)
-    ticks = spaced_ticks(norm)
+    ticks = spaced_ticks(norm, LEAST_SPACE, MOST_TICKS)
     places = [float(norm(tick)) for tick in ticks]
     assert ticks[0] == 0 and 4 <= len(ticks) <= 9
     assert all(later - earlier >= 0.12 for earlier, later in pairwise(places))

@@ -11,6 +11,7 @@ from unweight.cli.options import Verbosity, options_of
 from unweight.cli.terminal import console, progress, table
 from unweight.core.errors import UsageError
 from unweight.mapping.segment import Segmentation, SegmentOptions, image_segmenter
+from unweight.metrics.brain_labels import sides_of
 
 COLUMNS = ("structure", "left [ml]", "right [ml]", "difference")
 
@@ -75,13 +76,9 @@ def _rows(result: Segmentation) -> list[tuple[str, ...]]:
     """Return volumes, left and right beside each other."""
     rows: list[tuple[str, ...]] = []
     volumes = {item.name: item.volume_ml for item in result.volumes}
-    for name, left in volumes.items():
-        if name.startswith("left_"):
-            structure = name.removeprefix("left_")
-            right = volumes[f"right_{structure}"]
-            mean = (left + right) / 2
-            difference = f"{100 * (left - right) / mean:+.1f} %" if mean else "n/a"
-            rows.append((structure.replace("_", " "), f"{left:.2f}", f"{right:.2f}", difference))
+    for structure, left, right, difference in sides_of(volumes):
+        text = "n/a" if difference is None else f"{difference:+.1f} %"
+        rows.append((structure.replace("_", " "), f"{left:.2f}", f"{right:.2f}", text))
     for name in ("csf", "intracranial"):
         rows.append((name, f"{volumes[name]:.1f} (both)", "", ""))
     return rows

@@ -4,6 +4,7 @@ Tissue numbers cover more than FreeSurfer's: grey and white matter include cereb
 cerebrospinal fluid all fluid but that of the lateral ventricles.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -69,6 +70,25 @@ BRAIN_LABELS = (
         side="",
     ),
 )
+
+
+STRUCTURES = tuple(dict.fromkeys(label.structure for label in BRAIN_LABELS))
+
+
+def sides_of(volumes: Mapping[str, float]) -> Iterator[tuple[str, float, float, float | None]]:
+    """Give the volumes of each structure that is on both sides: its name, left, right, and left less right.
+
+    The difference is in per cent of the mean of both; None if both are 0.
+
+    Args:
+        volumes: By name of the label; structures that are not among them are left out.
+    """
+    for structure in STRUCTURES:
+        names = [f"{side}_{structure}" for side in SIDES]
+        if volumes.keys() >= {*names}:
+            left, right = (volumes[name] for name in names)
+            mean = (left + right) / 2
+            yield structure, left, right, 100 * (left - right) / mean if mean else None
 
 
 def brain_labels(

@@ -219,6 +219,11 @@ def commands() -> tuple[str, ...]:
     return tuple(item.command for item in pipelines())
 
 
+def usual_commands() -> tuple[str, ...]:
+    """Return the names of the pipelines that a run plans where none is asked for."""
+    return tuple(item.command for item in pipelines() if not item.on_request)
+
+
 def pipeline(command: str) -> Pipeline:
     """Return a pipeline by the name of its command.
 

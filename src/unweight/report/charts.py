@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from unweight.metrics.accuracy import quartiles
+from unweight.report.colours import place_on, spaced_ticks, ticks
 from unweight.report.shown_set import Layer
 
 WIDE, TALL = 320.0, 120.0
@@ -41,18 +42,6 @@ class Dot:
     name: str = ""
     other: bool = False
     outlier: bool = False
-
-
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round numbers within a range, few of them."""
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return [low] if math.isfinite(low) else []
-    rough = (high - low) / most
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(unit * part for part in (1, 2, 5, 10) if unit * part >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
 
 
 def histogram(values: NDArray[np.floating[Any]], low: float, high: float, label: str) -> Markup:
@@ -228,12 +217,9 @@ def colour_bar(layer: Layer, key: str) -> Markup:
         Markup('<stop offset="{:.4f}" stop-color="#{}"/>').format(place, _hexadecimal(colour))
         for place, colour in zip(places, np.asarray(layer.colours(places)), strict=True)
     ]
-    marks, taken = [], -1e9
-    for value in ticks(low, high, 6):
-        at = BAR_WIDE * float(np.ma.getdata(layer.norm(np.array([value])))[0])
-        if at - taken < CLOSEST:
-            continue
-        taken = at
+    marks = []
+    for value in spaced_ticks(layer.norm, CLOSEST / BAR_WIDE):
+        at = BAR_WIDE * place_on(layer.norm, value)
         anchor = "start" if at < 8 else "end" if at > BAR_WIDE - 8 else "middle"
         marks.append(
             Markup('<line class="axis" x1="{0:.1f}" y1="{1}" x2="{0:.1f}" y2="{2}"/>').format(

@@ -131,3 +131,36 @@ def linear_lut(colours: Colormap, norm: Normalize, entries: int = ENTRIES) -> ND
     low, high = float(norm.vmin or 0.0), float(norm.vmax if norm.vmax is not None else 1.0)
     values = low + (high - low) * np.arange(entries) / entries
     return np.asarray(colours(norm(values)), dtype=np.float64)[:, :3]
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Return round numbers within a range, few of them."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        return [low] if math.isfinite(low) else []
+    rough = (high - low) / most
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * part for part in (1, 2, 5, 10) if unit * part >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def place_on(norm: Normalize, value: float) -> float:
+    """Return where a value is on a scale, 0 to 1."""
+    return float(np.ma.getdata(norm(np.array([value])))[0])
+
+
+def spaced_ticks(norm: Normalize, gap: float, most: int = 6) -> list[float]:
+    """Return round values for the ticks of a colour bar, far enough apart for their labels.
+
+    Args:
+        norm: Scale of the bar; it need not be linear.
+        gap: Smallest distance between two ticks, as a share of the bar.
+        most: About how many there would be on a linear scale.
+    """
+    low, high = float(norm.vmin or 0.0), float(1.0 if norm.vmax is None else norm.vmax)
+    kept: list[float] = []
+    for value in (min(tick, high) for tick in ticks(low, high, most)):
+        if not kept or place_on(norm, value) - place_on(norm, kept[-1]) >= gap:
+            kept.append(value)
+    return kept

@@ -11,12 +11,14 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unweight import __version__
+from unweight.bids.names import image_stem
 from unweight.core.text import printable_lines
 
 TEMPLATES = files("unweight.report") / "templates"
@@ -104,6 +106,21 @@ def niivue_terms() -> str:
     """Return the licence of the viewer, and the notices of the libraries within it."""
     folder = files("unweight.report") / "vendor"
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in NIIVUE_TERMS)
+
+
+def figure_of(path: Path, subject: str) -> str | None:
+    """Return the picture of a file of derivatives as a data URL; None if there is none.
+
+    Args:
+        path: A map, label image or table.
+        subject: Label, without `sub-`; the picture is in the folder `figures` of the subject.
+    """
+    folder = next((parent for parent in path.parents if parent.name == f"sub-{subject}"), None)
+    stem = image_stem(path) or path.stem
+    picture = None if folder is None else folder / "figures" / f"{stem}.png"
+    if picture is None or not picture.is_file():
+        return None
+    return data_url("image/png", picture.read_bytes())
 
 
 def data_url(kind: str, content: bytes) -> str:

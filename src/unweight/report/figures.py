@@ -1,7 +1,6 @@
 """Static pictures of maps and of the phantom, as PNG bytes."""
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,7 +13,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from unweight.core.maps import CHI_SQUARE, PHASE_RESIDUAL, RMS_OF_LOG, ParameterMaps, VoxelStatus
-from unweight.report.colours import UNCERTAINTY, RelaxationNorm, colour_map, colours_for
+from unweight.report.colours import UNCERTAINTY, RelaxationNorm, colour_map, colours_for, spaced_ticks
 from unweight.report.slices import Plane, busiest_slices, lay_out, place, plane_of
 
 STATUS_COLOURS = (
@@ -35,7 +34,7 @@ MISFITS = {
 }
 INK, PAPER = "#1b1b1e", "#ffffff"
 MAX_SLICES = 4
-N_DECADES, LEAST_SPACE = 3, 0.12  # of ticks, and between them as a share of the bar
+LEAST_SPACE, MOST_TICKS = 0.12, 8  # between ticks as a share of the bar
 
 
 @final
@@ -215,21 +214,9 @@ def _colour_bar(figure: Figure, axes: list[Axes], panel: Panel) -> None:
         bar.set_ticks([tick for tick in (0, 0.5, 1, 2, 3, 4, 6, 8) if low <= tick <= high])
         bar.ax.minorticks_off()
     elif isinstance(panel.norm, RelaxationNorm):
-        bar.set_ticks(spaced_ticks(panel.norm))
+        bar.set_ticks(spaced_ticks(panel.norm, LEAST_SPACE, MOST_TICKS))
         bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=6)
-
-
-def spaced_ticks(norm: RelaxationNorm) -> list[float]:
-    """Return round values for the ticks of a colour bar, far enough apart for their labels."""
-    low, high = float(norm.vmin or 0), float(norm.vmax or 1)
-    decades = range(math.floor(math.log10(high)) - N_DECADES, math.floor(math.log10(high)) + 1)
-    round_values = [low, *(part * 10.0**decade for decade in decades for part in (1, 2, 5))]
-    ticks: list[float] = []
-    for value in round_values:
-        if low <= value <= high and (not ticks or float(norm(value) - norm(ticks[-1])) >= LEAST_SPACE):
-            ticks.append(value)
-    return ticks
 
 
 def _affine(maps: ParameterMaps) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from unweight.bids.derivatives.stored import (
-    Condition,
     StoredSet,
     StoredSubject,
     labels_for,
@@ -21,16 +22,15 @@ from unweight.bids.derivatives.stored import (
 from unweight.bids.nifti.label_image import read_label_image
 from unweight.core.errors import UnweightError
 from unweight.core.maps import VoxelStatus
-from unweight.metrics.brain_labels import BRAIN_LABELS, SIDES
+from unweight.metrics.brain_labels import BRAIN_LABELS, STRUCTURES, sides_of
 from unweight.metrics.regions import RegionRow, region_table
 from unweight.registry import quantity
 from unweight.report.charts import number
-from unweight.report.document import data_url
+from unweight.report.document import figure_of
 from unweight.report.shown_set import unit_shown
 
 WHOLE_BRAIN = "intracranial"
 VOLUME_COLUMNS = ("structure", "left [ml]", "right [ml]", "difference")
-STRUCTURES = tuple(dict.fromkeys(label.structure for label in BRAIN_LABELS))
 
 
 def segmentations(subject: StoredSubject) -> list[Mapping[str, object]]:
@@ -40,18 +40,13 @@ def segmentations(subject: StoredSubject) -> list[Mapping[str, object]]:
 
 def _shown(stored: StoredSet, subject: StoredSubject) -> Mapping[str, object]:
     entities = {key: label for key, label in stored.name.entities.items() if key != "sub"}
-    problems = [
-        f"{image.path.name} is {image.condition.value}"
-        for image in stored.images
-        if image.condition is not Condition.WHOLE
-    ]
+    problems = list(stored.faults)
     notes = stored.own.get("Notes")
     problems += [str(note) for note in notes] if isinstance(notes, list) else []
-    picture = _picture(stored.images[0].path, subject.label)
     columns, rows = _values(stored, subject, problems)
     return {
         "title": " ".join(f"{key}-{label}" for key, label in entities.items()),
-        "picture": None if picture is None else data_url("image/png", picture.read_bytes()),
+        "picture": figure_of(stored.images[0].path, subject.label),
         "problems": problems,
         "columns": VOLUME_COLUMNS,
         "volumes": list(_volumes(stored)),
@@ -61,22 +56,13 @@ def _shown(stored: StoredSet, subject: StoredSubject) -> Mapping[str, object]:
     }
 
 
-def _picture(labels: Path, subject: str) -> Path | None:
-    folder = next((parent for parent in labels.parents if parent.name == f"sub-{subject}"), None)
-    path = None if folder is None else folder / "figures" / labels.name.replace(".nii.gz", ".png")
-    return path if path is not None and path.is_file() else None
-
-
 def _volumes(stored: StoredSet) -> Iterator[tuple[str, ...]]:
     """Give the volumes of the table beside the labels, left and right in one row."""
     table = stored.sidecar.with_name(stored.sidecar.name.replace("_dseg.json", "_volumes.tsv"))
     volumes = {row.get("name", ""): _number(row.get("volume_ml")) for row in read_table(table)}
-    for structure in STRUCTURES:
-        left, right = (volumes.get(f"{side}_{structure}", math.nan) for side in SIDES)
-        mean = (left + right) / 2
-        if mean > 0:
-            difference = f"{100 * (left - right) / mean:+.1f} %"
-            yield (structure.replace("_", " "), number(left), number(right), difference)
+    for structure, left, right, difference in sides_of(volumes):
+        if difference is not None:
+            yield (structure.replace("_", " "), number(left), number(right), f"{difference:+.1f} %")
     for name in ("csf", WHOLE_BRAIN):
         if name in volumes:
             yield (name, f"{number(volumes[name])} (both sides)", "", "")
@@ -89,9 +75,12 @@ def _values(
     path = stored.images[0].path
     on_grid = [item for item in subject.sets if labels_for(item, subject) == path]
     columns, values = ["structure"], dict[str, list[str]]()
+    if not on_grid:
+        return (), []
     try:
+        labels = _both_sides(path)
         for item in on_grid:
-            for title, rows in _regions(item, path):
+            for title, rows in _regions(item, labels):
                 columns.append(title)
                 for row in rows:
                     text = "–" if math.isnan(row.mean) else f"{number(row.mean)} ± {number(row.sd)}"
@@ -103,21 +92,27 @@ def _values(
     return tuple(columns), table if len(columns) > 1 else []
 
 
-def _regions(stored: StoredSet, path: Path) -> Iterator[tuple[str, tuple[RegionRow, ...]]]:
-    """Give each map of a set, with its unit, in each structure."""
+def _both_sides(path: Path) -> Int64[Tensor, "x y z"]:
+    """Return the structure of each voxel, by place in `STRUCTURES` from 1."""
     labels = read_label_image(path).labels
-    pooled, names = torch.zeros_like(labels), dict[int, str]()
+    pooled = torch.zeros_like(labels)
     for label in BRAIN_LABELS:
-        index = STRUCTURES.index(label.structure) + 1
-        pooled[labels == label.index] = index
-        names[index] = label.structure
+        pooled[labels == label.index] = STRUCTURES.index(label.structure) + 1
+    return pooled
+
+
+def _regions(
+    stored: StoredSet, labels: Int64[Tensor, "x y z"]
+) -> Iterator[tuple[str, tuple[RegionRow, ...]]]:
+    """Give each map of a set, with its unit, in each structure."""
+    names = dict(enumerate(STRUCTURES, start=1))
     maps, status = read_maps(stored)
     usable = status == int(VoxelStatus.OK)
     rec = stored.name.entities.get("rec", "")
     for image, values in maps:
         title = " ".join(part for part in (quantity(image.name.suffix).symbol, rec) if part)
         unit = unit_shown(image.unit)
-        yield f"{title} [{unit}]" if unit else title, region_table(values, pooled, names, usable)
+        yield f"{title} [{unit}]" if unit else title, region_table(values, labels, names, usable)
 
 
 def _number(text: str | None) -> float:

@@ -165,11 +165,7 @@ class ShownSet:
 
 def show_set(stored: StoredSet) -> ShownSet:
     """Read a set and make it ready; what is missing is said, not raised."""
-    problems = [
-        f"{image.path.name} is {image.condition.value}"
-        for image in stored.images
-        if image.condition is not Condition.WHOLE
-    ]
+    problems = list(stored.faults)
     values = {}
     for image in stored.images:
         if image.condition is Condition.MISSING or not _wanted(image, stored):

@@ -15,7 +15,15 @@ from unweight.core.text import NaturalKey, natural_key, printable
 from unweight.files.atomic import write_bytes_atomic
 from unweight.report import methods
 from unweight.report.charts import colour_bar, histogram, number, shares
-from unweight.report.document import data_url, niivue, niivue_terms, packaged, render, shared_viewer
+from unweight.report.document import (
+    data_url,
+    figure_of,
+    niivue,
+    niivue_terms,
+    packaged,
+    render,
+    shared_viewer,
+)
 from unweight.report.measured import Measured, measured_in
 from unweight.report.packed import STATUS_GAP, PackedMap, pack
 from unweight.report.segmentation import segmentations
@@ -321,12 +329,6 @@ def _belongs(table: Measured, map_set: ShownSet) -> bool:
 
 
 def _table(table: Measured, contents: Contents | None = None) -> dict[str, object]:
-    drawn = None
-    if contents is not None:
-        subject = f"sub-{contents.subject.label}"
-        folder = next((parent for parent in table.path.parents if parent.name == subject), None)
-        result = None if folder is None else folder / "figures" / f"{table.path.stem}.png"
-        if result is not None and result.is_file():
-            drawn = data_url("image/png", result.read_bytes())
+    drawn = None if contents is None else figure_of(table.path, contents.subject.label)
     title = "Spheres of the system phantom" if table.kind == "phantom" else table.path.name
     return {"title": title, "columns": table.columns, "rows": table.rows, "picture": drawn}

@@ -93,12 +93,13 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
     settings = job.settings
     before = read_record(job.out, step.name)
     result: Mapping[str, str] = {} if before is None else before.files
+    of = _origin_key(step, job)
+    if step.of and not of:
+        return _refused(step, job, f"the map of {step.of} that it takes is not complete", result)
     try:
-        key = key_of(step, job)
+        key = key_of(step, job, of)
     except UnweightError as error:
         return _refused(step, job, relative_message(error, job.root), result)
-    if step.of and not _origin_stands(step, job):
-        return _refused(step, job, f"the map of {step.of} that it takes is not complete", result)
     if before is not None and before.stands(job.out, key):
         return Outcome(name=step.name, pipeline=step.pipeline, state="kept")
     if before is not None and before.state is State.BEGUN:
@@ -132,11 +133,16 @@ def _one(step: PlannedStep, job: Job, call: Call) -> Outcome:
     return _ended(replace(record, state=State.FAILED, reason=reason), job, began)
 
 
-def key_of(step: PlannedStep, job: Job) -> str:
+def key_of(step: PlannedStep, job: Job, of: str = "") -> str:
     """Return the SHA-256 of all that decides what a step gives: input, settings, weights, version.
 
     A map of an earlier step is taken only where the step would compute the same values, and is not part of
     it: a step stays complete when the step that it took a map from is not asked for any more.
+
+    Args:
+        step: Of the job.
+        job: With the settings.
+        of: The same of the step whose map is its image; empty if its images are in the tree.
 
     Raises:
         InputError: A file cannot be read, or its sidecars contradict each other.
@@ -149,9 +155,8 @@ def key_of(step: PlannedStep, job: Job) -> str:
                 raise InputError("cannot be read", remedy="Check the file.", path=job.root / path)
             told_of = entry_in_tree(job.root, job.root / path).sidecar.fields
             inputs.append((option, path, digest, dict(told_of)))
-    origin = step.origin(job.task.steps) if step.of else None
     content = {
-        **({} if origin is None else {"of": key_of(origin, job)}),
+        **({"of": of} if of else {}),
         "pipeline": step.pipeline,
         "extra": step.extra,
         "options": job.settings.options.get(step.pipeline, ()),
@@ -176,11 +181,14 @@ def _complete_maps(step: PlannedStep, job: Job) -> dict[str, str]:
     return complete
 
 
-def _origin_stands(step: PlannedStep, job: Job) -> bool:
-    """Whether the map that a step takes as its image is complete, and of the images as they are."""
+def _origin_key(step: PlannedStep, job: Job) -> str:
+    """Return the key of the earlier step whose map is the image of a step; empty if it is not complete.
+
+    The earlier step has just been carried out or kept, so that its record is of the images as they are.
+    """
     origin = step.origin(job.task.steps)
     record = None if origin is None else read_record(job.out, origin.name)
-    return origin is not None and record is not None and record.stands(job.out, key_of(origin, job))
+    return record.key if record is not None and record.stands(job.out, record.key) else ""
 
 
 def _clear(step: PlannedStep, out: Path) -> None:

@@ -220,10 +220,9 @@ def _regions(
 ) -> Iterator[RegionValue]:
     """Give the statistics of the maps of a set in the regions of its visit, in voxels that can be used."""
     image = read_label_image(path)
-    names = {index: name for index, name in image.names.items() if index}
     check_same_grid([open_grid(stored_set.images[0].path), image.grid])
     for row, values, usable in measured:
-        for region in region_table(values, image.labels, names, usable, erode):
+        for region in region_table(values, image.labels, image.names, usable, erode):
             yield RegionValue(
                 subject=row.subject,
                 session=row.session,

@@ -59,8 +59,7 @@ def plan_run(
     Raises:
         InputError: There is no such folder.
     """
-    usual = [item.command for item in registry.pipelines() if not item.on_request]
-    chosen = [registry.pipeline(name) for name in (usual if wanted is None else wanted)]
+    chosen = [registry.pipeline(name) for name in (registry.usual_commands() if wanted is None else wanted)]
     tasks: list[PlannedTask] = []
     refusals: list[Unmapped] = []
     for item in visits_of(root, subjects, sessions, follow_links=follow_links):

@@ -44,17 +44,14 @@ class PlannedStep:
     @property
     def name(self) -> str:
         """`sub-01_ses-a_t1`, `sub-01_ses-a_desc-T1map_segment`."""
-        return BidsName(entities=self._described, suffix=self.pipeline).stem
+        desc = {"desc": self.first[1]} if self.of else {}
+        return BidsName(entities={**self.entities, **desc}, suffix=self.pipeline).stem
 
     @property
     def first(self) -> tuple[str, str]:
         """Suffix and description of the first image it writes."""
         suffix, desc = registry.pipeline(self.pipeline).first
         return suffix, registry.pipeline(self.of).first[0] if self.of else desc
-
-    @property
-    def _described(self) -> dict[str, str]:
-        return {**self.entities, **({"desc": self.first[1]} if self.of else {})}
 
     def words(self, root: Path, out: Path, options: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the words of the command, after `unweight`."""

@@ -87,6 +87,15 @@ class StoredSet:
         own = self.fields.get(OWN)
         return own if isinstance(own, Mapping) else {}
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with its images, in sentences."""
+        return tuple(
+            f"{image.path.name} is {image.condition.value}"
+            for image in self.images
+            if image.condition is not Condition.WHOLE
+        )
+
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,7 @@ def commit(sidecar: Path, files: Iterable[tuple[Path, bytes]], outdated: Sequenc
     """
     with staged(files) as written:
         new = {path.name for _, path in written}
-        old = {*_beside(listed_in(sidecar)), *_marked(sidecar)}
+        old = {*names_beside(listed_in(sidecar)), *_marked(sidecar)}
         for path in outdated:
             remove_file(path)
         mark = _mark(sidecar)
@@ -180,7 +180,7 @@ def _is_plain(name: object) -> bool:
     )
 
 
-def _beside(files: Iterable[str]) -> set[str]:
+def names_beside(files: Iterable[str]) -> set[str]:
     """Return the names of images and tables, and of what can be beside them."""
     stems = {image_stem(Path(name)) or Path(name).stem for name in files}
     return {f"{stem}{ending}" for stem in stems for ending in ENDINGS}

@@ -25,7 +25,7 @@ from unweight.bids.derivatives.description import (
     status_key,
 )
 from unweight.bids.derivatives.provenance import Provenance
-from unweight.bids.derivatives.whole_set import commit, is_whole, listed_in
+from unweight.bids.derivatives.whole_set import commit, is_whole, listed_in, names_beside
 from unweight.bids.names import BidsName, image_stem, subject_folder
 from unweight.bids.nifti.image import image_bytes
 from unweight.bids.read import KEPT_ENTITIES
@@ -159,9 +159,7 @@ def files_of(
     """Return all files of a set of maps, its sidecars among them; nothing if no set was completed."""
     primary = sidecar_path(out_dir, entities, suffix, desc)
     result = {primary} if primary.is_file() else set()
-    for name in listed_in(primary):
-        stem = image_stem(Path(name)) or Path(name).stem
-        result |= {primary.with_name(f"{stem}{ending}") for ending in (".nii.gz", ".json", ".tsv")}
+    result |= {primary.with_name(name) for name in names_beside(listed_in(primary))}
     return tuple(sorted(item for item in result if item.is_file()))
 
 

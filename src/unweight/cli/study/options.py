@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import final
 
 from unweight.cli.options import Verbosity
-from unweight.registry import pipelines
-from unweight.registry.records import Pipeline
+from unweight.registry import commands, usual_commands
 from unweight.run.filter_file import EVERYTHING, read_filter
 from unweight.run.plan import SEGMENT, plan_run
 from unweight.run.planned import Plan
@@ -80,7 +79,8 @@ class RunOptions:
 
     def plan(self, options: Mapping[str, Sequence[str]]) -> Plan:
         """Return what the tree allows, of what is wanted, with these options of each command."""
-        wanted = tuple(item.command for item in pipelines() if self._wants(item))
+        wanted = usual_commands() if self.only is None else self.only
+        wanted = tuple(name for name in commands() if name in wanted or (self.segment and name == SEGMENT))
         chosen = EVERYTHING if self.bids_filter_file is None else read_filter(self.bids_filter_file)
         return plan_run(
             self.bids_dir.absolute(),
@@ -91,11 +91,6 @@ class RunOptions:
             follow_links=self.follow_links,
             options=options,
         )
-
-    def _wants(self, pipeline: Pipeline) -> bool:
-        if pipeline.command == SEGMENT and self.segment:
-            return True
-        return not pipeline.on_request if self.only is None else pipeline.command in self.only
 
 
 @final
