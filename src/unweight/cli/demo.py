@@ -25,7 +25,7 @@ from unweight.core.protocol import protocol_from_values
 from unweight.core.seeding import seeded_generator
 from unweight.phantom.digital import Pose, SliceGrid, digital_phantom
 from unweight.phantom.facts import sphere_array
-from unweight.registry import pipelines
+from unweight.registry import pipeline, usual_commands
 from unweight.signals.inversion_recovery import InversionRecovery
 from unweight.signals.noise import Rician
 from unweight.synth.anatomy.procedural_head import procedural_head
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, images in write_head(raw, HEAD, options.seed):
             announce(f"  {name}: {len(images)} images")
     quiet = ["--quiet"] if options.verbosity.quiet else []
-    for words in _calls(raw, maps, phantom_only=options.phantom_only):
+    for words in calls(raw, maps, phantom_only=options.phantom_only):
         announce(f"$ unweight {shlex.join(words)}")
         code = main([*words, *quiet])
         if code:
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
+def calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
     """Return the commands of the demo, in order; the pages are written once, at the end."""
     tree, out = str(raw), ["-o", str(maps), "--no-report"]
     calls = [
@@ -113,9 +113,9 @@ def _calls(raw: Path, maps: Path, *, phantom_only: bool) -> list[list[str]]:
     if not phantom_only:
         displayed.append(HEAD)
         calls += [
-            [item.command, tree, *out, "--subjects", HEAD]
-            for item in pipelines()
-            if SUFFIXES.issuperset(item.suffixes)
+            [command, tree, *out, "--subjects", HEAD]
+            for command in usual_commands()
+            if SUFFIXES.issuperset(pipeline(command).suffixes)
         ]
     return [*calls, ["report", str(maps), "--participant-label", *displayed]]
 
