@@ -80,7 +80,8 @@ def weighting_of(scan: Scan) -> Weighting:
         raise UsageError(f"{scan.name} has {scan.protocol.n_volumes} volumes", remedy="Give one image.")
     if isinstance(scan.model, Mprage):
         return Weighting(readout=Readout.MPRAGE, protocol=scan.protocol)
-    readout = Readout.SPIN_ECHO if scan.train is None else Readout.TURBO_SPIN_ECHO
+    single = scan.train is None and scan.protocol.readout_time is None
+    readout = Readout.SPIN_ECHO if single else Readout.TURBO_SPIN_ECHO
     return Weighting(readout=readout, protocol=scan.protocol)
 
 

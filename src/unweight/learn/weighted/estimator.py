@@ -4,7 +4,8 @@ Of the images re-synthesised from the maps, with one free gain per image and sli
 sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
 `implausible`. PD is relative: CSF has 1.
 
-Trains of low refocusing angles, whose design is not in the header, add to the intervals (`train_design`).
+Trains of low refocusing angles, whose design is not in the header, add to the intervals (`train_design`),
+unless the training contained such trains.
 
 A signal of a turbo spin echo depends on TR and the end of the train by their difference alone. Trains
 longer than those of the training are therefore presented to the network with both reduced alike, as far as
@@ -44,7 +45,7 @@ RELATIVE_PD = ParameterSpec(
 )
 SPECS = (T1, T2, RELATIVE_PD)
 N_AT_ONCE = 8
-LONGEST_TRAIN = 0.31  # [s] of the training
+LONGEST_TRAIN, LONGEST_LOW_ANGLES = 0.31, 1.3  # [s] of the training
 FEWEST_IMAGES = 2
 IMPLAUSIBLE = 0.35  # of the logarithm of an image
 TOO_DARK = -1.2  # an image so far below an ordinary brain has no information in a voxel
@@ -100,7 +101,7 @@ class WeightedMaps(Estimator[WeightedImageSet]):
             name: torch.full((*measured.voxels, N_MAPS), torch.nan).to(measured.images[0].signal)
             for name in ("free", "reach", "sd")
         }
-        design = reach_of_design(measured, self._free_values)
+        design = self._reach_of_design(measured)
         left = torch.full(measured.voxels, torch.nan).to(columns["free"])
         layers = inside.flatten(0, 1).any(0).nonzero()[:, 0]
         done = 0
@@ -137,7 +138,8 @@ class WeightedMaps(Estimator[WeightedImageSet]):
         if full.readout is not Readout.TURBO_SPIN_ECHO or end is None or cycle is None:
             return image
         shortest, _ = self.weightings.ends_of(image.name, full, "repetition_time")
-        away = min(end - LONGEST_TRAIN, cycle - shortest)
+        longest = LONGEST_LOW_ANGLES if self.weightings.has_low_angles(image.name, full) else LONGEST_TRAIN
+        away = min(end - longest, cycle - shortest)
         if not away > 0:
             return image
         protocol = replace(
@@ -146,6 +148,12 @@ class WeightedMaps(Estimator[WeightedImageSet]):
             readout_time=torch.tensor([end - away], dtype=torch.float64),
         )
         return replace(image, weighting=replace(full, protocol=protocol))
+
+    def _reach_of_design(self, measured: WeightedImageSet) -> Float[Tensor, " maps"]:
+        """Return what unknown designs of trains add; 0 if the training contained such trains."""
+        if all(self.weightings.knows_design(image.name, image.weighting) for image in measured.images):
+            return torch.zeros(N_MAPS)
+        return reach_of_design(measured, self._free_values)
 
     def _free_values(self, measured: WeightedImageSet) -> Float[Tensor, "voxels maps"]:
         """Return the logarithms of the maps inside."""

@@ -129,7 +129,7 @@ class WeightedMethod(TrainableMethod[WeightedSlabRecipe, Any, SlabData], SlabSou
             intended_use=f"{USE}{NOT_A_MEDICAL_DEVICE}",
             limits=f"{LIMITS}{SIMULATED}{NOT_A_MEDICAL_DEVICE}",
             trained_on=_trained_on(recipe, data),
-            ranges=trained_range().to_plain(),
+            ranges=trained_range(recipe.slabs.contrasts).to_plain(),
         )
 
     def estimator(self, network: nn.Module, card: Card, folder: Path | None) -> Estimator[WeightedImageSet]:
@@ -153,6 +153,8 @@ def _trained_on(recipe: WeightedRecipe, data: SlabData) -> str:
         "of heads, T1, T2 and PD of all tissues except CSF are far from normal; there are no lesions",
         "Random TR, TE and TI at 1.5 and 3 T, T1w as spin echo, turbo spin echo or MPRAGE, except the "
         "timings held out for the test",
+        *_low_angles(slabs),
+        f"Slices of 1, 2 or 3 mm{f', {percent(slabs.thick)} of 5 mm' if slabs.thick else ''}",
         f"Rician noise, SNR of the brightest intensity {slabs.snr[0]:g} to {slabs.snr[1]:g}; smooth "
         f"receive sensitivity; one image of three is missing in {percent(slabs.missing)}",
         "Validation and calibration use heads with normal tissue",
@@ -161,10 +163,19 @@ def _trained_on(recipe: WeightedRecipe, data: SlabData) -> str:
     return ". ".join(sentences) + "."
 
 
+def _low_angles(slabs: WeightedSlabRecipe) -> tuple[str, ...]:
+    if not slabs.low_angles:
+        return ()
+    return (
+        f"{percent(slabs.low_angles)} of T2w and of FLAIR are 3D turbo spin echoes with long trains of low "
+        "refocusing angles, whose design is random and not an input",
+    )
+
+
 def _presets(name: str, config: Callable[[tuple[int, ...]], Any]) -> Mapping[str, WeightedRecipe]:
     cpu = TrainingPlan(n_steps=CPU_STEPS, batch_size=16, warm_up=500, bfloat16=True)
     gpu = TrainingPlan(n_steps=GPU_STEPS, batch_size=64, warm_up=1000, bfloat16=True, check_every=2000)
-    slabs = WeightedSlabRecipe()
+    slabs = WeightedSlabRecipe(low_angles=0.3, mprage_inversion_time=0.35, thick=0.2)
     return MappingProxyType(
         {
             "cpu": Recipe(

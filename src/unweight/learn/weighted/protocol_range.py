@@ -1,6 +1,7 @@
 """Which timings a network of weighted images was trained for; beyond them an examination is refused.
 
-The ends are those of many draws from the protocols of the training, for each contrast and readout.
+The ends are those of many draws from the protocols of the training, for each contrast and readout. A turbo
+spin echo with a train of low angles counts as a readout of its own if the training contained such trains.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Weighting
 from unweight.learn.weighted.slabs import draw_training_scans
+from unweight.synth.protocols.prior import ContrastPrior
 from unweight.synth.simulate_weighted import weighting_of
 
 Ends = tuple[float, float]
@@ -20,6 +22,8 @@ CHECKED = {
     "echo_time": "TE",
     "inversion_time": "TI",
 }
+LOW_ANGLES = "variable-angle-turbo-spin-echo"
+NOMINAL = "nominal_echo_time"
 FIELD = "field_strength"
 N_DRAWS = 3000
 TOLERANCE = 0.05
@@ -64,6 +68,17 @@ class WeightingRange:
                 remedy="Train it for this field, or use a method that supports it.",
             )
 
+    def knows_design(self, contrast: str, weighting: Weighting) -> bool:
+        """Return whether the training contained the unknown design of the train of an image.
+
+        True too if the image has no train of low angles.
+        """
+        return weighting.time(NOMINAL) is None or self.has_low_angles(contrast, weighting)
+
+    def has_low_angles(self, contrast: str, weighting: Weighting) -> bool:
+        """Return whether an image has a train of low angles, and the training contained such trains."""
+        return self._kind(contrast, weighting).endswith(LOW_ANGLES)
+
     def to_plain(self) -> dict[str, Ends]:
         """Return it as the card keeps it."""
         return dict(self.ends)
@@ -79,7 +94,7 @@ class WeightingRange:
         Raises:
             ProtocolError: One does not.
         """
-        kind = f"{contrast} {weighting.readout}"
+        kind = self._kind(contrast, weighting)
         if f"{kind} echo_time" not in self.ends:
             known = sorted({" ".join(key.split()[:2]) for key in self.ends if key != FIELD})
             raise ProtocolError(
@@ -98,7 +113,7 @@ class WeightingRange:
             low, high = self._known(key)
             if not low * (1 - TOLERANCE) <= result <= high * (1 + TOLERANCE):
                 raise ProtocolError(
-                    f"{short} of the {contrast} ({weighting.readout}) is {result:g} s; the weights "
+                    f"{short} of the {contrast} ({kind.split()[1]}) is {result:g} s; the weights "
                     f"of {name} support {low:.3g} to {high:.3g} s",
                     remedy="Check the value (in seconds), or train weights for it with "
                     "`unweight train maps`.",
@@ -110,7 +125,12 @@ class WeightingRange:
         Raises:
             InputError: The card does not contain them.
         """
-        return self._known(f"{contrast} {weighting.readout} {timing}")
+        return self._known(f"{self._kind(contrast, weighting)} {timing}")
+
+    def _kind(self, contrast: str, weighting: Weighting) -> str:
+        """Return contrast and readout as the card names them."""
+        special = kind_of(contrast, weighting)
+        return special if f"{special} echo_time" in self.ends else f"{contrast} {weighting.readout}"
 
     def _known(self, key: str) -> Ends:
         if key not in self.ends:
@@ -118,7 +138,12 @@ class WeightingRange:
         return self.ends[key]
 
 
-def trained_range() -> WeightingRange:
+def kind_of(contrast: str, weighting: Weighting) -> str:
+    """Return contrast and readout; a train of low angles is a readout of its own."""
+    return f"{contrast} {weighting.readout if weighting.time(NOMINAL) is None else LOW_ANGLES}"
+
+
+def trained_range(prior: ContrastPrior | None = None) -> WeightingRange:
     """Return the range of the protocols of the training."""
     generator = seeded_generator(0, "weighting range")
     ends: dict[str, Ends] = {}
@@ -128,12 +153,12 @@ def trained_range() -> WeightingRange:
         ends[key] = (min(low, value), max(high, value))
 
     for _ in range(N_DRAWS):
-        for scan in draw_training_scans(generator):
+        for scan in draw_training_scans(generator, prior):
             weighting = weighting_of(scan)
             for timing in CHECKED:
                 time = weighting.time(timing)
                 if time is not None:
-                    widen(f"{scan.name} {weighting.readout} {timing}", time)
+                    widen(f"{kind_of(scan.name, weighting)} {timing}", time)
             if weighting.protocol.field_strength is not None:
                 widen(FIELD, weighting.protocol.field_strength)
     return WeightingRange({key: (round(low, 6), round(high, 6)) for key, (low, high) in ends.items()})

@@ -23,7 +23,7 @@ from unweight.learn.weighted.features import anchors_of, features_of
 from unweight.synth.anatomy.crop import draw_bent_slab
 from unweight.synth.anatomy.labels import Anatomy
 from unweight.synth.anatomy.warp import WarpRange
-from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out
+from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out, with_drawn_design
 from unweight.synth.protocols.standard import Scan
 from unweight.synth.sampling import Ends, bernoulli, draw_count
 from unweight.synth.scanner.measure import MeasurementPrior
@@ -33,7 +33,7 @@ from unweight.synth.tissue.prior import TissueDraw, TissuePrior
 from unweight.synth.tissue.scenes import random_shapes
 
 FINE, FINE_MM = 2, 0.5
-THICKNESS = (2, 4, 6)  # fine layers in a slice: 1, 2 or 3 mm
+THICKNESS, THICKEST = (2, 4, 6), 10  # fine layers in a slice: 1, 2 or 3 mm; 5 mm
 LESIONS = ("ms_lesion", "tumour", "oedema")
 # CSF three times more: without it nothing tells the gains.
 SHAPED = (
@@ -60,6 +60,10 @@ class WeightedSlabRecipe:
         missing: Probability that one of the images is missing.
         snr: Brightest intensity over noise, of each image.
         masked: Share of slabs whose mask is a voxel too large or too small.
+        low_angles: Share of T2w and of FLAIR with a train of low refocusing angles, whose design is drawn
+            while the network gets the one that is assumed.
+        mprage_inversion_time: Shortest TI of an MPRAGE [s].
+        thick: Share of slices of 5 mm; the others have 1, 2 or 3 mm.
     """
 
     size: int = 128
@@ -68,6 +72,14 @@ class WeightedSlabRecipe:
     missing: float = 0.1
     snr: Ends = (20.0, 150.0)
     masked: float = 0.4
+    low_angles: float = 0.0
+    mprage_inversion_time: float = 0.7
+    thick: float = 0.0
+
+    @property
+    def contrasts(self) -> ContrastPrior:
+        """Protocols."""
+        return ContrastPrior(low_angles=self.low_angles, mprage_inversion_time=self.mprage_inversion_time)
 
 
 @final
@@ -127,13 +139,13 @@ def draw_examined(
     recipe: WeightedSlabRecipe, anatomies: tuple[Anatomy, ...], generator: torch.Generator
 ) -> SimulatedImages | None:
     """Draw one examination of a slice; None if there is too little brain in it to speak of."""
-    scans = draw_training_scans(generator)
+    scans = draw_training_scans(generator, recipe.contrasts)
     field = scans[0].protocol.field_strength
     tissue = NORMAL.draw(generator, 3.0 if field is None else field)
     shaped = not anatomies or bernoulli(recipe.shapes, generator)
     if shaped or bernoulli(recipe.far, generator):
         tissue = far_from_normal(tissue, generator)
-    thick = THICKNESS[draw_count(0, len(THICKNESS) - 1, generator)]
+    thick = _draw_thickness(recipe.thick, generator)
     fine = (recipe.size * FINE, recipe.size * FINE, thick)
     if shaped:
         n_shapes = draw_count(12, 40, generator)
@@ -146,12 +158,29 @@ def draw_examined(
     if not bool(torch.isin(slab.labels, torch.tensor([INDEX[name] for name in inside])).any()):
         return None
     try:
-        examined = examine(slab, (FINE, FINE, thick), tissue, scans, generator, scanner, inside=inside)
+        acquired = tuple(with_drawn_design(scan, generator) for scan in scans)
+        examined = examine(slab, (FINE, FINE, thick), tissue, acquired, generator, scanner, inside=inside)
+        examined = _as_in_headers(examined, scans)
     except UsageError:
         return None
     enough = int(examined.examination.mask.sum()) > recipe.size**2 // 20
     medians = [image.signal[examined.examination.mask].median() for image in examined.examination.images]
     return examined if enough and min(medians) > 0 else None
+
+
+def _draw_thickness(thickest: float, generator: torch.Generator) -> int:
+    if thickest > 0 and bernoulli(thickest, generator):
+        return THICKEST
+    return THICKNESS[draw_count(0, len(THICKNESS) - 1, generator)]
+
+
+def _as_in_headers(examined: SimulatedImages, scans: tuple[Scan, ...]) -> SimulatedImages:
+    """Return the examination with the timings that are read from headers, without drawn designs."""
+    images = tuple(
+        replace(image, weighting=weighting_of(scan))
+        for image, scan in zip(examined.examination.images, scans, strict=True)
+    )
+    return replace(examined, examination=replace(examined.examination, images=images))
 
 
 def far_from_normal(tissue: TissueDraw, generator: torch.Generator) -> TissueDraw:

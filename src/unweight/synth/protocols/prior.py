@@ -15,7 +15,7 @@ although each timing by itself lies within the range.
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -23,7 +23,9 @@ import torch
 from unweight.core.errors import UsageError
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Weighting
+from unweight.signals.variable_train import equivalent_train
 from unweight.synth.protocols.standard import (
+    FLAIR,
     MPRAGE,
     SPIN_ECHO,
     Scan,
@@ -92,6 +94,12 @@ class ContrastPrior:
         long_echo_time: TE of T2w and FLAIR [s].
         echo_spacing: Of the trains of T2w and FLAIR [s].
         fluid_null: TI of FLAIR over the one that nulls fluid [1].
+        mprage_inversion_time: Shortest TI of an MPRAGE [s].
+        low_angles: Probability that T2w, and independently FLAIR, is a 3-D turbo spin echo with a long
+            train of low refocusing angles.
+        nominal_echo_time: From the excitation to the centre of k-space in such a train [s].
+        low_angle_t2w_repetition_time: TR of T2w with such a train [s].
+        low_angle_flair_repetition_time: TR of FLAIR with such a train [s].
     """
 
     field_strengths: tuple[float, ...] = (1.5, 3.0)
@@ -104,6 +112,11 @@ class ContrastPrior:
     long_echo_time: Ends = (0.06, 0.15)
     echo_spacing: Ends = (0.005, 0.015)
     fluid_null: Ends = (0.85, 1.1)
+    mprage_inversion_time: float = 0.7
+    low_angles: float = 0.0
+    nominal_echo_time: Ends = (0.22, 0.65)
+    low_angle_t2w_repetition_time: Ends = (2.0, 6.0)
+    low_angle_flair_repetition_time: Ends = (3.5, 9.0)
 
 
 @final
@@ -163,18 +176,39 @@ def draw_contrasts(prior: ContrastPrior, generator: torch.Generator) -> tuple[Sc
     """Draw T1w, T2w and FLAIR at one field."""
     field = _draw_one(prior.field_strengths, generator)
     if bernoulli(prior.mprage, generator):
-        t1w = draw_mprage(field, generator)
+        t1w = draw_mprage(field, generator, prior.mprage_inversion_time)
     else:
         t1w = _draw_spin_echo(prior, field, generator)
     return t1w, _draw_t2w(prior, field, generator), _draw_flair(prior, field, generator)
 
 
-def draw_mprage(field_strength: float, generator: torch.Generator) -> Scan:
-    """Draw an MPRAGE: 96 to 256 excitations of 5° to 15°, 5 to 10 ms apart, TI from 0.7 s."""
+def with_drawn_design(scan: Scan, generator: torch.Generator) -> Scan:
+    """Return the scan with another design of its train of low angles, or unchanged if it has none.
+
+    The equivalent echo time is drawn between those of the extreme designs of `signals.variable_train`,
+    evenly in its logarithm.
+    """
+    nominal = scan.protocol.nominal_echo_time
+    if nominal is None:
+        return scan
+    design = equivalent_train(float(nominal[0]))
+    echo_time = draw_log_uniform((design.lowest, design.highest), generator)
+    protocol = replace(scan.protocol, echo_time=torch.tensor([echo_time], dtype=torch.float64))
+    return replace(scan, protocol=protocol)
+
+
+def draw_mprage(field_strength: float, generator: torch.Generator, shortest_inversion: float = 0.7) -> Scan:
+    """Draw an MPRAGE: 96 to 256 excitations of 5° to 15°, 5 to 10 ms apart.
+
+    Args:
+        field_strength: [T]
+        generator: For all that is drawn.
+        shortest_inversion: Shortest TI [s].
+    """
     spacing = draw_uniform((0.005, 0.010), generator)
     pulses = draw_count(96, 256, generator)
     centre = round(pulses * draw_uniform((0.25, 0.6), generator))
-    earliest = max(0.7, centre * spacing + PAUSE)
+    earliest = max(shortest_inversion, centre * spacing + PAUSE)
     inversion_time = draw_uniform((earliest, max(1.2, earliest + 0.1)), generator)
     shortest = max(1.4, inversion_time + (pulses - centre) * spacing + PAUSE)
     return Scan(
@@ -241,6 +275,8 @@ def _draw_spin_echo(prior: ContrastPrior, field: float, generator: torch.Generat
 
 
 def _draw_t2w(prior: ContrastPrior, field: float, generator: torch.Generator) -> Scan:
+    if _has_low_angles(prior, generator):
+        return _draw_low_angles("T2w", prior, field, generator)
     train, centre = _draw_train(prior, generator)
     repetition_time = draw_uniform(prior.t2w_repetition_time, generator)
     return weighted_scan("T2w", repetition_time, centre, train, field_strength=field)
@@ -248,17 +284,54 @@ def _draw_t2w(prior: ContrastPrior, field: float, generator: torch.Generator) ->
 
 def _draw_flair(prior: ContrastPrior, field: float, generator: torch.Generator) -> Scan:
     """Draw a FLAIR whose TI is near the one that nulls fluid at its TR."""
+    if _has_low_angles(prior, generator):
+        return _draw_low_angles("FLAIR", prior, field, generator)
     train, centre = _draw_train(prior, generator)
     repetition_time = draw_uniform(prior.flair_repetition_time, generator)
-    left = math.exp(-(repetition_time - train.duration) / FLUID_T1)
-    null = FLUID_T1 * math.log(2 / (1 + left))
     return weighted_scan(
         "FLAIR",
         repetition_time,
         centre,
         train,
-        inversion_time=null * draw_uniform(prior.fluid_null, generator),
+        inversion_time=_near_null(prior, repetition_time, train.duration, generator),
         field_strength=field,
+    )
+
+
+def _near_null(
+    prior: ContrastPrior, repetition_time: float, train_end: float, generator: torch.Generator
+) -> float:
+    left = math.exp(-(repetition_time - train_end) / FLUID_T1)
+    return FLUID_T1 * math.log(2 / (1 + left)) * draw_uniform(prior.fluid_null, generator)
+
+
+def _has_low_angles(prior: ContrastPrior, generator: torch.Generator) -> bool:
+    return prior.low_angles > 0 and bernoulli(prior.low_angles, generator)
+
+
+def _draw_low_angles(name: str, prior: ContrastPrior, field: float, generator: torch.Generator) -> Scan:
+    """Draw a long train of low angles, half way through which the centre of k-space is acquired.
+
+    The echo time is that of the design that is assumed where the header does not contain it.
+    """
+    design = equivalent_train(round(draw_uniform(prior.nominal_echo_time, generator), 2))
+    inverts = name == "FLAIR"
+    longest = prior.low_angle_flair_repetition_time if inverts else prior.low_angle_t2w_repetition_time
+    repetition_time = draw_uniform(longest, generator)
+    end = 2 * design.nominal_echo_time
+    inversion_time = _near_null(prior, repetition_time, end, generator) if inverts else None
+    return Scan(
+        name=name,
+        model=FLAIR if inverts else SPIN_ECHO,
+        protocol=protocol_from_values(
+            repetition_time=[repetition_time],
+            echo_time=[design.echo_time],
+            inversion_time=None if inversion_time is None else [inversion_time],
+            readout_time=[end],
+            nominal_echo_time=[design.nominal_echo_time],
+            train_shape=[design.shape],
+            field_strength=field,
+        ),
     )
 
 
