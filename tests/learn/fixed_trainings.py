@@ -32,6 +32,7 @@ from unweight.learn.training.trainable import (
     trainable,
 )
 from unweight.learn.training.trainer import train_model
+from unweight.learn.weighted.slabs import WeightedSlabRecipe
 from unweight.nets.normalisation import Normalisation
 from unweight.nets.unet import UNet
 from unweight.registry import trained_method, trained_methods
@@ -55,6 +56,8 @@ def short_recipe(method: str) -> Recipe[Any, Any]:
         slabs = replace(slabs, size=24)
     if isinstance(slabs, SlabRecipe):
         slabs = replace(slabs, specks=False)
+    if isinstance(slabs, WeightedSlabRecipe):
+        slabs = WeightedSlabRecipe(size=24)
     return replace(recipe, slabs=slabs, n_slabs=2, patch=16, network=network, plan=plan)
 
 

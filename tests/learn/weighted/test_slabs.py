@@ -24,6 +24,7 @@ from unweight.learn.weighted.slabs import (
     far_from_normal,
     rows_of,
 )
+from unweight.signals.variable_train import equivalent_train
 from unweight.signals.weighted import N_TIMINGS, weighted_signal
 from unweight.synth.protocols.prior import ContrastPrior, is_held_out
 from unweight.synth.simulate_weighted import weighting_of
@@ -187,6 +188,27 @@ def test_no_training_scan_is_held_out() -> None:
     assert set(both) == {1.5, 3.0}
     only = draw_training_scans(generator, ContrastPrior(field_strengths=(1.5,), mprage=1.0))
     assert only[0].protocol.field_strength == 1.5 and only[0].model is not None
+
+
+def test_the_network_gets_the_assumed_design_and_the_images_have_another() -> None:
+    """Over many slabs, images of the same prescribed train differ as their drawn echo times do."""
+    recipe = replace(QUIET, low_angles=1.0)
+    ratios = []
+    for index in range(12):
+        examined = draw_examined(recipe, (head("a"),), seeded_generator(index))
+        assert examined is not None
+        image = examined.examination.images[1]
+        nominal = image.weighting.time("nominal_echo_time")
+        assert nominal is not None
+        assert image.weighting.time("echo_time") == pytest.approx(equivalent_train(nominal).echo_time)
+        t1, t2, pd = (part.contiguous() for part in examined.truth.unbind(-1))
+        expected = weighted_signal(t1, t2, pd, image.weighting.row().float())
+        inside = examined.examination.mask & (examined.scene.purity > 0.99)
+        log = (image.signal / expected).log()[inside]
+        fluid = t2[inside] > 1.0
+        if bool(fluid.any()) and bool((~fluid).any()):
+            ratios.append(float(log[~fluid].median() - log[fluid].median()))
+    assert len(ratios) >= 4 and min(ratios) < -0.03 and max(ratios) > 0.03
 
 
 def test_rows_are_completed() -> None:

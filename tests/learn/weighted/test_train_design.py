@@ -1,11 +1,12 @@
 """Maps of images with a train of low angles: intervals that include its design, and long trains."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tests.learn.examinations import FLUID, GRADIENT, T2W, examination
+from tests.learn.examinations import ANY_TIMINGS, FLUID, GRADIENT, T2W, examination
 from unweight.core.examination import WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Readout, Weighting
@@ -13,6 +14,7 @@ from unweight.learn.training.conformal import LEVEL
 from unweight.learn.training.trainable import load_estimator
 from unweight.learn.weighted.estimator import LONGEST_TRAIN, WeightedMaps
 from unweight.learn.weighted.physics_maps import PhysicsMaps
+from unweight.learn.weighted.protocol_range import LOW_ANGLES, WeightingRange
 from unweight.learn.weighted.train_design import UNIFORM_SD, reach_of_design, with_uniform
 from unweight.signals.variable_train import equivalent_train
 from unweight.signals.weighted import weighted_signal
@@ -34,10 +36,11 @@ def low_angles(repetition_time: float = 6.0, echo_time: float | None = None) -> 
     )
 
 
-def shipped() -> WeightedMaps:
+def without_trains() -> WeightedMaps:
+    """Return the shipped network as if its training had not contained trains of low angles."""
     estimator, _ = load_estimator("maps")
     assert isinstance(estimator, WeightedMaps)
-    return estimator
+    return replace(estimator, weightings=WeightingRange(ANY_TIMINGS))
 
 
 def ln_values(measured: WeightedImageSet) -> torch.Tensor:
@@ -68,7 +71,7 @@ def test_errors_add_in_quadrature() -> None:
 
 @pytest.mark.parametrize("method", ["network", "physics"])
 def test_intervals_of_t2_include_the_design(method: str) -> None:
-    estimator = shipped() if method == "network" else PhysicsMaps()
+    estimator = without_trains() if method == "network" else PhysicsMaps()
     measured = examination((GRADIENT, low_angles(), FLUID))
     maps = estimator(measured)
     assert maps.lower is not None and maps.upper is not None and maps.std is not None
@@ -81,7 +84,7 @@ def test_intervals_of_t2_include_the_design(method: str) -> None:
 
 
 def test_long_trains_are_presented_as_shorter_ones_with_the_same_signal() -> None:
-    estimator = shipped()
+    estimator = without_trains()
     measured = examination((GRADIENT, low_angles(), FLUID))
     image = next(image for image in estimator._presented(measured).images if image.name == "T2w")
     assert image.weighting.time("readout_time") == pytest.approx(LONGEST_TRAIN)
@@ -94,3 +97,19 @@ def test_long_trains_are_presented_as_shorter_ones_with_the_same_signal() -> Non
     assert [one.weighting for one in estimator._presented(short).images] == [
         one.weighting for one in short.images
     ]
+
+
+def test_nothing_is_added_if_the_training_contained_such_trains() -> None:
+    """Then the network estimates the error itself, and gets the train as it is."""
+    known = {key.replace("turbo-spin-echo", LOW_ANGLES): ends for key, ends in ANY_TIMINGS.items()}
+    plain = without_trains()
+    estimator = replace(plain, weightings=WeightingRange(ANY_TIMINGS | known))
+    measured = examination((GRADIENT, low_angles(), FLUID))
+    image = next(image for image in estimator._presented(measured).images if image.name == "T2w")
+    assert image.weighting.time("readout_time") == pytest.approx(2 * NOMINAL)
+    wide, narrow = plain(measured), estimator(measured)
+    assert wide.std is not None and narrow.std is not None
+    train = equivalent_train(NOMINAL)
+    half = math.log(train.highest / train.lowest) / 2
+    spread = (narrow.std / narrow.values)[..., 1][measured.inside]
+    assert float(spread.median()) < UNIFORM_SD * half

@@ -6,7 +6,9 @@ import torch
 from tests.synth.protocols.test_standard import signal
 from unweight.core.errors import UsageError
 from unweight.core.seeding import seeded_generator
+from unweight.core.weighting import Readout
 from unweight.signals.timing import check_train
+from unweight.signals.variable_train import equivalent_train
 from unweight.synth.protocols.prior import (
     ContrastPrior,
     GradientEchoPrior,
@@ -14,7 +16,9 @@ from unweight.synth.protocols.prior import (
     draw_contrasts,
     draw_echoes,
     draw_inversions,
+    with_drawn_design,
 )
+from unweight.synth.simulate_weighted import weighting_of
 
 N_DRAWS = 600
 
@@ -75,6 +79,51 @@ def test_some_spin_echoes_have_a_short_train() -> None:
     assert len(trains) / N_DRAWS == pytest.approx(0.3, abs=0.075)
     never = ContrastPrior(mprage=0.0, t1w_fast=0.0)
     assert all(draw_contrasts(never, seeded_generator(seed))[0].train is None for seed in range(50))
+
+
+def test_trains_of_low_angles_are_legal_and_as_frequent_as_asked_for() -> None:
+    prior, counts = ContrastPrior(low_angles=0.3), {"T2w": 0, "FLAIR": 0}
+    for seed in range(N_DRAWS):
+        for scan in draw_contrasts(prior, seeded_generator(seed))[1:]:
+            nominal = scan.protocol.nominal_echo_time
+            if nominal is None:
+                assert scan.train is not None
+                continue
+            counts[scan.name] += 1
+            design = equivalent_train(float(nominal[0]))
+            assert float(scan.protocol.echo_time[0]) == pytest.approx(design.echo_time)
+            assert float(scan.protocol.readout_time[0]) == pytest.approx(2 * float(nominal[0]))
+            assert weighting_of(scan).readout is Readout.TURBO_SPIN_ECHO
+            made = signal(scan)
+            assert bool(torch.isfinite(made).all())
+    # Four standard deviations of 600 draws.
+    for count in counts.values():
+        assert count / N_DRAWS == pytest.approx(0.3, abs=0.075)
+
+
+def test_designs_are_drawn_between_the_ends() -> None:
+    always = ContrastPrior(low_angles=1.0)
+    _, t2w, flair = draw_contrasts(always, seeded_generator(0))
+    for scan in (t2w, flair):
+        design = equivalent_train(float(scan.protocol.nominal_echo_time[0]))
+        drawn = [
+            float(with_drawn_design(scan, seeded_generator(seed)).protocol.echo_time[0])
+            for seed in range(200)
+        ]
+        assert design.lowest <= min(drawn) < 1.05 * design.lowest
+        assert 0.95 * design.highest < max(drawn) <= design.highest
+    plain = draw_contrasts(ContrastPrior(), seeded_generator(0))[1]
+    assert with_drawn_design(plain, seeded_generator(0)) is plain
+
+
+def test_protocols_without_trains_of_low_angles_are_as_before() -> None:
+    """The test sets of networks are drawn with it: the first draw, to six digits."""
+    t1w, t2w, flair = draw_contrasts(ContrastPrior(), seeded_generator(0))
+    assert [round(float(scan.protocol.repetition_time[0]), 6) for scan in (t1w, t2w, flair)] == [
+        2.080938,
+        6.083191,
+        9.011845,
+    ]
 
 
 def test_gradient_echoes_are_legal_and_wide() -> None:
