@@ -44,10 +44,13 @@ class Weighting:
     Attributes:
         readout: What was read out.
         protocol: Its timings, of one volume; TR and TE at least, TI too for MPRAGE.
+        alternatives: Other timings that the image may have had, where some of the protocol are assumed:
+            those at the limits of what is possible.
     """
 
     readout: Readout
     protocol: Protocol
+    alternatives: tuple[Protocol, ...] = ()
 
     def __post_init__(self) -> None:
         if self.protocol.n_volumes != 1:

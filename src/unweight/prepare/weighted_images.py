@@ -219,6 +219,13 @@ def read_examination(files: MapsFiles) -> ReadExamination:
     }
     remarks += [f"the echo time of the {name} was estimated: {text}" for name, text in trains.items()]
     estimates |= {name: "; ".join(filter(None, (estimates.get(name), trains[name]))) for name in trains}
+    assumed = {name: _assumed(item.weighting) for name, item in read.items() if item.weighting.alternatives}
+    remarks += [
+        f"the time between inversions of the {name} is not in the header: {text}. SD and intervals include "
+        f"this uncertainty; give the time with --{name.lower()}-tr"
+        for name, text in assumed.items()
+    ]
+    estimates |= {name: "; ".join(filter(None, (estimates.get(name), assumed[name]))) for name in assumed}
     remarks += [f"the {name} was acquired after a contrast agent; {AGENT}" for name in _after_agent(read)]
     for note in notes:
         LOG.info(note)
@@ -246,6 +253,13 @@ def read_examination(files: MapsFiles) -> ReadExamination:
         remarks=tuple(remarks),
         skull_stripped=all(_is_stripped(values, mask) for values in signals.values()),
     )
+
+
+def _assumed(weighting: Weighting) -> str:
+    """Return an assumed time between inversions, with its limits."""
+    cycles = [float(other.require("repetition_time", "an MPRAGE")[0]) for other in weighting.alternatives]
+    middle = weighting.time("repetition_time")
+    return f"TR {middle:.3g} s is assumed ({min(cycles):.3g} to {max(cycles):.3g} s)"
 
 
 def _equivalent(train: EquivalentTrain) -> str:

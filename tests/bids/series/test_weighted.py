@@ -63,8 +63,11 @@ def test_mprage_as_bids_asks_for_it() -> None:
 
 def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
     fields = SIEMENS_MPRAGE | {"RepetitionTime": 0.00725}
+    without = {**fields, "ScanningSequence": "GR", "SequenceVariant": "MP", "InversionTime": None}
     with pytest.raises(ProtocolError, match=r"RepetitionTime 0.00725 s .* not the time between.*--t1w-tr"):
-        weighting_from("T1w", sidecar(**fields), NOTHING)
+        weighting_from("T1w", sidecar(**without), NOTHING)
+    assumed = weighting_from("T1w", sidecar(**fields), NOTHING)
+    assert assumed.time("repetition_time") == 2.35 and len(assumed.alternatives) == 2
     weighting = weighting_from("T1w", sidecar(**fields), GivenWeighting(repetition_time=2.3))
     assert weighting.time("repetition_time") == 2.3
     assert weighting.time("echo_spacing") == 0.00725
@@ -72,6 +75,9 @@ def test_time_between_excitations_is_no_tr_of_an_mprage() -> None:
 
 def test_time_between_excitations_goes_before_none_between_inversions() -> None:
     fields = {key: value for key, value in SIEMENS_MPRAGE.items() if key != "RepetitionTime"}
+    assumed = weighting_from("T1w", sidecar(**fields, RepetitionTimeExcitation=0.0071), NOTHING)
+    assert len(assumed.alternatives) == 2 and assumed.time("echo_spacing") == 0.0071
+    fields |= {"ScanningSequence": "GR", "SequenceVariant": "MP", "InversionTime": None}
     with pytest.raises(ProtocolError, match=r"RepetitionTimeExcitation 0.0071 s .* not the time between"):
         weighting_from("T1w", sidecar(**fields, RepetitionTimeExcitation=0.0071), NOTHING)
 

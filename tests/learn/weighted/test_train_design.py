@@ -15,7 +15,12 @@ from unweight.learn.training.trainable import load_estimator
 from unweight.learn.weighted.estimator import LONGEST_TRAIN, WeightedMaps
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 from unweight.learn.weighted.protocol_range import LOW_ANGLES, WeightingRange
-from unweight.learn.weighted.train_design import UNIFORM_SD, reach_of_design, with_uniform
+from unweight.learn.weighted.train_design import (
+    UNIFORM_SD,
+    reach_of_design,
+    reach_of_timings,
+    with_uniform,
+)
 from unweight.signals.variable_train import equivalent_train
 from unweight.signals.weighted import weighted_signal
 
@@ -113,3 +118,30 @@ def test_nothing_is_added_if_the_training_contained_such_trains() -> None:
     half = math.log(train.highest / train.lowest) / 2
     spread = (narrow.std / narrow.values)[..., 1][measured.inside]
     assert float(spread.median()) < UNIFORM_SD * half
+
+
+def test_the_range_of_an_assumed_time_between_inversions_is_added() -> None:
+    """With ln S of T1w as ln T1, its half range is known to be positive, and those of T2 and PD to be 0."""
+    cycles = (1.8, 3.0)
+    protocol = GRADIENT.protocol
+    others = tuple(
+        replace(protocol, repetition_time=torch.tensor([cycle], dtype=torch.float64)) for cycle in cycles
+    )
+    assumed = replace(GRADIENT, alternatives=others)
+
+    def ln_signal(measured: WeightedImageSet) -> torch.Tensor:
+        t1w = next(image.signal for image in measured.images if image.name == "T1w")[measured.inside]
+        return torch.stack(
+            [t1w.clamp(min=1e-6).log(), torch.zeros_like(t1w), torch.zeros_like(t1w)], dim=-1
+        )
+
+    assert reach_of_timings(examination((GRADIENT, T2W, FLUID)), ln_signal).tolist() == [0, 0, 0]
+    measured = examination((assumed, T2W, FLUID))
+    reach = reach_of_timings(measured, ln_signal)
+    assert reach[1] == reach[2] == 0 and reach[0] > 0.01
+    widened, known = PhysicsMaps()(measured), PhysicsMaps()(examination((GRADIENT, T2W, FLUID)))
+    assert widened.std is not None and known.std is not None
+    inside = measured.inside
+    assert bool((widened.std[inside][:, 0] >= known.std[inside][:, 0]).all())
+    assert float((widened.std[inside] / known.std[inside]).median(0).values[0]) > 1.001
+    torch.testing.assert_close(widened.values, known.values, equal_nan=True)

@@ -8,6 +8,9 @@ few milliseconds. The time between inversions is then what was measured in all o
 with N_y and N_z phase-encoding steps, partial Fourier P, accelerations R and E excitations in a train
 (`EchoTrainLength`), or with N as `NumberOfKSpaceTrajectories` gives it (DICOM PS3.3, C.8.13.3). Trains
 whose middle is at the centre of k-space need TR ≥ TI + τ E / 2, with τ between excitations.
+
+Where this is not possible but TI is known, a TR between the limits that are common in brain imaging is
+assumed. TI is never assumed: between 0.7 and 1.1 s the contrast of grey matter changes too much.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ LONGEST_SPACING = 0.05  # of the excitations of an MPRAGE [s]
 SHORTEST_TRAIN = 16  # excitations; fewer are the echoes of a multi-echo readout
 LONGEST_CYCLE = 6.0  # [s]
 LARGEST_RATIO = 2.0  # of two counts of trains that should agree
+COMMON_CYCLE = (1.7, 3.0)  # limits of what is assumed if the time between inversions is not known [s]
+LEAST_RANGE = 0.6  # between the limits, where the train leaves less room [s]
+REST = 0.01  # before and after a train [s]
 VENDOR_NAMES = (
     ("philips", " (Philips: the TFE shot interval and the inversion delay of the scan protocol)"),
     ("uih", " (UIH: the TR of the scan protocol)"),
@@ -120,6 +126,24 @@ def estimated_cycle(sidecar: Sidecar) -> EstimatedCycle | None:
         seconds=round(seconds, 4),
         source=f"AcquisitionDuration {duration:g} s over {trains:g} trains ({count})",
     )
+
+
+def assumed_cycle(sidecar: Sidecar) -> tuple[float, float] | None:
+    """Return the shortest and the longest common time between inversions with this TI and train [s].
+
+    None if TI or the time between excitations is absent, or if the train does not fit TI.
+
+    Raises:
+        InputError: A field is no number.
+    """
+    inversion, spacing = sidecar.number("InversionTime"), excitation_spacing(sidecar)
+    if not inversion or spacing is None:
+        return None
+    half = REST + (excitations_of_train(sidecar) or 0.0) * spacing / 2
+    if half > inversion:
+        return None
+    shortest = max(COMMON_CYCLE[0], inversion + half)
+    return round(shortest, 4), round(max(COMMON_CYCLE[1], shortest + LEAST_RANGE), 4)
 
 
 def advice_on_cycle(sidecar: Sidecar) -> str:

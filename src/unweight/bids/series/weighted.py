@@ -3,8 +3,9 @@
 TR, TE and TI are not required by BIDS; here they are, and what is absent is asked for by its name. TR of an
 MPRAGE runs from inversion to inversion (`RepetitionTimePreparation`, else `RepetitionTime`), and
 `RepetitionTimeExcitation` is then the time between excitations. Where a scanner writes the time between
-excitations as `RepetitionTime`, that between inversions is computed from other fields, or asked for
-(`series.inversion_cycle`).
+excitations as `RepetitionTime`, that between inversions is computed from other fields. If they are absent,
+a common value is assumed (`series.inversion_cycle`), and the weighting has the limits of what is common as
+alternatives.
 
 3-D turbo spin echoes refocus with low angles that vary along the train. Siemens and Philips write the
 nominal echo time of the centre of k-space, 0.25 to 0.6 s, and the contrast is that of a much shorter one,
@@ -12,13 +13,16 @@ which is estimated (`signals.variable_train`); GE writes the contrast-equivalent
 it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import degrees, pi
 from typing import final
+
+import torch
 
 from unweight.bids.series.inversion_cycle import (
     EstimatedCycle,
     advice_on_cycle,
+    assumed_cycle,
     estimated_cycle,
     excitation_spacing,
     excitations_of_train,
@@ -33,7 +37,7 @@ from unweight.bids.series.readout import (
 )
 from unweight.bids.sidecar import REPETITION_OF_INVERSION, Sidecar, Timing, timing_of
 from unweight.core.errors import MissingValue, MissingValuesError, ProtocolError
-from unweight.core.protocol import protocol_from_values
+from unweight.core.protocol import Protocol, protocol_from_values
 from unweight.core.weighting import TRAIN_OVER_ECHO, Readout, Weighting
 from unweight.signals.variable_train import EquivalentTrain, equivalent_train
 
@@ -83,9 +87,14 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
     """
     info = _with_given(sidecar, given)
     readout = given.readout or _readout(contrast, info)
-    cycle = None
+    cycle = assumed = None
     if readout is Readout.MPRAGE:
         info, cycle = _between_inversions(contrast, _without_excitations(info, given), given)
+        if cycle is not None:
+            assumed = assumed_cycle(_with_given(sidecar, replace(given, repetition_time=None)))
+        if assumed is not None:
+            info = info.with_fields({**info.fields, PREPARATION: round(sum(assumed) / 2, 4)})
+            cycle = None
     timing = timing_of(info)
     values = _needed(contrast, readout, timing, sidecar, cycle)
     if readout is Readout.MPRAGE:
@@ -105,7 +114,8 @@ def weighting_from(contrast: str, sidecar: Sidecar, given: GivenWeighting) -> We
         protocol = protocol_from_values(
             field_strength=timing.field_strength, **{name: [value] for name, value in values.items()}
         )
-        return Weighting(readout=readout, protocol=protocol)
+        alternatives = _alternatives(protocol, assumed or ())
+        return Weighting(readout=readout, protocol=protocol, alternatives=alternatives)
     except ProtocolError as error:
         raise ProtocolError(error.problem, remedy=error.remedy, path=sidecar.image) from error
 
@@ -128,6 +138,13 @@ def estimated_repetition(contrast: str, sidecar: Sidecar, given: GivenWeighting)
         return None
     info = _without_excitations(info, given)
     return estimated_cycle(info) if readout_repetition(info) else None
+
+
+def _alternatives(protocol: Protocol, cycles: tuple[float, ...]) -> tuple[Protocol, ...]:
+    """Return the protocol with other times between inversions [s]."""
+    return tuple(
+        replace(protocol, repetition_time=torch.tensor([cycle], dtype=torch.float64)) for cycle in cycles
+    )
 
 
 def _low_angles(echo_time: float, sidecar: Sidecar) -> EquivalentTrain | None:

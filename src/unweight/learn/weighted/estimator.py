@@ -31,7 +31,12 @@ from unweight.learn.weighted.features import NAMES, anchors_of, features_of
 from unweight.learn.weighted.protocol_range import WeightingRange
 from unweight.learn.weighted.slabs import rows_of
 from unweight.learn.weighted.task import N_MAPS, InputAdapter, answer_maps, unexplained
-from unweight.learn.weighted.train_design import UNIFORM_SD, reach_of_design, with_uniform
+from unweight.learn.weighted.train_design import (
+    UNIFORM_SD,
+    reach_of_design,
+    reach_of_timings,
+    with_uniform,
+)
 from unweight.signals.parameters import T1, T2
 
 RELATIVE_PD = ParameterSpec(
@@ -150,10 +155,11 @@ class WeightedMaps(Estimator[WeightedImageSet]):
         return replace(image, weighting=replace(full, protocol=protocol))
 
     def _reach_of_design(self, measured: WeightedImageSet) -> Float[Tensor, " maps"]:
-        """Return what unknown designs of trains add; 0 if the training contained such trains."""
+        """Return what unknown designs of trains, not contained in the training, and times add."""
+        timings = reach_of_timings(measured, self._free_values)
         if all(self.weightings.knows_design(image.name, image.weighting) for image in measured.images):
-            return torch.zeros(N_MAPS)
-        return reach_of_design(measured, self._free_values)
+            return timings
+        return torch.hypot(timings, reach_of_design(measured, self._free_values))
 
     def _free_values(self, measured: WeightedImageSet) -> Float[Tensor, "voxels maps"]:
         """Return the logarithms of the maps inside."""

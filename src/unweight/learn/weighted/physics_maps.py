@@ -22,7 +22,12 @@ from unweight.learn.training.conformal import GAUSSIAN, LEVEL
 from unweight.learn.weighted.estimator import FEWEST_IMAGES, N_AT_ONCE, SPECS, notes_of, without_signal
 from unweight.learn.weighted.features import anchors_of, features_of
 from unweight.learn.weighted.slabs import rows_of
-from unweight.learn.weighted.train_design import UNIFORM_SD, reach_of_design, with_uniform
+from unweight.learn.weighted.train_design import (
+    UNIFORM_SD,
+    reach_of_design,
+    reach_of_timings,
+    with_uniform,
+)
 from unweight.signals.parameters import T2
 
 LOWEST_R2 = 1 / T2.upper
@@ -54,7 +59,7 @@ class PhysicsMaps(Estimator[WeightedImageSet]):
     def __call__(self, measured: WeightedImageSet, /, progress: Progress | None = None) -> ParameterMaps:
         """Make the maps."""
         self.accept(measured)
-        design = reach_of_design(measured, _ln_maps)
+        design = torch.hypot(reach_of_design(measured, _ln_maps), reach_of_timings(measured, _ln_maps))
         columns = _columns(measured, progress)
         return _maps(measured, columns, design)
 

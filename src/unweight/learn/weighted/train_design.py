@@ -1,4 +1,4 @@
-"""What an unknown design of a train of low refocusing angles adds to the uncertainty of maps.
+"""What unknown timings of an image add to the uncertainty of maps.
 
 Where an image has such a train, whose angles are not in the header (`signals.variable_train`), the maps of
 some slices are used to change the image into what it would be at both ends of the equivalent echo time, and
@@ -6,20 +6,25 @@ the slices are mapped again as if nothing were changed. Half the difference of t
 h, its median over the brain, is the range of a uniform error that is added to the standard deviation (h/√3)
 and to an interval of level L (L·h), in quadrature. T2 is proportional to the echo time of T2w, so h of
 ln T2 is at least half the logarithm of the ratio of the two ends there.
+
+Where times of an inversion are assumed (`Weighting.alternatives`), the image is changed into what it would
+be with the extreme times, one after the other, and h is half the range of the maps.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unweight.core.errors import ProtocolError
 from unweight.core.examination import WeightedImageSet
+from unweight.core.weighting import completed
 from unweight.learn.weighted.task import N_MAPS
 from unweight.signals.variable_train import equivalent_train
-from unweight.signals.weighted import COLUMN, ln_decay
+from unweight.signals.weighted import COLUMN, ln_decay, weighted_signal
 
 N_PROBED = 4  # slices
 PLACE_OF_T2 = 1
@@ -39,19 +44,65 @@ def reach_of_design(
     none = torch.zeros(N_MAPS)
     if all(image.weighting.time("nominal_echo_time") is None for image in measured.images):
         return none
+    probe = _probe(measured)
+    if probe is None:
+        return none
+    theta = _theta(probe, ln_maps)
+    half = _half_range([_as_designed(probe, theta, end) for end in ("lowest", "highest")], ln_maps)
+    half[PLACE_OF_T2] = max(float(half[PLACE_OF_T2]), _range_of_t2w(measured))
+    return half
+
+
+def reach_of_timings(
+    measured: WeightedImageSet,
+    ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]],
+) -> Float[Tensor, " maps"]:
+    """Return h of ln T1, ln T2 and ln PD for assumed times of inversions; 0 where none was assumed.
+
+    Args:
+        measured: The examination.
+        ln_maps: Returns the logarithms of the maps inside of an examination.
+    """
+    total = torch.zeros(N_MAPS)
+    if not any(image.weighting.alternatives for image in measured.images):
+        return total
+    probe = _probe(measured)
+    if probe is None:
+        return total
+    theta = _theta(probe, ln_maps)
+    for place, image in enumerate(probe.images):
+        changed = list(_as_timed(probe, place, theta))
+        if image.weighting.alternatives and changed:
+            total = torch.hypot(total, _half_range(changed, ln_maps))
+    return total
+
+
+def _probe(measured: WeightedImageSet) -> WeightedImageSet | None:
+    """Return a few slices of an examination; None if no slice has brain."""
     layers = measured.inside.flatten(0, 1).any(0).nonzero()[:, 0]
     if not len(layers):
-        return none
+        return None
     places = torch.linspace(0, len(layers) - 1, 2 + N_PROBED).round().long()[1:-1]
     chosen = layers[torch.tensor(sorted(set(places.tolist())), device=layers.device)]
     images = (replace(image, signal=image.signal[:, :, chosen]) for image in measured.images)
-    probe = replace(measured, images=tuple(images), mask=measured.mask[:, :, chosen])
+    return replace(measured, images=tuple(images), mask=measured.mask[:, :, chosen])
+
+
+def _theta(
+    probe: WeightedImageSet, ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]]
+) -> Float[Tensor, "x y z 3"]:
     theta = torch.full((*probe.voxels, N_MAPS), torch.nan)
     theta[probe.inside.cpu()] = ln_maps(probe).float().cpu().exp()
-    low, high = (ln_maps(_as_designed(probe, theta, end)) for end in ("lowest", "highest"))
-    half = ((high - low).abs().nanmedian(0).values / 2).nan_to_num().cpu()
-    half[PLACE_OF_T2] = max(float(half[PLACE_OF_T2]), _range_of_t2w(measured))
-    return half
+    return theta
+
+
+def _half_range(
+    changed: Sequence[WeightedImageSet], ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]]
+) -> Float[Tensor, " maps"]:
+    """Return half the range of the maps of changed examinations, its median over the brain."""
+    maps = torch.stack([ln_maps(examination) for examination in changed])
+    wide = maps.amax(0) - maps.amin(0)
+    return (wide.nanmedian(0).values / 2).nan_to_num().cpu()
 
 
 def _range_of_t2w(measured: WeightedImageSet) -> float:
@@ -86,3 +137,20 @@ def _as_designed(measured: WeightedImageSet, theta: Float[Tensor, "x y z 3"], en
         ratio = (ln_decay(t1, t2, other) - ln_decay(t1, t2, row)).exp().nan_to_num(1.0)
         images.append(replace(image, signal=image.signal * ratio.to(image.signal)))
     return replace(measured, images=tuple(images))
+
+
+def _as_timed(
+    measured: WeightedImageSet, place: int, theta: Float[Tensor, "x y z 3"]
+) -> Iterator[WeightedImageSet]:
+    """Give the examination as if one image had been acquired with each of its alternative timings."""
+    image = measured.images[place]
+    t1, t2, pd = theta.unbind(-1)
+    before = weighted_signal(t1, t2, pd, completed(image.weighting)[0].row().float())
+    for protocol in image.weighting.alternatives:
+        try:
+            other = completed(replace(image.weighting, protocol=protocol))[0].row().float()
+        except ProtocolError:  # the assumed train does not fit
+            continue
+        ratio = (weighted_signal(t1, t2, pd, other) / before).nan_to_num(1.0)
+        changed = replace(image, signal=image.signal * ratio.to(image.signal))
+        yield replace(measured, images=(*measured.images[:place], changed, *measured.images[place + 1 :]))
