@@ -1,7 +1,7 @@
 """Accuracy of T1, T2 and PD for the protocols of known studies, as their headers give them, by simulation.
 
 For each protocol, the images of two heads that no training has seen are simulated and mapped with what
-`unweight maps` reads of their headers. 3-D turbo spin echoes are simulated with trains whose design is
+`unweight maps` reads of their headers. 3D turbo spin echoes are simulated with trains whose design is
 drawn (`signals.variable_train`), and mapped with the one that is assumed; a time between inversions that is
 not in the header likewise. A cell is the mean absolute error and, in parentheses, the coverage of the 90 %
 interval, over pure voxels.
@@ -116,22 +116,22 @@ GALLERY = (
         },
     ),
     Study(
-        "3-D examination, Siemens (OpenNeuro ds007135)",
+        "3D examination, Siemens (OpenNeuro ds007135)",
         "sidecars of T2w and FLAIR; T1w typical",
         {"T1w": mprage(2.3, 0.9, 0.00298, 9), "T2w": turbo(3.2, 0.455), "FLAIR": turbo(5.0, 0.475, 1.81)},
     ),
     Study(
-        "3-D FLAIR, Philips (OpenNeuro ds004910)",
+        "3D FLAIR, Philips (OpenNeuro ds004910)",
         "sidecar of FLAIR; T1w typical",
         {"T1w": mprage(2.3, 0.9, 0.0042, 8), "FLAIR": turbo(4.8, 0.295648, 1.65)},
     ),
     Study(
-        "3-D FLAIR, Siemens (OpenNeuro ds005270)",
+        "3D FLAIR, Siemens (OpenNeuro ds005270)",
         "sidecars",
         {"T1w": mprage(2.0, 1.1, 0.00263, 9), "FLAIR": turbo(4.0, 0.466, 2.5)},
     ),
     Study(
-        "3-D FLAIR, Philips, TR of the inversion not in the header (OpenNeuro ds004910)",
+        "3D FLAIR, Philips, TR of the inversion not in the header (OpenNeuro ds004910)",
         "sidecars, TI typical",
         {
             "T1w": {**readout_only(0.0085684, 0.004154, 8, 140), "InversionTime": 0.9},
@@ -162,7 +162,7 @@ GALLERY = (
         },
     ),
     Study(
-        "clinical, 3 T, MPRAGE and 2-D turbo spin echo",
+        "clinical, 3 T, MPRAGE and 2D turbo spin echo",
         "typical values",
         {
             "T1w": mprage(2.3, 0.9, 0.003, 9),

@@ -362,7 +362,7 @@ def test_what_cannot_be_mapped_is_refused() -> None:
     refused = [
         (magnitude, ProtocolError, "needs the phase, and these are magnitude volumes"),
         (nowhere, ProtocolError, "needs the field strength, which is unknown"),
-        (replace(acquisition, affine=None), ProtocolError, "3-D images with an affine"),
+        (replace(acquisition, affine=None), ProtocolError, "3D images with an affine"),
         (replace(acquisition, affine=sheared), UsageError, "voxel axes are not orthogonal"),
         (replace(acquisition, protocol=timeless), ProtocolError, "susceptibility needs echo_time"),
     ]

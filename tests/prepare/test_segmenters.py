@@ -185,7 +185,7 @@ def test_what_a_failing_program_said_is_said(
         ("write(numbers - 1, image.affine)", "unknown labels: -1"),
         ("write(numbers * 0, image.affine)", "found no brain"),
         ("write(numbers, np.diag([1, 1, 1, 1.0]) + 500 * np.eye(4, k=3))", "found no brain"),
-        ("write(np.stack([numbers] * 2, -1), image.affine)", "not 3-D instead of a label image"),
+        ("write(np.stack([numbers] * 2, -1), image.affine)", "not 3D instead of a label image"),
         (
             'os.makedirs(os.path.dirname(wanted), exist_ok=True); open(wanted, "w").write("?" * 400)',
             "NIfTI",

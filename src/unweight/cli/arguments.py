@@ -229,7 +229,7 @@ INPUTS = argument(
     metavar="INPUT",
     nargs="+",
     type=Path,
-    help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D)",
+    help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4D or several 3D)",
 )
 TE = argument(
     "--te",

@@ -86,7 +86,7 @@ COMMANDS = {
         module="unweight.cli.regions",
         summary="mean, SD and median of maps in each region of a label image",
         arguments=(
-            argument("maps", metavar="MAP", nargs="+", type=Path, help="3-D NIfTI files"),
+            argument("maps", metavar="MAP", nargs="+", type=Path, help="3D NIfTI files"),
             argument(
                 "--labels",
                 required=True,

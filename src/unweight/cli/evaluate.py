@@ -243,7 +243,7 @@ def _score_own_map(data: SusceptibilityData, metrics: MetricChoice) -> Evaluatio
         if volume.data.ndim != 3:
             raise InputError(
                 f"has {volume.data.ndim} dimensions instead of 3",
-                remedy="Give a single 3-D volume.",
+                remedy="Give a single 3D volume.",
                 path=volume.grid.path,
             )
     mask = read_mask(data.chi_mask, chi.grid)

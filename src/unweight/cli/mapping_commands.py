@@ -37,7 +37,7 @@ ECHOES = (
         metavar="INPUT",
         nargs="*",
         type=Path,
-        help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4-D or several 3-D); "
+        help="BIDS dataset, folder of DICOM or NIfTI, or NIfTI files (one 4D or several 3D); "
         "alternatively use --mag",
     ),
     CHOSEN_SERIES,

@@ -13,7 +13,7 @@ SEGMENT = Command(
             metavar="IMAGE",
             nargs="+",
             type=Path,
-            help="3-D NIfTI images of heads: T1w, T2w, FLAIR, magnitude of a gradient echo, T1 map",
+            help="3D NIfTI images of heads: T1w, T2w, FLAIR, magnitude of a gradient echo, T1 map",
         ),
         OUT,
         argument(

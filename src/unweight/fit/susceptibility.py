@@ -187,7 +187,7 @@ def _facts(
         )
     if acquisition.affine is None or len(acquisition.voxels) != 3:
         raise ProtocolError(
-            "susceptibility needs 3-D images with an affine matrix",
+            "susceptibility needs 3D images with an affine matrix",
             remedy="Give NIfTI files with a valid header, or pass affine=.",
         )
     times = acquisition.protocol.require("echo_time", "susceptibility")

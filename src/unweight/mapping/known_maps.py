@@ -106,7 +106,7 @@ class KnownMaps:
             if volume.data.ndim != 3:
                 raise InputError(
                     f"has {volume.data.ndim} dimensions instead of 3",
-                    remedy="Give a single 3-D volume.",
+                    remedy="Give a single 3D volume.",
                     path=path,
                 )
             values = volume.data.real

@@ -146,7 +146,7 @@ def read_files(source: MapSource, mask: Path | None, subject: str | None) -> Rea
         if volume.data.ndim != 3 or volume.data.is_complex():
             raise InputError(
                 "is complex or does not have three dimensions",
-                remedy="Give a map that is a single 3-D volume of real numbers.",
+                remedy="Give a map that is a single 3D volume of real numbers.",
                 path=path,
             )
         grids.append(volume.grid)

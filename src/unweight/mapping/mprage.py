@@ -306,7 +306,7 @@ class MprageMapper(SeriesMapper[FoundImages, Series]):
             if volume.data.ndim != 3:
                 raise InputError(
                     f"has {volume.data.ndim} dimensions instead of 3",
-                    remedy="Give a single 3-D volume.",
+                    remedy="Give a single 3D volume.",
                     path=path,
                 )
             known[name] = volume.data.float()

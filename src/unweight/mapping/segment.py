@@ -57,7 +57,7 @@ MM3_PER_ML = 1000.0
 LEVELS = 5  # from a file to the root of its dataset
 IN_MEMORY = Path("image")  # stands where messages name a file
 NOT_ALLOWED = re.compile(r"[^0-9A-Za-z]")
-ALGORITHM = "3-D U-Net trained on simulated images of random contrast, within a brain mask ({mask})"
+ALGORITHM = "3D U-Net trained on simulated images of random contrast, within a brain mask ({mask})"
 
 
 @final
@@ -192,7 +192,7 @@ class ImageSegmenter:
         """Segment an image in a file.
 
         Raises:
-            InputError: It is no 3-D image, or there is no brain in it.
+            InputError: It is no 3D image, or there is no brain in it.
         """
         volume = one_volume(path, "an image")
         mask = None if self.options.mask is None else read_mask(self.options.mask, volume.grid)

@@ -62,7 +62,7 @@ def _is_count(value: object) -> bool:
 def convolution(
     n_in: int, n_out: int, *, size: int = 3, stride: int = 1, generator: torch.Generator
 ) -> nn.Conv2d:
-    """Return a 2-D convolution that keeps the image size at stride 1 (zeros outside)."""
+    """Return a 2D convolution that keeps the image size at stride 1 (zeros outside)."""
     empty = nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, device="meta")
     layer = empty.to_empty(device=generator.device)
     _draw(layer, n_in * size * size, generator)

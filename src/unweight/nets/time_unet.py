@@ -4,7 +4,7 @@
 
 J. Ho et al., Denoising diffusion probabilistic models, NeurIPS 2020: group normalisation, attention at the
 coarser levels, the embedding of the time added inside every block. The default sizes are those of the
-MONAI 2-D tutorial network that S. Wang et al., qMRI Diffusor, arXiv 2407.16477, most probably used.
+MONAI 2D tutorial network that S. Wang et al., qMRI Diffusor, arXiv 2407.16477, most probably used.
 
 TimeUNetConfig(in_channels=10, out_channels=3) has 18,513,667 parameters.
 """

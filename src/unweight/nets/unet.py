@@ -1,4 +1,4 @@
-"""The 2-D U-Net: an image is halved level by level, then doubled again beside what each level saw.
+"""The 2D U-Net: an image is halved level by level, then doubled again beside what each level saw.
 
 O. Ronneberger et al., U-Net, MICCAI 2015, in the form of J. Ho et al., DDPM, NeurIPS 2020: pre-activated
 residual blocks, n on the way down and n + 1 on the way up of each level, each of the latter joined with

@@ -1,4 +1,4 @@
-"""A small 3-D U-Net, for smooth maps of a whole volume in little time.
+"""A small 3D U-Net, for smooth maps of a whole volume in little time.
 
 Blocks of 2x2x2 voxels become eight channels first (W. Shi et al., CVPR 2016), so that nothing is computed
 at the full resolution. Then O. Cicek et al., 3D U-Net, MICCAI 2016, with group normalisation (Y. Wu and
@@ -28,7 +28,7 @@ GROUP_CHANNELS = 8
 @final
 @dataclass(frozen=True, kw_only=True)
 class VolumeUNetConfig:
-    """What a 3-D U-Net is made of.
+    """What a 3D U-Net is made of.
 
     Attributes:
         in_channels: Channels of the volume.
@@ -173,7 +173,7 @@ class VolumeUNet(nn.Module):
 def _convolution(
     n_in: int, n_out: int, *, size: int = 3, stride: int = 1, generator: torch.Generator
 ) -> nn.Conv3d:
-    """Return a 3-D convolution with the starting weights of `layers.convolution`."""
+    """Return a 3D convolution with the starting weights of `layers.convolution`."""
     empty = nn.Conv3d(n_in, n_out, size, stride=stride, padding=size // 2, device="meta")
     layer = empty.to_empty(device=generator.device)
     with torch.no_grad():

@@ -211,7 +211,7 @@ def _structures(numbers: Float[Tensor, "*voxels"], program: str) -> UInt8[Tensor
     """Translate FreeSurfer's numbers."""
     if numbers.ndim != 3:
         raise InputError(
-            f"{program} wrote an image that is not 3-D instead of a label image",
+            f"{program} wrote an image that is not 3D instead of a label image",
             remedy=f"Check the version of {program}.",
         )
     result, place = torch.unique(numbers, return_inverse=True)

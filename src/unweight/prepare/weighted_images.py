@@ -444,7 +444,7 @@ def _given_mask(path: Path, grid: Grid) -> Bool[Tensor, "x y z"]:
     volume: Volume = open_volume(path)
     values = volume.data.float()
     if values.ndim != 3:
-        raise InputError("is not a single 3-D volume", remedy="Give a 3-D mask.", path=path)
+        raise InputError("is not a single 3D volume", remedy="Give a 3D mask.", path=path)
     result = values > 0
     if not volume.grid.same_as(grid):
         result = resampled_mask(result, _lattice(volume.grid), _lattice(grid))

@@ -334,7 +334,7 @@ METHODS = (
         weights="brain-segmentation",
         score="+dice",
         trainable="unweight.learn.segmentation.any_contrast:SEGMENTATION_METHOD",
-        algorithm="3-D U-Net for tissues, lateral ventricles and deep grey nuclei",
+        algorithm="3D U-Net for tissues, lateral ventricles and deep grey nuclei",
         reference="Billot et al., Med Image Anal 86:102789, 2023",
         card="Tissues, lateral ventricles and deep grey nuclei, left and right, in a head image of any "
         "contrast.",
@@ -357,7 +357,7 @@ METHODS = (
         weights="brain-mask",
         score="+dice",
         trainable="unweight.learn.brain_mask.method:MASK_METHOD",
-        algorithm="3-D U-Net for the signed distance to the surface of the brain",
+        algorithm="3D U-Net for the signed distance to the surface of the brain",
         reference="Hoopes et al., NeuroImage 260:119474, 2022",
         card="Signed distance to the surface of the brain in a head image of any contrast, for brain "
         "masks.",

@@ -1,4 +1,4 @@
-"""Turbo spin echo with long trains of varying low refocusing angles, as in 3-D images (SPACE, CUBE, VISTA).
+"""Turbo spin echo with long trains of varying low refocusing angles, as in 3D images (SPACE, CUBE, VISTA).
 
 Below 180° part of the magnetisation lies along the field for part of the train, where it decays with T1
 instead of T2. Every path of magnetisation that ends in the echo at the nominal time T spends some time t

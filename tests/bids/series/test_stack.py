@@ -171,7 +171,7 @@ def test_a_mask_on_the_same_grid(tmp_path: Path) -> None:
     for data, problem in (
         (ramp(4, 3, 3), "voxels"),
         (0 * ramp(4, 3, 2), "0 everywhere"),
-        (ramp(4, 3, 2, 2), "3-D volume"),
+        (ramp(4, 3, 2, 2), "3D volume"),
     ):
         write_nifti(mask, data)
         with pytest.raises(InputError, match=problem):

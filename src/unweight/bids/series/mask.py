@@ -33,7 +33,7 @@ def read_mask(path: Path, grid: Grid, every: int = 1) -> Bool[Tensor, "x y z"]:
     alike = open_grid(path).same_as(grid)
     volume = open_volume(path, every=every if alike else 1)
     if volume.data.ndim != 3:
-        raise InputError("is not a single 3-D volume", remedy="Give a 3-D mask.", path=path)
+        raise InputError("is not a single 3D volume", remedy="Give a 3D mask.", path=path)
     mask = _inside(volume, path)
     if not alike:
         turned = turned_onto(mask, volume.grid, grid)

@@ -7,7 +7,7 @@ excitations as `RepetitionTime`, that between inversions is computed from other 
 a common value is assumed (`series.inversion_cycle`), and the weighting has the limits of what is common as
 alternatives.
 
-3-D turbo spin echoes refocus with low angles that vary along the train. Siemens and Philips write the
+3D turbo spin echoes refocus with low angles that vary along the train. Siemens and Philips write the
 nominal echo time of the centre of k-space, 0.25 to 0.6 s, and the contrast is that of a much shorter one,
 which is estimated (`signals.variable_train`); GE writes the contrast-equivalent echo time, which is used as
 it is.
@@ -50,7 +50,7 @@ FIELDS = {
     "flip_angle": "FlipAngle",
 }
 PREPARATION = "RepetitionTimePreparation"
-LOW_ANGLES = (0.2, 0.8)  # [s] echo times that are the nominal ones of trains of low angles, in 3-D images
+LOW_ANGLES = (0.2, 0.8)  # [s] echo times that are the nominal ones of trains of low angles, in 3D images
 
 
 @final

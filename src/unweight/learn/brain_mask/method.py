@@ -203,7 +203,7 @@ class MaskMethod(HeadMethod):
             )
 
     def network(self, recipe: MaskRecipe, generator: torch.Generator) -> VolumeUNet:
-        """Return a 3-D U-Net."""
+        """Return a 3D U-Net."""
         return VolumeUNet(recipe.network, generator=generator)
 
     def task(self, network: nn.Module, recipe: MaskRecipe, base: BaseNetwork | None) -> Task:

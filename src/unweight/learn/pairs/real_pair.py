@@ -86,7 +86,7 @@ def real_pair(subject: PairedSubject, fit: SusceptibilityFit | None = None) -> P
     acquisition, echo = _with_brain(series.acquisition)
     mask, affine = acquisition.mask, acquisition.affine
     if mask is None or affine is None or mask.ndim != 3:
-        raise InputError("is not a single 3-D volume", path=series.files[0])
+        raise InputError("is not a single 3D volume", path=series.files[0])
     affine = affine.double()
     home = _Home(
         echo=PlacedImage(values=echo, affine=affine),

@@ -51,9 +51,9 @@ class PhysicsMaps(Estimator[WeightedImageSet]):
         """
         if len(measured.images) < FEWEST_IMAGES or len(measured.voxels) != 3:
             raise ProtocolError(
-                f"{FEWEST_IMAGES} or more 3-D images are required; given: {len(measured.images)} of shape "
+                f"{FEWEST_IMAGES} or more 3D images are required; given: {len(measured.images)} of shape "
                 f"{tuple(measured.voxels)}",
-                remedy="Give two or three 3-D volumes.",
+                remedy="Give two or three 3D volumes.",
             )
 
     def __call__(self, measured: WeightedImageSet, /, progress: Progress | None = None) -> ParameterMaps:

@@ -95,7 +95,7 @@ class ContrastPrior:
         echo_spacing: Of the trains of T2w and FLAIR [s].
         fluid_null: TI of FLAIR over the one that nulls fluid [1].
         mprage_inversion_time: Shortest TI of an MPRAGE [s].
-        low_angles: Probability that T2w, and independently FLAIR, is a 3-D turbo spin echo with a long
+        low_angles: Probability that T2w, and independently FLAIR, is a 3D turbo spin echo with a long
             train of low refocusing angles.
         nominal_echo_time: From the excitation to the centre of k-space in such a train [s].
         low_angle_t2w_repetition_time: TR of T2w with such a train [s].
