@@ -118,7 +118,7 @@ def test_heads_of_the_test_part_are_in_no_training(tmp_path: Path) -> None:
         (["--phantom", "."], "real phantoms need --phantom-version"),
         (["--datasets"], "no data to evaluate"),
         (["--seeds", "0"], "--seeds 0"),
-        (["--brainweb-dir", "."], "holds no BrainWeb head"),
+        (["--brainweb-dir", "."], "contains no BrainWeb head"),
         (["--datasets", "--brain", "nothing.nii.gz"], "nothing.nii.gz"),
     ],
 )

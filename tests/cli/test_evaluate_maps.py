@@ -70,4 +70,4 @@ def test_heads_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str],
         str(tmp_path),
     ]
     assert main(words) == 2
-    assert "holds no BrainWeb head" in capsys.readouterr().err
+    assert "contains no BrainWeb head" in capsys.readouterr().err

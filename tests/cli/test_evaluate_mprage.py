@@ -230,7 +230,7 @@ def test_real_people(
         (("--n-subjects", "0"), "--n-subjects 0"),
         (("--datasets", "healthy", "--n-subjects", "131"), "healthy has no 131 subjects"),
         (("--methods", "gan"), "there are no weights called mprage-gan"),
-        (("--brainweb-dir", "."), "holds no BrainWeb head"),
+        (("--brainweb-dir", "."), "contains no BrainWeb head"),
     ],
 )
 def test_what_does_not_apply_is_refused(

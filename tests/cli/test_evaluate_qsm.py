@@ -173,7 +173,7 @@ def test_series_are_not_one_map(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "--truth, --chi-mask cannot be used with `evaluate t1`",
         ),
         (["maps", "--methods", "vsharp+tkd"], "`evaluate maps` has no method called vsharp+tkd"),
-        (["qsm", "--brainweb-dir", "."], "holds no BrainWeb head"),
+        (["qsm", "--brainweb-dir", "."], "contains no BrainWeb head"),
     ],
 )
 def test_what_does_not_apply_is_refused(

@@ -126,7 +126,7 @@ def test_a_call_with_an_old_spelling_runs(tmp_path: Path, capsys: CAPTURE) -> No
     assert main(["phantom", str(tmp_path), "--version", "2"]) == 2  # nothing there
     printed = capsys.readouterr().err
     assert "unweight phantom: --version is now called --phantom-version" in printed
-    assert "holds no T1map" in printed
+    assert "contains no T1map" in printed
     assert parse(["phantom", "maps", "--version=1"]).version == 1
 
 

@@ -130,7 +130,7 @@ def test_new_maps_take_the_old_table_away(demo: Path, tmp_path: Path) -> None:
 
 def test_messages(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["phantom", str(tmp_path), "--version", "1"]) == 2
-    assert "holds no T1map written by unweight" in capsys.readouterr().err
+    assert "contains no T1map written by unweight" in capsys.readouterr().err
     maps = tmp_path / "maps"
     shutil.copytree(demo / "maps", maps)
     image = maps / "sub-phantom" / "anat" / "sub-phantom_PDmap.nii.gz"

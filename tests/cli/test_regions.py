@@ -117,7 +117,7 @@ def test_unusable_images_are_refused(
     negative = save(tmp_path / "negative.nii", np.full(shape, -1, dtype=np.int16))
     assert "invalid labels in 768 voxels, such as -1" in refusal([t1, "--labels", negative], capsys)
     empty = save(tmp_path / "empty.nii", np.zeros(shape, dtype=np.int16))
-    assert "empty.nii: holds no region, only 0" in refusal([t1, "--labels", empty], capsys)
+    assert "empty.nii: contains no regions, only 0" in refusal([t1, "--labels", empty], capsys)
     moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))
     said = refusal([moved, "--labels", labels], capsys)
     assert "moved.nii: is at a different position than sub-01_dseg.nii.gz" in said and "one grid" in said

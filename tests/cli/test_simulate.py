@@ -105,4 +105,4 @@ def test_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", str(tmp_path), "--slices", "2", "--contrast", "megre"]) == 2
     assert "--slices cannot be used with megre" in capsys.readouterr().err
     assert main(["simulate", str(tmp_path), "--brainweb-dir", str(tmp_path)]) == 2
-    assert "holds no BrainWeb head" in capsys.readouterr().err
+    assert "contains no BrainWeb head" in capsys.readouterr().err

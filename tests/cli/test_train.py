@@ -261,7 +261,7 @@ def test_another_training_is_not_mixed_in(tmp_path: Path, capsys: pytest.Capture
         (["--slabs", "0"], "--slabs 0"),
         (["--minutes", "-1"], "--minutes -1"),
         (["--minutes", "1", "--steps", "5"], "cannot be combined"),
-        (["--brainweb-dir", "nowhere"], "holds no BrainWeb head"),
+        (["--brainweb-dir", "nowhere"], "contains no BrainWeb head"),
         (["--from", "nowhere"], "there are no weights called t1-resnet"),
     ],
 )

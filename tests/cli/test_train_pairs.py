@@ -277,7 +277,7 @@ def test_structures_of_real_people_are_learned_from_labels(
         (T1W_UNET, ("--n-subjects", "-1", "1"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--n-subjects", "4", "0"), "at least 1 for training and 1 for validation"),
         (T1W_UNET, ("--slabs", "7"), "is trained on subjects, not on slabs"),
-        (T1W_UNET, ("--brainweb-dir", "nowhere"), "holds no BrainWeb head"),
+        (T1W_UNET, ("--brainweb-dir", "nowhere"), "contains no BrainWeb head"),
         (T1W_UNET, ("--ti", "0.1", "0.5", "2", "--tr", "3"), "Omit the inversion times"),
     ],
 )

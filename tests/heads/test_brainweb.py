@@ -101,7 +101,7 @@ def test_other_labels_and_names_are_refused(tmp_path: Path) -> None:
         read_brainweb(tmp_path / "head.mnc")
     with pytest.raises(InputError, match="cannot be read"):
         read_brainweb(tmp_path / "subject08_crisp_v.mnc.gz")
-    with pytest.raises(InputError, match="holds no BrainWeb head"):
+    with pytest.raises(InputError, match="contains no BrainWeb head"):
         find_brainweb(tmp_path / "nowhere")
     assert find_brainweb(tmp_path) == (path,)
 

@@ -58,7 +58,7 @@ def find_brainweb(folder: Path) -> tuple[Path, ...]:
     )
     if not paths:
         raise InputError(
-            "holds no BrainWeb head (subjectNN_crisp_v.mnc.gz)",
+            "contains no BrainWeb head (subjectNN_crisp_v.mnc.gz)",
             remedy="Download them from BrainWeb (20 normal anatomical models, discrete).",
             path=folder,
         )

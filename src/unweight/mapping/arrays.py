@@ -37,9 +37,7 @@ def tensor_of(array: object) -> Tensor:
     try:
         values = array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
     except (TypeError, ValueError) as error:
-        raise InputError(
-            "an array that holds no numbers", remedy="Give a NumPy or PyTorch array."
-        ) from error
+        raise InputError("the array is not numeric", remedy="Give a NumPy or PyTorch array.") from error
     if values.is_floating_point() or values.is_complex():
         return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     return values.float()
@@ -95,7 +93,7 @@ def series_of_array(
     """
     if signal.ndim < 2:
         raise InputError(
-            f"an array of shape {tuple(signal.shape)} holds no series", remedy="Put the volumes last."
+            f"an array of shape {tuple(signal.shape)} is not a series", remedy="Put the volumes last."
         )
     n = signal.shape[-1]
     known = {name: _per_volume(value, n) for name, value in times.items() if value is not None}

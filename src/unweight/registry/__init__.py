@@ -91,7 +91,7 @@ def joined(total: Records, added: object) -> Records:
             raise ValueError(f"its {field.name} take the name {twice[0][-1]}, which there is already")
     joined = Records(**lists)
     if joined == total:
-        raise ValueError("it holds no records")
+        raise ValueError("it contains no records")
     return joined
 
 

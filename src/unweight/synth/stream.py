@@ -137,7 +137,7 @@ class SampleStream:
                 break
         else:
             raise UsageError(
-                f"{N_TRIES} slabs of {slab.subject} hold no water", remedy="Check the anatomies."
+                f"{N_TRIES} slabs of {slab.subject} contain no water", remedy="Check the anatomies."
             )
         return self._scanned(scene.to(self.device), scans, slab.subject, generator)
 

@@ -174,7 +174,7 @@ def test_plan(tmp_path: Path) -> None:
         WeightedPlan(sets=("moon",))
     with pytest.raises(UsageError, match="no data to evaluate"):
         WeightedPlan(sets=())
-    with pytest.raises(InputError, match="holds no BrainWeb head"):
+    with pytest.raises(InputError, match="contains no BrainWeb head"):
         list(WeightedPlan(heads=tmp_path).datasets())
     with pytest.raises(UsageError, match="a set called x with nothing in it"):
         Dataset(name="x", n_cases=0, make=internal_set(HEADS, 1, 1).make)

@@ -64,7 +64,7 @@ def test_a_damaged_table_is_said(image: Path, tmp_path: Path, content: bytes, me
         (-1.0, "contains invalid labels in 8 voxels, such as -1"),
         (np.nan, "has no finite value"),
         (2.0**25, "contains invalid labels"),
-        (0.0, "holds no region, only 0"),
+        (0.0, "contains no regions, only 0"),
     ],
 )
 def test_what_is_no_label_is_said(tmp_path: Path, value: float, message: str) -> None:

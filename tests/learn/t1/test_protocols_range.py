@@ -101,7 +101,7 @@ def test_round_trip() -> None:
     ids=["nothing", "too little", "empty"],
 )
 def test_a_card_without_it_is_refused(values: dict[str, tuple[float, float]]) -> None:
-    with pytest.raises(InputError, match="the card of the weights holds no range of protocols"):
+    with pytest.raises(InputError, match="the card of the weights contains no range of protocols"):
         range_from_plain(values)
 
 

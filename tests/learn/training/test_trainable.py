@@ -226,12 +226,12 @@ def test_messages() -> None:
     recipe = tiny(POSTERIOR)
     with pytest.raises(InputError, match="no valid calibration"):
         estimator_of(card(recipe, calibration={}), tensors(recipe))
-    with pytest.raises(InputError, match="the card of the weights holds no range of protocols"):
+    with pytest.raises(InputError, match="the card of the weights contains no range of protocols"):
         estimator_of(card(recipe, ranges={}), tensors(recipe))
     with pytest.raises(InputError, match="these weights are of another network"):
         estimator_of(card(recipe), tensors(tiny(RESNET)))
     with pytest.raises(InputError, match="cannot be read by this version"):
         estimator_of(card(recipe, recipe={}), tensors(recipe))
     for method in (RESNET, RIM):
-        with pytest.raises(InputError, match=f"the card of {method} holds no relative_sd of three maps"):
+        with pytest.raises(InputError, match=f"the card of {method} does not contain relative_sd"):
             estimator_of(card(tiny(method), calibration={"relative_sd": [0.1]}), tensors(tiny(method)))

@@ -85,7 +85,7 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
         card.write_text(card.read_text().replace('"t1-posterior"', '"t2-posterior"'))
     messages = {
         "card": "is not a model card: not JSON",
-        "tensors": "holds no tensors",
+        "tensors": "contains no tensors",
         "other": "is the card of t2-posterior, not of t1-posterior",
     }
     with pytest.raises(InputError, match=messages.get(damage, "is damaged, or does not match its card")):

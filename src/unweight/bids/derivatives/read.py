@@ -64,7 +64,7 @@ def find_maps(out_dir: Path, suffix: str) -> tuple[Path, ...]:
     ]
     if not paths:
         raise InputError(
-            f"holds no {suffix} written by unweight",
+            f"contains no {suffix} written by unweight",
             remedy="Compute the maps first, or give the folder they were written to.",
             path=out_dir,
         )

@@ -95,7 +95,7 @@ def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) ->
         )
     there = _found(numbers)
     if not there:
-        raise InputError("holds no region, only 0", remedy="Number the regions from 1.", path=labels)
+        raise InputError("contains no regions, only 0", remedy="Number the regions from 1.", path=labels)
     regions = sorted({*(named or ())} - {0})
     if regions and not {*there} & {*regions}:
         raise InputError(

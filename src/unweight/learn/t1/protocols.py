@@ -105,7 +105,7 @@ def range_from_plain(values: Mapping[str, Ends]) -> ProtocolRange:
         later = {name: values[name] for name in AFTER_THE_FIT if name in values}  # older cards lack them
         return ProtocolRange(**given, **later)
     except (KeyError, UsageError) as error:
-        raise InputError(f"the card of the weights holds no range of protocols: {error}") from error
+        raise InputError(f"the card of the weights contains no range of protocols: {error}") from error
 
 
 MATCH_TOLERANCE = 0.01

@@ -85,7 +85,7 @@ def _published(inference: InferenceOf, *, draws: bool = False, **fields: Any) ->
         if not draws:
             spread = calibration.get("relative_sd")
             if not isinstance(spread, list | tuple) or len(spread) != 3:
-                raise InputError(f"the card of {card.name} holds no relative_sd of three maps")
+                raise InputError(f"the card of {card.name} does not contain relative_sd of three maps")
         recipe = recipe_from_plain(card.recipe)
         used = inference(calibration, recipe)
         return image_estimator(network, recipe, used, card.ranges.get("repetition_time"))

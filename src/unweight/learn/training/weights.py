@@ -80,7 +80,7 @@ def load_weights(name: str, folder: Path | None = None) -> tuple[dict[str, Tenso
     try:
         tensors = load(content)
     except SafetensorError as error:
-        raise InputError("holds no tensors", remedy=remedy, path=str(path)) from error
+        raise InputError("contains no tensors", remedy=remedy, path=str(path)) from error
     broken = [key for key, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise InputError(f"has values that are not finite, in {broken[0]}", remedy=remedy, path=str(path))
