@@ -1,9 +1,10 @@
 """The Python API: lazy, the same files as the commands, arrays as well as files, errors with a remedy."""
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,22 @@ from unweight.cli.main import main
 from unweight.core.acquisition import Acquisition
 from unweight.core.errors import InputError, OutputError, UnweightError, UsageError
 from unweight.core.protocol import protocol_from_values
+from unweight.mapping.brain import MaskOptions
+from unweight.prepare.brain_finder import BrainFinder, FoundBrain
 
 REPETITION = ("RepetitionTimePreparation", "RepetitionTimeExcitation", "RepetitionTime")
 PNG = b"\x89PNG"
 Mapped = Callable[[Path, Path], unweight.MappedSeries]
+
+
+class WholeVolume(BrainFinder):
+    """Takes everything as brain."""
+
+    def in_images(self, images: Sequence[torch.Tensor], affine: torch.Tensor) -> FoundBrain:
+        return FoundBrain(mask=torch.ones(images[0].shape, dtype=torch.bool), how="all of it")
+
+    def in_echoes(self, magnitude: torch.Tensor, affine: torch.Tensor) -> FoundBrain:
+        return FoundBrain(mask=magnitude[..., 0] > 0, how="all of it")
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +250,48 @@ def test_weighted_arrays_and_named_files(study: Path) -> None:
         t1w=files["T1w"], t2w=str(files["T2w"]), flair=files["FLAIR"], method="physics"
     )
     assert torch.equal(named.value("T1").nan_to_num(), also.value("T1").nan_to_num())
+
+
+def test_the_method_of_the_brain_mask_is_an_option(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files and of arrays; the finder is replaced by one that takes the whole volume."""
+    asked = []
+
+    def whole(self: MaskOptions) -> BrainFinder:
+        asked.append((self.mask_method, self.mask_border))
+        return WholeVolume()
+
+    monkeypatch.setattr(MaskOptions, "finder", whole)
+    files = sorted((study / "routine" / "bids").rglob("anat/*_T?w.nii.gz"))
+    maps = unweight.map_weighted(files, method="physics", mask_method="network", mask_border=2.0)
+    assert asked == [("network", 2.0)]
+    assert maps.provenance.settings["BrainMask"] == "all of it"
+    spin = {"repetition_time": 0.6, "echo_time": 0.01, "readout": "spin-echo"}
+    turbo = {"repetition_time": 5.0, "echo_time": 0.1, "readout": "turbo-spin-echo"}
+    image = np.random.default_rng(0).uniform(1, 2, (8, 8, 4))
+    unweight.map_weighted(
+        t1w=unweight.WeightedScan(image=image, **spin),
+        t2w=unweight.WeightedScan(image=image, **turbo),
+        field_strength=3.0,
+        method="physics",
+        mask_method="network",
+    )
+    assert asked[1:] == [("network", 0.0)]
+    unweight.map_qsm(study / "gre", mask_method="network", mask_border=-1.0)
+    assert asked[2:] == [("network", -1.0)]
+    with pytest.raises(UsageError, match="cannot be combined"):
+        unweight.map_qsm(study / "gre", mask=study / "brain.nii.gz", mask_method="network", mask_border=1.0)
+
+
+def test_images_after_a_contrast_agent_are_accepted_on_demand(study: Path, tmp_path: Path) -> None:
+    anat = next((study / "routine" / "bids").rglob("anat"))
+    for path in anat.iterdir():
+        label = path.name.replace("_T1w", "_ce-gadolinium_T1w")
+        shutil.copy(path, tmp_path / label)
+    t1w, t2w = (next(tmp_path.glob(f"*_{name}.nii.gz")) for name in ("T1w", "T2w"))
+    with pytest.raises(InputError, match="contrast agent"):
+        unweight.map_weighted(t1w=t1w, t2w=t2w, method="physics")
+    maps = unweight.map_weighted(t1w=t1w, t2w=t2w, method="physics", contrast_agent=True)
+    assert bool(maps.usable.any())
 
 
 def test_phantom_of_maps_in_memory_and_on_disk(demo: Path, tmp_path: Path) -> None:  # noqa: F811

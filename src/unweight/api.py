@@ -20,6 +20,7 @@ from types import MappingProxyType
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.acquisition import SignalKind
 from unweight.mapping.arrays import Times, tensor_of
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.calls import (
     AnyPath,
     EchoCall,
@@ -239,6 +240,8 @@ def map_qsm(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
+    mask_method: str = "classical",
+    mask_border: float = 0.0,
     subject: str | None = None,
     background: str = "vsharp",
     inversion: str = "wtv",
@@ -261,6 +264,8 @@ def map_qsm(
         field_strength: [T]
         affine: Of an array; it tells the direction of the static field.
         mask: Brain mask, a file, or of an array another array; None to find the brain.
+        mask_method: `classical` or `network`, where there is no mask.
+        mask_border: How far outside the surface the mask of the network ends [mm].
         subject: Of a BIDS tree, which; of other images, what it is called.
         background: `vsharp`, `resharp`, `pdf`.
         inversion: `wtv`, `tv`, `rts`, `tkd`, `tikhonov`.
@@ -294,6 +299,7 @@ def map_qsm(
         bipolar="auto" if bipolar is None else "yes" if bipolar else "no",
         b0_direction=b0_direction,
         quality_limit=QsmOptions.quality_limit if quality_limit is None else quality_limit,
+        brain=MaskOptions(mask_method=mask_method, mask_border=mask_border),
         device=device,
     )
     if call.series.paths is not None:
@@ -312,6 +318,8 @@ def synthesise_mprage(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
+    mask_method: str = "classical",
+    mask_border: float = 0.0,
     subject: str | None = None,
     method: str = "auto",
     draws: int | None = None,
@@ -340,6 +348,8 @@ def synthesise_mprage(
         field_strength: [T]
         affine: Of an array.
         mask: Brain mask, a file, or of an array another array; None to find the brain.
+        mask_method: `classical` or `network`, where there is no mask.
+        mask_border: How far outside the surface the mask of the network ends [mm].
         subject: Of a BIDS tree, which; of other images, what it is called.
         method: `auto` (`unet`; `residual` for draws, `conditioned` for other protocols), `unet`,
             `residual`, `conditioned`, `gan`, `fastddpm`.
@@ -384,6 +394,7 @@ def synthesise_mprage(
         b0_direction=b0_direction,
         seed=seed,
         weights=path_of(weights),
+        brain=MaskOptions(mask_method=mask_method, mask_border=mask_border),
         device=device,
     )
     if of_files:
@@ -405,9 +416,13 @@ def map_weighted(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
+    mask_method: str = "classical",
+    mask_border: float = 0.0,
     reference: str | None = None,
     register: bool = True,
     n4: bool = False,
+    contrast_agent: bool = False,
+    series: Iterable[int] | None = None,
     subject: str | None = None,
     rec: str | None = None,
     method: str = "embedding",
@@ -417,16 +432,20 @@ def map_weighted(
     """Map T1, T2 and PD from routine T1w, T2w and FLAIR images: `unweight maps`.
 
     Args:
-        images: A BIDS tree, a folder of NIfTI, or files whose names end in their contrast.
+        images: A BIDS tree, a folder of DICOM or NIfTI, or files whose names end in their contrast.
         t1w: Instead: a file, or a `WeightedScan` with its timings, which an array needs.
         t2w: Likewise.
         flair: Likewise.
         field_strength: [T]
         affine: Of arrays, which are on one grid.
         mask: Brain mask, a file, or of arrays another array; None to find the brain.
+        mask_method: `classical` or `network`, where there is no mask.
+        mask_border: How far outside the surface the mask of the network ends [mm].
         reference: `t1w`, `t2w` or `flair`, on whose grid the maps lie; None for the first given.
         register: Whether files on other grids are registered, or resampled only.
         n4: Whether bias fields are removed from files first.
+        contrast_agent: Whether images after a contrast agent are accepted, where there are no others.
+        series: Numbers of the series of a folder of DICOM to choose from; None for all.
         subject: Of a BIDS tree, which; of other images, what it is called.
         rec: Label of `rec` in the names of the maps.
         method: `embedding`, `no-embedding`, `unet`, `pgan`, `physics`.
@@ -452,8 +471,11 @@ def map_weighted(
         rec=rec,
         method=method,
         weights=path_of(weights),
+        brain=MaskOptions(mask_method=mask_method, mask_border=mask_border),
         device=device,
+        contrast_agent=contrast_agent,
+        series=None if series is None else tuple(series),
     )
     if not call.in_memory:
         return map_files(options)
-    return map_array(options, call.examination(rec))
+    return map_array(options, call.examination(rec, options.brain))

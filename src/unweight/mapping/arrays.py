@@ -22,7 +22,7 @@ from unweight.core.errors import InputError, UsageError
 from unweight.core.examination import WeightedImage, WeightedImageSet
 from unweight.core.protocol import protocol_from_values
 from unweight.core.weighting import Weighting
-from unweight.prepare.brain_mask import find_brain
+from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrain
 from unweight.prepare.weighted_images import ReadExamination
 
 Times = float | Iterable[float]
@@ -124,6 +124,7 @@ def examination_of_arrays(
     affine: Float[Tensor, "4 4"] | None = None,
     mask: Bool[Tensor, "..."] | None = None,
     subject: str | None = None,
+    finder: BrainFinder | None = None,
 ) -> ReadExamination:
     """Return weighted images on one grid as an examination that was read.
 
@@ -134,6 +135,7 @@ def examination_of_arrays(
         affine: Voxel index to millimetres (RAS+); None for cubes of 1 mm whose third axis runs up.
         mask: The brain with its CSF; None to find it.
         subject: Label of the subject.
+        finder: Finds the brain, where there is no mask; None for the classical method.
 
     Raises:
         InputError: Shapes do not agree, or there is no brain to find.
@@ -149,18 +151,17 @@ def examination_of_arrays(
     x, y, z = next(iter(shapes.values()))
     turn = turn_of(matrix, (x, y, z))
     signals = {name: turn.apply(image.float()) for name, image in images.items()}
-    size = turn.affine[:3, :3].norm(dim=0).tolist()
     brain = (
-        find_brain(tuple(signals.values()), (size[0], size[1], size[2]))
+        (finder or ClassicalBrain()).in_images(tuple(signals.values()), turn.affine)
         if mask is None
-        else turn.apply(mask)
+        else FoundBrain(mask=turn.apply(mask), how="given")
     )
     examination = WeightedImageSet(
         images=tuple(
             WeightedImage(name=name, weighting=weightings[name], signal=signal)
             for name, signal in signals.items()
         ),
-        mask=brain,
+        mask=brain.mask,
         field_strength=field_strength,
         affine=turn.affine,
     )
@@ -178,11 +179,12 @@ def examination_of_arrays(
             "MagneticFieldStrength": field_strength,
             "Reference": next(iter(images)),
             "Registered": {},
-            "BrainMask": "segmented by intensity and shape" if mask is None else "given",
+            "BrainMask": brain.how,
             "BiasFieldCorrection": "none",
         },
         acquired={"MagneticFieldStrength": field_strength},
-        notes=(),
+        notes=brain.remarks,
+        remarks=brain.remarks,
     )
 
 

@@ -25,6 +25,7 @@ from unweight.mapping.arrays import (
     series_of_array,
     tensor_of,
 )
+from unweight.mapping.brain import MaskOptions
 from unweight.mapping.inputs import SeriesInput
 from unweight.mapping.series import Found, MappedSeries, MappingOptions, Read, map_found, map_read
 from unweight.mapping.weighted import WeightedInput, WeightedOptions
@@ -34,6 +35,7 @@ from unweight.signals.parameters import T1
 MEGRE = "MEGRE"
 IN_MEMORY = Path("array")  # stands where options name files
 NO_IMAGE = WeightedInput()
+DEFAULT_MASK = MaskOptions()
 Images = object  # a path, several, or an array of NumPy or PyTorch
 
 
@@ -354,11 +356,12 @@ class WeightedCall:
             subject=None if in_tree else subject,
         )
 
-    def examination(self, rec: str | None = None) -> ReadExamination:
+    def examination(self, rec: str | None = None, brain: MaskOptions = DEFAULT_MASK) -> ReadExamination:
         """Return arrays as an examination that was read.
 
         Args:
             rec: Label of `rec` in the names of the maps.
+            brain: How the brain is found, where there is no mask.
 
         Raises:
             UsageError: The field strength or a timing is not given.
@@ -373,6 +376,7 @@ class WeightedCall:
             affine=affine_of(self.affine),
             mask=mask_of(self.mask),
             subject=None if self.subject is None else bare_label(self.subject),
+            finder=None if self.mask is not None else brain.finder(),
         )
         return replace(read, entities=read.entities if rec is None else {**read.entities, "rec": rec})
 
