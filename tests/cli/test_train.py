@@ -125,6 +125,8 @@ def test_steps_slabs_and_a_warm_start(tmp_path: Path) -> None:
     assert train(tmp_path / "two", *words) == 0
     second = load_weights("t1-resnet", tmp_path / "two")[1]
     assert (first.seed, second.recipe["n_slabs"], second.recipe["plan"]["n_steps"]) == (3, 5, 12)
+    assert "Training started from other weights" not in first.trained_on
+    assert f"(SHA-256 {first.sha256[:12]}, trained for" in second.trained_on
 
 
 def test_weights_are_compared_on_the_same_slabs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,8 @@ def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
         )
     if trained is not None:
         tensors, card = trained
+        if start is not None:
+            card = replace(card, trained_on=f"{card.trained_on} {_continued(start[1])}")
         save_weights(options.out, tensors, card, half=True)
         _summarise(screen, load_weights(card.name, options.out)[1], options.out, source)
         if options.compare_with is not None:
@@ -146,6 +148,13 @@ def _train(options: TrainOptions, source: TrainingSource, began: float) -> int:
     if rank.rank == 0:
         data.discard()
     return 0
+
+
+def _continued(card: Card) -> str:
+    """Return a sentence about the weights that a training started from."""
+    n_steps = card.recipe.get("plan", {}).get("n_steps")
+    steps = f", trained for {n_steps} steps" if n_steps else ""
+    return f"Training started from other weights of this network (SHA-256 {card.sha256[:12]}{steps})."
 
 
 def _folder(where: str) -> Path | None:
