@@ -44,13 +44,14 @@ def test_what_is_missing_is_asked_for_at_once_and_then_mapped(tmp_path: Path, ca
     bare = replace(
         FLAIR, tags={name: value for name, value in FLAIR.tags.items() if name != "InversionTime"}
     )
-    folder = write_exam(tmp_path / "exam", [PHILIPS, T2W, bare])
+    timeless = {name: value for name, value in PHILIPS.tags.items() if name != "InversionTime"}
+    folder = write_exam(tmp_path / "exam", [replace(PHILIPS, tags=timeless), T2W, bare])
     call = ["maps", str(folder), "-o", str(tmp_path / "out"), *WORDS]
     assert main(call) == 2
     said = capsys.readouterr().err
-    assert "--t1w-tr S" in said and "--flair-ti S" in said and str(folder) in said
+    assert "--t1w-ti S" in said and "--flair-ti S" in said and str(folder) in said
     assert main(["validate", str(folder)]) == 1
-    assert "needs --t1w-tr S" in capsys.readouterr().out
+    assert "needs --t1w-tr S --t1w-ti S" in capsys.readouterr().out
 
 
 def test_series_restrict_the_choice(tmp_path: Path, capsys: CAPTURE) -> None:

@@ -1,5 +1,7 @@
 """The weights that come with the package: there, whole, and as good as their cards say."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -71,33 +73,44 @@ def test_draws_spread_as_the_intervals_say() -> None:
     assert 0.85 < float((spread / relative).median()) < 1.15
 
 
-def simulated(readout: str) -> SimulatedImages:
-    """Return a slice of a head with normal tissue, by the usual protocols."""
+DRAWS = (5, 6, 7, 8)  # of normal tissue
+
+
+def simulated(readout: str) -> Iterator[SimulatedImages]:
+    """Give slices of a head with normal tissue of several people, by the usual protocols."""
     head = procedural_head(
         seeded_generator(0, "shipped"),
         shape=(360, 432, 4),
         voxel_mm=(0.5,) * 3,
         centre_mm=(0.0, -16.0, 16.0),
     )
-    tissue = TissuePrior(short=None).draw(seeded_generator(5), 3.0)
     scans = routine_contrasts() if readout == "spin echo" else (mprage(), *routine_contrasts()[1:])
-    return examine(head, (2, 2, 4), tissue, scans, seeded_generator(3))
+    for seed in DRAWS:
+        tissue = TissuePrior(short=None).draw(seeded_generator(seed), 3.0)
+        yield examine(head, (2, 2, 4), tissue, scans, seeded_generator(3))
 
 
 @pytest.mark.parametrize("readout", ["spin echo", "mprage"])
 def test_maps_of_a_simulated_head_are_far_better_than_voxel_by_voxel(readout: str) -> None:
-    """Median errors below 15, 8 and 4 %, and tissues in their order; voxel by voxel they are 18 to 29 %."""
-    made = simulated(readout)
-    mask, estimator = made.examination.mask, load_estimator(MAPS)[0]
-    maps, alone = estimator(made.examination), PhysicsMaps()(made.examination)
-    error, before = ((one.values / made.truth - 1)[mask].abs().median(0).values for one in (maps, alone))
-    assert bool((error < torch.tensor([0.15, 0.08, 0.04])).all()) and bool((error < 0.7 * before).all())
-    assert maps.lower is not None and maps.upper is not None
-    held = ((maps.lower <= made.truth) & (made.truth <= maps.upper))[mask].float().mean(0)
+    """Median errors, their means over people, below 15, 8 and 4 %; voxel by voxel they are 17 to 80 %."""
+    estimator = load_estimator(MAPS)[0]
+    errors, before, held = [], [], []
+    for made in simulated(readout):
+        mask = made.examination.mask
+        maps, alone = estimator(made.examination), PhysicsMaps()(made.examination)
+        for kept, one in ((errors, maps), (before, alone)):
+            kept.append((one.values / made.truth - 1)[mask].abs().median(0).values)
+        assert maps.lower is not None and maps.upper is not None
+        inside = (maps.lower <= made.truth) & (made.truth <= maps.upper)
+        held.append(inside[mask].float().mean(0))
+        t1 = [
+            float(maps.value("T1")[made.share(name) > 0.98].median())
+            for name in ("white_matter", "grey_matter", "csf")
+        ]
+        assert t1 == sorted(t1) and t1[2] > 3.5
+    error, alone_error = torch.stack(errors).mean(0), torch.stack(before).mean(0)
+    assert bool((error < torch.tensor([0.15, 0.08, 0.04])).all())
+    assert bool((error < 0.7 * alone_error).all())
     # Of a single head, whose errors go together.
-    assert float(held.min()) > 0.6 and float(held.mean()) > 0.8
-    t1 = [
-        float(maps.value("T1")[made.share(name) > 0.98].median())
-        for name in ("white_matter", "grey_matter", "csf")
-    ]
-    assert t1 == sorted(t1) and t1[2] > 3.5
+    coverage = torch.stack(held).mean(0)
+    assert float(coverage.min()) > 0.6 and float(coverage.mean()) > 0.8

@@ -19,7 +19,7 @@ def test_figures_are_those_of_the_benchmark() -> None:
 
 def test_a_note_only_where_an_image_is_absent_and_figures_only_for_these_weights() -> None:
     assert note_on_fewer_images(("T1w", "T2w", "FLAIR"), "maps") == ""
-    assert "6.6 / 6.8 %" in note_on_fewer_images(("T1w", "T2w"), "maps")
-    assert "69 and 86 %" in note_on_fewer_images(("T1w", "FLAIR"), "maps")
+    assert "5.4 / 5.2 %" in note_on_fewer_images(("T1w", "T2w"), "maps")
+    assert "82 % of voxels" in note_on_fewer_images(("T1w", "FLAIR"), "maps")
     for weights in ("", "maps-unet"):
         assert "not been measured" in note_on_fewer_images(("T1w", "T2w"), weights)

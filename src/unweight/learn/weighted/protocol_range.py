@@ -13,7 +13,7 @@ from unweight.core.examination import WeightedImageSet
 from unweight.core.seeding import seeded_generator
 from unweight.core.weighting import Weighting
 from unweight.learn.weighted.slabs import draw_training_scans
-from unweight.synth.protocols.prior import ContrastPrior
+from unweight.synth.protocols.prior import ContrastPrior, fluid_null
 from unweight.synth.simulate_weighted import weighting_of
 
 Ends = tuple[float, float]
@@ -28,6 +28,7 @@ FIELD = "field_strength"
 N_DRAWS = 3000
 TOLERANCE = 0.05
 FIELD_TOLERANCE = 0.15
+NULL_TOLERANCE = 1.25  # of TI over the one that nulls fluid
 
 
 @final
@@ -119,6 +120,9 @@ class WeightingRange:
                     "`unweight train maps`.",
                 )
 
+        if contrast == "FLAIR" and kind.endswith(LOW_ANGLES):
+            _check_null(weighting, name)
+
     def ends_of(self, contrast: str, weighting: Weighting, timing: str) -> Ends:
         """Return the smallest and the largest of a timing in the training [s].
 
@@ -141,6 +145,20 @@ class WeightingRange:
 def kind_of(contrast: str, weighting: Weighting) -> str:
     """Return contrast and readout; a train of low angles is a readout of its own."""
     return f"{contrast} {weighting.readout if weighting.time(NOMINAL) is None else LOW_ANGLES}"
+
+
+def _check_null(weighting: Weighting, name: str) -> None:
+    """Refuse a FLAIR whose TI is far from the one that nulls fluid: its preparation is another."""
+    values = (weighting.time(timing) for timing in ("inversion_time", "repetition_time", "readout_time"))
+    inversion, cycle, end = (value or 0.0 for value in values)
+    null = fluid_null(cycle, end)
+    low, high = ContrastPrior().fluid_null
+    if not low / NULL_TOLERANCE * null <= inversion <= high * NULL_TOLERANCE * null:
+        raise ProtocolError(
+            f"TI of the FLAIR is {inversion:g} s, but at TR {cycle:g} s fluid is nulled at {null:.2g} s; a "
+            f"FLAIR with a T2 preparation or several inversions is not modelled by {name}",
+            remedy="Check TI and TR (in seconds), or omit the FLAIR.",
+        )
 
 
 def trained_range(prior: ContrastPrior | None = None) -> WeightingRange:

@@ -197,6 +197,17 @@ def with_drawn_design(scan: Scan, generator: torch.Generator) -> Scan:
     return replace(scan, protocol=protocol)
 
 
+def fluid_null(repetition_time: float, train_end: float) -> float:
+    """Return the TI at which fluid is nulled [s].
+
+    Args:
+        repetition_time: From inversion to inversion [s].
+        train_end: From the excitation to the last echo [s].
+    """
+    left = math.exp(-(repetition_time - train_end) / FLUID_T1)
+    return FLUID_T1 * math.log(2 / (1 + left))
+
+
 def draw_mprage(field_strength: float, generator: torch.Generator, shortest_inversion: float = 0.7) -> Scan:
     """Draw an MPRAGE: 96 to 256 excitations of 5° to 15°, 5 to 10 ms apart.
 
@@ -301,8 +312,7 @@ def _draw_flair(prior: ContrastPrior, field: float, generator: torch.Generator) 
 def _near_null(
     prior: ContrastPrior, repetition_time: float, train_end: float, generator: torch.Generator
 ) -> float:
-    left = math.exp(-(repetition_time - train_end) / FLUID_T1)
-    return FLUID_T1 * math.log(2 / (1 + left)) * draw_uniform(prior.fluid_null, generator)
+    return fluid_null(repetition_time, train_end) * draw_uniform(prior.fluid_null, generator)
 
 
 def _has_low_angles(prior: ContrastPrior, generator: torch.Generator) -> bool:
