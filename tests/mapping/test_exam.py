@@ -52,24 +52,18 @@ def test_a_turbo_spin_echo_exam_is_mapped_without_its_3d_flair(
     assert left.contrast == "FLAIR" and "TR" in left.reason
 
 
-def test_what_a_scanner_does_not_write_is_asked_for(
-    shared_data: Callable[[str], Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("exam", "fitness", "options"),
+    [("philips", Fitness.INCOMPLETE, "--t1w-tr S --t1w-ti S"), ("uih", Fitness.READY, "")],
+)
+def test_what_a_scanner_does_not_write_is_asked_for_or_assumed(
+    shared_data: Callable[[str], Path], tmp_path: Path, exam: str, fitness: Fitness, options: str
 ) -> None:
-    choice = choice_of(shared_data, tmp_path, "philips", {})
+    choice = choice_of(shared_data, tmp_path, exam, {})
     check_choice(choice)
-    assert choice.assessments["T1w"].fitness is Fitness.INCOMPLETE
-    assert choice.assessments["T1w"].options == "--t1w-tr S --t1w-ti S"
-    full = choice_of(shared_data, tmp_path, "philips", {"T1w": MPRAGE_TIMES})
-    assert full.assessments["T1w"].fitness is Fitness.READY
-
-
-def test_a_missing_time_between_inversions_is_assumed(
-    shared_data: Callable[[str], Path], tmp_path: Path
-) -> None:
-    choice = choice_of(shared_data, tmp_path, "uih", {})
-    check_choice(choice)
-    assert choice.assessments["T1w"].fitness is Fitness.READY
-    full = choice_of(shared_data, tmp_path, "uih", {"T1w": MPRAGE_TIMES})
+    assert choice.assessments["T1w"].fitness is fitness
+    assert choice.assessments["T1w"].options == options
+    full = choice_of(shared_data, tmp_path, exam, {"T1w": MPRAGE_TIMES})
     assert full.assessments["T1w"].fitness is Fitness.READY
 
 

@@ -4,7 +4,7 @@ Of the images re-synthesised from the maps, with one free gain per image and sli
 sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
 `implausible`. PD is relative: CSF has 1.
 
-Trains of low refocusing angles, whose design is not in the header, add to the intervals (`train_design`),
+Trains of low refocusing angles, whose design is not in the header, add to the intervals (`unknown_timings`),
 unless the training contained such trains.
 
 A signal of a turbo spin echo depends on TR and the end of the train by their difference alone. Trains
@@ -31,7 +31,7 @@ from unweight.learn.weighted.features import NAMES, anchors_of, features_of
 from unweight.learn.weighted.protocol_range import WeightingRange
 from unweight.learn.weighted.slabs import rows_of
 from unweight.learn.weighted.task import N_MAPS, InputAdapter, answer_maps, unexplained
-from unweight.learn.weighted.train_design import (
+from unweight.learn.weighted.unknown_timings import (
     UNIFORM_SD,
     reach_of_design,
     reach_of_timings,

@@ -22,7 +22,7 @@ from unweight.learn.training.conformal import GAUSSIAN, LEVEL
 from unweight.learn.weighted.estimator import FEWEST_IMAGES, N_AT_ONCE, SPECS, notes_of, without_signal
 from unweight.learn.weighted.features import anchors_of, features_of
 from unweight.learn.weighted.slabs import rows_of
-from unweight.learn.weighted.train_design import (
+from unweight.learn.weighted.unknown_timings import (
     UNIFORM_SD,
     reach_of_design,
     reach_of_timings,

@@ -15,7 +15,7 @@ from unweight.learn.training.trainable import load_estimator
 from unweight.learn.weighted.estimator import LONGEST_TRAIN, WeightedMaps
 from unweight.learn.weighted.physics_maps import PhysicsMaps
 from unweight.learn.weighted.protocol_range import LOW_ANGLES, WeightingRange
-from unweight.learn.weighted.train_design import (
+from unweight.learn.weighted.unknown_timings import (
     UNIFORM_SD,
     reach_of_design,
     reach_of_timings,

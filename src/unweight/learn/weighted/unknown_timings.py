@@ -1,11 +1,11 @@
 """What unknown timings of an image add to the uncertainty of maps.
 
-Where an image has such a train, whose angles are not in the header (`signals.variable_train`), the maps of
-some slices are used to change the image into what it would be at both ends of the equivalent echo time, and
-the slices are mapped again as if nothing were changed. Half the difference of the logarithms of these maps,
-h, its median over the brain, is the range of a uniform error that is added to the standard deviation (h/√3)
-and to an interval of level L (L·h), in quadrature. T2 is proportional to the echo time of T2w, so h of
-ln T2 is at least half the logarithm of the ratio of the two ends there.
+Where an image has a train of low refocusing angles, which are not in the header (`signals.variable_train`),
+the maps of some slices are used to change the image into what it would be at both ends of the equivalent
+echo time, and the slices are mapped again as if nothing were changed. Half the difference of the logarithms
+of these maps, h, its median over the brain, is the range of a uniform error that is added to the standard
+deviation (h/√3) and to an interval of level L (L·h), in quadrature. T2 is proportional to the echo time of
+T2w, so h of ln T2 is at least half the logarithm of the ratio of the two ends there.
 
 Where times of an inversion are assumed (`Weighting.alternatives`), the image is changed into what it would
 be with the extreme times, one after the other, and h is half the range of the maps, the 80th percentile
@@ -47,11 +47,11 @@ def reach_of_design(
     none = torch.zeros(N_MAPS)
     if all(image.weighting.time("nominal_echo_time") is None for image in measured.images):
         return none
-    probe = _probe(measured)
-    if probe is None:
+    probed = _probed(measured, ln_maps)
+    if probed is None:
         return none
-    theta = _theta(probe, ln_maps)
-    half = _half_range([_as_designed(probe, theta, end) for end in ("lowest", "highest")], ln_maps, 0.5)
+    wide = _range([_as_designed(*probed, end) for end in ("lowest", "highest")], ln_maps)
+    half = (wide.nanmedian(0).values / 2).nan_to_num().cpu()
     half[PLACE_OF_T2] = max(float(half[PLACE_OF_T2]), _range_of_t2w(measured))
     return half
 
@@ -67,50 +67,41 @@ def reach_of_timings(
         ln_maps: Returns the logarithms of the maps inside of an examination.
     """
     total = torch.zeros(N_MAPS)
-    if not any(image.weighting.alternatives for image in measured.images):
+    places = [place for place, image in enumerate(measured.images) if image.weighting.alternatives]
+    probed = _probed(measured, ln_maps) if places else None
+    if probed is None:
         return total
-    probe = _probe(measured)
-    if probe is None:
-        return total
-    theta = _theta(probe, ln_maps)
-    for place, image in enumerate(probe.images):
-        changed = list(_as_timed(probe, place, theta))
-        if image.weighting.alternatives and changed:
-            total = torch.hypot(total, _half_range(changed, ln_maps, MOST))
+    for place in places:
+        changed = list(_as_timed(*probed, place))
+        if changed:
+            wide = _range(changed, ln_maps)
+            thin = wide[:: 1 + len(wide) // MOST_RANKED]
+            total = torch.hypot(total, (thin.nanquantile(MOST, dim=0) / 2).nan_to_num().cpu())
     return total
 
 
-def _probe(measured: WeightedImageSet) -> WeightedImageSet | None:
-    """Return a few slices of an examination; None if no slice has brain."""
+def _probed(
+    measured: WeightedImageSet, ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]]
+) -> tuple[WeightedImageSet, Float[Tensor, "x y z 3"]] | None:
+    """Return a few slices of an examination, and their maps; None if no slice has brain."""
     layers = measured.inside.flatten(0, 1).any(0).nonzero()[:, 0]
     if not len(layers):
         return None
     places = torch.linspace(0, len(layers) - 1, 2 + N_PROBED).round().long()[1:-1]
     chosen = layers[torch.tensor(sorted(set(places.tolist())), device=layers.device)]
     images = (replace(image, signal=image.signal[:, :, chosen]) for image in measured.images)
-    return replace(measured, images=tuple(images), mask=measured.mask[:, :, chosen])
-
-
-def _theta(
-    probe: WeightedImageSet, ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]]
-) -> Float[Tensor, "x y z 3"]:
+    probe = replace(measured, images=tuple(images), mask=measured.mask[:, :, chosen])
     theta = torch.full((*probe.voxels, N_MAPS), torch.nan)
     theta[probe.inside.cpu()] = ln_maps(probe).float().cpu().exp()
-    return theta
+    return probe, theta
 
 
-def _half_range(
-    changed: Sequence[WeightedImageSet],
-    ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]],
-    share: float,
-) -> Float[Tensor, " maps"]:
-    """Return half the range of the maps of changed examinations, a quantile over the brain."""
+def _range(
+    changed: Sequence[WeightedImageSet], ln_maps: Callable[[WeightedImageSet], Float[Tensor, "voxels maps"]]
+) -> Float[Tensor, "voxels maps"]:
+    """Return the range of the maps of changed examinations."""
     maps = torch.stack([ln_maps(examination) for examination in changed])
-    wide = maps.amax(0) - maps.amin(0)
-    if share == 0.5:
-        return (wide.nanmedian(0).values / 2).nan_to_num().cpu()
-    thin = wide[:: 1 + len(wide) // MOST_RANKED]
-    return (thin.nanquantile(share, dim=0) / 2).nan_to_num().cpu()
+    return maps.amax(0) - maps.amin(0)
 
 
 def _range_of_t2w(measured: WeightedImageSet) -> float:
@@ -148,7 +139,7 @@ def _as_designed(measured: WeightedImageSet, theta: Float[Tensor, "x y z 3"], en
 
 
 def _as_timed(
-    measured: WeightedImageSet, place: int, theta: Float[Tensor, "x y z 3"]
+    measured: WeightedImageSet, theta: Float[Tensor, "x y z 3"], place: int
 ) -> Iterator[WeightedImageSet]:
     """Give the examination as if one image had been acquired with each of its alternative timings."""
     image = measured.images[place]
