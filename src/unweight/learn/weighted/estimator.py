@@ -4,8 +4,8 @@ Of the images re-synthesised from the maps, with one free gain per image and sli
 sensitivity taken out, what is left over says where the three images contradict the maps: such voxels are
 `implausible`. PD is relative: CSF has 1.
 
-Trains of low refocusing angles, whose design is not in the header, add to the intervals (`unknown_timings`),
-unless the training contained such trains.
+Trains of low refocusing angles, whose design is not in the header, add to the intervals
+(`unknown_timings`), unless the training contained such trains.
 
 A signal of a turbo spin echo depends on TR and the end of the train by their difference alone. Trains
 longer than those of the training are therefore presented to the network with both reduced alike, as far as
