@@ -242,7 +242,7 @@ def _recipe(preset: str, widths: tuple[int, ...], plan: TrainingPlan, patch: int
     return Recipe(
         method="brain-mask",
         preset=preset,
-        slabs=AnyContrast(),
+        slabs=AnyContrast(routine=0.4, texture=0.06),
         n_slabs=4,
         patch=patch,
         network=VolumeUNetConfig(in_channels=1, out_channels=1, widths=widths),
