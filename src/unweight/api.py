@@ -20,7 +20,7 @@ from types import MappingProxyType
 from unweight.bids.series.weighted import CONTRASTS
 from unweight.core.acquisition import SignalKind
 from unweight.mapping.arrays import Times, tensor_of
-from unweight.mapping.brain import MaskOptions
+from unweight.mapping.brain import MaskOptions, is_auto
 from unweight.mapping.calls import (
     AnyPath,
     EchoCall,
@@ -92,7 +92,7 @@ def map_t1(
         echo_time: Likewise [s].
         readout_time: From excitation to the last echo of a spin-echo train [s].
         affine: Of an array.
-        mask: A file, or of an array another array; not 0 where to work.
+        mask: A file, or of an array another array, not 0 where to work; or `auto`, for the brain.
         signed: Whether the images keep their sign; None for what files say, and by the sign of an array.
         subject: Of a BIDS tree, which; of other images, what it is called.
         method: `auto`, `posterior`, `ml`, `resnet`, `rim`, `diffusor`.
@@ -164,7 +164,7 @@ def map_t2(
         images: Path, paths or array, echoes last.
         echo_time: One per echo [s].
         affine: Of an array.
-        mask: A file, or of an array another array; not 0 where to work.
+        mask: A file, or of an array another array, not 0 where to work; or `auto`, for the brain.
         subject: Of a BIDS tree, which; of other images, what it is called.
         method: `epg`, with stimulated echoes; `nonlinear`, `log-linear`, `arlo`, one exponential; `auto`:
             `epg` for four echoes or more of an evenly spaced train, else `nonlinear`.
@@ -217,7 +217,7 @@ def map_r2star(
         images: Path, paths or array, echoes last; of complex numbers the magnitude is used.
         echo_time: One per echo [s].
         affine: Of an array.
-        mask: A file, or of an array another array; not 0 where to work.
+        mask: A file, or of an array another array, not 0 where to work; or `auto`, for the brain.
         subject: Of a BIDS tree, which; of other images, what it is called.
         method: `log-linear`, `arlo`, `nonlinear`.
         noise_sd: Noise of one channel, where it is known.
@@ -240,7 +240,7 @@ def map_qsm(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
-    mask_method: str = "classical",
+    mask_method: str = "network",
     mask_border: float = 0.0,
     subject: str | None = None,
     background: str = "vsharp",
@@ -263,8 +263,8 @@ def map_qsm(
         echo_time: One per echo [s].
         field_strength: [T]
         affine: Of an array; it tells the direction of the static field.
-        mask: Brain mask, a file, or of an array another array; None to find the brain.
-        mask_method: `classical` or `network`, where there is no mask.
+        mask: Brain mask, a file, or of an array another array; None or `auto` to find the brain.
+        mask_method: `network` or `classical`, where there is no mask.
         mask_border: How far outside the surface the mask of the network ends [mm].
         subject: Of a BIDS tree, which; of other images, what it is called.
         background: `vsharp`, `resharp`, `pdf`.
@@ -283,7 +283,11 @@ def map_qsm(
     """
     call = EchoCall(
         series=SeriesCall(
-            images=images, times={"echo_time": echo_time}, affine=affine, mask=mask, subject=subject
+            images=images,
+            times={"echo_time": echo_time},
+            affine=affine,
+            mask=None if is_auto(mask) else mask,
+            subject=subject,
         ),
         phase=phase,
         field_strength=field_strength,
@@ -318,7 +322,7 @@ def synthesise_mprage(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
-    mask_method: str = "classical",
+    mask_method: str = "network",
     mask_border: float = 0.0,
     subject: str | None = None,
     method: str = "auto",
@@ -347,8 +351,8 @@ def synthesise_mprage(
         flip_angle: [degrees]; likewise.
         field_strength: [T]
         affine: Of an array.
-        mask: Brain mask, a file, or of an array another array; None to find the brain.
-        mask_method: `classical` or `network`, where there is no mask.
+        mask: Brain mask, a file, or of an array another array; None or `auto` to find the brain.
+        mask_method: `network` or `classical`, where there is no mask.
         mask_border: How far outside the surface the mask of the network ends [mm].
         subject: Of a BIDS tree, which; of other images, what it is called.
         method: `auto` (`unet`; `residual` for draws, `conditioned` for other protocols), `unet`,
@@ -373,7 +377,9 @@ def synthesise_mprage(
     """
     times = {"echo_time": echo_time, "repetition_time": repetition_time, "flip_angle": flip_angle}
     call = EchoCall(
-        series=SeriesCall(images=images, times=times, affine=affine, mask=mask, subject=subject),
+        series=SeriesCall(
+            images=images, times=times, affine=affine, mask=None if is_auto(mask) else mask, subject=subject
+        ),
         phase=phase,
         field_strength=field_strength,
         phase_range=phase_range,
@@ -416,7 +422,7 @@ def map_weighted(
     field_strength: float | None = None,
     affine: object = None,
     mask: object = None,
-    mask_method: str = "classical",
+    mask_method: str = "network",
     mask_border: float = 0.0,
     reference: str | None = None,
     register: bool = True,
@@ -438,8 +444,8 @@ def map_weighted(
         flair: Likewise.
         field_strength: [T]
         affine: Of arrays, which are on one grid.
-        mask: Brain mask, a file, or of arrays another array; None to find the brain.
-        mask_method: `classical` or `network`, where there is no mask.
+        mask: Brain mask, a file, or of arrays another array; None or `auto` to find the brain.
+        mask_method: `network` or `classical`, where there is no mask.
         mask_border: How far outside the surface the mask of the network ends [mm].
         reference: `t1w`, `t2w` or `flair`, on whose grid the maps lie; None for the first given.
         register: Whether files on other grids are registered, or resampled only.
@@ -460,7 +466,7 @@ def map_weighted(
         scans=dict(zip(CONTRASTS, (t1w, t2w, flair), strict=True)),
         field_strength=field_strength,
         affine=affine,
-        mask=mask,
+        mask=None if is_auto(mask) else mask,
         subject=subject,
     )
     options = replace(

@@ -155,6 +155,11 @@ def series_range(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def mask_file(text: str) -> Path | None:
+    """Read the file of a brain mask; `auto` is as if none was given."""
+    return None if text == "auto" else Path(text)
+
+
 def methods_help(family: str, default: str = "") -> str:
     """Return the help of `--method`: what each method of a family is, those of one kind together.
 
@@ -249,8 +254,8 @@ FIELD = argument(
 MASK = argument(
     "--mask",
     type=Path,
-    metavar="FILE",
-    help="mask, NIfTI on the same grid; nonzero inside",
+    metavar="FILE|auto",
+    help="mask, NIfTI on the same grid, nonzero inside; or auto: the brain, found by a network",
 )
 CHOSEN_SERIES = argument(
     "--series",
@@ -314,9 +319,9 @@ DEVICE = argument(
 MASK_METHOD = argument(
     "--mask-method",
     choices=offered("mask"),
-    default="classical",
-    help="how the brain mask is computed where none is given: threshold and morphology (classical, the "
-    "default), or a network for images of any contrast (network)",
+    default="network",
+    help="how the brain mask is computed where none is given: by a network for images of any contrast "
+    "(network, the default), or by threshold and morphology (classical)",
 )
 MASK_BORDER = argument(
     "--mask-border",
@@ -331,6 +336,12 @@ MASK_WEIGHTS = argument(
     type=Path,
     metavar="DIR",
     help="with --mask-method network: folder of other weights, as `unweight train brain-mask` writes them",
+)
+BRAIN_MASK = argument(
+    "--mask",
+    type=mask_file,
+    metavar="FILE",
+    help="brain mask; default, or auto: computed from the images",
 )
 MASKING = (MASK_METHOD, MASK_BORDER, MASK_WEIGHTS)
 NO_FIGURES = flag("--no-figures", help="do not write figures")
@@ -367,7 +378,7 @@ EXAMINATION = (
     ),
     *(item for contrast in WEIGHTED for item in weighted_arguments(contrast)),
     FIELD,
-    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
+    BRAIN_MASK,
     *MASKING,
     argument(
         "--reference",

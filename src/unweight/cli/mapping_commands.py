@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unweight.cli.arguments import (
+    BRAIN_MASK,
     CHOSEN_SERIES,
     DEVICE,
     EXAMINATION,
@@ -102,7 +103,7 @@ COMPLEX_SERIES = (
     ),
     OUT,
     TE,
-    argument("--mask", type=Path, metavar="FILE", help="brain mask; default: computed from the images"),
+    BRAIN_MASK,
     *MASKING,
     SUBJECTS,
     SUBJECT,

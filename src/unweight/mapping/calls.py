@@ -25,7 +25,7 @@ from unweight.mapping.arrays import (
     series_of_array,
     tensor_of,
 )
-from unweight.mapping.brain import MaskOptions
+from unweight.mapping.brain import MaskOptions, is_auto, with_brain_mask
 from unweight.mapping.inputs import SeriesInput
 from unweight.mapping.series import Found, MappedSeries, MappingOptions, Read, map_found, map_read
 from unweight.mapping.weighted import WeightedInput, WeightedOptions
@@ -128,7 +128,7 @@ class SeriesCall:
         images: A path, paths or an array, volumes last.
         times: Timings by the names of `Protocol` [s]; flip angles [degrees].
         affine: Of an array.
-        mask: A file beside files, an array beside an array.
+        mask: A file beside files, an array beside an array; or `auto`, for the brain.
         subject: Of a BIDS tree, which; of other images, what it is called.
     """
 
@@ -177,16 +177,17 @@ class SeriesCall:
         """Return an array as a series that was read."""
         degrees = values_of(self.times.get("flip_angle"))
         angles = None if degrees is None else tuple(math.radians(angle) for angle in degrees)
-        return series_of_array(
+        series = series_of_array(
             signal,
             {**self.times, "flip_angle": angles},
             suffix=suffix,
             kind=kind,
             field_strength=field_strength,
             affine=affine_of(self.affine),
-            mask=mask_of(self.mask),
+            mask=None if is_auto(self.mask) else mask_of(self.mask),
             subject=None if self.subject is None else bare_label(self.subject),
         )
+        return with_brain_mask(series) if is_auto(self.mask) else series
 
 
 @final

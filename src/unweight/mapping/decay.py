@@ -276,7 +276,7 @@ class DecayMapper(SeriesMapper[FoundImages, Series]):
         without_phase = (
             _without_phase(images_found) if isinstance(images_found, FoundSeries) else images_found
         )
-        series = self.images.read(without_phase, ("echo_time",))
+        series = self.images.read_masked(without_phase, ("echo_time",))
         self.train.known.check(series, TRAIN_MAPS, "t2")
         return replace(series, sources=(*series.sources, *self.train.known.sources(series.root)))
 

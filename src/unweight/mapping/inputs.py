@@ -11,6 +11,7 @@ from unweight.bids.series.overrides import ProtocolOverrides
 from unweight.bids.series.phase import AS_RECOGNISED, PhaseScaling
 from unweight.core.acquisition import SignalKind
 from unweight.core.errors import MissingValue, MissingValuesError, NoTimingError, UsageError
+from unweight.mapping.brain import is_auto, with_brain_mask
 
 VALUES = {
     name: MissingValue(field=field, of="these images", option=option)
@@ -71,7 +72,7 @@ class SeriesInput:
         echo_time: One for all, or one per volume [s].
         readout_time: From excitation to the last refocused echo [s].
         flip_angle: Of the excitation; one for all, or one per volume [degrees].
-        mask: A NIfTI file on the same grid, not 0 where to work.
+        mask: A NIfTI file on the same grid, not 0 where to work; or `auto`, for the brain.
         series: Numbers of the series of a folder of DICOM.
         subjects: Of a BIDS tree, without `sub-`; None for all.
         subject: What the subject of images outside a BIDS tree is called; None for what their names tell.
@@ -127,7 +128,7 @@ class SeriesInput:
             readout_time=self.readout_time,
             flip_angle=self.flip_angle,
             kind=kind,
-            mask=self.mask,
+            mask=None if is_auto(self.mask) else self.mask,
             phase=self._phase(),
             field_strength=self.field_strength,
             series=self.series,
@@ -188,6 +189,16 @@ class SeriesInput:
         if series.root is not None:
             raise _names_no_subject(series.files[0])
         return replace(series, entities=self._renamed(series.entities))
+
+    def read_masked(self, source: FoundImages, needs: Sequence[str] = ()) -> Series:
+        """Read a series, with the brain as its mask where `auto` was given.
+
+        Raises:
+            InputError: It is unusable, or no brain is in it.
+            MissingValuesError: Several values are given by nothing.
+        """
+        series = self.read(source, needs)
+        return with_brain_mask(series) if is_auto(self.mask) else series
 
     def _renamed(self, entities: Mapping[str, str]) -> Mapping[str, str]:
         return {**entities, "sub": self.subject or entities["sub"]}

@@ -127,7 +127,7 @@ class ModelMapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, images_found: FoundImages) -> Series:
         """Read one series; known maps are among its sources."""
-        series = self.options.images.read(images_found)
+        series = self.options.images.read_masked(images_found)
         known = self.options.known_maps
         known.check(series, _useful(self._fit(series).model))
         rec = self.options.rec

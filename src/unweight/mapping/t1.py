@@ -85,7 +85,7 @@ class T1Mapper(SeriesMapper[FoundImages, Series]):
 
     def read(self, source: FoundImages) -> Series:
         """Read one series."""
-        return self.options.images.read(source, ("inversion_time", "repetition_time"))
+        return self.options.images.read_masked(source, ("inversion_time", "repetition_time"))
 
     def output(self, read: Series) -> OutputSet:
         """Return what its maps are called."""
