@@ -60,6 +60,23 @@ def test_maps_become_a_table(
     assert "The cube" in shown and "Nothing" in shown and "-0.03" in shown and "voxels" in shown
 
 
+def test_labels_on_a_finer_grid_are_resampled(
+    t1: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Voxels of 1 mm: the edges of the cube lie within those of 2 mm, which belong to no region then."""
+    numbers = np.zeros((24, 16, 16), dtype=np.int16)
+    numbers[3:11, 2:12, 2:12] = 1
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = -0.5
+    fine = save(tmp_path / "fine_dseg.nii.gz", numbers, affine)
+    out = tmp_path / "regions.tsv"
+    assert main(["regions", t1, "--labels", fine, "-o", str(out)]) == 0
+    (row,) = table_of(out)[1:]
+    assert row[1:5] == ["1", "1", "75", "0"]
+    assert float(row[5]) == pytest.approx(1.0)
+    assert "movement between the scans is not corrected" in " ".join(capsys.readouterr().out.split())
+
+
 def test_erosion_and_mask(labels: str, t1: str, tmp_path: Path) -> None:
     inside = np.zeros((12, 8, 8), dtype=np.uint8)
     inside[:3] = 1
@@ -118,9 +135,9 @@ def test_unusable_images_are_refused(
     assert "invalid labels in 768 voxels, such as -1" in refusal([t1, "--labels", negative], capsys)
     empty = save(tmp_path / "empty.nii", np.zeros(shape, dtype=np.int16))
     assert "empty.nii: contains no regions, only 0" in refusal([t1, "--labels", empty], capsys)
-    moved = save(tmp_path / "moved.nii", np.ones(shape, dtype=np.float32), AFFINE + np.eye(4, k=3))
-    said = refusal([moved, "--labels", labels], capsys)
-    assert "moved.nii: is at a different position than sub-01_dseg.nii.gz" in said and "one grid" in said
+    away = save(tmp_path / "away.nii", np.ones(shape, dtype=np.float32), AFFINE + 99 * np.eye(4, k=3))
+    said = refusal([away, "--labels", labels], capsys)
+    assert "sub-01_dseg.nii.gz: shares no region with away.nii" in said and "same subject" in said
     series = save(tmp_path / "series.nii", np.ones((*shape, 3), dtype=np.float32))
     assert "series.nii: is a series of 3 volumes" in refusal([series, "--labels", labels], capsys)
     assert "nowhere.nii: there is no such file" in refusal(

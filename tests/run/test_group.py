@@ -2,6 +2,7 @@ import csv
 from html import unescape
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -94,13 +95,39 @@ def test_regions_are_measured_where_voxels_are_usable(out: Path, tmp_path: Path)
     assert eroded.voxels < low.voxels
 
 
-def test_labels_on_another_grid_are_a_failure(out: Path, tmp_path: Path) -> None:
+def test_labels_of_fmriprep_are_brought_onto_the_maps(out: Path, tmp_path: Path) -> None:
+    """Its tables lie at the root, with names in quotation marks and of regions that are not there."""
+    tree = tmp_path / "fmriprep"
+    own = write_labels(tree, "01", "_desc-aseg")
+    write_labels(tree, "01", "_space-MNI152NLin2009cAsym_desc-aseg")
+    own.with_name("sub-01_desc-aseg_dseg.tsv").unlink()
+    fine = np.repeat(np.repeat(np.repeat(nib.load(own).get_fdata().astype(np.int16), 2, 0), 2, 1), 2, 2)
+    affine = AFFINE.numpy() @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] = AFFINE.numpy()[:3, 3] - 0.25 * AFFINE.numpy()[:3, :3].sum(1)
+    write_nifti(own, fine, affine=affine)
+    (tree / "dataset_description.json").write_text("{}")
+    (tree / "desc-aseg_dseg.tsv").write_text(
+        'index\tname\tcolor\n0\t"Unknown"\t#000000\n1\t"Left-Cerebral-Exterior"\t#4682b4\n'
+        '2\t"Left-Cerebral-White-Matter"\t#f5f5f5\n7\t"Left-Cerebellum-White-Matter"\t#dcf8a4\n'
+    )
+    study = study_of(out, tmp_path, LabelTree(folder=tree))
+    assert [(row.region, row.voxels) for row in study.regions[:2]] == [
+        ("Left-Cerebral-Exterior", 30),
+        ("Left-Cerebellum-White-Matter", 28),
+    ]
+    assert study.failures == ()
+    assert any("movement between the scans is not corrected" in remark for remark in study.remarks)
+
+
+def test_labels_in_no_known_space_are_a_failure(out: Path, tmp_path: Path) -> None:
     path = write_labels(tmp_path / "labels", "02")
-    write_nifti(path, np.ones((5, 4, 4), dtype=np.int16), affine=AFFINE.numpy())
+    image = nib.Nifti1Image(np.ones((5, 4, 4), dtype=np.int16), AFFINE.numpy())
+    image.set_sform(AFFINE.numpy(), code=4)
+    nib.save(image, path)
     study = study_of(out, tmp_path, LabelTree(folder=tmp_path / "labels"))
     (failure,) = study.failures
     assert (failure.subject, failure.step) == ("02", "group")
-    assert "grid" in failure.reason
+    assert "standard space" in failure.reason
 
 
 def test_a_damaged_set_is_a_failure_and_the_others_are_measured(out: Path, tmp_path: Path) -> None:

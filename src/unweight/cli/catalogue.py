@@ -92,13 +92,16 @@ COMMANDS = {
                 required=True,
                 type=Path,
                 metavar="FILE",
-                help="label image, NIfTI on the same grid",
+                help="label image, NIfTI; on another grid in the space of the scanner, it is resampled",
             ),
             argument(
                 "--names", type=Path, metavar="FILE", help="names of the labels, .tsv (index, name) or JSON"
             ),
             argument(
-                "--mask", type=Path, metavar="FILE", help="mask, NIfTI on the same grid; nonzero inside"
+                "--mask",
+                type=Path,
+                metavar="FILE",
+                help="mask, NIfTI on the grid of the maps; nonzero inside",
             ),
             argument(
                 "--erode",

@@ -133,7 +133,8 @@ RUN = Command(
             old="--labels",
             type=Path,
             metavar="DIR",
-            help="group: dataset of label images (_dseg) on the grid of the maps, for regional statistics",
+            help="group: dataset of label images (_dseg) in the space of the scans, for regional "
+            "statistics; for example the derivatives of fMRIPrep",
         ),
         argument(
             "--erode",

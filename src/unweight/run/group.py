@@ -28,8 +28,7 @@ from unweight.bids.derivatives.stored import (
 )
 from unweight.bids.folders import is_folder, labelled_folders, listed
 from unweight.bids.names import image_stem, parse_stem
-from unweight.bids.nifti.grid import check_same_grid
-from unweight.bids.nifti.label_image import read_label_image
+from unweight.bids.nifti.label_image import LabelImage, read_label_image
 from unweight.bids.nifti.volume import open_grid
 from unweight.bids.participants import read_participants
 from unweight.core.errors import InputError, UnweightError
@@ -37,6 +36,7 @@ from unweight.core.maps import VoxelStatus, failed_voxels
 from unweight.files.text_files import write_table
 from unweight.metrics.accuracy import quartiles
 from unweight.metrics.regions import region_table
+from unweight.prepare.labels_on_grid import RESAMPLED, labels_on_grid
 from unweight.report.study import Failure, QcRow, RegionValue, Study
 from unweight.run.plan import plan_run, relative_message
 from unweight.run.planned import Unmapped
@@ -46,6 +46,7 @@ from unweight.run.record import State, records_of
 COLUMN_NAMES = {"subject": "participant_id", "session": "session_id"}
 ENTITY_KEYS = {"subject": "sub-", "session": "ses-"}
 N_NAMED = 5
+OWN_SPACE = "T1w"  # of labels with the entity `space` that are not in a standard space
 NOT_LABELS = ("status", "invalid", "brain")
 
 
@@ -55,7 +56,7 @@ class LabelTree:
     """Label images to measure maps in.
 
     Attributes:
-        folder: With `sub-…` folders; images are `…_dseg.nii.gz` on the grid of the maps.
+        folder: With `sub-…` folders; images are `…_dseg.nii.gz` in the space of the subject's scans.
         erode: Layers of voxels taken off each region.
     """
 
@@ -74,7 +75,9 @@ class LabelTree:
         usable = [
             path
             for path, name in names
-            if name is not None and not name.entities.get("desc", "").endswith(NOT_LABELS)
+            if name is not None
+            and not name.entities.get("desc", "").endswith(NOT_LABELS)
+            and name.entities.get("space", OWN_SPACE) == OWN_SPACE
         ]
         return usable[0] if usable else None
 
@@ -94,6 +97,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None, *, erode: in
     qc: list[QcRow] = []
     regions: list[RegionValue] = []
     unlabelled: list[str] = []
+    resampled = False
     failures = [_failure(entry.name, entry.pipeline, entry.reason) for entry in _failed(out)]
     failures += [
         _failure(entry.label, entry.pipeline or "plan", entry.reason)
@@ -114,7 +118,10 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None, *, erode: in
                 qc += [row for row, _, _ in measured]
                 path = labels_for(item, subject) if labels is None else labels.of(item)
                 if path is not None:
-                    regions += _regions(item, measured, path, erode if labels is None else labels.erode)
+                    image = read_label_image(path)
+                    on_maps = labels_on_grid(image, open_grid(item.images[0].path))
+                    resampled |= on_maps is not image
+                    regions += _regions(measured, on_maps, erode if labels is None else labels.erode)
                 elif labels is not None:
                     unlabelled.append(item.name.stem)
             except UnweightError as error:
@@ -127,7 +134,7 @@ def study_of(out: Path, raw: Path, labels: LabelTree | None = None, *, erode: in
         failures=tuple(failures),
         participants=participants.people,
         pages=pages,
-        remarks=(*participants.remarks, *_unlabelled(unlabelled)),
+        remarks=(*participants.remarks, *_unlabelled(unlabelled), *((RESAMPLED,) if resampled else ())),
     )
 
 
@@ -215,12 +222,8 @@ def _row(
     )
 
 
-def _regions(
-    stored_set: StoredSet, measured: list[Measured], path: Path, erode: int
-) -> Iterator[RegionValue]:
+def _regions(measured: list[Measured], image: LabelImage, erode: int) -> Iterator[RegionValue]:
     """Give the statistics of the maps of a set in the regions of its visit, in voxels that can be used."""
-    image = read_label_image(path)
-    check_same_grid([open_grid(stored_set.images[0].path), image.grid])
     for row, values, usable in measured:
         for region in region_table(values, image.labels, image.names, usable, erode):
             yield RegionValue(

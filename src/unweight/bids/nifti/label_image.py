@@ -1,6 +1,6 @@
 """A label image and the names of its regions: NIfTI of whole numbers, and a table beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from unweight.bids.names import image_stem
+from unweight.bids.folders import listed
+from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.nifti.grid import Grid
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.sidecar import read_sidecar
@@ -19,6 +20,7 @@ from unweight.files.text_files import lines_of, read_content
 LARGEST_LABEL = 2**24  # beyond it whole numbers are not exact in the single precision of a volume
 LARGEST_TABLE = 16 * 2**20  # [byte]
 MOST_DIGITS = 9
+DESCRIPTION, LEVELS = "dataset_description.json", 5
 
 
 @final
@@ -86,14 +88,14 @@ def read_region_names(path: Path) -> dict[int, str] | None:
 
 def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) -> dict[int, str]:
     """Return the names given, or those in a file beside the labels; numbers stand for what has none."""
-    named = _names_beside(labels) if given is None else read_region_names(given)
+    there = _found(numbers)
+    named = _names_beside(labels, there) if given is None else read_region_names(given)
     if named is None and given is not None:
         raise InputError(
             "does not name regions",
             remedy='Give a .tsv file with the columns index and name, or JSON such as {"1": "caudate"}.',
             path=given,
         )
-    there = _found(numbers)
     if not there:
         raise InputError("contains no regions, only 0", remedy="Number the regions from 1.", path=labels)
     regions = sorted({*(named or ())} - {0})
@@ -111,14 +113,41 @@ def _found(labels: Int64[Tensor, "x y z"]) -> list[int]:
     return [int(index) for index in torch.unique(labels).tolist() if index != 0]
 
 
-def _names_beside(labels: Path) -> dict[int, str] | None:
+def _names_beside(labels: Path, there: Sequence[int]) -> dict[int, str] | None:
+    """Return the names in a file of the same name, else those of the dataset that the image lies in."""
     stem = image_stem(labels)
     for ending in (".tsv", ".json"):
         beside = labels.with_name(f"{stem}{ending}")
         named = read_region_names(beside) if beside.is_file() else None
         if named is not None:
             return named
+    for table in _inherited(labels, stem or ""):
+        named = read_region_names(table)
+        if named is not None:  # a table of many datasets: regions that are not there are left out
+            return {index: named[index] for index in there if index in named} or None
     return None
+
+
+def _inherited(labels: Path, stem: str) -> Iterator[Path]:
+    """Give the tables of names that apply to an image by the inheritance principle, the nearest first.
+
+    Such as `desc-aseg_dseg.tsv` at the root of a dataset: its entities are among those of the image.
+    """
+    own = parse_stem(stem)
+    if own is None:
+        return
+    for folder in list(labels.absolute().parents)[:LEVELS]:
+        tables = [(path, parse_stem(path.stem)) for path in listed(folder) if path.suffix == ".tsv"]
+        fitting = [
+            (len(name.entities), path)
+            for path, name in tables
+            if name is not None
+            and name.suffix == own.suffix
+            and name.entities.items() <= own.entities.items()
+        ]
+        yield from (path for _, path in sorted(fitting, reverse=True))
+        if (folder / DESCRIPTION).is_file():
+            return
 
 
 def _names_of_json(path: Path) -> dict[int, str] | None:
@@ -133,11 +162,18 @@ def _names_of_tsv(path: Path) -> dict[int, str] | None:
         lines = lines_of(read_content(path, LARGEST_TABLE))
     except UnicodeDecodeError as error:
         raise InputError("is not text", remedy="Save it as UTF-8.", path=path) from error
-    rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
+    rows = [[_unquoted(cell) for cell in line.split("\t")] for line in lines]
     if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
         return None
     cells = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
     return _checked([(row.get("index", ""), row.get("name", "")) for row in cells], path)
+
+
+def _unquoted(cell: str) -> str:
+    """Return a cell without the quotation marks that some programs put around words."""
+    text = cell.strip()
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    return text[1:-1].strip() if quoted else text
 
 
 def _checked(pairs: Sequence[tuple[str, str]], path: Path) -> dict[int, str]:
