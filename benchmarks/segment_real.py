@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import unweight
-from unweight.mapping.segment import Segmentation
-from unweight.metrics.brain_labels import BRAIN_LABELS, SIDES
+from unweight.metrics.brain_labels import BRAIN_LABELS, sides_of
 from unweight.report.segment_picture import segment_picture
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -29,17 +28,6 @@ PEOPLE = {
 STRUCTURES = tuple(dict.fromkeys(label.structure for label in BRAIN_LABELS if label.side))
 
 
-def cells(segmented: Segmentation) -> dict[str, float]:
-    """Return the volume of each structure, both sides together [ml]."""
-    return {name: sum(segmented.volume(f"{side}_{name}") for side in SIDES) for name in STRUCTURES}
-
-
-def difference(segmented: Segmentation, name: str) -> float:
-    """Return by how much left exceeds right, of their mean [%]."""
-    left, right = (segmented.volume(f"{side}_{name}") for side in SIDES)
-    return 200 * (left - right) / max(left + right, 1e-6)
-
-
 def main(weights: Path | None, folder: Path | None) -> None:
     print("person | image | s | " + " | ".join(f"{name} ml (L-R %)" for name in STRUCTURES))
     print("--- | --- | ---: | " + " | ".join("---:" for _ in STRUCTURES))
@@ -51,11 +39,9 @@ def main(weights: Path | None, folder: Path | None) -> None:
             began = time.perf_counter()
             segmented = unweight.segment(path, weights=weights)
             seconds = time.perf_counter() - began
-            volumes[contrast] = cells(segmented)
-            row = [
-                f"{volume:.1f} ({difference(segmented, name):+.0f})"
-                for name, volume in volumes[contrast].items()
-            ]
+            sides = list(sides_of({item.name: item.volume_ml for item in segmented.volumes}))
+            volumes[contrast] = {name: left + right for name, left, right, _ in sides}
+            row = [f"{left + right:.1f} ({apart or 0:+.0f})" for _, left, right, apart in sides]
             print(f"{person} | {contrast} | {seconds:.1f} | {' | '.join(row)}", flush=True)
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +52,7 @@ def main(weights: Path | None, folder: Path | None) -> None:
         if len(volumes) > 1:
             spread = []
             for name in STRUCTURES:
-                values = [one[name] for one in volumes.values()]
+                values = [each[name] for each in volumes.values()]
                 mean = sum(values) / len(values)
                 spread.append(f"{100 * (max(values) - min(values)) / max(mean, 1e-6):.0f} %")
             print(f"{person} | largest less smallest | | {' | '.join(spread)}")

@@ -178,8 +178,17 @@ def write_table(path: Path, rows: Sequence[Sequence[Cell]], columns: Sequence[st
         UsageError: A row has another number of cells than there are columns, or a cell would break it.
         OutputError: The file could not be written.
     """
+    write_bytes_atomic(path, table_bytes(rows, columns))
+
+
+def table_bytes(rows: Sequence[Sequence[Cell]], columns: Sequence[str]) -> bytes:
+    """Return a table as `write_table` writes it.
+
+    Raises:
+        UsageError: As there.
+    """
     lines = [_line(columns, len(columns)), *(_line(row, len(columns)) for row in rows)]
-    write_bytes_atomic(path, "".join(lines).encode())
+    return "".join(lines).encode()
 
 
 def _line(cells: Sequence[Cell], n_columns: int) -> str:

@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,7 @@ from unweight.bids.sidecar import OWN
 from unweight.core.errors import InputError, UsageError
 from unweight.core.estimator import Progress
 from unweight.files.atomic import check_within, fingerprint, write_bytes_atomic
+from unweight.files.text_files import Cell, table_bytes
 from unweight.learn.segmentation.segmenter import BrainSegmenter, SegmentedBrain
 from unweight.mapping.arrays import affine_of, mask_of, tensor_of
 from unweight.mapping.brain import MaskOptions
@@ -427,9 +428,9 @@ def _files(result: Segmentation, paths: Mapping[str, Path]) -> Iterator[tuple[Pa
         hashes[path.name] = fingerprint(content)
         yield path, content
     rows = [(item.index, item.name, item.abbreviation, item.colour) for item in BRAIN_LABELS]
-    yield _ending(paths[DSEG], ".tsv"), _table(LOOK_UP, rows)
+    yield _ending(paths[DSEG], ".tsv"), table_bytes(rows, LOOK_UP)
     table = paths[DSEG].with_name(paths[DSEG].name.replace(f"_{DSEG}.nii.gz", "_volumes.tsv"))
-    volumes = _table(VOLUMES, [_cells(item) for item in result.volumes])
+    volumes = table_bytes([_cells(item) for item in result.volumes], VOLUMES)
     hashes[table.name] = fingerprint(volumes)
     yield table, volumes
     yield table.with_suffix(".json"), json_bytes(VOLUMES_KEY)
@@ -463,19 +464,14 @@ def _files(result: Segmentation, paths: Mapping[str, Path]) -> Iterator[tuple[Pa
     )
 
 
-def _cells(volume: StructureVolume) -> tuple[object, ...]:
+def _cells(volume: StructureVolume) -> tuple[Cell, ...]:
     return (
-        "n/a" if volume.index is None else volume.index,
+        volume.index,
         volume.name,
         f"{volume.volume_ml:.4g}",
         volume.n_voxels,
         f"{volume.uncertain_share:.3f}",
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
-    lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in rows)]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _ending(path: Path, ending: str) -> Path:
