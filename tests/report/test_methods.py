@@ -1,6 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 from tests.report.test_shown_set import set_of
+from unweight.bids.derivatives.stored import StoredSet
+from unweight.learn.brain_mask.finder import SEGMENTED
 from unweight.report.methods import citations, facts, methods_paragraph, protocol_table, sources
 from unweight.report.shown_set import show_set
 
@@ -45,3 +48,21 @@ def test_facts_are_flat(derivatives: Path) -> None:
     assert told["Weights.SHA256"] == "00ff"
     assert told["voxel size"] == "2 × 2 × 2 mm"
     assert "Weights.TrainedOn" not in told
+
+
+def with_mask(stored: StoredSet, how: str) -> StoredSet:
+    """Return a set whose sidecar says how the brain mask was made."""
+    own = {**stored.own, "Settings": {"BrainMask": how}}
+    return replace(stored, fields={**stored.fields, "unweight": own})
+
+
+def test_the_brain_mask_is_stated_and_cited(derivatives: Path) -> None:
+    stored = set_of(derivatives, "T1map", acq="ir")
+    network = with_mask(stored, SEGMENTED)
+    assert f"The brain was {SEGMENTED}." in methods_paragraph(network)
+    assert any("NeuroImage 260:119474" in reference for reference in citations([network]))
+    classical = with_mask(stored, "segmented in the last echo")
+    assert "The brain was segmented in the last echo." in methods_paragraph(classical)
+    assert "A brain mask was provided." in methods_paragraph(with_mask(stored, "given"))
+    for other in (stored, classical):
+        assert not any("119474" in reference for reference in citations([other]))

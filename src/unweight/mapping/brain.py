@@ -97,7 +97,7 @@ def with_brain_mask(series: Series) -> Series:
             remedy="Omit the mask, or give one as a file.",
             path=series.files[0] if series.files else None,
         )
-    note = f"brain mask: {brain.how}"
+    note = f"the brain was {brain.how}"
     masked = replace(acquisition, mask=brain.mask.to(acquisition.signal.device))
     return replace(series, acquisition=masked, notes=(*series.notes, note))
 

@@ -40,6 +40,16 @@ def _preprint(number: str, key: str, title: str, year: str, author: str = "") ->
 MRM, MRI = "Magnetic Resonance in Medicine", "Magnetic Resonance Imaging"
 ENTRIES = (
     _article(
+        "NeuroImage 260:119474",
+        "hoopes2022",
+        "Hoopes, Andrew and Mora, Jocelyn S. and Dalca, Adrian V. and Fischl, Bruce and Hoffmann, Malte",
+        "SynthStrip: skull-stripping for any brain image",
+        journal="NeuroImage",
+        volume="260",
+        pages="119474",
+        year="2022",
+    ),
+    _article(
         "Magn Reson Med 64:1057",
         "barral2010",
         'Barral, Jo{\\"e}lle K. and others',

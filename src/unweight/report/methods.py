@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from unweight.bids.derivatives.stored import Condition, StoredImage, StoredSet
-from unweight.registry import quantity
+from unweight.registry import method, quantity
 from unweight.report.shown_set import ShownSet, unit_shown
 from unweight.report.trust import trained_on
 
@@ -13,6 +13,8 @@ PROGRAM_CITED = (
     "version {version}."
 )
 UNITS = {"a.u.": "arbitrary units"}
+NETWORK_MASK = ("network", "mask")  # name and family of the method
+GIVEN = "given"  # a brain mask in the settings of a set
 N_DIGITS = 12  # of a SHA-256 in a sentence
 COLOURS_CITED = (
     "Fuderer M, et al. Color-map recommendation for MR relaxometry maps. Magn Reson Med (2025), "
@@ -103,6 +105,7 @@ def methods_paragraph(stored: StoredSet) -> str:
     acquired = _acquired(stored)
     if acquired:
         sentences.append(acquired)
+    sentences += _masked(own)
     if not synthetic:
         sentences += _units(maps)
     if first is not None and first.name.suffix == "Chimap":
@@ -115,6 +118,21 @@ def methods_paragraph(stored: StoredSet) -> str:
     if isinstance(reference, str) and reference:
         sentences.append(f"Reference{'s' if ';' in reference else ''}: {reference.rstrip('.')}.")
     return " ".join(sentences)
+
+
+def _masked(own: Mapping[str, object]) -> list[str]:
+    """Return the sentence on the brain mask; nothing if there is none."""
+    settings = own.get("Settings")
+    how = settings.get("BrainMask") if isinstance(settings, Mapping) else None
+    if not isinstance(how, str):
+        return []
+    return ["A brain mask was provided." if how == GIVEN else f"The brain was {how.rstrip('.')}."]
+
+
+def _mask_reference(own: Mapping[str, object]) -> str:
+    """Return what to cite for the brain mask; nothing unless a network made it."""
+    (sentence,) = _masked(own) or [""]
+    return method(*NETWORK_MASK).reference if NETWORK_MASK[0] in sentence else ""
 
 
 def _clause(text: str) -> str:
@@ -206,7 +224,11 @@ def citations(sets: Sequence[StoredSet]) -> list[str]:
     """Return what to cite for all sets, each once: the program, the methods, the colours, the format."""
     versions = dict.fromkeys(_told(item.own["Version"]) for item in sets if "Version" in item.own)
     programs = [PROGRAM_CITED.format(version=version) for version in versions]
-    result = [str(item.fields.get("EstimationReference", "")).strip() for item in sets]
+    result = [
+        text
+        for item in sets
+        for text in (str(item.fields.get("EstimationReference", "")).strip(), _mask_reference(item.own))
+    ]
     return [*programs, *dict.fromkeys(item for item in result if item), *COLOURS_CITED, BIDS_CITED]
 
 

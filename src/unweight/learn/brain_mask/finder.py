@@ -26,6 +26,8 @@ from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, FoundBrai
 from unweight.prepare.brain_mask import stripped_brain
 from unweight.susceptibility.morphology import fill_holes, largest_component
 
+SEGMENTED = "segmented by a network for images of any contrast"
+N_DIGITS = 12
 LOG = logging.getLogger(__name__)
 ECHO_BORDER_MM = -1.0
 VOLUME_ML = (500.0, 2600.0)
@@ -42,10 +44,12 @@ class NetworkBrain(BrainFinder):
 
     Attributes:
         network: Trained.
+        weights: Name and SHA-256 of its weights, in words; empty if they have none.
         border_mm: How far outside the surface the mask ends; negative for a smaller mask [mm].
     """
 
     network: nn.Module
+    weights: str = ""
     border_mm: float = 0.0
 
     def in_images(
@@ -54,7 +58,7 @@ class NetworkBrain(BrainFinder):
         """Return where the mean distance of the images is below the border."""
         stripped = stripped_brain(images)
         if stripped is not None:
-            return FoundBrain(mask=stripped, how="where the images are not 0")
+            return FoundBrain(mask=stripped, how="taken to be where the images are not 0")
         brain = self._found(images, affine, self.border_mm)
         if isinstance(brain, FoundBrain):
             return brain
@@ -81,7 +85,7 @@ class NetworkBrain(BrainFinder):
             return unlike
         mask = main_piece(distance < border_mm)
         where = "" if border_mm == 0 else f", {border_mm:+g} mm from its surface"
-        return FoundBrain(mask=mask.to(images[0].device), how=f"network of any contrast{where}")
+        return FoundBrain(mask=mask.to(images[0].device), how=f"{SEGMENTED}{self.weights}{where}")
 
 
 def load_brain_finder(name: str, folder: Path | None = None) -> tuple[NetworkBrain, Card]:
@@ -95,7 +99,8 @@ def load_brain_finder(name: str, folder: Path | None = None) -> tuple[NetworkBra
         InputError: They are absent or damaged.
     """
     network, card = load_network(name, folder)
-    return NetworkBrain(network=network), card
+    weights = f" (weights {card.name}, SHA-256 {card.sha256[:N_DIGITS]})"
+    return NetworkBrain(network=network, weights=weights), card
 
 
 def main_piece(mask: Bool[Tensor, "x y z"]) -> Bool[Tensor, "x y z"]:
