@@ -81,7 +81,7 @@ def test_many_numbers_are_no_deep_key(tmp_path: Path) -> None:
         ("[t3]\n", r"there is no section 't3'. Sections are run, t1, "),
         ("[t1]\nmethd = 1\n", r"unknown key 'methd' in \[t1\]. Keys are ti, "),
         ("[t1]\nout = 'x'\n", r"unknown key 'out' in \[t1\]"),
-        ("[t1]\nmask = 'x'\n", r"unknown key 'mask' in \[t1\]"),
+        ("[maps]\nmask = 'x'\n", r"unknown key 'mask' in \[maps\]"),
         ("[run]\nconfig = 'x'\n", r"unknown key 'config' in \[run\]"),
         ("workers = 2\n", r"workers is outside a section"),
         ("[t1]\nmethod = 'magic'\n", r"\[t1\] argument --method: invalid choice: 'magic'"),
@@ -136,7 +136,7 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
 def test_only_options_can_be_set(pipeline: str) -> None:
     found = settings_of(pipeline)
     assert found and all(f"--{key}" in one.names for key, one in found.items())
-    assert not {"inputs", "out", "mask", "config", "rec", "device"} & set(found)
+    assert not {"inputs", "out", "config", "rec", "device"} & set(found)
 
 
 def test_paths_start_at_the_file_or_at_the_current_folder(
@@ -160,6 +160,16 @@ def test_paths_start_at_the_file_or_at_the_current_folder(
     assert absolute["mprage"] == ("--weights", str(tmp_path))
     assert read_settings(None, ["mprage.weights=~/w"]).options["mprage"] == ("--weights", "~/w")
     assert read_settings(None, ["mprage.method=unet"]).options["mprage"] == ("--method", "unet")
+
+
+def test_a_mask_can_only_be_computed(tmp_path: Path) -> None:
+    path = toml(tmp_path, '[t1]\nmask = "auto"\n')
+    assert read_settings(path).options["t1"] == ("--mask", "auto")
+    assert read_settings(None, ["r2star.mask=auto"]).options["r2star"] == ("--mask", "auto")
+    with pytest.raises(UsageError, match="mask can only be auto"):
+        read_settings(None, ["t1.mask=brain.nii.gz"])
+    with pytest.raises(UsageError, match="unknown key 'mask'"):  # computed without being asked for
+        read_settings(None, ["qsm.mask=auto"])
 
 
 def test_a_setting_for_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

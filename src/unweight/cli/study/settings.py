@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from unweight.cli.arguments import Argument
+from unweight.cli.arguments import MASK, Argument, argument
 from unweight.cli.catalogue import COMMANDS
 from unweight.cli.main import parse
 from unweight.core.errors import InputError, UsageError
@@ -38,6 +38,10 @@ NOT_SETTINGS = {
     *("json", "shared-assets", "bids-filter-file"),
 }
 LARGEST_BYTES = 2**20
+# A mask in a file belongs to one series.
+AUTO_MASK = argument(
+    "--mask", choices=("auto",), help="mask of the brain, found by a network; default: none"
+)
 
 
 @final
@@ -57,10 +61,12 @@ class RunSettings:
 def settings_of(pipeline: str) -> dict[str, Argument]:
     """Return the options of a command that can be set, by key."""
     result = {}
-    for argument in COMMANDS[pipeline].arguments:
-        key = next((name[2:] for name in argument.names if name.startswith("--")), argument.names[0])
-        if key not in NOT_SETTINGS and argument.names[0].startswith("-"):
-            result[key] = argument
+    for entry in COMMANDS[pipeline].arguments:
+        key = next((name[2:] for name in entry.names if name.startswith("--")), entry.names[0])
+        if entry is MASK:
+            result[key] = AUTO_MASK
+        elif key not in NOT_SETTINGS and entry.names[0].startswith("-"):
+            result[key] = entry
     return result
 
 
@@ -160,9 +166,12 @@ def _check(table: Mapping[str, Mapping[str, object]], path: Path | None) -> None
             known = ", ".join((RUN, *commands()))
             raise _wrong(f"there is no section {section!r}", f"Sections are {known}.", path)
         allowed = settings_of(section)
-        for key in values:
+        for key, value in values.items():
             if key not in allowed:
                 raise _wrong(f"unknown key {key!r} in [{section}]", f"Keys are {', '.join(allowed)}.", path)
+            if allowed[key] is AUTO_MASK and value != "auto":
+                remedy = "The file of a mask belongs to one series."
+                raise _wrong(f"[{section}] {key} can only be auto", remedy, path)
 
 
 def _words(pipeline: str, values: Mapping[str, object], path: Path | None) -> tuple[str, ...]:
