@@ -92,10 +92,14 @@ COMMANDS = {
                 required=True,
                 type=Path,
                 metavar="FILE",
-                help="label image, NIfTI; on another grid in the space of the scanner, it is resampled",
+                help="label image, NIfTI or .mgz; resampled if it is on another grid in the space of the "
+                "scanner",
             ),
             argument(
-                "--names", type=Path, metavar="FILE", help="names of the labels, .tsv (index, name) or JSON"
+                "--names",
+                type=Path,
+                metavar="FILE",
+                help="names of the labels: .tsv (index, name), JSON, or a colour table of FreeSurfer",
             ),
             argument(
                 "--mask",

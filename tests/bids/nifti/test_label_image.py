@@ -90,3 +90,43 @@ def test_names_of_other_labels_are_refused(image: Path, tmp_path: Path) -> None:
     (tmp_path / "sub-01_dseg.tsv").write_text("index\tname\n0\tnone\n1001\tA\n1002\tB\n")
     with pytest.raises(InputError, match="and the names are of 1001"):
         read_label_image(image)
+
+
+def test_names_of_freesurfer_and_fastsurfer(image: Path, tmp_path: Path) -> None:
+    """The first lines of FreeSurferColorLUT.txt (v 1.105) and of FastSurfer_ColorLUT.tsv, with label 42."""
+    colours = tmp_path / "FreeSurferColorLUT.txt"
+    colours.write_text(
+        "#$Id: FreeSurferColorLUT.txt,v 1.105 2015/07/29 18:23:03 greve Exp $\n\n"
+        "#No. Label Name:                            R   G   B   A\n\n"
+        "0   Unknown                                 0   0   0   0\n"
+        "1   Left-Cerebral-Exterior                  70  130 180 0\n"
+        "2   Left-Cerebral-White-Matter              245 245 245 0\n"
+        "42  Right-Cerebral-Cortex                   205 62  78  0\n"
+    )
+    assert read_label_image(image, colours).names == {
+        1: "Left-Cerebral-Exterior",
+        42: "Right-Cerebral-Cortex",
+    }
+    table = tmp_path / "FastSurfer_ColorLUT.tsv"
+    table.write_text(
+        "ID\tLabelName\tR\tG\tB\tA\n0\tBackground\t0\t0\t0\t0\n"
+        "2\tLeft-Cerebral-White-Matter\t245\t245\t245\t0\n42\tRight-Cerebral-Cortex\t205\t62\t78\t0\n"
+    )
+    names = read_label_image(image, table).names
+    assert names == {1: "1", 2: "Left-Cerebral-White-Matter", 42: "Right-Cerebral-Cortex"}
+    colours.write_text("some notes on the study\n")
+    with pytest.raises(InputError, match="does not name regions"):
+        read_label_image(image, colours)
+
+
+def test_names_of_a_dataset_are_inherited(tmp_path: Path) -> None:
+    """fMRIPrep writes a table for each segmentation at the root, its names in quotation marks."""
+    path = write_nifti(tmp_path / "sub-01" / "anat" / "sub-01_desc-aseg_dseg.nii.gz", NUMBERS)
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "desc-aseg_dseg.tsv").write_text(
+        'index\tname\tcolor\n0\t"Unknown"\t#000000\n1\t"Left-Cerebral-Exterior"\t#4682b4\n'
+        '2\t"Left-Cerebral-White-Matter"\t#f5f5f5\n'
+    )
+    (tmp_path / "desc-aparcaseg_dseg.tsv").write_text("index\tname\n1\tAnother\n")
+    (tmp_path.parent / "dseg.tsv").write_text("index\tname\n42\tBeyond the dataset\n")
+    assert read_label_image(path).names == {1: "Left-Cerebral-Exterior", 42: "42"}

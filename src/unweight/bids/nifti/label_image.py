@@ -1,4 +1,4 @@
-"""A label image and the names of its regions: NIfTI of whole numbers, and a table beside it."""
+"""A label image and the names of its regions: NIfTI or FreeSurfer's format, and a table of names."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor
 from unweight.bids.folders import listed
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.nifti.grid import Grid
+from unweight.bids.nifti.mgh import is_mgh, open_mgh
 from unweight.bids.nifti.volume import Volume, open_volume
 from unweight.bids.sidecar import read_sidecar
 from unweight.core.errors import InputError
@@ -20,6 +21,10 @@ from unweight.files.text_files import lines_of, read_content
 LARGEST_LABEL = 2**24  # beyond it whole numbers are not exact in the single precision of a volume
 LARGEST_TABLE = 16 * 2**20  # [byte]
 MOST_DIGITS = 9
+COLUMNS = (("index", "name"), ("ID", "LabelName"))
+BACKGROUND = ("0", "Background")  # in the table of FastSurfer
+COLOUR_TABLE = ".txt"
+COLOUR_ROW = ("number", "name", "R", "G", "B", "A")
 DESCRIPTION, LEVELS = "dataset_description.json", 5
 
 
@@ -64,7 +69,7 @@ def one_volume(path: Path, what: str) -> Volume:
     Raises:
         InputError: It is unusable, or holds several volumes.
     """
-    volume = open_volume(path)
+    volume = open_mgh(path) if is_mgh(path) else open_volume(path)
     if volume.data.ndim != 3:
         raise InputError(
             f"is a series of {volume.data.shape[3]} volumes",
@@ -78,12 +83,16 @@ def read_region_names(path: Path) -> dict[int, str] | None:
     """Read the names of label numbers; None if the file is about something else.
 
     Args:
-        path: A `.tsv` file with the columns index and name, or JSON such as {"1": "caudate"}.
+        path: A `.tsv` file with the columns index and name, or ID and LabelName as of FastSurfer; JSON
+            such as {"1": "caudate"}; or a `.txt` file as FreeSurferColorLUT.txt.
 
     Raises:
         InputError: It cannot be read, or is such a table with an unusable or repeated number.
     """
-    return _names_of_json(path) if path.suffix == ".json" else _names_of_tsv(path)
+    if path.suffix == ".json":
+        return _names_of_json(path)
+    lines = _lines(path)
+    return _names_of_colours(lines, path) if path.suffix == COLOUR_TABLE else _names_of_tsv(lines, path)
 
 
 def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) -> dict[int, str]:
@@ -105,6 +114,8 @@ def _names(labels: Path, given: Path | None, numbers: Int64[Tensor, "x y z"]) ->
             remedy="Give the names of these labels.",
             path=given or labels,
         )
+    if given is not None and given.suffix == COLOUR_TABLE:  # of all structures there can be
+        named = {index: name for index, name in (named or {}).items() if index in there}
     both = {index: str(index) for index in there} | (named or {})
     return dict(sorted(both.items()))
 
@@ -157,16 +168,30 @@ def _names_of_json(path: Path) -> dict[int, str] | None:
     return _checked([(key, name if isinstance(name, str) else "") for key, name in fields.items()], path)
 
 
-def _names_of_tsv(path: Path) -> dict[int, str] | None:
+def _lines(path: Path) -> list[str]:
     try:
-        lines = lines_of(read_content(path, LARGEST_TABLE))
+        return lines_of(read_content(path, LARGEST_TABLE))
     except UnicodeDecodeError as error:
         raise InputError("is not text", remedy="Save it as UTF-8.", path=path) from error
+
+
+def _names_of_tsv(lines: Sequence[str], path: Path) -> dict[int, str] | None:
     rows = [[_unquoted(cell) for cell in line.split("\t")] for line in lines]
-    if len(rows) < 2 or not {"index", "name"} <= set(rows[0]):
+    head = next((pair for pair in COLUMNS if rows and {*pair} <= {*rows[0]}), None)
+    if head is None or len(rows) < 2:
         return None
     cells = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
-    return _checked([(row.get("index", ""), row.get("name", "")) for row in cells], path)
+    pairs = [(row.get(head[0], ""), row.get(head[1], "")) for row in cells]
+    return _checked([pair for pair in pairs if pair != BACKGROUND], path)
+
+
+def _names_of_colours(lines: Sequence[str], path: Path) -> dict[int, str] | None:
+    """Read `number name R G B A` in each line; `#` begins a comment."""
+    rows = [line.partition("#")[0].split() for line in lines]
+    rows = [row for row in rows if row]
+    if not rows or any(len(row) != len(COLOUR_ROW) for row in rows):
+        return None
+    return _checked([(row[0], row[1]) for row in rows], path)
 
 
 def _unquoted(cell: str) -> str:
