@@ -148,8 +148,7 @@ def _trained_on(recipe: WeightedRecipe, data: SlabData) -> str:
     slabs = recipe.slabs
     sentences = (
         f"{recipe.n_slabs} simulated slabs of {slabs.size} x {slabs.size} voxels of 1 mm, from "
-        f"{describe_heads(data.heads.train)}"
-        + (f"; in {percent(slabs.procedural)}, procedural heads instead" if slabs.procedural else ""),
+        f"{describe_heads(data.heads.train)}",
         f"{percent(slabs.shapes)} are shapes of random material instead of heads; in {percent(slabs.far)} "
         "of heads, T1, T2 and PD of all tissues except CSF are far from normal; there are no lesions",
         "Random TR, TE and TI at 1.5 and 3 T, T1w as spin echo, turbo spin echo or MPRAGE, except the "
@@ -176,9 +175,7 @@ def _low_angles(slabs: WeightedSlabRecipe) -> tuple[str, ...]:
 def _presets(name: str, config: Callable[[tuple[int, ...]], Any]) -> Mapping[str, WeightedRecipe]:
     cpu = TrainingPlan(n_steps=CPU_STEPS, batch_size=16, warm_up=500, bfloat16=True)
     gpu = TrainingPlan(n_steps=GPU_STEPS, batch_size=64, warm_up=1000, bfloat16=True, check_every=2000)
-    slabs = WeightedSlabRecipe(
-        shapes=0.2, far=0.4, low_angles=0.3, mprage_inversion_time=0.35, thick=0.2, procedural=0.35
-    )
+    slabs = WeightedSlabRecipe(low_angles=0.3, mprage_inversion_time=0.35, thick=0.2)
     return MappingProxyType(
         {
             "cpu": Recipe(

@@ -22,11 +22,10 @@ from unweight.core.weighting import completed
 from unweight.learn.weighted.features import anchors_of, features_of
 from unweight.synth.anatomy.crop import draw_bent_slab
 from unweight.synth.anatomy.labels import Anatomy
-from unweight.synth.anatomy.procedural_head import draw_head
 from unweight.synth.anatomy.warp import WarpRange
 from unweight.synth.protocols.prior import ContrastPrior, draw_contrasts, is_held_out, with_drawn_design
 from unweight.synth.protocols.standard import Scan
-from unweight.synth.sampling import Ends, bernoulli, draw_count, draw_uniform
+from unweight.synth.sampling import Ends, bernoulli, draw_count
 from unweight.synth.scanner.measure import MeasurementPrior
 from unweight.synth.simulate_weighted import ScannerPrior, SimulatedImages, examine, weighting_of
 from unweight.synth.tissue.materials import BRAIN, INDEX, MATERIALS, SILENT
@@ -41,8 +40,6 @@ SHAPED = (
     *("csf",) * 3,
     *(name for name in MATERIALS if name not in (*LESIONS, *SILENT, "skull")),
 )
-# Where the centre of a slab lies in a procedural head [mm].
-CENTRES_MM = ((-20.0, 20.0), (-50.0, 18.0), (-30.0, 60.0))
 FAR = (0.3, 0.4, 0.06)  # sd of ln T1, ln T2 and ln PD of tissue that is far from normal
 HIGHEST_PD = 1.05
 NORMAL = TissuePrior(short=None)
@@ -67,7 +64,6 @@ class WeightedSlabRecipe:
             while the network gets the one that is assumed.
         mprage_inversion_time: Shortest TI of an MPRAGE [s].
         thick: Share of slices of 5 mm; the others have 1, 2 or 3 mm.
-        procedural: Share of heads drawn from random numbers, each its own, instead of cut from a given one.
     """
 
     size: int = 128
@@ -79,7 +75,6 @@ class WeightedSlabRecipe:
     low_angles: float = 0.0
     mprage_inversion_time: float = 0.7
     thick: float = 0.0
-    procedural: float = 0.0
 
     @property
     def contrasts(self) -> ContrastPrior:
@@ -155,8 +150,6 @@ def draw_examined(
     if shaped:
         n_shapes = draw_count(12, 40, generator)
         slab = random_shapes(fine, (FINE_MM,) * 3, generator, n_shapes=n_shapes, materials=SHAPED)
-    elif recipe.procedural > 0 and bernoulli(recipe.procedural, generator):
-        slab = draw_procedural_slab(fine, generator)
     else:
         anatomy = anatomies[draw_count(0, len(anatomies) - 1, generator)]
         slab = draw_bent_slab(anatomy, fine, generator, WarpRange())
@@ -173,13 +166,6 @@ def draw_examined(
     enough = int(examined.examination.mask.sum()) > recipe.size**2 // 20
     medians = [image.signal[examined.examination.mask].median() for image in examined.examination.images]
     return examined if enough and min(medians) > 0 else None
-
-
-def draw_procedural_slab(fine: tuple[int, int, int], generator: torch.Generator) -> Anatomy:
-    """Draw a head and return an axial slab of it, of so many fine voxels, somewhere in its brain."""
-    head = draw_head(generator)
-    across, along, up = (draw_uniform(ends, generator) for ends in CENTRES_MM)
-    return head.anatomy(fine, (FINE_MM,) * 3, (across, along, up))
 
 
 def _draw_thickness(thickest: float, generator: torch.Generator) -> int:
