@@ -2,8 +2,8 @@
 
     python benchmarks/mask_real.py [WEIGHTS [PICTURE]]
 
-Each image alone. Needs `ms_lesjak`, `mprage_uih`, `brain_ir_se_fsantini` and `mgre_romeo` of the shared
-data beside the repository; what is absent is left out.
+Each image alone, and those of a visit together on the grid of the FLAIR. Needs `ms_lesjak`, `mprage_uih`,
+`brain_ir_se_fsantini` and `mgre_romeo` of the shared data beside the repository; what is absent is left out.
 """
 
 import sys
@@ -22,8 +22,8 @@ from unweight.core.errors import InputError
 from unweight.learn.brain_mask.finder import load_brain_finder
 from unweight.metrics.segmentation import score_structure
 from unweight.prepare.brain_finder import BrainFinder, ClassicalBrain, voxel_mm
-from unweight.prepare.lattice import VoxelGrid
-from unweight.prepare.resample import resampled_mask
+from unweight.prepare.lattice import PlacedImage, VoxelGrid
+from unweight.prepare.resample import resampled, resampled_mask
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -34,12 +34,13 @@ TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class RealImage:
-    """An image, and the published mask on its grid where there is one."""
+    """An image, the published mask on its grid where there is one, and others that go with it."""
 
     name: str
     image: Tensor
     affine: Tensor
     truth: Tensor | None = None
+    others: tuple[Tensor, ...] = ()
 
 
 def transform_of(path: Path) -> Tensor:
@@ -59,23 +60,37 @@ def grid_of(volume: Volume) -> VoxelGrid:
 
 
 def patient() -> Iterator[RealImage]:
-    """Raw images of one patient, two visits, with the mask brought onto each."""
+    """Raw images of one patient, two visits, alone and together, with the mask brought onto each."""
     folder = SHARED / "ms_lesjak" / "longitudinal" / "patient01"
     mask = open_volume(folder / "brainmask.nii.gz")
     for study in (1, 2):
-        common = transform_of(folder / f"study{study}_FLAIR_to_common_space.txt")
-        for contrast in ("T1W", "T2W", "FLAIR"):
-            volume = open_volume(folder / f"study{study}_{contrast}.nii.gz")
-            moved = torch.linalg.inv(common)
-            if contrast != "FLAIR":
-                own = transform_of(folder / f"study{study}_{contrast}_intrastudy_to_FLAIR.txt")
-                moved = torch.linalg.inv(own) @ moved
-            yield RealImage(
-                f"ms_lesjak {study} {contrast}",
-                volume.data.float(),
-                volume.grid.affine,
-                resampled_mask(mask.data > 0, grid_of(mask), grid_of(volume), moved),
+        names = [f"study{study}_{contrast}" for contrast in ("T1W", "T2W", "FLAIR")]
+        volumes = [open_volume(folder / f"{name}.nii.gz") for name in names]
+        own = [transform_of(folder / f"{name}_intrastudy_to_FLAIR.txt") for name in names[:2]]
+        own.append(torch.eye(4, dtype=torch.float64))
+        common = torch.linalg.inv(transform_of(folder / f"{names[2]}_to_common_space.txt"))
+        truths = [
+            resampled_mask(mask.data > 0, grid_of(mask), grid_of(volume), torch.linalg.inv(way) @ common)
+            for volume, way in zip(volumes, own, strict=True)
+        ]
+        for name, volume, truth in zip(names, volumes, truths, strict=True):
+            contrast = name.partition("_")[2]
+            image = volume.data.float()
+            yield RealImage(f"ms_lesjak {study} {contrast}", image, volume.grid.affine, truth)
+        flair = volumes[2]
+        moved = [
+            resampled(
+                PlacedImage(values=volume.data.float(), affine=volume.grid.affine), grid_of(flair), way
             )
+            for volume, way in zip(volumes[:2], own[:2], strict=True)
+        ]
+        yield RealImage(
+            f"ms_lesjak {study} all three",
+            flair.data.float(),
+            flair.grid.affine,
+            truths[2],
+            tuple(moved),
+        )
 
 
 def others() -> Iterator[RealImage]:
@@ -106,7 +121,7 @@ def measure(item: RealImage, finder: BrainFinder) -> tuple[Tensor | None, list[s
     """Return the mask, and Dice, HD95, volume and time."""
     began = time.perf_counter()
     try:
-        measured = finder.in_images([item.image], item.affine)
+        measured = finder.in_images([item.image, *item.others], item.affine)
     except InputError as error:
         return None, ["–", "–", str(error)[:40], f"{time.perf_counter() - began:.1f}"]
     seconds = time.perf_counter() - began
