@@ -3,7 +3,7 @@
     python benchmarks/mask_real.py [WEIGHTS [PICTURE]]
 
 Each image alone, and those of a visit together on the grid of the FLAIR. Needs `ms_lesjak`, `mprage_uih`,
-`brain_ir_se_fsantini` and `mgre_romeo` of the shared data beside the repository; what is absent is left out.
+`brain_ir_se_fsantini` and `mgre_romeo` of the shared data beside the repository; absent ones are left out.
 """
 
 import sys
