@@ -45,7 +45,6 @@ LIKE = {
     "canal": "csf",
 }
 PURE = 0.95
-
 TISSUES = ("white_matter", "grey_matter")
 Mask = Bool[Tensor, "x y z"]
 
@@ -62,10 +61,9 @@ def as_anatomy(head: LabelledHead) -> Anatomy:
     )
 
 
-def exams(head: LabelledHead) -> Iterator[tuple[str, SimulatedImages]]:
+def exams(anatomy: Anatomy) -> Iterator[tuple[str, SimulatedImages]]:
     """Give an exam with spin echo and one with MPRAGE."""
-    anatomy = as_anatomy(head)
-    tissue = TissuePrior(short=None).draw(seeded_generator(0, "mask effect", head.subject), 3.0)
+    tissue = TissuePrior(short=None).draw(seeded_generator(0, "mask effect", anatomy.subject), 3.0)
     routine = routine_contrasts()
     protocols: dict[str, tuple[Scan, ...]] = {
         "maps, T1w spin echo": routine,
@@ -73,10 +71,6 @@ def exams(head: LabelledHead) -> Iterator[tuple[str, SimulatedImages]]:
     }
     for name, scans in protocols.items():
         yield name, examine(anatomy, FACTOR, tissue, scans, seeded_generator(0, "mask effect", name))
-
-
-def masks_of(truth: Mask, found: Mapping[str, Mask]) -> dict[str, Mask]:
-    return {"true": truth, **found}
 
 
 def row(what: str, subject: str, method: str, mask: Mask, brain: Mask, tissue: Mask, errors: str) -> None:
@@ -87,16 +81,16 @@ def row(what: str, subject: str, method: str, mask: Mask, brain: Mask, tissue: M
 
 def map_exams(head: LabelledHead, finders: Mapping[str, BrainFinder]) -> None:
     estimator, _ = load_estimator("maps")
-    size = list(as_anatomy(head).labels.shape)
+    anatomy = as_anatomy(head)
     brain = F.interpolate(head.distance[None, None], size=list(head.labels.shape), mode="trilinear")[0, 0]
-    coarse = F.avg_pool3d(brain[None, None, ..., : size[2]], FACTOR)[0, 0] < 0
-    for what, examined in exams(head):
+    coarse = F.avg_pool3d(brain[None, None, ..., : anatomy.labels.shape[2]], FACTOR)[0, 0] < 0
+    for what, examined in exams(anatomy):
         exam = examined.examination
         images = [image.signal for image in exam.images]
         found = {name: finder.in_images(images, exam.affine).mask for name, finder in finders.items()}
         shares = torch.stack([examined.scene.share(name) for name in TISSUES]) > PURE
         tissue = shares.any(0) & coarse
-        masks = masks_of(coarse, found)
+        masks = {"true": coarse, **found}
         common = tissue & torch.stack(list(masks.values())).all(0)
         for method, mask in masks.items():
             values = estimator(replace(exam, mask=mask)).values
@@ -107,7 +101,7 @@ def map_exams(head: LabelledHead, finders: Mapping[str, BrainFinder]) -> None:
 def map_chi(folder: Path, finders: Mapping[str, BrainFinder]) -> None:
     for head in qsm_heads(folder, ("plain",)):
         found = {name: brain_of_echoes(head.acquisition, finder).mask for name, finder in finders.items()}
-        masks = masks_of(head.clean, found)
+        masks = {"true": head.clean, **found}
         maps = {
             name: SusceptibilityFit()(replace(head.acquisition, mask=mask)) for name, mask in masks.items()
         }

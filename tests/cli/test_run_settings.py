@@ -137,6 +137,7 @@ def test_only_options_can_be_set(pipeline: str) -> None:
     found = settings_of(pipeline)
     assert found and all(f"--{key}" in one.names for key, one in found.items())
     assert not {"inputs", "out", "config", "rec", "device"} & set(found)
+    assert "mask" not in found or found["mask"].settings["choices"] == ("auto",)
 
 
 def test_paths_start_at_the_file_or_at_the_current_folder(

@@ -47,7 +47,7 @@ def entry_in_tree(root: Path, image: Path) -> Entry:
     origins: dict[str, Path] = {}
     for folder in _folders(root, image):
         ranks: dict[str, int] = {}
-        for rank, path in _applicable(folder, name):
+        for rank, path in applicable(folder, name):
             for key, value in _fields(path).items():
                 if ranks.get(key) == rank and fields[key] != value:
                     raise InputError(
@@ -90,13 +90,13 @@ def _folders(root: Path, image: Path) -> list[Path]:
     return folders
 
 
-def _applicable(folder: Path, name: BidsName) -> list[tuple[int, Path]]:
-    """Return the JSON files of one folder that apply, those with fewest entities first."""
+def applicable(folder: Path, name: BidsName, ending: str = ".json") -> list[tuple[int, Path]]:
+    """Return the files of one folder that apply to an image, by their number of entities, fewest first."""
     result: list[tuple[int, Path]] = []
     for path in listed(folder):
-        if not path.name.endswith(f"{name.suffix}.json"):
+        if not path.name.endswith(f"{name.suffix}{ending}"):
             continue
-        other = parse_stem(path.name.removesuffix(".json"))
+        other = parse_stem(path.name.removesuffix(ending))
         if other is None or other.suffix != name.suffix:
             continue
         if all(name.entities.get(key) == label for key, label in other.entities.items()):

@@ -10,15 +10,18 @@ the scans is not corrected.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from torch import Tensor
 
 from unweight.bids.nifti.grid import ALIGNED, NO_SPACE, Grid
 from unweight.bids.nifti.label_image import LabelImage
 from unweight.core.errors import InputError
+from unweight.prepare.lattice import VoxelGrid
+from unweight.prepare.resample import resampled_labels
 
 MOST_POINTS = 6  # along each axis
 RESAMPLED = (
@@ -37,13 +40,14 @@ def labels_on_grid(labelled: LabelImage, grid: Grid) -> LabelImage:
         return labelled
     for each in (labelled.grid, grid):
         _check_space(each)
-    x, y, z = grid.shape
-    steps = torch.linalg.solve(labelled.grid.affine.double(), grid.affine.double())
-    centre = _at(labelled.labels, steps, (x, y, z), (0.0, 0.0, 0.0))
-    points = list(_points(steps))
+    source, target = _lattice(labelled.grid), _lattice(grid)
+    centre = resampled_labels(labelled.labels, source, target)
+    points = list(_points(source, target))
     if len(points) > 1:
-        agree = sum((_at(labelled.labels, steps, (x, y, z), point) == centre).int() for point in points)
-        centre = torch.where(2 * torch.as_tensor(agree) > len(points), centre, 0)
+        agree = torch.zeros_like(centre)
+        for point in points:
+            agree += resampled_labels(labelled.labels, source, _shifted(target, point)) == centre
+        centre = torch.where(2 * agree > len(points), centre, 0)
     if not bool((centre != 0).any()):
         raise InputError(
             f"shares no region with {grid.path.name}",
@@ -67,27 +71,21 @@ def _check_space(grid: Grid) -> None:
     )
 
 
-def _points(steps: Float64[Tensor, "4 4"]) -> Iterator[tuple[float, float, float]]:
+def _lattice(grid: Grid) -> VoxelGrid:
+    x, y, z = grid.shape
+    return VoxelGrid(shape=(x, y, z), affine=grid.affine.double())
+
+
+def _shifted(grid: VoxelGrid, point: Float64[Tensor, " 3"]) -> VoxelGrid:
+    """Return a grid moved by parts of its voxels."""
+    affine = grid.affine.clone()
+    affine[:3, 3] += affine[:3, :3] @ point
+    return replace(grid, affine=affine)
+
+
+def _points(source: VoxelGrid, target: VoxelGrid) -> Iterator[Float64[Tensor, " 3"]]:
     """Give where in a voxel of the maps the labels are looked at, in voxels from its centre."""
-    counts = [min(MOST_POINTS, max(1, round(float(size)))) for size in steps[:3, :3].norm(dim=0)]
+    sizes = torch.linalg.solve(source.affine, target.affine)[:3, :3].norm(dim=0)
+    counts = [min(MOST_POINTS, max(1, round(float(size)))) for size in sizes]
     axes = [[(index + 0.5) / count - 0.5 for index in range(count)] for count in counts]
-    yield from ((first, second, third) for first, second, third in product(*axes))
-
-
-def _at(
-    labels: Int64[Tensor, "x y z"],
-    steps: Float64[Tensor, "4 4"],
-    shape: tuple[int, int, int],
-    offset: tuple[float, float, float],
-) -> Int64[Tensor, "x2 y2 z2"]:
-    """Return the label nearest to a point of each voxel; 0 outside the label image."""
-    axes = [torch.arange(n, dtype=torch.float64) + by for n, by in zip(shape, offset, strict=True)]
-    inside = torch.ones(shape, dtype=torch.bool)
-    places = torch.zeros(shape, dtype=torch.long)
-    for row, size in zip(steps[:3], labels.shape, strict=True):
-        place = (
-            row[0] * axes[0][:, None, None] + row[1] * axes[1][:, None] + row[2] * axes[2] + row[3]
-        ).round()
-        inside &= (place >= 0) & (place <= size - 1)
-        places = places * size + place.clamp(0, size - 1).long()
-    return torch.where(inside, labels.flatten()[places], 0)
+    yield from (torch.tensor(point, dtype=torch.float64) for point in product(*axes))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -51,9 +51,16 @@ def resampled_mask(
     mask: Bool[Tensor, "x y z"], source: VoxelGrid, target: VoxelGrid, transform: Transform | None = None
 ) -> Bool[Tensor, "x2 y2 z2"]:
     """Return a mask on another lattice: each voxel is what the nearest one is; False outside."""
+    return resampled_labels(mask.long(), source, target, transform) > 0
+
+
+def resampled_labels(
+    labels: Int64[Tensor, "x y z"], source: VoxelGrid, target: VoxelGrid, transform: Transform | None = None
+) -> Int64[Tensor, "x2 y2 z2"]:
+    """Return labels below 2²⁴ on another lattice: each voxel has that of the nearest one; 0 outside."""
     steps = _index_steps(source, target, transform)
-    carried = _carried(mask.cpu().numpy().astype(np.float32), steps, target.shape, NEAREST)
-    return torch.from_numpy((carried > HALF_VOXEL) & _within(steps, source.shape, target.shape))
+    carried = _carried(labels.cpu().numpy().astype(np.float32), steps, target.shape, NEAREST)
+    return torch.from_numpy(np.where(_within(steps, source.shape, target.shape), carried, 0)).long()
 
 
 def thinned(image: PlacedImage, step_mm: float) -> PlacedImage:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from unweight.bids.folders import listed
+from unweight.bids.derivatives.dataset import DESCRIPTION
+from unweight.bids.inheritance import applicable
 from unweight.bids.names import image_stem, parse_stem
 from unweight.bids.nifti.grid import Grid
 from unweight.bids.nifti.mgh import is_mgh, open_mgh
@@ -25,7 +26,7 @@ COLUMNS = (("index", "name"), ("ID", "LabelName"))
 BACKGROUND = ("0", "Background")  # in the table of FastSurfer
 COLOUR_TABLE = ".txt"
 COLOUR_ROW = ("number", "name", "R", "G", "B", "A")
-DESCRIPTION, LEVELS = "dataset_description.json", 5
+LEVELS = 5  # folders that a dataset is deep
 
 
 @final
@@ -148,15 +149,7 @@ def _inherited(labels: Path, stem: str) -> Iterator[Path]:
     if own is None:
         return
     for folder in list(labels.absolute().parents)[:LEVELS]:
-        tables = [(path, parse_stem(path.stem)) for path in listed(folder) if path.suffix == ".tsv"]
-        fitting = [
-            (len(name.entities), path)
-            for path, name in tables
-            if name is not None
-            and name.suffix == own.suffix
-            and name.entities.items() <= own.entities.items()
-        ]
-        yield from (path for _, path in sorted(fitting, reverse=True))
+        yield from (path for _, path in reversed(applicable(folder, own, ".tsv")))
         if (folder / DESCRIPTION).is_file():
             return
 

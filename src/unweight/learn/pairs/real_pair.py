@@ -38,7 +38,7 @@ from unweight.prepare.brain_mask import grown
 from unweight.prepare.echo_mask import find_brain_in_echoes
 from unweight.prepare.lattice import PlacedImage, VoxelGrid
 from unweight.prepare.qsm_series import direction_of
-from unweight.prepare.resample import resampled, resampled_mask, thinned
+from unweight.prepare.resample import resampled, resampled_labels, resampled_mask, thinned
 from unweight.prepare.rigid import RigidRegistration
 from unweight.prepare.segmenters import STRUCTURE_OF
 from unweight.susceptibility.geometry import geometry_of
@@ -233,12 +233,12 @@ def _read_labels(path: Path, home: _Home, way: Float64[Tensor, "4 4"]) -> UInt8[
     _check_numbers(numbers, path)
     x, y, z = volume.data.shape
     source = VoxelGrid(shape=(x, y, z), affine=volume.grid.affine)
-    structures = torch.zeros(home.mask.shape, dtype=torch.uint8)
+    structures = torch.zeros((x, y, z), dtype=torch.long)
     for name, label in LABELS.items():
         own = torch.tensor([number for number in numbers if STRUCTURE_OF[int(number)] == name])
         if label and len(own):
-            structures[resampled_mask(torch.isin(volume.data, own), source, home.echo.lattice, way)] = label
-    return structures
+            structures[torch.isin(volume.data, own)] = label
+    return resampled_labels(structures, source, home.echo.lattice, way).to(torch.uint8)
 
 
 def _check_numbers(numbers: Sequence[float], path: Path) -> None:
